@@ -1,0 +1,48 @@
+# Every habit of the project by name. What takes more than a line of shell lives in tools/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JS_TESTS := $(wildcard tests/js/*.test.js)
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check bundle clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run-ready ## start the server on port 4000 and the example applications on 4001 and 4002
+	@exec $(BIN)/python tools/run_all.py
+
+setup: $(VENV)/.test-ready ## install what tests and checks need: system packages, Python venv, npm packages
+	@tools/system_packages.sh
+	@tools/npm_packages.sh
+
+test: setup ## run every test: JavaScript units, then pytest
+	@tools/js_tests.sh
+	@$(BIN)/python -m pytest
+
+check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	@tools/js_checks.sh
+	@tools/js_tests.sh
+	$(BIN)/python -m pytest -q tests/test_layering.py tests/test_house.py tests/test_bundle.py
+
+bundle: setup ## make incoming/js/dist/ from incoming/js/
+	node tools/bundle.mjs
+
+clean: ## remove what the other targets made (not the storage directory)
+	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@tools/make_venv.sh $(PYTHON) $(VENV)
+
+$(VENV)/.run-ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[examples]'
+	@touch $@
+
+$(VENV)/.test-ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[test,check]'
+	@touch $@ $(VENV)/.run-ready

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes sure that the programs which tests and checks call are installed: one line per program and its Debian package.
+# Returns at once when all are there. What cannot be had is named; with CI=true that is an error,
+# elsewhere the tests that need it are skipped and say so.
+set -euo pipefail
+
+programs='
+chromium  chromium
+node      nodejs
+npm       npm
+nginx     nginx
+haproxy   haproxy
+strace    strace
+curl      curl
+ip        iproute2
+'
+
+PATH=$PATH:/usr/sbin:/sbin
+
+missing() {
+    while read -r program package; do
+        [ -z "$program" ] || command -v "$program" >/dev/null || echo "$package"
+    done <<<"$programs"
+}
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+
+echo "Installing for the tests:" $packages
+# One by one: a package that this system does not have must not keep the others away.
+for package in $packages; do
+    "$(dirname "$0")/apt_install.sh" "$package" >&2 || true
+done
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+
+cat >&2 <<EOF
+************************************************************************
+ These Debian packages are missing and could not be installed:
+ $(echo $packages)
+ Tests that need them will be skipped (with CI=true: will fail).
+************************************************************************
+EOF
+[ "${CI:-}" != true ]
