@@ -1,1 +1,1 @@
-"""The ground floor: decides. Pure: no I/O, no clock, no event loop, no logging, no web framework."""
+"""Ground floor: decides. Pure functions and values, no I/O, no clock, no asyncio, no logging, no Tornado."""

@@ -1,0 +1,242 @@
+"""Every error that a client, an app or an operator can see: one tree, one table.
+
+This file decides an error's stable numeric code, its HTTP status and whether the client may try again. It does not
+know how an error travels: the handlers turn it into a response, a WebSocket message or a log line. Codes are never
+reused and never change their meaning; the browser switches on codes, never on text.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+TABLE: dict[int, type[UploadError]] = {}
+
+
+class UploadError(Exception):
+    """The root. `code` is stable and numeric, `status` is the HTTP status (RFC 9110) that goes with it.
+
+    `retry` says whether the same request may succeed later without anything changing at the client;
+    `retry_after` is the delay in seconds to suggest, if there is one.
+    """
+
+    code: ClassVar[int]
+    status: ClassVar[int]
+    retry: ClassVar[bool] = False
+    retry_after: ClassVar[int | None] = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "code" in cls.__dict__:
+            if cls.code in TABLE:
+                raise TypeError(f"error code {cls.code} is taken by {TABLE[cls.code].__name__}")
+            TABLE[cls.code] = cls
+
+    @property
+    def name(self) -> str:
+        """The snake_case name that goes with the code in JSON, metrics and docs."""
+        return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
+
+
+# --- 1xx: the request itself is wrong; whoever sent it must change it -------------------------------------------------
+
+
+class BadRequest(UploadError):
+    """Not what the protocol says: unparsable, wrong types, out of order."""
+
+    code = 100
+    status = 400
+
+
+class BadParameter(UploadError):
+    """A backend parameter is missing or its value is not acceptable."""
+
+    code = 101
+    status = 400
+
+
+class BadRange(UploadError):
+    """A Content-Range or a chunk's offset does not fit the body or the file."""
+
+    code = 102
+    status = 400
+
+
+class MessageTooLarge(UploadError):
+    """A message, chunk or body is larger than the limit that was announced."""
+
+    code = 103
+    status = 413
+
+
+class UnsupportedEncoding(UploadError):
+    """A Content-Encoding other than identity."""
+
+    code = 104
+    status = 415
+
+
+class MethodNotAllowed(UploadError):
+    """The resource exists and knows other methods."""
+
+    code = 105
+    status = 405
+
+
+class NotFound(UploadError):
+    """No such URL."""
+
+    code = 106
+    status = 404
+
+
+# --- 2xx: who may do what ---------------------------------------------------------------------------------------------
+
+
+class UnknownTicket(UploadError):
+    """No such ticket, or one whose traces are gone."""
+
+    code = 200
+    status = 404
+
+
+class UnknownId(UploadError):
+    """The same towards the app's backend, which gets 400 for it."""
+
+    code = 201
+    status = 400
+
+
+class WrongSecret(UploadError):
+    """backendSecret not given or wrong."""
+
+    code = 202
+    status = 403
+
+
+class Forbidden(UploadError):
+    """The caller may not use this function: not from that address, origin or without that token."""
+
+    code = 203
+    status = 403
+
+
+class TakenOver(UploadError):
+    """A newer uploader holds the ticket; this one's connection is no longer the rightful one."""
+
+    code = 204
+    status = 409
+
+
+# --- 3xx: the upload is in another state than the call needs ----------------------------------------------------------
+
+
+class WrongState(UploadError):
+    """The state table has no entry for this event in this state (412, as the app's backend has always seen it)."""
+
+    code = 300
+    status = 412
+
+
+class AlreadyComplete(UploadError):
+    """Bytes were sent to a file that is complete; the file is not touched."""
+
+    code = 301
+    status = 409
+
+
+class UploadCancelled(UploadError):
+    """The upload has been cancelled; the message is the reason."""
+
+    code = 302
+    status = 410
+
+
+class HandoverFailed(UploadError):
+    """The app refused the file or could not be reached for too long."""
+
+    code = 303
+    status = 410
+
+
+# --- 4xx: this file ---------------------------------------------------------------------------------------------------
+
+
+class FileChanged(UploadError):
+    """Not the file this ticket was begun with: another size, modification time or sample digest."""
+
+    code = 400
+    status = 409
+
+
+class FileTooLarge(UploadError):
+    """Larger than the server or the ticket allows."""
+
+    code = 401
+    status = 413
+
+
+class FileTypeRefused(UploadError):
+    """The app does not want files of this extension or type."""
+
+    code = 402
+    status = 415
+
+
+# --- 5xx: the server cannot at the moment; trying again later is right ------------------------------------------------
+
+
+class ServerShutdown(UploadError):
+    """The server is stopping or restarting."""
+
+    code = 500
+    status = 503
+    retry = True
+    retry_after = 1
+
+
+class StorageFull(UploadError):
+    """No room on the disk; the upload waits until there is."""
+
+    code = 501
+    status = 503
+    retry = True
+    retry_after = 10
+
+
+class StorageFailed(UploadError):
+    """The disk or the database reported an error; what is not safe must be sent again."""
+
+    code = 502
+    status = 503
+    retry = True
+    retry_after = 5
+
+
+class TooBusy(UploadError):
+    """A limit on connections, tickets or memory is reached."""
+
+    code = 503
+    status = 503
+    retry = True
+    retry_after = 5
+
+
+class TooSlow(UploadError):
+    """The connection made no progress for the configured time and was closed to free its place."""
+
+    code = 504
+    status = 408
+    retry = True
+
+
+class InternalError(UploadError):
+    """A defect of the server; the log has the details."""
+
+    code = 599
+    status = 500
+    retry = True
+    retry_after = 5

@@ -1,0 +1,108 @@
+"""Which bytes of a file have arrived: a set of bytes, kept as sorted, disjoint, non-adjacent [start, end) ranges.
+
+Immutable, so that a snapshot can be handed to another thread or kept as "what was safe then". It knows nothing of files,
+chunks or acks; offsets are bytes, `end` is exclusive.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+Range = tuple[int, int]
+
+
+class Extents:
+    """A set of byte offsets. All operations return a new value and are linear in the number of ranges at worst."""
+
+    __slots__ = ("_ends", "_starts", "size")
+
+    def __init__(self, ranges: Iterable[Range] = ()) -> None:
+        """Takes ranges in any order, overlapping or not; empty ones vanish. Raises ValueError on a negative start."""
+        starts: list[int] = []
+        ends: list[int] = []
+        for start, end in sorted(ranges):
+            if start < 0:
+                raise ValueError(f"a range starts at {start}, below 0")
+            if end <= start:
+                continue
+            if ends and start <= ends[-1]:
+                ends[-1] = max(ends[-1], end)
+            else:
+                starts.append(start)
+                ends.append(end)
+        self._starts = starts
+        self._ends = ends
+        self.size = sum(ends) - sum(starts)
+
+    def __iter__(self) -> Iterator[Range]:
+        return iter(zip(self._starts, self._ends, strict=True))
+
+    def __len__(self) -> int:
+        """The number of ranges, which is what memory and a status answer cost."""
+        return len(self._starts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Extents) and self._starts == other._starts and self._ends == other._ends
+
+    def __hash__(self) -> int:
+        return hash((tuple(self._starts), tuple(self._ends)))
+
+    def __repr__(self) -> str:
+        return f"Extents({list(self)})"
+
+    def __or__(self, other: Extents) -> Extents:
+        return Extents([*self, *other])
+
+    def __and__(self, other: Extents) -> Extents:
+        return Extents(
+            (max(start, low), min(end, high)) for start, end in self for low, high in other.within(start, end)
+        )
+
+    def add(self, start: int, end: int) -> Extents:
+        """This set and [start, end). Touches only the ranges it meets; the usual case, growing the last one, is O(n) copy."""
+        if start < 0:
+            raise ValueError(f"a range starts at {start}, below 0")
+        if end <= start:
+            return self
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end)
+        if first < last:
+            start = min(start, self._starts[first])
+            end = max(end, self._ends[last - 1])
+        grown = Extents()
+        grown._starts = [*self._starts[:first], start, *self._starts[last:]]
+        grown._ends = [*self._ends[:first], end, *self._ends[last:]]
+        grown.size = self.size + (end - start) - sum(self._ends[first:last]) + sum(self._starts[first:last])
+        return grown
+
+    def within(self, start: int, end: int) -> list[Range]:
+        """The parts of [start, end) that are in this set."""
+        first = bisect_right(self._ends, start)
+        last = bisect_left(self._starts, end)
+        return [(max(start, self._starts[i]), min(end, self._ends[i])) for i in range(first, last)]
+
+    def missing(self, start: int, end: int) -> list[Range]:
+        """The parts of [start, end) that are not in this set, in order."""
+        gaps: list[Range] = []
+        position = start
+        for low, high in self.within(start, end):
+            if position < low:
+                gaps.append((position, low))
+            position = high
+        if position < end:
+            gaps.append((position, end))
+        return gaps
+
+    def covers(self, start: int, end: int) -> bool:
+        """Whether every byte of [start, end) is in this set; true for an empty range."""
+        return not self.missing(start, end)
+
+    def clip(self, end: int) -> Extents:
+        """Only what lies below `end`."""
+        return Extents(self.within(0, end))
+
+    @property
+    def prefix(self) -> int:
+        """The length of the contiguous part that starts at 0; 0 when the first byte is missing."""
+        return self._ends[0] if self._starts and self._starts[0] == 0 else 0

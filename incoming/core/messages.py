@@ -1,0 +1,262 @@
+"""WebSocket messages and bytes: JSON control messages, the binary chunk header, and their limits.
+
+Decides what a well-formed message of sub-protocol `incoming.1` is and refuses everything else with BadRequest. It does
+not know who may send what when. doc/protocol.md describes the same for people; incoming/js/messages.js mirrors it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from incoming.core.errors import BadRequest, MessageTooLarge, UploadError
+from incoming.core.extents import Extents, Range
+from incoming.core.ticket import Identity, State, Ticket
+
+SUBPROTOCOL = "incoming.1"
+MAX_CONTROL = 16 * 1024
+"""Bytes of a control message from a client. The longest honest one, a hello with a 1,024-character name, stays far below."""
+
+MAX_SIZE = 2**53 - 1
+"""Bytes of a file: what a browser's Number can count exactly."""
+
+MAX_NAME = 1024
+MAX_REASON = 1024
+MAX_FINGERPRINT = 200
+SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
+
+CHUNK_HEADER = struct.Struct(">BxxxxxxxQ")
+"""Version (1), seven reserved bytes (0), offset in the file as an unsigned 64-bit big-endian integer: 16 bytes."""
+CHUNK_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of every connection: which file this is, and which uploader speaks."""
+
+    session: str
+    epoch: int | None
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The user pauses the upload; the client closes its connections after `paused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The user cancels the upload."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? Answered by `pong`, by either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I am here."""
+
+
+ClientMessage = Hello | Pause | Cancel | Ping | Pong
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server tells a client about how to send; sizes in bytes, times in seconds, rates in bytes a second."""
+
+    chunk_min: int
+    chunk_max: int
+    window: int
+    connections: int
+    ping_interval: float
+    max_rate: int = 0
+
+
+# --- from the client --------------------------------------------------------------------------------------------------
+
+
+def parse_control(text: str) -> ClientMessage:
+    """One control message. Raises MessageTooLarge above MAX_CONTROL bytes and BadRequest for anything not in the protocol."""
+    if len(text) > MAX_CONTROL or len(text.encode("utf-8", "surrogatepass")) > MAX_CONTROL:
+        raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+    try:
+        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("a control message is not valid JSON") from error
+    if not isinstance(message, dict):
+        raise BadRequest("a control message is a JSON object")
+    match message.get("type"):
+        case "hello":
+            return _hello(message)
+        case "pause":
+            return Pause()
+        case "cancel":
+            return Cancel(_text(message, "reason", MAX_REASON, default=""))
+        case "ping":
+            return Ping()
+        case "pong":
+            return Pong()
+    raise BadRequest("unknown type of control message")
+
+
+def parse_chunk(message: bytes) -> tuple[int, memoryview]:
+    """A binary message: the offset in the file and the bytes, not copied. Raises BadRequest."""
+    if len(message) <= CHUNK_HEADER.size:
+        raise BadRequest(
+            f"a chunk message of {len(message)} bytes has no data after its {CHUNK_HEADER.size}-byte header"
+        )
+    version, offset = CHUNK_HEADER.unpack_from(message)
+    if version != CHUNK_VERSION:
+        raise BadRequest(f"chunk header version {version}, expected {CHUNK_VERSION}")
+    if any(message[1:8]):
+        raise BadRequest("a reserved byte of the chunk header is not 0")
+    if offset > MAX_SIZE:
+        raise BadRequest(f"chunk offset {offset} is above {MAX_SIZE}")
+    return offset, memoryview(message)[CHUNK_HEADER.size :]
+
+
+def _hello(message: dict[str, Any]) -> Hello:
+    session = _text(message, "session", 64)
+    if not SESSION.fullmatch(session):
+        raise BadRequest("'session' is 8 to 64 of A-Z a-z 0-9 _ -")
+    size = _integer(message, "size", MAX_SIZE)
+    if size is None:
+        raise BadRequest("'size' is missing")
+    identity = Identity(
+        name=_text(message, "name", MAX_NAME),
+        size=size,
+        last_modified=_integer(message, "last_modified", MAX_SIZE),
+        fingerprint=_text(message, "fingerprint", MAX_FINGERPRINT, default="") or None,
+    )
+    return Hello(session, _integer(message, "epoch", MAX_SIZE), identity)
+
+
+def _text(message: dict[str, Any], key: str, limit: int, default: str | None = None) -> str:
+    value = message.get(key, default)
+    if not isinstance(value, str):
+        raise BadRequest(f"'{key}' is missing or not a string")
+    if len(value) > limit:
+        raise BadRequest(f"'{key}' has {len(value)} characters, the limit is {limit}")
+    # A lone surrogate can come out of JSON but fits into no database, header or form; it becomes U+FFFD.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _integer(message: dict[str, Any], key: str, limit: int) -> int | None:
+    value = message.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= limit:
+        raise BadRequest(f"'{key}' is not an integer from 0 to {limit}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise ValueError("duplicate key")
+    return unique
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# --- from the server --------------------------------------------------------------------------------------------------
+
+
+def welcome(ticket: Ticket, limits: Limits) -> str:
+    """Answers hello: where the upload stands and how to send."""
+    return _encode(
+        "welcome",
+        epoch=ticket.epoch,
+        state=ticket.state,
+        size=ticket.size,
+        extents=list(ticket.extents),
+        chunk_min=limits.chunk_min,
+        chunk_max=limits.chunk_max,
+        window=limits.window,
+        connections=limits.connections,
+        ping_interval=limits.ping_interval,
+        max_rate=limits.max_rate,
+    )
+
+
+def ack(chunks: list[Range]) -> str:
+    """These chunks, each with the [start, end) it was sent with, are safe."""
+    return _encode("ack", chunks=chunks)
+
+
+def state(ticket: Ticket) -> str:
+    """The upload is in another state now. Final ones carry the reason and the error's code."""
+    return _encode("state", **describe_state(ticket))
+
+
+def describe_state(ticket: Ticket) -> dict[str, Any]:
+    """The part of a ticket that tells a client what has become of the upload."""
+    return {"state": ticket.state, "reason": ticket.reason, "code": ticket.error_code or None}
+
+
+def paused() -> str:
+    """Answers pause: all that was acked is kept, and the longer idle limit holds."""
+    return _encode("paused")
+
+
+def error(problem: UploadError) -> str:
+    """What went wrong; the connection is closed after it. With `retry` the client comes back by itself."""
+    return _encode("error", **describe_error(problem))
+
+
+def describe_error(problem: UploadError) -> dict[str, Any]:
+    """An error as JSON, the same over WebSocket and HTTP."""
+    return {
+        "code": problem.code,
+        "name": problem.name,
+        "message": problem.message,
+        "retry": problem.retry,
+        "retry_after": problem.retry_after,
+    }
+
+
+def ping() -> str:
+    """Are you there?"""
+    return _encode("ping")
+
+
+def pong() -> str:
+    """I am here."""
+    return _encode("pong")
+
+
+def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
+    """The status of an upload as its JSON resource; what GET on the upload answers."""
+    answer: dict[str, Any] = {
+        "id": ticket.id,
+        "name": ticket.identity.name,
+        "size": ticket.size,
+        "arrived": ticket.extents.size,
+        "extents": list(ticket.extents),
+        "paused": ticket.paused,
+        **describe_state(ticket),
+    }
+    if limits is not None:
+        answer |= {"chunk_min": limits.chunk_min, "chunk_max": limits.chunk_max}
+    return answer
+
+
+def close_code(problem: UploadError) -> int:
+    """The WebSocket close code for an error: 4000 + its code (RFC 6455 section 7.4.2 leaves 4000-4999 to applications)."""
+    return 4000 + problem.code
+
+
+def _encode(kind: str, **fields: Any) -> str:
+    return json.dumps({"type": kind, **fields}, separators=(",", ":"))
+
+
+__all__ = ["Extents", "Limits", "State", "parse_chunk", "parse_control"]

@@ -1,0 +1,291 @@
+"""One upload's record and what may happen to it: the states, the events and the table that joins them.
+
+Every change is a method that takes the facts and returns the next Ticket; an event that the table does not list for a
+state is the error. This file knows no clock (the caller gives `now`, seconds since the epoch), no storage and no wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from incoming.core.errors import (
+    AlreadyComplete,
+    FileChanged,
+    FileTooLarge,
+    HandoverFailed,
+    TakenOver,
+    UploadCancelled,
+    UploadError,
+    WrongState,
+)
+from incoming.core.extents import Extents, Range
+
+
+class State(StrEnum):
+    """The names are the same in the database, in status JSON, in metrics and in the docs."""
+
+    NEW = "new"
+    UPLOADING = "uploading"
+    ARRIVED = "arrived"
+    HANDING_OVER = "handing_over"
+    WAITING = "waiting"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+FINAL = frozenset({State.FINISHED, State.CANCELLED, State.FAILED})
+RECEIVING = frozenset({State.NEW, State.UPLOADING})
+
+
+class Event(StrEnum):
+    """What can happen to an upload."""
+
+    OPEN = "open"
+    STORE = "store"
+    PAUSE = "pause"
+    COMPLETE = "complete"
+    CALL = "call"
+    ANSWER_DONE = "answer_done"
+    ANSWER_WAIT = "answer_wait"
+    REFUSE = "refuse"
+    FINISH = "finish"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    RETRY = "retry"
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.NEW, Event.OPEN): State.UPLOADING,
+    (State.NEW, Event.CANCEL): State.CANCELLED,
+    (State.NEW, Event.EXPIRE): State.CANCELLED,
+    (State.UPLOADING, Event.OPEN): State.UPLOADING,
+    (State.UPLOADING, Event.STORE): State.UPLOADING,
+    (State.UPLOADING, Event.PAUSE): State.UPLOADING,
+    (State.UPLOADING, Event.COMPLETE): State.ARRIVED,
+    (State.UPLOADING, Event.CANCEL): State.CANCELLED,
+    (State.UPLOADING, Event.EXPIRE): State.CANCELLED,
+    (State.ARRIVED, Event.CALL): State.HANDING_OVER,
+    (State.HANDING_OVER, Event.CALL): State.HANDING_OVER,
+    (State.HANDING_OVER, Event.ANSWER_DONE): State.FINISHED,
+    (State.HANDING_OVER, Event.ANSWER_WAIT): State.WAITING,
+    (State.HANDING_OVER, Event.REFUSE): State.FAILED,
+    # The app may finish before its own "wait" has reached us, or after the answer was lost: its word counts at once.
+    (State.HANDING_OVER, Event.FINISH): State.FINISHED,
+    (State.WAITING, Event.FINISH): State.FINISHED,
+    (State.WAITING, Event.EXPIRE): State.FAILED,
+    # Saying again what is already so is not an error.
+    (State.FINISHED, Event.FINISH): State.FINISHED,
+    (State.CANCELLED, Event.CANCEL): State.CANCELLED,
+    # An operator may have the handover tried again while the file of a failed one is still kept.
+    (State.FAILED, Event.RETRY): State.ARRIVED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One entry of the outbox: a notice to the app that is owed until the app has answered.
+
+    `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when it is
+    to be tried next, both seconds since the epoch.
+    """
+
+    id: str
+    cancelled: bool
+    since: float
+    due_at: float
+    attempts: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a client says of its file: the parts that are known must match those known before.
+
+    `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque digest
+    of samples of the content.
+    """
+
+    name: str | None = None
+    size: int | None = None
+    last_modified: int | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the app's backend asked for when it fetched the ticket; never changes afterwards.
+
+    `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
+    when the app does not narrow them.
+    """
+
+    signal_finish_url: str
+    backend_secret: str = ""
+    secret_optional: bool = False
+    remove_file_when_finished: bool = True
+    dest_type: str = "file"
+    max_size: int = 0
+    max_rate: int = 0
+    allowed_origins: tuple[str, ...] = ()
+    allowed_types: tuple[str, ...] = ()
+    requested_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered."""
+
+    id: str
+    terms: Terms
+    created_at: float
+    active_at: float
+    state_since: float
+    state: State = State.NEW
+    paused: bool = False
+    identity: Identity = Identity()
+    extents: Extents = field(default_factory=Extents)
+    synced: Extents = field(default_factory=Extents)
+    epoch: int = 0
+    session: str = ""
+    path: str = ""
+    reason: str = ""
+    error_code: int = 0
+    callback: Callback | None = None
+
+    @property
+    def size(self) -> int | None:
+        """The file's length in bytes, None until a client has told it."""
+        return self.identity.size
+
+    @property
+    def complete(self) -> bool:
+        """Whether the length is known and every byte below it has arrived."""
+        return self.size is not None and self.extents.covers(0, self.size)
+
+    def move(self, event: Event, now: float, **changes: Any) -> Ticket:
+        """The ticket after `event`. Raises WrongState, or the error that tells the outcome to a client, if it cannot happen."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise self.outcome(event)
+        since = self.state_since if state == self.state else now
+        return replace(self, state=state, state_since=since, **changes)
+
+    def outcome(self, event: Event) -> UploadError:
+        """The error that says why `event` cannot happen in this state."""
+        if event == Event.CANCEL:
+            return WrongState(f"too late to cancel: the upload is in state '{self.state}'")
+        if event == Event.FINISH:
+            return WrongState(f"uploader is not in 'handing over' state but in '{self.state}'")
+        if self.state == State.CANCELLED:
+            return UploadCancelled(f"upload cancelled: {self.reason}")
+        if self.state == State.FAILED:
+            return HandoverFailed(self.reason)
+        if event in (Event.OPEN, Event.STORE, Event.PAUSE):
+            return AlreadyComplete("the file is complete; nothing more can be sent or changed")
+        return WrongState(f"'{event}' cannot happen in state '{self.state}'")
+
+    # --- what clients do ----------------------------------------------------------------------------------------------
+
+    def identify(self, told: Identity, server_max_size: int = 0) -> Ticket:
+        """Joins what a client says of its file with what is known.
+
+        Raises FileChanged when a known part differs or the size is below what has arrived, FileTooLarge above a limit
+        (bytes; 0 means none).
+        """
+        known = self.identity
+        for label, was, now in (
+            ("size", known.size, told.size),
+            ("modification time", known.last_modified, told.last_modified),
+            ("content", known.fingerprint, told.fingerprint),
+        ):
+            if was is not None and now is not None and was != now:
+                raise FileChanged(f"not the file that this upload was begun with: its {label} was {was}, now {now}")
+        if told.size is not None:
+            limits = [limit for limit in (server_max_size, self.terms.max_size) if limit]
+            if limits and told.size > min(limits):
+                raise FileTooLarge(f"the file has {told.size} bytes, the limit is {min(limits)}")
+            if any(end > told.size for _, end in self.extents):
+                raise FileChanged(f"the file has {told.size} bytes, but more than that has already arrived")
+        joined = Identity(
+            name=told.name if known.name is None else known.name,
+            size=told.size if known.size is None else known.size,
+            last_modified=told.last_modified if known.last_modified is None else known.last_modified,
+            fingerprint=told.fingerprint if known.fingerprint is None else known.fingerprint,
+        )
+        return replace(self, identity=joined)
+
+    def open(self, session: str, epoch: int | None, now: float) -> Ticket:
+        """A client says hello. The same session joins its epoch; a new one raises it and becomes the rightful one.
+
+        `epoch` is what the session was told earlier, if it was; when that is no longer the current one the session was
+        taken over meanwhile and gets TakenOver instead of taking the upload back. An empty session (a client that knows
+        nothing of sessions) leaves the epoch as it is.
+        """
+        if epoch is not None and epoch < self.epoch and session != self.session:
+            raise TakenOver("the upload goes on in another window")
+        opened = self.move(Event.OPEN, now, paused=False, active_at=now)
+        if session in ("", self.session):
+            return opened
+        return replace(opened, session=session, epoch=self.epoch + 1)
+
+    def store(self, ranges: Iterable[Range], epoch: int | None, now: float) -> Ticket:
+        """Bytes have been written and are about to be acked. Raises TakenOver for an epoch that is no longer current."""
+        if epoch is not None and epoch != self.epoch:
+            raise TakenOver("the upload goes on in another window")
+        extents = self.extents
+        for start, end in ranges:
+            extents = extents.add(start, end)
+        return self.move(Event.STORE, now, extents=extents, active_at=now, paused=False)
+
+    def pause(self, epoch: int | None, now: float) -> Ticket:
+        """The user pauses; the upload then has the longer idle limit."""
+        if epoch is not None and epoch != self.epoch:
+            raise TakenOver("the upload goes on in another window")
+        return self.move(Event.PAUSE, now, paused=True, active_at=now)
+
+    def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:
+        """Cancelled by the user, the app (then there is no `notice` to it) or the server. A no-op when it already was."""
+        if self.state == State.CANCELLED:
+            return self
+        return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False)
+
+    def expire(self, reason: str, notice: Callback | None, now: float) -> Ticket:
+        """Nobody did anything for too long: a client (then the app gets `notice`), or the app that had said wait."""
+        notice = notice if self.state in RECEIVING else None
+        code = HandoverFailed.code if self.state == State.WAITING else 0
+        return self.move(Event.EXPIRE, now, reason=reason, callback=notice, error_code=code, paused=False)
+
+    # --- what the server and the app do -------------------------------------------------------------------------------
+
+    def checkpoint(self, synced: Extents) -> Ticket:
+        """These extents are on the disk for certain, also after a power cut."""
+        return replace(self, synced=self.synced | (synced & self.extents))
+
+    def distrust(self) -> Ticket:
+        """Only what was synced is believed any more: after a power cut or a failed fsync."""
+        return replace(self, extents=self.synced)
+
+    def arrive(self, path: str, notice: Callback, now: float) -> Ticket:
+        """The file is whole and on the disk at `path`; from here on the app is owed a callback."""
+        return self.move(Event.COMPLETE, now, path=path, synced=self.extents, callback=notice)
+
+    def answered(self, answer: str, now: float) -> Ticket:
+        """The app said `done` or `wait`."""
+        event = Event.ANSWER_DONE if answer == "done" else Event.ANSWER_WAIT
+        return self.move(event, now, callback=None)
+
+    def refuse(self, reason: str, now: float) -> Ticket:
+        """The app does not take the file, or could not be reached for too long."""
+        return self.move(Event.REFUSE, now, reason=reason, error_code=HandoverFailed.code, callback=None)
+
+    def finish(self, now: float) -> Ticket:
+        """The app has called finish_upload. A no-op when it was finished already."""
+        return self.move(Event.FINISH, now, callback=None)
+
+    def retry(self, notice: Callback, now: float) -> Ticket:
+        """The handover that had failed starts anew."""
+        return self.move(Event.RETRY, now, reason="", error_code=0, callback=notice)

@@ -1,0 +1,147 @@
+"""The two Protocols behind which the outside systems hide: where bytes are kept and where tickets are kept.
+
+Each method says who must guarantee what. Nothing here knows a file system, a database or a transport. All methods may be
+called from the event loop and never block it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from incoming.core.extents import Extents, Range
+from incoming.core.ticket import Callback, State, Ticket
+
+Buffer = bytes | memoryview
+
+
+class ByteStore(Protocol):
+    """Keeps the bytes of uploads. Raises StorageFull when there is no room and StorageFailed for any other fault."""
+
+    @property
+    def grain(self) -> int:
+        """The alignment, in bytes, of what can be stored on its own: 1 for files, the part size for an object store."""
+        ...
+
+    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
+        """Stores (offset, bytes) pieces; returns the ranges that now survive the death of this process.
+
+        Creates what is needed at the first write. The caller sees to it that writes of one upload come one after the
+        other and never touch bytes acked before. Raises AlreadyComplete when the file was completed meanwhile, by
+        whichever process: from then on it is never touched.
+        """
+        ...
+
+    async def sync(self, ticket_id: str) -> None:
+        """After this, all that was written before survives a power cut. When it raises, nothing since the last success does."""
+        ...
+
+    async def present(self, ticket_id: str) -> int | None:
+        """How many bytes at most the partial file can hold (its length), None when there is none."""
+        ...
+
+    async def complete(self, ticket_id: str, size: int) -> str:
+        """Makes the whole file durable under its final name and returns that absolute path. May be called again at any point."""
+        ...
+
+    async def remove(self, ticket_id: str, *, finished: bool) -> None:
+        """Removes the partial file and, with `finished`, the complete one as well. What is not there is no error."""
+        ...
+
+    async def release(self, ticket_id: str) -> None:
+        """Lets go of what is held open for this upload. May be called at any time."""
+        ...
+
+    async def free_bytes(self) -> int:
+        """How much can still be written, in bytes."""
+        ...
+
+    async def close(self) -> None:
+        """Releases everything; writes under way are awaited."""
+        ...
+
+
+Change = Callable[[Ticket], Ticket]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A callback that this worker may now try; nobody else tries it before its lease (`until`, seconds since the epoch) ends."""
+
+    ticket: Ticket
+    callback: Callback
+    until: float
+
+
+class TicketStore(Protocol):
+    """Keeps the tickets. Raises StorageFull or StorageFailed; then nothing was changed."""
+
+    async def create(self, ticket: Ticket) -> None:
+        """Adds a ticket; it survives a power cut when this returns."""
+        ...
+
+    async def get(self, ticket_id: str) -> Ticket | None:
+        """The ticket as last committed by any worker."""
+        ...
+
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+        """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
+
+        `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
+        ticket it was given changes nothing. Updates that are under way together are committed together. A `durable` one
+        survives a power cut when this returns, any one the death of every process. Raises UnknownTicket.
+        """
+        ...
+
+    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
+        """Takes up to `limit` callbacks that are due, for `lease` seconds each. Two workers never get the same one.
+
+        One that is due further in the future than any back-off reaches (the clock was set back) counts as due.
+        """
+        ...
+
+    async def next_due(self) -> float | None:
+        """When the next callback is due, seconds since the epoch; None when none is owed."""
+        ...
+
+    async def find(
+        self,
+        states: Sequence[State] = (),
+        *,
+        idle_since: float | None = None,
+        state_before: float | None = None,
+        limit: int = 1000,
+    ) -> list[Ticket]:
+        """Tickets in these states (all if empty) whose `active_at` / `state_since` is before the given times, oldest first."""
+        ...
+
+    async def counts(self) -> dict[State, int]:
+        """How many tickets are in each state."""
+        ...
+
+    async def forget(self, ticket_id: str) -> None:
+        """Removes a tombstone for good."""
+        ...
+
+    def watch(self, listener: Callable[[str], None]) -> None:
+        """Calls `listener` on the event loop with the id of every ticket that any worker or process changes, soon after the change."""
+        ...
+
+    async def distrust_after_boot(self, boot_id: str) -> int:
+        """If the machine has booted since the last call, lets every unfinished upload believe only its synced extents.
+
+        Returns how many tickets were changed. Only the first worker after a boot does anything.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Proves that the store answers and can be written to."""
+        ...
+
+    async def close(self) -> None:
+        """Commits what is under way and lets go."""
+        ...
+
+
+__all__ = ["Buffer", "ByteStore", "Change", "Claim", "Extents", "TicketStore"]
