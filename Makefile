@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JS_TESTS := $(wildcard tests/js/*.test.js)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test check bundle clean
@@ -19,8 +19,7 @@ setup: $(VENV)/.test-ready ## install what tests and checks need: system package
 	@tools/npm_packages.sh
 
 test: setup ## run every test: JavaScript units, then pytest
-	@tools/js_tests.sh
-	@$(BIN)/python -m pytest
+	@tools/test.sh
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
 	$(BIN)/ruff check

@@ -1,11 +1,13 @@
 """Fixtures for everybody: servers, web applications, bad networks, a real browser."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from tornado.ioloop import IOLoop
 
 from tests.support.app_stub import AppStub
 from tests.support.fault_proxy import FaultProxy
@@ -29,10 +31,24 @@ CHROMIUM_ARGUMENTS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every coroutine test gets a loop of its own, named among its arguments or not."""
+    """Give every coroutine test a loop of its own, named among its arguments or not, and mark what needs Chromium."""
     for item in items:
-        if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj) and "io_loop" not in item.fixturenames:
+        if not isinstance(item, pytest.Function):
+            continue
+        if iscoroutinefunction(item.obj) and "io_loop" not in item.fixturenames:
             item.fixturenames.insert(0, "io_loop")
+        if "chromium" in item.fixturenames:
+            item.add_marker("browser")
+
+
+@pytest.fixture
+def io_loop() -> Iterator[IOLoop]:
+    """pytest-tornasync's fixture of this name calls what Tornado has deprecated; the same without that."""
+    loop = IOLoop(make_current=False)
+    asyncio.set_event_loop(loop.asyncio_loop)  # type: ignore[attr-defined]
+    yield loop
+    asyncio.set_event_loop(None)
+    loop.close(all_fds=True)
 
 
 @pytest.fixture

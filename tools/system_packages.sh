@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the programs which tests and checks call are installed: one line per program and its Debian package.
-# Returns at once when all are there. What cannot be had is named; with CI=true that is an error,
-# elsewhere the tests that need it are skipped and say so.
+# Returns at once when all are there. What cannot be had is named: the tests that need it are skipped and say so,
+# or fail with CI=true.
 set -euo pipefail
 
 programs='
@@ -39,7 +39,6 @@ cat >&2 <<EOF
 ************************************************************************
  These Debian packages are missing and could not be installed:
  $(echo $packages)
- Tests that need them will be skipped (with CI=true: will fail).
+ Tests that need them will be skipped; with CI=true they will fail.
 ************************************************************************
 EOF
-[ "${CI:-}" != true ]

@@ -5,7 +5,7 @@ import threading
 import pytest
 import requests
 
-from tests.support.app_stub import DROP, Answer, AppStub
+from tests.support.app_stub import DROP, Answer, AppStub, Script
 
 
 def post(stub: AppStub, **params: str) -> requests.Response:
@@ -23,7 +23,12 @@ def test_records_what_came(app_stub: AppStub) -> None:
 
 
 def test_answers_by_script_and_then_by_default() -> None:
-    script = ["wait", (503, "later"), Answer(302, "", {"Location": "/x"}), lambda callback: callback.params["id"]]
+    script: list[Script] = [
+        "wait",
+        (503, "later"),
+        Answer(302, "", {"Location": "/x"}),
+        lambda callback: callback.params["id"],
+    ]
     with AppStub(script, default=(404, "gone")) as stub:
         given = [requests.post(stub.url, data={"id": "5"}, timeout=10, allow_redirects=False) for _ in range(5)]
     assert [(answer.status_code, answer.text) for answer in given] == [

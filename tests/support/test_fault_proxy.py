@@ -207,7 +207,7 @@ def test_reset_after_counts_for_each_connection_alone(proxy: FaultProxy) -> None
 
 def test_reset_after_nothing_hits_new_connections_at_once(proxy: FaultProxy, echo: EchoServer) -> None:
     proxy.reset_after(0)
-    with connect(proxy) as client, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), connect(proxy) as client:
         client.recv(1)
     assert proxy.counters.reset == 1
     assert not echo.received
