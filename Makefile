@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+PORT := 4000
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -12,7 +13,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-ready ## start the server on port 4000 and the example applications on 4001 and 4002
-	@exec $(BIN)/python tools/run_all.py
+	@exec $(BIN)/python tools/run_all.py --base-port $(PORT)
 
 setup: $(VENV)/.test-ready ## install what tests and checks need: system packages, Python venv, npm packages
 	@tools/system_packages.sh

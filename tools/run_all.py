@@ -1,0 +1,120 @@
+"""Starts the server and both example applications, says where they are, and stops them together.
+
+They belong together: when one ends, or on Ctrl-C, SIGTERM or SIGHUP, all end. Decides ports and order, nothing else.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+START_TIMEOUT = 30.0  # seconds until all listen
+STOP_TIMEOUT = 45.0  # seconds to end after SIGTERM: longer than the server takes to drain
+
+
+@dataclass
+class Program:
+    title: str
+    port: int
+    command: list[str]
+    cwd: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        # A session of its own: the terminal's Ctrl-C comes to us alone, and we pass it on once.
+        self.process = subprocess.Popen([sys.executable, *self.command], cwd=self.cwd, start_new_session=True)
+
+    def has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+
+def programs(base_port: int, storage_dir: Path) -> list[Program]:
+    """The server on `base_port`, the examples on the next two."""
+    server = ["incoming.py", "--port", str(base_port), "--storage-dir", str(storage_dir)]
+    found = [Program("Incoming!! server", base_port, server, ROOT)]
+    for number, name in enumerate(["1-simple", "2-dynamic"], start=1):
+        port = base_port + number
+        example = ["backend.py", "--port", str(port), "--internal_incoming_host", f"localhost:{base_port}"]
+        example += ["--incoming_storage_dir", str(storage_dir)]
+        found.append(Program(f"Example {name}", port, example, ROOT / "examples" / name))
+    return found
+
+
+def start(all_programs: list[Program], stopping: threading.Event) -> None:
+    """Returns when all listen or something is wrong."""
+    for program in all_programs:
+        program.start()
+    deadline = time.monotonic() + START_TIMEOUT
+    while not all(program.listens() for program in all_programs):
+        if stopping.wait(0.05) or any(program.has_ended() for program in all_programs):
+            return
+        if time.monotonic() > deadline:
+            print(f"Not everything listens after {START_TIMEOUT:g} seconds.", file=sys.stderr)
+            stopping.set()
+            return
+    print()
+    for program in all_programs:
+        print(f"  {program.title:20} http://localhost:{program.port}/")
+    print("\nCtrl-C stops them all.\n", flush=True)
+
+
+def stop(all_programs: list[Program]) -> None:
+    for program in all_programs:
+        program.signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT
+    for program in all_programs:
+        if program.process is None:
+            continue
+        try:
+            program.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print(f"{program.title} does not end; killing it.", file=sys.stderr)
+            program.signal(signal.SIGKILL)
+            program.process.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base-port", type=int, default=4000, help="of the server; the examples get the next two")
+    parser.add_argument("--storage-dir", type=Path, default=ROOT / "incoming-data")
+    given = parser.parse_args()
+    all_programs = programs(given.base_port, given.storage_dir.resolve())
+
+    for program in all_programs:
+        if program.listens():
+            print(f"{program.title}: port {program.port} is in use. Other ports: make run PORT=5000", file=sys.stderr)
+            return 1
+
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        start(all_programs, stopping)
+        while not stopping.wait(0.2):
+            ended = [program for program in all_programs if program.has_ended()]
+            if ended:
+                print(f"{ended[0].title} has ended; stopping the others.", file=sys.stderr)
+                return 1
+        return 0
+    finally:
+        stop(all_programs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
