@@ -1,0 +1,110 @@
+"""Example web app 1: the page comes with an upload ticket in it, and one file can be uploaded with it.
+
+Three things are needed to use Incoming!!: ask for a ticket (main_page), give it to the browser (frontend_tmpl.html),
+and take the file when it has arrived (upload_finished). doc/examples.md walks through all of it.
+"""
+
+import logging
+import sys
+import uuid
+from pathlib import Path
+
+import bottle
+import click
+import requests
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # webapp is beside this example's folder
+
+from webapp.command_line import CONTEXT_SETTINGS, Settings, app_options
+from webapp.handed_over import NotHandedOverError, handed_over_file
+from webapp.pages import download, new_app, page, plain_text, serve
+from webapp.tickets import Ticket, Tickets, same_secret
+from webapp.uploads_folder import UploadsFolder
+
+HERE = Path(__file__).resolve().parent
+
+app = new_app()
+tickets = Tickets()
+settings: Settings  # this and the next one are set by main()
+uploads: UploadsFolder
+
+
+@app.get("/")
+def main_page():
+    """The app's only page. It comes with a ticket, so the browser need not ask for one."""
+    secret = str(uuid.uuid4())
+    try:
+        answer = requests.post(
+            f"http://{settings.internal_incoming_host}/incoming/0.1/backend/new_upload",
+            data={
+                # what the Incoming!! server calls when the file is there
+                "signalFinishURL": f"http://{settings.internal_app_host}/api/backend/upload_finished",
+                # we move the file away ourselves
+                "removeFileWhenFinished": "false",
+                # the server repeats this when it calls us, and nobody else knows it
+                "backendSecret": secret,
+            },
+            headers={"Authorization": f"Bearer {settings.backend_token}"} if settings.backend_token else {},
+            timeout=10,
+        )
+    except requests.RequestException as error:
+        logging.error("no ticket: %s", error)
+        bottle.abort(500, f"incoming!! error: no answer from {settings.internal_incoming_host}. Is the server running?")
+    if answer.status_code != 200:
+        bottle.abort(500, f"incoming!! error: {answer.status_code} {answer.text}")
+
+    ticket = Ticket(id=answer.text, secret=secret)
+    tickets.add(ticket)
+    return page(HERE, settings, upload_id=ticket.id, uploaded_files=uploads.files())
+
+
+@app.post("/api/backend/upload_finished")
+def upload_finished():
+    """The Incoming!! server calls this when the file has arrived, or when the upload was cancelled.
+
+    Anybody else can call it as well, with anything in it. And the server calls again when it has not got our answer:
+    then the answer is the same, and nothing is done a second time.
+    """
+    callback = bottle.request.forms
+    ticket = tickets.find(callback.id)
+    if ticket is None or not same_secret(ticket.secret, callback.backendSecret):
+        bottle.abort(404, "There is no upload with that id.")
+    with ticket.lock:
+        if ticket.answer is None:
+            ticket.answer = take_file(ticket, callback)
+            tickets.close(ticket)
+        return plain_text(ticket.answer)
+
+
+def take_file(ticket, callback):
+    """Move the file to our own folder; returns what the Incoming!! server is to be told."""
+    if callback.cancelled == "yes":
+        logging.info("upload %s was cancelled: %r", ticket.id, callback.cancelReason)
+        return ""  # any answer would do
+    try:
+        arrived = handed_over_file(settings.incoming_storage_dir, ticket.id, callback.filename)
+    except NotHandedOverError as error:
+        logging.error("upload %s refused: %s", ticket.id, error)
+        bottle.abort(400, "This is not where the app expects uploaded files.")
+    name = uploads.take(arrived, callback.filenameFromBrowser)
+    logging.info("upload %s is now %r", ticket.id, name)
+    return "done"
+
+
+@app.get("/uploads/<filename:path>")
+def uploaded_file(filename):
+    """Let people download what was uploaded."""
+    return download(uploads, filename)
+
+
+@click.command(context_settings=CONTEXT_SETTINGS)
+@app_options(default_port=4001)
+def main(given):
+    """Example web app 1 for Incoming!!: upload one file per page. Files go to ./uploads."""
+    global settings, uploads
+    settings, uploads = given, UploadsFolder(Path("uploads"))
+    serve(app, settings)
+
+
+if __name__ == "__main__":
+    main()

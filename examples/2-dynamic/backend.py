@@ -1,0 +1,184 @@
+"""Example web app 2: the page asks for a ticket whenever a file is chosen; the app takes its time with each file.
+
+Two things differ from example 1. Tickets are asked for by the page's script (request_upload), so there can be many. And
+the Incoming!! server is told "wait" when a file has arrived; when the app has dealt with the file, it calls the server
+(take_file_and_report). doc/examples.md walks through all of it.
+"""
+
+import logging
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import bottle
+import click
+import requests
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # webapp is beside this example's folder
+
+from webapp.command_line import CONTEXT_SETTINGS, Settings, app_options
+from webapp.handed_over import NotHandedOverError, handed_over_file
+from webapp.pages import download, download_url, human_size, new_app, page, plain_text, serve
+from webapp.tickets import Ticket, Tickets, same_secret
+from webapp.uploads_folder import UploadsFolder
+
+# The Incoming!! server waits for a day, unless it is told otherwise. There is no use in trying for longer.
+GIVE_UP_AFTER_S = 24 * 60 * 60
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
+
+HERE = Path(__file__).resolve().parent
+
+app = new_app()
+tickets = Tickets()
+settings: Settings  # these three are set by main()
+uploads: UploadsFolder
+min_delay_s: float
+
+
+@app.get("/")
+def main_page():
+    """The app's only page. Everything else is done by the script in it."""
+    return page(HERE, settings)
+
+
+@app.get("/api/frontend/request_upload")
+def request_upload():
+    """Get a ticket from the Incoming!! server and pass it on to our page."""
+    secret = str(uuid.uuid4())
+    try:
+        answer = call_incoming(
+            "new_upload",
+            signalFinishURL=f"http://{settings.internal_app_host}/api/backend/upload_finished",
+            destType="file",
+            removeFileWhenFinished="false",
+            backendSecret=secret,
+        )
+    except requests.RequestException as error:
+        logging.error("no ticket: %s", error)
+        bottle.abort(500, f"incoming!! error: no answer from {settings.internal_incoming_host}. Is the server running?")
+    if answer.status_code != 200:
+        bottle.abort(500, f"incoming!! error: {answer.status_code} {answer.text}")
+
+    tickets.add(Ticket(id=answer.text, secret=secret, filename=bottle.request.query.filename))
+    return plain_text(answer.text)
+
+
+@app.post("/api/backend/upload_finished")
+def upload_finished():
+    """The Incoming!! server calls this when a file has arrived, or when an upload was cancelled.
+
+    It calls again when it has not got our answer; then nothing is done a second time.
+    """
+    callback = bottle.request.forms
+    ticket = tickets.find(callback.id)
+    if ticket is None:
+        bottle.abort(404, "There is no upload with that id.")
+    if not same_secret(ticket.secret, callback.backendSecret):
+        logging.warning("upload %s: somebody called with a wrong secret", ticket.id)
+        bottle.abort(418, "You are not the Incoming!! server. I am a teapot.")
+    with ticket.lock:
+        if ticket.answer is None:
+            ticket.answer = begin_taking(ticket, callback)
+        return plain_text(ticket.answer)
+
+
+def begin_taking(ticket, callback):
+    """Start what is to be done with the file, in a thread; returns what the Incoming!! server is to be told now."""
+    if callback.cancelled == "yes":
+        logging.info("upload %s was cancelled: %r", ticket.id, callback.cancelReason)
+        tickets.close(ticket)
+        return ""  # any answer would do
+    try:
+        arrived = handed_over_file(settings.incoming_storage_dir, ticket.id, callback.filename)
+    except NotHandedOverError as error:
+        logging.error("upload %s refused: %s", ticket.id, error)
+        bottle.abort(400, "This is not where the app expects uploaded files.")
+    # A thread is enough to show it. An app that must not lose a file when it ends has a queue of jobs for this.
+    threading.Thread(target=take_file_and_report, args=(ticket, arrived), daemon=True).start()
+    return "wait"
+
+
+def take_file_and_report(ticket, arrived):
+    """Move the file to our own folder, pretend that this is hard work, and tell the Incoming!! server."""
+    enough_work_done = time.monotonic() + min_delay_s
+    name = keep_trying("take the file", ticket, lambda: uploads.take(arrived, ticket.filename))
+    logging.info("upload %s is now %r", ticket.id, name)
+    time.sleep(max(0.0, enough_work_done - time.monotonic()))
+    keep_trying("report to the Incoming!! server", ticket, lambda: report_finished(ticket))
+    with ticket.lock:
+        ticket.answer = "done"
+    tickets.close(ticket)
+
+
+def report_finished(ticket):
+    """Tell the Incoming!! server that we have the file; it tells the browser. An OSError means: once more."""
+    answer = call_incoming("finish_upload", id=ticket.id, backendSecret=ticket.secret)
+    if answer.status_code >= 500 or answer.status_code in (408, 425, 429):
+        answer.raise_for_status()
+    if answer.text.strip() == "ok":
+        logging.info("upload %s is finished", ticket.id)
+    else:  # it does not know the upload any more, for example; asking again would not help
+        logging.error("upload %s: the Incoming!! server says %d %r", ticket.id, answer.status_code, answer.text)
+
+
+def keep_trying(what, ticket, action):
+    """Call `action` until it raises no OSError (a requests.RequestException is one), ever more patiently."""
+    give_up_at = time.monotonic() + GIVE_UP_AFTER_S
+    pause = FIRST_PAUSE_S
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if time.monotonic() > give_up_at:
+                raise
+            logging.warning("upload %s: cannot %s, next try in %g s: %s", ticket.id, what, pause, error)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def call_incoming(function, **parameters):
+    """Call a backend function of the Incoming!! server."""
+    return requests.post(
+        f"http://{settings.internal_incoming_host}/incoming/0.1/backend/{function}",
+        data=parameters,
+        headers={"Authorization": f"Bearer {settings.backend_token}"} if settings.backend_token else {},
+        timeout=10,
+    )
+
+
+@app.get("/api/frontend/uploads")
+def list_of_uploads():
+    """The uploaded files as JSON, for our page to show."""
+    return {
+        "uploads": [
+            {"name": file.name, "size": human_size(file.size), "url": download_url(file)} for file in uploads.files()
+        ]
+    }
+
+
+@app.get("/uploads/<filename:path>")
+def uploaded_file(filename):
+    """Let people download what was uploaded."""
+    return download(uploads, filename)
+
+
+@click.command(context_settings=CONTEXT_SETTINGS)
+@app_options(default_port=4002)
+@click.option(
+    "--delay",
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    help="Seconds that the app seems to work on each file before it tells the Incoming!! server that it has it.",
+)
+def main(given, delay):
+    """Example web app 2 for Incoming!!: upload many files, with pause and cancel. Files go to ./uploads."""
+    global settings, uploads, min_delay_s
+    settings, uploads, min_delay_s = given, UploadsFolder(Path("uploads")), delay
+    serve(app, settings)
+
+
+if __name__ == "__main__":
+    main()
