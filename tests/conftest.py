@@ -1,10 +1,12 @@
 """Fixtures for everybody: servers, web applications, bad networks, a real browser."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
 
+import hypothesis
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from tornado.ioloop import IOLoop
@@ -13,6 +15,10 @@ from tests.support.app_stub import AppStub
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
 from tests.support.tools import require_tool
+
+# No test asserts speed; and CI tries the same examples every time, while at home new ones are found.
+hypothesis.settings.register_profile("incoming", deadline=None, derandomize=os.environ.get("CI") == "true")
+hypothesis.settings.load_profile("incoming")
 
 StartServer = Callable[..., IncomingServer]
 StartProxy = Callable[..., FaultProxy]
