@@ -16,7 +16,7 @@ const shared = {
     absWorkingDir: source,
     bundle: true,
     charset: "utf8",
-    target: "es2020",
+    target: "es2022",
     legalComments: "none",
     banner: { js: "/*! Incoming!! browser library, MIT licence */" },
     logLevel: "warning",
