@@ -14,7 +14,9 @@ FOLDERS = {"incoming.core": 0, "incoming.storage": 1, "incoming.handlers": 3}
 MODULES = {
     "incoming": 0,
     "incoming.config": 1,  # data: whoever is not pure may read settings
+    "incoming.options": 1,
     "incoming.assembler": 2,
+    "incoming.upload": 2,
     "incoming.handover": 2,
     "incoming.janitor": 2,
     "incoming.app": 4,
@@ -80,7 +82,7 @@ def _objections(name: str, floor: int, other: str) -> list[str]:
 def _objections_inside(name: str, floor: int, other: str) -> list[str]:
     target = floor_of(other)
     if target is None:
-        return ["there is no such module"]
+        return ["that is on no floor"]
     if target > floor:
         return [f"from floor {floor} up to floor {target}"]
     concrete_store = other.startswith("incoming.storage.") and other != STORE_PROTOCOLS
