@@ -1,7 +1,7 @@
 """Which bytes of a file have arrived: a set of bytes, kept as sorted, disjoint, non-adjacent [start, end) ranges.
 
-Immutable, so that a snapshot can be handed to another thread or kept as "what was safe then". It knows nothing of files,
-chunks or acks; offsets are bytes, `end` is exclusive.
+Immutable, so that a snapshot can be handed to another thread or kept as "what was safe then". It knows nothing of
+files, chunks or acks; offsets are bytes, `end` is exclusive.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Extents:
         )
 
     def add(self, start: int, end: int) -> Extents:
-        """This set and [start, end). Touches only the ranges it meets; the usual case, growing the last one, is O(n) copy."""
+        """This set and [start, end). Touches only the ranges it meets; the usual case, growing the last one, is O(n)
+        copy.
+        """
         if start < 0:
             raise ValueError(f"a range starts at {start}, below 0")
         if end <= start:

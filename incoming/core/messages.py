@@ -18,7 +18,9 @@ from incoming.core.ticket import Identity, State, Ticket
 
 SUBPROTOCOL = "incoming.1"
 MAX_CONTROL = 16 * 1024
-"""Bytes of a control message from a client. The longest honest one, a hello with a 1,024-character name, stays far below."""
+"""Bytes of a control message from a client. The longest honest one, a hello with a 1,024-character name, stays far
+below.
+"""
 
 MAX_SIZE = 2**53 - 1
 """Bytes of a file: what a browser's Number can count exactly."""
@@ -44,7 +46,9 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The user pauses the upload; the client closes its connections after `paused`."""
+    """The user pauses the upload; the client closes its connections after `paused`. Over HTTP it tells its epoch."""
+
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ class Limits:
 
 
 def parse_control(text: str) -> ClientMessage:
-    """One control message. Raises MessageTooLarge above MAX_CONTROL bytes and BadRequest for anything not in the protocol."""
+    """One control message. Raises MessageTooLarge above MAX_CONTROL bytes and BadRequest for anything not in the
+    protocol.
+    """
     if len(text) > MAX_CONTROL or len(text.encode("utf-8", "surrogatepass")) > MAX_CONTROL:
         raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
     try:
@@ -96,7 +102,7 @@ def parse_control(text: str) -> ClientMessage:
         case "hello":
             return _hello(message)
         case "pause":
-            return Pause()
+            return Pause(_integer(message, "epoch", MAX_SIZE))
         case "cancel":
             return Cancel(_text(message, "reason", MAX_REASON, default=""))
         case "ping":
@@ -251,7 +257,9 @@ def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
 
 
 def close_code(problem: UploadError) -> int:
-    """The WebSocket close code for an error: 4000 + its code (RFC 6455 section 7.4.2 leaves 4000-4999 to applications)."""
+    """The WebSocket close code for an error: 4000 + its code (RFC 6455 section 7.4.2 leaves 4000-4999 to
+    applications).
+    """
     return 4000 + problem.code
 
 

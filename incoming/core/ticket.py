@@ -89,8 +89,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 class Callback:
     """One entry of the outbox: a notice to the app that is owed until the app has answered.
 
-    `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when it is
-    to be tried next, both seconds since the epoch.
+    `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when
+    it is to be tried next, both seconds since the epoch.
     """
 
     id: str
@@ -105,8 +105,8 @@ class Callback:
 class Identity:
     """What a client says of its file: the parts that are known must match those known before.
 
-    `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque digest
-    of samples of the content.
+    `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque
+    digest of samples of the content.
     """
 
     name: str | None = None
@@ -137,7 +137,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered."""
+    """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered.
+
+    `version` grows with every committed change; the TicketStore sets it, so that of two copies the newer can be told.
+    """
 
     id: str
     terms: Terms
@@ -155,6 +158,7 @@ class Ticket:
     reason: str = ""
     error_code: int = 0
     callback: Callback | None = None
+    version: int = 0
 
     @property
     def size(self) -> int | None:
@@ -167,7 +171,9 @@ class Ticket:
         return self.size is not None and self.extents.covers(0, self.size)
 
     def move(self, event: Event, now: float, **changes: Any) -> Ticket:
-        """The ticket after `event`. Raises WrongState, or the error that tells the outcome to a client, if it cannot happen."""
+        """The ticket after `event`. Raises WrongState, or the error that tells the outcome to a client, if it cannot
+        happen.
+        """
         state = TRANSITIONS.get((self.state, event))
         if state is None:
             raise self.outcome(event)
@@ -225,7 +231,7 @@ class Ticket:
         taken over meanwhile and gets TakenOver instead of taking the upload back. An empty session (a client that knows
         nothing of sessions) leaves the epoch as it is.
         """
-        if epoch is not None and epoch < self.epoch and session != self.session:
+        if epoch is not None and epoch < self.epoch and self.session not in ("", session):
             raise TakenOver("the upload goes on in another window")
         opened = self.move(Event.OPEN, now, paused=False, active_at=now)
         if session in ("", self.session):
@@ -233,13 +239,15 @@ class Ticket:
         return replace(opened, session=session, epoch=self.epoch + 1)
 
     def store(self, ranges: Iterable[Range], epoch: int | None, now: float) -> Ticket:
-        """Bytes have been written and are about to be acked. Raises TakenOver for an epoch that is no longer current."""
+        """Bytes have been written and are about to be acked. Raises TakenOver for an epoch that is no longer
+        current.
+        """
         if epoch is not None and epoch != self.epoch:
             raise TakenOver("the upload goes on in another window")
         extents = self.extents
         for start, end in ranges:
             extents = extents.add(start, end)
-        return self.move(Event.STORE, now, extents=extents, active_at=now, paused=False)
+        return self.move(Event.STORE, now, extents=extents, active_at=now)
 
     def pause(self, epoch: int | None, now: float) -> Ticket:
         """The user pauses; the upload then has the longer idle limit."""
@@ -248,7 +256,9 @@ class Ticket:
         return self.move(Event.PAUSE, now, paused=True, active_at=now)
 
     def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:
-        """Cancelled by the user, the app (then there is no `notice` to it) or the server. A no-op when it already was."""
+        """Cancelled by the user, the app (then there is no `notice` to it) or the server. A no-op when it already
+        was.
+        """
         if self.state == State.CANCELLED:
             return self
         return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False)
@@ -266,8 +276,11 @@ class Ticket:
         return replace(self, synced=self.synced | (synced & self.extents))
 
     def distrust(self) -> Ticket:
-        """Only what was synced is believed any more: after a power cut or a failed fsync."""
-        return replace(self, extents=self.synced)
+        """Only what was synced is believed any more: after a power cut or a failed fsync.
+
+        The epoch rises and nobody's session holds the ticket, so that every client asks anew what is there.
+        """
+        return replace(self, extents=self.synced, epoch=self.epoch + 1, session="")
 
     def arrive(self, path: str, notice: Callback, now: float) -> Ticket:
         """The file is whole and on the disk at `path`; from here on the app is owed a callback."""

@@ -1,7 +1,7 @@
 """The two Protocols behind which the outside systems hide: where bytes are kept and where tickets are kept.
 
-Each method says who must guarantee what. Nothing here knows a file system, a database or a transport. All methods may be
-called from the event loop and never block it.
+Each method says who must guarantee what. Nothing here knows a file system, a database or a transport. All methods may
+be called from the event loop and never block it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class ByteStore(Protocol):
         ...
 
     async def sync(self, ticket_id: str) -> None:
-        """After this, all that was written before survives a power cut. When it raises, nothing since the last success does."""
+        """After this, all that was written before survives a power cut. When it raises, nothing since the last success
+        does.
+        """
         ...
 
     async def present(self, ticket_id: str) -> int | None:
@@ -42,7 +44,9 @@ class ByteStore(Protocol):
         ...
 
     async def complete(self, ticket_id: str, size: int) -> str:
-        """Makes the whole file durable under its final name and returns that absolute path. May be called again at any point."""
+        """Makes the whole file durable under its final name and returns that absolute path. May be called again at any
+        point.
+        """
         ...
 
     async def remove(self, ticket_id: str, *, finished: bool) -> None:
@@ -67,7 +71,9 @@ Change = Callable[[Ticket], Ticket]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A callback that this worker may now try; nobody else tries it before its lease (`until`, seconds since the epoch) ends."""
+    """A callback that this worker may now try; nobody else tries it before its lease (`until`, seconds since the
+    epoch) ends.
+    """
 
     ticket: Ticket
     callback: Callback
@@ -90,7 +96,8 @@ class TicketStore(Protocol):
 
         `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
         ticket it was given changes nothing. Updates that are under way together are committed together. A `durable` one
-        survives a power cut when this returns, any one the death of every process. Raises UnknownTicket.
+        survives a power cut when this returns, any one the death of every process. The store raises the ticket's
+        `version` with every change. Raises UnknownTicket.
         """
         ...
 
@@ -113,7 +120,7 @@ class TicketStore(Protocol):
         state_before: float | None = None,
         limit: int = 1000,
     ) -> list[Ticket]:
-        """Tickets in these states (all if empty) whose `active_at` / `state_since` is before the given times, oldest first."""
+        """Tickets in these states (all if empty), last active or changed before the given times, oldest first."""
         ...
 
     async def counts(self) -> dict[State, int]:
@@ -125,7 +132,7 @@ class TicketStore(Protocol):
         ...
 
     def watch(self, listener: Callable[[str], None]) -> None:
-        """Calls `listener` on the event loop with the id of every ticket that any worker or process changes, soon after the change."""
+        """Calls `listener` on the event loop with the id of every ticket that any process changes, soon after."""
         ...
 
     async def distrust_after_boot(self, boot_id: str) -> int:
