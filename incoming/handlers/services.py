@@ -1,0 +1,45 @@
+"""What the handlers work with: everything that lives below them in one worker, by type.
+
+app.py makes one Services and gives it to every handler; a test makes one of what it needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from incoming.config import Settings
+from incoming.core.messages import Limits
+from incoming.core.ticket import Ticket
+
+if TYPE_CHECKING:
+    from incoming.assembler import Assembler
+    from incoming.handover import Handover
+    from incoming.janitor import Janitor
+    from incoming.storage.base import ByteStore, TicketStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """One worker's parts; `clock` gives seconds since the epoch."""
+
+    settings: Settings
+    tickets: TicketStore
+    store: ByteStore
+    assembler: Assembler
+    handover: Handover
+    janitor: Janitor
+    clock: Callable[[], float] = time.time
+
+    def limits(self, ticket: Ticket) -> Limits:
+        """How a client of this ticket is told to send."""
+        return Limits(
+            chunk_min=self.settings.chunk_min,
+            chunk_max=self.settings.chunk_max,
+            window=self.settings.window,
+            connections=self.settings.connections_per_upload,
+            ping_interval=self.settings.ping_interval,
+            max_rate=ticket.terms.max_rate,
+        )
