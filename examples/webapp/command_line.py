@@ -35,51 +35,53 @@ class Settings:
     port: int
 
 
+_OPTIONS = [
+    click.option(
+        "--public_incoming_host",
+        metavar="HOST[:PORT]",
+        help="Incoming!! server as browsers reach it. [default: the host name in the browser's address bar, "
+        "with the port of --internal_incoming_host; so http://localhost and a name in your network both work]",
+    ),
+    click.option(
+        "--internal_incoming_host",
+        metavar="HOST[:PORT]",
+        default="localhost:4000",
+        show_default=True,
+        help="Incoming!! server as this app reaches it.",
+    ),
+    click.option(
+        "--public_app_host",
+        metavar="HOST[:PORT]",
+        help="This app as browsers reach it; printed at start. [default: localhost:PORT]",
+    ),
+    click.option(
+        "--internal_app_host",
+        metavar="HOST[:PORT]",
+        help="This app as the Incoming!! server reaches it. [default: localhost:PORT]",
+    ),
+    click.option(
+        "--incoming_storage_dir",
+        type=click.Path(path_type=Path),
+        envvar="INCOMING_STORAGE_DIR",
+        show_envvar=True,
+        default=_STORAGE_OF_A_SERVER_STARTED_HERE,
+        help="Storage directory of the Incoming!! server, as this app sees it. Files from anywhere else are "
+        "refused. [default: incoming-data in the root of the project]",
+    ),
+    click.option(
+        "--backend_token",
+        envvar="INCOMING_BACKEND_TOKEN",
+        show_envvar=True,
+        default="",
+        help="What the Incoming!! server has as backend_token, if it has one.",
+    ),
+    click.option("--address", default="0.0.0.0", show_default=True, help="Address to listen on."),
+]
+
+
 def app_options(default_port: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a Click command the options of a web app. It is called with `Settings` and with its own options."""
-    options = [
-        click.option(
-            "--public_incoming_host",
-            metavar="HOST[:PORT]",
-            help="Incoming!! server as browsers reach it. [default: the host name in the browser's address bar, "
-            "with the port of --internal_incoming_host; so http://localhost and a name in your network both work]",
-        ),
-        click.option(
-            "--internal_incoming_host",
-            metavar="HOST[:PORT]",
-            default="localhost:4000",
-            show_default=True,
-            help="Incoming!! server as this app reaches it.",
-        ),
-        click.option(
-            "--public_app_host",
-            metavar="HOST[:PORT]",
-            help="This app as browsers reach it; printed at start. [default: localhost:PORT]",
-        ),
-        click.option(
-            "--internal_app_host",
-            metavar="HOST[:PORT]",
-            help="This app as the Incoming!! server reaches it. [default: localhost:PORT]",
-        ),
-        click.option(
-            "--incoming_storage_dir",
-            type=click.Path(path_type=Path),
-            envvar="INCOMING_STORAGE_DIR",
-            show_envvar=True,
-            default=_STORAGE_OF_A_SERVER_STARTED_HERE,
-            help="Storage directory of the Incoming!! server, as this app sees it. Files from anywhere else are "
-            "refused. [default: incoming-data in the root of the project]",
-        ),
-        click.option(
-            "--backend_token",
-            envvar="INCOMING_BACKEND_TOKEN",
-            show_envvar=True,
-            default="",
-            help="What the Incoming!! server has as backend_token, if it has one.",
-        ),
-        click.option("--address", default="0.0.0.0", show_default=True, help="Address to listen on."),
-        click.option("--port", type=click.IntRange(1, 65535), default=default_port, show_default=True),
-    ]
+    port = click.option("--port", type=click.IntRange(1, 65535), default=default_port, show_default=True)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -91,7 +93,7 @@ def app_options(default_port: int) -> Callable[[Callable[..., None]], Callable[.
             command(Settings(**{field.name: given.pop(field.name) for field in fields(Settings)}), **given)
 
         decorated: Callable[..., None] = with_settings
-        for option in reversed(options):
+        for option in reversed([*_OPTIONS, port]):
             decorated = option(decorated)
         return decorated
 
