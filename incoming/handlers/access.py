@@ -1,0 +1,113 @@
+"""Who calls, and who may call the backend functions: the one place where addresses and tokens are judged.
+
+A proxy on the same host makes the whole world look like loopback. So a request that came through a proxy is judged by
+its client's address, which only a proxy in `trusted_proxies` is believed to tell, and one with forwarding headers from
+any other peer is refused. This file knows nothing of what the functions do.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+
+from incoming.config import Settings
+from incoming.core.errors import Forbidden
+from incoming.options import Network
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_FORWARDING = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
+_HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
+"""An entry of X-Forwarded-For: [IPv6], IPv4, either with a port, or a bare IPv6 address."""
+
+NOBODY = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - no address to bind to
+"""The address of a peer that has none, such as one on a Unix socket."""
+
+
+def client_address(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address that a request came from, as far as it can be believed; never raises."""
+    try:
+        return _judged_address(request, settings)
+    except Forbidden:
+        return peer_address(request)
+
+
+def peer_address(request: HTTPServerRequest) -> Address:
+    """The other end of the TCP connection; an IPv4-mapped IPv6 address is the IPv4 one."""
+    return _address(request.remote_ip or "") or NOBODY
+
+
+def require_backend_peer(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of a caller within `backend_networks`. Raises Forbidden for any other."""
+    address = _judged_address(request, settings)
+    if not _within(address, settings.backend_networks):
+        raise Forbidden(f"backend functions are not open to {address}")
+    return address
+
+
+def require_backend_caller(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of who may call backend functions: from the right network, no browser, with the token if one is set.
+
+    Raises Forbidden. A browser on the right network would do what any web page tells it to, so that none may; they all
+    send Sec-Fetch-Site or, with POST, Origin (Fetch standard section 3.2; Fetch Metadata).
+    """
+    address = require_backend_peer(request, settings)
+    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+        raise Forbidden("backend functions are not open to browsers")
+    if settings.backend_token and not same_secret(_bearer(request.headers), settings.backend_token):
+        raise Forbidden("backend functions want the right 'Authorization: Bearer' token")
+    return address
+
+
+def same_secret(given: str, expected: str) -> bool:
+    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
+
+
+def _judged_address(request: HTTPServerRequest, settings: Settings) -> Address:
+    peer = peer_address(request)
+    forwarding = sorted(name for name in request.headers if _is_forwarding(name))
+    if not forwarding:
+        return peer
+    if not _within(peer, settings.trusted_proxies):
+        raise Forbidden(f"{forwarding[0]} from {peer}, which is none of trusted_proxies")
+    hops = request.headers.get("X-Forwarded-For")
+    if hops is None:
+        raise Forbidden(f"the proxy at {peer} sends {forwarding[0]} but not X-Forwarded-For")
+    # From the right: each trusted proxy has appended whom it heard from. The first that is not ours is the client;
+    # what stands left of it the client may have invented.
+    for hop in reversed(hops.split(",")):
+        match = _HOP.fullmatch(hop.strip())
+        address = _address(match[match.lastindex or 0]) if match else None
+        if address is None:
+            raise Forbidden(f"the proxy at {peer} sends an X-Forwarded-For that is not a list of addresses")
+        peer = address
+        if not _within(address, settings.trusted_proxies):
+            break
+    return peer
+
+
+def _is_forwarding(name: str) -> bool:
+    name = name.lower()
+    return name in _FORWARDING or name.startswith("x-forwarded-")
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _bearer(headers: HTTPHeaders) -> str:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,114 @@
+"""What all HTTP answers of the server have in common: headers, errors as text or JSON, what is logged of a request.
+
+Decides how an error of core.errors looks over HTTP; what is an error is decided below.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from tornado.web import HTTPError, RequestHandler
+
+from incoming.core import messages
+from incoming.core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, UploadError
+from incoming.handlers.access import client_address
+from incoming.handlers.services import Services
+
+log = logging.getLogger("incoming.http")
+
+DEFECT = "the server has a defect; its log says more"
+
+
+def wants_json(accept: str) -> bool:
+    """Whether an Accept header asks for JSON by name; without one, errors are plain text."""
+    return "application/json" in accept.lower()
+
+
+def answer_error(handler: RequestHandler, error: UploadError) -> None:
+    """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text."""
+    handler.set_status(error.status)
+    handler.set_header("Cache-Control", "no-store")
+    if error.retry_after is not None:
+        handler.set_header("Retry-After", str(error.retry_after))
+    if wants_json(handler.request.headers.get("Accept", "")):
+        handler.set_header("Content-Type", "application/json; charset=utf-8")
+        handler.finish(json.dumps(messages.describe_error(error)))
+    else:
+        handler.set_header("Content-Type", "text/plain; charset=utf-8")
+        handler.finish(error.message)
+
+
+def methods_of(handler: RequestHandler) -> list[str]:
+    """The methods that a resource knows, for Allow (RFC 9110 section 10.2.1)."""
+    return [
+        method
+        for method in RequestHandler.SUPPORTED_METHODS
+        if getattr(type(handler), method.lower()) is not getattr(RequestHandler, method.lower())
+    ]
+
+
+class Handler(RequestHandler):
+    """A resource. What it raises becomes the answer: an UploadError itself, anything else a logged InternalError."""
+
+    def initialize(self, services: Services) -> None:
+        self.services = services
+        self.logged: dict[str, Any] = {}
+        """What the log tells of this request besides method, path, status and client."""
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "Incoming")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        raised = kwargs.get("exc_info", (None, None, None))[1]
+        error = raised if isinstance(raised, UploadError) else self._http_error(status_code)
+        self.logged["error"] = error.name
+        if isinstance(error, MethodNotAllowed):
+            self.set_header("Allow", ", ".join(methods_of(self)))
+        answer_error(self, error)
+
+    def _http_error(self, status: int) -> UploadError:
+        if status == MethodNotAllowed.status:
+            return MethodNotAllowed(f"{self.request.method} is not a method of this URL")
+        if status == NotFound.status:
+            return NotFound("no such URL")
+        return BadRequest("the request is malformed") if status < 500 else InternalError(DEFECT)
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if not isinstance(value, UploadError | HTTPError):
+            log.error("%s %s failed", self.request.method, self.request.path, exc_info=value)
+
+
+class Nowhere(Handler):
+    """Every URL that the table of routes does not list."""
+
+    def prepare(self) -> None:
+        raise NotFound("no such URL")
+
+
+def request_logger(services: Services) -> Callable[[RequestHandler], None]:
+    """Tornado's `log_function`: one line for each backend function and each refusal that is the server's own fault.
+
+    Uploads themselves are told of by the assembler, and a query string may hold a secret: only the path is logged.
+    """
+
+    def log_request(handler: RequestHandler) -> None:
+        facts: dict[str, Any] = getattr(handler, "logged", {})
+        status = handler.get_status()
+        serious = status >= 500 or (status == 403 and "function" in facts)
+        level = logging.WARNING if serious else logging.INFO if "function" in facts else logging.DEBUG
+        if log.isEnabledFor(level):
+            request = handler.request
+            extra = {"client": str(client_address(request, services.settings)), **facts}
+            log.log(level, "%s %s %d", request.method, request.path[:200], status, extra=extra)
+
+    return log_request

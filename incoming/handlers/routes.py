@@ -1,0 +1,47 @@
+"""Every URL of the server, in one table, under both prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tornado.web import Application, RequestHandler, URLSpec
+
+from incoming.handlers.backend import CancelUpload, FinishUpload, NewUpload
+from incoming.handlers.base import Nowhere, request_logger
+from incoming.handlers.frontend import Health, Library, LibraryFile
+from incoming.handlers.put import UploadResource
+from incoming.handlers.services import Services
+from incoming.handlers.websocket import UploadSocket
+
+PREFIX = r"/incoming(?:/0\.1)?"
+"""With the version, or without it as apps of before there was one know it."""
+
+ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
+    ("/backend/new_upload", NewUpload),
+    ("/backend/cancel_upload", CancelUpload),
+    ("/backend/finish_upload", FinishUpload),
+    ("/frontend/upload_ws", UploadSocket),
+    ("/frontend/upload/([^/]+)", UploadResource),
+    (r"/frontend/(incoming\.(?:js|mjs|d\.ts))", Library),
+    ("/health(?:/(live))?", Health),
+)
+
+
+def application(services: Services, files: Mapping[str, LibraryFile]) -> Application:
+    """The server's application for one worker; `files` is the library to serve."""
+    given: dict[str, Any] = {"services": services}
+    return Application(
+        [URLSpec(PREFIX + path, handler, given | _more(handler, files)) for path, handler in ROUTES],
+        default_handler_class=Nowhere,
+        default_handler_args=given,
+        log_function=request_logger(services),
+        websocket_ping_interval=0,
+        # Uploads come from pages of other hosts by design, with a ticket and without cookies; who may call the backend
+        # functions is decided in access.py.
+        cross_origin_protection=False,
+    )
+
+
+def _more(handler: type[RequestHandler], files: Mapping[str, LibraryFile]) -> dict[str, Any]:
+    return {"files": files} if handler is Library else {}
