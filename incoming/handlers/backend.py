@@ -66,7 +66,7 @@ class BackendFunction(Handler):
         raise NotImplementedError
 
     async def upload(self, given: Parameters) -> Ticket:
-        """The upload that a call is about. Raises BadParameter, UnknownId, or WrongSecret if the caller may not touch it."""
+        """The upload that a call is about. Raises BadParameter, UnknownId, or WrongSecret."""
         ticket_id = given.get("id", "")
         if not ticket_id:
             raise BadParameter("id not given")

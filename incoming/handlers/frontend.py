@@ -61,7 +61,7 @@ class Library(Handler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Etag", file.etag)
         self.set_header("Access-Control-Allow-Origin", "*")
-        # Pages with Cross-Origin-Embedder-Policy load a script from another host only if it says so (Fetch, section 3.7).
+        # Pages with Cross-Origin-Embedder-Policy load a script from another host only if it says so (Fetch 3.7).
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.finish(file.content)
 

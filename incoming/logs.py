@@ -1,0 +1,117 @@
+"""How the log is written: one record per event, as text or JSON, to standard error.
+
+Nothing that a client sent can forge a record: whatever is not printable is escaped, and a traceback's lines are
+indented behind a bar. Tickets are capabilities, so a log shows only the first part of an id, enough to find it.
+Identical warnings are capped, because strangers can cause them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_TICKET = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
+_MAX_MESSAGE = 4000
+"""Characters of a message; the rest is cut, so that nobody fills the disk with long names."""
+
+FLOOD_LIMIT = 20
+FLOOD_SECONDS = 10.0
+"""So many warnings from one place in the code within so many seconds are written; the rest is counted."""
+
+
+def configure(level: str, log_format: str) -> None:
+    """Sends everything that is logged in this process to standard error, in one of the two formats."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
+    handler.addFilter(FloodGate())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    # What the parser finds wrong with a stranger's bytes, and each request, are of interest to who debugs.
+    if level != "debug":
+        for noisy in ("tornado.general", "tornado.access", "asyncio"):
+            logging.getLogger(noisy).setLevel(max(logging.WARNING, getattr(logging, level.upper())))
+
+
+def printable(text: str) -> str:
+    """`text` without anything that could end a line, move a cursor or turn the reading direction."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _tidy(text: str) -> str:
+    text = _TICKET.sub(r"\1…", text)
+    if len(text) > _MAX_MESSAGE:
+        text = f"{text[:_MAX_MESSAGE]}… ({len(text)} characters)"
+    return printable(text)
+
+
+def _facts(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given as `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _quoted(text: str) -> str:
+    return text if text and not set(text) & set(' ="') else json.dumps(text, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """`time LEVEL logger[pid] message name=value ...`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = f"{moment} {record.levelname} {record.name}[{record.process}] {_tidy(record.getMessage())}"
+        for name, value in _facts(record).items():
+            line += f" {name}={_quoted(_tidy(str(value)))}"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            line += "".join(f"\n    | {_tidy(part)}" for part in trace.split("\n"))
+        return line
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": _tidy(record.getMessage()),
+        }
+        for name, value in _facts(record).items():
+            plain = value is None or isinstance(value, bool | int | float)
+            entry.setdefault(name, value if plain else _tidy(str(value)))
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            entry["traceback"] = "\n".join(_tidy(part) for part in trace.split("\n"))
+        return json.dumps(entry)
+
+
+class FloodGate(logging.Filter):
+    """Lets through only so many warnings from one place in the code; the next one later tells how many it held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        place = (record.pathname, record.lineno)
+        now = time.monotonic()
+        since, count = self._seen.get(place, (now, 0))
+        if now - since >= FLOOD_SECONDS:
+            held = count - FLOOD_LIMIT
+            since, count = now, 0
+            if held > 0:
+                record.held_back = held
+        self._seen[place] = (since, count + 1)
+        return count < FLOOD_LIMIT
