@@ -1,5 +1,6 @@
 """The folder of files that the app has received. Decides under which name a file is kept and which names are served."""
 
+import contextlib
 import errno
 import itertools
 import os
@@ -73,19 +74,10 @@ class UploadsFolder:
         return next((self.directory / file.name for file in self.files() if file.name == name), None)
 
     def _rename(self, source: Path, name: str) -> str:
-        """Take the first free name, by making it: of several threads or processes only one can. Then fill it."""
         for candidate in _numbered(name):
-            target = self.directory / candidate
-            try:
-                target.touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            try:
-                source.replace(target)
-            except BaseException:
-                target.unlink()
-                raise
-            return candidate
+            with contextlib.suppress(FileExistsError):
+                _rename_unless_taken(source, self.directory / candidate)
+                return candidate
         raise AssertionError("unreachable: there is always a next number")
 
 
@@ -106,6 +98,32 @@ def _numbered(name: str) -> Iterator[str]:
     stem, extension = PurePath(name).stem, PurePath(name).suffix
     for number in itertools.count(2):
         yield f"{stem} ({number}){extension}"
+
+
+def _rename_unless_taken(source: Path, target: Path) -> None:
+    """Rename; raises FileExistsError if there is a `target`, also one that another process made just now."""
+    linked = _hard_link(source, target)
+    if not linked:
+        target.touch(exist_ok=False)  # takes the name; for a moment there is an empty file
+    try:
+        if linked:
+            source.unlink()
+        else:
+            source.replace(target)
+    except BaseException:
+        target.unlink()
+        raise
+
+
+def _hard_link(source: Path, target: Path) -> bool:
+    """False if there are no hard links on this file system, or none to another user's file."""
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.EXDEV):
+            raise
+        return False
+    return True
 
 
 def _copy_to_disk(source: Path, target: Path) -> None:

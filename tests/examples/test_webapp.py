@@ -1,8 +1,12 @@
 """The modules behind both examples, where a process and HTTP would only be in the way."""
 
 import errno
+import itertools
+import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Never
 
 import pytest
 from webapp.pages import human_size
@@ -55,32 +59,67 @@ def test_of_many_threads_each_gets_a_name_of_its_own(tmp_path: Path) -> None:
     assert {path.read_text() for path in folder.directory.iterdir()} == {str(number) for number in range(20)}
 
 
-@pytest.mark.parametrize("step", ["fsync", "rename"])
+def fail_once(code: int, function: str) -> Callable[..., object]:
+    """In place of a function of os: the first call fails, the others do what they always did."""
+    original = getattr(os, function.removeprefix("os."))
+    calls = itertools.count()
+
+    def fail_first(*arguments: object) -> object:
+        if next(calls) == 0:
+            raise OSError(code, os.strerror(code))
+        return original(*arguments)
+
+    return fail_first
+
+
+def fail_with(code: int) -> Callable[..., Never]:
+    def fail(*_: object) -> Never:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "os.unlink"])
 def test_a_copy_that_fails_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     folder = UploadsFolder(tmp_path / "uploads")
     source = tmp_path / "source"
     source.write_text("content")
-    rename = Path.replace
+    link = os.link
 
-    def replace(self: Path, target: Path) -> Path:
-        if self == source:
+    def link_within_the_folder(original: Path, copy: Path) -> None:
+        if original == source:
             raise OSError(errno.EXDEV, "another file system")
-        if step == "rename":
-            raise OSError(errno.EIO, "no")
-        return rename(self, target)
+        link(original, copy)
 
-    def fsync(descriptor: int) -> None:
-        if step == "fsync":
-            raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(Path, "replace", replace)
-    monkeypatch.setattr("os.fsync", fsync)
-    with pytest.raises(OSError, match=r"no|full"):
+    monkeypatch.setattr("os.link", link_within_the_folder)
+    monkeypatch.setattr(step, fail_once(errno.ENOSPC, step))
+    with pytest.raises(OSError, match="No space left"):
         folder.take(source, "name.txt")
     assert source.read_text() == "content"
     assert list(folder.directory.iterdir()) == []
+    assert folder.take(source, "name.txt") == "name.txt"
+    assert not source.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    folder = UploadsFolder(tmp_path / "uploads")
+    monkeypatch.setattr("os.link", fail_with(code))
+    for content in ("first", "second"):
+        source = tmp_path / "source"
+        source.write_text(content)
+        folder.take(source, "name.txt")
+    found = {path.name: path.read_text() for path in folder.directory.iterdir()}
+    assert found == {"name.txt": "first", "name (2).txt": "second"}
+
+    source.write_text("third")
+    monkeypatch.setattr("os.replace", fail_with(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        folder.take(source, "name.txt")
+    assert source.read_text() == "third"
+    assert len(list(folder.directory.iterdir())) == 2
 
 
 def test_a_file_that_is_being_copied_is_neither_listed_nor_served(tmp_path: Path) -> None:
