@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from incoming.config import Settings
-from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket, UploadError
+from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket, UploadError
 from incoming.core.messages import Hello
 from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
 from incoming.storage.base import ByteStore, TicketStore
@@ -76,6 +76,27 @@ class Assembler:
         if ticket.complete and ticket.state == State.UPLOADING:
             self._complete(ticket_id)
         return upload
+
+    async def join(self, ticket_id: str, epoch: int) -> Upload:
+        """One more connection of an uploader that was welcomed with `epoch`; changes nothing. `leave` it once.
+
+        Raises TakenOver, UnknownTicket or ServerShutdown.
+        """
+        if self._draining:
+            raise ServerShutdown("the server is restarting")
+        known = self._uploads.get(ticket_id)
+        ticket = known.ticket if known is not None and known.ticket.epoch == epoch else await self.look(ticket_id)
+        if ticket.epoch != epoch and ticket.state in RECEIVING:
+            raise TakenOver("the upload goes on in another window")
+        return self._join(ticket)
+
+    async def settled(self, upload: Upload) -> Ticket:
+        """The ticket as it is when all that was written by now counts: complete ones have arrived. Raises like
+        `finalise`.
+        """
+        if upload.ticket.complete and upload.ticket.state == State.UPLOADING:
+            return await self.finalise(upload.ticket.id)
+        return upload.ticket
 
     def _join(self, ticket: Ticket) -> Upload:
         upload = self._uploads.get(ticket.id)

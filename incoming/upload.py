@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from incoming.config import Settings
-from incoming.core.errors import AlreadyComplete, BadRange, StorageFailed, TakenOver, UploadError
+from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
 from incoming.core.extents import Range
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.storage.base import Buffer, ByteStore, TicketStore
@@ -105,11 +105,11 @@ class Upload:
         if ticket.state not in RECEIVING:
             raise ticket.outcome(Event.STORE)
         end = offset + length
-        limit = ticket.size
-        if limit is None:
-            limit = min((size for size in (ticket.terms.max_size, self._settings.max_size) if size), default=end)
-        if end > limit:
-            raise BadRange(f"the chunk ends at byte {end}, the file at {limit}")
+        if ticket.size is not None and end > ticket.size:
+            raise BadRange(f"the chunk ends at byte {end}, the file at {ticket.size}")
+        for limit in (ticket.terms.max_size, self._settings.max_size):
+            if limit and end > limit:
+                raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
 
     # --- first stage: to the store ------------------------------------------------------------------------------------
 

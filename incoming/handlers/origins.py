@@ -1,0 +1,37 @@
+"""Which web pages may upload: the one decision about origins, for the WebSocket and for HTTP alike.
+
+The ticket is the capability and no cookies are used, so any origin may by default; the server's `allowed_origins` and
+the ticket's narrow that. A request without an Origin header comes from no browser page and is not concerned (RFC 6454
+section 7.3, Fetch standard section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tornado.httputil import HTTPHeaders
+
+EXPOSED = "Range, Location, Retry-After, Allow"
+MAX_AGE = 24 * 3600
+"""Seconds that a browser may remember a preflight; Chromium caps it at two hours."""
+
+
+def allowed(origin: str | None, *lists: Sequence[str]) -> bool:
+    """Whether every list that is not empty names this origin, in the serialised form `scheme://host[:port]`."""
+    if origin is None:
+        return True
+    return all(not names or origin.lower() in names for names in lists)
+
+
+def cors(headers: HTTPHeaders, origin: str | None) -> dict[str, str]:
+    """The CORS headers of an answer to an allowed origin; a preflight gets the longer set (Fetch standard, section
+    3.2).
+    """
+    if origin is None:
+        return {}
+    answer = {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Access-Control-Expose-Headers": EXPOSED}
+    if "Access-Control-Request-Method" in headers:
+        answer["Access-Control-Allow-Methods"] = "GET, PUT, POST, DELETE, OPTIONS"
+        answer["Access-Control-Allow-Headers"] = headers.get("Access-Control-Request-Headers", "*")
+        answer["Access-Control-Max-Age"] = str(MAX_AGE)
+    return answer
