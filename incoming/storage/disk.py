@@ -1,0 +1,152 @@
+"""The system calls that it takes to keep bytes in files, behind one small Protocol: tests can put a failing disk in.
+
+Decides how each call is made (what is not followed, which mode a new file gets) and nothing about when. Every method
+blocks and raises OSError; whoever calls is on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Facts(NamedTuple):
+    """What is known of a directory entry or an open file. Names of the same file, and no others, share the `inode`."""
+
+    inode: tuple[int, int]
+    length: int
+    regular: bool
+    links: int
+
+
+class Disk(Protocol):
+    """What a file system promises: bytes written survive the process at once and a power cut after `fdatasync`, names
+    after `sync_directory`.
+    """
+
+    def create(self, path: str, mode: int) -> int:
+        """A new, empty file, open for reading and writing. Raises FileExistsError if there is anything of that name."""
+        ...
+
+    def open(self, path: str) -> int:
+        """An existing file, open for reading and writing; a symbolic link is not followed."""
+        ...
+
+    def close(self, fd: int) -> None: ...
+
+    def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        """Writes the pieces one after the other from `offset` on; returns how many bytes, perhaps fewer than given."""
+        ...
+
+    def truncate(self, fd: int, length: int) -> None: ...
+
+    def facts(self, fd: int) -> Facts: ...
+
+    def look(self, path: str) -> Facts | None:
+        """The facts of what is at `path` (a symbolic link is not followed); None when nothing is."""
+        ...
+
+    def lock(self, fd: int, *, exclusive: bool) -> None:
+        """Waits for an advisory lock on the open file. It ends with `unlock`, `close` or the process."""
+        ...
+
+    def unlock(self, fd: int) -> None: ...
+
+    def fdatasync(self, fd: int) -> None: ...
+
+    def fsync(self, fd: int) -> None: ...
+
+    def rename(self, source: str, target: str) -> None: ...
+
+    def unlink(self, path: str) -> None: ...
+
+    def make_directory(self, path: str, mode: int) -> None:
+        """One level. What is there already is left as it is."""
+        ...
+
+    def sync_directory(self, path: str) -> None: ...
+
+    def free(self, path: str) -> int:
+        """Bytes that an ordinary user can still write to the file system that `path` is on."""
+        ...
+
+
+class PosixDisk:
+    """The real one. Paths are strings here: a pathlib object per chunk costs more than the system call."""
+
+    # What POSIX guarantees for UIO_MAXIOV everywhere that matters; sysconf may answer -1 for "no limit".
+    _MOST_PIECES = 1024
+
+    def create(self, path: str, mode: int) -> int:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(fd, mode)  # whatever the umask is: the operator's setting is meant as it is written
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def open(self, path: str) -> int:
+        # Without O_NONBLOCK a FIFO planted under that name would hold this thread for ever.
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        return os.pwritev(fd, pieces[: self._MOST_PIECES], offset)
+
+    def truncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def facts(self, fd: int) -> Facts:
+        return _facts(os.fstat(fd))
+
+    def look(self, path: str) -> Facts | None:
+        try:
+            return _facts(os.lstat(path))
+        except FileNotFoundError:
+            return None
+
+    def lock(self, fd: int, *, exclusive: bool) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+
+    def unlock(self, fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)  # noqa: PTH104
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)  # noqa: PTH108
+
+    def make_directory(self, path: str, mode: int) -> None:
+        try:
+            os.mkdir(path, mode)  # noqa: PTH102
+        except FileExistsError:
+            return
+        os.chmod(path, mode)  # noqa: PTH101
+
+    def sync_directory(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def free(self, path: str) -> int:
+        facts = os.statvfs(path)
+        return facts.f_bavail * facts.f_frsize
+
+
+def _facts(status: os.stat_result) -> Facts:
+    return Facts((status.st_dev, status.st_ino), status.st_size, stat.S_ISREG(status.st_mode), status.st_nlink)

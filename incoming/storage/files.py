@@ -1,0 +1,116 @@
+"""The `ByteStore` on a POSIX file system, as the event loop sees it.
+
+Decides on which threads the file tree works, which error a failing disk becomes and what the operator reads of it. It
+does not know how the files lie and what keeps them safe; that is storage/file_tree.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from incoming.core.errors import StorageFailed, StorageFull, UnknownTicket
+from incoming.core.extents import Range
+from incoming.storage.base import Buffer
+from incoming.storage.disk import Disk, PosixDisk
+from incoming.storage.file_tree import FileTree
+
+log = logging.getLogger("incoming.storage")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 8
+"""Disk operations under way at once. More do not make a disk faster; fewer let one slow fsync hold up everybody."""
+
+LOG_INTERVAL = 10.0
+"""Seconds between two log records of the same fault: a full disk fails every chunk of every upload."""
+
+_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+class FileStore:
+    """Bytes in files below `root`. What it makes gets `dir_mode` and `file_mode`, whatever the umask is."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        dir_mode: int = 0o750,
+        file_mode: int = 0o640,
+        open_files: int = 512,
+        disk: Disk | None = None,
+    ) -> None:
+        """Makes the directory if it is missing; raises OSError if it cannot be used."""
+        self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk())  # noqa: PTH100
+        self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
+        self._logged: dict[int | None, float] = {}
+
+    @property
+    def grain(self) -> int:
+        return 1
+
+    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
+        return await self._run(ticket_id, self._tree.write, _valid(ticket_id), pieces)
+
+    async def sync(self, ticket_id: str) -> None:
+        await self._run(ticket_id, self._tree.sync, _valid(ticket_id))
+
+    async def present(self, ticket_id: str) -> int | None:
+        return await self._run(ticket_id, self._tree.present, _valid(ticket_id))
+
+    async def complete(self, ticket_id: str, size: int) -> str:
+        return await self._run(ticket_id, self._tree.complete, _valid(ticket_id), size)
+
+    async def remove(self, ticket_id: str, *, finished: bool) -> None:
+        await self._run(ticket_id, self._tree.remove, _valid(ticket_id), finished)
+
+    async def release(self, ticket_id: str) -> None:
+        await self._run(ticket_id, self._tree.release, _valid(ticket_id))
+
+    async def free_bytes(self) -> int:
+        return await self._run("", self._tree.free_bytes)
+
+    async def close(self) -> None:
+        closer = ThreadPoolExecutor(1, "incoming-files-close")
+        await asyncio.get_running_loop().run_in_executor(closer, self._close)
+        closer.shutdown(wait=False)
+
+    def _close(self) -> None:
+        self._threads.shutdown()
+        self._tree.close()
+
+    async def _run(self, ticket_id: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            call = self._threads.submit(work, *args, **kwargs)
+        except RuntimeError as error:
+            raise StorageFailed("the storage is closed") from error
+        try:
+            return await asyncio.wrap_future(call)
+        except OSError as error:
+            raise self._blame(ticket_id, error) from error
+
+    def _blame(self, ticket_id: str, error: OSError) -> StorageFull | StorageFailed:
+        """The error for the client, which learns no path, and a log record for the operator."""
+        now = time.monotonic()
+        if now - self._logged.get(error.errno, -LOG_INTERVAL) >= LOG_INTERVAL:
+            self._logged[error.errno] = now
+            # The whole id is the permission to upload; eight digits find the file.
+            log.error("storage directory %s, upload %s...: %s", self._tree.root, ticket_id[:8], error.strerror or error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull("no space is left in the storage of the server")
+        return StorageFailed(f"the storage of the server reported an error ({error.strerror or 'unknown'})")
+
+
+def _valid(ticket_id: str) -> str:
+    if not _ID.fullmatch(ticket_id):
+        raise UnknownTicket("not the id of a ticket")
+    return ticket_id
