@@ -71,7 +71,7 @@ class UploadResource(Handler):
             self._refuse(error)
 
     async def _admit(self, origin: str | None) -> None:
-        ticket_id = self.path_kwargs["ticket"]
+        ticket_id = self.path_args[0]
         ticket = await self.services.assembler.look(ticket_id)
         if not origins.allowed(origin, ticket.terms.allowed_origins):
             raise Forbidden("pages of this origin may not use this ticket")
