@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from incoming.options import (
     duration,
     flag,
     host,
+    hosts,
     mode,
     networks,
     origins,
@@ -88,6 +88,10 @@ class Settings:
     handover_wait_timeout: float = key("24h", duration(0, 3650 * DAY), "time from 'wait' to finish_upload; 0: no limit")
     handover_max_backoff: float = key("60", duration(0.1, DAY), "longest pause between two tries")
     handover_connections: int = key("8", whole(1, 1000), "callbacks at the same time per host of an app")
+    callback_hosts: tuple[str, ...] = key(
+        "", hosts(), "hosts that callbacks may go to, each with or without a port; empty: any"
+    )
+    callback_networks: tuple[Network, ...] = key("", networks(), "networks that callbacks may go to; empty: any")
     finish_requires_secret: bool = key(
         "false", flag(), "want the secret on finish_upload and cancel_upload also from apps that use signalFinishSecret"
     )
@@ -222,11 +226,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def from_process(arguments: Sequence[str]) -> Settings:
-    """`load` with this process's environment."""
-    return load(arguments, os.environ)
 
 
 __all__ = ["KEYS", "ConfigError", "Network", "Settings", "load"]

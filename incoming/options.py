@@ -28,7 +28,8 @@ _SIZE_UNITS = {"b": 1} | {
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
 _SECONDS: dict[str, Decimal | int] = {"ms": Decimal("0.001"), "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_URL_HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*(:[0-9a-f]*){2,7})(:[0-9]{1,5})?", re.ASCII)
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}", re.ASCII)
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
@@ -162,6 +163,19 @@ def host() -> Form[str]:
         return text
 
     return Form("ADDRESS", "an IP address or a host name, such as 0.0.0.0, :: or localhost", parse)
+
+
+def hosts() -> Form[tuple[str, ...]]:
+    """Host names or addresses as they stand in a URL, each with or without a port, in lower case; IPv6 loses its [ ]."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(item.lower() for item in split_list(text))
+        for item in found:
+            if not _URL_HOST.fullmatch(item):
+                raise ValueError(f"{item!r} is not a host")
+        return tuple(item.replace("[", "").replace("]", "") for item in found)
+
+    return Form("HOSTS", "a list of hosts, such as app.example.org,10.0.0.7:8080", parse, is_list=True)
 
 
 def path() -> Form[Path]:
