@@ -18,12 +18,19 @@ MODULES = {
     "incoming.assembler": 2,
     "incoming.upload": 2,
     "incoming.handover": 2,
+    "incoming.delivery": 2,
+    "incoming.callback": 2,
+    "incoming.callback_guard": 2,
+    "incoming.steady_clock": 2,
     "incoming.janitor": 2,
+    "incoming.logs": 0,
     "incoming.app": 4,
+    "incoming.worker": 4,
+    "incoming.workers": 4,
     "incoming.__main__": 4,
 }
 STORE_PROTOCOLS = "incoming.storage.base"
-CONCRETE_STORES_ARE_KNOWN_TO = {"incoming.app"}
+CONCRETE_STORES_ARE_KNOWN_TO = {"incoming.worker"}
 
 # Values and arithmetic. Nothing here reads a clock, a file, a socket, the environment or random numbers.
 PURE = {
@@ -36,10 +43,11 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 # An outside system, and the only modules that may know it.
 HIDDEN_BY = {
     "sqlite3": {"incoming.storage.sqlite"},
-    "tornado.web": {"incoming.handlers", "incoming.app"},
+    "tornado.web": {"incoming.handlers"},
     "tornado.websocket": {"incoming.handlers"},
-    "tornado.httpclient": {"incoming.handover"},
-    "tornado.httpserver": {"incoming.app"},
+    "tornado.httpclient": {"incoming.callback"},
+    "tornado.simple_httpclient": {"incoming.callback"},
+    "tornado.httpserver": {"incoming.worker"},
     "yaml": {"incoming.config"},
 }
 

@@ -118,9 +118,14 @@ class TicketStore(Protocol):
         *,
         idle_since: float | None = None,
         state_before: float | None = None,
+        after: float | None = None,
         limit: int = 1000,
     ) -> list[Ticket]:
-        """Tickets in these states (all if empty), last active or changed before the given times, oldest first."""
+        """Tickets in these states (all if empty), last active or changed before the given times, oldest first.
+
+        The order is that of `active_at` when `idle_since` is given, of `state_since` otherwise; `after` leaves out
+        those in which that is earlier, so that many can be had batch by batch.
+        """
         ...
 
     async def counts(self) -> dict[State, int]:
