@@ -58,6 +58,14 @@ class Handler(RequestHandler):
         self.services = services
         self.logged: dict[str, Any] = {}
         """What the log tells of this request besides method, path, status and client."""
+        services.requests.add(self)
+
+    def on_finish(self) -> None:
+        self.services.requests.discard(self)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self.services.requests.discard(self)
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "Incoming")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from incoming.config import Settings
 from incoming.core.messages import Limits
@@ -32,6 +33,8 @@ class Services:
     handover: Handover
     janitor: Janitor
     clock: Callable[[], float] = time.time
+    requests: WeakSet[Any] = field(default_factory=WeakSet)
+    """The requests that are being answered; a worker that ends waits for them."""
 
     def limits(self, ticket: Ticket) -> Limits:
         """How a client of this ticket is told to send."""

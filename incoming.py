@@ -1,0 +1,8 @@
+"""The door: `python incoming.py --port 4000`."""
+
+import sys
+
+from incoming.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""One worker process: wires stores, services and handlers, serves until it is told to end, and ends in good order.
+
+Workers share nothing but the listening sockets and the stores. This file does not know how many there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
+
+from incoming.assembler import Assembler
+from incoming.config import Settings
+from incoming.core.errors import UploadError
+from incoming.handlers.frontend import library
+from incoming.handlers.parameters import MAX_BODY
+from incoming.handlers.routes import application
+from incoming.handlers.services import Services
+from incoming.handover import Handover
+from incoming.janitor import Janitor
+from incoming.storage.files import FileStore
+from incoming.storage.sqlite import SqliteTickets
+
+log = logging.getLogger("incoming.worker")
+
+READ_SIZE = 256 * 1024
+"""Bytes read from a socket at once: Tornado's 64 KiB cost twice the CPU time per GiB, more than this gains little."""
+
+MAX_HEADERS = 16 * 1024
+KEEP_ALIVE = 75.0
+"""Seconds that an idle HTTP connection is kept: longer than nginx keeps its own to an upstream (60)."""
+
+POLL = 0.02
+"""Seconds between two looks at who is still connected while draining."""
+
+
+class Worker:
+    """Everything of one worker. `serve` or `recover` is called once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._background: list[asyncio.Task[None]] = []
+
+    async def recover(self) -> int:
+        """What must be done once before anybody is served, if it is not to be done by `serve`; the exit code."""
+        services = self._open()
+        try:
+            await services.janitor.recover()
+        except UploadError as error:
+            log.error("the server cannot start: %s", error.message)
+            return 1
+        finally:
+            await self._close(services)
+        return 0
+
+    async def serve(self, sockets: Sequence[socket.socket], lifeline: int | None = None) -> int:
+        """Serves until SIGTERM; the exit code.
+
+        A worker of several gets `lifeline`, a descriptor that becomes readable when the supervisor is gone; without one
+        it is the only worker and recovers first.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
+        if lifeline is None:
+            loop.add_signal_handler(signal.SIGINT, self._told_to_end)
+        else:
+            loop.add_reader(lifeline, self._orphaned, lifeline)
+        services = self._open()
+        try:
+            if lifeline is None:
+                await services.janitor.recover()
+            server = _http_server(services)
+            server.add_sockets(sockets)
+            code = await self._work(services)
+            await self._drain(services, server)
+        except UploadError as error:
+            log.error("the server cannot start: %s", error.message)
+            return 1
+        finally:
+            await self._close(services)
+        return code
+
+    def _open(self) -> Services:
+        settings = self._settings
+        tickets = SqliteTickets(settings.storage_dir / "incoming.sqlite")
+        store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
+        assembler = Assembler(tickets, store, settings)
+        handover = Handover(tickets, store, settings)
+        janitor = Janitor(tickets, store, assembler, settings)
+        return Services(settings, tickets, store, assembler, handover, janitor)
+
+    async def _work(self, services: Services) -> int:
+        """Until told to end: 0; until something has ended that never should: 1."""
+        loop = asyncio.get_running_loop()
+        told = loop.create_task(self._stop.wait())
+        services_at_work = [loop.create_task(services.handover.run()), loop.create_task(services.janitor.run())]
+        await asyncio.wait([told, *services_at_work], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        self._background = services_at_work
+        for task in services_at_work:
+            if task.done():
+                log.critical("a service of this worker has ended", exc_info=task.exception())
+                return 1
+        return 0
+
+    async def _drain(self, services: Services, server: HTTPServer) -> None:
+        """Takes nothing new and lets everything under way end, as long as drain_timeout allows."""
+        log.info("ending: %d uploads are connected", len(services.assembler.uploads()))
+        server.stop()
+        loop = asyncio.get_running_loop()
+        ending = loop.create_task(self._let_end(services))
+        hurry = loop.create_task(self._hurry.wait())
+        await asyncio.wait([ending, hurry], timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            log.warning("not everything could end in good order; what was acknowledged is safe")
+        for task in (ending, hurry, *self._background):
+            task.cancel()
+        await asyncio.gather(ending, hurry, *self._background, return_exceptions=True)
+        await server.close_all_connections()
+
+    async def _let_end(self, services: Services) -> None:
+        patience = max(0.0, self._settings.drain_timeout - 1)
+        await asyncio.gather(services.assembler.drain(), services.handover.stop(patience))
+        while services.assembler.uploads() or services.requests:  # noqa: ASYNC110 - neither tells when it is empty
+            await asyncio.sleep(POLL)
+
+    async def _close(self, services: Services) -> None:
+        await services.store.close()
+        await services.tickets.close()
+
+    def _told_to_end(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def _orphaned(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        log.warning("the supervisor is gone; this worker ends")
+        self._stop.set()
+
+
+def _http_server(services: Services) -> HTTPServer:
+    # Only backend functions take forms, and they say so themselves.
+    set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
+    largest_message = services.settings.chunk_max + READ_SIZE
+    return HTTPServer(
+        application(services, library()),
+        chunk_size=READ_SIZE,
+        max_buffer_size=max(largest_message, 4 * READ_SIZE),
+        # A body of unknown length may pass MAX_BODY by one read, so that it is refused with an answer.
+        max_body_size=MAX_BODY + READ_SIZE,
+        max_header_size=MAX_HEADERS,
+        idle_connection_timeout=KEEP_ALIVE,
+        decompress_request=False,
+        xheaders=False,
+    )
