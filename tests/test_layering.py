@@ -23,7 +23,7 @@ MODULES = {
     "incoming.callback_guard": 2,
     "incoming.steady_clock": 2,
     "incoming.janitor": 2,
-    "incoming.logs": 0,
+    "incoming.logs": 1,
     "incoming.app": 4,
     "incoming.worker": 4,
     "incoming.workers": 4,
@@ -40,9 +40,9 @@ PURE = {
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 
-# An outside system, and the only modules that may know it.
+# An outside system, and the only modules (or folders) that may know it.
 HIDDEN_BY = {
-    "sqlite3": {"incoming.storage.sqlite"},
+    "sqlite3": {"incoming.storage.sqlite", "incoming.storage.sqlite_schema", "incoming.storage.sqlite_writer"},
     "tornado.web": {"incoming.handlers"},
     "tornado.websocket": {"incoming.handlers"},
     "tornado.httpclient": {"incoming.callback"},
@@ -153,7 +153,7 @@ def test_what_the_rules_allow_is_allowed() -> None:
         "incoming.storage.sqlite": ast.parse("import sqlite3\nfrom .base import TicketStore"),
         "incoming.assembler": ast.parse("import asyncio\nfrom incoming.storage.base import ByteStore"),
         "incoming.handlers.put": ast.parse("import tornado.web\nfrom incoming.assembler import Assembler"),
-        "incoming.app": ast.parse("from incoming.storage.sqlite import Tickets\nfrom incoming.handlers import put"),
+        "incoming.worker": ast.parse("from incoming.storage.sqlite import Tickets\nfrom incoming.handlers import put"),
     }
     assert violations(modules) == []
 
