@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tornado.web import Application, RequestHandler, URLSpec
+from tornado.routing import URLSpec
+from tornado.web import Application, RequestHandler
 
 from incoming.handlers.backend import CancelUpload, FinishUpload, NewUpload
 from incoming.handlers.base import Nowhere, request_logger
