@@ -40,9 +40,9 @@ PURE = {
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 
-# An outside system, and the only modules (or folders) that may know it.
+# An outside system, and the only modules that may know it: a name stands for its folder and its `name_...` as well.
 HIDDEN_BY = {
-    "sqlite3": {"incoming.storage.sqlite", "incoming.storage.sqlite_schema", "incoming.storage.sqlite_writer"},
+    "sqlite3": {"incoming.storage.sqlite"},
     "tornado.web": {"incoming.handlers"},
     "tornado.websocket": {"incoming.handlers"},
     "tornado.httpclient": {"incoming.callback"},
@@ -83,7 +83,7 @@ def _objections(name: str, floor: int, other: str) -> list[str]:
         f"only {', '.join(sorted(allowed))} may know {system}"
         for system, allowed in HIDDEN_BY.items()
         if (other == system or other.startswith(system + "."))
-        and not any(name == one or name.startswith(one + ".") for one in allowed)
+        and not any(name == one or name.startswith((one + ".", one + "_")) for one in allowed)
     ]
 
 
