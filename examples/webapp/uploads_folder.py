@@ -55,7 +55,11 @@ class UploadsFolder:
             name = self._rename(copy, name)
         finally:
             copy.unlink(missing_ok=True)
-        source.unlink(missing_ok=True)
+        try:
+            source.unlink()
+        except OSError:
+            (self.directory / name).unlink()  # or the next try would leave one more copy
+            raise
         return name
 
     def files(self) -> list[StoredFile]:
@@ -64,7 +68,7 @@ class UploadsFolder:
             found = [
                 (entry.stat().st_mtime, StoredFile(entry.name, entry.stat().st_size))
                 for entry in entries
-                if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
+                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
             ]
         found.sort(key=lambda item: (-item[0], item[1].name))
         return [file for _, file in found]

@@ -122,6 +122,29 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cod
     assert len(list(folder.directory.iterdir())) == 2
 
 
+def test_a_source_that_cannot_be_removed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = UploadsFolder(tmp_path / "uploads")
+    source = tmp_path / "source"
+    source.write_text("content")
+    link, unlink = os.link, os.unlink
+
+    def link_within_the_folder(original: Path, copy: Path) -> None:
+        if original == source:
+            raise OSError(errno.EXDEV, "another file system")
+        link(original, copy)
+
+    def unlink_elsewhere(path: Path) -> None:
+        if path == source:
+            raise PermissionError(errno.EACCES, "read-only")
+        unlink(path)
+
+    monkeypatch.setattr("os.link", link_within_the_folder)
+    monkeypatch.setattr("os.unlink", unlink_elsewhere)
+    with pytest.raises(PermissionError):
+        folder.take(source, "name.txt")
+    assert list(folder.directory.iterdir()) == []
+
+
 def test_a_file_that_is_being_copied_is_neither_listed_nor_served(tmp_path: Path) -> None:
     folder = UploadsFolder(tmp_path / "uploads")
     (folder.directory / ".123.part").write_text("half")
