@@ -119,7 +119,8 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     values: dict[str, Any] = {}
     if file_name:
         for name, text in _read_file(Path(file_name)).items():
-            values[_known(name, f"{file_name}: key")] = _value(name, text, f"{file_name}: {name}")
+            _known(name, f"{file_name}: key")
+            values[name] = _value(name, text, f"{file_name}: {name}")
     for name, text in _from_environment(environment):
         values[name] = _value(name, text, ENVIRONMENT_PREFIX + name.upper())
     for name, text in told.items():
