@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,18 +19,14 @@ from incoming.core.errors import StorageFailed, StorageFull, UnknownTicket
 from incoming.core.extents import Range
 from incoming.storage.base import Buffer
 from incoming.storage.disk import Disk, PosixDisk
+from incoming.storage.fault_log import FaultLog
 from incoming.storage.file_tree import FileTree
-
-log = logging.getLogger("incoming.storage")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 8
 """Disk operations under way at once. More do not make a disk faster; fewer let one slow fsync hold up everybody."""
-
-LOG_INTERVAL = 10.0
-"""Seconds between two log records of the same fault: a full disk fails every chunk of every upload."""
 
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -52,7 +46,7 @@ class FileStore:
         """Makes the directory if it is missing; raises OSError if it cannot be used."""
         self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk())  # noqa: PTH100
         self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
-        self._logged: dict[int | None, float] = {}
+        self._faults = FaultLog()
 
     @property
     def grain(self) -> int:
@@ -100,11 +94,9 @@ class FileStore:
 
     def _blame(self, ticket_id: str, error: OSError) -> StorageFull | StorageFailed:
         """The error for the client, which learns no path, and a log record for the operator."""
-        now = time.monotonic()
-        if now - self._logged.get(error.errno, -LOG_INTERVAL) >= LOG_INTERVAL:
-            self._logged[error.errno] = now
-            # The whole id is the permission to upload; eight digits find the file.
-            log.error("storage directory %s, upload %s...: %s", self._tree.root, ticket_id[:8], error.strerror or error)
+        # The whole id is the permission to upload; eight digits find the file.
+        what = f"upload {ticket_id[:8]}...: {error.strerror or error}"
+        self._faults.report(error.errno, "storage directory %s, %s", self._tree.root, what)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull("no space is left in the storage of the server")
         return StorageFailed(f"the storage of the server reported an error ({error.strerror or 'unknown'})")

@@ -1,0 +1,108 @@
+"""A ticket as a row of the database and back, without loss.
+
+Decides how each field is kept: as a column where the database must search by it, the extents packed, everything else as
+JSON by its name. A row written before a field existed gets the field's default; a field that is no longer known is
+dropped. It knows no SQL beyond the names of its columns.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import chain
+from typing import Any, TypeVar
+
+from incoming.core.errors import StorageFailed
+from incoming.core.extents import Extents
+from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+
+COLUMNS = ("id", "version", "state", "active_at", "state_since", "due_at", "extents", "synced", "terms", "rest")
+"""`terms` stands apart because it never changes; `due_at` repeats the callback's, for the index."""
+
+T = TypeVar("T")
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_NAMES: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (Callback, Identity, Terms)
+}
+_REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLUMNS, "identity", "callback"))
+
+
+def to_row(ticket: Ticket) -> tuple[Any, ...]:
+    """The values of COLUMNS."""
+    callback = ticket.callback
+    rest = {name: getattr(ticket, name) for name in _REST}
+    rest["identity"] = _dict(ticket.identity)
+    rest["callback"] = None if callback is None else _dict(callback)
+    packed = pack(ticket.extents)
+    return (
+        ticket.id,
+        ticket.version,
+        ticket.state.value,
+        ticket.active_at,
+        ticket.state_since,
+        None if callback is None else callback.due_at,
+        packed,
+        packed if ticket.synced is ticket.extents else pack(ticket.synced),
+        _encode(_dict(ticket.terms)),
+        _encode(rest),
+    )
+
+
+def from_row(row: Sequence[Any]) -> Ticket:
+    """The ticket of a row with COLUMNS. Raises StorageFailed if it is damaged."""
+    ticket_id, version, state, active_at, state_since, _, extents, synced, terms, rest = row
+    try:
+        values = json.loads(rest)
+        callback = values.pop("callback", None)
+        identity = values.pop("identity", {})
+        return Ticket(
+            id=ticket_id,
+            version=version,
+            state=State(state),
+            active_at=active_at,
+            state_since=state_since,
+            extents=unpack(extents),
+            synced=unpack(synced),
+            terms=_known(Terms, json.loads(terms)),
+            identity=_known(Identity, identity),
+            callback=None if callback is None else _known(Callback, callback),
+            **{name: values[name] for name in _REST if name in values},
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StorageFailed("the record of this upload is damaged") from error
+
+
+def pack(extents: Extents) -> bytes:
+    """Starts and ends in turn, each as a little-endian 64-bit integer."""
+    numbers = array("Q", chain.from_iterable(extents))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def unpack(packed: bytes) -> Extents:
+    """The opposite of `pack`. Raises ValueError."""
+    numbers = array("Q")
+    numbers.frombytes(packed)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return Extents(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _dict(value: Callback | Identity | Terms) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in _NAMES[type(value)]}
+
+
+def _known(kind: type[T], values: dict[str, Any]) -> T:
+    # JSON has no tuples, and the values have no lists.
+    return kind(
+        **{
+            name: tuple(values[name]) if isinstance(values[name], list) else values[name]
+            for name in _NAMES[kind]
+            if name in values
+        }
+    )

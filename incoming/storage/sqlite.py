@@ -1,0 +1,227 @@
+"""The `TicketStore` in an SQLite database, which all workers of one machine share.
+
+Decides which question is asked how, so that a million tombstones slow none of them. How writes are grouped is
+storage/sqlite_writer.py's, how a ticket is laid out storage/rows.py's, what a ticket means nobody's here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from incoming.core.errors import StorageFailed, UnknownTicket
+from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.storage.base import Change, Claim
+from incoming.storage.rows import COLUMNS, from_row, to_row
+from incoming.storage.sqlite_faults import DatabaseFaults
+from incoming.storage.sqlite_schema import connect, open_database
+from incoming.storage.sqlite_watcher import Watcher
+from incoming.storage.sqlite_writer import Transaction, Writer
+
+log = logging.getLogger("incoming.storage")
+
+T = TypeVar("T")
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM tickets"  # noqa: S608  (constants only, here and below)
+_INSERT = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_UPDATE = f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE id = ?"  # noqa: S608
+
+
+class SqliteStore:
+    """Tickets in the database at `path`, used from one event loop.
+
+    `max_backoff` is the longest time, in seconds, that a callback is ever put off: when one is due later than that, the
+    clock was set back.
+    """
+
+    def __init__(self, path: str | Path, *, file_mode: int = 0o640, max_backoff: float = 3600.0) -> None:
+        """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
+        self._path = Path(path)
+        self._max_backoff = max_backoff
+        self._listeners: list[Callable[[str], None]] = []
+        open_database(self._path, file_mode)
+        self._faults = DatabaseFaults(self._path)
+        self._reading = connect(self._path)
+        self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
+        self._writer = Writer(self._path, self._faults, self._tell)
+        self._watcher: Watcher | None = None
+
+    # --- one ticket ---------------------------------------------------------------------------------------------------
+
+    async def create(self, ticket: Ticket) -> None:
+        def insert(transaction: Transaction) -> None:
+            row = to_row(replace(ticket, version=transaction.change(ticket.id)))
+            transaction.connection.execute(_INSERT, row)
+
+        await self._writer.perform(insert, durable=True)
+
+    async def get(self, ticket_id: str) -> Ticket | None:
+        return await self._read(lambda connection: _load(connection, ticket_id))
+
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+        def apply(transaction: Transaction) -> Ticket:
+            known = _load(transaction.connection, ticket_id)
+            if known is None:
+                raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
+            changed = change(known)
+            return known if changed is known else _save(transaction, changed)
+
+        return await self._writer.perform(apply, durable=durable)
+
+    async def forget(self, ticket_id: str) -> None:
+        def delete(transaction: Transaction) -> None:
+            if transaction.connection.execute("DELETE FROM tickets WHERE id = ?", (ticket_id,)).rowcount:
+                transaction.change(ticket_id)
+
+        await self._writer.perform(delete, durable=False)
+
+    # --- the outbox ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
+        until = now + lease
+        # Two questions, for an OR would keep SQLite from reading the index in order.
+        due = (
+            (f"{_SELECT} WHERE due_at <= ? ORDER BY due_at LIMIT ?", now),
+            (f"{_SELECT} WHERE due_at > ? ORDER BY due_at LIMIT ?", until + self._max_backoff),
+        )
+
+        def take(transaction: Transaction) -> list[Claim]:
+            rows = [row for query, bound in due for row in transaction.connection.execute(query, (bound, limit))]
+            claims = []
+            for ticket in map(from_row, rows[:limit]):
+                if ticket.callback is not None:
+                    callback = replace(ticket.callback, due_at=until)
+                    taken = _save(transaction, replace(ticket, callback=callback))
+                    claims.append(Claim(taken, callback, until))
+            return claims
+
+        return await self._writer.perform(take, durable=False)
+
+    async def next_due(self) -> float | None:
+        query = "SELECT MIN(due_at) FROM tickets WHERE due_at IS NOT NULL"
+        return await self._read(lambda connection: connection.execute(query).fetchone()[0])
+
+    # --- many tickets -------------------------------------------------------------------------------------------------
+
+    async def find(
+        self,
+        states: Sequence[State] = (),
+        *,
+        idle_since: float | None = None,
+        state_before: float | None = None,
+        limit: int = 1000,
+    ) -> list[Ticket]:
+        order = "active_at" if state_before is None else "state_since"
+        bounds = {"active_at": idle_since, "state_since": state_before}
+        where = "".join(f" AND {column} < :{column}" for column, bound in bounds.items() if bound is not None)
+        # One state at a time: each is a walk along an index that ends at the limit, however many there are.
+        query = f"SELECT rowid, {order} FROM tickets WHERE state = :state{where} ORDER BY {order} LIMIT :limit"  # noqa: S608
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            found: list[tuple[float, int]] = []
+            for state in dict.fromkeys(states or State):
+                values = {**bounds, "state": state.value, "limit": limit}
+                found += [(when, rowid) for rowid, when in connection.execute(query, values)]
+            rows = (
+                connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchone()
+                for _, rowid in sorted(found)[:limit]
+            )
+            return [from_row(row) for row in rows if row is not None]
+
+        return await self._read(search)
+
+    async def counts(self) -> dict[State, int]:
+        def count(connection: sqlite3.Connection) -> dict[State, int]:
+            found = dict(connection.execute("SELECT state, number FROM counts").fetchall())
+            return {state: found.get(state.value, 0) for state in State}
+
+        return await self._read(count)
+
+    async def distrust_after_boot(self, boot_id: str) -> int:
+        unfinished = "SELECT id FROM tickets WHERE state = ? AND extents != synced"
+
+        def distrust(transaction: Transaction) -> int:
+            known = transaction.connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0]
+            if known == boot_id:
+                return 0
+            transaction.connection.execute("UPDATE meta SET value = ? WHERE key = 'boot'", (boot_id,))
+            ids = [
+                row[0] for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()
+            ]
+            for ticket_id in ids:
+                ticket = _load(transaction.connection, ticket_id)
+                if ticket is not None:
+                    _save(transaction, ticket.distrust())
+            return len(ids)
+
+        return await self._writer.perform(distrust, durable=True)
+
+    # --- the store itself ---------------------------------------------------------------------------------------------
+
+    def watch(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+        if self._watcher is None:
+            loop = asyncio.get_running_loop()
+
+            def changed(ids: list[str]) -> None:
+                with suppress(RuntimeError):  # the loop has ended, so nobody listens
+                    loop.call_soon_threadsafe(self._tell, ids)
+
+            self._watcher = Watcher(self._path, self._faults, self._writer.own, changed)
+
+    def _tell(self, ids: list[str]) -> None:
+        for ticket_id in ids:
+            for listener in self._listeners:
+                try:
+                    listener(ticket_id)
+                except Exception:
+                    log.exception("a listener to changes of tickets failed")
+
+    async def check(self) -> None:
+        def touch(transaction: Transaction) -> None:
+            transaction.connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'checked'")
+
+        await self._writer.perform(touch, durable=True)
+
+    async def close(self) -> None:
+        closer = ThreadPoolExecutor(1, "incoming-sqlite-close")
+        await asyncio.get_running_loop().run_in_executor(closer, self._close)
+        closer.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._writer.stop()
+        self._reader.shutdown()
+        self._reading.close()
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            call = self._reader.submit(query, self._reading)
+        except RuntimeError as error:
+            raise StorageFailed("the ticket database is closed") from error
+        try:
+            return await asyncio.wrap_future(call)
+        except sqlite3.Error as error:
+            raise self._faults.blame(error) from error
+
+
+def _load(connection: sqlite3.Connection, ticket_id: str) -> Ticket | None:
+    row = connection.execute(f"{_SELECT} WHERE id = ?", (ticket_id,)).fetchone()
+    return None if row is None else from_row(row)
+
+
+def _save(transaction: Transaction, ticket: Ticket) -> Ticket:
+    """Writes over the row of the same id and returns the ticket with its new version."""
+    saved = replace(ticket, version=transaction.change(ticket.id))
+    ticket_id, *values = to_row(saved)
+    if transaction.connection.execute(_UPDATE, (*values, ticket_id)).rowcount != 1:
+        raise UnknownTicket("a change gave the ticket another id")
+    return saved

@@ -1,0 +1,220 @@
+"""The one thread that writes to the database: all that waits for it goes into one transaction (group commit).
+
+Decides what a transaction is made of, how durable it is and whose failure is whose: an operation that fails takes
+nobody else with it, a commit that fails is a failure of all. It knows versions of tickets, but no ticket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from incoming.core.errors import StorageFailed
+from incoming.storage.sqlite_faults import DatabaseFaults
+from incoming.storage.sqlite_schema import PATIENCE, connect, patiently
+
+log = logging.getLogger("incoming.storage")
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 1000
+"""Operations in one transaction, so that the first one's answer does not wait for an endless stream of others."""
+
+TURN = 0.01
+"""Seconds that SQLite itself waits for its turn to write before `patiently` does."""
+
+
+class Transaction:
+    """What an operation works on. Each change of a ticket gets a version, higher than all that were given before."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.first = self.version = int(
+            connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
+        )
+        self.changed: list[str] = []
+
+    def change(self, ticket_id: str) -> int:
+        """Notes that the ticket changes, and gives it its version."""
+        self.version += 1
+        self.changed.append(ticket_id)
+        return self.version
+
+
+class Operation:
+    """One call of the store on its way. `error` or `result` is set when it has been through."""
+
+    __slots__ = ("durable", "error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[Transaction], Any], durable: bool, future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.durable = durable
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class TransactionLostError(Exception):
+    """SQLite has rolled back everything, not only what failed."""
+
+
+class Writer:
+    """Owns the writing connection. `committed` is called on the event loop with the ids changed by each transaction."""
+
+    def __init__(self, path: Path, faults: DatabaseFaults, committed: Callable[[list[str]], None]) -> None:
+        self.own: deque[tuple[int, int]] = deque(maxlen=1000)
+        """The latest versions given by this process, as (from, to] of each transaction, in ascending order."""
+        self._faults = faults
+        self._committed = committed
+        self._connection = connect(path)
+        self._connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000)}")
+        self._full = False
+        self._suspect = False
+        self._queue: SimpleQueue[Operation | None] = SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="incoming-sqlite-write", daemon=True)
+        self._thread.start()
+
+    async def perform(self, work: Callable[[Transaction], T], *, durable: bool) -> T:
+        """Runs `work` in a transaction and returns its result once that is committed."""
+        if self._closed:
+            raise StorageFailed("the ticket database is closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put(Operation(work, durable, future))
+        return await future
+
+    def stop(self) -> None:
+        """Blocks until all that was asked before is committed."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._collect()
+            if batch:
+                changed = self._commit(batch)
+                self._report(batch, changed)
+        self._connection.close()
+
+    def _collect(self) -> tuple[list[Operation], bool]:
+        """All operations that wait by now, at least one; False when the end was asked for."""
+        batch: list[Operation] = []
+        operation = self._queue.get()
+        while operation is not None:
+            batch.append(operation)
+            if len(batch) == MOST_AT_ONCE:
+                return batch, True
+            try:
+                operation = self._queue.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, batch: list[Operation]) -> list[str]:
+        """All in one transaction; returns the ids of what changed. Afterwards each has its result or its error."""
+        try:
+            self._begin(any(operation.durable for operation in batch))
+            transaction = Transaction(self._connection)
+            for operation in batch:
+                self._perform(operation, transaction)
+            self._end(transaction)
+        except TransactionLostError as error:
+            if len(batch) > 1:
+                return [ticket_id for operation in batch for ticket_id in self._commit([operation])]
+            self._give_up(batch, error.__cause__ or error)
+        except Exception as error:
+            self._give_up(batch, error)
+        else:
+            return list(dict.fromkeys(transaction.changed))
+        return []
+
+    def _begin(self, durable: bool) -> None:
+        if self._suspect:
+            self._start_log_anew()
+        if durable != self._full:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._full = durable
+        patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+
+    def _end(self, transaction: Transaction) -> None:
+        own = (transaction.first, transaction.version)
+        if transaction.changed:
+            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (transaction.version,))
+        self.own.append(own)
+        try:
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._suspect = True
+            self.own.remove(own)
+            raise
+
+    def _start_log_anew(self) -> None:
+        """After a failed commit the log may have holes on the disk that no later sync reports, and what is committed
+        behind them would be lost. Once all of it is copied into the main file and synced there, it begins anew.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > deadline:
+                raise StorageFailed("the ticket database is busy since an error")
+            time.sleep(TURN)
+        self._suspect = False
+
+    def _perform(self, operation: Operation, transaction: Transaction) -> None:
+        noted = len(transaction.changed)
+        operation.error = None
+        self._connection.execute("SAVEPOINT operation")
+        try:
+            operation.result = operation.work(transaction)
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise TransactionLostError from error
+            operation.error = self._blame(error)
+            self._connection.execute("ROLLBACK TO operation")
+            del transaction.changed[noted:]
+        self._connection.execute("RELEASE operation")
+
+    def _give_up(self, batch: list[Operation], error: BaseException) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as again:
+            self._blame(again)
+        blamed = self._blame(error)
+        for operation in batch:
+            operation.error = type(blamed)(*blamed.args)  # one each: whoever raises it hangs its traceback on it
+
+    def _blame(self, error: BaseException) -> BaseException:
+        """What the caller gets: its own error as it is, the database's as one of the tree."""
+        if isinstance(error, sqlite3.Error | TransactionLostError):
+            return self._faults.blame(error)
+        return error
+
+    def _report(self, batch: list[Operation], changed: list[str]) -> None:
+        loop = batch[0].future.get_loop()
+        try:
+            loop.call_soon_threadsafe(self._resolve, batch, changed)
+        except RuntimeError:
+            log.warning("ticket database: the event loop ended before %d answers", len(batch))
+
+    def _resolve(self, batch: list[Operation], changed: list[str]) -> None:
+        for operation in batch:
+            if operation.future.done():
+                continue
+            if operation.error is None:
+                operation.future.set_result(operation.result)
+            else:
+                operation.future.set_exception(operation.error)
+        self._committed(changed)
