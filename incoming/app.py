@@ -49,7 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_level, settings.log_format)
     for level, line in announcements(settings, sockets):
         log.log(level, "%s", line)
-    return _serve(settings, sockets)
+    try:
+        return _serve(settings, sockets)
+    except Exception:
+        log.critical("the server has a defect and ends", exc_info=True)
+        return 1
 
 
 def _serve(settings: Settings, sockets: list[socket.socket]) -> int:

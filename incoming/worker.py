@@ -24,7 +24,7 @@ from incoming.handlers.services import Services
 from incoming.handover import Handover
 from incoming.janitor import Janitor
 from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteTickets
+from incoming.storage.sqlite import SqliteStore
 
 log = logging.getLogger("incoming.worker")
 
@@ -50,14 +50,16 @@ class Worker:
 
     async def recover(self) -> int:
         """What must be done once before anybody is served, if it is not to be done by `serve`; the exit code."""
-        services = self._open()
         try:
-            await services.janitor.recover()
-        except UploadError as error:
-            log.error("the server cannot start: %s", error.message)
+            services = self._open()
+            try:
+                await services.janitor.recover()
+                await services.assembler.drain()
+            finally:
+                await self._close(services)
+        except (UploadError, OSError) as error:
+            log.error("the server cannot start: %s", error)
             return 1
-        finally:
-            await self._close(services)
         return 0
 
     async def serve(self, sockets: Sequence[socket.socket], lifeline: int | None = None) -> int:
@@ -72,24 +74,28 @@ class Worker:
             loop.add_signal_handler(signal.SIGINT, self._told_to_end)
         else:
             loop.add_reader(lifeline, self._orphaned, lifeline)
-        services = self._open()
         try:
-            if lifeline is None:
-                await services.janitor.recover()
-            server = _http_server(services)
-            server.add_sockets(sockets)
-            code = await self._work(services)
-            await self._drain(services, server)
-        except UploadError as error:
-            log.error("the server cannot start: %s", error.message)
+            services = self._open()
+            try:
+                if lifeline is None:
+                    await services.janitor.recover()
+                server = _http_server(services)
+                server.add_sockets(sockets)
+                code = await self._work(services)
+                await self._drain(services, server)
+            finally:
+                await self._close(services)
+        except (UploadError, OSError) as error:
+            log.error("the server cannot go on: %s", error)
             return 1
-        finally:
-            await self._close(services)
         return code
 
     def _open(self) -> Services:
         settings = self._settings
-        tickets = SqliteTickets(settings.storage_dir / "incoming.sqlite")
+        # A callback is never put off for longer than an hour, whatever an app's Retry-After says.
+        put_off = max(3600.0, settings.handover_max_backoff)
+        database = settings.storage_dir / "incoming.sqlite"
+        tickets = SqliteStore(database, file_mode=settings.file_mode, max_backoff=put_off)
         store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
         assembler = Assembler(tickets, store, settings)
         handover = Handover(tickets, store, settings)
