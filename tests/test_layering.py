@@ -23,6 +23,8 @@ MODULES = {
     "incoming.callback_guard": 2,
     "incoming.steady_clock": 2,
     "incoming.janitor": 2,
+    "incoming.recovery": 2,
+    "incoming.ticket_batches": 2,
     "incoming.logs": 1,
     "incoming.app": 4,
     "incoming.worker": 4,

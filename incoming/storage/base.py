@@ -123,7 +123,7 @@ class TicketStore(Protocol):
     ) -> list[Ticket]:
         """Tickets in these states (all if empty), last active or changed before the given times, oldest first.
 
-        The order is that of `active_at` when `idle_since` is given, of `state_since` otherwise; `after` leaves out
+        The order is that of `state_since` when `state_before` is given, of `active_at` otherwise; `after` leaves out
         those in which that is earlier, so that many can be had batch by batch.
         """
         ...
