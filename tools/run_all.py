@@ -4,6 +4,7 @@ They belong together: when one ends, or on Ctrl-C, SIGTERM or SIGHUP, all end. D
 """
 
 import argparse
+import http.client
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-START_TIMEOUT = 30.0  # seconds until all listen
+START_TIMEOUT = 60.0  # seconds until all are ready
 STOP_TIMEOUT = 45.0  # seconds to end after SIGTERM: longer than the server takes to drain
 
 
@@ -25,6 +26,8 @@ class Program:
     port: int
     command: list[str]
     cwd: Path
+    health: str | None = None
+    """A path that is answered as soon as the program is ready, where listening does not mean that."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -39,6 +42,18 @@ class Program:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def is_ready(self) -> bool:
+        if self.health is None:
+            return self.listens()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        try:
+            connection.request("GET", self.health)
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, number)
@@ -47,7 +62,7 @@ class Program:
 def programs(base_port: int, storage_dir: Path) -> list[Program]:
     """The server on `base_port`, the examples on the next two."""
     server = ["incoming.py", "--port", str(base_port), "--storage-dir", str(storage_dir)]
-    found = [Program("Incoming!! server", base_port, server, ROOT)]
+    found = [Program("Incoming!! server", base_port, server, ROOT, health="/incoming/0.1/health")]
     for number, name in enumerate(["1-simple", "2-dynamic"], start=1):
         port = base_port + number
         example = ["backend.py", "--port", str(port), "--internal_incoming_host", f"localhost:{base_port}"]
@@ -57,15 +72,15 @@ def programs(base_port: int, storage_dir: Path) -> list[Program]:
 
 
 def start(all_programs: list[Program], stopping: threading.Event) -> None:
-    """Returns when all listen or something is wrong."""
+    """Returns when all are ready or something is wrong."""
     for program in all_programs:
         program.start()
     deadline = time.monotonic() + START_TIMEOUT
-    while not all(program.listens() for program in all_programs):
+    while not all(program.is_ready() for program in all_programs):
         if stopping.wait(0.05) or any(program.has_ended() for program in all_programs):
             return
         if time.monotonic() > deadline:
-            print(f"Not everything listens after {START_TIMEOUT:g} seconds.", file=sys.stderr)
+            print(f"Not everything is ready after {START_TIMEOUT:g} seconds.", file=sys.stderr)
             stopping.set()
             return
     print()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from tests.support.ports import accepts_connections, free_port
+from tests.support.ports import accepts_connections, answers_http, free_port
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 
@@ -38,7 +38,7 @@ class IncomingServer:
         self.port = port or free_port()
         self._port_is_ours_to_change = port is None
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
-        self._log_path = storage_dir.with_name(storage_dir.name + ".log")
+        self.log_path = storage_dir.with_name(storage_dir.name + ".log")
         self._expected_noise: list[re.Pattern[str]] = []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -61,14 +61,14 @@ class IncomingServer:
 
     @property
     def log(self) -> str:
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def start(self, timeout: float = 30.0) -> "IncomingServer":
-        """Start the process and wait until its port takes connections."""
+        """Start the process and wait until it answers: its port takes connections even before, during recovery."""
         assert not self.is_running(), "already running"
         self._launch()
         try:
-            wait_until(self._is_up, f"the server to listen on port {self.port}", timeout)
+            wait_until(self._is_up, f"the server to answer on port {self.port}", timeout)
         except AssertionError as error:
             self.kill()
             raise AssertionError(f"{error}; its log:\n{self.log}") from None
@@ -136,7 +136,7 @@ class IncomingServer:
             self.port = free_port()
         command = [sys.executable, str(ROOT / "incoming.py"), "--address", "127.0.0.1", "--port", str(self.port)]
         command += ["--storage-dir", str(self.storage_dir), *self.options]
-        with self._log_path.open("ab") as log:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.storage_dir.parent,
@@ -148,7 +148,7 @@ class IncomingServer:
             )
 
     def _is_up(self) -> bool:
-        return not self.is_running() or accepts_connections(self.port)
+        return not self.is_running() or answers_http(self.port, "/incoming/0.1/health/live")
 
     def _kill_group(self) -> None:
         assert self._process is not None

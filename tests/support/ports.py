@@ -1,5 +1,6 @@
 """Free TCP ports that stay free while a server restarts."""
 
+import http.client
 import random
 import socket
 
@@ -27,3 +28,16 @@ def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((host, port)) == 0
+
+
+def answers_http(port: int, path: str, host: str = "127.0.0.1") -> bool:
+    """Whether an HTTP server answers a GET of `path` there, whatever it says."""
+    connection = http.client.HTTPConnection(host, port, timeout=1.0)
+    try:
+        connection.request("GET", path)
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
