@@ -1,5 +1,6 @@
 """The examples' options and their defaults."""
 
+import ast
 import subprocess
 import sys
 
@@ -57,6 +58,14 @@ def test_the_backend_token_is_sent(start_example: StartExample, incoming: FakeIn
 
 
 @pytest.mark.promise(129)
-def test_three_packages_are_enough() -> None:
+def test_what_is_listed_for_pip_is_enough() -> None:
+    imported = set()
+    for path in (ROOT / "examples").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                imported.add(node.module.partition(".")[0])
     lines = (ROOT / "examples" / "pip-req.txt").read_text().split()
-    assert {line.split(">")[0] for line in lines} == {"bottle", "requests", "click"}
+    listed = {line.partition(">")[0] for line in lines}
+    assert imported - sys.stdlib_module_names - {"webapp"} == listed == {"bottle", "requests", "click"}

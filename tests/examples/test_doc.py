@@ -16,7 +16,6 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-@pytest.mark.promise(131)
 def test_the_code_in_it_is_that_of_the_examples() -> None:
     first, second = PAGE.split("## Example 1: ")[1].split("## Example 2: ")
     for text, folder in ((first, "1-simple"), (second, "2-dynamic")):
@@ -28,7 +27,7 @@ def test_the_code_in_it_is_that_of_the_examples() -> None:
             assert squeezed(block) in source, block
 
 
-@pytest.mark.promise(127, 131)
+@pytest.mark.promise(127)
 @pytest.mark.parametrize("number", [1, 2])
 def test_all_options_are_in_it(number: int) -> None:
     command = [sys.executable, str(BACKENDS[number]), "--help"]
@@ -38,7 +37,6 @@ def test_all_options_are_in_it(number: int) -> None:
     assert options == in_table - (set() if number == 2 else {"--delay"})
 
 
-@pytest.mark.promise(131)
 def test_its_files_exist() -> None:
     for path in re.findall(r"`(webapp/[\w./]+)`", PAGE):
         assert (ROOT / "examples" / path).is_file(), path

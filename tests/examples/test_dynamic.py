@@ -50,7 +50,7 @@ def test_the_page_has_all_elements(dynamic: ExampleApp) -> None:
         assert page.count(f'id="{element_id}"') == 1, element_id
 
 
-@pytest.mark.promise(33, 117, 121)
+@pytest.mark.promise(117, 121)
 def test_no_ticket_is_said_in_plain_text(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     incoming.failures.append((507, "disk full"))
     answer = dynamic.get("/api/frontend/request_upload", params={"filename": "file.txt"})
@@ -58,7 +58,7 @@ def test_no_ticket_is_said_in_plain_text(dynamic: ExampleApp, incoming: FakeInco
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
-@pytest.mark.promise(57, 126)
+@pytest.mark.promise(126)
 def test_wait_then_finish(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(dynamic, incoming, "big file.bin")
     answer = incoming.hand_over(ticket, b"content", "another name")
@@ -100,7 +100,7 @@ def test_finish_is_not_repeated_when_the_server_refuses(dynamic: ExampleApp, inc
     assert len(incoming.calls_of("finish_upload")) == 1
 
 
-@pytest.mark.promise(57, 126)
+@pytest.mark.promise(126)
 def test_the_same_callback_again(start_example: StartExample, incoming: FakeIncoming) -> None:
     dynamic = start_example(2, "--delay", "0.5")
     ticket = new_ticket(dynamic, incoming)
@@ -125,7 +125,7 @@ def test_an_unknown_id_is_404(dynamic: ExampleApp) -> None:
     assert answer.status_code == 404
 
 
-@pytest.mark.promise(40, 125)
+@pytest.mark.promise(125)
 @pytest.mark.parametrize("secret", ["", "wrong", "sécrèt"])
 def test_a_wrong_secret_is_a_teapot(dynamic: ExampleApp, incoming: FakeIncoming, secret: str) -> None:
     ticket = new_ticket(dynamic, incoming)
@@ -137,7 +137,6 @@ def test_a_wrong_secret_is_a_teapot(dynamic: ExampleApp, incoming: FakeIncoming,
     assert incoming.call_back(ticket).text == "wait", "the true callback comes after the false ones and is believed"
 
 
-@pytest.mark.promise(46, 58)
 def test_a_cancelled_upload_is_logged(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(dynamic, incoming)
     for _ in range(2):
@@ -157,7 +156,7 @@ def test_uploaded_files_as_json(dynamic: ExampleApp, incoming: FakeIncoming) -> 
     assert dynamic.get("/" + found["url"]).content == b"x" * 2000
 
 
-@pytest.mark.promise(74, 121)
+@pytest.mark.promise(121)
 def test_many_tickets_at_once(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     tickets = [new_ticket(dynamic, incoming, "same name.bin") for _ in range(10)]
     threads = [threading.Thread(target=incoming.hand_over, args=(ticket, ticket.encode())) for ticket in tickets]

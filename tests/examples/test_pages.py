@@ -71,7 +71,7 @@ def drag_over(page: Page, selector: str) -> str:
 # --- Example 1
 
 
-@pytest.mark.promise(70, 72, 115, 120)
+@pytest.mark.promise(115, 120)
 def test_simple_uploads_the_chosen_file(quiet_page: Page, simple: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     page.goto(simple.url)
@@ -102,7 +102,7 @@ def test_simple_uploads_the_chosen_file(quiet_page: Page, simple: ExampleApp, in
     assert len(incoming.calls_of("new_upload")) == 2, "another page, another ticket"
 
 
-@pytest.mark.promise(73, 115)
+@pytest.mark.promise(115)
 def test_simple_takes_one_file_by_drop(quiet_page: Page, simple: ExampleApp) -> None:
     page = quiet_page
     page.goto(simple.url)
@@ -115,7 +115,7 @@ def test_simple_takes_one_file_by_drop(quiet_page: Page, simple: ExampleApp) -> 
     assert page.evaluate("window.uploaders.map((uploader) => uploader.filename)") == ["first.txt"]
 
 
-@pytest.mark.promise(68, 119)
+@pytest.mark.promise(119)
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_missing_library_is_said(
     page: Page, start_example: StartExample, incoming: FakeIncoming, number: int
@@ -128,7 +128,7 @@ def test_a_missing_library_is_said(
     expect(page.locator("#input_file")).to_be_disabled()
 
 
-@pytest.mark.promise(101, 102, 120)
+@pytest.mark.promise(120)
 def test_simple_shows_errors(quiet_page: Page, simple: ExampleApp) -> None:
     page = quiet_page
     page.goto(simple.url)
@@ -174,7 +174,7 @@ def test_nothing_sticks_out(quiet_page: Page, start_example: StartExample, numbe
 # --- Example 2
 
 
-@pytest.mark.promise(75, 121, 124)
+@pytest.mark.promise(121, 124)
 def test_dynamic_uploads_one_after_the_other(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     page.goto(dynamic.url)
@@ -222,7 +222,7 @@ def test_dynamic_shows_everything(quiet_page: Page, dynamic: ExampleApp) -> None
     assert page.evaluate("document.getElementById('stats_progress_bar').value") == 0.2
 
 
-@pytest.mark.promise(107, 108, 123)
+@pytest.mark.promise(123)
 def test_dynamic_pause_and_cancel(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
     pause, cancel = page.locator("#input_pause"), page.locator("#input_btn_cancel")
@@ -256,7 +256,7 @@ def test_dynamic_pause_and_cancel(quiet_page: Page, dynamic: ExampleApp) -> None
     expect(page.locator("#input_file")).to_be_enabled()
 
 
-@pytest.mark.promise(74, 121)
+@pytest.mark.promise(121)
 def test_dynamic_uploads_several_at_once(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     page.goto(dynamic.url)
@@ -279,7 +279,7 @@ def test_dynamic_uploads_several_at_once(quiet_page: Page, dynamic: ExampleApp, 
     assert len(incoming.calls_of("new_upload")) == 5
 
 
-@pytest.mark.promise(74, 122)
+@pytest.mark.promise(122)
 def test_dynamic_details_are_about_the_row_that_is_clicked(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
     page.goto(dynamic.url)
@@ -363,7 +363,6 @@ def choose(page: Page, name: str, last_modified: int, times: int = 1) -> None:
     )
 
 
-@pytest.mark.promise(111)
 def test_dynamic_goes_on_with_an_unfinished_upload(
     quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming
 ) -> None:
@@ -386,7 +385,6 @@ def test_dynamic_goes_on_with_an_unfinished_upload(
     expect(page.locator("#unfinished")).to_be_hidden()
 
 
-@pytest.mark.promise(111)
 def test_dynamic_forgets_an_unfinished_upload(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     assert incoming.library is not None
@@ -443,7 +441,6 @@ def moment(time: float, bytes_acked: int, **others: Any) -> dict[str, Any]:
     } | others
 
 
-@pytest.mark.promise(79)
 def test_speed(quiet_page: Page, simple: ExampleApp) -> None:
     quiet_page.goto(simple.url)
     steady = [moment(second, 1000 * second) for second in range(30)]

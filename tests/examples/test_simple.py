@@ -17,7 +17,7 @@ def new_ticket(app: ExampleApp, incoming: FakeIncoming) -> str:
     return incoming.last_ticket()
 
 
-@pytest.mark.promise(9, 21, 29, 114, 128)
+@pytest.mark.promise(114, 128)
 def test_the_page_comes_with_a_ticket(simple: ExampleApp, incoming: FakeIncoming) -> None:
     page = simple.get("/")
     assert f'data-upload-id="{incoming.last_ticket()}"' in page.text
@@ -38,7 +38,7 @@ def test_every_page_has_a_ticket_of_its_own(simple: ExampleApp, incoming: FakeIn
     assert len(secrets) == 3
 
 
-@pytest.mark.promise(45, 56, 116)
+@pytest.mark.promise(116)
 def test_the_file_is_moved_and_the_server_told_so(simple: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(simple, incoming)
     answer = incoming.hand_over(ticket, b"content", "notes.txt")
@@ -53,7 +53,7 @@ def test_an_empty_file_is_a_file(simple: ExampleApp, incoming: FakeIncoming) -> 
     assert simple.contents() == {"empty": b""}
 
 
-@pytest.mark.promise(46, 58, 116)
+@pytest.mark.promise(116)
 def test_a_cancelled_upload_is_logged(simple: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(simple, incoming)
     changed = {"cancelled": "yes", "cancelReason": "no time\nINFO forged line", "filename": ""}
@@ -75,7 +75,7 @@ def test_an_unknown_id_is_404(simple: ExampleApp, incoming: FakeIncoming) -> Non
     assert simple.contents() == {}
 
 
-@pytest.mark.promise(40, 117)
+@pytest.mark.promise(117)
 @pytest.mark.parametrize("secret", ["", "wrong", "sécrèt", "\0"])
 def test_a_wrong_secret_is_404_as_well(simple: ExampleApp, incoming: FakeIncoming, secret: str) -> None:
     ticket = new_ticket(simple, incoming)
@@ -85,7 +85,6 @@ def test_a_wrong_secret_is_404_as_well(simple: ExampleApp, incoming: FakeIncomin
     assert incoming.call_back(ticket).text == "done", "the true callback comes after the false one and is believed"
 
 
-@pytest.mark.promise(40)
 def test_the_secret_counts_in_the_body_only(simple: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(simple, incoming)
     incoming.store(ticket, b"content")
