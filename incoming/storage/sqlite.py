@@ -116,18 +116,20 @@ class SqliteStore:
         *,
         idle_since: float | None = None,
         state_before: float | None = None,
+        after: float | None = None,
         limit: int = 1000,
     ) -> list[Ticket]:
         order = "active_at" if state_before is None else "state_since"
         bounds = {"active_at": idle_since, "state_since": state_before}
         where = "".join(f" AND {column} < :{column}" for column, bound in bounds.items() if bound is not None)
+        where += "" if after is None else f" AND {order} >= :after"
         # One state at a time: each is a walk along an index that ends at the limit, however many there are.
         query = f"SELECT rowid, {order} FROM tickets WHERE state = :state{where} ORDER BY {order} LIMIT :limit"  # noqa: S608
 
         def search(connection: sqlite3.Connection) -> list[Ticket]:
             found: list[tuple[float, int]] = []
             for state in dict.fromkeys(states or State):
-                values = {**bounds, "state": state.value, "limit": limit}
+                values = {**bounds, "after": after, "state": state.value, "limit": limit}
                 found += [(when, rowid) for rowid, when in connection.execute(query, values)]
             rows = (
                 connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchone()
