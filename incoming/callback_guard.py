@@ -31,9 +31,7 @@ class GuardedResolver(DefaultLoopResolver):
     `hosts` has names or addresses as they stand in the URL, in lower case, each with or without `:port`.
     """
 
-    def initialize(  # type: ignore[override]
-        self, hosts: Collection[str] = (), networks: Collection[Network] = ()
-    ) -> None:
+    def initialize(self, hosts: Collection[str] = (), networks: Collection[Network] = ()) -> None:
         super().initialize()
         self._hosts = frozenset(hosts)
         self._networks = tuple(networks)

@@ -32,6 +32,11 @@ RETRY_AFTER_LIMIT = 300.0
 RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
 
 
+def longest_pause(settings: Settings) -> float:
+    """The most seconds that a callback is put off. One that is due later was noted before the clock was set back."""
+    return max(settings.handover_max_backoff, RETRY_AFTER_LIMIT)
+
+
 class Delivery:
     """Makes attempts, any number side by side."""
 

@@ -172,13 +172,15 @@ class Handover:
         self._news.set()
         waiting = [claim for lane in self._lanes.values() for claim in lane.queue.values()]
         await asyncio.gather(*(self._give_back(claim) for claim in waiting))
-        if self._under_way:
-            await asyncio.wait(tuple(self._under_way.values()), timeout=within)
-        unanswered = tuple(self._under_way.values())
-        for task in unanswered:
-            task.cancel()
+        try:
+            if self._under_way:
+                await asyncio.wait(tuple(self._under_way.values()), timeout=within)
+        finally:
+            unanswered = tuple(self._under_way.values())
+            for task in unanswered:
+                task.cancel()
+            self._caller.close()
         await asyncio.gather(*unanswered, return_exceptions=True)
-        self._caller.close()
 
     async def _give_back(self, claim: Claim) -> None:
         now = self._clock()

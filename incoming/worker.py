@@ -17,6 +17,7 @@ from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_bo
 from incoming.assembler import Assembler
 from incoming.config import Settings
 from incoming.core.errors import UploadError
+from incoming.delivery import longest_pause
 from incoming.handlers.frontend import library
 from incoming.handlers.parameters import MAX_BODY
 from incoming.handlers.routes import application
@@ -92,10 +93,8 @@ class Worker:
 
     def _open(self) -> Services:
         settings = self._settings
-        # A callback is never put off for longer than an hour, whatever an app's Retry-After says.
-        put_off = max(3600.0, settings.handover_max_backoff)
         database = settings.storage_dir / "incoming.sqlite"
-        tickets = SqliteStore(database, file_mode=settings.file_mode, max_backoff=put_off)
+        tickets = SqliteStore(database, file_mode=settings.file_mode, max_backoff=longest_pause(settings))
         store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
         assembler = Assembler(tickets, store, settings)
         handover = Handover(tickets, store, settings)
