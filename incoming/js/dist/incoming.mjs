@@ -1,0 +1,1859 @@
+/*! Incoming!! browser library, MIT licence */
+
+// environment.js
+function browser() {
+  const scope = globalThis;
+  const navigator = scope.navigator;
+  return {
+    now: () => performance.now(),
+    wall: () => Date.now(),
+    after: (milliseconds, action) => setTimeout(action, milliseconds),
+    stop: (timer) => clearTimeout(timer),
+    random: () => Math.random(),
+    open_socket: (url, protocol) => new WebSocket(url, protocol),
+    new_request: () => new XMLHttpRequest(),
+    storage: absent_if_refused(() => scope.localStorage),
+    databases: absent_if_refused(() => scope.indexedDB),
+    page: typeof scope.addEventListener === "function" ? scope : null,
+    document: scope.document ?? null,
+    wake_lock: navigator?.wakeLock ?? null,
+    beacon: navigator?.sendBeacon ? (url, message) => navigator.sendBeacon(url, message) : null
+  };
+}
+function absent_if_refused(get) {
+  try {
+    return get() ?? null;
+  } catch {
+    return null;
+  }
+}
+
+// address.js
+var FRONTEND = "/incoming/0.1/frontend/";
+function frontend_url(hostname, place) {
+  const [, scheme, host, path] = /^\s*(?:(\w+):)?(?:\/\/)?([^/\s]*)([^?#\s]*)/.exec(with_scheme_apart(hostname)) ?? [];
+  const secure = scheme ? /^(https|wss)$/i.test(scheme) : place.page_protocol !== "http:";
+  const prefix = (path ?? "").replace(/\/+$/, "");
+  return `${secure ? "https" : "http"}://${host || place.page_host}${prefix ? prefix + FRONTEND : script_folder(place)}`;
+}
+function with_scheme_apart(hostname) {
+  return /^\s*\w+:\/\//.test(hostname) ? hostname : "//" + hostname.trim();
+}
+function script_folder(place) {
+  const match = /^[\w+.-]+:\/\/[^/]*(\/[^?#]*\/frontend\/)incoming\.m?js(?:[?#]|$)/.exec(place.script ?? "");
+  return match?.[1] ?? FRONTEND;
+}
+function websocket_url(frontend, ticket) {
+  return `${frontend.replace(/^http/, "ws")}upload_ws?ticket=${encodeURIComponent(ticket)}`;
+}
+function upload_url(frontend, ticket) {
+  return `${frontend}upload/${encodeURIComponent(ticket)}`;
+}
+
+// backoff.js
+var FIRST = 300;
+var LIMIT = 3e4;
+var SHORTEST = 20;
+var Backoff = class {
+  #random;
+  #ceiling = FIRST;
+  /** @param {() => number} random from 0 to 1 */
+  constructor(random) {
+    this.#random = random;
+  }
+  /**
+   * @param {number | null} [wanted] seconds that the server asked us to wait
+   * @returns {number} milliseconds until the next attempt
+   */
+  next(wanted = null) {
+    const delay = Math.max(SHORTEST, this.#ceiling * this.#random());
+    this.#ceiling = Math.min(LIMIT, this.#ceiling * 2);
+    if (wanted === null) return delay;
+    return wanted * 1e3 * (1 + 0.25 * this.#random());
+  }
+  /** Progress was made: the next failure is a first one again. */
+  reset() {
+    this.#ceiling = FIRST;
+  }
+};
+
+// messages.js
+var SUBPROTOCOL = "incoming.1";
+var CHUNK_HEADER_SIZE = 16;
+var CHUNK_VERSION = 1;
+var MAX_TEXT = 1024;
+var shortened = (text) => text.slice(0, MAX_TEXT);
+function hello(greeting) {
+  return JSON.stringify({ type: "hello", ...greeting, name: shortened(greeting.name) });
+}
+function pause(epoch) {
+  return JSON.stringify({ type: "pause", epoch });
+}
+function cancel(reason) {
+  return JSON.stringify({ type: "cancel", reason: shortened(reason) });
+}
+var PING = JSON.stringify({ type: "ping" });
+var PONG = JSON.stringify({ type: "pong" });
+function chunk_header(offset) {
+  const header = new ArrayBuffer(CHUNK_HEADER_SIZE);
+  const view = new DataView(header);
+  view.setUint8(0, CHUNK_VERSION);
+  view.setUint32(8, Math.floor(offset / 2 ** 32));
+  view.setUint32(12, offset % 2 ** 32);
+  return header;
+}
+function parse(data) {
+  const message = parse_object(data);
+  switch (message?.type) {
+    case "welcome":
+      return well_formed(message.extents) && Number.isSafeInteger(message.epoch) ? message : null;
+    case "ack":
+      return well_formed(message.chunks) ? message : null;
+    case "state":
+      return typeof message.state === "string" ? { ...message, reason: message.reason || "" } : null;
+    case "error":
+      return { ...message, ...problem(message) };
+    case "paused":
+    case "ping":
+    case "pong":
+      return message;
+  }
+  return null;
+}
+function problem(message) {
+  return {
+    code: Number.isSafeInteger(message.code) ? message.code : 0,
+    message: String(message.message || "the upload server reported an error"),
+    retry: message.retry === true,
+    retry_after: typeof message.retry_after === "number" ? message.retry_after : null
+  };
+}
+function parse_object(text) {
+  if (typeof text !== "string") return null;
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+function well_formed(ranges) {
+  const is_range = (range) => Array.isArray(range) && Number.isSafeInteger(range[0]) && Number.isSafeInteger(range[1]) && range[0] < range[1];
+  return Array.isArray(ranges) && ranges.every(is_range);
+}
+
+// http_request.js
+function request(env, { method, url, body = null, headers = {}, on_sent }, done) {
+  const xhr = env.new_request();
+  let over = false;
+  xhr.open(method, url);
+  xhr.setRequestHeader("Accept", "application/json");
+  for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+  if (on_sent) xhr.upload.onprogress = on_sent;
+  xhr.onloadend = () => {
+    if (!over) done(answer(xhr));
+  };
+  xhr.send(body);
+  return () => {
+    over = true;
+    xhr.abort();
+  };
+}
+function answer(xhr) {
+  const json = xhr.status ? parse_object(xhr.responseText) : null;
+  const is_error = xhr.status >= 400 && Number.isSafeInteger(json?.code);
+  const seconds = Number(xhr.status ? xhr.getResponseHeader("Retry-After") : null);
+  return {
+    status: xhr.status,
+    json,
+    problem: is_error ? problem(json) : null,
+    retry_after: seconds > 0 ? seconds : null
+  };
+}
+
+// courier.js
+var KEY = "incoming.cancel.";
+var UNDELIVERABLE_AFTER = 14 * 24 * 3600 * 1e3;
+var TRY_LATER = /* @__PURE__ */ new Set([408, 425, 429]);
+var Courier = class {
+  #page;
+  /** @type {Map<string, Letter>} */
+  #letters = /* @__PURE__ */ new Map();
+  #backoff;
+  /** @type {unknown} */
+  #timer = null;
+  #travelling = false;
+  /** @param {import("./page.js").Page} page */
+  constructor(page2) {
+    this.#page = page2;
+    this.#backoff = new Backoff(page2.env.random);
+  }
+  /** Takes up what earlier page loads have left. */
+  resume() {
+    for (const [ticket, letter] of this.#page.memory.entries(KEY)) {
+      if (this.#page.env.wall() - letter.since > UNDELIVERABLE_AFTER) this.#page.memory.remove(KEY + ticket);
+      else this.#letters.set(ticket, letter);
+    }
+    this.#deliver();
+  }
+  /**
+   * @param {string} ticket
+   * @param {string} reason
+   */
+  cancel(ticket, reason) {
+    const letter = { frontend: this.#page.frontend, reason, since: this.#page.env.wall() };
+    this.#letters.set(ticket, letter);
+    this.#page.memory.set(KEY + ticket, letter);
+    this.#deliver();
+  }
+  /** The network may be back. */
+  revive() {
+    this.#page.env.stop(this.#timer);
+    this.#deliver();
+  }
+  /** The page closes: the browser carries a last message each, without telling what has become of it. */
+  part() {
+    for (const [ticket, { frontend, reason }] of this.#letters) {
+      this.#page.env.beacon?.(upload_url(frontend, ticket), cancel(reason));
+    }
+  }
+  #deliver() {
+    const [first] = this.#letters;
+    if (!first || this.#travelling) return;
+    const [ticket, { frontend, reason }] = first;
+    this.#travelling = true;
+    const message = { method: "POST", url: upload_url(frontend, ticket), body: cancel(reason) };
+    request(this.#page.env, message, ({ status }) => {
+      this.#travelling = false;
+      this.#letters.delete(ticket);
+      if (status === 0 || status >= 500 || TRY_LATER.has(status)) {
+        this.#letters.set(ticket, { frontend, reason, since: first[1].since });
+        this.#timer = this.#page.env.after(this.#backoff.next(), () => this.#deliver());
+        return;
+      }
+      this.#page.memory.remove(KEY + ticket);
+      this.#backoff.reset();
+      this.#deliver();
+    });
+  }
+};
+
+// memory.js
+var Memory = class {
+  #storage;
+  /** Whether anything new is remembered. */
+  enabled = true;
+  /** @param {Storage | null} storage */
+  constructor(storage) {
+    this.#storage = storage;
+  }
+  /**
+   * @param {string} key
+   * @param {unknown} value
+   */
+  set(key, value) {
+    if (!this.enabled) return;
+    this.#attempt((storage) => storage.setItem(key, JSON.stringify(value)));
+  }
+  /** @param {string} key */
+  remove(key) {
+    this.#attempt((storage) => storage.removeItem(key));
+  }
+  /**
+   * @param {string} prefix
+   * @returns {[string, any][]} what is behind the prefix in the key, and the value
+   */
+  entries(prefix) {
+    const found = [];
+    this.#attempt((storage) => {
+      for (let i = 0; i < storage.length; i++) {
+        const key = storage.key(i) ?? "";
+        const value = key.startsWith(prefix) ? parsed(storage.getItem(key)) : null;
+        if (value) found.push([key.slice(prefix.length), value]);
+      }
+    });
+    return found;
+  }
+  /** @param {(storage: Storage) => void} action */
+  #attempt(action) {
+    try {
+      if (this.#storage) action(this.#storage);
+    } catch {
+    }
+  }
+};
+function parsed(text) {
+  try {
+    const value = JSON.parse(text ?? "null");
+    return typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+// errors.js
+var UNKNOWN_TICKET = 200;
+var TAKEN_OVER = 204;
+var WRONG_STATE = 300;
+var ALREADY_COMPLETE = 301;
+var UPLOAD_CANCELLED = 302;
+var HANDOVER_FAILED = 303;
+var FILE_UNREADABLE = 1001;
+var FILE_CHANGED_WHILE_READING = 1002;
+var BAD_ARGUMENT = 1003;
+var ASK_AGAIN = /* @__PURE__ */ new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);
+var TICKET_IS_OVER = /* @__PURE__ */ new Set([UNKNOWN_TICKET, TAKEN_OVER, UPLOAD_CANCELLED, HANDOVER_FAILED]);
+function fatal(code, message) {
+  return { code, message, retry: false, retry_after: null };
+}
+function from_close_code(close_code) {
+  if (close_code <= 4e3 || close_code > 4999) return null;
+  const code = close_code - 4e3;
+  return { code, message: `the upload server closed the connection with error ${code}`, retry: code >= 500, retry_after: null };
+}
+
+// websocket_transport.js
+var OPEN_WITHIN = 1e4;
+var WELCOME_WITHIN = 5e3;
+var LINGER = 2e3;
+var CHECK_WITHIN = 4e3;
+var SILENCE = 2.5;
+var WebSocketConnection = class {
+  /** @type {"websocket"} */
+  kind = "websocket";
+  depth = Infinity;
+  #env;
+  #target;
+  #listener;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {unknown} */
+  #timer = null;
+  /** @type {Problem | null} */
+  #problem = null;
+  #welcomed = false;
+  #pausing = false;
+  #heard = 0;
+  #buffered = 0;
+  #silence_allowed = 0;
+  /** Chunks that are still being read while later ones wait: the order on the wire is the order of `send`. */
+  #reading = Promise.resolve();
+  /**
+   * @param {Environment} env
+   * @param {Target} target
+   * @param {Listener} listener
+   */
+  constructor(env, target, listener) {
+    this.#env = env;
+    this.#target = target;
+    this.#listener = listener;
+  }
+  get buffered() {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+  /** @param {messages.Hello} greeting */
+  open(greeting) {
+    let socket;
+    try {
+      const url = websocket_url(this.#target.frontend, this.#target.ticket);
+      socket = this.#env.open_socket(url, SUBPROTOCOL);
+    } catch {
+      this.#wait(0, () => this.#closed());
+      return;
+    }
+    this.#socket = socket;
+    socket.onopen = () => {
+      socket.send(hello(greeting));
+      this.#wait(WELCOME_WITHIN, () => this.#closed());
+    };
+    socket.onmessage = (event) => this.#receive(event.data);
+    socket.onclose = (event) => {
+      this.#problem ??= from_close_code(event.code);
+      this.#closed();
+    };
+    this.#wait(OPEN_WITHIN, () => this.#closed());
+  }
+  /** @param {Range} chunk */
+  send([start, end]) {
+    const header = chunk_header(start);
+    const slice = this.#target.file.slice(start, end);
+    if (this.#target.as_blobs()) {
+      this.#socket?.send(new Blob([header, slice]));
+      return;
+    }
+    const data = slice.arrayBuffer();
+    this.#reading = this.#reading.then(async () => {
+      const chunk = new Uint8Array(header.byteLength + end - start);
+      chunk.set(new Uint8Array(header));
+      chunk.set(new Uint8Array(await data), header.byteLength);
+      this.#socket?.send(chunk);
+    });
+    this.#reading.catch(() => this.#closed());
+  }
+  pause() {
+    if (!this.#welcomed) return this.close();
+    this.#pausing = true;
+    this.#socket?.send(pause());
+    this.#wait(LINGER, () => this.close());
+  }
+  /** @param {string} reason */
+  cancel(reason) {
+    this.#socket?.send(cancel(reason));
+  }
+  check() {
+    if (!this.#welcomed) return;
+    this.#socket?.send(PING);
+    const asked = this.#env.now();
+    const buffered = this.buffered;
+    this.#wait(CHECK_WITHIN, () => {
+      if (this.#heard > asked || this.buffered < buffered) this.#watch();
+      else this.#closed();
+    });
+  }
+  close() {
+    this.#env.stop(this.#timer);
+    const socket = this.#socket;
+    if (!socket) return;
+    this.#socket = null;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(1e3);
+  }
+  /** @param {unknown} data */
+  #receive(data) {
+    this.#heard = this.#env.now();
+    const message = parse(data);
+    if (this.#pausing) {
+      if (message?.type === "paused") this.close();
+      return;
+    }
+    switch (message?.type) {
+      case "welcome":
+        this.#welcomed = true;
+        this.#silence_allowed = message.ping_interval * 1e3 * SILENCE;
+        this.#watch();
+        this.#listener.welcome(message);
+        break;
+      case "ack":
+        this.#listener.ack(message.chunks);
+        break;
+      case "state":
+        this.#listener.state({ state: message.state, reason: message.reason, code: message.code });
+        break;
+      case "ping":
+        this.#socket?.send(PONG);
+        break;
+      case "error":
+        this.#problem = problem(message);
+        this.#closed();
+    }
+  }
+  /**
+   * Bytes that leave the browser are a sign of life as well as a message: on a slow line an ack, and a pong behind
+   * the data, can take minutes.
+   */
+  #watch() {
+    this.#wait(this.#silence_allowed / 10, () => {
+      const now = this.#env.now();
+      if (this.buffered < this.#buffered) this.#heard = now;
+      this.#buffered = this.buffered;
+      if (now - this.#heard > this.#silence_allowed) this.#closed();
+      else this.#watch();
+    });
+  }
+  #closed() {
+    this.close();
+    this.#listener.closed(this.#problem);
+  }
+  /**
+   * The one timer of this connection: what it waits for at present.
+   * @param {number} milliseconds
+   * @param {() => void} action
+   */
+  #wait(milliseconds, action) {
+    this.#env.stop(this.#timer);
+    this.#timer = this.#env.after(milliseconds, action);
+  }
+};
+
+// page.js
+var Page = class {
+  /** @type {import("./transport_choice.js").TransportMemory} */
+  transports = { wanted: "auto", websocket_works: false };
+  hostname = "";
+  #place;
+  /**
+   * @param {Environment} env
+   * @param {import("./address.js").Place} place
+   */
+  constructor(env, place) {
+    this.env = env;
+    this.#place = place;
+    this.memory = new Memory(env.storage);
+    this.courier = new Courier(this);
+  }
+  /** URL of the server's frontend, with a slash at its end. */
+  get frontend() {
+    return frontend_url(this.hostname, this.#place);
+  }
+  /**
+   * @param {"websocket" | "http"} kind
+   * @param {string} ticket
+   * @param {File} file
+   * @param {Listener} listener
+   * @returns {Connection}
+   */
+  connect(kind, ticket, file, listener) {
+    const target = { frontend: this.frontend, ticket, file, as_blobs: () => true };
+    void kind;
+    return new WebSocketConnection(this.env, target, listener);
+  }
+};
+
+// sha256.js
+var PRIMES = first_primes(64);
+var ROUND = Int32Array.from(PRIMES, (prime) => fraction_bits(Math.cbrt(prime)));
+var START = Uint32Array.from(PRIMES.slice(0, 8), (prime) => fraction_bits(Math.sqrt(prime)));
+var BLOCK = 64;
+function sha256(data) {
+  const state = Uint32Array.from(START);
+  const schedule = new Uint32Array(64);
+  const message = padded(data);
+  const view = new DataView(message.buffer);
+  for (let block = 0; block < message.length; block += BLOCK) compress(state, schedule, view, block);
+  return Array.from(state, (word2) => word2.toString(16).padStart(8, "0")).join("");
+}
+function padded(data) {
+  const message = new Uint8Array(Math.ceil((data.length + 9) / BLOCK) * BLOCK);
+  message.set(data);
+  message[data.length] = 128;
+  const view = new DataView(message.buffer);
+  view.setUint32(message.length - 8, Math.floor(data.length / 2 ** 29));
+  view.setUint32(message.length - 4, data.length << 3);
+  return message;
+}
+function compress(state, schedule, view, block) {
+  for (let i = 0; i < 16; i++) schedule[i] = view.getUint32(block + 4 * i);
+  for (let i = 16; i < 64; i++) {
+    const w15 = word(schedule, i - 15);
+    const w2 = word(schedule, i - 2);
+    const s0 = rotated(w15, 7) ^ rotated(w15, 18) ^ w15 >>> 3;
+    const s1 = rotated(w2, 17) ^ rotated(w2, 19) ^ w2 >>> 10;
+    schedule[i] = word(schedule, i - 16) + s0 + word(schedule, i - 7) + s1;
+  }
+  let [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0] = state;
+  for (let i = 0; i < 64; i++) {
+    const s1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);
+    const choice = e & f ^ ~e & g;
+    const t1 = h + s1 + choice + word(ROUND, i) + word(schedule, i) | 0;
+    const s0 = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22);
+    const majority = a & b ^ a & c ^ b & c;
+    h = g;
+    g = f;
+    f = e;
+    e = d + t1 | 0;
+    d = c;
+    c = b;
+    b = a;
+    a = t1 + s0 + majority | 0;
+  }
+  [a, b, c, d, e, f, g, h].forEach((value, i) => state[i] = word(state, i) + value);
+}
+function word(words, index) {
+  return (
+    /** @type {number} */
+    words[index]
+  );
+}
+function rotated(value, bits) {
+  return value >>> bits | value << 32 - bits;
+}
+function first_primes(count) {
+  const primes = [];
+  for (let n = 2; primes.length < count; n++) if (primes.every((prime) => n % prime)) primes.push(n);
+  return primes;
+}
+function fraction_bits(value) {
+  return (value - Math.floor(value)) * 2 ** 32 | 0;
+}
+
+// fingerprint.js
+var EDGE = 64 * 1024;
+var SAMPLE = 4 * 1024;
+var SAMPLES = 8;
+var KIND = "1-";
+async function fingerprint(file) {
+  const parts = await Promise.all(sampled(file.size).map(([start, end]) => file.slice(start, end).arrayBuffer()));
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  let offset = 0;
+  for (const part of parts) {
+    bytes.set(new Uint8Array(part), offset);
+    offset += part.byteLength;
+  }
+  return KIND + sha256(bytes);
+}
+function sampled(size) {
+  if (size <= 2 * EDGE + SAMPLES * SAMPLE) return [[0, size]];
+  const ranges = [[0, EDGE]];
+  const step = (size - 2 * EDGE) / SAMPLES;
+  for (let i = 0; i < SAMPLES; i++) {
+    const start = Math.floor(EDGE + i * step);
+    ranges.push([start, start + SAMPLE]);
+  }
+  ranges.push([size - EDGE, size]);
+  return ranges;
+}
+
+// file_check.js
+var FileCheck = class {
+  #file;
+  #size;
+  /** @type {number | undefined} */
+  #last_modified;
+  /** @type {string | null} */
+  #fingerprint = null;
+  /** @param {File} file */
+  constructor(file) {
+    this.#file = file;
+    this.#size = file.size;
+    this.#last_modified = file.lastModified;
+  }
+  /**
+   * Reads the samples, again each time.
+   * @returns {Promise<string>} the fingerprint; rejects with a Problem when the file cannot be read or has changed
+   */
+  async identity() {
+    if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) throw changed();
+    let found;
+    try {
+      found = await fingerprint(this.#file);
+    } catch (error) {
+      throw unreadable(error);
+    }
+    this.#fingerprint ??= found;
+    if (this.#fingerprint !== found) throw changed();
+    return found;
+  }
+  /**
+   * A connection failed while these bytes were being sent: was it the file?
+   * @param {[number, number]} chunk
+   * @returns {Promise<Problem | null>}
+   */
+  async doubt([start]) {
+    try {
+      await this.#file.slice(start, start + 1).arrayBuffer();
+      return null;
+    } catch (error) {
+      return unreadable(error);
+    }
+  }
+};
+function changed() {
+  return fatal(FILE_CHANGED_WHILE_READING, "the file was changed while it was being uploaded");
+}
+function unreadable(error) {
+  const name = error instanceof Error || error instanceof DOMException ? error.name : "";
+  if (name === "NotReadableError") {
+    return fatal(FILE_CHANGED_WHILE_READING, "the file was changed since it was chosen, or cannot be read any more");
+  }
+  return fatal(FILE_UNREADABLE, "the file cannot be read; it may have been moved or deleted");
+}
+
+// phases.js
+var OUTCOMES = { finish: "finished", cancelled: "cancelled", fail: "failed" };
+var NEXT = {
+  idle: { start: "connecting", drop: "cancelled" },
+  connecting: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
+  transferring: { pause: "paused", cancel: "cancelling", arrive: "handing_over", lose: "waiting", ...OUTCOMES },
+  // Attempts to connect again belong to the wait, so that it can be paused all the time.
+  waiting: { pause: "paused", connect: "transferring", arrive: "handing_over", drop: "cancelled", ...OUTCOMES },
+  // After a power cut at the server some bytes may be missing again.
+  handing_over: { connect: "transferring", ...OUTCOMES },
+  paused: { start: "connecting" },
+  // Too late to cancel: the upload is where the server says.
+  cancelling: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
+  finished: {},
+  cancelled: {},
+  failed: { start: "connecting", drop: "cancelled" }
+};
+function next_phase(phase, event) {
+  return NEXT[phase][event];
+}
+
+// lanes.js
+var Lanes = class {
+  #env;
+  #scheduler;
+  #pace;
+  #bucket;
+  #owner;
+  /** @type {Set<Lane>} */
+  #lanes = /* @__PURE__ */ new Set();
+  /** @type {unknown} */
+  #thaw = null;
+  #flowing = false;
+  /**
+   * @param {import("./environment.js").Environment} env
+   * @param {import("./scheduler.js").Scheduler} scheduler
+   * @param {import("./pace.js").Pace} pace
+   * @param {import("./token_bucket.js").TokenBucket} bucket
+   * @param {Owner} owner
+   */
+  constructor(env, scheduler, pace, bucket, owner) {
+    this.#env = env;
+    this.#scheduler = scheduler;
+    this.#pace = pace;
+    this.#bucket = bucket;
+    this.#owner = owner;
+  }
+  /** @returns {Lane[]} those that a server has answered on */
+  get welcomed() {
+    return [...this.#lanes].filter((lane) => lane.welcomed);
+  }
+  /** Those that carry chunks or soon will. */
+  get active() {
+    return [...this.#lanes].filter((lane) => !lane.retiring);
+  }
+  get count() {
+    return this.#lanes.size;
+  }
+  /**
+   * @param {"websocket" | "http"} kind
+   * @param {Hello} hello
+   * @returns {Lane}
+   */
+  open(kind, hello2) {
+    const listener = {
+      welcome: (welcome) => this.#welcome(lane, welcome),
+      ack: (chunks) => this.#ack(lane, chunks),
+      state: (outcome) => this.#owner.told(outcome),
+      too_large: (chunk) => this.#too_large(lane, chunk),
+      closed: (problem2) => this.#closed(lane, problem2)
+    };
+    const connection = this.#owner.connect(kind, listener);
+    const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), acks: 0 };
+    this.#lanes.add(lane);
+    connection.open(hello2);
+    return lane;
+  }
+  /** Chunks may flow: after the first welcome of a session. */
+  flow() {
+    this.#flowing = true;
+    this.pump();
+  }
+  /** Gives chunks to every connection that has room for one, in turn, until none has. */
+  pump() {
+    if (!this.#flowing) return;
+    let busy = true;
+    while (busy) {
+      busy = false;
+      for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
+    }
+  }
+  /** Nothing more is sent; what is on its way is waited for. */
+  hold() {
+    this.#flowing = false;
+    this.#env.stop(this.#thaw);
+  }
+  /**
+   * All but `count` of the connections are closed as soon as their chunks are acknowledged, the youngest first.
+   * @param {number} count
+   */
+  retire_down_to(count) {
+    for (const lane of this.active.slice(count)) {
+      lane.retiring = true;
+      this.#close_if_done(lane);
+    }
+  }
+  check() {
+    for (const lane of this.#lanes) lane.connection.check();
+  }
+  /** The connection on which a word to the server arrives soonest. */
+  get quickest() {
+    const ready = this.welcomed;
+    return ready.sort((a, b) => a.connection.buffered - b.connection.buffered)[0]?.connection ?? null;
+  }
+  /** @param {Connection | null} [but] one that closes by itself */
+  close(but = null) {
+    this.hold();
+    for (const lane of this.#lanes) {
+      if (lane.connection !== but) lane.connection.close();
+      this.#forget(lane);
+    }
+  }
+  /** @param {Lane} lane */
+  #feed(lane) {
+    if (!lane.welcomed || lane.retiring) return false;
+    const { connection } = lane;
+    const size = this.#pace.next_size(connection, this.#scheduler.bytes_missing, connection);
+    if (size === 0) return false;
+    const now = this.#env.now();
+    const wait = this.#bucket.wait(now);
+    if (wait > 0) {
+      this.#env.stop(this.#thaw);
+      this.#thaw = this.#env.after(wait, () => this.pump());
+      return false;
+    }
+    const chunk = this.#scheduler.take(connection, this.#bucket.portion(size));
+    if (!chunk) return false;
+    const bytes = chunk[1] - chunk[0];
+    this.#bucket.spend(bytes);
+    this.#pace.sent(connection, bytes, now);
+    connection.send(chunk);
+    return true;
+  }
+  /**
+   * @param {Lane} lane
+   * @param {Welcome} welcome
+   */
+  #welcome(lane, welcome) {
+    lane.welcomed = true;
+    this.#pace.obey(welcome);
+    this.#pace.join(lane.connection);
+    this.#owner.welcomed(lane, welcome);
+  }
+  /**
+   * @param {Lane} lane
+   * @param {[number, number][]} chunks
+   */
+  #ack(lane, chunks) {
+    const now = this.#env.now();
+    for (const chunk of chunks) {
+      if (!this.#scheduler.ack(lane.connection, chunk)) continue;
+      lane.acks++;
+      this.#pace.acked(lane.connection, chunk[1] - chunk[0], now);
+    }
+    this.#close_if_done(lane);
+    this.pump();
+    this.#owner.acked();
+  }
+  /**
+   * @param {Lane} lane
+   * @param {[number, number]} chunk
+   */
+  #too_large(lane, [start, end]) {
+    this.#pace.refuse(end - start);
+    this.#pace.undone(lane.connection, end - start);
+    this.#scheduler.put_back(lane.connection, start);
+    this.pump();
+  }
+  /**
+   * @param {Lane} lane
+   * @param {Problem | null} problem
+   */
+  #closed(lane, problem2) {
+    const oldest = this.#scheduler.oldest(lane.connection);
+    this.#forget(lane);
+    this.#owner.lost(lane, problem2, oldest);
+    this.pump();
+  }
+  /** @param {Lane} lane */
+  #close_if_done(lane) {
+    if (!lane.retiring || this.#scheduler.oldest(lane.connection)) return;
+    lane.connection.close();
+    this.#forget(lane);
+  }
+  /** @param {Lane} lane */
+  #forget(lane) {
+    this.#lanes.delete(lane);
+    this.#pace.leave(lane.connection);
+    this.#scheduler.drop(lane.connection);
+  }
+};
+
+// pace.js
+var CHUNK_SECONDS = 0.7;
+var AHEAD_SECONDS = 2;
+var BUFFERED_SECONDS = 0.75;
+var ENDGAME_SECONDS = 3;
+var ENDGAME_FACTOR = 0.35;
+var MEMORY = 2e3;
+var KIB = 1024;
+var MIB = 1024 * KIB;
+var SMALLEST_WINDOW = 2 * MIB;
+var MOST_BUFFERED = 8 * MIB;
+var FIRST_CHUNKS = 4;
+var clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+var Meter = class {
+  #memory;
+  #since = 0;
+  #bytes = 0;
+  #milliseconds = 0;
+  /** @param {number} memory milliseconds after which a moment weighs a third */
+  constructor(memory) {
+    this.#memory = memory;
+  }
+  /** @param {number} now from here on bytes are on their way; before it there was nothing to measure */
+  resume(now) {
+    this.#since = now;
+  }
+  /**
+   * @param {number} now
+   * @param {number} bytes
+   */
+  add(now, bytes) {
+    const elapsed = now - this.#since;
+    const faded = Math.exp(-elapsed / this.#memory);
+    this.#since = now;
+    this.#bytes = this.#bytes * faded + bytes;
+    this.#milliseconds = this.#milliseconds * faded + elapsed;
+  }
+  /** Bytes a second, 0 as long as there is nothing to tell. */
+  get rate() {
+    return this.#bytes * 1e3 / Math.max(1, this.#milliseconds);
+  }
+};
+var Lane = class {
+  meter = new Meter(MEMORY);
+  ahead = 0;
+  /** Chunks double until they are as large as the line wants them: a slow line must never get a huge one first. */
+  ramp;
+  /** @param {number} first_chunk */
+  constructor(first_chunk) {
+    this.ramp = first_chunk;
+  }
+};
+var Pace = class {
+  /** @type {Limits} */
+  #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB, window: 64 * MIB };
+  #piece_limit = Infinity;
+  /** @type {Map<object, Lane>} */
+  #lanes = /* @__PURE__ */ new Map();
+  #meter = new Meter(MEMORY);
+  #ahead = 0;
+  /** @param {Limits} limits */
+  obey(limits) {
+    this.#limits = limits;
+  }
+  /** Bytes a second over all connections. */
+  get rate() {
+    return this.#meter.rate;
+  }
+  /**
+   * Something on the way refused a piece of `size` bytes: none as large goes out again.
+   * @param {number} size
+   * @returns {number} what goes at most from now on
+   */
+  refuse(size) {
+    this.#piece_limit = Math.max(1, Math.floor(Math.min(size, this.#piece_limit) / 2));
+    return this.#piece_limit;
+  }
+  /** @param {object} connection */
+  join(connection) {
+    this.#lanes.set(connection, new Lane(this.#limits.chunk_min));
+  }
+  /** @param {object} connection */
+  leave(connection) {
+    this.#ahead -= this.#lanes.get(connection)?.ahead ?? 0;
+    this.#lanes.delete(connection);
+  }
+  /**
+   * The size of the next chunk for this connection, or 0 if it has enough on its way for now.
+   * @param {object} connection
+   * @param {number} missing bytes of the file that are still to be sent
+   * @param {{depth: number, buffered: number}} capacity of the connection
+   */
+  next_size(connection, missing, capacity) {
+    const lane = this.#lanes.get(connection);
+    if (!lane) return 0;
+    const rate = lane.meter.rate;
+    const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
+    const size = this.#chunk_size(lane, rate * soon, missing);
+    if (lane.ahead === 0) return size;
+    if (capacity.depth === 1) return 0;
+    const { chunk_min, window } = this.#limits;
+    if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
+    const allowed = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
+    const window_now = clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window);
+    return lane.ahead + size <= allowed && this.#ahead + size <= window_now ? size : 0;
+  }
+  /**
+   * @param {Lane} lane
+   * @param {number} rate
+   * @param {number} missing
+   */
+  #chunk_size(lane, rate, missing) {
+    const { chunk_min, chunk_max } = this.#limits;
+    const share = missing / (2 * this.#lanes.size);
+    const wanted = Math.min(rate * CHUNK_SECONDS, lane.ramp, Math.max(share, chunk_min), chunk_max);
+    const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
+    return Math.min(whole, this.#piece_limit);
+  }
+  /**
+   * @param {object} connection
+   * @param {number} bytes
+   * @param {number} now
+   */
+  sent(connection, bytes, now) {
+    const lane = this.#lanes.get(connection);
+    if (!lane) return;
+    if (lane.ahead === 0) lane.meter.resume(now);
+    if (this.#ahead === 0) this.#meter.resume(now);
+    lane.ahead += bytes;
+    this.#ahead += bytes;
+  }
+  /**
+   * A chunk turned out not to be on its way.
+   * @param {object} connection
+   * @param {number} bytes
+   */
+  undone(connection, bytes) {
+    const lane = this.#lanes.get(connection);
+    if (!lane) return;
+    lane.ahead -= bytes;
+    this.#ahead -= bytes;
+  }
+  /**
+   * @param {object} connection
+   * @param {number} bytes
+   * @param {number} now
+   */
+  acked(connection, bytes, now) {
+    const lane = this.#lanes.get(connection);
+    if (!lane) return;
+    this.undone(connection, bytes);
+    lane.meter.add(now, bytes);
+    this.#meter.add(now, bytes);
+    if (bytes >= lane.ramp) lane.ramp *= 2;
+  }
+};
+
+// ranges.js
+var Ranges = class {
+  /** @type {Range[]} */
+  #ranges = [];
+  #size = 0;
+  /** @param {Iterable<Range>} [ranges] in any order, overlapping or not */
+  constructor(ranges = []) {
+    for (const [start, end] of ranges) this.add(start, end);
+  }
+  /** The number of bytes in the set. */
+  get size() {
+    return this.#size;
+  }
+  /** @returns {Range | undefined} the lowest range */
+  get first() {
+    return this.#ranges[0];
+  }
+  [Symbol.iterator]() {
+    return this.#ranges[Symbol.iterator]();
+  }
+  /**
+   * @param {number} start
+   * @param {number} end
+   */
+  add(start, end) {
+    if (end <= start) return;
+    const from = this.#first_ending_at(start);
+    let to = from;
+    let low = start;
+    let high = end;
+    for (let range; (range = this.#ranges[to]) && range[0] <= end; to++) {
+      low = Math.min(low, range[0]);
+      high = Math.max(high, range[1]);
+    }
+    this.#replace(from, to, [[low, high]]);
+  }
+  /**
+   * @param {number} start
+   * @param {number} end
+   */
+  remove(start, end) {
+    if (end <= start) return;
+    const from = this.#first_ending_at(start + 1);
+    let to = from;
+    const rest = [];
+    for (let range; (range = this.#ranges[to]) && range[0] < end; to++) {
+      if (range[0] < start) rest.push([range[0], start]);
+      if (range[1] > end) rest.push([end, range[1]]);
+    }
+    this.#replace(from, to, rest);
+  }
+  /**
+   * How many bytes of [start, end) are in the set.
+   * @param {number} start
+   * @param {number} end
+   */
+  measure(start, end) {
+    let sum = 0;
+    for (let i = this.#first_ending_at(start + 1), range; (range = this.#ranges[i]) && range[0] < end; i++) {
+      sum += Math.min(range[1], end) - Math.max(range[0], start);
+    }
+    return sum;
+  }
+  /**
+   * @param {number} offset
+   * @returns {number} the index of the first range whose end is at or above `offset`
+   */
+  #first_ending_at(offset) {
+    let low = 0;
+    let high = this.#ranges.length;
+    while (low < high) {
+      const middle = low + high >> 1;
+      if (
+        /** @type {Range} */
+        this.#ranges[middle][1] < offset
+      ) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+  /**
+   * @param {number} from
+   * @param {number} to
+   * @param {Range[]} ranges
+   */
+  #replace(from, to, ranges) {
+    for (const [start, end] of this.#ranges.splice(from, to - from, ...ranges)) this.#size -= end - start;
+    for (const [start, end] of ranges) this.#size += end - start;
+  }
+};
+
+// scheduler.js
+var Scheduler = class {
+  #total;
+  #arrived = new Ranges();
+  #missing = new Ranges();
+  /** @type {Map<object, Map<number, number>>} for each connection its chunks on the way, start -> end */
+  #flying = /* @__PURE__ */ new Map();
+  #chunks_acked = 0;
+  /** @param {number} total bytes of the file */
+  constructor(total) {
+    this.#total = total;
+    this.#missing.add(0, total);
+  }
+  /** Bytes known to have arrived. */
+  get bytes_acked() {
+    return this.#arrived.size;
+  }
+  /** Bytes sent that are not known to have arrived. */
+  get bytes_ahead() {
+    let sum = 0;
+    for (const [start, end] of this.#chunks()) sum += end - start - this.#arrived.measure(start, end);
+    return sum;
+  }
+  /** Bytes not yet sent. */
+  get bytes_missing() {
+    return this.#missing.size;
+  }
+  get chunks_ahead() {
+    let sum = 0;
+    for (const chunks of this.#flying.values()) sum += chunks.size;
+    return sum;
+  }
+  /** Chunks acknowledged since the last `restart`. */
+  get chunks_acked() {
+    return this.#chunks_acked;
+  }
+  get complete() {
+    return this.#arrived.size === this.#total;
+  }
+  /** A new connection after none: chunks are counted anew. */
+  restart() {
+    this.#flying.clear();
+    this.#chunks_acked = 0;
+    this.#recount();
+  }
+  /**
+   * The server says what it has. With chunks on their way the list may be older than an ack that has come meanwhile,
+   * so it only adds; without, it is the truth, even if that is less than before.
+   * @param {Iterable<Range>} extents
+   */
+  confirm(extents) {
+    if (this.chunks_ahead === 0) this.#arrived = new Ranges();
+    for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
+    this.#recount();
+  }
+  /**
+   * The next chunk for a connection, from then on on its way; null when there is nothing left to send.
+   * @param {object} connection
+   * @param {number} size bytes at most
+   * @returns {Range | null}
+   */
+  take(connection, size) {
+    const first = this.#missing.first;
+    if (!first) return null;
+    const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
+    this.#missing.remove(start, end);
+    let chunks = this.#flying.get(connection);
+    if (!chunks) this.#flying.set(connection, chunks = /* @__PURE__ */ new Map());
+    chunks.set(start, end);
+    return [start, end];
+  }
+  /**
+   * @param {object} connection
+   * @param {Range} chunk
+   * @returns {boolean} whether this connection had that chunk on its way
+   */
+  ack(connection, [start, end]) {
+    const chunks = this.#flying.get(connection);
+    if (chunks?.get(start) !== end) return false;
+    chunks.delete(start);
+    this.#arrived.add(start, end);
+    this.#chunks_acked++;
+    return true;
+  }
+  /**
+   * A chunk was not sent after all, or refused.
+   * @param {object} connection
+   * @param {number} start
+   */
+  put_back(connection, start) {
+    if (this.#flying.get(connection)?.delete(start)) this.#recount();
+  }
+  /**
+   * The connection is gone: what it had on its way is missing again.
+   * @param {object} connection
+   */
+  drop(connection) {
+    if (this.#flying.delete(connection)) this.#recount();
+  }
+  /**
+   * @param {object} connection
+   * @returns {Range | undefined} the lowest chunk that this connection has on its way
+   */
+  oldest(connection) {
+    const chunks = this.#flying.get(connection);
+    return chunks && [...chunks].sort((a, b) => a[0] - b[0])[0];
+  }
+  *#chunks() {
+    for (const chunks of this.#flying.values()) yield* chunks;
+  }
+  #recount() {
+    this.#missing = new Ranges([[0, this.#total]]);
+    for (const [start, end] of this.#arrived) this.#missing.remove(start, end);
+    for (const [start, end] of this.#chunks()) this.#missing.remove(start, end);
+  }
+};
+
+// token_bucket.js
+var BURST_SECONDS = 0.5;
+var PORTION_SECONDS = 0.5;
+var SMALLEST_PORTION = 16 * 1024;
+var TokenBucket = class {
+  #limit;
+  #tokens = 0;
+  #filled = 0;
+  /** @param {() => number} limit bytes a second, 0 for none; asked each time, so that it may change */
+  constructor(limit) {
+    this.#limit = limit;
+  }
+  /**
+   * @param {number} now
+   * @returns {number} milliseconds until something may be sent, 0 if it may
+   */
+  wait(now) {
+    const rate = this.#limit();
+    if (!rate) return 0;
+    const earned = Math.max(0, now - this.#filled) * rate / 1e3;
+    this.#tokens = Math.min(rate * BURST_SECONDS, this.#tokens + earned);
+    this.#filled = now;
+    return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens * 1e3 / rate);
+  }
+  /**
+   * @param {number} size bytes that would go next
+   * @returns {number} what of them may go at once
+   */
+  portion(size) {
+    const rate = this.#limit();
+    return rate ? Math.min(size, Math.max(SMALLEST_PORTION, Math.floor(rate * PORTION_SECONDS))) : size;
+  }
+  /** @param {number} bytes */
+  spend(bytes) {
+    if (this.#limit()) this.#tokens -= bytes;
+  }
+  /** Whether it is this limit, not the line, that sets the speed. */
+  get binding() {
+    return this.#limit() > 0 && this.#tokens < 0;
+  }
+};
+
+// transport_choice.js
+var SHORT_LIFE = 5e3;
+var SHORT_LIVES = 3;
+var PATIENCE = 3;
+var TransportChoice = class {
+  #memory;
+  /** @type {Kind} */
+  #preferred = "websocket";
+  #failures = 0;
+  #short_lives = 0;
+  /** @param {TransportMemory} memory */
+  constructor(memory) {
+    this.#memory = memory;
+  }
+  /** @returns {Kind} what to connect by */
+  get kind() {
+    return this.#memory.wanted === "auto" ? this.#preferred : this.#memory.wanted;
+  }
+  /** Whether this upload goes over HTTP although a WebSocket is wanted. */
+  get fallen_back() {
+    return this.#memory.wanted === "auto" && this.#preferred === "http";
+  }
+  /**
+   * A connection could not be had.
+   * @param {Kind} kind
+   * @returns {boolean} whether to try the other kind at once
+   */
+  failed(kind) {
+    if (kind !== this.kind) return false;
+    if (this.#memory.wanted !== "auto") return false;
+    this.#failures++;
+    const patience = kind === "http" || this.#memory.websocket_works ? PATIENCE : 1;
+    if (this.#failures < patience) return false;
+    this.#prefer(kind === "http" ? "websocket" : "http");
+    return kind === "websocket";
+  }
+  /**
+   * The server has answered.
+   * @param {Kind} kind
+   */
+  welcomed(kind) {
+    this.#failures = 0;
+    if (kind !== "websocket") return;
+    this.#memory.websocket_works = true;
+    if (this.#preferred === "http") this.#prefer("websocket");
+  }
+  /**
+   * A connection that had been welcomed has ended without a word of explanation.
+   * @param {Kind} kind
+   * @param {number} lived milliseconds
+   */
+  cut(kind, lived) {
+    if (kind !== "websocket") return;
+    this.#short_lives = lived < SHORT_LIFE ? this.#short_lives + 1 : 0;
+    if (this.#short_lives < SHORT_LIVES) return;
+    this.#short_lives = 0;
+    this.#prefer("http");
+  }
+  /** @param {Kind} kind */
+  #prefer(kind) {
+    this.#preferred = kind;
+    this.#failures = 0;
+  }
+};
+
+// session.js
+var RECEIVING = /* @__PURE__ */ new Set(["new", "uploading"]);
+var CANCEL_ANSWERED_WITHIN = 8e3;
+var ARRIVAL_DOUBTED_AFTER = 15e3;
+var Session = class {
+  #page;
+  #file;
+  #check;
+  #owner;
+  #lanes;
+  #bucket;
+  #pace = new Pace();
+  #choice;
+  #backoff;
+  #id;
+  /** @type {number | undefined} */
+  #epoch;
+  /** @type {Welcome | null} */
+  #limits = null;
+  #running = false;
+  #connected = false;
+  #cancelling = false;
+  /** @type {Problem | null} why it is waiting, if the server said why */
+  problem = null;
+  /** @type {unknown} */
+  #timer = null;
+  #doubt_after = ARRIVAL_DOUBTED_AFTER;
+  #attempt_number = 0;
+  /**
+   * @param {import("./page.js").Page} page
+   * @param {string} ticket
+   * @param {File} file
+   * @param {import("./file_check.js").FileCheck} check
+   * @param {() => number} max_rate bytes a second, 0 for none
+   * @param {Owner} owner
+   */
+  constructor(page2, ticket, file, check, max_rate, owner) {
+    this.#page = page2;
+    this.#file = file;
+    this.#check = check;
+    this.#owner = owner;
+    this.#id = random_name(page2.env);
+    this.#backoff = new Backoff(page2.env.random);
+    this.#choice = new TransportChoice(page2.transports);
+    this.scheduler = new Scheduler(file.size);
+    this.#bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
+    this.#lanes = new Lanes(page2.env, this.scheduler, this.#pace, this.#bucket, {
+      connect: (kind, listener) => page2.connect(kind, ticket, file, listener),
+      welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
+      acked: () => this.#acked(),
+      told: (outcome) => this.#told(outcome),
+      lost: (lane, problem2, oldest) => this.#lane_lost(lane, problem2, oldest)
+    });
+  }
+  get connected() {
+    return this.#connected;
+  }
+  /** @returns {"websocket" | "http" | ""} */
+  get transport() {
+    return this.#lanes.welcomed[0]?.connection.kind ?? "";
+  }
+  /** Whether chunks are on their way or would be if there was room. */
+  get flowing() {
+    return this.#connected && !this.scheduler.complete;
+  }
+  /** Takes the upload over from whoever else holds its ticket. */
+  start() {
+    this.#running = true;
+    this.#epoch = void 0;
+    this.problem = null;
+    this.#backoff.reset();
+    this.#attempt();
+  }
+  /** Without a word to the server. Nothing that is pending happens any more. */
+  stop() {
+    this.#halt();
+    this.#lanes.close();
+  }
+  pause() {
+    this.#halt();
+    const connection = this.#lanes.quickest;
+    connection?.pause();
+    this.#lanes.close(connection);
+  }
+  /** @param {string} reason */
+  cancel(reason) {
+    this.#cancelling = true;
+    this.#lanes.hold();
+    this.#lanes.quickest?.cancel(reason);
+    this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
+  }
+  /** The network may be back, or gone: the moment to try, or to see whether the connections still work. */
+  revive() {
+    if (!this.#running || this.#cancelling) return;
+    if (this.#lanes.count) this.#lanes.check();
+    else this.#attempt();
+  }
+  #halt() {
+    this.#running = false;
+    this.#connected = false;
+    this.#cancelling = false;
+    this.#attempt_number++;
+    this.#page.env.stop(this.#timer);
+  }
+  async #attempt() {
+    const number = ++this.#attempt_number;
+    this.#page.env.stop(this.#timer);
+    try {
+      const fingerprint2 = await this.#check.identity();
+      if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello(fingerprint2));
+    } catch (problem2) {
+      if (number === this.#attempt_number) this.#fail(
+        /** @type {Problem} */
+        problem2
+      );
+    }
+  }
+  /** @param {string} fingerprint */
+  #hello(fingerprint2) {
+    const { name, size, lastModified } = this.#file;
+    const last_modified = Number.isSafeInteger(lastModified) && lastModified >= 0 ? lastModified : void 0;
+    return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint: fingerprint2 };
+  }
+  /**
+   * @param {Lane} lane
+   * @param {Welcome} welcome
+   */
+  #welcomed(lane, welcome) {
+    this.#limits = welcome;
+    this.#epoch = welcome.epoch;
+    this.#choice.welcomed(lane.connection.kind);
+    if (!this.#connected) this.scheduler.restart();
+    this.#connected = true;
+    this.problem = null;
+    this.scheduler.confirm(welcome.extents);
+    this.#told({ state: welcome.state, reason: "", code: null });
+    if (!this.#running) return;
+    if (RECEIVING.has(welcome.state)) this.#lanes.flow();
+    this.#after_progress();
+    this.#owner.changed();
+  }
+  #acked() {
+    this.#backoff.reset();
+    this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
+    this.#after_progress();
+    this.#owner.changed();
+  }
+  #after_progress() {
+    if (this.#cancelling || !this.#running) return;
+    this.#page.env.stop(this.#timer);
+    if (this.scheduler.complete) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
+  }
+  #doubt_arrival() {
+    this.#doubt_after *= 2;
+    this.#lanes.close();
+    this.#connected = false;
+    this.#attempt();
+    this.#owner.changed();
+  }
+  /** @param {Outcome} outcome */
+  #told(outcome) {
+    if (!RECEIVING.has(outcome.state)) {
+      this.#lanes.hold();
+      if (!this.#cancelling) this.#page.env.stop(this.#timer);
+      if (has_all(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
+    }
+    this.#owner.told(outcome);
+  }
+  /**
+   * @param {Lane} lane
+   * @param {Problem | null} problem
+   * @param {[number, number] | undefined} oldest chunk that was on its way
+   */
+  async #lane_lost(lane, problem2, oldest) {
+    if (problem2 && !problem2.retry && !ASK_AGAIN.has(problem2.code)) return this.#fail(problem2);
+    const number = this.#attempt_number;
+    if (!problem2 && oldest) {
+      const found = await this.#check.doubt(oldest);
+      if (number !== this.#attempt_number) return;
+      if (found) return this.#fail(found);
+    }
+    const { kind } = lane.connection;
+    if (lane.welcomed && !problem2) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
+    const at_once = !lane.welcomed && !problem2 && this.#choice.failed(kind);
+    if (this.#lanes.count === 0) this.#lost(problem2, at_once);
+    else this.#owner.changed();
+  }
+  /**
+   * @param {Problem | null} problem
+   * @param {boolean} at_once
+   */
+  #lost(problem2, at_once) {
+    this.#connected = false;
+    if (this.#cancelling && !(problem2 && ASK_AGAIN.has(problem2.code))) return this.#unanswered();
+    this.#cancelling = false;
+    if (problem2?.retry) this.problem = problem2;
+    if (at_once) this.#attempt();
+    else this.#wait(this.#backoff.next(problem2?.retry_after), () => this.#attempt());
+    this.#owner.changed();
+  }
+  #unanswered() {
+    this.stop();
+    this.#owner.unanswered();
+  }
+  /** @param {Problem} problem */
+  #fail(problem2) {
+    this.stop();
+    this.#owner.failed(problem2);
+  }
+  /**
+   * The one timer of the session: what it waits for at present.
+   * @param {number} milliseconds
+   * @param {() => void} action
+   */
+  #wait(milliseconds, action) {
+    this.#page.env.stop(this.#timer);
+    this.#timer = this.#page.env.after(milliseconds, action);
+  }
+};
+function has_all(state) {
+  return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
+}
+function lower(a, b) {
+  return a && b ? Math.min(a, b) : a || b;
+}
+function random_name(env) {
+  let name = "";
+  while (name.length < 24) name += Math.floor(env.random() * 36).toString(36);
+  return name;
+}
+
+// state_message.js
+function state_message(phase, { connected, server_state, reason, problem: problem2 }) {
+  switch (phase) {
+    case "idle":
+      return "not yet started";
+    case "connecting":
+      return "connecting to upload server";
+    case "transferring":
+      return "transfer file chunks to upload server";
+    case "waiting":
+      return problem2 ? `waiting: ${problem2.message}` : "lost connection, trying to connect again";
+    case "handing_over":
+      if (!connected) return "file has arrived; lost connection, trying to connect again";
+      return server_state === "waiting" ? "processing file on server" : "handing file to app";
+    case "paused":
+      return "paused";
+    case "cancelling":
+      return `cancelling: ${reason}`;
+    case "finished":
+      return "all done";
+    case "cancelled":
+      return `cancelled: ${reason}`;
+    case "failed":
+      return `failed: ${problem2?.message ?? ""}`;
+  }
+}
+
+// uploader.js
+var Uploader = class {
+  /** @type {Callback} */
+  onprogress = null;
+  /** @type {Callback} */
+  onfinished = null;
+  /** @type {Callback} */
+  onfinish = null;
+  /** @type {Callback} */
+  oncancelled = null;
+  /** @type {Callback} */
+  onerror = null;
+  /** Bytes a second that the upload is held to, 0 for no limit; may be set at any time. */
+  max_rate = 0;
+  /** Whether the browser asks before the page is left while this upload runs; may be set at any time. */
+  warn_on_leave = false;
+  upload_id;
+  filename;
+  bytes_total;
+  bytes_tx = 0;
+  bytes_acked = 0;
+  bytes_ahead = 0;
+  frac_complete = 0;
+  chunks_tx_now = 0;
+  chunks_acked_now = 0;
+  chunks_ahead = 0;
+  state_msg = "not yet started";
+  cancel_msg = "";
+  /** @type {number | null} */
+  error_code = null;
+  error_msg = "";
+  connected = false;
+  finished = false;
+  paused = false;
+  can_pause = false;
+  cancelling = false;
+  cancelled = false;
+  can_cancel = true;
+  /** @type {"websocket" | "http" | ""} */
+  transport = "";
+  #page;
+  #session;
+  /** @type {import("./phases.js").Phase} */
+  #phase = "idle";
+  /** @type {import("./messages.js").State} */
+  #server_state = "new";
+  #reason = "";
+  /** @type {Problem | null} */
+  #problem = null;
+  /** @type {CallbackName[]} callbacks that are due after the next onprogress */
+  #due = [];
+  #publishing = false;
+  /**
+   * @param {import("./page.js").Page} page
+   * @param {string} upload_id
+   * @param {File} file
+   */
+  constructor(page2, upload_id, file) {
+    if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
+    if (!(file instanceof Blob)) throw bad_argument("the second argument is a File");
+    this.upload_id = upload_id;
+    this.filename = base_name(file.name);
+    this.bytes_total = file.size;
+    this.#page = page2;
+    this.#session = new Session(page2, upload_id, file, new FileCheck(file), () => this.max_rate, {
+      changed: () => this.#follow(),
+      told: (outcome) => this.#told(outcome),
+      failed: (problem2) => this.#fail(problem2),
+      unanswered: () => this.#cancel_offline()
+    });
+  }
+  /**
+   * Starts the upload, goes on after a pause, or tries again after an error. Nothing happens while it runs or when it
+   * has ended.
+   */
+  start() {
+    if (!this.#move("start")) return this;
+    this.#problem = null;
+    this.#session.start();
+    return this.#publish();
+  }
+  /**
+   * Nothing happens where `can_pause` is false, or to 'unpause' what is not paused.
+   * @param {"pause" | "unpause" | "toggle"} what
+   */
+  pause(what) {
+    if (!["pause", "unpause", "toggle"].includes(what)) throw bad_argument("pause() takes 'pause', 'unpause' or 'toggle'");
+    if (this.paused) return what === "pause" ? this : this.start();
+    if (what === "unpause" || !this.can_pause || !this.#move("pause")) return this;
+    this.#session.pause();
+    return this.#publish();
+  }
+  /**
+   * Nothing happens where `can_cancel` is false.
+   * @param {string} [reason]
+   */
+  cancel(reason = "") {
+    if (!this.can_cancel) return this;
+    this.#reason = String(reason);
+    if (this.#session.connected && this.#move("cancel")) this.#session.cancel(this.#reason);
+    else this.#cancel_offline();
+    return this.#publish();
+  }
+  #cancel_offline() {
+    this.#session.stop();
+    if (this.#move("drop")) this.#page.courier.cancel(this.upload_id, this.#reason);
+    this.#publish();
+  }
+  #follow() {
+    if (!this.#session.connected) this.#move("lose");
+    else if (this.#session.scheduler.complete) this.#move("arrive");
+    this.#publish();
+  }
+  /** @param {Outcome} outcome */
+  #told({ state, reason, code }) {
+    this.#server_state = state;
+    switch (state) {
+      case "new":
+      case "uploading":
+        if (!this.#session.scheduler.complete) this.#move("connect");
+        break;
+      case "finished":
+        this.#end("finish");
+        break;
+      case "cancelled":
+        this.#reason = reason;
+        this.#end("cancelled");
+        break;
+      case "failed":
+        this.#problem = fatal(code ?? HANDOVER_FAILED, reason);
+        this.#end("fail");
+        break;
+      default:
+        this.#move("arrive");
+    }
+    this.#publish();
+  }
+  /** @param {Problem} problem */
+  #fail(problem2) {
+    this.#problem = problem2;
+    this.#end("fail");
+    this.#publish();
+  }
+  /** @param {Event} event */
+  #end(event) {
+    this.#session.stop();
+    this.#move(event);
+  }
+  /**
+   * @param {Event} event
+   * @returns {boolean} whether it could happen
+   */
+  #move(event) {
+    const next = next_phase(this.#phase, event);
+    if (!next) return false;
+    this.#phase = next;
+    if (next === "finished") this.#due.push("onfinished", "onfinish");
+    if (next === "cancelled") this.#due.push("oncancelled");
+    if (next === "failed") this.#due.push("onerror");
+    return true;
+  }
+  /** Everything observable as it is now. */
+  #observe() {
+    const phase = this.#phase;
+    const { scheduler, connected, transport } = this.#session;
+    const problem2 = phase === "failed" ? this.#problem : this.#session.problem;
+    const waits_for_server = phase === "waiting" || phase === "handing_over";
+    const told = phase === "failed" || waits_for_server ? problem2 : null;
+    return {
+      bytes_acked: scheduler.bytes_acked,
+      bytes_ahead: scheduler.bytes_ahead,
+      bytes_tx: scheduler.bytes_acked + scheduler.bytes_ahead,
+      frac_complete: this.#fraction(scheduler.bytes_acked),
+      chunks_acked_now: scheduler.chunks_acked,
+      chunks_ahead: scheduler.chunks_ahead,
+      chunks_tx_now: scheduler.chunks_acked + scheduler.chunks_ahead,
+      connected,
+      transport,
+      finished: phase === "finished",
+      paused: phase === "paused",
+      can_pause: phase === "transferring" || phase === "waiting",
+      cancelling: phase === "cancelling",
+      cancelled: phase === "cancelled",
+      can_cancel: this.#can_cancel(),
+      cancel_msg: phase === "cancelled" ? this.#reason : "",
+      error_code: told ? told.code : null,
+      error_msg: told ? told.message : "",
+      state_msg: state_message(phase, { connected, server_state: this.#server_state, reason: this.#reason, problem: told })
+    };
+  }
+  #can_cancel() {
+    if (this.#phase === "failed") return !TICKET_IS_OVER.has(this.#problem?.code ?? 0);
+    return ["idle", "connecting", "transferring", "waiting"].includes(this.#phase);
+  }
+  /** @param {number} acked */
+  #fraction(acked) {
+    if (this.bytes_total) return acked / this.bytes_total;
+    return this.#phase === "handing_over" || this.#phase === "finished" ? 1 : 0;
+  }
+  /** Tells the page what has changed; a callback that acts on the uploader is told of that after it has returned. */
+  #publish() {
+    if (this.#publishing) return this;
+    this.#publishing = true;
+    while (this.#update()) {
+      this.#call("onprogress");
+      for (const name of this.#due.splice(0)) this.#call(name);
+    }
+    this.#publishing = false;
+    return this;
+  }
+  /** @returns {boolean} whether anything observable has changed */
+  #update() {
+    let changed2 = false;
+    const fields = (
+      /** @type {Record<string, unknown>} */
+      /** @type {unknown} */
+      this
+    );
+    for (const [name, value] of Object.entries(this.#observe())) {
+      if (fields[name] === value) continue;
+      fields[name] = value;
+      changed2 = true;
+    }
+    return changed2;
+  }
+  /** @param {CallbackName} name */
+  #call(name) {
+    try {
+      this[name]?.(this);
+    } catch (error) {
+      this.#page.env.after(0, () => {
+        throw error;
+      });
+    }
+  }
+};
+function bad_argument(message) {
+  return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
+}
+function base_name(name) {
+  return (name ?? "").replace(/^.*[/\\]/s, "") || "file";
+}
+
+// index.js
+var script = typeof document === "undefined" ? null : document.currentScript;
+var page = new Page(browser(), {
+  page_host: globalThis.location?.host ?? "",
+  page_protocol: globalThis.location?.protocol ?? "https:",
+  script: script && "src" in script ? String(script.src) : null
+});
+page.courier.resume();
+function set_server_hostname(hostname) {
+  page.hostname = String(hostname ?? "");
+}
+function create(upload_id, file) {
+  return new Uploader(page, upload_id, file);
+}
+create.prototype = Uploader.prototype;
+var Uploader2 = (
+  /** @type {import("./incoming.js").UploaderConstructor} */
+  /** @type {unknown} */
+  create
+);
+export {
+  Uploader2 as Uploader,
+  set_server_hostname
+};

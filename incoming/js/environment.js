@@ -1,0 +1,54 @@
+// Everything that the library takes from the browser, in one object, so that tests run it without one: clocks, timers,
+// chance, sockets, requests, storage and the page's events. It decides nothing; what is absent is null.
+
+/**
+ * @typedef {object} Environment
+ * @property {() => number} now milliseconds that never go back
+ * @property {() => number} wall milliseconds since the epoch; goes on while the machine sleeps
+ * @property {(milliseconds: number, action: () => void) => unknown} after starts a timer
+ * @property {(timer: any) => void} stop stops a timer
+ * @property {() => number} random from 0 to 1
+ * @property {(url: string, protocol: string) => WebSocket} open_socket throws where there are none
+ * @property {() => XMLHttpRequest} new_request
+ * @property {Storage | null} storage
+ * @property {IDBFactory | null} databases
+ * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
+ * @property {(EventTarget & {visibilityState: string}) | null} document
+ * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
+ * @property {((url: string, message: string) => boolean) | null} beacon delivers a last message while the page closes
+ */
+
+/** @returns {Environment} */
+export function browser() {
+    const scope = globalThis;
+    const navigator = scope.navigator;
+    return {
+        now: () => performance.now(),
+        wall: () => Date.now(),
+        after: (milliseconds, action) => setTimeout(action, milliseconds),
+        stop: (timer) => clearTimeout(timer),
+        random: () => Math.random(),
+        open_socket: (url, protocol) => new WebSocket(url, protocol),
+        new_request: () => new XMLHttpRequest(),
+        storage: absent_if_refused(() => scope.localStorage),
+        databases: absent_if_refused(() => scope.indexedDB),
+        page: typeof scope.addEventListener === "function" ? scope : null,
+        document: scope.document ?? null,
+        wake_lock: navigator?.wakeLock ?? null,
+        beacon: navigator?.sendBeacon ? (url, message) => navigator.sendBeacon(url, message) : null,
+    };
+}
+
+/**
+ * Merely naming localStorage throws where the user has forbidden it.
+ * @template T
+ * @param {() => T} get
+ * @returns {T | null}
+ */
+function absent_if_refused(get) {
+    try {
+        return get() ?? null;
+    } catch {
+        return null;
+    }
+}

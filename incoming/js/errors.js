@@ -1,0 +1,50 @@
+// What can go wrong, as values: the codes this library switches on, and the ones that only a browser can find.
+// It does not know how an error travels. The server's codes are those of incoming/core/errors.py and pass through.
+
+/**
+ * @typedef {object} Problem
+ * @property {number} code stable and numeric; documented in doc/api.md
+ * @property {string} message
+ * @property {boolean} retry whether coming back later can help without anybody doing anything
+ * @property {number | null} retry_after seconds to wait before that, if the server said so
+ */
+
+export const UNKNOWN_TICKET = 200;
+export const TAKEN_OVER = 204;
+export const WRONG_STATE = 300;
+export const ALREADY_COMPLETE = 301;
+export const UPLOAD_CANCELLED = 302;
+export const HANDOVER_FAILED = 303;
+export const STORAGE_FULL = 501;
+export const INTERNAL_ERROR = 599;
+
+export const FILE_UNREADABLE = 1001;
+export const FILE_CHANGED_WHILE_READING = 1002;
+export const BAD_ARGUMENT = 1003;
+
+/** The upload's outcome is settled, or another state than we thought: saying hello again tells which. */
+export const ASK_AGAIN = new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);
+
+/** After these the ticket is worth nothing to this browser any more. */
+export const TICKET_IS_OVER = new Set([UNKNOWN_TICKET, TAKEN_OVER, UPLOAD_CANCELLED, HANDOVER_FAILED]);
+
+/**
+ * An error that ends the upload, or rather this attempt at it.
+ * @param {number} code
+ * @param {string} message
+ * @returns {Problem}
+ */
+export function fatal(code, message) {
+    return { code, message, retry: false, retry_after: null };
+}
+
+/**
+ * What a WebSocket's close code says when its error message did not make it: 4000 + the server's code.
+ * @param {number} close_code
+ * @returns {Problem | null}
+ */
+export function from_close_code(close_code) {
+    if (close_code <= 4000 || close_code > 4999) return null;
+    const code = close_code - 4000;
+    return { code, message: `the upload server closed the connection with error ${code}`, retry: code >= 500, retry_after: null };
+}

@@ -1,0 +1,67 @@
+// The public interface of incoming.js (global `incoming`) and of incoming.mjs; doc/api.md tells more about each.
+
+/** Says where the upload server is: "host" or "host:port", with a scheme in front or a path prefix behind if need be. */
+export function set_server_hostname(hostname: string): void;
+
+/** Called with the uploader whose property, flag or outcome it is about. */
+export type UploaderCallback = ((uploader: Uploader) => void) | null;
+
+/** One upload. All but the callbacks, `max_rate` and `warn_on_leave` is to be read only. */
+export interface Uploader {
+    readonly upload_id: string;
+    /** Without any path. */
+    readonly filename: string;
+    readonly bytes_total: number;
+    /** Always `bytes_acked + bytes_ahead`, and never more than `bytes_total`. */
+    readonly bytes_tx: number;
+    readonly bytes_acked: number;
+    readonly bytes_ahead: number;
+    /** From 0 to 1; 1 means that the file has arrived, not that the app has it. */
+    readonly frac_complete: number;
+    readonly chunks_tx_now: number;
+    readonly chunks_acked_now: number;
+    readonly chunks_ahead: number;
+    readonly state_msg: string;
+    readonly cancel_msg: string;
+    /** null as long as there is no error; also set while the upload waits for the end of a passing one. */
+    readonly error_code: number | null;
+    readonly error_msg: string;
+    readonly connected: boolean;
+    readonly finished: boolean;
+    readonly paused: boolean;
+    readonly can_pause: boolean;
+    readonly cancelling: boolean;
+    readonly cancelled: boolean;
+    readonly can_cancel: boolean;
+    /** How the upload is connected, "" while it is not. */
+    readonly transport: "websocket" | "http" | "";
+
+    /** Bytes a second, 0 for no limit; may be set at any time. */
+    max_rate: number;
+    /** Whether the browser asks before the page is left while the upload runs. */
+    warn_on_leave: boolean;
+
+    /** After any change of anything above; always before the other callbacks. */
+    onprogress: UploaderCallback;
+    onfinished: UploaderCallback;
+    /** The same as `onfinished`, under its old name. */
+    onfinish: UploaderCallback;
+    oncancelled: UploaderCallback;
+    /** After an error that ended the upload. */
+    onerror: UploaderCallback;
+
+    start(): this;
+    /** Throws a TypeError for any other argument. */
+    pause(what: "pause" | "unpause" | "toggle"): this;
+    cancel(reason?: string): this;
+}
+
+export interface UploaderConstructor {
+    new (upload_id: string, file: File): Uploader;
+    (upload_id: string, file: File): Uploader;
+}
+
+/** Creates an uploader for one file and one ticket, with or without `new`. Throws a TypeError for anything else. */
+export const Uploader: UploaderConstructor;
+
+export as namespace incoming;

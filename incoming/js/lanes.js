@@ -1,0 +1,227 @@
+// The open connections of one upload, and the pump that gives each its chunks. Decides who sends next; why a
+// connection is opened or what its end means is the session's business.
+
+/** @typedef {import("./websocket_transport.js").Connection} Connection */
+/** @typedef {import("./websocket_transport.js").Listener} Listener */
+/** @typedef {import("./messages.js").Hello} Hello */
+/** @typedef {import("./messages.js").Welcome} Welcome */
+/** @typedef {import("./messages.js").Outcome} Outcome */
+/** @typedef {import("./errors.js").Problem} Problem */
+
+/**
+ * @typedef {object} Lane
+ * @property {Connection} connection
+ * @property {boolean} welcomed
+ * @property {boolean} retiring gets no more chunks and is closed when its last one is acknowledged
+ * @property {number} opened milliseconds
+ * @property {number} acks heard on it
+ */
+
+/**
+ * @typedef {object} Owner
+ * @property {(kind: "websocket" | "http", listener: Listener) => Connection} connect
+ * @property {(lane: Lane, welcome: Welcome) => void} welcomed
+ * @property {() => void} acked
+ * @property {(outcome: Outcome) => void} told
+ * @property {(lane: Lane, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
+ */
+
+export class Lanes {
+    #env;
+    #scheduler;
+    #pace;
+    #bucket;
+    #owner;
+    /** @type {Set<Lane>} */
+    #lanes = new Set();
+    /** @type {unknown} */
+    #thaw = null;
+    #flowing = false;
+
+    /**
+     * @param {import("./environment.js").Environment} env
+     * @param {import("./scheduler.js").Scheduler} scheduler
+     * @param {import("./pace.js").Pace} pace
+     * @param {import("./token_bucket.js").TokenBucket} bucket
+     * @param {Owner} owner
+     */
+    constructor(env, scheduler, pace, bucket, owner) {
+        this.#env = env;
+        this.#scheduler = scheduler;
+        this.#pace = pace;
+        this.#bucket = bucket;
+        this.#owner = owner;
+    }
+
+    /** @returns {Lane[]} those that a server has answered on */
+    get welcomed() {
+        return [...this.#lanes].filter((lane) => lane.welcomed);
+    }
+
+    /** Those that carry chunks or soon will. */
+    get active() {
+        return [...this.#lanes].filter((lane) => !lane.retiring);
+    }
+
+    get count() {
+        return this.#lanes.size;
+    }
+
+    /**
+     * @param {"websocket" | "http"} kind
+     * @param {Hello} hello
+     * @returns {Lane}
+     */
+    open(kind, hello) {
+        const listener = {
+            welcome: (/** @type {Welcome} */ welcome) => this.#welcome(lane, welcome),
+            ack: (/** @type {[number, number][]} */ chunks) => this.#ack(lane, chunks),
+            state: (/** @type {Outcome} */ outcome) => this.#owner.told(outcome),
+            too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(lane, chunk),
+            closed: (/** @type {Problem | null} */ problem) => this.#closed(lane, problem),
+        };
+        const connection = this.#owner.connect(kind, listener);
+        /** @type {Lane} */
+        const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), acks: 0 };
+        this.#lanes.add(lane);
+        connection.open(hello);
+        return lane;
+    }
+
+    /** Chunks may flow: after the first welcome of a session. */
+    flow() {
+        this.#flowing = true;
+        this.pump();
+    }
+
+    /** Gives chunks to every connection that has room for one, in turn, until none has. */
+    pump() {
+        if (!this.#flowing) return;
+        let busy = true;
+        while (busy) {
+            busy = false;
+            for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
+        }
+    }
+
+    /** Nothing more is sent; what is on its way is waited for. */
+    hold() {
+        this.#flowing = false;
+        this.#env.stop(this.#thaw);
+    }
+
+    /**
+     * All but `count` of the connections are closed as soon as their chunks are acknowledged, the youngest first.
+     * @param {number} count
+     */
+    retire_down_to(count) {
+        for (const lane of this.active.slice(count)) {
+            lane.retiring = true;
+            this.#close_if_done(lane);
+        }
+    }
+
+    check() {
+        for (const lane of this.#lanes) lane.connection.check();
+    }
+
+    /** The connection on which a word to the server arrives soonest. */
+    get quickest() {
+        const ready = this.welcomed;
+        return ready.sort((a, b) => a.connection.buffered - b.connection.buffered)[0]?.connection ?? null;
+    }
+
+    /** @param {Connection | null} [but] one that closes by itself */
+    close(but = null) {
+        this.hold();
+        for (const lane of this.#lanes) {
+            if (lane.connection !== but) lane.connection.close();
+            this.#forget(lane);
+        }
+    }
+
+    /** @param {Lane} lane */
+    #feed(lane) {
+        if (!lane.welcomed || lane.retiring) return false;
+        const { connection } = lane;
+        const size = this.#pace.next_size(connection, this.#scheduler.bytes_missing, connection);
+        if (size === 0) return false;
+        const now = this.#env.now();
+        const wait = this.#bucket.wait(now);
+        if (wait > 0) {
+            this.#env.stop(this.#thaw);
+            this.#thaw = this.#env.after(wait, () => this.pump());
+            return false;
+        }
+        const chunk = this.#scheduler.take(connection, this.#bucket.portion(size));
+        if (!chunk) return false;
+        const bytes = chunk[1] - chunk[0];
+        this.#bucket.spend(bytes);
+        this.#pace.sent(connection, bytes, now);
+        connection.send(chunk);
+        return true;
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {Welcome} welcome
+     */
+    #welcome(lane, welcome) {
+        lane.welcomed = true;
+        this.#pace.obey(welcome);
+        this.#pace.join(lane.connection);
+        this.#owner.welcomed(lane, welcome);
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {[number, number][]} chunks
+     */
+    #ack(lane, chunks) {
+        const now = this.#env.now();
+        for (const chunk of chunks) {
+            if (!this.#scheduler.ack(lane.connection, chunk)) continue;
+            lane.acks++;
+            this.#pace.acked(lane.connection, chunk[1] - chunk[0], now);
+        }
+        this.#close_if_done(lane);
+        this.pump();
+        this.#owner.acked();
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {[number, number]} chunk
+     */
+    #too_large(lane, [start, end]) {
+        this.#pace.refuse(end - start);
+        this.#pace.undone(lane.connection, end - start);
+        this.#scheduler.put_back(lane.connection, start);
+        this.pump();
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {Problem | null} problem
+     */
+    #closed(lane, problem) {
+        const oldest = this.#scheduler.oldest(lane.connection);
+        this.#forget(lane);
+        this.#owner.lost(lane, problem, oldest);
+        this.pump();
+    }
+
+    /** @param {Lane} lane */
+    #close_if_done(lane) {
+        if (!lane.retiring || this.#scheduler.oldest(lane.connection)) return;
+        lane.connection.close();
+        this.#forget(lane);
+    }
+
+    /** @param {Lane} lane */
+    #forget(lane) {
+        this.#lanes.delete(lane);
+        this.#pace.leave(lane.connection);
+        this.#scheduler.drop(lane.connection);
+    }
+}

@@ -1,0 +1,146 @@
+// Messages of the sub-protocol incoming.1, the mirror of incoming/core/messages.py; tests/vectors/messages.json holds
+// both to the same bytes. Decides what a message looks like; does not know when one is sent or what it brings about.
+
+/** @typedef {import("./errors.js").Problem} Problem */
+/** @typedef {[number, number]} Range the bytes [start, end) of the file */
+/** @typedef {"new"|"uploading"|"arrived"|"handing_over"|"waiting"|"finished"|"cancelled"|"failed"} State */
+
+/**
+ * @typedef {object} Hello
+ * @property {string} session names this uploader object; all its connections share it
+ * @property {number} [epoch] what the server called the session before; without it this uploader takes over
+ * @property {string} name
+ * @property {number} size in bytes
+ * @property {number} [last_modified] milliseconds since the epoch
+ * @property {string} [fingerprint] digest of samples of the content
+ */
+
+/**
+ * @typedef {object} Welcome
+ * @property {"welcome"} type
+ * @property {number} epoch
+ * @property {State} state
+ * @property {number | null} size
+ * @property {Range[]} extents what has arrived
+ * @property {number} chunk_min bytes
+ * @property {number} chunk_max bytes
+ * @property {number} window bytes that may be ahead over all connections
+ * @property {number} connections that one upload may hold
+ * @property {number} ping_interval seconds
+ * @property {number} max_rate bytes a second, 0 for no limit
+ */
+
+/** @typedef {{state: State, reason: string, code: number | null}} Outcome where the upload stands, and why */
+/** @typedef {{type: "ack", chunks: Range[]}} Ack */
+/** @typedef {{type: "state"} & Outcome} StateMessage */
+/** @typedef {{type: "error", name: string} & Problem} ErrorMessage */
+/** @typedef {{type: "paused" | "ping" | "pong"}} BareMessage */
+/** @typedef {Welcome | Ack | StateMessage | ErrorMessage | BareMessage} ServerMessage */
+
+export const SUBPROTOCOL = "incoming.1";
+export const CHUNK_HEADER_SIZE = 16;
+const CHUNK_VERSION = 1;
+const MAX_TEXT = 1024;
+
+/** What the server refuses to take in is cut off here: a name or reason has at most 1,024 characters. */
+const shortened = (/** @type {string} */ text) => text.slice(0, MAX_TEXT);
+
+/**
+ * @param {Hello} greeting
+ * @returns {string}
+ */
+export function hello(greeting) {
+    return JSON.stringify({ type: "hello", ...greeting, name: shortened(greeting.name) });
+}
+
+/**
+ * @param {number} [epoch] over HTTP, where no connection says whose wish it is
+ * @returns {string}
+ */
+export function pause(epoch) {
+    return JSON.stringify({ type: "pause", epoch });
+}
+
+/**
+ * @param {string} reason
+ * @returns {string}
+ */
+export function cancel(reason) {
+    return JSON.stringify({ type: "cancel", reason: shortened(reason) });
+}
+
+export const PING = JSON.stringify({ type: "ping" });
+export const PONG = JSON.stringify({ type: "pong" });
+
+/**
+ * The 16 bytes in front of a chunk: version, seven zeros, offset as an unsigned 64-bit big-endian integer.
+ * @param {number} offset
+ * @returns {ArrayBuffer}
+ */
+export function chunk_header(offset) {
+    const header = new ArrayBuffer(CHUNK_HEADER_SIZE);
+    const view = new DataView(header);
+    view.setUint8(0, CHUNK_VERSION);
+    view.setUint32(8, Math.floor(offset / 2 ** 32));
+    view.setUint32(12, offset % 2 ** 32);
+    return header;
+}
+
+/**
+ * A message from the server, or null for one that this version does not know: a newer server may say more.
+ * @param {unknown} data
+ * @returns {ServerMessage | null}
+ */
+export function parse(data) {
+    const message = parse_object(data);
+    switch (message?.type) {
+        case "welcome":
+            return well_formed(message.extents) && Number.isSafeInteger(message.epoch) ? message : null;
+        case "ack":
+            return well_formed(message.chunks) ? message : null;
+        case "state":
+            return typeof message.state === "string" ? { ...message, reason: message.reason || "" } : null;
+        case "error":
+            return { ...message, ...problem(message) };
+        case "paused":
+        case "ping":
+        case "pong":
+            return message;
+    }
+    return null;
+}
+
+/**
+ * The parts of an error, the same over WebSocket and HTTP, with what is missing filled in.
+ * @param {any} message
+ * @returns {Problem}
+ */
+export function problem(message) {
+    return {
+        code: Number.isSafeInteger(message.code) ? message.code : 0,
+        message: String(message.message || "the upload server reported an error"),
+        retry: message.retry === true,
+        retry_after: typeof message.retry_after === "number" ? message.retry_after : null,
+    };
+}
+
+/**
+ * @param {unknown} text
+ * @returns {any} the JSON object, or null if it is none
+ */
+export function parse_object(text) {
+    if (typeof text !== "string") return null;
+    try {
+        const value = JSON.parse(text);
+        return typeof value === "object" ? value : null;
+    } catch {
+        return null;
+    }
+}
+
+/** @param {unknown} ranges */
+function well_formed(ranges) {
+    const is_range = (/** @type {unknown} */ range) =>
+        Array.isArray(range) && Number.isSafeInteger(range[0]) && Number.isSafeInteger(range[1]) && range[0] < range[1];
+    return Array.isArray(ranges) && ranges.every(is_range);
+}

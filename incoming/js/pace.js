@@ -1,0 +1,195 @@
+// How fast the line is, and what follows from it: the size of the next chunk and how far to be ahead of the acks.
+// Pure: told what was sent and acknowledged and when, in milliseconds. Which bytes and which connection is not its
+// business; rates are bytes a second.
+
+/**
+ * @typedef {object} Limits from the server, bytes
+ * @property {number} chunk_min
+ * @property {number} chunk_max
+ * @property {number} window
+ */
+
+/** A chunk is about this much of its connection's line, so that acks come often and the overhead stays small. */
+const CHUNK_SECONDS = 0.7;
+/** Being this far ahead keeps a line of up to a second's round trip busy while acks are on their way. */
+const AHEAD_SECONDS = 2;
+/** What has been given to the browser can not be taken back: on pause and cancel it goes out before the good-bye. */
+const BUFFERED_SECONDS = 0.75;
+/** Near the end no connection gets more than it can deliver soon, or all others would wait for it. */
+const ENDGAME_SECONDS = 3;
+const ENDGAME_FACTOR = 0.35;
+
+const MEMORY = 2000;
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const SMALLEST_WINDOW = 2 * MIB;
+const MOST_BUFFERED = 8 * MIB;
+/** Chunks that fill the line while its speed is not known. */
+const FIRST_CHUNKS = 4;
+
+const clamp = (/** @type {number} */ value, /** @type {number} */ low, /** @type {number} */ high) =>
+    Math.max(low, Math.min(high, value));
+
+/** A rate, the last seconds weighing most; only the time in which something was on its way counts. */
+export class Meter {
+    #memory;
+    #since = 0;
+    #bytes = 0;
+    #milliseconds = 0;
+
+    /** @param {number} memory milliseconds after which a moment weighs a third */
+    constructor(memory) {
+        this.#memory = memory;
+    }
+
+    /** @param {number} now from here on bytes are on their way; before it there was nothing to measure */
+    resume(now) {
+        this.#since = now;
+    }
+
+    /**
+     * @param {number} now
+     * @param {number} bytes
+     */
+    add(now, bytes) {
+        const elapsed = now - this.#since;
+        const faded = Math.exp(-elapsed / this.#memory);
+        this.#since = now;
+        this.#bytes = this.#bytes * faded + bytes;
+        this.#milliseconds = this.#milliseconds * faded + elapsed;
+    }
+
+    /** Bytes a second, 0 as long as there is nothing to tell. */
+    get rate() {
+        return (this.#bytes * 1000) / Math.max(1, this.#milliseconds);
+    }
+}
+
+/** One connection's share of the pace. */
+class Lane {
+    meter = new Meter(MEMORY);
+    ahead = 0;
+    /** Chunks double until they are as large as the line wants them: a slow line must never get a huge one first. */
+    ramp;
+
+    /** @param {number} first_chunk */
+    constructor(first_chunk) {
+        this.ramp = first_chunk;
+    }
+}
+
+export class Pace {
+    /** @type {Limits} */
+    #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB, window: 64 * MIB };
+    #piece_limit = Infinity;
+    /** @type {Map<object, Lane>} */
+    #lanes = new Map();
+    #meter = new Meter(MEMORY);
+    #ahead = 0;
+
+    /** @param {Limits} limits */
+    obey(limits) {
+        this.#limits = limits;
+    }
+
+    /** Bytes a second over all connections. */
+    get rate() {
+        return this.#meter.rate;
+    }
+
+    /**
+     * Something on the way refused a piece of `size` bytes: none as large goes out again.
+     * @param {number} size
+     * @returns {number} what goes at most from now on
+     */
+    refuse(size) {
+        this.#piece_limit = Math.max(1, Math.floor(Math.min(size, this.#piece_limit) / 2));
+        return this.#piece_limit;
+    }
+
+    /** @param {object} connection */
+    join(connection) {
+        this.#lanes.set(connection, new Lane(this.#limits.chunk_min));
+    }
+
+    /** @param {object} connection */
+    leave(connection) {
+        this.#ahead -= this.#lanes.get(connection)?.ahead ?? 0;
+        this.#lanes.delete(connection);
+    }
+
+    /**
+     * The size of the next chunk for this connection, or 0 if it has enough on its way for now.
+     * @param {object} connection
+     * @param {number} missing bytes of the file that are still to be sent
+     * @param {{depth: number, buffered: number}} capacity of the connection
+     */
+    next_size(connection, missing, capacity) {
+        const lane = this.#lanes.get(connection);
+        if (!lane) return 0;
+        const rate = lane.meter.rate;
+        const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
+        const size = this.#chunk_size(lane, rate * soon, missing);
+        if (lane.ahead === 0) return size;
+        if (capacity.depth === 1) return 0;
+        const { chunk_min, window } = this.#limits;
+        if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
+        const allowed = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
+        const window_now = clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window);
+        return lane.ahead + size <= allowed && this.#ahead + size <= window_now ? size : 0;
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {number} rate
+     * @param {number} missing
+     */
+    #chunk_size(lane, rate, missing) {
+        const { chunk_min, chunk_max } = this.#limits;
+        const share = missing / (2 * this.#lanes.size);
+        const wanted = Math.min(rate * CHUNK_SECONDS, lane.ramp, Math.max(share, chunk_min), chunk_max);
+        const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
+        return Math.min(whole, this.#piece_limit);
+    }
+
+    /**
+     * @param {object} connection
+     * @param {number} bytes
+     * @param {number} now
+     */
+    sent(connection, bytes, now) {
+        const lane = this.#lanes.get(connection);
+        if (!lane) return;
+        if (lane.ahead === 0) lane.meter.resume(now);
+        if (this.#ahead === 0) this.#meter.resume(now);
+        lane.ahead += bytes;
+        this.#ahead += bytes;
+    }
+
+    /**
+     * A chunk turned out not to be on its way.
+     * @param {object} connection
+     * @param {number} bytes
+     */
+    undone(connection, bytes) {
+        const lane = this.#lanes.get(connection);
+        if (!lane) return;
+        lane.ahead -= bytes;
+        this.#ahead -= bytes;
+    }
+
+    /**
+     * @param {object} connection
+     * @param {number} bytes
+     * @param {number} now
+     */
+    acked(connection, bytes, now) {
+        const lane = this.#lanes.get(connection);
+        if (!lane) return;
+        this.undone(connection, bytes);
+        lane.meter.add(now, bytes);
+        this.#meter.add(now, bytes);
+        if (bytes >= lane.ramp) lane.ramp *= 2;
+    }
+}

@@ -1,0 +1,40 @@
+// The life of an upload as the user sees it: its phases, what may happen in each, and what each lets the user do. One
+// table; what is not in it does not happen. Pure.
+
+/** @typedef {"idle"|"connecting"|"transferring"|"waiting"|"handing_over"|"paused"|"cancelling"|"finished"|"cancelled"|"failed"} Phase */
+
+/**
+ * start, pause, cancel: the user's wishes. drop: cancelled while there is no connection to say so on.
+ * connect: chunks may flow. arrive: the server has every byte. lose: no connection is left. finish, cancelled: the
+ * server's last word. fail: an error that does not mend itself.
+ * @typedef {"start"|"pause"|"cancel"|"drop"|"connect"|"arrive"|"lose"|"finish"|"cancelled"|"fail"} Event
+ */
+
+/** @type {{[event in Event]?: Phase}} */
+const OUTCOMES = { finish: "finished", cancelled: "cancelled", fail: "failed" };
+
+/** @type {{[phase in Phase]: {[event in Event]?: Phase}}} */
+const NEXT = {
+    idle: { start: "connecting", drop: "cancelled" },
+    connecting: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
+    transferring: { pause: "paused", cancel: "cancelling", arrive: "handing_over", lose: "waiting", ...OUTCOMES },
+    // Attempts to connect again belong to the wait, so that it can be paused all the time.
+    waiting: { pause: "paused", connect: "transferring", arrive: "handing_over", drop: "cancelled", ...OUTCOMES },
+    // After a power cut at the server some bytes may be missing again.
+    handing_over: { connect: "transferring", ...OUTCOMES },
+    paused: { start: "connecting" },
+    // Too late to cancel: the upload is where the server says.
+    cancelling: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
+    finished: {},
+    cancelled: {},
+    failed: { start: "connecting", drop: "cancelled" },
+};
+
+/**
+ * @param {Phase} phase
+ * @param {Event} event
+ * @returns {Phase | undefined} the phase after it, undefined if it cannot happen
+ */
+export function next_phase(phase, event) {
+    return NEXT[phase][event];
+}

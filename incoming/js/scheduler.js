@@ -1,0 +1,139 @@
+// Which bytes go over which connection: what has arrived, what is on its way, what is still to be sent. Every byte is
+// in exactly one of the three, whatever connections do. Pure: how large and how fast is the pace's business, and a
+// connection is any object.
+
+import { Ranges } from "./ranges.js";
+
+/** @typedef {[number, number]} Range */
+
+export class Scheduler {
+    #total;
+    #arrived = new Ranges();
+    #missing = new Ranges();
+    /** @type {Map<object, Map<number, number>>} for each connection its chunks on the way, start -> end */
+    #flying = new Map();
+    #chunks_acked = 0;
+
+    /** @param {number} total bytes of the file */
+    constructor(total) {
+        this.#total = total;
+        this.#missing.add(0, total);
+    }
+
+    /** Bytes known to have arrived. */
+    get bytes_acked() {
+        return this.#arrived.size;
+    }
+
+    /** Bytes sent that are not known to have arrived. */
+    get bytes_ahead() {
+        let sum = 0;
+        for (const [start, end] of this.#chunks()) sum += end - start - this.#arrived.measure(start, end);
+        return sum;
+    }
+
+    /** Bytes not yet sent. */
+    get bytes_missing() {
+        return this.#missing.size;
+    }
+
+    get chunks_ahead() {
+        let sum = 0;
+        for (const chunks of this.#flying.values()) sum += chunks.size;
+        return sum;
+    }
+
+    /** Chunks acknowledged since the last `restart`. */
+    get chunks_acked() {
+        return this.#chunks_acked;
+    }
+
+    get complete() {
+        return this.#arrived.size === this.#total;
+    }
+
+    /** A new connection after none: chunks are counted anew. */
+    restart() {
+        this.#flying.clear();
+        this.#chunks_acked = 0;
+        this.#recount();
+    }
+
+    /**
+     * The server says what it has. With chunks on their way the list may be older than an ack that has come meanwhile,
+     * so it only adds; without, it is the truth, even if that is less than before.
+     * @param {Iterable<Range>} extents
+     */
+    confirm(extents) {
+        if (this.chunks_ahead === 0) this.#arrived = new Ranges();
+        for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
+        this.#recount();
+    }
+
+    /**
+     * The next chunk for a connection, from then on on its way; null when there is nothing left to send.
+     * @param {object} connection
+     * @param {number} size bytes at most
+     * @returns {Range | null}
+     */
+    take(connection, size) {
+        const first = this.#missing.first;
+        if (!first) return null;
+        const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
+        this.#missing.remove(start, end);
+        let chunks = this.#flying.get(connection);
+        if (!chunks) this.#flying.set(connection, (chunks = new Map()));
+        chunks.set(start, end);
+        return [start, end];
+    }
+
+    /**
+     * @param {object} connection
+     * @param {Range} chunk
+     * @returns {boolean} whether this connection had that chunk on its way
+     */
+    ack(connection, [start, end]) {
+        const chunks = this.#flying.get(connection);
+        if (chunks?.get(start) !== end) return false;
+        chunks.delete(start);
+        this.#arrived.add(start, end);
+        this.#chunks_acked++;
+        return true;
+    }
+
+    /**
+     * A chunk was not sent after all, or refused.
+     * @param {object} connection
+     * @param {number} start
+     */
+    put_back(connection, start) {
+        if (this.#flying.get(connection)?.delete(start)) this.#recount();
+    }
+
+    /**
+     * The connection is gone: what it had on its way is missing again.
+     * @param {object} connection
+     */
+    drop(connection) {
+        if (this.#flying.delete(connection)) this.#recount();
+    }
+
+    /**
+     * @param {object} connection
+     * @returns {Range | undefined} the lowest chunk that this connection has on its way
+     */
+    oldest(connection) {
+        const chunks = this.#flying.get(connection);
+        return chunks && [...chunks].sort((a, b) => a[0] - b[0])[0];
+    }
+
+    *#chunks() {
+        for (const chunks of this.#flying.values()) yield* chunks;
+    }
+
+    #recount() {
+        this.#missing = new Ranges([[0, this.#total]]);
+        for (const [start, end] of this.#arrived) this.#missing.remove(start, end);
+        for (const [start, end] of this.#chunks()) this.#missing.remove(start, end);
+    }
+}

@@ -1,0 +1,284 @@
+// Keeps one upload connected: opens connections, says hello, comes back after every loss, falls back to HTTP and stops
+// for good on what cannot be mended. What the user may do and is told is the uploader's business.
+
+import { Backoff } from "./backoff.js";
+import { ASK_AGAIN } from "./errors.js";
+import { Lanes } from "./lanes.js";
+import { Pace } from "./pace.js";
+import { Scheduler } from "./scheduler.js";
+import { TokenBucket } from "./token_bucket.js";
+import { TransportChoice } from "./transport_choice.js";
+
+/** @typedef {import("./lanes.js").Lane} Lane */
+/** @typedef {import("./messages.js").Welcome} Welcome */
+/** @typedef {import("./messages.js").Outcome} Outcome */
+/** @typedef {import("./messages.js").State} State */
+/** @typedef {import("./errors.js").Problem} Problem */
+
+/**
+ * @typedef {object} Owner
+ * @property {() => void} changed something observable, at the end of each event
+ * @property {(outcome: Outcome) => void} told where the server says the upload is
+ * @property {(problem: Problem) => void} failed beyond repair; the session has stopped
+ * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
+ */
+
+const RECEIVING = new Set(["new", "uploading"]);
+const CANCEL_ANSWERED_WITHIN = 8_000;
+/** All is acknowledged but the server does not say so: perhaps it lost something. First after 15 s, then less often. */
+const ARRIVAL_DOUBTED_AFTER = 15_000;
+
+export class Session {
+    #page;
+    #file;
+    #check;
+    #owner;
+    #lanes;
+    #bucket;
+    #pace = new Pace();
+    #choice;
+    #backoff;
+    #id;
+    /** @type {number | undefined} */
+    #epoch;
+    /** @type {Welcome | null} */
+    #limits = null;
+    #running = false;
+    #connected = false;
+    #cancelling = false;
+    /** @type {Problem | null} why it is waiting, if the server said why */
+    problem = null;
+    /** @type {unknown} */
+    #timer = null;
+    #doubt_after = ARRIVAL_DOUBTED_AFTER;
+    #attempt_number = 0;
+
+    /**
+     * @param {import("./page.js").Page} page
+     * @param {string} ticket
+     * @param {File} file
+     * @param {import("./file_check.js").FileCheck} check
+     * @param {() => number} max_rate bytes a second, 0 for none
+     * @param {Owner} owner
+     */
+    constructor(page, ticket, file, check, max_rate, owner) {
+        this.#page = page;
+        this.#file = file;
+        this.#check = check;
+        this.#owner = owner;
+        this.#id = random_name(page.env);
+        this.#backoff = new Backoff(page.env.random);
+        this.#choice = new TransportChoice(page.transports);
+        this.scheduler = new Scheduler(file.size);
+        this.#bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
+        this.#lanes = new Lanes(page.env, this.scheduler, this.#pace, this.#bucket, {
+            connect: (kind, listener) => page.connect(kind, ticket, file, listener),
+            welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
+            acked: () => this.#acked(),
+            told: (outcome) => this.#told(outcome),
+            lost: (lane, problem, oldest) => this.#lane_lost(lane, problem, oldest),
+        });
+    }
+
+    get connected() {
+        return this.#connected;
+    }
+
+    /** @returns {"websocket" | "http" | ""} */
+    get transport() {
+        return this.#lanes.welcomed[0]?.connection.kind ?? "";
+    }
+
+    /** Whether chunks are on their way or would be if there was room. */
+    get flowing() {
+        return this.#connected && !this.scheduler.complete;
+    }
+
+    /** Takes the upload over from whoever else holds its ticket. */
+    start() {
+        this.#running = true;
+        this.#epoch = undefined;
+        this.problem = null;
+        this.#backoff.reset();
+        this.#attempt();
+    }
+
+    /** Without a word to the server. Nothing that is pending happens any more. */
+    stop() {
+        this.#halt();
+        this.#lanes.close();
+    }
+
+    pause() {
+        this.#halt();
+        const connection = this.#lanes.quickest;
+        connection?.pause();
+        this.#lanes.close(connection);
+    }
+
+    /** @param {string} reason */
+    cancel(reason) {
+        this.#cancelling = true;
+        this.#lanes.hold();
+        this.#lanes.quickest?.cancel(reason);
+        this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
+    }
+
+    /** The network may be back, or gone: the moment to try, or to see whether the connections still work. */
+    revive() {
+        if (!this.#running || this.#cancelling) return;
+        if (this.#lanes.count) this.#lanes.check();
+        else this.#attempt();
+    }
+
+    #halt() {
+        this.#running = false;
+        this.#connected = false;
+        this.#cancelling = false;
+        this.#attempt_number++;
+        this.#page.env.stop(this.#timer);
+    }
+
+    async #attempt() {
+        const number = ++this.#attempt_number;
+        this.#page.env.stop(this.#timer);
+        try {
+            const fingerprint = await this.#check.identity();
+            if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello(fingerprint));
+        } catch (problem) {
+            if (number === this.#attempt_number) this.#fail(/** @type {Problem} */ (problem));
+        }
+    }
+
+    /** @param {string} fingerprint */
+    #hello(fingerprint) {
+        const { name, size, lastModified } = this.#file;
+        const last_modified = Number.isSafeInteger(lastModified) && lastModified >= 0 ? lastModified : undefined;
+        return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint };
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {Welcome} welcome
+     */
+    #welcomed(lane, welcome) {
+        this.#limits = welcome;
+        this.#epoch = welcome.epoch;
+        this.#choice.welcomed(lane.connection.kind);
+        if (!this.#connected) this.scheduler.restart();
+        this.#connected = true;
+        this.problem = null;
+        this.scheduler.confirm(welcome.extents);
+        this.#told({ state: welcome.state, reason: "", code: null });
+        if (!this.#running) return;
+        if (RECEIVING.has(welcome.state)) this.#lanes.flow();
+        this.#after_progress();
+        this.#owner.changed();
+    }
+
+    #acked() {
+        this.#backoff.reset();
+        this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
+        this.#after_progress();
+        this.#owner.changed();
+    }
+
+    #after_progress() {
+        if (this.#cancelling || !this.#running) return;
+        this.#page.env.stop(this.#timer);
+        if (this.scheduler.complete) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
+    }
+
+    #doubt_arrival() {
+        this.#doubt_after *= 2;
+        this.#lanes.close();
+        this.#connected = false;
+        this.#attempt();
+        this.#owner.changed();
+    }
+
+    /** @param {Outcome} outcome */
+    #told(outcome) {
+        if (!RECEIVING.has(outcome.state)) {
+            this.#lanes.hold();
+            if (!this.#cancelling) this.#page.env.stop(this.#timer);
+            if (has_all(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
+        }
+        this.#owner.told(outcome);
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {Problem | null} problem
+     * @param {[number, number] | undefined} oldest chunk that was on its way
+     */
+    async #lane_lost(lane, problem, oldest) {
+        if (problem && !problem.retry && !ASK_AGAIN.has(problem.code)) return this.#fail(problem);
+        const number = this.#attempt_number;
+        if (!problem && oldest) {
+            const found = await this.#check.doubt(oldest);
+            if (number !== this.#attempt_number) return;
+            if (found) return this.#fail(found);
+        }
+        const { kind } = lane.connection;
+        if (lane.welcomed && !problem) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
+        const at_once = !lane.welcomed && !problem && this.#choice.failed(kind);
+        if (this.#lanes.count === 0) this.#lost(problem, at_once);
+        else this.#owner.changed();
+    }
+
+    /**
+     * @param {Problem | null} problem
+     * @param {boolean} at_once
+     */
+    #lost(problem, at_once) {
+        this.#connected = false;
+        if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
+        this.#cancelling = false;
+        if (problem?.retry) this.problem = problem;
+        if (at_once) this.#attempt();
+        else this.#wait(this.#backoff.next(problem?.retry_after), () => this.#attempt());
+        this.#owner.changed();
+    }
+
+    #unanswered() {
+        this.stop();
+        this.#owner.unanswered();
+    }
+
+    /** @param {Problem} problem */
+    #fail(problem) {
+        this.stop();
+        this.#owner.failed(problem);
+    }
+
+    /**
+     * The one timer of the session: what it waits for at present.
+     * @param {number} milliseconds
+     * @param {() => void} action
+     */
+    #wait(milliseconds, action) {
+        this.#page.env.stop(this.#timer);
+        this.#timer = this.#page.env.after(milliseconds, action);
+    }
+}
+
+/** @param {State} state */
+function has_all(state) {
+    return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
+}
+
+/**
+ * @param {number} a
+ * @param {number} b
+ */
+function lower(a, b) {
+    return a && b ? Math.min(a, b) : a || b;
+}
+
+/** @param {import("./environment.js").Environment} env */
+function random_name(env) {
+    let name = "";
+    while (name.length < 24) name += Math.floor(env.random() * 36).toString(36);
+    return name;
+}

@@ -1,0 +1,86 @@
+// WebSocket or HTTP: which of the two an upload tries next, and when a WebSocket counts as broken. Pure; it knows
+// neither of them, only how their connections began and ended.
+
+/** @typedef {"websocket" | "http"} Kind */
+
+/**
+ * What the whole page knows.
+ * @typedef {object} TransportMemory
+ * @property {"auto" | Kind} wanted
+ * @property {boolean} websocket_works one has been welcomed since the page was loaded
+ */
+
+/** A WebSocket that ends this soon, in milliseconds, was of no use ... */
+const SHORT_LIFE = 5000;
+/** ... and so many of them in a row mean that something on the way cuts them. */
+const SHORT_LIVES = 3;
+/** Where WebSockets have worked, a refused one is more likely a server that restarts. */
+const PATIENCE = 3;
+
+export class TransportChoice {
+    #memory;
+    /** @type {Kind} */
+    #preferred = "websocket";
+    #failures = 0;
+    #short_lives = 0;
+
+    /** @param {TransportMemory} memory */
+    constructor(memory) {
+        this.#memory = memory;
+    }
+
+    /** @returns {Kind} what to connect by */
+    get kind() {
+        return this.#memory.wanted === "auto" ? this.#preferred : this.#memory.wanted;
+    }
+
+    /** Whether this upload goes over HTTP although a WebSocket is wanted. */
+    get fallen_back() {
+        return this.#memory.wanted === "auto" && this.#preferred === "http";
+    }
+
+    /**
+     * A connection could not be had.
+     * @param {Kind} kind
+     * @returns {boolean} whether to try the other kind at once
+     */
+    failed(kind) {
+        if (kind !== this.kind) return false;
+        if (this.#memory.wanted !== "auto") return false;
+        this.#failures++;
+        const patience = kind === "http" || this.#memory.websocket_works ? PATIENCE : 1;
+        if (this.#failures < patience) return false;
+        this.#prefer(kind === "http" ? "websocket" : "http");
+        return kind === "websocket";
+    }
+
+    /**
+     * The server has answered.
+     * @param {Kind} kind
+     */
+    welcomed(kind) {
+        this.#failures = 0;
+        if (kind !== "websocket") return;
+        this.#memory.websocket_works = true;
+        if (this.#preferred === "http") this.#prefer("websocket");
+    }
+
+    /**
+     * A connection that had been welcomed has ended without a word of explanation.
+     * @param {Kind} kind
+     * @param {number} lived milliseconds
+     */
+    cut(kind, lived) {
+        if (kind !== "websocket") return;
+        this.#short_lives = lived < SHORT_LIFE ? this.#short_lives + 1 : 0;
+        if (this.#short_lives < SHORT_LIVES) return;
+        this.#short_lives = 0;
+        this.#prefer("http");
+    }
+
+    /** @param {Kind} kind */
+    #prefer(kind) {
+        this.#preferred = kind;
+        this.#failures = 0;
+    }
+}

@@ -1,0 +1,276 @@
+// One upload as the page sees it: its properties, flags, callbacks and the three things that the user may do. How the
+// bytes get to the server is the session's business.
+
+import { BAD_ARGUMENT, HANDOVER_FAILED, TICKET_IS_OVER, fatal } from "./errors.js";
+import { FileCheck } from "./file_check.js";
+import { next_phase } from "./phases.js";
+import { Session } from "./session.js";
+import { state_message } from "./state_message.js";
+
+/** @typedef {import("./phases.js").Event} Event */
+/** @typedef {import("./messages.js").Outcome} Outcome */
+/** @typedef {import("./errors.js").Problem} Problem */
+/** @typedef {import("./incoming.js").UploaderCallback} Callback */
+/** @typedef {"onprogress" | "onfinished" | "onfinish" | "oncancelled" | "onerror"} CallbackName */
+
+export class Uploader {
+    /** @type {Callback} */
+    onprogress = null;
+    /** @type {Callback} */
+    onfinished = null;
+    /** @type {Callback} */
+    onfinish = null;
+    /** @type {Callback} */
+    oncancelled = null;
+    /** @type {Callback} */
+    onerror = null;
+
+    /** Bytes a second that the upload is held to, 0 for no limit; may be set at any time. */
+    max_rate = 0;
+    /** Whether the browser asks before the page is left while this upload runs; may be set at any time. */
+    warn_on_leave = false;
+
+    upload_id;
+    filename;
+    bytes_total;
+    bytes_tx = 0;
+    bytes_acked = 0;
+    bytes_ahead = 0;
+    frac_complete = 0;
+    chunks_tx_now = 0;
+    chunks_acked_now = 0;
+    chunks_ahead = 0;
+    state_msg = "not yet started";
+    cancel_msg = "";
+    /** @type {number | null} */
+    error_code = null;
+    error_msg = "";
+    connected = false;
+    finished = false;
+    paused = false;
+    can_pause = false;
+    cancelling = false;
+    cancelled = false;
+    can_cancel = true;
+    /** @type {"websocket" | "http" | ""} */
+    transport = "";
+
+    #page;
+    #session;
+    /** @type {import("./phases.js").Phase} */
+    #phase = "idle";
+    /** @type {import("./messages.js").State} */
+    #server_state = "new";
+    #reason = "";
+    /** @type {Problem | null} */
+    #problem = null;
+    /** @type {CallbackName[]} callbacks that are due after the next onprogress */
+    #due = [];
+    #publishing = false;
+
+    /**
+     * @param {import("./page.js").Page} page
+     * @param {string} upload_id
+     * @param {File} file
+     */
+    constructor(page, upload_id, file) {
+        if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
+        if (!(file instanceof Blob)) throw bad_argument("the second argument is a File");
+        this.upload_id = upload_id;
+        this.filename = base_name(file.name);
+        this.bytes_total = file.size;
+        this.#page = page;
+        this.#session = new Session(page, upload_id, file, new FileCheck(file), () => this.max_rate, {
+            changed: () => this.#follow(),
+            told: (outcome) => this.#told(outcome),
+            failed: (problem) => this.#fail(problem),
+            unanswered: () => this.#cancel_offline(),
+        });
+    }
+
+    /**
+     * Starts the upload, goes on after a pause, or tries again after an error. Nothing happens while it runs or when it
+     * has ended.
+     */
+    start() {
+        if (!this.#move("start")) return this;
+        this.#problem = null;
+        this.#session.start();
+        return this.#publish();
+    }
+
+    /**
+     * Nothing happens where `can_pause` is false, or to 'unpause' what is not paused.
+     * @param {"pause" | "unpause" | "toggle"} what
+     */
+    pause(what) {
+        if (!["pause", "unpause", "toggle"].includes(what)) throw bad_argument("pause() takes 'pause', 'unpause' or 'toggle'");
+        if (this.paused) return what === "pause" ? this : this.start();
+        if (what === "unpause" || !this.can_pause || !this.#move("pause")) return this;
+        this.#session.pause();
+        return this.#publish();
+    }
+
+    /**
+     * Nothing happens where `can_cancel` is false.
+     * @param {string} [reason]
+     */
+    cancel(reason = "") {
+        if (!this.can_cancel) return this;
+        this.#reason = String(reason);
+        if (this.#session.connected && this.#move("cancel")) this.#session.cancel(this.#reason);
+        else this.#cancel_offline();
+        return this.#publish();
+    }
+
+    #cancel_offline() {
+        this.#session.stop();
+        if (this.#move("drop")) this.#page.courier.cancel(this.upload_id, this.#reason);
+        this.#publish();
+    }
+
+    #follow() {
+        if (!this.#session.connected) this.#move("lose");
+        else if (this.#session.scheduler.complete) this.#move("arrive");
+        this.#publish();
+    }
+
+    /** @param {Outcome} outcome */
+    #told({ state, reason, code }) {
+        this.#server_state = state;
+        switch (state) {
+            case "new":
+            case "uploading":
+                if (!this.#session.scheduler.complete) this.#move("connect");
+                break;
+            case "finished":
+                this.#end("finish");
+                break;
+            case "cancelled":
+                this.#reason = reason;
+                this.#end("cancelled");
+                break;
+            case "failed":
+                this.#problem = fatal(code ?? HANDOVER_FAILED, reason);
+                this.#end("fail");
+                break;
+            default:
+                this.#move("arrive");
+        }
+        this.#publish();
+    }
+
+    /** @param {Problem} problem */
+    #fail(problem) {
+        this.#problem = problem;
+        this.#end("fail");
+        this.#publish();
+    }
+
+    /** @param {Event} event */
+    #end(event) {
+        this.#session.stop();
+        this.#move(event);
+    }
+
+    /**
+     * @param {Event} event
+     * @returns {boolean} whether it could happen
+     */
+    #move(event) {
+        const next = next_phase(this.#phase, event);
+        if (!next) return false;
+        this.#phase = next;
+        if (next === "finished") this.#due.push("onfinished", "onfinish");
+        if (next === "cancelled") this.#due.push("oncancelled");
+        if (next === "failed") this.#due.push("onerror");
+        return true;
+    }
+
+    /** Everything observable as it is now. */
+    #observe() {
+        const phase = this.#phase;
+        const { scheduler, connected, transport } = this.#session;
+        const problem = phase === "failed" ? this.#problem : this.#session.problem;
+        const waits_for_server = phase === "waiting" || phase === "handing_over";
+        const told = phase === "failed" || waits_for_server ? problem : null;
+        return {
+            bytes_acked: scheduler.bytes_acked,
+            bytes_ahead: scheduler.bytes_ahead,
+            bytes_tx: scheduler.bytes_acked + scheduler.bytes_ahead,
+            frac_complete: this.#fraction(scheduler.bytes_acked),
+            chunks_acked_now: scheduler.chunks_acked,
+            chunks_ahead: scheduler.chunks_ahead,
+            chunks_tx_now: scheduler.chunks_acked + scheduler.chunks_ahead,
+            connected,
+            transport,
+            finished: phase === "finished",
+            paused: phase === "paused",
+            can_pause: phase === "transferring" || phase === "waiting",
+            cancelling: phase === "cancelling",
+            cancelled: phase === "cancelled",
+            can_cancel: this.#can_cancel(),
+            cancel_msg: phase === "cancelled" ? this.#reason : "",
+            error_code: told ? told.code : null,
+            error_msg: told ? told.message : "",
+            state_msg: state_message(phase, { connected, server_state: this.#server_state, reason: this.#reason, problem: told }),
+        };
+    }
+
+    #can_cancel() {
+        if (this.#phase === "failed") return !TICKET_IS_OVER.has(this.#problem?.code ?? 0);
+        return ["idle", "connecting", "transferring", "waiting"].includes(this.#phase);
+    }
+
+    /** @param {number} acked */
+    #fraction(acked) {
+        if (this.bytes_total) return acked / this.bytes_total;
+        return this.#phase === "handing_over" || this.#phase === "finished" ? 1 : 0;
+    }
+
+    /** Tells the page what has changed; a callback that acts on the uploader is told of that after it has returned. */
+    #publish() {
+        if (this.#publishing) return this;
+        this.#publishing = true;
+        while (this.#update()) {
+            this.#call("onprogress");
+            for (const name of this.#due.splice(0)) this.#call(name);
+        }
+        this.#publishing = false;
+        return this;
+    }
+
+    /** @returns {boolean} whether anything observable has changed */
+    #update() {
+        let changed = false;
+        const fields = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
+        for (const [name, value] of Object.entries(this.#observe())) {
+            if (fields[name] === value) continue;
+            fields[name] = value;
+            changed = true;
+        }
+        return changed;
+    }
+
+    /** @param {CallbackName} name */
+    #call(name) {
+        try {
+            this[name]?.(this);
+        } catch (error) {
+            // The page's own mistake: it shall see it in its console, and the upload shall not suffer.
+            this.#page.env.after(0, () => {
+                throw error;
+            });
+        }
+    }
+}
+
+/** @param {string} message */
+function bad_argument(message) {
+    return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
+}
+
+/** @param {string | undefined} name of a File; a Blob has none */
+function base_name(name) {
+    return (name ?? "").replace(/^.*[/\\]/s, "") || "file";
+}
