@@ -31,7 +31,7 @@ window.incoming = {
                 this.onprogress?.(this);
                 if (properties.finished) this.onfinished?.(this);
                 if (properties.cancelled) this.oncancelled?.(this);
-                if (properties.error_code) this.onerror?.(this);
+                if (properties.failed) this.onerror?.(this);
             },
         };
         window.uploaders.push(uploader);

@@ -148,7 +148,7 @@ def test_texts_of_others_stay_text(
     page.goto(app.url)
     page.set_input_files("#input_file", a_file("<img src=x onerror=alert(1)>"))
     wait_for_uploaders(page, 1)
-    for attack in ({"error_code": 1}, {"cancelled": True}, {"finished": True}):
+    for attack in ({"failed": True}, {"cancelled": True}, {"finished": True}):
         play(page, 0, state_msg=ATTACK, error_msg=ATTACK, cancel_msg=ATTACK, transport=ATTACK, **attack)
     ticket = incoming.last_ticket()
     incoming.hand_over(ticket, b"", "<img src=x onerror=alert(1)>")
@@ -178,7 +178,7 @@ def test_nothing_sticks_out(quiet_page: Page, start_example: StartExample, numbe
 def test_dynamic_uploads_one_after_the_other(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     page.goto(dynamic.url)
-    for number, ending in enumerate([{"finished": True}, {"cancelled": True}, {"error_code": 1}, {"finished": True}]):
+    for number, ending in enumerate([{"finished": True}, {"cancelled": True}, {"failed": True}, {"finished": True}]):
         expect(page.locator("#input_file")).to_be_enabled()
         page.set_input_files("#input_file", a_file("same.txt"))
         wait_for_uploaders(page, number + 1)
@@ -315,6 +315,24 @@ def test_dynamic_without_a_ticket(page: Page, dynamic: ExampleApp, incoming: Fak
     page.set_input_files("#input_file", a_file())
     wait_for_uploaders(page, 1)
     expect(page.locator("#stats_error_msg")).to_be_hidden()
+
+
+@pytest.mark.promise(122, 124)
+def test_dynamic_waits_for_the_end_of_a_passing_error(quiet_page: Page, dynamic: ExampleApp) -> None:
+    page = quiet_page
+    page.goto(dynamic.url)
+    page.set_input_files("#input_file", a_file())
+    wait_for_uploaders(page, 1)
+    play(page, 0, connected=False, error_code=300, error_msg="disk full", state_msg="trying again soon")
+    expect(page.locator("#stats_error_msg")).to_have_text("disk full")
+    expect(page.locator(".row .numbers")).to_have_text("0 % · 0 bytes of 7 bytes · trying again soon")
+    expect(page.locator("#input_file")).to_be_disabled()
+    expect(page.locator(".row .buttons")).to_be_visible()
+    play(page, 0, connected=True, error_code=None, error_msg="", state_msg="uploading")
+    expect(page.locator("#stats_error_msg")).to_be_hidden()
+    play(page, 0, failed=True, error_code=200, error_msg="unknown upload")
+    expect(page.locator(".row.failed .numbers")).to_have_text("unknown upload")
+    expect(page.locator("#input_file")).to_be_enabled()
 
 
 @pytest.mark.promise(118, 124)
