@@ -220,12 +220,15 @@ def origins() -> Form[tuple[str, ...]]:
 
 
 def parse_origins(text: str) -> tuple[str, ...]:
-    """The origins of a comma-separated list, in lower case. Raises ValueError for one with a path or another scheme."""
+    """The origins of a comma-separated list as browsers spell them: in lower case, without the scheme's own port.
+
+    Raises ValueError for one with a path or with another scheme.
+    """
     found = tuple(item.lower() for item in split_list(text))
     for origin in found:
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(f"{origin!r} is not an origin")
-    return found
+    return tuple(origin.removesuffix(":443" if origin.startswith("https") else ":80") for origin in found)
 
 
 def token() -> Form[str]:
