@@ -166,7 +166,7 @@ def host() -> Form[str]:
 
 
 def hosts() -> Form[tuple[str, ...]]:
-    """Host names or addresses as they stand in a URL, each with or without a port, in lower case; IPv6 loses its [ ]."""
+    """Host names or addresses as they stand in a URL, each with or without a port; lower case, IPv6 without [ ]."""
 
     def parse(text: str) -> tuple[str, ...]:
         found = tuple(item.lower() for item in split_list(text))
