@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from typing import Any
 
 from tornado.web import stream_request_body
 
@@ -55,13 +56,14 @@ class UploadResource(Handler):
         self._epoch: int | None = None
         self._heard = time.monotonic()
         self._watchdog: asyncio.TimerHandle | None = None
+        self._cors: dict[str, str] = {}
 
     async def prepare(self) -> None:
         origin = self.request.headers.get("Origin")
         if not origins.allowed(origin, self.services.settings.allowed_origins):
             raise Forbidden("pages of this origin may not upload here")
-        for name, value in origins.cors(self.request.headers, origin).items():
-            self.set_header(name, value)
+        self._cors = origins.cors(self.request.headers, origin)
+        self._let_page_read()
         self.set_header("Cache-Control", "no-store")
         if self.request.method == "OPTIONS":
             return
@@ -69,6 +71,15 @@ class UploadResource(Handler):
             await self._admit(origin)
         except UploadError as error:
             self._refuse(error)
+
+    def _let_page_read(self) -> None:
+        for name, value in self._cors.items():
+            self.set_header(name, value)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tornado has cleared all headers by now; without these a page of another host could not read the refusal."""
+        self._let_page_read()
+        super().write_error(status_code, **kwargs)
 
     async def _admit(self, origin: str | None) -> None:
         ticket_id = self.path_args[0]
