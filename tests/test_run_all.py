@@ -42,7 +42,10 @@ class Running:
         return self._output.read_text()
 
     def wait_until_ready(self) -> None:
-        wait_until(lambda: "Ctrl-C stops them all" in self.output or self.process.poll() is not None, "all to run", timeout=60)
+        def settled() -> bool:
+            return "Ctrl-C stops them all" in self.output or self.process.poll() is not None
+
+        wait_until(settled, "all to run", timeout=60)
         assert self.process.poll() is None, self.output
 
 

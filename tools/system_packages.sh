@@ -12,6 +12,7 @@ nginx     nginx
 haproxy   haproxy
 strace    strace
 curl      curl
+openssl   openssl
 ip        iproute2
 '
 
