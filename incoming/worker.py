@@ -36,6 +36,9 @@ MAX_HEADERS = 16 * 1024
 KEEP_ALIVE = 75.0
 """Seconds that an idle HTTP connection is kept: longer than nginx keeps its own to an upstream (60)."""
 
+SAME_SIGNAL = 1.0
+"""Seconds within which another SIGTERM is taken for the same one."""
+
 POLL = 0.02
 """Seconds between two looks at who is still connected while draining."""
 
@@ -47,17 +50,18 @@ class Worker:
         self._settings = settings
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._told_at = 0.0
         self._background: list[asyncio.Task[None]] = []
 
     async def recover(self) -> int:
         """What must be done once before anybody is served, if it is not to be done by `serve`; the exit code."""
         try:
-            services = self._open()
+            services = open_services(self._settings)
             try:
                 await services.janitor.recover()
                 await services.assembler.drain()
             finally:
-                await self._close(services)
+                await close_services(services)
         except (UploadError, OSError) as error:
             log.error("the server cannot start: %s", error)
             return 1
@@ -76,30 +80,20 @@ class Worker:
         else:
             loop.add_reader(lifeline, self._orphaned, lifeline)
         try:
-            services = self._open()
+            services = open_services(self._settings)
             try:
                 if lifeline is None:
                     await services.janitor.recover()
-                server = _http_server(services)
+                server = http_server(services)
                 server.add_sockets(sockets)
                 code = await self._work(services)
                 await self._drain(services, server)
             finally:
-                await self._close(services)
+                await close_services(services)
         except (UploadError, OSError) as error:
             log.error("the server cannot go on: %s", error)
             return 1
         return code
-
-    def _open(self) -> Services:
-        settings = self._settings
-        database = settings.storage_dir / "incoming.sqlite"
-        tickets = SqliteStore(database, file_mode=settings.file_mode, max_backoff=longest_pause(settings))
-        store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
-        assembler = Assembler(tickets, store, settings)
-        handover = Handover(tickets, store, settings)
-        janitor = Janitor(tickets, store, assembler, settings)
-        return Services(settings, tickets, store, assembler, handover, janitor)
 
     async def _work(self, services: Services) -> int:
         """Until told to end: 0; until something has ended that never should: 1."""
@@ -136,14 +130,14 @@ class Worker:
         while services.assembler.uploads() or services.requests:  # noqa: ASYNC110 - neither tells when it is empty
             await asyncio.sleep(POLL)
 
-    async def _close(self, services: Services) -> None:
-        await services.store.close()
-        await services.tickets.close()
-
     def _told_to_end(self) -> None:
-        if self._stop.is_set():
+        # systemd and `timeout` signal the whole group, and the supervisor passes it on: that is once, not twice.
+        now = asyncio.get_running_loop().time()
+        if not self._stop.is_set():
+            self._told_at = now
+            self._stop.set()
+        elif now - self._told_at >= SAME_SIGNAL:
             self._hurry.set()
-        self._stop.set()
 
     def _orphaned(self, lifeline: int) -> None:
         asyncio.get_running_loop().remove_reader(lifeline)
@@ -151,7 +145,24 @@ class Worker:
         self._stop.set()
 
 
-def _http_server(services: Services) -> HTTPServer:
+def open_services(settings: Settings) -> Services:
+    """One worker's parts. Raises OSError or StorageFailed if the storage directory cannot be used."""
+    database = settings.storage_dir / "incoming.sqlite"
+    tickets = SqliteStore(database, file_mode=settings.file_mode, max_backoff=longest_pause(settings))
+    store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
+    assembler = Assembler(tickets, store, settings)
+    handover = Handover(tickets, store, settings)
+    janitor = Janitor(tickets, store, assembler, settings)
+    return Services(settings, tickets, store, assembler, handover, janitor)
+
+
+async def close_services(services: Services) -> None:
+    await services.store.close()
+    await services.tickets.close()
+
+
+def http_server(services: Services) -> HTTPServer:
+    """The server with its limits, not yet listening. Raises FileNotFoundError if the library is not there."""
     # Only backend functions take forms, and they say so themselves.
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
     largest_message = services.settings.chunk_max + READ_SIZE
