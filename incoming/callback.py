@@ -52,6 +52,7 @@ BUSY_STATUSES = frozenset({408, 425, 429})
 """Client errors (RFC 9110, RFC 8470, RFC 6585) that say "not now" rather than "not this"."""
 
 FALLBACK_NAME = "upload"
+UNUSABLE = "the URL to call is not usable"
 
 _NEVER_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: control characters, surrogates, line and paragraph separators."""
@@ -120,6 +121,8 @@ class Caller:
     async def post(self, ticket: Ticket, callback: Callback) -> Answer:
         """Tells the app, and returns what it makes of it. Raises nothing: a failure is an answer, too."""
         heard = _Heard()
+        if not app_host(ticket.terms.signal_finish_url):
+            return Answer(Verdict.REFUSED, UNUSABLE)
         try:
             await self._client.fetch(self._request(ticket, callback, heard), raise_error=False)
         except CallbackForbidden as error:
@@ -127,8 +130,8 @@ class Caller:
         except (HTTPError, HTTPInputError, OSError) as error:
             if heard.status in (0, 200) and heard.length <= JUDGED:
                 return Answer(Verdict.AGAIN, self._describe(error))
-        except (ValueError, KeyError) as error:
-            return Answer(Verdict.REFUSED, f"the URL to call is not usable: {one_line(str(error))}")
+        except ValueError:
+            return Answer(Verdict.REFUSED, UNUSABLE)
         return self._judge(heard, callback)
 
     def _request(self, ticket: Ticket, callback: Callback, heard: _Heard) -> HTTPRequest:

@@ -1,0 +1,464 @@
+"""One POST to an app: its fields, its signature, and what the app's answer means."""
+
+import hashlib
+import hmac
+import logging
+import os
+import socket
+import ssl
+import subprocess
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from incoming.callback import Answer, Caller, Verdict, app_host, form, safe_name, sign
+from incoming.config import Settings
+from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from tests.support.app_stub import DROP, AppStub
+from tests.support.app_stub import Answer as Says
+from tests.support.ports import free_port
+from tests.support.tools import require_tool
+
+TICKET = Ticket(
+    id="5e0c3c0e-7a3f-4c1e-9d0b-0123456789ab",
+    terms=Terms(signal_finish_url="http://127.0.0.1:9/"),
+    created_at=0,
+    active_at=0,
+    state_since=0,
+    state=State.HANDING_OVER,
+    identity=Identity(name="a file.txt", size=7),
+    path="/srv/incoming/5e/5e0c3c0e-7a3f-4c1e-9d0b-0123456789ab",
+)
+ARRIVED = Callback("delivery-1", cancelled=False, since=0, due_at=0, attempts=1)
+CANCELLED = replace(ARRIVED, cancelled=True)
+
+
+def ticket_for(url: str, **terms: object) -> Ticket:
+    return replace(TICKET, terms=Terms(signal_finish_url=url, **terms))  # type: ignore[arg-type]
+
+
+async def post(ticket: Ticket, callback: Callback = ARRIVED, **settings: object) -> Answer:
+    caller = Caller(Settings(**settings), lambda: 1_800_000_000.25)  # type: ignore[arg-type]
+    try:
+        return await caller.post(ticket, callback)
+    finally:
+        caller.close()
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(45, 47, 48, 49, 50, 51, 52, 53, 54, 55)
+async def test_all_fields_are_form_values_of_a_post(app_stub: AppStub) -> None:
+    url = f"http://127.0.0.1:{app_stub.port}/any/name/the-app/likes"
+    await post(ticket_for(url, backend_secret="s3 cr€t"))
+    [call] = app_stub.callbacks
+    assert (call.method, call.path) == ("POST", "/any/name/the-app/likes")
+    assert call.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert call.params == {
+        "id": TICKET.id,
+        "backendSecret": "s3 cr€t",
+        "secret": "s3 cr€t",
+        "filename": TICKET.path,
+        "filenameFromBrowser": "a file.txt",
+        "cancelled": "no",
+        "cancelReason": "",
+    }
+
+
+@pytest.mark.promise(46, 53, 54)
+async def test_cancellation_has_the_same_fields(app_stub: AppStub) -> None:
+    await post(replace(ticket_for(app_stub.url), reason="no time\tleft"), CANCELLED)
+    [call] = app_stub.callbacks
+    assert call.params == {
+        "id": TICKET.id,
+        "backendSecret": "",
+        "secret": "",
+        "filename": "",
+        "filenameFromBrowser": "a file.txt",
+        "cancelled": "yes",
+        "cancelReason": "no time\tleft",
+    }
+
+
+async def test_the_urls_own_query_stays(app_stub: AppStub) -> None:
+    await post(ticket_for(app_stub.url + "?tenant=7&x=a%20b#part"))
+    [call] = app_stub.callbacks
+    assert call.query == {"tenant": "7", "x": "a b"}
+    assert "id" in urllib.parse.parse_qs(call.body.decode())
+
+
+async def test_a_url_without_path_gets_the_root(app_stub: AppStub) -> None:
+    assert (await post(ticket_for(f"http://127.0.0.1:{app_stub.port}?x=1"))).verdict == Verdict.DONE
+    assert app_stub.callbacks[0].path == "/"
+
+
+async def test_credentials_in_the_url_are_sent_as_such(app_stub: AppStub) -> None:
+    assert (await post(ticket_for(app_stub.url.replace("127.", "me:pass@127.")))).verdict == Verdict.DONE
+    assert app_stub.callbacks[0].headers["authorization"] == "Basic bWU6cGFzcw=="
+
+
+async def test_a_delivery_has_an_id_and_counts_its_attempts(app_stub: AppStub) -> None:
+    await post(ticket_for(app_stub.url), replace(ARRIVED, attempts=3))
+    headers = app_stub.callbacks[0].headers
+    assert (headers["incoming-delivery"], headers["incoming-attempt"]) == ("delivery-1", "3")
+
+
+async def test_an_app_can_verify_the_signature(app_stub: AppStub) -> None:
+    await post(ticket_for(app_stub.url, backend_secret="geheim ü"))
+    [call] = app_stub.callbacks
+    timestamp = call.headers["incoming-timestamp"]
+    expected = hmac.new("geheim ü".encode(), timestamp.encode() + b"." + call.body, hashlib.sha256).hexdigest()
+    assert timestamp == "1800000000"
+    assert call.headers["incoming-signature"] == f"sha256={expected}"
+
+
+@pytest.mark.promise(49)
+async def test_without_a_secret_nothing_is_signed(app_stub: AppStub) -> None:
+    await post(ticket_for(app_stub.url))
+    assert not {"incoming-signature", "incoming-timestamp"} & set(app_stub.callbacks[0].headers)
+
+
+def test_signature_is_the_documented_one() -> None:
+    # Computed with: printf '1700000000.id=1&cancelled=no' | openssl dgst -sha256 -hmac key
+    assert sign("key", 1700000000, b"id=1&cancelled=no") == (
+        "d395f753c06642e92e142de79ef230ee19da1ac29a9b214d58e8958357e02bbe"
+    )
+
+
+def test_a_path_of_any_bytes_survives() -> None:
+    body = form(replace(TICKET, path=os.fsdecode(b"/srv/\xff\xe9/x")), ARRIVED)
+    assert urllib.parse.parse_qs(body.decode(), encoding="latin-1")["filename"] == ["/srv/\xff\xe9/x"]
+
+
+@pytest.mark.parametrize(
+    ("told", "handed_over"),
+    [
+        ("report.pdf", "report.pdf"),
+        (" two  words .txt", " two  words .txt"),
+        ("../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("C:\\Users\\me\\x.doc", "x.doc"),
+        ("\\\\host\\share\\y", "y"),
+        ("a\0b\x1b[31m\r\nc\x7f\x85", "ab[31mc"),
+        ("line\u2028separator", "lineseparator"),
+        ("photo\u202egpj.exe", "photogpj.exe"),
+        ("<img src=x onerror=alert(1)>", "<img src=x onerror=alert(1)>"),
+        ("Привет 👩\u200d🚀.bin", "Привет 👩\u200d🚀.bin"),
+        ("\ud800x", "x"),
+        (".hidden", ".hidden"),
+        ("...", "..."),
+        ("", "upload"),
+        (".", "upload"),
+        ("..", "upload"),
+        ("a/..", "upload"),
+        ("dir/", "upload"),
+        ("\0", "upload"),
+        (" . ", "upload"),
+        ("x" * 1024, "x" * 1024),
+    ],
+)
+@pytest.mark.promise(52)
+def test_browser_file_name_is_a_bare_and_harmless_name(told: str, handed_over: str) -> None:
+    assert safe_name(told) == handed_over
+
+
+# --- what the answer means --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(56, 57)
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ("done", Verdict.DONE),
+        ("wait", Verdict.WAIT),
+        ("done\n", Verdict.DONE),
+        ("\r\n wait ", Verdict.WAIT),
+    ],
+)
+async def test_one_word_is_an_acceptance(app_stub: AppStub, body: str, verdict: Verdict) -> None:
+    app_stub.default = body
+    assert await post(ticket_for(app_stub.url)) == Answer(verdict)
+
+
+@pytest.mark.promise(64)
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (Says(404, "no such upload"), "it answered 404 Not Found: no such upload"),
+        (Says(418, "wrong secret"), "it answered 418 I'm a Teapot: wrong secret"),
+        (Says(403, ""), "it answered 403 Forbidden"),
+        (Says(204, ""), "it answered 204 No Content"),
+        (Says(201, "done"), "it answered 201 Created: done"),
+        (Says(200, ""), "it answered nothing"),
+        (Says(200, "Done"), "it answered neither 'done' nor 'wait' but 'Done'"),
+        (Says(200, "done, thanks"), "it answered neither 'done' nor 'wait' but 'done, thanks'"),
+        (Says(302, "", {"Location": "http://127.0.0.1/"}), "it answered 302 Found"),
+        (Says(400, "a\r\nb\x1b[2Jc\u202e"), "it answered 400 Bad Request: a b [2Jc"),
+        (Says(400, "x" * 1000), "it answered 400 Bad Request: " + "x" * 200 + "…"),
+        (
+            Says(404, "<html><title>T</title><style>p {}</style>\n<b>Not</b> here", {"Content-Type": "text/html"}),
+            "it answered 404 Not Found: Not here",
+        ),
+    ],
+)
+async def test_anything_else_is_a_refusal_and_says_why(app_stub: AppStub, says: Says, reason: str) -> None:
+    app_stub.default = says
+    assert await post(ticket_for(app_stub.url)) == Answer(Verdict.REFUSED, reason)
+    assert len(app_stub.callbacks) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("callback", [ARRIVED, CANCELLED])
+async def test_not_now_means_again(app_stub: AppStub, status: int, callback: Callback) -> None:
+    app_stub.default = Says(status, "done")
+    answer = await post(ticket_for(app_stub.url), callback)
+    assert answer.verdict == Verdict.AGAIN
+    assert str(status) in answer.reason
+    assert answer.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        ("Fri, 15 Jan 2027 08:01:00 GMT", 59.75),
+        ("Fri, 15 Jan 1999 08:01:00 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("1e9", None),
+        ("٣", None),
+        ("Fri, 99 Jan 2027 08:01:00 GMT", None),
+    ],
+)
+async def test_retry_after_is_read_in_both_forms(app_stub: AppStub, value: str, seconds: float | None) -> None:
+    app_stub.default = Says(503, "", {"Retry-After": value})
+    assert (await post(ticket_for(app_stub.url))).retry_after == seconds
+
+
+@pytest.mark.promise(58)
+@pytest.mark.parametrize("says", [Says(200, ""), Says(200, "done"), Says(200, "?"), Says(404, "gone"), Says(302, "")])
+async def test_the_answer_to_a_cancellation_does_not_matter(app_stub: AppStub, says: Says) -> None:
+    app_stub.default = says
+    assert await post(ticket_for(app_stub.url), CANCELLED) == Answer(Verdict.DONE)
+
+
+async def test_redirects_are_not_followed(app_stub: AppStub) -> None:
+    with AppStub() as inside:
+        app_stub.default = Says(307, "", {"Location": inside.url})
+        assert (await post(ticket_for(app_stub.url))).verdict == Verdict.REFUSED
+        assert inside.callbacks == []
+
+
+# --- no answer --------------------------------------------------------------------------------------------------------
+
+
+async def test_nobody_listening() -> None:
+    answer = await post(ticket_for(f"http://127.0.0.1:{free_port()}/"))
+    assert answer == Answer(Verdict.AGAIN, "Connection refused")
+
+
+async def test_unknown_host() -> None:
+    answer = await post(ticket_for("http://no-such-host.invalid/"))
+    assert answer.verdict == Verdict.AGAIN
+    assert answer.reason
+
+
+async def test_connection_closed_without_an_answer(app_stub: AppStub) -> None:
+    app_stub.default = DROP
+    answer = await post(ticket_for(app_stub.url))
+    assert answer == Answer(Verdict.AGAIN, "the connection was closed without an answer")
+
+
+async def test_hanging_app(app_stub: AppStub) -> None:
+    app_stub.hold()
+    answer = await post(ticket_for(app_stub.url), handover_timeout=0.2)
+    assert answer == Answer(Verdict.AGAIN, "no answer within 0.2 s")
+
+
+@pytest.mark.parametrize(
+    "url", ["/relative", "ftp://127.0.0.1/x", "http://", "http://127.0.0.1:port/", "http://[::1/", "file:///etc/passwd"]
+)
+async def test_unusable_url_is_refused_at_once(url: str) -> None:
+    answer = await post(ticket_for(url))
+    assert answer == Answer(Verdict.REFUSED, "the URL to call is not usable")
+
+
+async def test_proxy_variables_of_the_environment_are_not_used(
+    app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    assert (await post(ticket_for(app_stub.url))).verdict == Verdict.DONE
+
+
+# --- raw bytes --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Reads one request, then lets `answer` do what it likes with the connection. Gives the URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                try:
+                    answer(connection)
+                except OSError:
+                    return  # the client has gone, as it should
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        thread.join(20)
+        assert not thread.is_alive(), "the connection was not closed"
+
+
+def endless(head: bytes, piece: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+
+    return answer
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\n", b"done" * 16384),
+        (CHUNKED, b"10000\r\n" + b"done" * 16384 + b"\r\n"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2147483648\r\n\r\n", b"x" * 65536),
+    ],
+)
+async def test_an_endless_body_costs_nothing_and_is_a_refusal(head: bytes, piece: bytes) -> None:
+    with raw_server(endless(head, piece)) as url:
+        answer = await post(ticket_for(url))
+    assert answer.verdict == Verdict.REFUSED
+    assert len(answer.reason) < 300
+
+
+async def test_white_space_without_end_is_not_done() -> None:
+    with raw_server(lambda connection: connection.sendall(b"HTTP/1.0 200 OK\r\n\r\ndone" + b" " * 5000)) as url:
+        assert (await post(ticket_for(url))).verdict == Verdict.REFUSED
+
+
+async def test_connection_lost_within_the_word_is_tried_again() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndo"
+    with raw_server(lambda connection: connection.sendall(reply)) as url:
+        assert (await post(ticket_for(url))).verdict == Verdict.AGAIN
+
+
+async def test_interim_responses_are_not_the_answer() -> None:
+    reply = b"HTTP/1.1 102 Processing\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"
+    with raw_server(lambda connection: connection.sendall(reply)) as url:
+        assert (await post(ticket_for(url))).verdict == Verdict.DONE
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x00\xff" * 500 + b"\r\n\r\n", b"HTTP/9 x\r\n\r\n", b"220 smtp.example ESMTP\r\n"]
+)
+async def test_what_is_not_http_is_tried_again(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with raw_server(lambda connection: connection.sendall(garbage)) as url:
+        assert (await post(ticket_for(url))).verdict == Verdict.AGAIN
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a self-signed certificate for localhost and its key."""
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    command = [
+        require_tool("openssl"),
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", "-", "-out", "-"]
+    file.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return file
+
+
+@contextmanager
+def tls_server(certificate: Path) -> Iterator[str]:
+    """Answers one request over TLS with `done`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def answer(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(65536)
+            secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                try:
+                    answer(connection)
+                except OSError:
+                    return  # the client does not trust us
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://localhost:{listening.getsockname()[1]}/"
+        thread.join(20)
+
+
+async def test_https_with_a_certificate_that_is_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    _forget_trusted()
+    with tls_server(certificate) as url:
+        assert await post(ticket_for(url)) == Answer(Verdict.DONE)
+    _forget_trusted()
+
+
+async def test_https_with_a_certificate_that_is_not(certificate: Path) -> None:
+    with tls_server(certificate) as url:
+        answer = await post(ticket_for(url))
+    assert answer.verdict == Verdict.AGAIN
+    assert answer.reason.startswith("no secure connection")
+
+
+def _forget_trusted() -> None:
+    """Tornado keeps the context that it once made from the system's certificates."""
+    from tornado import netutil
+
+    netutil._client_ssl_defaults.cache_clear()
+
+
+# --- telling apps apart -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://App.Example/x", "app.example:80"),
+        ("https://app.example/x?y", "app.example:443"),
+        ("http://user:secret@app.example:8080", "app.example:8080"),
+        ("http://[::1]:81/", "::1:81"),
+        ("http://app.example:port/", ""),
+        ("/x", ""),
+    ],
+)
+def test_an_app_is_its_host_and_port(url: str, host: str) -> None:
+    assert app_host(url) == host
