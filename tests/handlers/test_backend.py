@@ -1,0 +1,309 @@
+"""new_upload, cancel_upload and finish_upload as the app's backend knows them: texts, codes, names old and new."""
+
+import asyncio
+import json
+import uuid
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from incoming.core.ticket import Event, State, Ticket
+from incoming.handlers.parameters import MAX_BODY
+from tests.support.app_stub import AppStub
+from tests.support.one_worker import FORM, OneWorker, one_worker
+
+URL = "http://127.0.0.1:9/done"
+PREFIXES = ["/incoming", "/incoming/0.1"]
+FUNCTIONS = ["new_upload", "cancel_upload", "finish_upload"]
+
+
+async def known(worker: OneWorker, ticket_id: str) -> Ticket:
+    ticket = await worker.services.tickets.get(ticket_id)
+    assert ticket is not None
+    return ticket
+
+
+async def waiting(worker: OneWorker, **given: str) -> str:
+    """The id of an upload whose app has said wait."""
+    ticket_id = await worker.ticket(**given)
+    await worker.upload(ticket_id)
+    await worker.services.tickets.update(ticket_id, lambda known: known.move(Event.CALL, 0).answered("wait", 0))
+    return ticket_id
+
+
+# --- new_upload -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(21, 22, 25, 27, 32, 34)
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_new_upload_returns_a_random_uuid(prefix: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        answers = [await worker.call("new_upload", prefix, signalFinishURL=URL) for _ in range(20)]
+        assert {status for status, _ in answers} == {200}
+        ids = {answer for _, answer in answers}
+        assert len(ids) == 20
+        for ticket_id in ids:
+            assert str(uuid.UUID(ticket_id)) == ticket_id
+            assert uuid.UUID(ticket_id).version == 4
+        ticket = await known(worker, ids.pop())
+        assert (ticket.state, ticket.terms.signal_finish_url) == (State.NEW, URL)
+        assert ticket.terms.requested_by == "127.0.0.1"
+
+
+@pytest.mark.promise(10, 25, 26)
+async def test_parameters_by_query_form_multipart_and_json(tmp_path: Path) -> None:
+    given = {"signalFinishURL": URL, "backendSecret": " a&b=\N{SNOWMAN} ", "removeFileWhenFinished": "false"}
+    parts = "".join(f'--x\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in given.items())
+    async with one_worker(tmp_path) as worker:
+        path = "/incoming/backend/new_upload"
+        for status, answer in (
+            await worker.post(f"{path}?{urlencode(given)}"),
+            await worker.post(path, urlencode(given).encode(), {"Content-Type": FORM}),
+            await worker.post(path, f"{parts}--x--\r\n".encode(), {"Content-Type": "multipart/form-data; boundary=x"}),
+            await worker.post(path, json.dumps(given).encode(), {"Content-Type": "application/json"}),
+        ):
+            assert status == 200, answer
+            terms = (await known(worker, answer)).terms
+            assert terms.signal_finish_url == URL
+            assert terms.backend_secret == " a&b=\N{SNOWMAN} "
+            assert terms.remove_file_when_finished is False
+
+
+@pytest.mark.promise(27, 28, 29, 33)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "signalFinishURL invalid: it is not given"),
+        ({"signalFinishURL": "/relative"}, "signalFinishURL invalid: it must be absolute"),
+        ({"signalFinishURL": "ftp://a/"}, "signalFinishURL invalid: it must be absolute"),
+        ({"signalFinishURL": URL, "destType": "ceph"}, "destType invalid: only 'file' is supported"),
+        ({"signalFinishURL": URL, "removeFileWhenFinished": "maybe"}, "removeFileWhenFinished invalid: "),
+        ({"signalFinishURL": URL, "maxSize": "big"}, "maxSize invalid: "),
+    ],
+)
+async def test_bad_parameters_of_new_upload(given: dict[str, str], words: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        status, answer = await worker.call("new_upload", **given)
+        assert status == 400
+        assert answer.startswith(words)
+        assert sum((await worker.services.tickets.counts()).values()) == 0
+
+
+async def test_unknown_parameters_are_ignored(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        assert await worker.ticket(somethingElse="1")
+
+
+async def test_no_ticket_while_the_server_ends(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        await worker.services.assembler.drain()
+        response = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishURL={URL}", b"")
+        assert response.code == 503
+        assert response.headers["Retry-After"] == "1"
+        assert "restarting" in response.body.decode()
+
+
+async def test_no_ticket_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
+    async with one_worker(tmp_path, "--low-space", "1024TiB") as worker:
+        response = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishURL={URL}", b"")
+        assert response.code == 503
+        assert int(response.headers["Retry-After"]) > 0
+
+
+# --- cancel_upload ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(23, 35)
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_cancel_upload(prefix: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await worker.ticket()
+        assert await worker.call("cancel_upload", prefix, id=ticket_id) == (200, "ok")
+        ticket = await known(worker, ticket_id)
+        assert (ticket.state, ticket.reason) == (State.CANCELLED, "Cancelled by request")
+        assert ticket.callback is None  # the app knows already
+        assert await worker.call("cancel_upload", prefix, id=ticket_id) == (200, "ok")
+
+
+@pytest.mark.promise(36)
+async def test_too_late_to_cancel(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await worker.ticket()
+        await worker.upload(ticket_id)
+        status, answer = await worker.call("cancel_upload", id=ticket_id)
+        assert status == 412
+        assert answer.startswith("too late to cancel")
+        assert (await known(worker, ticket_id)).state == State.ARRIVED
+
+
+# --- finish_upload ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(24, 37, 39)
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_finish_upload(prefix: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await waiting(worker)
+        assert await worker.call("finish_upload", prefix, id=ticket_id) == (200, "ok")
+        assert await worker.state(ticket_id) == "finished"
+        assert await worker.call("finish_upload", prefix, id=ticket_id) == (200, "ok")
+
+
+async def test_finish_upload_in_the_wrong_state(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await worker.ticket()
+        status, answer = await worker.call("finish_upload", id=ticket_id)
+        assert (status, answer) == (412, "uploader is not in 'handing over' state but in 'new'")
+        await worker.call("cancel_upload", id=ticket_id)
+        assert (await worker.call("finish_upload", id=ticket_id))[0] == 412
+
+
+@pytest.mark.promise(39, 57)
+async def test_the_browser_hears_of_finish_upload_at_once(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await waiting(worker)
+        poll = asyncio.ensure_future(
+            worker.fetch("GET", f"/incoming/frontend/upload/{ticket_id}?wait=20&state=waiting")
+        )
+        assert await worker.call("finish_upload", id=ticket_id) == (200, "ok")
+        assert json.loads((await poll).body)["state"] == "finished"
+
+
+# --- ids and secrets --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(33)
+@pytest.mark.parametrize("function", ["cancel_upload", "finish_upload"])
+async def test_bad_ids(function: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        assert await worker.call(function) == (400, "id not given")
+        assert await worker.call(function, id="") == (400, "id not given")
+        for unknown in (str(uuid.uuid4()), "x", "../../etc/passwd", "a" * 10_000, "\0", "\N{SNOWMAN}"):
+            assert await worker.call(function, id=unknown) == (400, "id unknown")
+
+
+@pytest.mark.promise(30, 35, 37, 40)
+@pytest.mark.parametrize("function", ["cancel_upload", "finish_upload"])
+async def test_the_secret_must_be_right(function: str, tmp_path: Path) -> None:
+    secret = " s\N{SNOWMAN}cret+& "
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await waiting(worker, backendSecret=secret)
+        before = await known(worker, ticket_id)
+        for wrong in ({}, {"backendSecret": ""}, {"backendSecret": secret.strip()}, {"secret": "x"}):
+            assert await worker.call(function, id=ticket_id, **wrong) == (403, "backendSecret not given or wrong")
+        assert await known(worker, ticket_id) == before
+        for name in ("backendSecret", "signalFinishSecret", "secret"):
+            assert (await worker.call(function, id=ticket_id, **{name: secret}))[0] in (200, 412)
+
+
+async def test_a_ticket_without_secret_takes_none(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await worker.ticket()
+        assert (await worker.call("cancel_upload", id=ticket_id, backendSecret="x"))[0] == 403
+        assert (await worker.call("cancel_upload", id=ticket_id, backendSecret=""))[0] == 200
+
+
+@pytest.mark.promise(31, 38)
+async def test_apps_with_the_older_name_finish_without_a_secret(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await waiting(worker, signalFinishSecret="s")
+        assert (await worker.call("finish_upload", id=ticket_id, backendSecret="wrong"))[0] == 403
+        assert await worker.call("finish_upload", id=ticket_id) == (200, "ok")
+        other_id = await worker.ticket(signalFinishSecret="s")
+        assert (await worker.call("cancel_upload", id=other_id, secret="wrong"))[0] == 403
+        assert await worker.call("cancel_upload", id=other_id) == (200, "ok")
+
+
+async def test_unless_the_operator_wants_it(tmp_path: Path) -> None:
+    async with one_worker(tmp_path, "--finish-requires-secret") as worker:
+        ticket_id = await waiting(worker, signalFinishSecret="s")
+        assert (await worker.call("finish_upload", id=ticket_id))[0] == 403
+        assert (await worker.call("finish_upload", id=ticket_id, secret="s"))[0] == 200
+
+
+# --- how errors look, and who is let in -------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(33)
+async def test_errors_as_json_for_those_who_ask(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        path = "/incoming/backend/cancel_upload?id=x"
+        plain = await worker.fetch("POST", path, b"")
+        assert plain.headers["Content-Type"] == "text/plain; charset=utf-8"
+        response = await worker.fetch("POST", path, b"", {"Accept": "text/html, application/json;q=0.9"})
+        assert response.code == 400
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert json.loads(response.body) == {
+            "code": 201,
+            "name": "unknown_id",
+            "message": "id unknown",
+            "retry": False,
+            "retry_after": None,
+        }
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
+async def test_only_post(method: str, function: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        for prefix in PREFIXES:
+            response = await worker.fetch(method, f"{prefix}/backend/{function}?signalFinishURL={URL}")
+            assert response.code == 405
+            assert response.headers["Allow"] == "POST"
+            assert response.headers["Server"] == "Incoming"
+        assert sum((await worker.services.tickets.counts()).values()) == 0
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_every_function_is_closed_to_others(function: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await worker.ticket()
+        for headers in ({"X-Forwarded-For": "127.0.0.1"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            for path in (f"/incoming/backend/{function}", f"/incoming/0.1/backend/{function}"):
+                body = urlencode({"id": ticket_id, "signalFinishURL": URL}).encode()
+                response = await worker.fetch("POST", path, body, {"Content-Type": FORM, **headers})
+                assert response.code == 403
+                assert "Access-Control-Allow-Origin" not in response.headers
+        assert (await known(worker, ticket_id)).state == State.NEW
+        assert sum((await worker.services.tickets.counts()).values()) == 1
+
+
+async def test_with_a_token(tmp_path: Path) -> None:
+    token = "correct-horse-battery"
+    async with one_worker(tmp_path, "--backend-token", token) as worker:
+        path = f"/incoming/backend/new_upload?signalFinishURL={URL}"
+        assert (await worker.post(path))[0] == 403
+        assert (await worker.post(path, headers={"Authorization": f"Bearer {token}x"}))[0] == 403
+        assert (await worker.post(path, headers={"Authorization": f"Bearer {token}"}))[0] == 200
+
+
+@pytest.mark.parametrize("excess", [0, 1, 10 * MAX_BODY])
+async def test_the_body_has_a_limit(excess: int, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        body = urlencode({"signalFinishURL": URL, "filler": ""}).encode()
+        body += b"x" * (MAX_BODY - len(body) + excess)
+        status, answer = await worker.post("/incoming/backend/new_upload", body, {"Content-Type": FORM})
+        assert (status, answer if excess else "") == (
+            (413, f"the body is larger than {MAX_BODY} bytes") if excess else (200, "")
+        )
+
+
+# --- together with a real app -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(2, 45, 56)
+async def test_from_ticket_to_finished(tmp_path: Path, app_stub: AppStub) -> None:
+    async with one_worker(tmp_path) as worker:
+        handover = asyncio.ensure_future(worker.services.handover.run())
+        status, ticket_id = await worker.call("new_upload", signalFinishURL=app_stub.url, backendSecret="s")
+        assert status == 200
+        await worker.upload(ticket_id, b"content")
+        poll = await worker.fetch("GET", f"/incoming/frontend/upload/{ticket_id}?wait=20&state=arrived")
+        while json.loads(poll.body)["state"] != "finished":
+            state = json.loads(poll.body)["state"]
+            poll = await worker.fetch("GET", f"/incoming/frontend/upload/{ticket_id}?wait=20&state={state}")
+        assert await worker.call("finish_upload", id=ticket_id, backendSecret="s") == (200, "ok")
+        await worker.services.handover.stop(1)
+        await handover
+    assert app_stub.callbacks[0].params["id"] == ticket_id
