@@ -63,7 +63,11 @@ class Library(Handler):
         self.set_header("Access-Control-Allow-Origin", "*")
         # Pages with Cross-Origin-Embedder-Policy load a script from another host only if it says so (Fetch 3.7).
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
-        self.finish(file.content)
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+        else:
+            self.finish(file.content)
 
     head = get
 

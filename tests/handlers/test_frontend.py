@@ -1,0 +1,168 @@
+"""The library as browsers load it, the server's health, and how URLs that are not there answer."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from incoming.core.errors import StorageFailed
+from incoming.handlers.frontend import DIST, library
+from tests.support.one_worker import one_worker
+
+PREFIXES = ["/incoming", "/incoming/0.1"]
+TYPES = {"incoming.js": "text/javascript", "incoming.mjs": "text/javascript", "incoming.d.ts": "text/plain"}
+
+
+@pytest.mark.promise(12, 66, 67)
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("name", TYPES)
+async def test_library(name: str, prefix: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        response = await worker.fetch("GET", f"{prefix}/frontend/{name}", headers={"Origin": "https://app.example.org"})
+        assert response.code == 200
+        assert response.body == (DIST / name).read_bytes()
+        assert response.headers["Content-Type"] == TYPES[name] + "; charset=utf-8"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Server"] == "Incoming"
+
+
+async def test_browsers_ask_whether_their_copy_is_still_good(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        first = await worker.fetch("GET", "/incoming/frontend/incoming.js")
+        assert first.headers["Cache-Control"] == "no-cache"
+        again = await worker.fetch(
+            "GET", "/incoming/frontend/incoming.js", headers={"If-None-Match": first.headers["Etag"]}
+        )
+        assert (again.code, again.body) == (304, b"")
+        other = await worker.fetch("GET", "/incoming/frontend/incoming.js", headers={"If-None-Match": '"old"'})
+        assert other.code == 200
+        head = await worker.fetch("HEAD", "/incoming/frontend/incoming.js")
+        assert (head.code, head.body) == (200, b"")
+        assert head.headers["Content-Length"] == str(len(first.body))
+
+
+def test_the_entity_tag_changes_with_the_content(tmp_path: Path) -> None:
+    tags = set()
+    for content in ("a", "b"):
+        for name in TYPES:
+            (tmp_path / name).write_text(content)
+        tags.add(library(tmp_path)["incoming.js"].etag)
+    assert len(tags) == 2
+    (tmp_path / "incoming.js").unlink()
+    with pytest.raises(FileNotFoundError):
+        library(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/incoming",
+        "/incoming/",
+        "/incoming/0.2/frontend/incoming.js",
+        "/incoming/0x1/frontend/incoming.js",
+        "/incoming/frontend/",
+        "/incoming/frontend/incoming.jsx",
+        "/incoming/frontend/incoming_js",
+        "/incoming/frontend/../handlers/backend.py",
+        "/incoming/frontend/%2e%2e/index.js",
+        "/incoming/frontend/dist/incoming.js",
+        "/incoming/backend/new_upload/",
+        "/incoming/backend/new_uploads",
+        "/x/incoming/backend/new_upload",
+        "/incoming/health/dead",
+        "/incoming/frontend/upload/",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_such_url(method: str, path: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        response = await worker.fetch(method, path, b"" if method == "POST" else None)
+        assert (response.code, response.body) == (404, b"no such URL")
+        assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+        response = await worker.fetch(method, path, b"" if method == "POST" else None, {"Accept": "application/json"})
+        assert json.loads(response.body)["name"] == "not_found"
+        assert response.headers["Server"] == "Incoming"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/incoming/frontend/incoming.js", "GET, HEAD"), ("/incoming/health", "GET, HEAD")]
+)
+async def test_wrong_methods(path: str, allowed: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            response = await worker.fetch(method, path, b"")
+            assert (response.code, response.headers["Allow"]) == (405, allowed)
+            assert response.body.decode() == f"{method} is not a method of this URL"
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_healthy(prefix: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        for path in ("/health", "/health/live"):
+            response = await worker.fetch("GET", prefix + path)
+            assert response.code == 200
+            assert json.loads(response.body) == {"live": True, "ready": True, "problems": []}
+            assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with one_worker(tmp_path, "--low-space", "1024TiB") as worker:
+
+        async def broken() -> None:
+            raise StorageFailed("disk I/O error")
+
+        monkeypatch.setattr(worker.services.tickets, "check", broken)
+        await worker.services.assembler.drain()
+        response = await worker.fetch("GET", "/incoming/health")
+        assert response.code == 503
+        answer = json.loads(response.body)
+        assert (answer["live"], answer["ready"]) == (True, False)
+        assert answer["problems"][0] == "the server is stopping"
+        assert answer["problems"][1] == "database: disk I/O error"
+        assert answer["problems"][2].startswith("storage: ")
+        assert (await worker.fetch("GET", "/incoming/health/live")).code == 200
+
+
+async def test_a_database_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incoming.handlers.frontend.CHECK_SECONDS", 0.05)
+    async with one_worker(tmp_path) as worker:
+        monkeypatch.setattr(worker.services.tickets, "check", asyncio.Event().wait)
+        response = await worker.fetch("GET", "/incoming/health")
+        assert response.code == 503
+        assert json.loads(response.body)["problems"] == ["database: no answer within 0.05 s"]
+
+
+async def test_health_is_not_for_the_world(tmp_path: Path) -> None:
+    async with one_worker(tmp_path, "--backend-networks", "10.0.0.0/8") as worker:
+        for path in ("/incoming/health", "/incoming/health/live"):
+            assert (await worker.fetch("GET", path)).code == 403
+    async with one_worker(tmp_path) as worker:
+        assert (await worker.fetch("GET", "/incoming/health", headers={"X-Forwarded-For": "127.0.0.1"})).code == 403
+
+
+# --- what an unexpected failure looks like ----------------------------------------------------------------------------
+
+
+async def test_a_defect_is_logged_and_told_without_its_details(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError("the secret detail")
+
+    async with one_worker(tmp_path) as worker:
+        monkeypatch.setattr(worker.services.tickets, "check", broken)
+        response = await worker.fetch("GET", "/incoming/health", headers={"Accept": "application/json"})
+    assert response.code == 500
+    answer = json.loads(response.body)
+    assert (answer["name"], answer["retry"]) == ("internal_error", True)
+    assert b"secret detail" not in response.body
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage() == "GET /incoming/health failed"
+    assert record.exc_info is not None
