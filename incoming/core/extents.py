@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int]
 
+FEW = 8
+"""Ranges up to which adding one after the other, each a copy of two lists, is cheaper than sorting all anew."""
+
 
 class Extents:
     """A set of byte offsets. All operations return a new value and are linear in the number of ranges at worst."""
@@ -52,7 +55,12 @@ class Extents:
         return f"Extents({list(self)})"
 
     def __or__(self, other: Extents) -> Extents:
-        return Extents([*self, *other])
+        if len(other) > FEW:
+            return Extents([*self, *other])
+        joined = self
+        for start, end in other:
+            joined = joined.add(start, end)
+        return joined
 
     def __and__(self, other: Extents) -> Extents:
         return Extents(
@@ -70,6 +78,8 @@ class Extents:
         first = bisect_left(self._ends, start)
         last = bisect_right(self._starts, end)
         if first < last:
+            if self._starts[first] <= start and end <= self._ends[first]:
+                return self
             start = min(start, self._starts[first])
             end = max(end, self._ends[last - 1])
         grown = Extents()
@@ -79,7 +89,9 @@ class Extents:
         return grown
 
     def within(self, start: int, end: int) -> list[Range]:
-        """The parts of [start, end) that are in this set."""
+        """The parts of [start, end) that are in this set, in order."""
+        if end <= start:
+            return []
         first = bisect_right(self._ends, start)
         last = bisect_left(self._starts, end)
         return [(max(start, self._starts[i]), min(end, self._ends[i])) for i in range(first, last)]

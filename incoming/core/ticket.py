@@ -190,7 +190,7 @@ class Ticket:
             return UploadCancelled(f"upload cancelled: {self.reason}")
         if self.state == State.FAILED:
             return HandoverFailed(self.reason)
-        if event in (Event.OPEN, Event.STORE, Event.PAUSE):
+        if event in (Event.OPEN, Event.STORE, Event.PAUSE) and self.state not in RECEIVING:
             return AlreadyComplete("the file is complete; nothing more can be sent or changed")
         return WrongState(f"'{event}' cannot happen in state '{self.state}'")
 
@@ -244,10 +244,7 @@ class Ticket:
         """
         if epoch is not None and epoch != self.epoch:
             raise TakenOver("the upload goes on in another window")
-        extents = self.extents
-        for start, end in ranges:
-            extents = extents.add(start, end)
-        return self.move(Event.STORE, now, extents=extents, active_at=now)
+        return self.move(Event.STORE, now, extents=self.extents | Extents(ranges), active_at=now)
 
     def pause(self, epoch: int | None, now: float) -> Ticket:
         """The user pauses; the upload then has the longer idle limit."""
