@@ -32,6 +32,10 @@ RETRY_AFTER_LIMIT = 300.0
 RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
 
 
+class _NotOurs(Exception):
+    """Since it was claimed, the callback was settled or is being tried by somebody else."""
+
+
 def longest_pause(settings: Settings) -> float:
     """The most seconds that a callback is put off. One that is due later was noted before the clock was set back."""
     return max(settings.handover_max_backoff, RETRY_AFTER_LIMIT)
@@ -59,8 +63,9 @@ class Delivery:
         """Tells the app and records the answer. Raises what the store raises, as long as the app was not called."""
         now = self._clock()
         callback = replace(claim.callback, attempts=claim.callback.attempts + 1, due_at=now + self.lease)
-        ticket = await self._tickets.update(claim.ticket.id, lambda known: _begun(known, claim.callback, callback, now))
-        if ticket.callback != callback:
+        try:
+            ticket = await self._tickets.update(claim.ticket.id, lambda known: _begun(known, claim, callback, now))
+        except _NotOurs:
             return
         answer = await self._caller.post(ticket, callback)
         overdue = self._steady() - callback.since >= self._settings.handover_retry_time
@@ -145,9 +150,9 @@ def same_attempt(known: Ticket, callback: Callback) -> bool:
     return owed is not None and (owed.id, owed.attempts) == (callback.id, callback.attempts)
 
 
-def _begun(known: Ticket, claimed: Callback, trying: Callback, now: float) -> Ticket:
-    if not same_attempt(known, claimed):
-        return known
+def _begun(known: Ticket, claim: Claim, trying: Callback, now: float) -> Ticket:
+    if not same_attempt(known, claim.callback):
+        raise _NotOurs
     if trying.cancelled:
         return replace(known, callback=trying)
     return known.move(Event.CALL, now, callback=trying)

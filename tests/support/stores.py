@@ -138,3 +138,19 @@ class Stores:
     def files_of(self, ticket: Ticket) -> list[str]:
         """The names of the files that this upload has."""
         return sorted(path.name for path in self.directory.rglob(f"{ticket.id}*"))
+
+    def content_of(self, ticket: Ticket) -> bytes:
+        """What is in the complete file."""
+        return Path(ticket.path).read_bytes()
+
+    def obstruct(self, ticket: Ticket) -> Callable[[], None]:
+        """Make it impossible to remove the complete file; the result makes it possible again."""
+        path = Path(ticket.path)
+        path.unlink()
+        path.mkdir()
+
+        def mend() -> None:
+            path.rmdir()
+            path.write_bytes(b"again")
+
+        return mend

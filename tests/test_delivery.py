@@ -1,0 +1,486 @@
+"""One attempt: what is recorded before it, what the answer makes of the ticket, when the next one is due.
+
+The clock stands still unless a test sets it, so that hours of an app being away take no time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming.callback import Caller
+from incoming.config import Settings
+from incoming.core.errors import StorageFailed
+from incoming.core.ticket import Callback, State, Ticket
+from incoming.delivery import Delivery, longest_pause
+from incoming.storage.base import Change, Claim
+from tests.support.app_stub import DROP, Answer, AppStub, Script
+from tests.support.ports import free_port
+from tests.support.stores import Clock, Stores
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def stores(tmp_path: Path, clock: Clock, io_loop: IOLoop) -> Iterator[Stores]:
+    stores = Stores(tmp_path / "storage", clock)
+    yield stores
+    io_loop.run_sync(stores.close)
+
+
+class Desk:
+    """Makes attempts one at a time."""
+
+    def __init__(self, stores: Stores, clock: Clock, tickets: object = None, **settings: object) -> None:
+        self.stores = stores
+        self.clock = clock
+        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.caller = Caller(self.settings, clock)
+        self.delivery = Delivery(tickets or stores.tickets, stores.files, self.settings, clock, self.caller)  # type: ignore[arg-type]
+
+    async def claim(self) -> Claim:
+        [claim] = await self.stores.tickets.claim(self.clock(), self.delivery.lease, 10)
+        return claim
+
+    async def attempt(self) -> Ticket:
+        """Claims the one callback that is due, makes an attempt and returns the ticket after it."""
+        claim = await self.claim()
+        await self.delivery.attempt(claim)
+        return await self.stores.get(claim.ticket)
+
+
+def refused(port: int | None = None) -> str:
+    return f"http://127.0.0.1:{port or free_port()}/"
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(56, 60)
+async def test_done_finishes_and_removes_the_file(stores: Stores, clock: Clock, app_stub: AppStub) -> None:
+    ticket = await stores.arrived(app_stub.url)
+    after = await Desk(stores, clock).attempt()
+    assert (after.state, after.callback) == (State.FINISHED, None)
+    assert app_stub.callbacks[0].params["filename"] == ticket.path
+    assert stores.files_of(ticket) == []
+
+
+@pytest.mark.promise(60)
+async def test_done_leaves_the_file_where_the_app_wants_it(stores: Stores, clock: Clock, app_stub: AppStub) -> None:
+    ticket = await stores.arrived(app_stub.url, remove_file_when_finished=False)
+    assert (await Desk(stores, clock).attempt()).state == State.FINISHED
+    assert stores.content_of(ticket) == b"content"
+
+
+@pytest.mark.promise(51, 61)
+async def test_app_may_move_the_file_away_during_the_callback(
+    stores: Stores, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def move(call: object) -> str:
+        Path(call.params["filename"]).rename(tmp_path / "moved")  # type: ignore[attr-defined]
+        return "done"
+
+    with AppStub([move]) as app:
+        await stores.arrived(app.url)
+        assert (await Desk(stores, clock).attempt()).state == State.FINISHED
+    assert (tmp_path / "moved").read_bytes() == b"content"
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.promise(57)
+async def test_wait_waits_and_keeps_the_file(stores: Stores, clock: Clock) -> None:
+    with AppStub(["wait"]) as app:
+        ticket = await stores.arrived(app.url)
+        after = await Desk(stores, clock).attempt()
+    assert (after.state, after.callback) == (State.WAITING, None)
+    assert stores.files_of(ticket) == [ticket.id]
+
+
+@pytest.mark.promise(64)
+@pytest.mark.parametrize("answer", [(404, "unknown id"), (418, "wrong secret"), (200, "what?"), (302, "")])
+async def test_refusal_fails_the_upload_and_keeps_the_file(
+    stores: Stores, clock: Clock, answer: tuple[int, str]
+) -> None:
+    with AppStub([answer]) as app:
+        ticket = await stores.arrived(app.url)
+        after = await Desk(stores, clock).attempt()
+    assert (after.state, after.callback, after.error_code) == (State.FAILED, None, 303)
+    assert after.reason.startswith("the application did not take the file: it answered ")
+    assert answer[1] in after.reason
+    assert stores.files_of(ticket) == [ticket.id]
+
+
+async def test_file_that_cannot_be_removed_does_not_unmake_the_handover(
+    stores: Stores, clock: Clock, app_stub: AppStub, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticket = await stores.arrived(app_stub.url)
+    stores.obstruct(ticket)
+    assert (await Desk(stores, clock).attempt()).state == State.FINISHED
+    assert "its file could not be removed now" in caplog.text
+
+
+# --- notices of cancellation ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(46, 53, 54, 58)
+@pytest.mark.parametrize("answer", ["", "done", "wait", (404, "who?"), (418, ""), (301, "")])
+async def test_any_answer_to_a_cancellation_settles_it(stores: Stores, clock: Clock, answer: Script) -> None:
+    with AppStub([answer]) as app:
+        await stores.cancelled(app.url, "changed my mind")
+        after = await Desk(stores, clock).attempt()
+        [call] = app.callbacks
+    assert (after.state, after.callback) == (State.CANCELLED, None)
+    assert (call.params["cancelled"], call.params["cancelReason"]) == ("yes", "changed my mind")
+    assert call.params["filename"] == ""
+
+
+@pytest.mark.parametrize("trouble", [DROP, (500, ""), (503, ""), (429, "")])
+async def test_a_cancellation_nobody_heard_is_told_again(stores: Stores, clock: Clock, trouble: Script) -> None:
+    with AppStub([trouble, ""]) as app:
+        await stores.cancelled(app.url)
+        desk = Desk(stores, clock)
+        after = await desk.attempt()
+        assert after.state == State.CANCELLED
+        assert after.callback is not None
+        clock.now = after.callback.due_at
+        assert (await desk.attempt()).callback is None
+        assert len({call.headers["incoming-delivery"] for call in app.callbacks}) == 1
+
+
+async def test_a_cancellation_is_not_told_for_ever(
+    stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stores.cancelled(refused())
+    desk = Desk(stores, clock, handover_retry_time=HOUR)
+    assert (await desk.attempt()).callback is not None
+    clock.advance(HOUR)
+    after = await desk.attempt()
+    assert (after.state, after.callback) == (State.CANCELLED, None)
+    assert caplog.text.count("the app was not told of the cancellation: Connection refused") == 1
+
+
+# --- again ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_attempt_is_recorded_before_the_app_is_called(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.arrived("")
+    seen: list[Ticket] = []
+    loop = asyncio.get_running_loop()
+
+    def look(call: object) -> str:
+        seen.append(asyncio.run_coroutine_threadsafe(stores.get(ticket), loop).result(10))
+        return "done"
+
+    with AppStub([look]) as app:
+        await stores.tickets.update(
+            ticket.id, lambda known: replace(known, terms=replace(known.terms, signal_finish_url=app.url))
+        )
+        desk = Desk(stores, clock)
+        await desk.attempt()
+    [during] = seen
+    assert during.state == State.HANDING_OVER
+    assert during.callback is not None
+    assert (during.callback.attempts, during.callback.due_at) == (1, clock() + desk.delivery.lease)
+    assert desk.delivery.lease > desk.settings.handover_timeout
+
+
+@pytest.mark.parametrize("trouble", [DROP, (500, "oops"), (502, ""), (408, ""), (425, ""), (429, "")])
+async def test_trouble_is_followed_by_another_attempt_of_the_same_delivery(
+    stores: Stores, clock: Clock, trouble: Script
+) -> None:
+    with AppStub([trouble, "done"]) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        after = await desk.attempt()
+        assert after.state == State.HANDING_OVER
+        assert after.callback is not None
+        assert clock() + 0.5 <= after.callback.due_at <= clock() + 1
+        assert after.callback.last_error
+        clock.now = after.callback.due_at
+        assert (await desk.attempt()).state == State.FINISHED
+        first, second = (call.headers for call in app.callbacks)
+    assert first["incoming-delivery"] == second["incoming-delivery"]
+    assert (first["incoming-attempt"], second["incoming-attempt"]) == ("1", "2")
+
+
+async def pauses(desk: Desk, count: int) -> list[float]:
+    found = []
+    for _ in range(count):
+        after = await desk.attempt()
+        assert after.callback is not None
+        found.append(after.callback.due_at - desk.clock())
+        desk.clock.now = after.callback.due_at
+    return found
+
+
+async def test_pauses_grow_exponentially_to_a_limit_and_differ(stores: Stores, clock: Clock) -> None:
+    await stores.arrived(refused())
+    found = await pauses(Desk(stores, clock, handover_max_backoff=60.0), 40)
+    for number, pause in enumerate(found):
+        longest = min(2.0**number, 60.0)
+        assert longest / 2 - 0.001 <= pause <= longest + 0.001
+    assert len({round(pause, 3) for pause in found[7:]}) > 10
+
+
+@pytest.mark.parametrize(("asked", "pause"), [("120", 120.0), ("86400", 300.0)])
+async def test_retry_after_is_honoured_up_to_a_limit(stores: Stores, clock: Clock, asked: str, pause: float) -> None:
+    with AppStub([Answer(503, "", {"Retry-After": asked})]) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        assert await pauses(desk, 1) == pytest.approx([pause])
+        assert pause <= longest_pause(desk.settings)
+
+
+async def test_retry_after_shortens_no_pause(stores: Stores, clock: Clock) -> None:
+    with AppStub([Answer(503, "", {"Retry-After": "0"})]) as app:
+        await stores.arrived(app.url)
+        [pause] = await pauses(Desk(stores, clock), 1)
+    assert pause >= 0.5
+
+
+async def test_an_app_that_is_down_for_an_hour_gets_its_file_all_the_same(
+    stores: Stores, clock: Clock, app_stub: AppStub
+) -> None:
+    app_stub.stop()
+    ticket = await stores.arrived(app_stub.url)
+    desk = Desk(stores, clock)
+    began = clock()
+    while clock() - began < HOUR:
+        after = await desk.attempt()
+        assert after.state == State.HANDING_OVER
+        assert after.callback is not None
+        assert after.callback.last_error == "Connection refused"
+        clock.now = after.callback.due_at
+    app_stub.start()
+    assert (await desk.attempt()).state == State.FINISHED
+    assert [call.params["id"] for call in app_stub.callbacks] == [ticket.id]
+
+
+async def test_an_app_that_stays_down_makes_the_upload_fail_in_the_end(
+    stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticket = await stores.arrived(refused())
+    desk = Desk(stores, clock, handover_retry_time=2 * HOUR)
+    clock.advance(2 * HOUR - 5)
+    after = await desk.attempt()
+    assert after.state == State.HANDING_OVER
+    clock.advance(3)
+    after = await desk.attempt()
+    assert after.callback is not None
+    assert after.callback.due_at - after.callback.since <= 2 * HOUR  # the last attempt is made at the very end
+    clock.advance(2)
+    after = await desk.attempt()
+    assert (after.state, after.error_code) == (State.FAILED, 303)
+    assert after.reason == "the application could not be reached (tried 3 times in 2h): Connection refused"
+    assert stores.files_of(ticket) == [ticket.id]
+    assert caplog.text.count("handover failed") == 1
+
+
+async def test_without_a_retry_time_there_is_one_attempt(stores: Stores, clock: Clock) -> None:
+    await stores.arrived(refused())
+    after = await Desk(stores, clock, handover_retry_time=0.0).attempt()
+    assert after.state == State.FAILED
+    assert "tried once" in after.reason
+
+
+async def test_a_long_outage_does_not_flood_the_log(
+    stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stores.arrived(refused())
+    await pauses(Desk(stores, clock), 40)
+    assert caplog.text.count("Connection refused; next in") == 6  # attempts 1, 2, 4, 8, 16 and 32
+
+
+# --- somebody else was faster -----------------------------------------------------------------------------------------
+
+
+async def while_answering(
+    stores: Stores, clock: Clock, answer: Script, meanwhile: Callable[[Ticket], Awaitable[object]], **settings: object
+) -> tuple[Ticket, AppStub]:
+    """The ticket after an attempt during which `meanwhile` happened, before the app's answer was known."""
+    loop = asyncio.get_running_loop()
+    ticket = await stores.arrived("")
+
+    def script(call: object) -> object:
+        asyncio.run_coroutine_threadsafe(_await(meanwhile(ticket)), loop).result(10)
+        return answer
+
+    with AppStub([script]) as app:  # type: ignore[list-item]
+        await stores.tickets.update(
+            ticket.id, lambda known: replace(known, terms=replace(known.terms, signal_finish_url=app.url))
+        )
+        return await Desk(stores, clock, **settings).attempt(), app
+
+
+async def _await(work: Awaitable[object]) -> object:
+    return await work
+
+
+@pytest.mark.promise(57)
+@pytest.mark.parametrize("answer", ["wait", "done", (404, "?"), (500, ""), DROP])
+async def test_finished_before_the_answer_was_known_stays_finished(
+    stores: Stores, clock: Clock, answer: Script
+) -> None:
+    after, _ = await while_answering(
+        stores, clock, answer, lambda ticket: stores.tickets.update(ticket.id, lambda known: known.finish(clock()))
+    )
+    assert (after.state, after.callback) == (State.FINISHED, None)
+
+
+async def test_done_after_wait_finishes(stores: Stores, clock: Clock) -> None:
+    """The answer to a repeated callback that came second."""
+    after, _ = await while_answering(
+        stores,
+        clock,
+        "done",
+        lambda ticket: stores.tickets.update(ticket.id, lambda known: known.answered("wait", clock())),
+    )
+    assert after.state == State.FINISHED
+
+
+@pytest.mark.parametrize("answer", ["wait", (404, "?"), (500, "")])
+async def test_nothing_but_done_matters_after_wait(stores: Stores, clock: Clock, answer: Script) -> None:
+    after, _ = await while_answering(
+        stores,
+        clock,
+        answer,
+        lambda ticket: stores.tickets.update(ticket.id, lambda known: known.answered("wait", clock())),
+    )
+    assert (after.state, after.callback) == (State.WAITING, None)
+
+
+def another_attempt(known: Ticket) -> Ticket:
+    assert known.callback is not None
+    return replace(known, callback=replace(known.callback, attempts=known.callback.attempts + 1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ("done", State.FINISHED),
+        ("wait", State.WAITING),
+        ((404, "I know nothing of it any more"), State.HANDING_OVER),
+        ((500, ""), State.HANDING_OVER),
+    ],
+)
+async def test_only_good_news_of_an_attempt_counts_when_a_later_one_is_under_way(
+    stores: Stores, clock: Clock, answer: Script, state: State
+) -> None:
+    after, _ = await while_answering(
+        stores, clock, answer, lambda ticket: stores.tickets.update(ticket.id, another_attempt)
+    )
+    assert after.state == state
+    assert (after.callback.attempts if after.callback else 2) == 2
+
+
+async def test_ticket_that_is_forgotten_meanwhile_does_no_harm(stores: Stores, clock: Clock) -> None:
+    loop = asyncio.get_running_loop()
+    ticket = await stores.arrived("")
+
+    def script(call: object) -> str:
+        asyncio.run_coroutine_threadsafe(stores.tickets.forget(ticket.id), loop).result(10)
+        return "done"
+
+    with AppStub([script]) as app:
+        await stores.tickets.update(
+            ticket.id, lambda known: replace(known, terms=replace(known.terms, signal_finish_url=app.url))
+        )
+        desk = Desk(stores, clock)
+        await desk.delivery.attempt(await desk.claim())
+    assert await stores.state(ticket) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda known: known.finish(0.0),
+        lambda known: known.refuse("no", 0.0),
+        another_attempt,
+        lambda known: replace(known, callback=Callback("another", cancelled=False, since=0.0, due_at=0.0, attempts=1)),
+    ],
+)
+async def test_a_claim_that_is_no_longer_true_calls_nobody(
+    stores: Stores, clock: Clock, app_stub: AppStub, change: Change
+) -> None:
+    app_stub.default = (500, "")
+    await stores.arrived(app_stub.url)
+    desk = Desk(stores, clock)
+    after = await desk.attempt()
+    assert after.callback is not None
+    clock.now = after.callback.due_at
+    claim = await desk.claim()
+    changed = await stores.tickets.update(claim.ticket.id, change)
+    await desk.delivery.attempt(claim)
+    assert len(app_stub.callbacks) == 1
+    assert await stores.get(claim.ticket) == changed
+
+
+# --- the database in trouble ------------------------------------------------------------------------------------------
+
+
+class Flaky:
+    """A ticket store whose updates fail as long as `failures` lasts, from the second one on."""
+
+    def __init__(self, stores: Stores, failures: int) -> None:
+        self.stores = stores
+        self.failures = failures
+        self.updates = 0
+
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+        self.updates += 1
+        if self.updates > 1 and self.failures:
+            self.failures -= 1
+            raise StorageFailed("the disk is on strike")
+        return await self.stores.tickets.update(ticket_id, change, durable=durable)
+
+
+async def test_an_answer_is_recorded_however_long_the_database_needs(
+    stores: Stores, clock: Clock, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.delivery.RECORD_PAUSES", (0.0, 0.01))
+    await stores.arrived(app_stub.url)
+    flaky = Flaky(stores, failures=5)
+    after = await Desk(stores, clock, flaky).attempt()
+    assert flaky.failures == 0
+    assert after.state == State.FINISHED
+    assert len(app_stub.callbacks) == 1
+
+
+async def test_nobody_is_called_as_long_as_the_attempt_cannot_be_recorded(
+    stores: Stores, clock: Clock, app_stub: AppStub
+) -> None:
+    ticket = await stores.arrived(app_stub.url)
+    flaky = Flaky(stores, failures=1)
+    flaky.updates = 1
+    desk = Desk(stores, clock, flaky)
+    with pytest.raises(StorageFailed):
+        await desk.attempt()
+    assert app_stub.callbacks == []
+    assert await stores.state(ticket) == State.ARRIVED
+
+
+# --- what the log says ------------------------------------------------------------------------------------------------
+
+
+async def test_no_log_record_tells_the_secret(stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = "swordfish-in-the-url-and-the-form"
+    with AppStub([(500, "x"), "done"]) as app:
+        await stores.arrived(f"{app.url}?key={secret}", backend_secret=secret)
+        desk = Desk(stores, clock)
+        after = await desk.attempt()
+        assert after.callback is not None
+        clock.now = after.callback.due_at
+        await desk.attempt()
+        assert app.callbacks[1].params["secret"] == secret
+    assert "handed over in attempt 2" in caplog.text
+    assert secret not in caplog.text
