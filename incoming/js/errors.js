@@ -9,6 +9,7 @@
  * @property {number | null} retry_after seconds to wait before that, if the server said so
  */
 
+export const MESSAGE_TOO_LARGE = 103;
 export const UNKNOWN_TICKET = 200;
 export const TAKEN_OVER = 204;
 export const WRONG_STATE = 300;
@@ -21,6 +22,8 @@ export const INTERNAL_ERROR = 599;
 export const FILE_UNREADABLE = 1001;
 export const FILE_CHANGED_WHILE_READING = 1002;
 export const BAD_ARGUMENT = 1003;
+/** Something on the way answers in the server's place; passes by itself. */
+export const SERVER_UNAVAILABLE = 1004;
 
 /** The upload's outcome is settled, or another state than we thought: saying hello again tells which. */
 export const ASK_AGAIN = new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);

@@ -21,6 +21,17 @@ export function set_server_hostname(hostname) {
 }
 
 /**
+ * Chooses how uploads are carried from now on: 'auto' is a WebSocket, or HTTP where that does not work.
+ * @param {"auto" | "websocket" | "http"} transport
+ */
+export function set_transport(transport) {
+    if (!["auto", "websocket", "http"].includes(transport)) {
+        throw new TypeError("incoming: set_transport() takes 'auto', 'websocket' or 'http'");
+    }
+    page.transports.wanted = transport;
+}
+
+/**
  * @param {string} upload_id
  * @param {File} file
  */

@@ -14,14 +14,13 @@
  * @property {boolean} welcomed
  * @property {boolean} retiring gets no more chunks and is closed when its last one is acknowledged
  * @property {number} opened milliseconds
- * @property {number} acks heard on it
  */
 
 /**
  * @typedef {object} Owner
  * @property {(kind: "websocket" | "http", listener: Listener) => Connection} connect
  * @property {(lane: Lane, welcome: Welcome) => void} welcomed
- * @property {() => void} acked
+ * @property {(bytes: number) => void} acked
  * @property {(outcome: Outcome) => void} told
  * @property {(lane: Lane, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
  */
@@ -82,7 +81,7 @@ export class Lanes {
         };
         const connection = this.#owner.connect(kind, listener);
         /** @type {Lane} */
-        const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), acks: 0 };
+        const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now() };
         this.#lanes.add(lane);
         connection.open(hello);
         return lane;
@@ -111,11 +110,11 @@ export class Lanes {
     }
 
     /**
-     * All but `count` of the connections are closed as soon as their chunks are acknowledged, the youngest first.
-     * @param {number} count
+     * These get no more chunks and are closed as soon as their last one is acknowledged.
+     * @param {Lane[]} lanes
      */
-    retire_down_to(count) {
-        for (const lane of this.active.slice(count)) {
+    retire(lanes) {
+        for (const lane of lanes) {
             lane.retiring = true;
             this.#close_if_done(lane);
         }
@@ -179,14 +178,15 @@ export class Lanes {
      */
     #ack(lane, chunks) {
         const now = this.#env.now();
+        let bytes = 0;
         for (const chunk of chunks) {
             if (!this.#scheduler.ack(lane.connection, chunk)) continue;
-            lane.acks++;
             this.#pace.acked(lane.connection, chunk[1] - chunk[0], now);
+            bytes += chunk[1] - chunk[0];
         }
         this.#close_if_done(lane);
         this.pump();
-        this.#owner.acked();
+        this.#owner.acked(bytes);
     }
 
     /**

@@ -95,7 +95,7 @@ export function parse(data) {
     const message = parse_object(data);
     switch (message?.type) {
         case "welcome":
-            return well_formed(message.extents) && Number.isSafeInteger(message.epoch) ? message : null;
+            return parse_welcome(message);
         case "ack":
             return well_formed(message.chunks) ? message : null;
         case "state":
@@ -108,6 +108,15 @@ export function parse(data) {
             return message;
     }
     return null;
+}
+
+/**
+ * @param {any} message
+ * @returns {Welcome | null}
+ */
+export function parse_welcome(message) {
+    if (message?.type !== "welcome" || !well_formed(message.extents) || !Number.isSafeInteger(message.epoch)) return null;
+    return message;
 }
 
 /**

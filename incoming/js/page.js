@@ -2,6 +2,7 @@
 
 import { frontend_url } from "./address.js";
 import { Courier } from "./courier.js";
+import { HttpConnection } from "./http_transport.js";
 import { Memory } from "./memory.js";
 import { WebSocketConnection } from "./websocket_transport.js";
 
@@ -26,6 +27,17 @@ export class Page {
         this.courier = new Courier(this);
     }
 
+    /** @type {Set<object>} uploads that are sending at present */
+    sending = new Set();
+
+    /**
+     * @param {number} connections that the page may have
+     * @returns {number} how many of them one of the uploads that run may have
+     */
+    share(connections) {
+        return Math.max(1, Math.floor(connections / Math.max(1, this.sending.size)));
+    }
+
     /** URL of the server's frontend, with a slash at its end. */
     get frontend() {
         return frontend_url(this.hostname, this.#place);
@@ -40,7 +52,8 @@ export class Page {
      */
     connect(kind, ticket, file, listener) {
         const target = { frontend: this.frontend, ticket, file, as_blobs: () => true };
-        void kind;
-        return new WebSocketConnection(this.env, target, listener);
+        return kind === "http"
+            ? new HttpConnection(this.env, target, listener)
+            : new WebSocketConnection(this.env, target, listener);
     }
 }

@@ -2,6 +2,7 @@
 // for good on what cannot be mended. What the user may do and is told is the uploader's business.
 
 import { Backoff } from "./backoff.js";
+import { Crowd } from "./crowd.js";
 import { ASK_AGAIN } from "./errors.js";
 import { Lanes } from "./lanes.js";
 import { Pace } from "./pace.js";
@@ -34,15 +35,15 @@ export class Session {
     #check;
     #owner;
     #lanes;
-    #bucket;
-    #pace = new Pace();
     #choice;
+    #crowd;
     #backoff;
     #id;
     /** @type {number | undefined} */
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
+    #fingerprint = "";
     #running = false;
     #connected = false;
     #cancelling = false;
@@ -70,14 +71,16 @@ export class Session {
         this.#backoff = new Backoff(page.env.random);
         this.#choice = new TransportChoice(page.transports);
         this.scheduler = new Scheduler(file.size);
-        this.#bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
-        this.#lanes = new Lanes(page.env, this.scheduler, this.#pace, this.#bucket, {
+        const pace = new Pace();
+        const bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
+        this.#lanes = new Lanes(page.env, this.scheduler, pace, bucket, {
             connect: (kind, listener) => page.connect(kind, ticket, file, listener),
             welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
-            acked: () => this.#acked(),
+            acked: (bytes) => this.#acked(bytes),
             told: (outcome) => this.#told(outcome),
             lost: (lane, problem, oldest) => this.#lane_lost(lane, problem, oldest),
         });
+        this.#crowd = new Crowd(page, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
     }
 
     get connected() {
@@ -143,18 +146,18 @@ export class Session {
         const number = ++this.#attempt_number;
         this.#page.env.stop(this.#timer);
         try {
-            const fingerprint = await this.#check.identity();
-            if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello(fingerprint));
+            this.#fingerprint = await this.#check.identity();
+            if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello());
         } catch (problem) {
             if (number === this.#attempt_number) this.#fail(/** @type {Problem} */ (problem));
         }
     }
 
-    /** @param {string} fingerprint */
-    #hello(fingerprint) {
+    /** @returns {import("./messages.js").Hello} */
+    #hello() {
         const { name, size, lastModified } = this.#file;
         const last_modified = Number.isSafeInteger(lastModified) && lastModified >= 0 ? lastModified : undefined;
-        return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint };
+        return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint: this.#fingerprint };
     }
 
     /**
@@ -164,8 +167,10 @@ export class Session {
     #welcomed(lane, welcome) {
         this.#limits = welcome;
         this.#epoch = welcome.epoch;
+        const first = !this.#connected;
         this.#choice.welcomed(lane.connection.kind);
-        if (!this.#connected) this.scheduler.restart();
+        this.#crowd.welcomed(lane, first);
+        if (first) this.scheduler.restart();
         this.#connected = true;
         this.problem = null;
         this.scheduler.confirm(welcome.extents);
@@ -176,9 +181,11 @@ export class Session {
         this.#owner.changed();
     }
 
-    #acked() {
+    /** @param {number} bytes */
+    #acked(bytes) {
         this.#backoff.reset();
         this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
+        if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
         this.#after_progress();
         this.#owner.changed();
     }
@@ -224,7 +231,8 @@ export class Session {
         if (lane.welcomed && !problem) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
         const at_once = !lane.welcomed && !problem && this.#choice.failed(kind);
         if (this.#lanes.count === 0) this.#lost(problem, at_once);
-        else this.#owner.changed();
+        else this.#crowd.lost();
+        this.#owner.changed();
     }
 
     /**
@@ -238,7 +246,6 @@ export class Session {
         if (problem?.retry) this.problem = problem;
         if (at_once) this.#attempt();
         else this.#wait(this.#backoff.next(problem?.retry_after), () => this.#attempt());
-        this.#owner.changed();
     }
 
     #unanswered() {

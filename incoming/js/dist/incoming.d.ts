@@ -3,6 +3,9 @@
 /** Says where the upload server is: "host" or "host:port", with a scheme in front or a path prefix behind if need be. */
 export function set_server_hostname(hostname: string): void;
 
+/** Chooses how connections are made from now on; 'auto' is a WebSocket, or HTTP where that does not work. */
+export function set_transport(transport: "auto" | "websocket" | "http"): void;
+
 /** Called with the uploader whose property, flag or outcome it is about. */
 export type UploaderCallback = ((uploader: Uploader) => void) | null;
 

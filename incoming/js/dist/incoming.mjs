@@ -106,7 +106,7 @@ function parse(data) {
   const message = parse_object(data);
   switch (message?.type) {
     case "welcome":
-      return well_formed(message.extents) && Number.isSafeInteger(message.epoch) ? message : null;
+      return parse_welcome(message);
     case "ack":
       return well_formed(message.chunks) ? message : null;
     case "state":
@@ -119,6 +119,10 @@ function parse(data) {
       return message;
   }
   return null;
+}
+function parse_welcome(message) {
+  if (message?.type !== "welcome" || !well_formed(message.extents) || !Number.isSafeInteger(message.epoch)) return null;
+  return message;
 }
 function problem(message) {
   return {
@@ -238,6 +242,235 @@ var Courier = class {
   }
 };
 
+// errors.js
+var MESSAGE_TOO_LARGE = 103;
+var UNKNOWN_TICKET = 200;
+var TAKEN_OVER = 204;
+var WRONG_STATE = 300;
+var ALREADY_COMPLETE = 301;
+var UPLOAD_CANCELLED = 302;
+var HANDOVER_FAILED = 303;
+var FILE_UNREADABLE = 1001;
+var FILE_CHANGED_WHILE_READING = 1002;
+var BAD_ARGUMENT = 1003;
+var SERVER_UNAVAILABLE = 1004;
+var ASK_AGAIN = /* @__PURE__ */ new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);
+var TICKET_IS_OVER = /* @__PURE__ */ new Set([UNKNOWN_TICKET, TAKEN_OVER, UPLOAD_CANCELLED, HANDOVER_FAILED]);
+function fatal(code, message) {
+  return { code, message, retry: false, retry_after: null };
+}
+function from_close_code(close_code) {
+  if (close_code <= 4e3 || close_code > 4999) return null;
+  const code = close_code - 4e3;
+  return { code, message: `the upload server closed the connection with error ${code}`, retry: code >= 500, retry_after: null };
+}
+
+// http_transport.js
+var ANSWER_WITHIN = 1e4;
+var IDLE = 400;
+var LONG_POLL_SECONDS = 25;
+var CHECK_AGAIN_AFTER = 4e3;
+var SILENCE = 2.5;
+var HttpConnection = class {
+  /** @type {"http"} */
+  kind = "http";
+  depth = 1;
+  buffered = 0;
+  #env;
+  #target;
+  #url;
+  #listener;
+  #session = "";
+  #epoch = 0;
+  #total = 0;
+  /** @type {State} */
+  #state = "uploading";
+  #silence_allowed = 0;
+  #alive_at = 0;
+  #arrived = 0;
+  #open = true;
+  /** @type {(() => void) | null} aborts the request under way */
+  #abort = null;
+  /** @type {(() => void) | null} aborts the question whether the server is there */
+  #abort_question = null;
+  /** @type {unknown} */
+  #timer = null;
+  #sending = false;
+  /**
+   * @param {import("./environment.js").Environment} env
+   * @param {import("./websocket_transport.js").Target} target
+   * @param {import("./websocket_transport.js").Listener} listener
+   */
+  constructor(env, target, listener) {
+    this.#env = env;
+    this.#target = target;
+    this.#url = upload_url(target.frontend, target.ticket);
+    this.#listener = listener;
+  }
+  /** @param {messages.Hello} greeting */
+  open(greeting) {
+    this.#session = greeting.session;
+    this.#total = greeting.size;
+    this.#ask({ method: "POST", body: hello(greeting) }, ANSWER_WITHIN, (answer2) => {
+      const welcome = parse_welcome(answer2.json);
+      if (!welcome) return this.#failed(answer2);
+      this.#epoch = welcome.epoch;
+      this.#silence_allowed = welcome.ping_interval * 1e3 * SILENCE;
+      this.#listener.welcome(welcome);
+      if (is_receiving(welcome.state)) this.#rest();
+      else this.#watch(0);
+    });
+  }
+  /** @param {Range} chunk */
+  async send([start, end]) {
+    this.#stop();
+    this.#sending = true;
+    const slice = this.#target.file.slice(start, end);
+    const body = this.#target.as_blobs() ? slice : await slice.arrayBuffer().catch(() => null);
+    if (!this.#open) return;
+    if (!body) return this.#closed(null);
+    const url = `${this.#url}?session=${this.#session}&epoch=${this.#epoch}`;
+    const headers = { "Content-Range": `bytes ${start}-${end - 1}/${this.#total}`, "Content-Type": "application/octet-stream" };
+    const on_sent = () => this.#alive();
+    this.#alive();
+    this.#abort = request(this.#env, { method: "PUT", url, body, headers, on_sent }, (answer2) => {
+      this.#stop();
+      this.#stored([start, end], answer2);
+    });
+    this.#watch_progress();
+  }
+  pause() {
+    this.close();
+    request(this.#env, { method: "POST", url: this.#url, body: pause(this.#epoch) }, () => {
+    });
+  }
+  /** @param {string} reason */
+  cancel(reason) {
+    this.#ask({ method: "POST", body: cancel(reason) }, ANSWER_WITHIN, (answer2) => this.#news(answer2));
+  }
+  check() {
+    if (this.#sending) this.#doubt();
+    else this.#watch(0);
+  }
+  close() {
+    this.#stop();
+    this.#open = false;
+  }
+  /**
+   * @param {Range} chunk
+   * @param {Answer} answer
+   */
+  #stored(chunk, answer2) {
+    const { status, json, problem: problem2 } = answer2;
+    if (status === 413 && (!problem2 || problem2.code === MESSAGE_TOO_LARGE)) {
+      this.#rest();
+      this.#listener.too_large(chunk);
+    } else if (status === 308 || status === 200 && json?.state) {
+      this.#rest();
+      this.#listener.ack([chunk]);
+      if (json && this.#open) this.#tell(json);
+    } else {
+      this.#failed(answer2);
+    }
+  }
+  /** Nothing to send: after a moment, ask for news until there is. */
+  #rest() {
+    this.#wait(IDLE, () => this.#watch(LONG_POLL_SECONDS));
+  }
+  /** @param {number} seconds that the server may wait for news */
+  #watch(seconds) {
+    const query = `?wait=${seconds}&state=${this.#state}`;
+    this.#ask({ method: "GET", query }, seconds * 1e3 + ANSWER_WITHIN, (answer2) => this.#news(answer2));
+  }
+  /** @param {Answer} answer */
+  #news(answer2) {
+    if (answer2.status !== 200 || !answer2.json?.state) return this.#failed(answer2);
+    this.#tell(answer2.json);
+    if (this.#open && !this.#sending) this.#rest();
+  }
+  /** @param {any} status of the upload, as JSON */
+  #tell(status) {
+    if (is_receiving(status.state) || status.state === this.#state && !status.reason) return;
+    this.#state = status.state;
+    this.#listener.state({ state: status.state, reason: status.reason || "", code: status.code ?? null });
+  }
+  #alive() {
+    this.#alive_at = this.#env.now();
+  }
+  #watch_progress() {
+    this.#wait(this.#silence_allowed / 5, () => {
+      if (this.#env.now() - this.#alive_at > this.#silence_allowed) this.#doubt();
+      else this.#watch_progress();
+    });
+  }
+  /**
+   * Nothing was heard of the piece for long. Bodies are stored as they arrive, so the server knows whether bytes still
+   * come: a slow line is left alone, a dead one is not waited for.
+   */
+  #doubt() {
+    this.#question((before) => {
+      this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
+        if (after > before || after > this.#arrived) this.#alive();
+        this.#arrived = after;
+        if (this.#env.now() - this.#alive_at > CHECK_AGAIN_AFTER) this.#closed(null);
+        else this.#watch_progress();
+      }));
+    });
+  }
+  /** @param {(arrived: number) => void} done with the bytes that the server has of this upload */
+  #question(done) {
+    this.#wait(ANSWER_WITHIN, () => this.#closed(null));
+    this.#abort_question?.();
+    this.#abort_question = request(this.#env, { method: "GET", url: this.#url }, ({ status, json }) => {
+      if (status === 200 && Number.isSafeInteger(json?.arrived)) done(json.arrived);
+      else this.#closed(null);
+    });
+  }
+  /**
+   * @param {{method: string, query?: string, body?: string}} what
+   * @param {number} within milliseconds
+   * @param {(answer: Answer) => void} done
+   */
+  #ask({ method, query = "", body }, within, done) {
+    this.#stop();
+    this.#abort = request(this.#env, { method, url: this.#url + query, body }, (answer2) => {
+      this.#stop();
+      done(answer2);
+    });
+    this.#wait(within, () => this.#closed(null));
+  }
+  /** @param {Answer} answer */
+  #failed({ status, problem: problem2, retry_after }) {
+    if (problem2 || status === 0) return this.#closed(problem2 && { ...problem2, retry_after: problem2.retry_after ?? retry_after });
+    const message = `the upload server cannot be reached at the moment (HTTP status ${status})`;
+    this.#closed({ code: SERVER_UNAVAILABLE, message, retry: true, retry_after });
+  }
+  /** @param {Problem | null} problem */
+  #closed(problem2) {
+    this.close();
+    this.#listener.closed(problem2);
+  }
+  /** Ends whatever is under way. */
+  #stop() {
+    this.#env.stop(this.#timer);
+    this.#abort?.();
+    this.#abort_question?.();
+    this.#abort = this.#abort_question = null;
+    this.#sending = false;
+  }
+  /**
+   * @param {number} milliseconds
+   * @param {() => void} action
+   */
+  #wait(milliseconds, action) {
+    this.#env.stop(this.#timer);
+    this.#timer = this.#env.after(milliseconds, action);
+  }
+};
+function is_receiving(state) {
+  return state === "new" || state === "uploading";
+}
+
 // memory.js
 var Memory = class {
   #storage;
@@ -291,33 +524,12 @@ function parsed(text) {
   }
 }
 
-// errors.js
-var UNKNOWN_TICKET = 200;
-var TAKEN_OVER = 204;
-var WRONG_STATE = 300;
-var ALREADY_COMPLETE = 301;
-var UPLOAD_CANCELLED = 302;
-var HANDOVER_FAILED = 303;
-var FILE_UNREADABLE = 1001;
-var FILE_CHANGED_WHILE_READING = 1002;
-var BAD_ARGUMENT = 1003;
-var ASK_AGAIN = /* @__PURE__ */ new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);
-var TICKET_IS_OVER = /* @__PURE__ */ new Set([UNKNOWN_TICKET, TAKEN_OVER, UPLOAD_CANCELLED, HANDOVER_FAILED]);
-function fatal(code, message) {
-  return { code, message, retry: false, retry_after: null };
-}
-function from_close_code(close_code) {
-  if (close_code <= 4e3 || close_code > 4999) return null;
-  const code = close_code - 4e3;
-  return { code, message: `the upload server closed the connection with error ${code}`, retry: code >= 500, retry_after: null };
-}
-
 // websocket_transport.js
 var OPEN_WITHIN = 1e4;
 var WELCOME_WITHIN = 5e3;
 var LINGER = 2e3;
 var CHECK_WITHIN = 4e3;
-var SILENCE = 2.5;
+var SILENCE2 = 2.5;
 var WebSocketConnection = class {
   /** @type {"websocket"} */
   kind = "websocket";
@@ -429,7 +641,7 @@ var WebSocketConnection = class {
     switch (message?.type) {
       case "welcome":
         this.#welcomed = true;
-        this.#silence_allowed = message.ping_interval * 1e3 * SILENCE;
+        this.#silence_allowed = message.ping_interval * 1e3 * SILENCE2;
         this.#watch();
         this.#listener.welcome(message);
         break;
@@ -491,6 +703,15 @@ var Page = class {
     this.memory = new Memory(env.storage);
     this.courier = new Courier(this);
   }
+  /** @type {Set<object>} uploads that are sending at present */
+  sending = /* @__PURE__ */ new Set();
+  /**
+   * @param {number} connections that the page may have
+   * @returns {number} how many of them one of the uploads that run may have
+   */
+  share(connections) {
+    return Math.max(1, Math.floor(connections / Math.max(1, this.sending.size)));
+  }
   /** URL of the server's frontend, with a slash at its end. */
   get frontend() {
     return frontend_url(this.hostname, this.#place);
@@ -504,8 +725,7 @@ var Page = class {
    */
   connect(kind, ticket, file, listener) {
     const target = { frontend: this.frontend, ticket, file, as_blobs: () => true };
-    void kind;
-    return new WebSocketConnection(this.env, target, listener);
+    return kind === "http" ? new HttpConnection(this.env, target, listener) : new WebSocketConnection(this.env, target, listener);
   }
 };
 
@@ -679,6 +899,285 @@ function next_phase(phase, event) {
   return NEXT[phase][event];
 }
 
+// connection_count.js
+var LONG_SETUP = 120;
+var FIRST_COUNT = 4;
+var SETTLE_SETUPS = 3;
+var SHORTEST_SETTLING = 500;
+var SHORTEST_MEASURE = 1e3;
+var ACKS_PER_CONNECTION = 2;
+var ACKS_AT_LEAST = 6;
+var GIVE_UP_OPENING = 6e3;
+var WORTH_KEEPING = 0.15;
+var SCALES = 0.5;
+var TOLERATED_LOSS = 0.08;
+var UP = 2;
+var UP_FIRST = 4;
+var DOWN = 0.75;
+var HOLD_FIRST = 15e3;
+var HOLD_LIMIT = 12e4;
+var ConnectionCount = class {
+  /** How many connections there should be now. */
+  target = 1;
+  #limit = 1;
+  #setup = 0;
+  /** @type {{count: number, rate: number} | null} what the number before a probe has brought */
+  #reference = null;
+  /** @type {"up" | "down" | null} */
+  #probe = null;
+  /** @type {"up" | "down"} */
+  #direction = "up";
+  #step_up = UP_FIRST;
+  #hold_until = 0;
+  #hold = HOLD_FIRST;
+  #changed = 0;
+  /** @type {{since: number, bytes: number, acks: number} | null} */
+  #measure = null;
+  /**
+   * The first connection is there.
+   * @param {number} now
+   * @param {number} limit connections at most
+   * @param {number} setup milliseconds that it took
+   */
+  begin(now, limit, setup) {
+    this.#limit = limit;
+    this.#setup = setup;
+    this.#reference = this.#probe = null;
+    this.#hold_until = 0;
+    this.#step_up = UP_FIRST;
+    this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
+    this.#direction = this.target < limit ? "up" : "down";
+  }
+  /**
+   * @param {number} now
+   * @param {number} limit connections at most, from now on
+   */
+  obey(now, limit) {
+    this.#limit = limit;
+    if (this.target <= limit) return;
+    this.#reference = this.#probe = null;
+    this.#aim(now, limit);
+  }
+  /**
+   * The goodput has had other reasons than the number of connections: what was measured says nothing.
+   * @param {number} now
+   */
+  disturb(now) {
+    this.#measure = null;
+    this.#changed = now;
+  }
+  /**
+   * @param {number} now
+   * @param {number} bytes acknowledged
+   * @param {number} count connections that are open
+   */
+  acked(now, bytes, count) {
+    if (!this.#settled(now, count)) return;
+    if (!this.#measure) {
+      this.#measure = { since: now, bytes: 0, acks: 0 };
+      return;
+    }
+    this.#measure.bytes += bytes;
+    this.#measure.acks++;
+    const elapsed = now - this.#measure.since;
+    const enough = Math.max(ACKS_AT_LEAST, ACKS_PER_CONNECTION * count);
+    if (elapsed < Math.max(SHORTEST_MEASURE, SETTLE_SETUPS * this.#setup) || this.#measure.acks < enough) return;
+    const rate = this.#measure.bytes * 1e3 / elapsed;
+    this.#measure = null;
+    this.#judge(now, rate);
+  }
+  /**
+   * @param {number} now
+   * @param {number} count
+   */
+  #settled(now, count) {
+    const since = now - this.#changed;
+    if (count !== this.target && since > GIVE_UP_OPENING) {
+      if (count < this.target) this.#limit = count;
+      this.#probe = null;
+      this.#aim(now, count);
+    }
+    return count === this.target && since >= Math.max(SHORTEST_SETTLING, SETTLE_SETUPS * this.#setup);
+  }
+  /**
+   * @param {number} now
+   * @param {number} rate bytes a second at the present number
+   */
+  #judge(now, rate) {
+    const reference = this.#reference;
+    if (this.#probe === "up" && reference) this.#judge_more(now, rate, reference);
+    else if (this.#probe === "down" && reference) this.#judge_fewer(now, rate, reference);
+    else this.#reference = { count: this.target, rate };
+    this.#try_next(now);
+  }
+  /**
+   * @param {number} now
+   * @param {number} rate
+   * @param {{count: number, rate: number}} reference
+   */
+  #judge_more(now, rate, reference) {
+    const gained = (rate / reference.rate - 1) / (this.target / reference.count - 1);
+    this.#probe = null;
+    this.#step_up = UP;
+    if (gained < WORTH_KEEPING) {
+      this.#direction = "down";
+      this.#aim(now, reference.count);
+      this.#reference = null;
+      return;
+    }
+    this.#reference = { count: this.target, rate };
+    const scales = gained >= SCALES;
+    this.#direction = scales && this.target < this.#limit ? "up" : "down";
+    if (scales && this.target === this.#limit) this.#wait(now);
+  }
+  /**
+   * @param {number} now
+   * @param {number} rate
+   * @param {{count: number, rate: number}} reference
+   */
+  #judge_fewer(now, rate, reference) {
+    this.#probe = null;
+    if (rate >= reference.rate * (1 - TOLERATED_LOSS)) {
+      this.#reference = { count: this.target, rate: Math.max(rate, reference.rate) };
+      return;
+    }
+    this.#aim(now, reference.count);
+    this.#reference = null;
+    this.#direction = "up";
+    this.#wait(now);
+  }
+  /** @param {number} now */
+  #try_next(now) {
+    if (!this.#reference || now < this.#hold_until) return;
+    if (this.#direction === "up" && this.target >= this.#limit) this.#direction = "down";
+    if (this.#direction === "down" && this.target <= 1) {
+      this.#direction = "up";
+      this.#wait(now);
+      return;
+    }
+    const count = this.#direction === "up" ? this.target * this.#step_up : Math.floor(this.target * DOWN);
+    this.#probe = this.#direction;
+    this.#aim(now, Math.max(1, Math.min(this.#limit, count)));
+  }
+  /** @param {number} now */
+  #wait(now) {
+    this.#hold_until = now + this.#hold;
+    this.#hold = Math.min(HOLD_LIMIT, this.#hold * 2);
+  }
+  /**
+   * @param {number} now
+   * @param {number} count
+   */
+  #aim(now, count) {
+    this.target = count;
+    this.#changed = now;
+    this.#measure = null;
+  }
+};
+
+// crowd.js
+var MIB = 1024 * 1024;
+var WORTH_SHARING = 4 * MIB;
+var LAST_SECONDS = 2;
+var SECONDS_PER_CHUNK = 4;
+var HTTP_CONNECTIONS = 4;
+var ACKS_BEFORE_GROWING = 2;
+var OPEN_AGAIN_AFTER = 2e3;
+var WEBSOCKET_AGAIN_AFTER = 3e4;
+var Crowd = class {
+  #page;
+  #lanes;
+  #scheduler;
+  #pace;
+  #bucket;
+  #choice;
+  #hello;
+  #count = new ConnectionCount();
+  #counting = false;
+  #setup = 0;
+  #not_before = 0;
+  #websocket_at = 0;
+  #websocket_wait = WEBSOCKET_AGAIN_AFTER;
+  /**
+   * @param {import("./page.js").Page} page
+   * @param {import("./lanes.js").Lanes} lanes
+   * @param {import("./scheduler.js").Scheduler} scheduler
+   * @param {import("./pace.js").Pace} pace
+   * @param {import("./token_bucket.js").TokenBucket} bucket
+   * @param {import("./transport_choice.js").TransportChoice} choice
+   * @param {() => Hello} hello
+   */
+  constructor(page2, lanes, scheduler, pace, bucket, choice, hello2) {
+    this.#page = page2;
+    this.#lanes = lanes;
+    this.#scheduler = scheduler;
+    this.#pace = pace;
+    this.#bucket = bucket;
+    this.#choice = choice;
+    this.#hello = hello2;
+  }
+  /**
+   * @param {Lane} lane that the server has answered on
+   * @param {boolean} first after none
+   */
+  welcomed(lane, first) {
+    const { kind } = lane.connection;
+    const now = this.#page.env.now();
+    if (first) {
+      this.#counting = false;
+      this.#setup = now - lane.opened;
+      this.#websocket_at = now + this.#websocket_wait;
+    }
+    const others = this.#lanes.active.filter((other) => other.connection.kind !== kind);
+    if (kind === "websocket") this.#lanes.retire(others);
+  }
+  /** A connection of several was lost: the next one is not opened in the same moment. */
+  lost() {
+    this.#not_before = this.#page.env.now() + OPEN_AGAIN_AFTER;
+  }
+  /**
+   * @param {number} bytes just acknowledged
+   * @param {Welcome} limits
+   */
+  acked(bytes, limits) {
+    const now = this.#page.env.now();
+    const missing = this.#scheduler.bytes_missing;
+    if (missing === 0 && this.#scheduler.complete) return this.#lanes.retire(this.#lanes.active.slice(1));
+    if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
+    if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
+    if (this.#bucket.binding) return this.#count.disturb(now);
+    const limit = this.#limit(limits);
+    if (this.#counting) {
+      this.#count.obey(now, limit);
+      this.#count.acked(now, bytes, this.#lanes.welcomed.length);
+    } else if (this.#scheduler.chunks_acked >= ACKS_BEFORE_GROWING) {
+      this.#counting = true;
+      this.#count.begin(now, limit, this.#setup);
+    }
+    this.#approach(now);
+  }
+  /** @param {number} now */
+  #approach(now) {
+    const { active } = this.#lanes;
+    if (active.length > this.#count.target) this.#lanes.retire(active.slice(this.#count.target));
+    if (now < this.#not_before) return;
+    for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(this.#choice.kind, this.#hello());
+  }
+  /** @param {Welcome} limits */
+  #limit({ connections, chunk_min }) {
+    const kind = this.#choice.kind;
+    const share = this.#page.share(kind === "http" ? HTTP_CONNECTIONS : connections);
+    const useful = Math.floor(this.#pace.rate * SECONDS_PER_CHUNK / chunk_min);
+    return Math.max(1, Math.min(connections, share, useful));
+  }
+  /** @param {number} now */
+  #try_websocket(now) {
+    this.#websocket_wait *= 2;
+    this.#websocket_at = now + this.#websocket_wait;
+    this.#lanes.open("websocket", this.#hello());
+  }
+};
+
 // lanes.js
 var Lanes = class {
   #env;
@@ -730,7 +1229,7 @@ var Lanes = class {
       closed: (problem2) => this.#closed(lane, problem2)
     };
     const connection = this.#owner.connect(kind, listener);
-    const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), acks: 0 };
+    const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now() };
     this.#lanes.add(lane);
     connection.open(hello2);
     return lane;
@@ -755,11 +1254,11 @@ var Lanes = class {
     this.#env.stop(this.#thaw);
   }
   /**
-   * All but `count` of the connections are closed as soon as their chunks are acknowledged, the youngest first.
-   * @param {number} count
+   * These get no more chunks and are closed as soon as their last one is acknowledged.
+   * @param {Lane[]} lanes
    */
-  retire_down_to(count) {
-    for (const lane of this.active.slice(count)) {
+  retire(lanes) {
+    for (const lane of lanes) {
       lane.retiring = true;
       this.#close_if_done(lane);
     }
@@ -817,14 +1316,15 @@ var Lanes = class {
    */
   #ack(lane, chunks) {
     const now = this.#env.now();
+    let bytes = 0;
     for (const chunk of chunks) {
       if (!this.#scheduler.ack(lane.connection, chunk)) continue;
-      lane.acks++;
       this.#pace.acked(lane.connection, chunk[1] - chunk[0], now);
+      bytes += chunk[1] - chunk[0];
     }
     this.#close_if_done(lane);
     this.pump();
-    this.#owner.acked();
+    this.#owner.acked(bytes);
   }
   /**
    * @param {Lane} lane
@@ -868,9 +1368,9 @@ var ENDGAME_SECONDS = 3;
 var ENDGAME_FACTOR = 0.35;
 var MEMORY = 2e3;
 var KIB = 1024;
-var MIB = 1024 * KIB;
-var SMALLEST_WINDOW = 2 * MIB;
-var MOST_BUFFERED = 8 * MIB;
+var MIB2 = 1024 * KIB;
+var SMALLEST_WINDOW = 2 * MIB2;
+var MOST_BUFFERED = 8 * MIB2;
 var FIRST_CHUNKS = 4;
 var clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 var Meter = class {
@@ -914,7 +1414,7 @@ var Lane = class {
 };
 var Pace = class {
   /** @type {Limits} */
-  #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB, window: 64 * MIB };
+  #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB2, window: 64 * MIB2 };
   #piece_limit = Infinity;
   /** @type {Map<object, Lane>} */
   #lanes = /* @__PURE__ */ new Map();
@@ -1342,15 +1842,15 @@ var Session = class {
   #check;
   #owner;
   #lanes;
-  #bucket;
-  #pace = new Pace();
   #choice;
+  #crowd;
   #backoff;
   #id;
   /** @type {number | undefined} */
   #epoch;
   /** @type {Welcome | null} */
   #limits = null;
+  #fingerprint = "";
   #running = false;
   #connected = false;
   #cancelling = false;
@@ -1377,14 +1877,16 @@ var Session = class {
     this.#backoff = new Backoff(page2.env.random);
     this.#choice = new TransportChoice(page2.transports);
     this.scheduler = new Scheduler(file.size);
-    this.#bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
-    this.#lanes = new Lanes(page2.env, this.scheduler, this.#pace, this.#bucket, {
+    const pace = new Pace();
+    const bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
+    this.#lanes = new Lanes(page2.env, this.scheduler, pace, bucket, {
       connect: (kind, listener) => page2.connect(kind, ticket, file, listener),
       welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
-      acked: () => this.#acked(),
+      acked: (bytes) => this.#acked(bytes),
       told: (outcome) => this.#told(outcome),
       lost: (lane, problem2, oldest) => this.#lane_lost(lane, problem2, oldest)
     });
+    this.#crowd = new Crowd(page2, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
   }
   get connected() {
     return this.#connected;
@@ -1440,8 +1942,8 @@ var Session = class {
     const number = ++this.#attempt_number;
     this.#page.env.stop(this.#timer);
     try {
-      const fingerprint2 = await this.#check.identity();
-      if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello(fingerprint2));
+      this.#fingerprint = await this.#check.identity();
+      if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello());
     } catch (problem2) {
       if (number === this.#attempt_number) this.#fail(
         /** @type {Problem} */
@@ -1449,11 +1951,11 @@ var Session = class {
       );
     }
   }
-  /** @param {string} fingerprint */
-  #hello(fingerprint2) {
+  /** @returns {import("./messages.js").Hello} */
+  #hello() {
     const { name, size, lastModified } = this.#file;
     const last_modified = Number.isSafeInteger(lastModified) && lastModified >= 0 ? lastModified : void 0;
-    return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint: fingerprint2 };
+    return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint: this.#fingerprint };
   }
   /**
    * @param {Lane} lane
@@ -1462,8 +1964,10 @@ var Session = class {
   #welcomed(lane, welcome) {
     this.#limits = welcome;
     this.#epoch = welcome.epoch;
+    const first = !this.#connected;
     this.#choice.welcomed(lane.connection.kind);
-    if (!this.#connected) this.scheduler.restart();
+    this.#crowd.welcomed(lane, first);
+    if (first) this.scheduler.restart();
     this.#connected = true;
     this.problem = null;
     this.scheduler.confirm(welcome.extents);
@@ -1473,9 +1977,11 @@ var Session = class {
     this.#after_progress();
     this.#owner.changed();
   }
-  #acked() {
+  /** @param {number} bytes */
+  #acked(bytes) {
     this.#backoff.reset();
     this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
+    if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
     this.#after_progress();
     this.#owner.changed();
   }
@@ -1517,7 +2023,8 @@ var Session = class {
     if (lane.welcomed && !problem2) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
     const at_once = !lane.welcomed && !problem2 && this.#choice.failed(kind);
     if (this.#lanes.count === 0) this.#lost(problem2, at_once);
-    else this.#owner.changed();
+    else this.#crowd.lost();
+    this.#owner.changed();
   }
   /**
    * @param {Problem | null} problem
@@ -1530,7 +2037,6 @@ var Session = class {
     if (problem2?.retry) this.problem = problem2;
     if (at_once) this.#attempt();
     else this.#wait(this.#backoff.next(problem2?.retry_after), () => this.#attempt());
-    this.#owner.changed();
   }
   #unanswered() {
     this.stop();
@@ -1844,6 +2350,12 @@ page.courier.resume();
 function set_server_hostname(hostname) {
   page.hostname = String(hostname ?? "");
 }
+function set_transport(transport) {
+  if (!["auto", "websocket", "http"].includes(transport)) {
+    throw new TypeError("incoming: set_transport() takes 'auto', 'websocket' or 'http'");
+  }
+  page.transports.wanted = transport;
+}
 function create(upload_id, file) {
   return new Uploader(page, upload_id, file);
 }
@@ -1855,5 +2367,6 @@ var Uploader2 = (
 );
 export {
   Uploader2 as Uploader,
-  set_server_hostname
+  set_server_hostname,
+  set_transport
 };

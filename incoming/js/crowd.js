@@ -1,0 +1,122 @@
+// Brings the number and kind of an upload's open connections to what is wanted: more or fewer of them, WebSockets
+// again after a time on HTTP, only one when nothing is left to send. What number is right connection_count.js knows.
+
+import { ConnectionCount } from "./connection_count.js";
+
+/** @typedef {import("./messages.js").Welcome} Welcome */
+/** @typedef {import("./messages.js").Hello} Hello */
+/** @typedef {import("./lanes.js").Lane} Lane */
+
+const MIB = 1024 * 1024;
+/** For less than this, more connections are not worth their handshakes. */
+const WORTH_SHARING = 4 * MIB;
+/** Nor in the last seconds of an upload. */
+const LAST_SECONDS = 2;
+/** Connections that cannot be kept busy with the smallest chunks only make a slow line slower. */
+const SECONDS_PER_CHUNK = 4;
+/** Browsers open six connections to a server over HTTP/1.1, and the app wants some of them. */
+const HTTP_CONNECTIONS = 4;
+const ACKS_BEFORE_GROWING = 2;
+const OPEN_AGAIN_AFTER = 2_000;
+const WEBSOCKET_AGAIN_AFTER = 30_000;
+
+export class Crowd {
+    #page;
+    #lanes;
+    #scheduler;
+    #pace;
+    #bucket;
+    #choice;
+    #hello;
+    #count = new ConnectionCount();
+    #counting = false;
+    #setup = 0;
+    #not_before = 0;
+    #websocket_at = 0;
+    #websocket_wait = WEBSOCKET_AGAIN_AFTER;
+
+    /**
+     * @param {import("./page.js").Page} page
+     * @param {import("./lanes.js").Lanes} lanes
+     * @param {import("./scheduler.js").Scheduler} scheduler
+     * @param {import("./pace.js").Pace} pace
+     * @param {import("./token_bucket.js").TokenBucket} bucket
+     * @param {import("./transport_choice.js").TransportChoice} choice
+     * @param {() => Hello} hello
+     */
+    constructor(page, lanes, scheduler, pace, bucket, choice, hello) {
+        this.#page = page;
+        this.#lanes = lanes;
+        this.#scheduler = scheduler;
+        this.#pace = pace;
+        this.#bucket = bucket;
+        this.#choice = choice;
+        this.#hello = hello;
+    }
+
+    /**
+     * @param {Lane} lane that the server has answered on
+     * @param {boolean} first after none
+     */
+    welcomed(lane, first) {
+        const { kind } = lane.connection;
+        const now = this.#page.env.now();
+        if (first) {
+            this.#counting = false;
+            this.#setup = now - lane.opened;
+            this.#websocket_at = now + this.#websocket_wait;
+        }
+        const others = this.#lanes.active.filter((other) => other.connection.kind !== kind);
+        if (kind === "websocket") this.#lanes.retire(others);
+    }
+
+    /** A connection of several was lost: the next one is not opened in the same moment. */
+    lost() {
+        this.#not_before = this.#page.env.now() + OPEN_AGAIN_AFTER;
+    }
+
+    /**
+     * @param {number} bytes just acknowledged
+     * @param {Welcome} limits
+     */
+    acked(bytes, limits) {
+        const now = this.#page.env.now();
+        const missing = this.#scheduler.bytes_missing;
+        if (missing === 0 && this.#scheduler.complete) return this.#lanes.retire(this.#lanes.active.slice(1));
+        if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
+        if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
+        if (this.#bucket.binding) return this.#count.disturb(now);
+        const limit = this.#limit(limits);
+        if (this.#counting) {
+            this.#count.obey(now, limit);
+            this.#count.acked(now, bytes, this.#lanes.welcomed.length);
+        } else if (this.#scheduler.chunks_acked >= ACKS_BEFORE_GROWING) {
+            this.#counting = true;
+            this.#count.begin(now, limit, this.#setup);
+        }
+        this.#approach(now);
+    }
+
+    /** @param {number} now */
+    #approach(now) {
+        const { active } = this.#lanes;
+        if (active.length > this.#count.target) this.#lanes.retire(active.slice(this.#count.target));
+        if (now < this.#not_before) return;
+        for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(this.#choice.kind, this.#hello());
+    }
+
+    /** @param {Welcome} limits */
+    #limit({ connections, chunk_min }) {
+        const kind = this.#choice.kind;
+        const share = this.#page.share(kind === "http" ? HTTP_CONNECTIONS : connections);
+        const useful = Math.floor((this.#pace.rate * SECONDS_PER_CHUNK) / chunk_min);
+        return Math.max(1, Math.min(connections, share, useful));
+    }
+
+    /** @param {number} now */
+    #try_websocket(now) {
+        this.#websocket_wait *= 2;
+        this.#websocket_at = now + this.#websocket_wait;
+        this.#lanes.open("websocket", this.#hello());
+    }
+}
