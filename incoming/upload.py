@@ -1,21 +1,22 @@
-"""One upload's bytes on their way through this worker: queued, written, committed, acked, synced.
+"""One upload's bytes on their way through this worker: queued, written, committed, acked.
 
 Two stages run side by side, so that the disk writes the next batch while the last one is being committed, and all that
-has queued up meanwhile goes together (group commit). Decides which bytes of an overlap are new and when a checkpoint is
-due. It knows nothing of connections, sessions' liveness or transports.
+has queued up meanwhile goes together (group commit). Decides which bytes of an overlap are new and which may be acked.
+It knows nothing of connections, sessions' liveness or transports; when the file is synced is checkpoints.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from incoming.checkpoints import Checkpoints
 from incoming.config import Settings
 from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
-from incoming.core.extents import Range
+from incoming.core.extents import Extents, Range
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.storage.base import Buffer, ByteStore, TicketStore
 
@@ -30,16 +31,26 @@ BATCH = 32 * 1024 * 1024
 
 @dataclass(eq=False, slots=True)
 class Piece:
-    """A chunk or a part of a body on its way: written first, acked when its extent is committed."""
+    """A chunk or a part of a body on its way. `epoch` is None for a client that knows of no sessions."""
 
     offset: int
     data: Buffer
     epoch: int | None
     acked: asyncio.Future[None]
+    generation: int = 0
 
     @property
     def range(self) -> Range:
         return self.offset, self.offset + len(self.data)
+
+    def ack(self) -> None:
+        if not self.acked.done():
+            self.acked.set_result(None)
+
+    def fail(self, error: UploadError) -> None:
+        """One error each: whoever raises it hangs its traceback on it."""
+        if not self.acked.done():
+            self.acked.set_exception(type(error)(error.message))
 
 
 class Upload:
@@ -49,19 +60,19 @@ class Upload:
         self, ticket: Ticket, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Callable[[], float]
     ) -> None:
         self.ticket = ticket
+        """The newest version that this worker has seen."""
         self.users = 0
+        self.checkpoints = Checkpoints(self, tickets, store, settings)
         self._tickets = tickets
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._claimed = ticket.extents
-        self._queue: list[Piece] = []
+        self._queue: deque[Piece] = deque()
+        self._writing: list[Piece] = []
         self._written: list[Piece] = []
+        self._committing: list[Piece] = []
         self._write_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
-        self._checkpoint_task: asyncio.Task[None] | None = None
-        self._checkpoint_timer: asyncio.TimerHandle | None = None
-        self._unsynced = 0
         self._generation = 0
         self._failed: Callable[[UploadError], None] = lambda error: None
         self._completed: Callable[[], None] = lambda: None
@@ -74,15 +85,17 @@ class Upload:
     @property
     def busy(self) -> bool:
         """Whether bytes are on their way or not yet synced."""
-        return bool(self._queue or self._written or self._unsynced or self._running())
+        return bool(self._queue or self._running() or self.checkpoints.owed)
 
     def know(self, ticket: Ticket) -> bool:
         """Takes note of a newer version of the ticket; False when it is not newer than the one known."""
-        if ticket.version <= self.ticket.version:
+        known = self.ticket
+        if ticket.version <= known.version:
             return False
-        lost = ticket.epoch != self.ticket.epoch and not ticket.session
         self.ticket = ticket
-        self._claimed = ticket.extents if lost else self._claimed | ticket.extents
+        # Only a fault of the disk takes bytes away, and it raises the epoch.
+        if ticket.epoch != known.epoch and not all(ticket.extents.covers(*part) for part in known.extents):
+            self._forget_written(StorageFailed("bytes that had arrived were lost by a fault of the disk"))
         return True
 
     async def write(self, offset: int, data: Buffer, epoch: int | None = None) -> None:
@@ -91,74 +104,94 @@ class Upload:
         Raises BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome when it
         receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
-        self._admit(offset, len(data), epoch)
         piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future())
+        if self._is_there(piece):
+            return
         self._queue.append(piece)
         if self._write_task is None:
-            self._write_task = self._spawn(self._write_all())
+            self._write_task = asyncio.get_running_loop().create_task(self._write_all())
         await piece.acked
 
-    def _admit(self, offset: int, length: int, epoch: int | None) -> None:
+    def _is_there(self, piece: Piece) -> bool:
+        """Whether nothing is to be done because the file is complete. Raises why the piece cannot be taken."""
         ticket = self.ticket
-        if epoch is not None and epoch != ticket.epoch:
-            raise TakenOver("the upload goes on in another window")
-        if ticket.state not in RECEIVING:
-            raise ticket.outcome(Event.STORE)
-        end = offset + length
+        end = piece.range[1]
         if ticket.size is not None and end > ticket.size:
             raise BadRange(f"the chunk ends at byte {end}, the file at {ticket.size}")
+        if ticket.state not in RECEIVING:
+            outcome = ticket.outcome(Event.STORE)
+            if isinstance(outcome, AlreadyComplete) and ticket.extents.covers(*piece.range):
+                return True
+            raise outcome
+        if piece.epoch not in (None, ticket.epoch):
+            raise TakenOver("the upload goes on in another window")
         for limit in (ticket.terms.max_size, self._settings.max_size):
             if limit and end > limit:
                 raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
+        return False
 
     # --- first stage: to the store ------------------------------------------------------------------------------------
 
     async def _write_all(self) -> None:
         try:
             while self._queue:
-                batch: list[Piece] = []
-                length = 0
-                while self._queue and (not batch or length + len(self._queue[0].data) <= BATCH):
-                    batch.append(self._queue.pop(0))
-                    length += len(batch[-1].data)
-                await self._write_batch(batch)
+                self._writing = self._next_batch()
+                await self._write_batch(self._writing)
         finally:
+            self._writing = []
             self._write_task = None
 
+    def _next_batch(self) -> list[Piece]:
+        """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""
+        batch: list[Piece] = []
+        length = 0
+        while self._queue and (not batch or length + len(self._queue[0].data) <= BATCH):
+            piece = self._queue.popleft()
+            try:
+                if self._is_there(piece):
+                    piece.ack()
+                    continue
+            except UploadError as error:
+                piece.fail(error)
+                continue
+            piece.generation = self._generation
+            batch.append(piece)
+            length += len(piece.data)
+        return batch
+
     async def _write_batch(self, batch: list[Piece]) -> None:
-        generation = self._generation
         try:
-            if self.ticket.state not in RECEIVING:
-                raise self.ticket.outcome(Event.STORE)
             news = self._new_parts(batch)
             if news:
                 await self._store.write(self.ticket.id, news)
-            if generation != self._generation:
-                raise StorageFailed("a sync failed during the write")
+            self._check_generation(batch)
         except UploadError as error:
-            self._lose(batch, error)
-            return
-        except BaseException as error:
-            self._lose(batch, StorageFailed("the write was given up"))
-            if not isinstance(error, asyncio.CancelledError):
-                log.exception("upload %s: writing failed", self.ticket.id)
-            return
-        self._unsynced += sum(len(data) for _, data in news)
-        self._written.extend(batch)
-        if self._commit_task is None:
-            self._commit_task = self._spawn(self._commit_all())
+            await self._refuse(batch, error)
+        except Exception:
+            log.exception("upload %s: writing failed", self.ticket.id)
+            await self._refuse(batch, StorageFailed("the write failed by a defect of the server"))
+        else:
+            self._writing = []
+            self._written += batch
+            self.checkpoints.wrote(sum(len(data) for _, data in news))
+            if self._commit_task is None:
+                self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
 
-    def _new_parts(self, batch: list[Piece]) -> list[tuple[int, Buffer]]:
-        """Of each piece what is not there yet: bytes once written are never overwritten, the first ones win."""
+    def _new_parts(self, batch: Sequence[Piece]) -> list[tuple[int, Buffer]]:
+        """Of each piece what is neither committed nor on its way there: what was acked is never overwritten.
+
+        What a sender whose epoch is over had on its way does not count, for it will not be committed.
+        """
+        before = (*self._committing, *self._written)
+        under_way = Extents(piece.range for piece in before if piece.epoch in (None, self.ticket.epoch))
         news: list[tuple[int, Buffer]] = []
         for piece in batch:
             start, end = piece.range
-            for low, high in self._claimed.missing(start, end):
-                whole = (low, high) == (start, end)
-                news.append((low, piece.data if whole else memoryview(piece.data)[low - start : high - start]))
-            self._claimed = self._claimed.add(start, end)
-        if len(self._claimed) > MAX_EXTENTS:
-            raise BadRange(f"the upload would consist of more than {MAX_EXTENTS} separate ranges")
+            for gap in self.ticket.extents.missing(start, end):
+                for low, high in under_way.missing(*gap):
+                    whole = (low, high) == (start, end)
+                    news.append((low, piece.data if whole else memoryview(piece.data)[low - start : high - start]))
+            under_way = under_way.add(start, end)
         return news
 
     # --- second stage: to the ticket ----------------------------------------------------------------------------------
@@ -166,105 +199,80 @@ class Upload:
     async def _commit_all(self) -> None:
         try:
             while self._written:
-                batch, self._written = self._written, []
-                await self._commit_batch(batch)
+                self._committing, self._written = self._written, []
+                await self._commit_batch(self._committing)
+                self._committing = []
+                if self.ticket.complete:
+                    self._completed()
+                else:
+                    self.checkpoints.plan()
         finally:
+            self._committing = []
             self._commit_task = None
-        if self.ticket.complete:
-            self._completed()
-        elif self._unsynced >= self._settings.checkpoint_bytes:
-            self._start_checkpoint()
-        elif self._unsynced and self._checkpoint_timer is None:
-            delay = self._settings.checkpoint_seconds
-            self._checkpoint_timer = asyncio.get_running_loop().call_later(delay, self._start_checkpoint)
 
     async def _commit_batch(self, batch: list[Piece]) -> None:
+        power = self._settings.durability == "power"
         try:
-            if self._settings.durability == "power":
-                await self._sync()
-            ticket = await self._tickets.update(self.ticket.id, lambda known: self._stored(known, batch), durable=False)
+            if power:
+                await self.checkpoints.sync()
+            elif self.checkpoints.suspect:
+                await self.checkpoints.clear()
+            self._check_generation(batch)
+            ticket = await self._tickets.update(
+                self.ticket.id, lambda known: _stored(known, batch, self._clock(), synced=power), durable=power
+            )
         except UploadError as error:
-            self._lose(batch, error)
-            return
-        except BaseException as error:
-            self._lose(batch, StorageFailed("the commit was given up"))
-            if not isinstance(error, asyncio.CancelledError):
-                log.exception("upload %s: committing failed", self.ticket.id)
-            return
-        self.know(ticket)
+            await self._refuse(batch, error)
+        except Exception:
+            log.exception("upload %s: committing failed", self.ticket.id)
+            await self._refuse(batch, StorageFailed("the commit failed by a defect of the server"))
+        else:
+            self.know(ticket)
+            for piece in batch:
+                if ticket.extents.covers(*piece.range):
+                    piece.ack()
+                else:
+                    piece.fail(TakenOver("the upload goes on in another window"))
+
+    # --- what cannot be kept ------------------------------------------------------------------------------------------
+
+    async def _refuse(self, batch: Sequence[Piece], error: UploadError) -> None:
+        """Neither stored nor acked; unless the upload has gone on elsewhere, which then is the answer."""
+        try:
+            fresh = await self._tickets.get(self.ticket.id)
+        except UploadError:
+            fresh = None  # then `error` is all there is to say
+        if fresh is not None:
+            self.know(fresh)
+        if self.ticket.state not in RECEIVING:
+            error = self.ticket.outcome(Event.STORE)
+        is_whole = isinstance(error, AlreadyComplete) and self.ticket.complete
         for piece in batch:
-            if piece.acked.done():
-                continue
-            if ticket.extents.covers(*piece.range):
-                piece.acked.set_result(None)
+            if is_whole and self.ticket.extents.covers(*piece.range):
+                piece.ack()
             else:
-                piece.acked.set_exception(TakenOver("the upload goes on in another window"))
+                piece.fail(error)
 
-    def _stored(self, known: Ticket, batch: list[Piece]) -> Ticket:
-        rightful = [piece.range for piece in batch if piece.epoch in (None, known.epoch)]
-        if not rightful:
-            return known.store((), batch[0].epoch, self._clock())
-        return known.store(rightful, None, self._clock())
+    def lose(self, error: UploadError) -> None:
+        """A sync has failed: what was written and is not yet committed never will be, and connections are told."""
+        self._forget_written(error)
+        self._failed(error)
 
-    def _lose(self, batch: list[Piece], error: UploadError) -> None:
-        """None of these is stored; nor is anything written since the last commit believed, it is written again."""
-        self._claimed = self.ticket.extents
-        for piece in self._written:
-            self._claimed = self._claimed.add(*piece.range)
-        for piece in batch:
-            if not piece.acked.done():
-                piece.acked.set_exception(error)
+    def _forget_written(self, error: UploadError) -> None:
+        self._generation += 1
+        lost, self._written = self._written, []
+        for piece in lost:
+            piece.fail(error)
 
-    # --- the checkpoint -----------------------------------------------------------------------------------------------
-
-    def _start_checkpoint(self) -> None:
-        if self._checkpoint_timer is not None:
-            self._checkpoint_timer.cancel()
-            self._checkpoint_timer = None
-        if self._checkpoint_task is None:
-            self._checkpoint_task = self._spawn(self._checkpoint_and_report())
-
-    async def _checkpoint_and_report(self) -> None:
-        try:
-            await self.checkpoint()
-        except UploadError as error:
-            log.warning("upload %s: checkpoint failed: %s", self.ticket.id, error.message)
-            self._failed(error)
-        finally:
-            self._checkpoint_task = None
-
-    async def checkpoint(self) -> None:
-        """Syncs the file and records what is now safe from a power cut. Raises StorageFailed; then it is not
-        believed.
-        """
-        if not self._unsynced or self.ticket.state not in RECEIVING:
-            self._unsynced = 0
-            return
-        committed = self.ticket.extents
-        await self._sync()
-        self.know(await self._tickets.update(self.ticket.id, lambda known: known.checkpoint(committed), durable=False))
-
-    async def _sync(self) -> None:
-        unsynced = self._unsynced
-        try:
-            await self._store.sync(self.ticket.id)
-        except AlreadyComplete:
-            return
-        except UploadError as error:
-            # The kernel may have dropped the pages, and the next fsync would succeed all the same: what was not synced
-            # before is gone, and so is what is being written now.
-            self._generation += 1
-            self._unsynced = 0
-            waiting, self._written = self._written, []
-            self._lose(waiting, error)
-            self.know(await self._tickets.update(self.ticket.id, _distrusted))
-            raise
-        self._unsynced -= unsynced
+    def _check_generation(self, batch: Sequence[Piece]) -> None:
+        """The kernel may have dropped what a failed sync left unwritten, and what was being written then as well."""
+        if any(piece.generation != self._generation for piece in batch):
+            raise StorageFailed("a sync failed while these bytes were on their way")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _running(self) -> list[asyncio.Task[None]]:
-        tasks = (self._write_task, self._commit_task, self._checkpoint_task)
+        tasks = (self._write_task, self._commit_task, self.checkpoints.task)
         return [task for task in tasks if task is not None]
 
     async def settle(self) -> None:
@@ -272,16 +280,10 @@ class Upload:
         while tasks := self._running():
             await asyncio.wait(tasks)
 
-    def stop_timer(self) -> None:
-        """No checkpoint is due any more, because one was made or nothing is worth one."""
-        if self._checkpoint_timer is not None:
-            self._checkpoint_timer.cancel()
-            self._checkpoint_timer = None
-        self._unsynced = 0
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work)
-
-
-def _distrusted(known: Ticket) -> Ticket:
-    return known.distrust() if known.state in RECEIVING else known
+def _stored(known: Ticket, batch: Sequence[Piece], now: float, *, synced: bool) -> Ticket:
+    rightful = [piece.range for piece in batch if piece.epoch in (None, known.epoch)]
+    stored = known.store(rightful, None if rightful else batch[0].epoch, now)
+    if len(stored.extents) > MAX_EXTENTS:
+        raise BadRange(f"the upload would consist of more than {MAX_EXTENTS} separate ranges")
+    return stored.checkpoint(Extents(rightful)) if synced else stored

@@ -17,6 +17,8 @@ MODULES = {
     "incoming.options": 1,
     "incoming.assembler": 2,
     "incoming.upload": 2,
+    "incoming.checkpoints": 2,
+    "incoming.listeners": 2,
     "incoming.handover": 2,
     "incoming.delivery": 2,
     "incoming.callback": 2,

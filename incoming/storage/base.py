@@ -17,7 +17,9 @@ Buffer = bytes | memoryview
 
 
 class ByteStore(Protocol):
-    """Keeps the bytes of uploads. Raises StorageFull when there is no room and StorageFailed for any other fault."""
+    """Keeps the bytes of uploads. Raises StorageFull when there is no room, StorageFailed for any other fault and
+    ServerShutdown once it is closed.
+    """
 
     @property
     def grain(self) -> int:
@@ -81,7 +83,7 @@ class Claim:
 
 
 class TicketStore(Protocol):
-    """Keeps the tickets. Raises StorageFull or StorageFailed; then nothing was changed."""
+    """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; then nothing was changed."""
 
     async def create(self, ticket: Ticket) -> None:
         """Adds a ticket; it survives a power cut when this returns."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from incoming.core.errors import StorageFailed, StorageFull, UnknownTicket
+from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, UnknownTicket
 from incoming.core.extents import Range
 from incoming.storage.base import Buffer
 from incoming.storage.disk import Disk, PosixDisk
@@ -86,7 +86,7 @@ class FileStore:
         try:
             call = self._threads.submit(work, *args, **kwargs)
         except RuntimeError as error:
-            raise StorageFailed("the storage is closed") from error
+            raise ServerShutdown("the server is stopping") from error
         try:
             return await asyncio.wrap_future(call)
         except OSError as error:

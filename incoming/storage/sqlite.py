@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from incoming.core.errors import StorageFailed, UnknownTicket
+from incoming.core.errors import ServerShutdown, UnknownTicket
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.base import Change, Claim
 from incoming.storage.rows import COLUMNS, from_row, to_row
@@ -208,7 +208,7 @@ class SqliteStore:
         try:
             call = self._reader.submit(query, self._reading)
         except RuntimeError as error:
-            raise StorageFailed("the ticket database is closed") from error
+            raise ServerShutdown("the server is stopping") from error
         try:
             return await asyncio.wrap_future(call)
         except sqlite3.Error as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from incoming.core.errors import StorageFailed
+from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.storage.sqlite_faults import DatabaseFaults
 from incoming.storage.sqlite_schema import PATIENCE, connect, patiently
 
@@ -86,7 +86,7 @@ class Writer:
     async def perform(self, work: Callable[[Transaction], T], *, durable: bool) -> T:
         """Runs `work` in a transaction and returns its result once that is committed."""
         if self._closed:
-            raise StorageFailed("the ticket database is closed")
+            raise ServerShutdown("the server is stopping")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(Operation(work, durable, future))
         return await future
