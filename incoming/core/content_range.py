@@ -13,7 +13,8 @@ from incoming.core.errors import BadRange
 from incoming.core.messages import MAX_SIZE
 
 _NUMBER = "([0-9]{1,16})"
-_FORM = re.compile(rf"bytes (?:\*|{_NUMBER}-(?:{_NUMBER}|\*)?)/(?:{_NUMBER}|\*)", re.ASCII)
+# Range units are case-insensitive (RFC 9110 section 14.1); the numbers are ASCII digits and nothing else.
+_FORM = re.compile(rf"(?i:bytes) (?:\*|{_NUMBER}-(?:{_NUMBER}|\*)?)/(?:{_NUMBER}|\*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,12 @@ class ContentRange:
         return closed
 
     def check(self) -> None:
-        """Raises BadRange when the range is empty backwards or reaches beyond the file or beyond MAX_SIZE."""
-        if self.start is not None and self.end is not None and self.end < self.start:
-            raise BadRange(f"the Content-Range ends at {self.end - 1}, before its start at {self.start}")
-        last = max(self.start or 0, self.end or 0)
-        limit = MAX_SIZE if self.total is None else self.total
-        if last > limit:
-            raise BadRange(f"the Content-Range reaches byte {last}, the file has {limit}")
+        """Raises BadRange when the range reaches beyond the file or beyond MAX_SIZE."""
+        limit, whose = (MAX_SIZE, "the largest possible") if self.total is None else (self.total, "the")
+        if self.end is not None and self.end > limit:
+            raise BadRange(f"the Content-Range reaches byte {self.end - 1}, {whose} file has {limit}")
+        if self.start is not None and self.start > limit:
+            raise BadRange(f"the Content-Range starts at byte {self.start}, {whose} file has {limit}")
 
 
 def parse(value: str) -> ContentRange:
@@ -61,6 +61,8 @@ def parse(value: str) -> ContentRange:
     start, end, total = (None if number is None else int(number) for number in match.groups())
     if max(start or 0, end or 0, total or 0) > MAX_SIZE:
         raise BadRange(f"a number in Content-Range is above {MAX_SIZE}")
+    if start is not None and end is not None and end < start:
+        raise BadRange(f"the Content-Range ends at {end}, before its start at {start}")
     parsed = ContentRange(start, None if end is None else end + 1, total)
     parsed.check()
     return parsed
