@@ -93,6 +93,9 @@ class Worker:
         except (UploadError, OSError) as error:
             log.error("the server cannot go on: %s", error)
             return 1
+        finally:
+            # The loop is about to give up its handlers; one more signal must not turn the good end into a bad one.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         return code
 
     async def _work(self, services: Services) -> int:

@@ -64,8 +64,8 @@ class Supervisor:
         self._killed = False
 
     def run(self) -> int:
-        """Returns when all workers have ended: 0, or 1 if some had to be killed."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+        """Returns when all workers have ended: 0, or 1 if some had to be killed. Signals stay blocked."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
             while True:
                 self._fill()
@@ -73,7 +73,6 @@ class Supervisor:
                     return 1 if self._killed else 0
                 self._wait()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(self._lifeline)
             os.close(self._held)
 
