@@ -211,6 +211,7 @@ def test_browsers_are_told_to_come_back(workers: str, start_server: StartServer)
         os.kill(server.pid, signal.SIGTERM)
         last = json.loads(str(await browser.read_message()))
         assert await browser.read_message() is None
+        browser.close()
         return last, browser.close_code
 
     last, close_code = asyncio.run(connected())

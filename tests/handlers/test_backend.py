@@ -159,7 +159,7 @@ async def test_finish_upload_in_the_wrong_state(tmp_path: Path) -> None:
         assert (await worker.call("finish_upload", id=ticket_id))[0] == 412
 
 
-@pytest.mark.promise(39, 57)
+@pytest.mark.promise(39, 57, 59)
 async def test_the_browser_hears_of_finish_upload_at_once(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket_id = await waiting(worker)
@@ -292,7 +292,7 @@ async def test_the_body_has_a_limit(excess: int, tmp_path: Path) -> None:
 # --- together with a real app -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.promise(2, 45, 56)
+@pytest.mark.promise(2, 8, 9, 45, 56)
 async def test_from_ticket_to_finished(tmp_path: Path, app_stub: AppStub) -> None:
     async with one_worker(tmp_path) as worker:
         handover = asyncio.ensure_future(worker.services.handover.run())
