@@ -38,7 +38,8 @@ async def recover(
     unfinished = trimmed = 0
     async for ticket in older(tickets, (State.UPLOADING,), math.inf):
         unfinished += 1
-        if not (ticket.complete and await finalise(assembler, ticket)):
+        whole = ticket.complete or await _is_complete(tickets, store, ticket)
+        if not (whole and await finalise(assembler, ticket)):
             trimmed += await _trim(tickets, store, ticket.id)
     log.info("%d unfinished uploads, %d of them with less on the disk than noted", unfinished, trimmed)
     return unfinished, trimmed
@@ -50,6 +51,25 @@ def _read_boot_id(boot_id_file: Path) -> str:
     except OSError as error:
         log.warning("a power cut cannot be told from a restart of the server: no boot id (%s)", error.strerror)
         return ""
+
+
+async def _is_complete(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> bool:
+    """Whether the file has its final name, although the ticket knows of less: completed, and then the power failed.
+
+    A file gets that name only when all of it is on the disk, so it is believed whatever the ticket says.
+    """
+    size = ticket.size
+    if size is None or await store.present(ticket.id) is not None:
+        return False
+    try:
+        await store.complete(ticket.id, size)
+    except StorageFailed:
+        return False  # there is no file at all
+    whole = Extents([(0, size)])
+    after = await tickets.update(
+        ticket.id, lambda known: replace(known, extents=whole) if known.state == State.UPLOADING else known
+    )
+    return after.complete
 
 
 async def finalise(assembler: Assembler, ticket: Ticket) -> bool:

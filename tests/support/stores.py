@@ -63,7 +63,7 @@ class Stores:
         wanted = Terms(signal_finish_url=url, **terms)  # type: ignore[arg-type]
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
         await self.tickets.create(ticket)
-        return ticket
+        return await self.get(ticket)
 
     async def uploading(
         self,
