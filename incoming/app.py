@@ -89,6 +89,12 @@ def _make_storage_dir(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> list[socket.socket]:
     try:
+        if settings.address == "::" and socket.has_dualstack_ipv6():
+            # One socket for both kinds, as operators expect of "::"; IPv4 peers then appear as ::ffff:a.b.c.d.
+            address = ("::", settings.port)
+            both = socket.create_server(address, family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+            both.setblocking(False)
+            return [both]
         return bind_sockets(settings.port, settings.address, backlog=BACKLOG)
     except OSError as error:
         where = f"{settings.address} port {settings.port}"

@@ -20,8 +20,8 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
-_SIZE = re.compile(rf"{_NUMBER} ?([kmgt]i?b|b)?", re.ASCII | re.IGNORECASE)
-_DURATION = re.compile(rf"{_NUMBER} ?(ms|s|min|m|h|d)?", re.ASCII)
+_SIZE = re.compile(rf"{_NUMBER}(?: ?([kmgt]i?b|b))?", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(rf"{_NUMBER}(?: ?(ms|s|min|m|h|d))?", re.ASCII)
 _SIZE_UNITS = {"b": 1} | {
     f"{letter}{suffix}": base**power
     for power, letter in enumerate("kmgt", start=1)
@@ -107,7 +107,7 @@ def duration_text(seconds: float) -> str:
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:g}s" if seconds else "0"
+    return f"{seconds:.12g}s" if seconds else "0"
 
 
 def choice(*allowed: str) -> Form[str]:

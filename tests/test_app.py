@@ -1,6 +1,7 @@
 """The program: what it says at the start, how it ends, how it looks like one server with several workers."""
 
 import asyncio
+import http.client
 import json
 import logging
 import os
@@ -25,11 +26,11 @@ from tests.support.incoming_server import IncomingServer
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 
+NEW_UPLOAD = "/incoming/0.1/backend/new_upload"
+
 
 def new_upload(server: IncomingServer, callback: str = "http://127.0.0.1:9/done") -> str:
-    response = requests.post(
-        f"{server.base_url}/incoming/0.1/backend/new_upload", data={"signalFinishURL": callback}, timeout=20
-    )
+    response = requests.post(server.base_url + NEW_UPLOAD, data={"signalFinishURL": callback}, timeout=20)
     assert response.status_code == 200, response.text
     return response.text
 
@@ -156,6 +157,65 @@ def test_addresses_are_spelled_as_urls(listening: list[socket.socket]) -> None:
     assert url(listening[1]) == f"http://127.0.0.1:{listening[1].getsockname()[1]}"
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
         assert url(six) == f"http://[::1]:{six.getsockname()[1]}"
+
+
+# --- who may call, over real connections ------------------------------------------------------------------------------
+
+
+def call_from(
+    server: IncomingServer, host: str = "127.0.0.1", source: str | None = None, headers: dict[str, str] | None = None
+) -> int:
+    """The status of new_upload, called at `host` from the address `source`."""
+    connection = http.client.HTTPConnection(
+        host, server.port, timeout=20, source_address=(source, 0) if source else None
+    )
+    try:
+        connection.request("POST", f"{NEW_UPLOAD}?signalFinishURL=http://a/", headers=headers or {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_only_the_networks_of_the_operator(start_server: StartServer) -> None:
+    server = start_server("--address", "0.0.0.0", "--backend-networks", "127.0.0.2,127.1.0.0/16", "--workers", "1")
+    assert call_from(server, source="127.0.0.2") == 200
+    assert call_from(server, source="127.1.2.3") == 200
+    for source in ("127.0.0.1", "127.0.0.3", "127.2.0.1"):
+        assert call_from(server, source=source) == 403
+    assert "client=127.2.0.1 function=new_upload error=forbidden" in server.log
+    assert 'reason="backend functions are not open to 127.2.0.1"' in server.log
+
+
+@pytest.mark.parametrize(
+    ("networks", "host", "status"),
+    [
+        ("127.0.0.0/8", "127.0.0.1", 200),  # seen as ::ffff:127.0.0.1
+        ("::ffff:127.0.0.0/104", "127.0.0.1", 200),
+        ("::1", "::1", 200),
+        ("::1", "127.0.0.1", 403),
+        ("127.0.0.0/8", "::1", 403),
+    ],
+)
+def test_ipv4_ipv6_and_mapped_addresses(networks: str, host: str, status: int, start_server: StartServer) -> None:
+    server = start_server("--address", "::", "--backend-networks", networks, "--workers", "1")
+    assert call_from(server, host) == status
+
+
+@pytest.mark.promise(134)
+def test_through_a_proxy_on_the_same_host(start_server: StartServer) -> None:
+    server = start_server("--address", "0.0.0.0", "--trusted-proxies", "127.0.0.2", "--workers", "1")
+    assert call_from(server, source="127.0.0.2", headers={"X-Forwarded-For": "203.0.113.5"}) == 403
+    assert call_from(server, source="127.0.0.2", headers={"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}) == 403
+    assert call_from(server, source="127.0.0.2", headers={"X-Forwarded-For": "203.0.113.5, 127.0.0.9"}) == 200
+    assert call_from(server, source="127.0.0.2", headers={"X-Real-IP": "127.0.0.1"}) == 403
+    # Whoever is no proxy of ours cannot speak for another, and is let in only in their own name.
+    assert call_from(server, source="127.0.0.3", headers={"X-Forwarded-For": "127.0.0.1"}) == 403
+    assert call_from(server, source="127.0.0.3") == 200
+    # The page's URLs are for everybody.
+    page = requests.get(
+        f"{server.base_url}/incoming/frontend/incoming.js", headers={"X-Forwarded-For": "203.0.113.5"}, timeout=20
+    )
+    assert page.status_code == 200
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

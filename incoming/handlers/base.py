@@ -78,7 +78,7 @@ class Handler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         raised = kwargs.get("exc_info", (None, None, None))[1]
         error = raised if isinstance(raised, UploadError) else self._http_error(status_code)
-        self.logged["error"] = error.name
+        self.logged |= {"error": error.name, "reason": error.message}
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", ", ".join(methods_of(self)))
         answer_error(self, error)
