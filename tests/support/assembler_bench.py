@@ -1,0 +1,122 @@
+"""Assemblers as workers have them, on stores with faults on order; at the end nothing must be left of them."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from incoming.assembler import Assembler
+from incoming.config import Settings
+from incoming.core.messages import Hello
+from incoming.core.ticket import Identity, Terms, Ticket
+from incoming.listeners import News
+from incoming.storage.files import FileStore
+from incoming.upload import Upload
+from tests.support.faulty_stores import FaultyFiles, FaultyTickets
+from tests.support.stores import until
+
+
+class Bench:
+    """One worker's assembler, to be made on the event loop. Several on one directory are several workers."""
+
+    def __init__(
+        self,
+        directory: Path,
+        clock: Callable[[], float] = time.time,
+        files: FileStore | None = None,
+        **settings: object,
+    ) -> None:
+        directory.mkdir(exist_ok=True)
+        self.descriptors = open_descriptors(directory)
+        self.tickets = FaultyTickets(directory / "incoming.sqlite")
+        self.files = FaultyFiles(directory, files)
+        self.settings = Settings(**settings)  # type: ignore[arg-type]
+        self.assembler = Assembler(self.tickets, self.files, self.settings, clock)
+        self._clock = clock
+
+    async def new(self, **terms: object) -> str:
+        """A new ticket's id."""
+        now = self._clock()
+        wanted = Terms(signal_finish_url="http://127.0.0.1:9/", **terms)  # type: ignore[arg-type]
+        ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
+        await self.tickets.create(ticket)
+        return ticket.id
+
+    async def open(
+        self, ticket_id: str, size: int | None = 100, session: str = "session-1", epoch: int | None = None
+    ) -> Upload:
+        """An uploader says hello."""
+        return await self.assembler.open(ticket_id, Hello(session, epoch, Identity("a.bin", size)))
+
+    async def ticket(self, ticket_id: str) -> Ticket:
+        return await self.assembler.look(ticket_id)
+
+    def hear(self, ticket_id: str) -> "Heard":
+        """What a connection of this upload would be told."""
+        return Heard(self, ticket_id)
+
+    def content(self, ticket_id: str) -> bytes:
+        """What is in the complete file."""
+        return self.files.final(ticket_id).read_bytes()
+
+    async def idle(self) -> None:
+        """Returns when nobody is connected to anything, nothing is under way and nothing is held open or in mind."""
+        await until(lambda: self.held() == (), f"nothing being held: {self.held()}")
+
+    def held(self) -> tuple[object, ...]:
+        """What this worker still has in mind; upload, task, listener or open file."""
+        assembler = self.assembler
+        listeners = assembler._listeners
+        return (
+            *assembler._uploads,
+            *assembler._tasks,
+            *assembler._finalising,
+            *listeners._listeners,
+            *listeners._reading,
+            *(set(open_descriptors(self.files.root)) - set(self.descriptors)),
+        )
+
+    async def close(self) -> None:
+        await self.files.close()
+        await self.tickets.close()
+
+
+class Heard:
+    """The news of one upload, in the order in which they came."""
+
+    def __init__(self, bench: Bench, ticket_id: str) -> None:
+        self.news: list[News] = []
+        self.stop = bench.assembler.listen(ticket_id, self.news.append)
+
+    async def until(self, condition: Callable[[News], object], what: str = "the news") -> News:
+        """The first news of which this is true."""
+
+        def found() -> list[News]:
+            return [news for news in self.news if condition(news)]
+
+        return (await until(found, f"{what}; heard: {self.news}"))[0]
+
+
+def open_descriptors(directory: Path) -> list[str]:
+    """The uploaded files below `directory` that this process holds open, those removed meanwhile included."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:
+            continue
+        if target.startswith(f"{directory}/") and "incoming.sqlite" not in target:
+            found.append(target)
+    return found
+
+
+async def outcome(writing: "asyncio.Task[None]") -> BaseException | None:
+    """The error with which it ended, None if it went well."""
+    [result] = await asyncio.gather(writing, return_exceptions=True)
+    return result
+
+
+def start_write(upload: Upload, offset: int, data: bytes, epoch: int | None = None) -> "asyncio.Task[None]":
+    """A write under way."""
+    return asyncio.get_running_loop().create_task(upload.write(offset, data, epoch))

@@ -1,0 +1,200 @@
+"""Real stores with faults on order: a call that fails, one that does not return yet, a disk that loses what it took.
+
+Every fault is counted in `hit`, so that a test can assert that it really happened.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from incoming.core.errors import StorageFailed, UploadError
+from incoming.core.extents import Range
+from incoming.core.ticket import State, Ticket
+from incoming.storage.base import Buffer, Change, Claim
+from incoming.storage.files import FileStore
+from incoming.storage.sqlite import SqliteStore
+from tests.support.stores import until
+
+T = TypeVar("T")
+
+
+class Faults:
+    """What is wrong with the calls of one store. `calls` counts all of them by name, `hit` those that met a fault."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.hit: Counter[str] = Counter()
+        self._errors: dict[str, list[UploadError | None]] = {}
+        self._always: dict[str, UploadError] = {}
+        self._gates: dict[str, asyncio.Event] = {}
+        self._waiting: Counter[str] = Counter()
+
+    def fail(self, call: str, *errors: UploadError | None) -> None:
+        """The next calls raise these, one each; None lets one through."""
+        self._errors.setdefault(call, []).extend(errors)
+
+    def fail_always(self, call: str, error: UploadError | None) -> None:
+        """Every call raises this, until it is set to None."""
+        if error is None:
+            self._always.pop(call, None)
+        else:
+            self._always[call] = error
+
+    def hold(self, call: str) -> None:
+        """Calls do not begin until `release`."""
+        self._gates[call] = asyncio.Event()
+
+    def release(self, call: str) -> None:
+        self._gates.pop(call).set()
+
+    async def until_held(self, call: str, count: int = 1) -> None:
+        """Returns when `count` calls are being held."""
+        await until(lambda: self._waiting[call] >= count, f"{count} times {call} being held")
+
+    async def meet(self, call: str) -> None:
+        """What each call goes through first."""
+        self.calls[call] += 1
+        if gate := self._gates.get(call):
+            self.hit[call] += 1
+            self._waiting[call] += 1
+            await gate.wait()
+            self._waiting[call] -= 1
+        errors = self._errors.get(call)
+        error = errors.pop(0) if errors else self._always.get(call)
+        if error is not None:
+            self.hit[call] += 1
+            raise type(error)(error.message)
+
+
+class FaultyFiles:
+    """A FileStore with `faults`. After `lose_unsynced` the next sync fails, and what was not synced is garbage."""
+
+    def __init__(self, root: Path, inner: FileStore | None = None) -> None:
+        self.root = root
+        self.faults = Faults()
+        self.inner = inner or FileStore(root)
+        self._unsynced: dict[str, list[Range]] = {}
+        self._losing: dict[str, UploadError] = {}
+
+    @property
+    def grain(self) -> int:
+        return self.inner.grain
+
+    def part(self, ticket_id: str) -> Path:
+        return self.root / ticket_id[:2] / f"{ticket_id}.part"
+
+    def final(self, ticket_id: str) -> Path:
+        return self.root / ticket_id[:2] / ticket_id
+
+    def lose_unsynced(self, ticket_id: str, error: UploadError | None = None) -> None:
+        """The next `sync` or `complete` of this upload fails as fsync does when the disk did not take the pages."""
+        self._losing[ticket_id] = error or StorageFailed("the disk did not take it")
+
+    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
+        await self.faults.meet("write")
+        ranges = await self.inner.write(ticket_id, pieces)
+        self._unsynced.setdefault(ticket_id, []).extend(ranges)
+        return ranges
+
+    async def sync(self, ticket_id: str) -> None:
+        await self.faults.meet("sync")
+        self._maybe_lose(ticket_id)
+        before = len(self._unsynced.get(ticket_id, []))
+        await self.inner.sync(ticket_id)
+        del self._unsynced.get(ticket_id, [])[:before]
+
+    def _maybe_lose(self, ticket_id: str) -> None:
+        error = self._losing.pop(ticket_id, None)
+        if error is None:
+            return
+        self.faults.hit["lost"] += 1
+        with self.part(ticket_id).open("r+b") as file:
+            for start, end in self._unsynced.pop(ticket_id, []):
+                os.pwrite(file.fileno(), b"\xdb" * (end - start), start)
+        raise error
+
+    async def present(self, ticket_id: str) -> int | None:
+        await self.faults.meet("present")
+        return await self.inner.present(ticket_id)
+
+    async def complete(self, ticket_id: str, size: int) -> str:
+        await self.faults.meet("complete")
+        self._maybe_lose(ticket_id)
+        path = await self.inner.complete(ticket_id, size)
+        await self.faults.meet("completed")
+        return path
+
+    async def remove(self, ticket_id: str, *, finished: bool) -> None:
+        await self.faults.meet("remove")
+        await self.inner.remove(ticket_id, finished=finished)
+
+    async def release(self, ticket_id: str) -> None:
+        await self.faults.meet("release")
+        await self.inner.release(ticket_id)
+
+    async def free_bytes(self) -> int:
+        return await self.inner.free_bytes()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class FaultyTickets:
+    """An SqliteStore with `faults`: `update` before it begins, `updated` after it was committed."""
+
+    def __init__(self, path: Path) -> None:
+        self.faults = Faults()
+        self.inner = SqliteStore(path)
+
+    async def create(self, ticket: Ticket) -> None:
+        await self._through("create", lambda: self.inner.create(ticket))
+
+    async def get(self, ticket_id: str) -> Ticket | None:
+        return await self._through("get", lambda: self.inner.get(ticket_id))
+
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+        ticket = await self._through("update", lambda: self.inner.update(ticket_id, change, durable=durable))
+        await self.faults.meet("updated")
+        return ticket
+
+    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
+        return await self._through("claim", lambda: self.inner.claim(now, lease, limit))
+
+    async def next_due(self) -> float | None:
+        return await self._through("next_due", self.inner.next_due)
+
+    async def find(
+        self,
+        states: Sequence[State] = (),
+        *,
+        idle_since: float | None = None,
+        state_before: float | None = None,
+        after: float | None = None,
+        limit: int = 1000,
+    ) -> list[Ticket]:
+        return await self.inner.find(states, idle_since=idle_since, state_before=state_before, after=after, limit=limit)
+
+    async def counts(self) -> dict[State, int]:
+        return await self.inner.counts()
+
+    async def forget(self, ticket_id: str) -> None:
+        await self.inner.forget(ticket_id)
+
+    def watch(self, listener: Callable[[str], None]) -> None:
+        self.inner.watch(listener)
+
+    async def distrust_after_boot(self, boot_id: str) -> int:
+        return await self.inner.distrust_after_boot(boot_id)
+
+    async def check(self) -> None:
+        await self.inner.check()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def _through(self, call: str, work: Callable[[], Awaitable[T]]) -> T:
+        await self.faults.meet(call)
+        return await work()

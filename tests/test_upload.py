@@ -1,0 +1,412 @@
+"""One upload's way through a worker: what is acked is there, what is not acked may come again, whatever fails."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming import upload as upload_module
+from incoming.core.errors import (
+    AlreadyComplete,
+    BadRange,
+    FileTooLarge,
+    StorageFailed,
+    StorageFull,
+    TakenOver,
+    UploadCancelled,
+    UploadError,
+)
+from incoming.core.extents import Extents
+from incoming.core.ticket import State
+from tests.support.assembler_bench import Bench, outcome, start_write
+from tests.support.stores import until
+
+
+@pytest.fixture
+def bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[Bench]:
+    """A worker that never checkpoints by itself. At the end it must hold nothing."""
+
+    async def make() -> Bench:
+        return Bench(tmp_path / "storage", checkpoint_seconds=3600.0)
+
+    bench = io_loop.run_sync(make)
+    yield bench
+    io_loop.run_sync(bench.idle)
+    io_loop.run_sync(bench.close)
+
+
+def data(start: int, end: int) -> bytes:
+    """What the file has at [start, end)."""
+    return bytes((offset * 7 + offset // 256) % 251 for offset in range(start, end))
+
+
+# --- any order, any overlap -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(1, 11)
+async def test_chunks_in_any_order_make_the_file(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), size=100)
+    await asyncio.gather(
+        *(upload.write(start, data(start, start + 10)) for start in (50, 0, 90, 20, 10, 70, 30, 80, 40, 60))
+    )
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    assert bench.content(upload.ticket.id) == data(0, 100)
+    bench.assembler.leave(upload)
+
+
+async def test_what_has_been_acked_is_in_the_ticket_store(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    await upload.write(20, data(20, 40), upload.ticket.epoch)
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents([(20, 40)])
+    assert bench.files.part(upload.ticket.id).read_bytes()[20:] == data(20, 40)
+    bench.assembler.leave(upload)
+
+
+async def test_bytes_once_acked_are_never_overwritten(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    await upload.write(20, data(20, 40))
+    await upload.write(10, b"x" * 40)
+    assert bench.files.part(upload.ticket.id).read_bytes()[10:] == b"x" * 10 + data(20, 40) + b"x" * 10
+    assert upload.ticket.extents == Extents([(10, 50)])
+    bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize("stage", ["write", "update"])
+async def test_of_chunks_under_way_together_the_first_wins(bench: Bench, stage: str) -> None:
+    upload = await bench.open(await bench.new())
+    store = bench.files if stage == "write" else bench.tickets
+    store.faults.hold(stage)
+    first = start_write(upload, 10, data(10, 30))
+    await store.faults.until_held(stage)
+    second = start_write(upload, 20, b"x" * 20)
+    third = start_write(upload, 0, b"y" * 50)
+    store.faults.release(stage)
+    await asyncio.gather(first, second, third)
+    assert bench.files.part(upload.ticket.id).read_bytes() == b"y" * 10 + data(10, 30) + b"x" * 10 + b"y" * 10
+    assert store.faults.hit[stage] == 1
+    bench.assembler.leave(upload)
+
+
+async def test_what_is_there_is_not_written_again(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    await upload.write(0, data(0, 50))
+    before = bench.files.faults.calls["write"]
+    await upload.write(10, data(10, 50))
+    assert bench.files.faults.calls["write"] == before
+    bench.assembler.leave(upload)
+
+
+async def test_chunks_that_wait_for_a_commit_are_committed_together(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    bench.tickets.faults.hold("update")
+    chunks = [start_write(upload, 0, data(0, 5))]
+    await bench.tickets.faults.until_held("update")
+    chunks += [start_write(upload, start, data(start, start + 5)) for start in range(5, 95, 5)]
+    await until(lambda: bench.files.part(upload.ticket.id).stat().st_size == 95, "the rest being written")
+    bench.tickets.faults.release("update")
+    commits = bench.tickets.faults.calls["update"]
+    await asyncio.gather(*chunks)
+    assert bench.tickets.faults.calls["update"] - commits <= 2
+    bench.assembler.leave(upload)
+
+
+async def test_nothing_is_acked_before_its_commit(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    bench.tickets.faults.hold("update")
+    chunk = start_write(upload, 0, data(0, 5))
+    await bench.tickets.faults.until_held("update")
+    assert not chunk.done()
+    bench.tickets.faults.release("update")
+    await chunk
+    bench.assembler.leave(upload)
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start", "length"), [(99, 2), (100, 1), (2**53, 1)])
+async def test_a_chunk_outside_the_file_is_refused(bench: Bench, start: int, length: int) -> None:
+    upload = await bench.open(await bench.new())
+    with pytest.raises(BadRange, match="the file at 100"):
+        await upload.write(start, bytes(length))
+    assert not bench.files.part(upload.ticket.id).exists()
+    bench.assembler.leave(upload)
+
+
+async def test_a_file_of_unknown_size_stays_within_the_limit(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(max_size=50), size=None)
+    await upload.write(40, data(40, 50))
+    with pytest.raises(FileTooLarge, match="50 bytes"):
+        await upload.write(45, data(45, 51))
+    bench.assembler.leave(upload)
+
+
+async def test_an_upload_has_only_so_many_ranges(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_module, "MAX_EXTENTS", 3)
+    upload = await bench.open(await bench.new())
+    for start in (0, 10, 20):
+        await upload.write(start, b"x")
+    with pytest.raises(BadRange, match="more than 3"):
+        await upload.write(30, b"x")
+    await upload.write(1, bytes(9))
+    assert upload.ticket.extents == Extents([(0, 11), (20, 21)])
+    bench.assembler.leave(upload)
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_late_chunk_of_who_was_taken_over_is_not_stored(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), session="session-1")
+    epoch = upload.ticket.epoch
+    bench.assembler.leave(await bench.open(upload.ticket.id, session="session-2"))
+    with pytest.raises(TakenOver):
+        await upload.write(0, data(0, 10), epoch)
+    assert upload.ticket.extents == Extents()
+    bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize("stage", ["write", "update"])
+async def test_what_a_newcomer_sends_wins_over_what_the_old_one_had_under_way(bench: Bench, stage: str) -> None:
+    upload = await bench.open(await bench.new(), session="session-1")
+    old = upload.ticket.epoch
+    store = bench.files if stage == "write" else bench.tickets
+    store.faults.hold(stage)
+    late = start_write(upload, 0, b"x" * 10, old)
+    await store.faults.until_held(stage)
+    queued = start_write(upload, 50, b"x" * 10, old)
+    # The takeover goes past the gate, as another worker's would.
+    ticket = await bench.tickets.inner.update(upload.ticket.id, lambda known: known.open("session-2", None, 1.0))
+    upload.know(ticket)
+    chunk = start_write(upload, 5, data(5, 20), ticket.epoch)
+    store.faults.release(stage)
+    assert isinstance(await outcome(late), TakenOver)
+    assert isinstance(await outcome(queued), TakenOver)
+    await chunk
+    assert upload.ticket.extents == Extents([(5, 20)])
+    assert bench.files.part(upload.ticket.id).read_bytes()[5:20] == data(5, 20)
+    bench.assembler.leave(upload)
+
+
+async def test_a_client_without_a_session_is_taken_at_any_epoch(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), session="session-1")
+    bench.files.faults.hold("write")
+    chunk = start_write(upload, 0, data(0, 10))
+    await bench.files.faults.until_held("write")
+    bench.assembler.leave(await bench.open(upload.ticket.id, session="session-2"))
+    bench.files.faults.release("write")
+    await chunk
+    assert upload.ticket.extents == Extents([(0, 10)])
+    bench.assembler.leave(upload)
+
+
+# --- too late ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_chunk_that_comes_again_after_completion_is_acked_and_changes_nothing(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), size=10)
+    epoch = upload.ticket.epoch
+    await upload.write(0, data(0, 10), epoch)
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    await upload.write(2, b"x" * 5, epoch)
+    with pytest.raises(BadRange):
+        await upload.write(2, b"x" * 9, epoch)
+    assert bench.content(upload.ticket.id) == data(0, 10)
+    bench.assembler.leave(upload)
+
+
+async def test_the_same_when_another_worker_completed_it_unnoticed(tmp_path: Path, bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), size=10)
+    await upload.write(0, data(0, 5))
+    other = Bench(tmp_path / "storage")
+    elsewhere = await other.assembler.join(upload.ticket.id, upload.ticket.epoch)
+    bench.files.faults.hold("write")
+    late = start_write(upload, 5, b"x" * 5, upload.ticket.epoch)
+    await bench.files.faults.until_held("write")
+    await elsewhere.write(5, data(5, 10))
+    await until(lambda: elsewhere.ticket.state == State.ARRIVED, "the file")
+    bench.files.faults.release("write")
+    await late
+    assert bench.content(upload.ticket.id) == data(0, 10)
+    other.assembler.leave(elsewhere)
+    await other.idle()
+    await other.close()
+    bench.assembler.leave(upload)
+
+
+async def test_the_same_between_the_rename_and_its_commit(tmp_path: Path, bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), size=10)
+    await upload.write(0, data(0, 5))
+    other = Bench(tmp_path / "storage")
+    other.files.faults.hold("completed")
+    elsewhere = await other.assembler.join(upload.ticket.id, upload.ticket.epoch)
+    bench.files.faults.hold("write")
+    late = start_write(upload, 5, b"x" * 5, upload.ticket.epoch)
+    await bench.files.faults.until_held("write")
+    await elsewhere.write(5, data(5, 10))
+    await other.files.faults.until_held("completed")
+    assert (await bench.ticket(upload.ticket.id)).state == State.UPLOADING
+    bench.files.faults.release("write")
+    await late
+    other.files.faults.release("completed")
+    await until(lambda: elsewhere.ticket.state == State.ARRIVED, "the file")
+    assert bench.content(upload.ticket.id) == data(0, 10)
+    other.assembler.leave(elsewhere)
+    await other.idle()
+    await other.close()
+    bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize("stage", ["write", "update"])
+async def test_a_chunk_under_way_when_the_upload_is_cancelled_learns_of_that(bench: Bench, stage: str) -> None:
+    upload = await bench.open(await bench.new())
+    store = bench.files if stage == "write" else bench.tickets
+    store.faults.hold(stage)
+    chunk = start_write(upload, 0, data(0, 10), upload.ticket.epoch)
+    await store.faults.until_held(stage)
+    queued = start_write(upload, 10, data(10, 20), upload.ticket.epoch)
+    await bench.tickets.inner.update(upload.ticket.id, lambda known: known.cancel("enough", None, 1.0))
+    store.faults.release(stage)
+    for task in (chunk, queued):
+        error = await outcome(task)
+        assert isinstance(error, UploadCancelled)
+        assert "enough" in error.message
+    bench.assembler.leave(upload)
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), StorageFailed("broken")])
+async def test_a_write_that_fails_is_not_acked_and_may_come_again(bench: Bench, error: UploadError) -> None:
+    upload = await bench.open(await bench.new())
+    await upload.write(0, data(0, 10))
+    bench.files.faults.fail("write", error)
+    assert type(await outcome(start_write(upload, 5, data(5, 20)))) is type(error)
+    assert upload.ticket.extents == Extents([(0, 10)])
+    assert bench.files.faults.hit["write"] == 1
+    await upload.write(5, data(5, 20))
+    assert upload.ticket.extents == Extents([(0, 20)])
+    assert bench.files.part(upload.ticket.id).read_bytes() == data(0, 20)
+    bench.assembler.leave(upload)
+
+
+async def test_a_full_disk_holds_up_nobody_else(bench: Bench) -> None:
+    full, other = [await bench.open(await bench.new()) for _ in range(2)]
+    bench.files.faults.fail("write", StorageFull("full"))
+    assert isinstance(await outcome(start_write(full, 0, data(0, 10))), StorageFull)
+    await other.write(0, data(0, 10))
+    assert other.ticket.extents == Extents([(0, 10)])
+    for upload in (full, other):
+        bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), StorageFailed("broken")])
+async def test_a_commit_that_fails_is_not_acked_and_may_come_again(bench: Bench, error: UploadError) -> None:
+    upload = await bench.open(await bench.new())
+    bench.tickets.faults.fail("update", error)
+    assert type(await outcome(start_write(upload, 0, data(0, 20)))) is type(error)
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents()
+    await upload.write(0, data(0, 20))
+    assert upload.ticket.extents == Extents([(0, 20)])
+    bench.assembler.leave(upload)
+
+
+async def test_what_is_being_written_when_a_commit_fails_stays_claimed(bench: Bench) -> None:
+    """The failed commit must not make the pipeline forget the chunk behind it: a copy would overwrite it later."""
+    upload = await bench.open(await bench.new())
+    bench.tickets.faults.fail("update", StorageFailed("broken"))
+    bench.tickets.faults.hold("update")
+    failing = start_write(upload, 0, data(0, 10))
+    await bench.tickets.faults.until_held("update")
+    bench.files.faults.hold("write")
+    behind = start_write(upload, 10, data(10, 20))
+    await bench.files.faults.until_held("write")
+    copy = start_write(upload, 10, b"x" * 10)
+    bench.tickets.faults.release("update")
+    assert isinstance(await outcome(failing), StorageFailed)
+    bench.files.faults.release("write")
+    await asyncio.gather(behind, copy)
+    assert bench.files.part(upload.ticket.id).read_bytes()[10:] == data(10, 20)
+    bench.assembler.leave(upload)
+
+
+async def test_what_is_being_committed_when_a_write_fails_stays_claimed(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    bench.tickets.faults.hold("update")
+    first = start_write(upload, 0, data(0, 10))
+    await bench.tickets.faults.until_held("update")
+    bench.files.faults.fail("write", StorageFull("full"))
+    assert isinstance(await outcome(start_write(upload, 10, data(10, 20))), StorageFull)
+    copy = start_write(upload, 0, b"x" * 20)
+    await until(lambda: bench.files.part(upload.ticket.id).stat().st_size == 20, "the copy being written")
+    bench.tickets.faults.release("update")
+    await asyncio.gather(first, copy)
+    assert bench.files.part(upload.ticket.id).read_bytes() == data(0, 10) + b"x" * 10
+    bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize("stage", ["write", "update"])
+async def test_whoever_gave_up_waiting_harms_nobody(bench: Bench, stage: str) -> None:
+    upload = await bench.open(await bench.new())
+    store = bench.files if stage == "write" else bench.tickets
+    store.faults.hold(stage)
+    given_up = start_write(upload, 0, data(0, 10))
+    await store.faults.until_held(stage)
+    patient = start_write(upload, 10, data(10, 20))
+    given_up.cancel()
+    assert isinstance(await outcome(given_up), asyncio.CancelledError)
+    store.faults.release(stage)
+    await patient
+    assert upload.ticket.extents == Extents([(0, 20)])
+    bench.assembler.leave(upload)
+
+
+async def test_errors_are_one_each(bench: Bench) -> None:
+    """A shared one would gather the traceback of everybody who raises it."""
+    upload = await bench.open(await bench.new())
+    bench.files.faults.hold("write")
+    bench.files.faults.fail("write", StorageFull("full"))
+    first = start_write(upload, 0, b"x")
+    await bench.files.faults.until_held("write")
+    bench.files.faults.release("write")
+    await outcome(first)
+    bench.files.faults.hold("write")
+    bench.files.faults.fail("write", None, StorageFull("full"))
+    blocker = start_write(upload, 0, b"x")
+    await bench.files.faults.until_held("write")
+    together = [start_write(upload, start, b"x") for start in (1, 2)]
+    bench.files.faults.release("write")
+    await blocker
+    one, other = [await outcome(task) for task in together]
+    assert isinstance(one, StorageFull)
+    assert isinstance(other, StorageFull)
+    assert one is not other
+    bench.assembler.leave(upload)
+
+
+async def test_a_defect_is_an_error_for_the_client_and_not_a_hanging_chunk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload = await bench.open(await bench.new())
+
+    async def broken(*args: object) -> list[tuple[int, int]]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as context:
+        context.setattr(bench.files, "write", broken)
+        assert isinstance(await outcome(start_write(upload, 0, b"x")), StorageFailed)
+    assert "writing failed" in caplog.text
+    await upload.write(0, b"x")
+    bench.assembler.leave(upload)
+
+
+async def test_outcome_of_a_complete_file_is_not_an_error_for_a_copy_only(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), size=10)
+    await upload.write(0, data(0, 10))
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    with pytest.raises(AlreadyComplete):
+        await bench.assembler.pause(upload.ticket.id, None)
+    bench.assembler.leave(upload)
