@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"incoming: {logs.printable(str(error))}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
     logs.configure(settings.log_level, settings.log_format)
+    _allow_many_descriptors()
     for level, line in announcements(settings, sockets):
         log.log(level, "%s", line)
     try:
@@ -73,6 +75,13 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
 def _close(sockets: list[socket.socket]) -> None:
     for listening in sockets:
         listening.close()
+
+
+def _allow_many_descriptors() -> None:
+    """The usual soft limit of 1,024 would be a limit on connections; the hard one is the operator's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _make_storage_dir(settings: Settings) -> None:

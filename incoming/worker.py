@@ -168,11 +168,11 @@ def http_server(services: Services) -> HTTPServer:
     """The server with its limits, not yet listening. Raises FileNotFoundError if the library is not there."""
     # Only backend functions take forms, and they say so themselves.
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
-    largest_message = services.settings.chunk_max + READ_SIZE
     return HTTPServer(
         application(services, library()),
         chunk_size=READ_SIZE,
-        max_buffer_size=max(largest_message, 4 * READ_SIZE),
+        # The largest message, and what one read may bring beyond its end.
+        max_buffer_size=services.settings.chunk_max + 4 * READ_SIZE,
         # A body of unknown length may pass MAX_BODY by one read, so that it is refused with an answer.
         max_body_size=MAX_BODY + READ_SIZE,
         max_header_size=MAX_HEADERS,

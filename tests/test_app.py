@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -64,6 +65,16 @@ def test_it_starts_with_nothing_and_makes_everything(workers: str, start_server:
     assert f"uploads and database are in {server.storage_dir}, durability 'process'" in server.log
     assert "backend functions may be called by 127.0.0.0/8, ::1/128; " in server.log
     assert server.stop() == 0
+
+
+def test_as_many_descriptors_as_the_operator_allows(start_server: StartServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        server = start_server("--workers", "1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_port_0_takes_a_free_one(start_server: StartServer, tmp_path: Path) -> None:
