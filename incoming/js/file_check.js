@@ -5,36 +5,59 @@ import { fingerprint } from "./fingerprint.js";
 
 /** @typedef {import("./errors.js").Problem} Problem */
 
+/** Reading the samples again so soon would find nothing new. */
+const FRESH = 2_000;
+
 export class FileCheck {
+    #env;
     #file;
     #size;
-    /** @type {number | undefined} */
     #last_modified;
-    /** @type {string | null} */
-    #fingerprint = null;
+    #fingerprint = "";
+    #checked = 0;
 
-    /** @param {File} file */
-    constructor(file) {
+    /**
+     * @param {import("./environment.js").Environment} env
+     * @param {File} file
+     */
+    constructor(env, file) {
+        this.#env = env;
         this.#file = file;
         this.#size = file.size;
         this.#last_modified = file.lastModified;
     }
 
+    /** What the server is told, by which it knows the file again; after `confirm`. */
+    get identity() {
+        const known = Number.isSafeInteger(this.#last_modified) && this.#last_modified >= 0;
+        return {
+            name: this.#file.name ?? "",
+            size: this.#size,
+            last_modified: known ? this.#last_modified : undefined,
+            fingerprint: this.#fingerprint,
+        };
+    }
+
+    /** Whether the file was found in order a moment ago. */
+    get fresh() {
+        return this.#fingerprint !== "" && this.#env.now() - this.#checked < FRESH;
+    }
+
     /**
      * Reads the samples, again each time.
-     * @returns {Promise<string>} the fingerprint; rejects with a Problem when the file cannot be read or has changed
+     * @returns {Promise<Problem | null>} why the file cannot be uploaded
      */
-    async identity() {
-        if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) throw changed();
+    async confirm() {
+        if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) return changed();
         let found;
         try {
             found = await fingerprint(this.#file);
         } catch (error) {
-            throw unreadable(error);
+            return unreadable(error);
         }
-        this.#fingerprint ??= found;
-        if (this.#fingerprint !== found) throw changed();
-        return found;
+        this.#fingerprint ||= found;
+        this.#checked = this.#env.now();
+        return this.#fingerprint === found ? null : changed();
     }
 
     /**

@@ -70,7 +70,7 @@ export class HttpConnection {
             this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
             this.#listener.welcome(welcome);
             // The welcome names the state, its reason only the status does.
-            if (is_receiving(welcome.state)) this.#rest();
+            if (messages.is_receiving(welcome.state)) this.#rest();
             else this.#watch(0);
         });
     }
@@ -125,8 +125,9 @@ export class HttpConnection {
             this.#listener.too_large(chunk);
         } else if (status === 308 || (status === 200 && json?.state)) {
             this.#rest();
+            if (json) this.#tell(json);
             this.#listener.ack([chunk]);
-            if (json && this.#open) this.#tell(json);
+            if (json && this.#open && !this.#sending) this.#watch(LONG_POLL_SECONDS);
         } else {
             this.#failed(answer);
         }
@@ -147,12 +148,14 @@ export class HttpConnection {
     #news(answer) {
         if (answer.status !== 200 || !answer.json?.state) return this.#failed(answer);
         this.#tell(answer.json);
-        if (this.#open && !this.#sending) this.#rest();
+        if (!this.#open || this.#sending) return;
+        if (messages.is_receiving(this.#state)) this.#rest();
+        else this.#watch(LONG_POLL_SECONDS);
     }
 
     /** @param {any} status of the upload, as JSON */
     #tell(status) {
-        if (is_receiving(status.state) || (status.state === this.#state && !status.reason)) return;
+        if (messages.is_receiving(status.state) || (status.state === this.#state && !status.reason)) return;
         this.#state = status.state;
         this.#listener.state({ state: status.state, reason: status.reason || "", code: status.code ?? null });
     }
@@ -237,9 +240,4 @@ export class HttpConnection {
         this.#env.stop(this.#timer);
         this.#timer = this.#env.after(milliseconds, action);
     }
-}
-
-/** @param {State} state */
-function is_receiving(state) {
-    return state === "new" || state === "uploading";
 }

@@ -31,12 +31,66 @@ export function set_transport(transport) {
     page.transports.wanted = transport;
 }
 
+/** @returns {import("./incoming.js").UnfinishedUpload[]} what this browser has begun here and not finished */
+export function unfinished() {
+    return page.unfinished.list();
+}
+
+/**
+ * @param {File} file
+ * @returns {import("./incoming.js").UnfinishedUpload | null} the unfinished upload that this file seems to belong to
+ */
+export function match(file) {
+    return page.unfinished.match(file);
+}
+
+/**
+ * The upload is no longer offered; at the server it goes on living until its time is over, or somebody cancels it.
+ * @param {string} ticket
+ */
+export function forget(ticket) {
+    page.unfinished.forget(ticket);
+}
+
+/**
+ * @param {boolean} wanted whether this browser remembers unfinished uploads; without, those it knows are forgotten
+ */
+export function set_remember(wanted) {
+    if (!wanted) page.unfinished.forget_all();
+    page.memory.enabled = Boolean(wanted);
+}
+
+/**
+ * An uploader for an unfinished upload whose file handle was kept. To be called on a click: the browser may ask the user
+ * whether the page may read the file.
+ * @param {string} ticket
+ * @returns {Promise<UploaderClass>} not yet started
+ */
+export async function continue_upload(ticket) {
+    const handle = await page.handles.find(ticket);
+    if (!handle) throw new Error(`incoming: no file is remembered for upload ${ticket}`);
+    if (!(await may_read(handle))) throw new Error("incoming: the file may not be read");
+    return new UploaderClass(page, ticket, await handle.getFile(), { handle });
+}
+
+/**
+ * @param {any} handle a FileSystemFileHandle, with the permissions that only Chromium knows
+ * @returns {Promise<boolean>}
+ */
+async function may_read(handle) {
+    if (!handle.queryPermission) return true;
+    const wanted = { mode: "read" };
+    if ((await handle.queryPermission(wanted)) === "granted") return true;
+    return (await handle.requestPermission(wanted)) === "granted";
+}
+
 /**
  * @param {string} upload_id
  * @param {File} file
+ * @param {import("./incoming.js").UploaderOptions} [options]
  */
-function create(upload_id, file) {
-    return new UploaderClass(page, upload_id, file);
+function create(upload_id, file, options) {
+    return new UploaderClass(page, upload_id, file, options);
 }
 create.prototype = UploaderClass.prototype;
 

@@ -22,6 +22,7 @@
  * @property {(lane: Lane, welcome: Welcome) => void} welcomed
  * @property {(bytes: number) => void} acked
  * @property {(outcome: Outcome) => void} told
+ * @property {() => boolean} may_complete asked before the last bytes go out; `pump` again when the answer has changed
  * @property {(lane: Lane, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
  */
 
@@ -145,6 +146,7 @@ export class Lanes {
         const { connection } = lane;
         const size = this.#pace.next_size(connection, this.#scheduler.bytes_missing, connection);
         if (size === 0) return false;
+        if (size >= this.#scheduler.bytes_missing && !this.#owner.may_complete()) return false;
         const now = this.#env.now();
         const wait = this.#bucket.wait(now);
         if (wait > 0) {

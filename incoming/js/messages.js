@@ -147,6 +147,30 @@ export function parse_object(text) {
     }
 }
 
+/**
+ * @param {State} state
+ * @returns {boolean} whether bytes are still missing
+ */
+export function is_receiving(state) {
+    return state === "new" || state === "uploading";
+}
+
+/**
+ * @param {State} state
+ * @returns {boolean} whether the server has every byte
+ */
+export function has_arrived(state) {
+    return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
+}
+
+/**
+ * A new name for a session: 8 to 64 letters, digits, _ or -.
+ * @param {() => number} random
+ */
+export function session_name(random) {
+    return Array.from({ length: 24 }, () => Math.floor(random() * 36).toString(36)).join("");
+}
+
 /** @param {unknown} ranges */
 function well_formed(ranges) {
     const is_range = (/** @type {unknown} */ range) =>

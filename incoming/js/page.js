@@ -1,20 +1,36 @@
-// What all uploaders of one page share: the environment, where the server is, how it is reached, what is remembered.
+// What all uploaders of one page share: where the server is and how it is reached, what is remembered, who is at work.
 
 import { frontend_url } from "./address.js";
 import { Courier } from "./courier.js";
+import { Handles } from "./handles.js";
 import { HttpConnection } from "./http_transport.js";
 import { Memory } from "./memory.js";
+import { Signals } from "./signals.js";
+import { Unfinished } from "./unfinished.js";
+import { WakeLock } from "./wake_lock.js";
 import { WebSocketConnection } from "./websocket_transport.js";
 
 /** @typedef {import("./environment.js").Environment} Environment */
 /** @typedef {import("./websocket_transport.js").Listener} Listener */
 /** @typedef {import("./websocket_transport.js").Connection} Connection */
 
+/**
+ * What the page knows of an upload that is under way.
+ * @typedef {object} Upload
+ * @property {() => void} revive the network may be back, or gone
+ * @property {() => void} remember how far it is, now
+ * @property {() => boolean} warns whether the browser is to ask before the page is left
+ */
+
 export class Page {
     /** @type {import("./transport_choice.js").TransportMemory} */
-    transports = { wanted: "auto", websocket_works: false };
+    transports = { wanted: "auto", websocket_works: false, blobs_fail: false };
     hostname = "";
     #place;
+    /** @type {Set<Upload>} */
+    #running = new Set();
+    /** @type {Set<Upload>} */
+    #sending = new Set();
 
     /**
      * @param {Environment} env
@@ -24,18 +40,12 @@ export class Page {
         this.env = env;
         this.#place = place;
         this.memory = new Memory(env.storage);
+        this.handles = new Handles(env.databases);
+        this.unfinished = new Unfinished(this);
         this.courier = new Courier(this);
-    }
-
-    /** @type {Set<object>} uploads that are sending at present */
-    sending = new Set();
-
-    /**
-     * @param {number} connections that the page may have
-     * @returns {number} how many of them one of the uploads that run may have
-     */
-    share(connections) {
-        return Math.max(1, Math.floor(connections / Math.max(1, this.sending.size)));
+        this.wake_lock = new WakeLock(env);
+        this.signals = new Signals(env, () => this.#revive());
+        env.page?.addEventListener("pagehide", () => this.#part());
     }
 
     /** URL of the server's frontend, with a slash at its end. */
@@ -51,9 +61,57 @@ export class Page {
      * @returns {Connection}
      */
     connect(kind, ticket, file, listener) {
-        const target = { frontend: this.frontend, ticket, file, as_blobs: () => true };
-        return kind === "http"
-            ? new HttpConnection(this.env, target, listener)
-            : new WebSocketConnection(this.env, target, listener);
+        const target = { frontend: this.frontend, ticket, file, as_blobs: () => !this.transports.blobs_fail };
+        const { env } = this;
+        return kind === "http" ? new HttpConnection(env, target, listener) : new WebSocketConnection(env, target, listener);
     }
+
+    /**
+     * @param {number} connections that all uploads of the page together may have
+     * @returns {number} how many of them one may have
+     */
+    share(connections) {
+        return Math.max(1, Math.floor(connections / Math.max(1, this.#sending.size)));
+    }
+
+    /**
+     * @param {Upload} upload
+     * @param {boolean} running whether it is neither paused nor ended nor not yet begun
+     * @param {boolean} sending whether its bytes flow
+     */
+    follow(upload, running, sending) {
+        if (this.#running.has(upload) === running && this.#sending.has(upload) === sending) return;
+        toggle(this.#running, upload, running);
+        toggle(this.#sending, upload, sending);
+        this.wake_lock.hold(this.#sending.size > 0);
+        this.signals.watch_sleep(this.#running.size > 0);
+        // Only while there is something to ask: such a listener keeps some browsers from caching the page.
+        this.env.page?.removeEventListener("beforeunload", this.#ask);
+        if (this.#running.size) this.env.page?.addEventListener("beforeunload", this.#ask);
+    }
+
+    #ask = (/** @type {Event} */ event) => {
+        if ([...this.#running].some((upload) => upload.warns())) event.preventDefault();
+    };
+
+    #revive() {
+        for (const upload of this.#running) upload.revive();
+        this.courier.revive();
+    }
+
+    #part() {
+        for (const upload of this.#running) upload.remember();
+        this.courier.part();
+    }
+}
+
+/**
+ * @template T
+ * @param {Set<T>} set
+ * @param {T} member
+ * @param {boolean} belongs
+ */
+function toggle(set, member, belongs) {
+    if (belongs) set.add(member);
+    else set.delete(member);
 }

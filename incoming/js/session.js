@@ -5,6 +5,7 @@ import { Backoff } from "./backoff.js";
 import { Crowd } from "./crowd.js";
 import { ASK_AGAIN } from "./errors.js";
 import { Lanes } from "./lanes.js";
+import { has_arrived, is_receiving, session_name } from "./messages.js";
 import { Pace } from "./pace.js";
 import { Scheduler } from "./scheduler.js";
 import { TokenBucket } from "./token_bucket.js";
@@ -13,7 +14,6 @@ import { TransportChoice } from "./transport_choice.js";
 /** @typedef {import("./lanes.js").Lane} Lane */
 /** @typedef {import("./messages.js").Welcome} Welcome */
 /** @typedef {import("./messages.js").Outcome} Outcome */
-/** @typedef {import("./messages.js").State} State */
 /** @typedef {import("./errors.js").Problem} Problem */
 
 /**
@@ -24,7 +24,7 @@ import { TransportChoice } from "./transport_choice.js";
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
  */
 
-const RECEIVING = new Set(["new", "uploading"]);
+const BLOB_FAILURES = 2;
 const CANCEL_ANSWERED_WITHIN = 8_000;
 /** All is acknowledged but the server does not say so: perhaps it lost something. First after 15 s, then less often. */
 const ARRIVAL_DOUBTED_AFTER = 15_000;
@@ -43,7 +43,8 @@ export class Session {
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
-    #fingerprint = "";
+    #blobs_suspected = 0;
+    #confirming = false;
     #running = false;
     #connected = false;
     #cancelling = false;
@@ -67,7 +68,7 @@ export class Session {
         this.#file = file;
         this.#check = check;
         this.#owner = owner;
-        this.#id = random_name(page.env);
+        this.#id = session_name(page.env.random);
         this.#backoff = new Backoff(page.env.random);
         this.#choice = new TransportChoice(page.transports);
         this.scheduler = new Scheduler(file.size);
@@ -78,6 +79,7 @@ export class Session {
             welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
             acked: (bytes) => this.#acked(bytes),
             told: (outcome) => this.#told(outcome),
+            may_complete: () => this.#may_complete(),
             lost: (lane, problem, oldest) => this.#lane_lost(lane, problem, oldest),
         });
         this.#crowd = new Crowd(page, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
@@ -145,19 +147,31 @@ export class Session {
     async #attempt() {
         const number = ++this.#attempt_number;
         this.#page.env.stop(this.#timer);
-        try {
-            this.#fingerprint = await this.#check.identity();
-            if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello());
-        } catch (problem) {
-            if (number === this.#attempt_number) this.#fail(/** @type {Problem} */ (problem));
-        }
+        const problem = await this.#check.confirm();
+        if (number !== this.#attempt_number) return;
+        if (problem) this.#fail(problem);
+        else this.#lanes.open(this.#choice.kind, this.#hello());
     }
 
     /** @returns {import("./messages.js").Hello} */
     #hello() {
-        const { name, size, lastModified } = this.#file;
-        const last_modified = Number.isSafeInteger(lastModified) && lastModified >= 0 ? lastModified : undefined;
-        return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint: this.#fingerprint };
+        return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
+    }
+
+    /** A file that was changed meanwhile must not become complete: it would be half the old one and half the new. */
+    #may_complete() {
+        if (this.#check.fresh) return true;
+        if (!this.#confirming) this.#confirm();
+        return false;
+    }
+
+    async #confirm() {
+        this.#confirming = true;
+        const problem = await this.#check.confirm();
+        this.#confirming = false;
+        if (!this.#running) return;
+        if (problem) this.#fail(problem);
+        else this.#lanes.pump();
     }
 
     /**
@@ -176,7 +190,7 @@ export class Session {
         this.scheduler.confirm(welcome.extents);
         this.#told({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
-        if (RECEIVING.has(welcome.state)) this.#lanes.flow();
+        if (is_receiving(welcome.state)) this.#lanes.flow();
         this.#after_progress();
         this.#owner.changed();
     }
@@ -184,6 +198,7 @@ export class Session {
     /** @param {number} bytes */
     #acked(bytes) {
         this.#backoff.reset();
+        this.#blobs_suspected = 0;
         this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
         if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
         this.#after_progress();
@@ -206,10 +221,10 @@ export class Session {
 
     /** @param {Outcome} outcome */
     #told(outcome) {
-        if (!RECEIVING.has(outcome.state)) {
+        if (!is_receiving(outcome.state)) {
             this.#lanes.hold();
             if (!this.#cancelling) this.#page.env.stop(this.#timer);
-            if (has_all(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
+            if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
         }
         this.#owner.told(outcome);
     }
@@ -226,6 +241,7 @@ export class Session {
             const found = await this.#check.doubt(oldest);
             if (number !== this.#attempt_number) return;
             if (found) return this.#fail(found);
+            this.#suspect_blobs();
         }
         const { kind } = lane.connection;
         if (lane.welcomed && !problem) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
@@ -233,6 +249,11 @@ export class Session {
         if (this.#lanes.count === 0) this.#lost(problem, at_once);
         else this.#crowd.lost();
         this.#owner.changed();
+    }
+
+    /** Some browsers never finish to send a Blob that is part of a file: what has failed twice is sent the other way. */
+    #suspect_blobs() {
+        if (++this.#blobs_suspected % BLOB_FAILURES === 0) this.#page.transports.blobs_fail = !this.#page.transports.blobs_fail;
     }
 
     /**
@@ -270,22 +291,10 @@ export class Session {
     }
 }
 
-/** @param {State} state */
-function has_all(state) {
-    return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
-}
-
 /**
  * @param {number} a
  * @param {number} b
  */
 function lower(a, b) {
     return a && b ? Math.min(a, b) : a || b;
-}
-
-/** @param {import("./environment.js").Environment} env */
-function random_name(env) {
-    let name = "";
-    while (name.length < 24) name += Math.floor(env.random() * 36).toString(36);
-    return name;
 }

@@ -8,6 +8,7 @@
  * @typedef {object} TransportMemory
  * @property {"auto" | Kind} wanted
  * @property {boolean} websocket_works one has been welcomed since the page was loaded
+ * @property {boolean} blobs_fail chunks must be read before they are sent
  */
 
 /** A WebSocket that ends this soon, in milliseconds, was of no use ... */

@@ -73,6 +73,10 @@ export class Unfinished {
         this.#page.memory.set(KEY + ticket, entry);
     }
 
+    forget_all() {
+        for (const [ticket] of this.#page.memory.entries(KEY)) this.forget(ticket);
+    }
+
     /** @param {string} ticket */
     forget(ticket) {
         this.#written.delete(ticket);

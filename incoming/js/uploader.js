@@ -1,17 +1,20 @@
 // One upload as the page sees it: its properties, flags, callbacks and the three things that the user may do. How the
 // bytes get to the server is the session's business.
 
-import { BAD_ARGUMENT, HANDOVER_FAILED, TICKET_IS_OVER, fatal } from "./errors.js";
+import { BAD_ARGUMENT, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, fatal } from "./errors.js";
 import { FileCheck } from "./file_check.js";
+import { observe } from "./observation.js";
 import { next_phase } from "./phases.js";
 import { Session } from "./session.js";
-import { state_message } from "./state_message.js";
 
 /** @typedef {import("./phases.js").Event} Event */
 /** @typedef {import("./messages.js").Outcome} Outcome */
 /** @typedef {import("./errors.js").Problem} Problem */
 /** @typedef {import("./incoming.js").UploaderCallback} Callback */
 /** @typedef {"onprogress" | "onfinished" | "onfinish" | "oncancelled" | "onerror"} CallbackName */
+
+/** @type {Set<import("./phases.js").Phase>} */
+const RUNNING = new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
 
 export class Uploader {
     /** @type {Callback} */
@@ -67,20 +70,32 @@ export class Uploader {
     /** @type {CallbackName[]} callbacks that are due after the next onprogress */
     #due = [];
     #publishing = false;
+    #file;
+    #handle;
+    #can_continue = false;
+    /** @type {import("./page.js").Upload} */
+    #presence = {
+        revive: () => this.#session.revive(),
+        remember: () => this.#remember(true),
+        warns: () => this.warn_on_leave,
+    };
 
     /**
      * @param {import("./page.js").Page} page
      * @param {string} upload_id
      * @param {File} file
+     * @param {{handle?: FileSystemFileHandle | null}} [options]
      */
-    constructor(page, upload_id, file) {
+    constructor(page, upload_id, file, { handle = null } = {}) {
         if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
         if (!(file instanceof Blob)) throw bad_argument("the second argument is a File");
         this.upload_id = upload_id;
         this.filename = base_name(file.name);
         this.bytes_total = file.size;
         this.#page = page;
-        this.#session = new Session(page, upload_id, file, new FileCheck(file), () => this.max_rate, {
+        this.#file = file;
+        this.#handle = handle;
+        this.#session = new Session(page, upload_id, file, new FileCheck(page.env, file), () => this.max_rate, {
             changed: () => this.#follow(),
             told: (outcome) => this.#told(outcome),
             failed: (problem) => this.#fail(problem),
@@ -96,6 +111,7 @@ export class Uploader {
         if (!this.#move("start")) return this;
         this.#problem = null;
         this.#session.start();
+        this.#keep_handle();
         return this.#publish();
     }
 
@@ -187,47 +203,6 @@ export class Uploader {
         return true;
     }
 
-    /** Everything observable as it is now. */
-    #observe() {
-        const phase = this.#phase;
-        const { scheduler, connected, transport } = this.#session;
-        const problem = phase === "failed" ? this.#problem : this.#session.problem;
-        const waits_for_server = phase === "waiting" || phase === "handing_over";
-        const told = phase === "failed" || waits_for_server ? problem : null;
-        return {
-            bytes_acked: scheduler.bytes_acked,
-            bytes_ahead: scheduler.bytes_ahead,
-            bytes_tx: scheduler.bytes_acked + scheduler.bytes_ahead,
-            frac_complete: this.#fraction(scheduler.bytes_acked),
-            chunks_acked_now: scheduler.chunks_acked,
-            chunks_ahead: scheduler.chunks_ahead,
-            chunks_tx_now: scheduler.chunks_acked + scheduler.chunks_ahead,
-            connected,
-            transport,
-            finished: phase === "finished",
-            paused: phase === "paused",
-            can_pause: phase === "transferring" || phase === "waiting",
-            cancelling: phase === "cancelling",
-            cancelled: phase === "cancelled",
-            can_cancel: this.#can_cancel(),
-            cancel_msg: phase === "cancelled" ? this.#reason : "",
-            error_code: told ? told.code : null,
-            error_msg: told ? told.message : "",
-            state_msg: state_message(phase, { connected, server_state: this.#server_state, reason: this.#reason, problem: told }),
-        };
-    }
-
-    #can_cancel() {
-        if (this.#phase === "failed") return !TICKET_IS_OVER.has(this.#problem?.code ?? 0);
-        return ["idle", "connecting", "transferring", "waiting"].includes(this.#phase);
-    }
-
-    /** @param {number} acked */
-    #fraction(acked) {
-        if (this.bytes_total) return acked / this.bytes_total;
-        return this.#phase === "handing_over" || this.#phase === "finished" ? 1 : 0;
-    }
-
     /** Tells the page what has changed; a callback that acts on the uploader is told of that after it has returned. */
     #publish() {
         if (this.#publishing) return this;
@@ -237,14 +212,47 @@ export class Uploader {
             for (const name of this.#due.splice(0)) this.#call(name);
         }
         this.#publishing = false;
+        this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
+        this.#remember(false);
         return this;
+    }
+
+    /** @param {boolean} at_once */
+    #remember(at_once) {
+        const { unfinished } = this.#page;
+        const { connected, scheduler } = this.#session;
+        if (this.#phase === "finished" || this.#phase === "cancelled") return unfinished.forget(this.upload_id);
+        if (this.#phase === "failed") {
+            // Whoever has taken it over remembers it.
+            const code = this.#problem?.code ?? 0;
+            if (code !== TAKEN_OVER && TICKET_IS_OVER.has(code)) unfinished.forget(this.upload_id);
+        } else if (connected || at_once) {
+            const progress = { bytes_acked: scheduler.bytes_acked, can_continue: this.#can_continue };
+            unfinished.note(this.upload_id, this.#file, progress, at_once);
+        }
+    }
+
+    async #keep_handle() {
+        const known = this.#page.unfinished.list().find((entry) => entry.ticket === this.upload_id);
+        this.#can_continue ||= known?.can_continue ?? false;
+        if (!this.#handle || this.#can_continue || !this.#page.memory.enabled) return;
+        this.#can_continue = await this.#page.handles.keep(this.upload_id, this.#handle);
+        if (this.#can_continue && RUNNING.has(this.#phase)) this.#remember(true);
+    }
+
+    /** @returns {import("./observation.js").Facts} */
+    #facts() {
+        const { scheduler, connected, transport } = this.#session;
+        const problem = this.#phase === "failed" ? this.#problem : this.#session.problem;
+        const [phase, bytes_total, server_state, reason] = [this.#phase, this.bytes_total, this.#server_state, this.#reason];
+        return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem };
     }
 
     /** @returns {boolean} whether anything observable has changed */
     #update() {
         let changed = false;
         const fields = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
-        for (const [name, value] of Object.entries(this.#observe())) {
+        for (const [name, value] of Object.entries(observe(this.#facts()))) {
             if (fields[name] === value) continue;
             fields[name] = value;
             changed = true;

@@ -6,6 +6,35 @@ export function set_server_hostname(hostname: string): void;
 /** Chooses how connections are made from now on; 'auto' is a WebSocket, or HTTP where that does not work. */
 export function set_transport(transport: "auto" | "websocket" | "http"): void;
 
+/** An upload that this browser has begun and not finished. */
+export interface UnfinishedUpload {
+    readonly ticket: string;
+    readonly name: string;
+    readonly size: number;
+    /** Milliseconds since the epoch, as `File.lastModified`. */
+    readonly last_modified: number;
+    readonly bytes_acked: number;
+    /** Milliseconds since the epoch. */
+    readonly last_activity: number;
+    /** Whether `continue_upload` can go on without the file being chosen again. */
+    readonly can_continue: boolean;
+}
+
+/** The unfinished uploads of this site to the server in use, the latest first. */
+export function unfinished(): UnfinishedUpload[];
+
+/** The unfinished upload of a file with this name, size and modification time. */
+export function match(file: File): UnfinishedUpload | null;
+
+/** The upload is no longer listed. At the server nothing changes. */
+export function forget(ticket: string): void;
+
+/** With false, unfinished uploads are neither remembered nor, any more, listed. */
+export function set_remember(wanted: boolean): void;
+
+/** Makes an uploader, not yet started, with the file handle that was kept. Call it on a click; rejects if there is none. */
+export function continue_upload(ticket: string): Promise<Uploader>;
+
 /** Called with the uploader whose property, flag or outcome it is about. */
 export type UploaderCallback = ((uploader: Uploader) => void) | null;
 
@@ -59,9 +88,14 @@ export interface Uploader {
     cancel(reason?: string): this;
 }
 
+export interface UploaderOptions {
+    /** Where `file` came from; kept, so that the upload can go on after a reload. */
+    handle?: FileSystemFileHandle | null;
+}
+
 export interface UploaderConstructor {
-    new (upload_id: string, file: File): Uploader;
-    (upload_id: string, file: File): Uploader;
+    new (upload_id: string, file: File, options?: UploaderOptions): Uploader;
+    (upload_id: string, file: File, options?: UploaderOptions): Uploader;
 }
 
 /** Creates an uploader for one file and one ticket, with or without `new`. Throws a TypeError for anything else. */

@@ -23,8 +23,13 @@ var incoming = (() => {
   var index_exports = {};
   __export(index_exports, {
     Uploader: () => Uploader2,
+    continue_upload: () => continue_upload,
+    forget: () => forget,
+    match: () => match,
+    set_remember: () => set_remember,
     set_server_hostname: () => set_server_hostname,
-    set_transport: () => set_transport
+    set_transport: () => set_transport,
+    unfinished: () => unfinished
   });
 
   // environment.js
@@ -67,8 +72,8 @@ var incoming = (() => {
     return /^\s*\w+:\/\//.test(hostname) ? hostname : "//" + hostname.trim();
   }
   function script_folder(place) {
-    const match = /^[\w+.-]+:\/\/[^/]*(\/[^?#]*\/frontend\/)incoming\.m?js(?:[?#]|$)/.exec(place.script ?? "");
-    return match?.[1] ?? FRONTEND;
+    const match2 = /^[\w+.-]+:\/\/[^/]*(\/[^?#]*\/frontend\/)incoming\.m?js(?:[?#]|$)/.exec(place.script ?? "");
+    return match2?.[1] ?? FRONTEND;
   }
   function websocket_url(frontend, ticket) {
     return `${frontend.replace(/^http/, "ws")}upload_ws?ticket=${encodeURIComponent(ticket)}`;
@@ -167,6 +172,15 @@ var incoming = (() => {
     } catch {
       return null;
     }
+  }
+  function is_receiving(state) {
+    return state === "new" || state === "uploading";
+  }
+  function has_arrived(state) {
+    return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
+  }
+  function session_name(random) {
+    return Array.from({ length: 24 }, () => Math.floor(random() * 36).toString(36)).join("");
   }
   function well_formed(ranges) {
     const is_range = (range) => Array.isArray(range) && Number.isSafeInteger(range[0]) && Number.isSafeInteger(range[1]) && range[0] < range[1];
@@ -268,6 +282,65 @@ var incoming = (() => {
       });
     }
   };
+
+  // handles.js
+  var DATABASE = "incoming";
+  var STORE = "handles";
+  var Handles = class {
+    #databases;
+    /** @param {IDBFactory | null} databases */
+    constructor(databases) {
+      this.#databases = databases;
+    }
+    /**
+     * @param {string} ticket
+     * @param {FileSystemFileHandle} handle
+     * @returns {Promise<boolean>} whether it was kept
+     */
+    async keep(ticket, handle) {
+      const key = await this.#transact("readwrite", (store) => store.put(handle, ticket));
+      return key === ticket;
+    }
+    /**
+     * @param {string} ticket
+     * @returns {Promise<FileSystemFileHandle | null>}
+     */
+    async find(ticket) {
+      const handle = await this.#transact("readonly", (store) => store.get(ticket));
+      return handle ?? null;
+    }
+    /** @param {string} ticket */
+    async remove(ticket) {
+      await this.#transact("readwrite", (store) => store.delete(ticket));
+    }
+    /**
+     * @template T
+     * @param {IDBTransactionMode} mode
+     * @param {(store: IDBObjectStore) => IDBRequest<T>} act
+     * @returns {Promise<T | null>} null when there is no storage
+     */
+    async #transact(mode, act) {
+      try {
+        const opening = this.#databases?.open(DATABASE, 1);
+        if (!opening) return null;
+        opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
+        const database = await settled(opening);
+        try {
+          return await settled(act(database.transaction(STORE, mode).objectStore(STORE)));
+        } finally {
+          database.close();
+        }
+      } catch {
+        return null;
+      }
+    }
+  };
+  function settled(request2) {
+    return new Promise((resolve, reject) => {
+      request2.onsuccess = () => resolve(request2.result);
+      request2.onerror = () => reject(request2.error);
+    });
+  }
 
   // errors.js
   var MESSAGE_TOO_LARGE = 103;
@@ -395,7 +468,7 @@ var incoming = (() => {
       } else if (status === 308 || status === 200 && json?.state) {
         this.#rest();
         this.#listener.ack([chunk]);
-        if (json && this.#open) this.#tell(json);
+        if (json) this.#news(answer2);
       } else {
         this.#failed(answer2);
       }
@@ -413,7 +486,9 @@ var incoming = (() => {
     #news(answer2) {
       if (answer2.status !== 200 || !answer2.json?.state) return this.#failed(answer2);
       this.#tell(answer2.json);
-      if (this.#open && !this.#sending) this.#rest();
+      if (!this.#open || this.#sending) return;
+      if (is_receiving(this.#state)) this.#rest();
+      else this.#watch(LONG_POLL_SECONDS);
     }
     /** @param {any} status of the upload, as JSON */
     #tell(status) {
@@ -494,9 +569,6 @@ var incoming = (() => {
       this.#timer = this.#env.after(milliseconds, action);
     }
   };
-  function is_receiving(state) {
-    return state === "new" || state === "uploading";
-  }
 
   // memory.js
   var Memory = class {
@@ -550,6 +622,142 @@ var incoming = (() => {
       return null;
     }
   }
+
+  // signals.js
+  var TICK = 5e3;
+  var SLEPT = 2e4;
+  var Signals = class {
+    #env;
+    #revive;
+    /** @type {unknown} */
+    #timer = null;
+    #ticked = 0;
+    /**
+     * @param {import("./environment.js").Environment} env
+     * @param {() => void} revive
+     */
+    constructor(env, revive) {
+      this.#env = env;
+      this.#revive = revive;
+      env.page?.addEventListener("online", () => revive());
+      env.page?.addEventListener("pageshow", () => revive());
+      env.document?.addEventListener("visibilitychange", () => {
+        if (env.document?.visibilityState === "visible") revive();
+      });
+    }
+    /** @param {boolean} wanted whether anything is under way that sleep could hurt */
+    watch_sleep(wanted) {
+      if (wanted === (this.#timer !== null)) return;
+      this.#env.stop(this.#timer);
+      this.#timer = null;
+      if (wanted) this.#tick();
+    }
+    #tick() {
+      this.#ticked = this.#env.wall();
+      this.#timer = this.#env.after(TICK, () => {
+        const slept = this.#env.wall() - this.#ticked > TICK + SLEPT;
+        this.#tick();
+        if (slept) this.#revive();
+      });
+    }
+  };
+
+  // unfinished.js
+  var KEY2 = "incoming.upload.";
+  var FORGOTTEN_AFTER = 30 * 24 * 3600 * 1e3;
+  var WRITE_EVERY = 2e3;
+  var Unfinished = class {
+    #page;
+    /** @type {Map<string, number>} when which ticket was last written */
+    #written = /* @__PURE__ */ new Map();
+    /** @param {import("./page.js").Page} page */
+    constructor(page2) {
+      this.#page = page2;
+    }
+    /** @returns {UnfinishedUpload[]} of the server in use, the latest first */
+    list() {
+      const { memory, env, frontend } = this.#page;
+      const found = [];
+      for (
+        const [ticket, entry] of
+        /** @type {[string, Entry][]} */
+        memory.entries(KEY2)
+      ) {
+        if (env.wall() - entry.last_activity > FORGOTTEN_AFTER) this.forget(ticket);
+        else if (entry.frontend === frontend) found.push({ ticket, ...without_frontend(entry) });
+      }
+      return found.sort((a, b) => b.last_activity - a.last_activity);
+    }
+    /**
+     * @param {File} file
+     * @returns {UnfinishedUpload | null} the unfinished upload of a file with this name, size and modification time
+     */
+    match(file) {
+      const same = (entry) => entry.name === file.name && entry.size === file.size && entry.last_modified === file.lastModified;
+      return this.list().find(same) ?? null;
+    }
+    /**
+     * @param {string} ticket
+     * @param {File} file
+     * @param {{bytes_acked: number, can_continue: boolean}} progress
+     * @param {boolean} at_once even if it was noted a moment ago
+     */
+    note(ticket, file, { bytes_acked, can_continue }, at_once) {
+      const now = this.#page.env.wall();
+      if (!at_once && Math.abs(now - (this.#written.get(ticket) ?? 0)) < WRITE_EVERY) return;
+      this.#written.set(ticket, now);
+      const entry = {
+        frontend: this.#page.frontend,
+        name: file.name,
+        size: file.size,
+        last_modified: file.lastModified,
+        bytes_acked,
+        last_activity: now,
+        can_continue
+      };
+      this.#page.memory.set(KEY2 + ticket, entry);
+    }
+    forget_all() {
+      for (const [ticket] of this.#page.memory.entries(KEY2)) this.forget(ticket);
+    }
+    /** @param {string} ticket */
+    forget(ticket) {
+      this.#written.delete(ticket);
+      this.#page.memory.remove(KEY2 + ticket);
+      this.#page.handles.remove(ticket);
+    }
+  };
+  function without_frontend({ name, size, last_modified, bytes_acked, last_activity, can_continue }) {
+    return { name, size, last_modified, bytes_acked, last_activity, can_continue };
+  }
+
+  // wake_lock.js
+  var WakeLock = class {
+    #env;
+    #wanted = false;
+    /** @type {Promise<{release(): Promise<void>} | null> | null} */
+    #lock = null;
+    /** @param {import("./environment.js").Environment} env */
+    constructor(env) {
+      this.#env = env;
+      env.document?.addEventListener("visibilitychange", () => {
+        if (env.document?.visibilityState !== "visible") return;
+        this.#release();
+        this.hold(this.#wanted);
+      });
+    }
+    /** @param {boolean} wanted */
+    hold(wanted) {
+      this.#wanted = wanted;
+      if (!wanted) return this.#release();
+      this.#lock ??= Promise.resolve(this.#env.wake_lock?.request("screen") ?? null).catch(() => null);
+    }
+    #release() {
+      this.#lock?.then((lock) => lock?.release()).catch(() => {
+      });
+      this.#lock = null;
+    }
+  };
 
   // websocket_transport.js
   var OPEN_WITHIN = 1e4;
@@ -717,9 +925,13 @@ var incoming = (() => {
   // page.js
   var Page = class {
     /** @type {import("./transport_choice.js").TransportMemory} */
-    transports = { wanted: "auto", websocket_works: false };
+    transports = { wanted: "auto", websocket_works: false, blobs_fail: false };
     hostname = "";
     #place;
+    /** @type {Set<Upload>} */
+    #running = /* @__PURE__ */ new Set();
+    /** @type {Set<Upload>} */
+    #sending = /* @__PURE__ */ new Set();
     /**
      * @param {Environment} env
      * @param {import("./address.js").Place} place
@@ -728,16 +940,12 @@ var incoming = (() => {
       this.env = env;
       this.#place = place;
       this.memory = new Memory(env.storage);
+      this.handles = new Handles(env.databases);
+      this.unfinished = new Unfinished(this);
       this.courier = new Courier(this);
-    }
-    /** @type {Set<object>} uploads that are sending at present */
-    sending = /* @__PURE__ */ new Set();
-    /**
-     * @param {number} connections that the page may have
-     * @returns {number} how many of them one of the uploads that run may have
-     */
-    share(connections) {
-      return Math.max(1, Math.floor(connections / Math.max(1, this.sending.size)));
+      this.wake_lock = new WakeLock(env);
+      this.signals = new Signals(env, () => this.#revive());
+      env.page?.addEventListener("pagehide", () => this.#part());
     }
     /** URL of the server's frontend, with a slash at its end. */
     get frontend() {
@@ -751,10 +959,47 @@ var incoming = (() => {
      * @returns {Connection}
      */
     connect(kind, ticket, file, listener) {
-      const target = { frontend: this.frontend, ticket, file, as_blobs: () => true };
-      return kind === "http" ? new HttpConnection(this.env, target, listener) : new WebSocketConnection(this.env, target, listener);
+      const target = { frontend: this.frontend, ticket, file, as_blobs: () => !this.transports.blobs_fail };
+      const { env } = this;
+      return kind === "http" ? new HttpConnection(env, target, listener) : new WebSocketConnection(env, target, listener);
+    }
+    /**
+     * @param {number} connections that all uploads of the page together may have
+     * @returns {number} how many of them one may have
+     */
+    share(connections) {
+      return Math.max(1, Math.floor(connections / Math.max(1, this.#sending.size)));
+    }
+    /**
+     * @param {Upload} upload
+     * @param {boolean} running whether it is neither paused nor ended nor not yet begun
+     * @param {boolean} sending whether its bytes flow
+     */
+    follow(upload, running, sending) {
+      if (this.#running.has(upload) === running && this.#sending.has(upload) === sending) return;
+      toggle(this.#running, upload, running);
+      toggle(this.#sending, upload, sending);
+      this.wake_lock.hold(this.#sending.size > 0);
+      this.signals.watch_sleep(this.#running.size > 0);
+      this.env.page?.removeEventListener("beforeunload", this.#ask);
+      if (this.#running.size) this.env.page?.addEventListener("beforeunload", this.#ask);
+    }
+    #ask = (event) => {
+      if ([...this.#running].some((upload) => upload.warns())) event.preventDefault();
+    };
+    #revive() {
+      for (const upload of this.#running) upload.revive();
+      this.courier.revive();
+    }
+    #part() {
+      for (const upload of this.#running) upload.remember();
+      this.courier.part();
     }
   };
+  function toggle(set, member, belongs) {
+    if (belongs) set.add(member);
+    else set.delete(member);
+  }
 
   // sha256.js
   var PRIMES = first_primes(64);
@@ -851,34 +1096,53 @@ var incoming = (() => {
   }
 
   // file_check.js
+  var FRESH = 2e3;
   var FileCheck = class {
+    #env;
     #file;
     #size;
-    /** @type {number | undefined} */
     #last_modified;
-    /** @type {string | null} */
-    #fingerprint = null;
-    /** @param {File} file */
-    constructor(file) {
+    #fingerprint = "";
+    #checked = 0;
+    /**
+     * @param {import("./environment.js").Environment} env
+     * @param {File} file
+     */
+    constructor(env, file) {
+      this.#env = env;
       this.#file = file;
       this.#size = file.size;
       this.#last_modified = file.lastModified;
     }
+    /** What the server is told, by which it knows the file again; after `confirm`. */
+    get identity() {
+      const known = Number.isSafeInteger(this.#last_modified) && this.#last_modified >= 0;
+      return {
+        name: this.#file.name ?? "",
+        size: this.#size,
+        last_modified: known ? this.#last_modified : void 0,
+        fingerprint: this.#fingerprint
+      };
+    }
+    /** Whether the file was found in order a moment ago. */
+    get fresh() {
+      return this.#fingerprint !== "" && this.#env.now() - this.#checked < FRESH;
+    }
     /**
      * Reads the samples, again each time.
-     * @returns {Promise<string>} the fingerprint; rejects with a Problem when the file cannot be read or has changed
+     * @returns {Promise<Problem | null>} why the file cannot be uploaded
      */
-    async identity() {
-      if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) throw changed();
+    async confirm() {
+      if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) return changed();
       let found;
       try {
         found = await fingerprint(this.#file);
       } catch (error) {
-        throw unreadable(error);
+        return unreadable(error);
       }
-      this.#fingerprint ??= found;
-      if (this.#fingerprint !== found) throw changed();
-      return found;
+      this.#fingerprint ||= found;
+      this.#checked = this.#env.now();
+      return this.#fingerprint === found ? null : changed();
     }
     /**
      * A connection failed while these bytes were being sent: was it the file?
@@ -903,6 +1167,66 @@ var incoming = (() => {
       return fatal(FILE_CHANGED_WHILE_READING, "the file was changed since it was chosen, or cannot be read any more");
     }
     return fatal(FILE_UNREADABLE, "the file cannot be read; it may have been moved or deleted");
+  }
+
+  // state_message.js
+  function state_message(phase, { connected, server_state, reason, problem: problem2 }) {
+    switch (phase) {
+      case "idle":
+        return "not yet started";
+      case "connecting":
+        return "connecting to upload server";
+      case "transferring":
+        return "transfer file chunks to upload server";
+      case "waiting":
+        return problem2 ? `waiting: ${problem2.message}` : "lost connection, trying to connect again";
+      case "handing_over":
+        if (!connected) return "file has arrived; lost connection, trying to connect again";
+        return server_state === "waiting" ? "processing file on server" : "handing file to app";
+      case "paused":
+        return "paused";
+      case "cancelling":
+        return `cancelling: ${reason}`;
+      case "finished":
+        return "all done";
+      case "cancelled":
+        return `cancelled: ${reason}`;
+      case "failed":
+        return `failed: ${problem2?.message ?? ""}`;
+    }
+  }
+
+  // observation.js
+  var CANCELLABLE = /* @__PURE__ */ new Set(["idle", "connecting", "transferring", "waiting"]);
+  var SHOWS_PROBLEM = /* @__PURE__ */ new Set(["failed", "waiting", "handing_over"]);
+  function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem: problem2 }) {
+    const { bytes_acked, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
+    const shown = SHOWS_PROBLEM.has(phase) ? problem2 : null;
+    return {
+      bytes_acked,
+      bytes_ahead,
+      bytes_tx: bytes_acked + bytes_ahead,
+      frac_complete: fraction(phase, bytes_acked, bytes_total),
+      chunks_acked_now: chunks_acked,
+      chunks_ahead,
+      chunks_tx_now: chunks_acked + chunks_ahead,
+      connected,
+      transport,
+      finished: phase === "finished",
+      paused: phase === "paused",
+      can_pause: phase === "transferring" || phase === "waiting",
+      cancelling: phase === "cancelling",
+      cancelled: phase === "cancelled",
+      can_cancel: CANCELLABLE.has(phase) || phase === "failed" && !TICKET_IS_OVER.has(problem2?.code ?? 0),
+      cancel_msg: phase === "cancelled" ? reason : "",
+      error_code: shown ? shown.code : null,
+      error_msg: shown ? shown.message : "",
+      state_msg: state_message(phase, { connected, server_state, reason, problem: shown })
+    };
+  }
+  function fraction(phase, acked, total) {
+    if (total > 0) return acked / total;
+    return phase === "handing_over" || phase === "finished" ? 1 : 0;
   }
 
   // phases.js
@@ -1312,6 +1636,7 @@ var incoming = (() => {
       const { connection } = lane;
       const size = this.#pace.next_size(connection, this.#scheduler.bytes_missing, connection);
       if (size === 0) return false;
+      if (size >= this.#scheduler.bytes_missing && !this.#owner.may_complete()) return false;
       const now = this.#env.now();
       const wait = this.#bucket.wait(now);
       if (wait > 0) {
@@ -1860,7 +2185,7 @@ var incoming = (() => {
   };
 
   // session.js
-  var RECEIVING = /* @__PURE__ */ new Set(["new", "uploading"]);
+  var BLOB_FAILURES = 2;
   var CANCEL_ANSWERED_WITHIN = 8e3;
   var ARRIVAL_DOUBTED_AFTER = 15e3;
   var Session = class {
@@ -1877,7 +2202,8 @@ var incoming = (() => {
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
-    #fingerprint = "";
+    #blobs_suspected = 0;
+    #confirming = false;
     #running = false;
     #connected = false;
     #cancelling = false;
@@ -1900,7 +2226,7 @@ var incoming = (() => {
       this.#file = file;
       this.#check = check;
       this.#owner = owner;
-      this.#id = random_name(page2.env);
+      this.#id = session_name(page2.env.random);
       this.#backoff = new Backoff(page2.env.random);
       this.#choice = new TransportChoice(page2.transports);
       this.scheduler = new Scheduler(file.size);
@@ -1911,6 +2237,7 @@ var incoming = (() => {
         welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
         acked: (bytes) => this.#acked(bytes),
         told: (outcome) => this.#told(outcome),
+        may_complete: () => this.#may_complete(),
         lost: (lane, problem2, oldest) => this.#lane_lost(lane, problem2, oldest)
       });
       this.#crowd = new Crowd(page2, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
@@ -1968,21 +2295,28 @@ var incoming = (() => {
     async #attempt() {
       const number = ++this.#attempt_number;
       this.#page.env.stop(this.#timer);
-      try {
-        this.#fingerprint = await this.#check.identity();
-        if (number === this.#attempt_number) this.#lanes.open(this.#choice.kind, this.#hello());
-      } catch (problem2) {
-        if (number === this.#attempt_number) this.#fail(
-          /** @type {Problem} */
-          problem2
-        );
-      }
+      const problem2 = await this.#check.confirm();
+      if (number !== this.#attempt_number) return;
+      if (problem2) this.#fail(problem2);
+      else this.#lanes.open(this.#choice.kind, this.#hello());
     }
     /** @returns {import("./messages.js").Hello} */
     #hello() {
-      const { name, size, lastModified } = this.#file;
-      const last_modified = Number.isSafeInteger(lastModified) && lastModified >= 0 ? lastModified : void 0;
-      return { session: this.#id, epoch: this.#epoch, name, size, last_modified, fingerprint: this.#fingerprint };
+      return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
+    }
+    /** A file that was changed meanwhile must not become complete: it would be half the old one and half the new. */
+    #may_complete() {
+      if (this.#check.fresh) return true;
+      if (!this.#confirming) this.#confirm();
+      return false;
+    }
+    async #confirm() {
+      this.#confirming = true;
+      const problem2 = await this.#check.confirm();
+      this.#confirming = false;
+      if (!this.#running) return;
+      if (problem2) this.#fail(problem2);
+      else this.#lanes.pump();
     }
     /**
      * @param {Lane} lane
@@ -2000,13 +2334,14 @@ var incoming = (() => {
       this.scheduler.confirm(welcome.extents);
       this.#told({ state: welcome.state, reason: "", code: null });
       if (!this.#running) return;
-      if (RECEIVING.has(welcome.state)) this.#lanes.flow();
+      if (is_receiving(welcome.state)) this.#lanes.flow();
       this.#after_progress();
       this.#owner.changed();
     }
     /** @param {number} bytes */
     #acked(bytes) {
       this.#backoff.reset();
+      this.#blobs_suspected = 0;
       this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
       if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
       this.#after_progress();
@@ -2026,10 +2361,10 @@ var incoming = (() => {
     }
     /** @param {Outcome} outcome */
     #told(outcome) {
-      if (!RECEIVING.has(outcome.state)) {
+      if (!is_receiving(outcome.state)) {
         this.#lanes.hold();
         if (!this.#cancelling) this.#page.env.stop(this.#timer);
-        if (has_all(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
+        if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
       }
       this.#owner.told(outcome);
     }
@@ -2045,6 +2380,7 @@ var incoming = (() => {
         const found = await this.#check.doubt(oldest);
         if (number !== this.#attempt_number) return;
         if (found) return this.#fail(found);
+        this.#suspect_blobs();
       }
       const { kind } = lane.connection;
       if (lane.welcomed && !problem2) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
@@ -2052,6 +2388,10 @@ var incoming = (() => {
       if (this.#lanes.count === 0) this.#lost(problem2, at_once);
       else this.#crowd.lost();
       this.#owner.changed();
+    }
+    /** Some browsers never finish to send a Blob that is part of a file: what has failed twice is sent the other way. */
+    #suspect_blobs() {
+      if (++this.#blobs_suspected % BLOB_FAILURES === 0) this.#page.transports.blobs_fail = !this.#page.transports.blobs_fail;
     }
     /**
      * @param {Problem | null} problem
@@ -2084,46 +2424,12 @@ var incoming = (() => {
       this.#timer = this.#page.env.after(milliseconds, action);
     }
   };
-  function has_all(state) {
-    return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
-  }
   function lower(a, b) {
     return a && b ? Math.min(a, b) : a || b;
   }
-  function random_name(env) {
-    let name = "";
-    while (name.length < 24) name += Math.floor(env.random() * 36).toString(36);
-    return name;
-  }
-
-  // state_message.js
-  function state_message(phase, { connected, server_state, reason, problem: problem2 }) {
-    switch (phase) {
-      case "idle":
-        return "not yet started";
-      case "connecting":
-        return "connecting to upload server";
-      case "transferring":
-        return "transfer file chunks to upload server";
-      case "waiting":
-        return problem2 ? `waiting: ${problem2.message}` : "lost connection, trying to connect again";
-      case "handing_over":
-        if (!connected) return "file has arrived; lost connection, trying to connect again";
-        return server_state === "waiting" ? "processing file on server" : "handing file to app";
-      case "paused":
-        return "paused";
-      case "cancelling":
-        return `cancelling: ${reason}`;
-      case "finished":
-        return "all done";
-      case "cancelled":
-        return `cancelled: ${reason}`;
-      case "failed":
-        return `failed: ${problem2?.message ?? ""}`;
-    }
-  }
 
   // uploader.js
+  var RUNNING = /* @__PURE__ */ new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
   var Uploader = class {
     /** @type {Callback} */
     onprogress = null;
@@ -2175,19 +2481,31 @@ var incoming = (() => {
     /** @type {CallbackName[]} callbacks that are due after the next onprogress */
     #due = [];
     #publishing = false;
+    #file;
+    #handle;
+    #can_continue = false;
+    /** @type {import("./page.js").Upload} */
+    #presence = {
+      revive: () => this.#session.revive(),
+      remember: () => this.#remember(true),
+      warns: () => this.warn_on_leave
+    };
     /**
      * @param {import("./page.js").Page} page
      * @param {string} upload_id
      * @param {File} file
+     * @param {{handle?: FileSystemFileHandle | null}} [options]
      */
-    constructor(page2, upload_id, file) {
+    constructor(page2, upload_id, file, { handle = null } = {}) {
       if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
       if (!(file instanceof Blob)) throw bad_argument("the second argument is a File");
       this.upload_id = upload_id;
       this.filename = base_name(file.name);
       this.bytes_total = file.size;
       this.#page = page2;
-      this.#session = new Session(page2, upload_id, file, new FileCheck(file), () => this.max_rate, {
+      this.#file = file;
+      this.#handle = handle;
+      this.#session = new Session(page2, upload_id, file, new FileCheck(page2.env, file), () => this.max_rate, {
         changed: () => this.#follow(),
         told: (outcome) => this.#told(outcome),
         failed: (problem2) => this.#fail(problem2),
@@ -2202,6 +2520,7 @@ var incoming = (() => {
       if (!this.#move("start")) return this;
       this.#problem = null;
       this.#session.start();
+      this.#keep_handle();
       return this.#publish();
     }
     /**
@@ -2284,44 +2603,6 @@ var incoming = (() => {
       if (next === "failed") this.#due.push("onerror");
       return true;
     }
-    /** Everything observable as it is now. */
-    #observe() {
-      const phase = this.#phase;
-      const { scheduler, connected, transport } = this.#session;
-      const problem2 = phase === "failed" ? this.#problem : this.#session.problem;
-      const waits_for_server = phase === "waiting" || phase === "handing_over";
-      const told = phase === "failed" || waits_for_server ? problem2 : null;
-      return {
-        bytes_acked: scheduler.bytes_acked,
-        bytes_ahead: scheduler.bytes_ahead,
-        bytes_tx: scheduler.bytes_acked + scheduler.bytes_ahead,
-        frac_complete: this.#fraction(scheduler.bytes_acked),
-        chunks_acked_now: scheduler.chunks_acked,
-        chunks_ahead: scheduler.chunks_ahead,
-        chunks_tx_now: scheduler.chunks_acked + scheduler.chunks_ahead,
-        connected,
-        transport,
-        finished: phase === "finished",
-        paused: phase === "paused",
-        can_pause: phase === "transferring" || phase === "waiting",
-        cancelling: phase === "cancelling",
-        cancelled: phase === "cancelled",
-        can_cancel: this.#can_cancel(),
-        cancel_msg: phase === "cancelled" ? this.#reason : "",
-        error_code: told ? told.code : null,
-        error_msg: told ? told.message : "",
-        state_msg: state_message(phase, { connected, server_state: this.#server_state, reason: this.#reason, problem: told })
-      };
-    }
-    #can_cancel() {
-      if (this.#phase === "failed") return !TICKET_IS_OVER.has(this.#problem?.code ?? 0);
-      return ["idle", "connecting", "transferring", "waiting"].includes(this.#phase);
-    }
-    /** @param {number} acked */
-    #fraction(acked) {
-      if (this.bytes_total) return acked / this.bytes_total;
-      return this.#phase === "handing_over" || this.#phase === "finished" ? 1 : 0;
-    }
     /** Tells the page what has changed; a callback that acts on the uploader is told of that after it has returned. */
     #publish() {
       if (this.#publishing) return this;
@@ -2331,7 +2612,36 @@ var incoming = (() => {
         for (const name of this.#due.splice(0)) this.#call(name);
       }
       this.#publishing = false;
+      this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
+      this.#remember(false);
       return this;
+    }
+    /** @param {boolean} at_once */
+    #remember(at_once) {
+      const { unfinished: unfinished2 } = this.#page;
+      const { connected, scheduler } = this.#session;
+      if (this.#phase === "finished" || this.#phase === "cancelled") return unfinished2.forget(this.upload_id);
+      if (this.#phase === "failed") {
+        const code = this.#problem?.code ?? 0;
+        if (code !== TAKEN_OVER && TICKET_IS_OVER.has(code)) unfinished2.forget(this.upload_id);
+      } else if (connected || at_once) {
+        const progress = { bytes_acked: scheduler.bytes_acked, can_continue: this.#can_continue };
+        unfinished2.note(this.upload_id, this.#file, progress, at_once);
+      }
+    }
+    async #keep_handle() {
+      const known = this.#page.unfinished.list().find((entry) => entry.ticket === this.upload_id);
+      this.#can_continue ||= known?.can_continue ?? false;
+      if (!this.#handle || this.#can_continue || !this.#page.memory.enabled) return;
+      this.#can_continue = await this.#page.handles.keep(this.upload_id, this.#handle);
+      if (this.#can_continue && RUNNING.has(this.#phase)) this.#remember(true);
+    }
+    /** @returns {import("./observation.js").Facts} */
+    #facts() {
+      const { scheduler, connected, transport } = this.#session;
+      const problem2 = this.#phase === "failed" ? this.#problem : this.#session.problem;
+      const [phase, bytes_total, server_state, reason] = [this.#phase, this.bytes_total, this.#server_state, this.#reason];
+      return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem: problem2 };
     }
     /** @returns {boolean} whether anything observable has changed */
     #update() {
@@ -2341,7 +2651,7 @@ var incoming = (() => {
         /** @type {unknown} */
         this
       );
-      for (const [name, value] of Object.entries(this.#observe())) {
+      for (const [name, value] of Object.entries(observe(this.#facts()))) {
         if (fields[name] === value) continue;
         fields[name] = value;
         changed2 = true;
@@ -2383,8 +2693,33 @@ var incoming = (() => {
     }
     page.transports.wanted = transport;
   }
-  function create(upload_id, file) {
-    return new Uploader(page, upload_id, file);
+  function unfinished() {
+    return page.unfinished.list();
+  }
+  function match(file) {
+    return page.unfinished.match(file);
+  }
+  function forget(ticket) {
+    page.unfinished.forget(ticket);
+  }
+  function set_remember(wanted) {
+    if (!wanted) page.unfinished.forget_all();
+    page.memory.enabled = Boolean(wanted);
+  }
+  async function continue_upload(ticket) {
+    const handle = await page.handles.find(ticket);
+    if (!handle) throw new Error(`incoming: no file is remembered for upload ${ticket}`);
+    if (!await may_read(handle)) throw new Error("incoming: the file may not be read");
+    return new Uploader(page, ticket, await handle.getFile(), { handle });
+  }
+  async function may_read(handle) {
+    if (!handle.queryPermission) return true;
+    const wanted = { mode: "read" };
+    if (await handle.queryPermission(wanted) === "granted") return true;
+    return await handle.requestPermission(wanted) === "granted";
+  }
+  function create(upload_id, file, options) {
+    return new Uploader(page, upload_id, file, options);
   }
   create.prototype = Uploader.prototype;
   var Uploader2 = (
