@@ -23,12 +23,7 @@ test: setup ## run every test: JavaScript units, then pytest
 	@tools/test.sh
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	@tools/js_checks.sh
-	@tools/js_tests.sh
-	$(BIN)/python -m pytest -q tests/test_layering.py tests/test_house.py tests/test_bundle.py
+	@tools/check.sh
 
 bundle: setup ## make incoming/js/dist/ from incoming/js/
 	node tools/bundle.mjs

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Everything that can be said about the code without running the server. All checks run, whatever the first ones found.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=.venv/bin
+failed=()
+
+check() {
+    echo "$*"
+    "$@" || failed+=("$*")
+}
+
+check $bin/ruff check --quiet
+check $bin/ruff format --check --quiet
+check $bin/mypy
+check tools/js_checks.sh
+check tools/js_tests.sh
+check $bin/python -m pytest -q tests/test_layering.py tests/test_house.py tests/test_bundle.py
+
+[ "${#failed[@]}" -eq 0 ] && exit
+echo >&2
+printf 'FAILED: %s\n' "${failed[@]}" >&2
+exit 1
