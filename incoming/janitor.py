@@ -41,6 +41,10 @@ IDLE_REASON = "upload timed out"
 WAIT_REASON = "Timed out waiting for app backend to retrieve the file"
 
 
+class _NotAnyMore(Exception):
+    """Somebody goes on with the upload after all, or another worker's janitor was faster."""
+
+
 class Janitor:
     """One worker's janitor. `clock` gives seconds since the epoch."""
 
@@ -137,11 +141,16 @@ class Janitor:
         """Ends the upload if it is `still` as it was found, decided in the transaction that ends it."""
         now = self._clock()
         notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now)
-        ticket = await self._tickets.update(
-            ticket_id, lambda known: known.expire(reason, notice, now) if still(known) else known
-        )
-        if ticket.state not in FINAL or ticket.state_since != now:
-            return  # it went on after all, or another worker's janitor was faster
+
+        def change(known: Ticket) -> Ticket:
+            if not still(known):
+                raise _NotAnyMore
+            return known.expire(reason, notice, now)
+
+        try:
+            ticket = await self._tickets.update(ticket_id, change)
+        except (_NotAnyMore, UnknownTicket):
+            return
         log.info("upload %s: %s: %s", ticket_id, ticket.state, reason)
         if ticket.state == State.CANCELLED:
             await self._remove(ticket)

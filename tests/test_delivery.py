@@ -17,6 +17,7 @@ from incoming.config import Settings
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import Callback, State, Ticket
 from incoming.delivery import Delivery, longest_pause
+from incoming.steady_clock import SteadyClock
 from incoming.storage.base import Change, Claim
 from tests.support.app_stub import DROP, Answer, AppStub, Script
 from tests.support.ports import free_port
@@ -298,6 +299,21 @@ async def test_a_long_outage_does_not_flood_the_log(
     await stores.arrived(refused())
     await pauses(Desk(stores, clock), 40)
     assert caplog.text.count("Connection refused; next in") == 6  # attempts 1, 2, 4, 8, 16 and 32
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+async def test_a_clock_that_jumps_by_an_hour_gives_no_app_up(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    ticks = Clock(100.0)
+    monkeypatch.setattr("incoming.delivery.steady", lambda wall: SteadyClock(wall, ticks))
+    await stores.arrived(refused())
+    desk = Desk(stores, clock, handover_retry_time=600.0)
+    clock.advance(jump)
+    after = await desk.attempt()
+    assert after.state == State.HANDING_OVER
+    assert after.callback is not None
+    assert after.callback.due_at <= clock() + 1
 
 
 # --- somebody else was faster -----------------------------------------------------------------------------------------

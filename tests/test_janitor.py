@@ -1,0 +1,534 @@
+"""Clearing up: what expires, what is removed, what is forgotten, and what is left alone. The clock stands still."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming import janitor as module
+from incoming.assembler import Assembler
+from incoming.config import Settings
+from incoming.core.errors import StorageFailed, StorageFull, WrongState
+from incoming.core.ticket import State, Ticket
+from incoming.handover import Handover
+from incoming.janitor import Janitor
+from incoming.steady_clock import SteadyClock
+from tests.support.stores import Clock, Stores, until
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def stores(tmp_path: Path, clock: Clock, io_loop: IOLoop) -> Iterator[Stores]:
+    stores = Stores(tmp_path / "storage", clock)
+    yield stores
+    io_loop.run_sync(stores.close)
+
+
+def employ(stores: Stores, **settings: object) -> Janitor:
+    wanted = Settings(**settings)  # type: ignore[arg-type]
+    assembler = Assembler(stores.tickets, stores.files, wanted, stores.clock)
+    return Janitor(stores.tickets, stores.files, assembler, wanted, stores.clock)
+
+
+# --- uploads that nobody goes on with ---------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(46, 53, 54, 65)
+async def test_an_idle_upload_is_cancelled_and_the_app_is_told_why(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.uploading()
+    clock.advance(12 * HOUR + 1)
+    await employ(stores).sweep()
+    after = await stores.get(ticket)
+    assert (after.state, after.reason, after.state_since) == (State.CANCELLED, "upload timed out", clock())
+    assert after.callback is not None
+    assert (after.callback.cancelled, after.callback.since, after.callback.due_at) == (True, clock(), clock())
+    assert stores.files_of(ticket) == []
+
+
+async def test_a_ticket_that_nobody_used_expires_as_well(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.new()
+    clock.advance(12 * HOUR + 1)
+    await employ(stores).sweep()
+    assert await stores.state(ticket) == State.CANCELLED
+
+
+async def test_until_the_limit_nothing_happens(stores: Stores, clock: Clock) -> None:
+    tickets = [await stores.uploading(), await stores.new()]
+    clock.advance(12 * HOUR - 1)
+    await employ(stores).sweep()
+    assert [await stores.get(ticket) for ticket in tickets] == tickets
+
+
+async def test_bytes_keep_an_upload_alive(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.uploading(b"x" * 10, size=100)
+    clock.advance(11 * HOUR)
+    await stores.tickets.update(ticket.id, lambda known: known.store([(10, 20)], None, clock()))
+    clock.advance(11 * HOUR)
+    await employ(stores).sweep()
+    assert await stores.state(ticket) == State.UPLOADING
+
+
+async def test_a_paused_upload_has_a_limit_of_its_own(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.uploading()
+    await stores.tickets.update(ticket.id, lambda known: known.pause(None, clock()))
+    janitor = employ(stores, idle_timeout=HOUR, paused_timeout=7 * DAY)
+    clock.advance(7 * DAY - 1)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.UPLOADING
+    clock.advance(2)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.CANCELLED
+
+
+async def test_many_paused_uploads_hide_no_idle_one(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.ticket_batches.BATCH", 3)
+    for _ in range(10):
+        ticket = await stores.uploading()
+        await stores.tickets.update(ticket.id, lambda known: known.pause(None, clock()))
+        clock.advance(1)
+    idle = await stores.uploading()
+    clock.advance(13 * HOUR)
+    await employ(stores).sweep()
+    assert await stores.state(idle) == State.CANCELLED
+    assert (await stores.tickets.counts())[State.UPLOADING] == 10
+
+
+async def test_an_upload_that_goes_on_in_the_last_moment_is_not_cancelled(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await stores.uploading(b"x" * 10, size=100)
+    clock.advance(13 * HOUR)
+    real = stores.tickets.find
+
+    async def find(states: Sequence[State] = (), **limits: float) -> list[Ticket]:
+        found = await real(states, **limits)  # type: ignore[arg-type]
+        if any(one.id == ticket.id for one in found):
+            await stores.tickets.update(ticket.id, lambda known: known.store([(10, 20)], None, clock()))
+        return found
+
+    monkeypatch.setattr(stores.tickets, "find", find)
+    await employ(stores).sweep()
+    assert await stores.state(ticket) == State.UPLOADING
+    assert stores.files_of(ticket) == [f"{ticket.id}.part"]
+
+
+async def test_an_app_that_waits_too_long_loses_the_file(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.waiting()
+    janitor = employ(stores, handover_wait_timeout=DAY, failed_grace=DAY)
+    clock.advance(DAY - 1)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.WAITING
+    clock.advance(2)
+    await janitor.sweep()
+    after = await stores.get(ticket)
+    assert (after.state, after.error_code, after.callback) == (State.FAILED, 303, None)
+    assert after.reason == "Timed out waiting for app backend to retrieve the file"
+    assert stores.files_of(ticket) == [ticket.id]  # for the grace time
+
+
+async def test_without_a_limit_an_app_may_wait_for_ever(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.waiting()
+    clock.advance(3650 * DAY)
+    await employ(stores, handover_wait_timeout=0.0).sweep()
+    assert await stores.state(ticket) == State.WAITING
+
+
+async def test_finish_upload_after_the_wait_timed_out_is_refused(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.waiting()
+    clock.advance(2 * DAY)
+    await employ(stores).sweep()
+    handover = Handover(stores.tickets, stores.files, Settings(), clock)
+    with pytest.raises(WrongState):
+        await handover.finish(ticket.id)
+
+
+# --- workers that died ------------------------------------------------------------------------------------------------
+
+
+async def test_a_whole_file_whose_worker_died_is_completed(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.uploading(b"whole", size=5)
+    janitor = employ(stores)
+    clock.advance(module.LEFT_ALONE - 1)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.UPLOADING  # that worker may still be at it
+    clock.advance(2)
+    await janitor.sweep()
+    after = await stores.get(ticket)
+    assert after.state == State.ARRIVED
+    assert stores.content_of(after) == b"whole"
+
+
+async def test_a_whole_file_does_not_expire(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.uploading(b"whole", size=5)
+    clock.advance(13 * HOUR)
+    await employ(stores).sweep()
+    assert await stores.state(ticket) == State.ARRIVED
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_file_of_a_failed_handover_is_kept_for_the_grace_time(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.failed()
+    janitor = employ(stores, failed_grace=DAY)
+    clock.advance(DAY - 1)
+    await janitor.sweep()
+    assert stores.files_of(ticket) == [ticket.id]
+    clock.advance(2)
+    await janitor.sweep()
+    assert stores.files_of(ticket) == []
+    assert await stores.state(ticket) == State.FAILED
+
+
+async def test_a_handover_cannot_be_tried_again_without_its_file(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.failed()
+    clock.advance(2 * DAY)
+    await employ(stores).sweep()
+    handover = Handover(stores.tickets, stores.files, Settings(), clock)
+    with pytest.raises(WrongState, match="not kept any more"):
+        await handover.retry_now(ticket.id)
+
+
+async def test_a_file_whose_handover_is_just_tried_again_stays(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await stores.failed()
+    clock.advance(2 * DAY)
+    handover = Handover(stores.tickets, stores.files, Settings(), clock)
+    real = stores.tickets.find
+
+    async def find(states: Sequence[State] = (), **limits: float) -> list[Ticket]:
+        found = await real(states, **limits)  # type: ignore[arg-type]
+        if any(one.state == State.FAILED for one in found):
+            await handover.retry_now(ticket.id)
+        return found
+
+    monkeypatch.setattr(stores.tickets, "find", find)
+    await employ(stores).sweep()
+    assert await stores.state(ticket) == State.ARRIVED
+    assert stores.files_of(ticket) == [ticket.id]
+
+
+@pytest.mark.promise(60)
+async def test_a_finished_file_that_is_still_there_is_removed(stores: Stores, clock: Clock) -> None:
+    """The worker died between the app's word and the removal."""
+    ticket = await stores.finished()
+    clock.advance(module.LEFT_ALONE + 1)
+    await employ(stores).sweep()
+    assert stores.files_of(ticket) == []
+
+
+@pytest.mark.promise(60)
+async def test_a_finished_file_that_the_app_keeps_is_never_touched(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.finished(remove_file_when_finished=False)
+    janitor = employ(stores)
+    clock.advance(DAY)
+    await janitor.sweep()
+    assert stores.files_of(ticket) == [ticket.id]
+    clock.advance(8 * DAY)
+    await janitor.sweep()
+    assert await stores.state(ticket) is None
+    assert stores.content_of(ticket) == b"content"
+
+
+async def test_a_late_write_leaves_no_part_of_a_cancelled_upload(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.cancelled("")
+    await stores.files.write(ticket.id, [(0, b"late")])
+    assert stores.files_of(ticket) == [f"{ticket.id}.part"]
+    clock.advance(module.LEFT_ALONE + 1)
+    await employ(stores).sweep()
+    assert stores.files_of(ticket) == []
+
+
+@pytest.mark.parametrize("state", [State.FINISHED, State.FAILED])
+async def test_what_could_not_be_removed_is_removed_later(
+    stores: Stores, clock: Clock, state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticket = await (stores.finished() if state == State.FINISHED else stores.failed())
+    clock.advance(1)
+    other = await stores.finished()
+    mend = stores.obstruct(ticket)
+    janitor = employ(stores)
+    clock.advance(2 * DAY)
+    await janitor.sweep()
+    assert stores.files_of(other) == []  # one stubborn file keeps no other
+    assert stores.files_of(ticket) == [ticket.id]
+    assert "its file could not be removed now" in caplog.text
+    mend()
+    await janitor.sweep()
+    assert stores.files_of(ticket) == []
+
+
+async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    removals: list[str] = []
+    real = stores.files.remove
+
+    async def remove(ticket_id: str, *, finished: bool) -> None:
+        removals.append(ticket_id)
+        await real(ticket_id, finished=finished)
+
+    monkeypatch.setattr(stores.files, "remove", remove)
+    tickets = []
+    for _ in range(5):
+        tickets.append((await stores.finished()).id)
+        clock.advance(1)
+    janitor = employ(stores)
+    clock.advance(HOUR)
+    await janitor.sweep()
+    assert removals == tickets
+    await janitor.sweep()
+    assert removals in (tickets, [*tickets, tickets[-1]])
+
+
+# --- tombstones -------------------------------------------------------------------------------------------------------
+
+
+async def settled(stores: Stores, ticket: Ticket) -> Ticket:
+    """The app knows of it."""
+    return await stores.tickets.update(ticket.id, lambda known: replace(known, callback=None))
+
+
+async def test_tombstones_are_forgotten_when_their_time_is_over(stores: Stores, clock: Clock) -> None:
+    tombstones = [await stores.finished(), await stores.failed(), await settled(stores, await stores.cancelled(""))]
+    alive = [await stores.uploading(), await stores.waiting(), await stores.arrived("")]
+    janitor = employ(
+        stores, tombstone_time=7 * DAY, idle_timeout=30 * DAY, paused_timeout=30 * DAY, handover_wait_timeout=0.0
+    )
+    clock.advance(7 * DAY - 1)
+    await janitor.sweep()
+    assert None not in [await stores.state(ticket) for ticket in tombstones]
+    clock.advance(2)
+    await janitor.sweep()
+    assert [await stores.state(ticket) for ticket in tombstones] == [None] * 3
+    assert None not in [await stores.state(ticket) for ticket in alive]
+    assert [stores.files_of(ticket) for ticket in tombstones] == [[], [], []]
+
+
+async def test_an_upload_is_not_forgotten_before_its_app_was_told(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.cancelled("")
+    janitor = employ(stores)
+    clock.advance(30 * DAY)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.CANCELLED
+    await settled(stores, ticket)
+    await janitor.sweep()
+    assert await stores.state(ticket) is None
+
+
+async def test_a_grace_time_longer_than_the_tombstone_keeps_both(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.failed()
+    janitor = employ(stores, tombstone_time=HOUR, failed_grace=DAY)
+    clock.advance(DAY - 1)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.FAILED
+    assert stores.files_of(ticket) == [ticket.id]
+    clock.advance(2)
+    await janitor.sweep()
+    assert await stores.state(ticket) is None
+    assert stores.files_of(ticket) == []
+
+
+async def test_a_ticket_is_not_forgotten_while_its_file_is_there(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.finished()
+    mend = stores.obstruct(ticket)
+    janitor = employ(stores)
+    clock.advance(8 * DAY)
+    await janitor.sweep()
+    assert await stores.state(ticket) == State.FINISHED
+    mend()
+    await janitor.sweep()
+    assert await stores.state(ticket) is None
+
+
+async def test_many_tombstones_are_forgotten_batch_by_batch(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.ticket_batches.BATCH", 4)
+    owed = [await stores.cancelled("") for _ in range(6)]  # these cannot go, and must not stand in the way
+    clock.advance(1)
+    for number in range(10):
+        await settled(stores, await stores.cancelled(""))
+        clock.advance(number % 2)
+    clock.advance(8 * DAY)
+    await employ(stores).sweep()
+    left = await stores.tickets.find([State.CANCELLED])
+    assert {ticket.id for ticket in left} == {ticket.id for ticket in owed}
+
+
+async def test_only_files_of_known_tickets_are_removed(stores: Stores, clock: Clock) -> None:
+    await stores.finished()
+    strangers = [
+        stores.directory / "ab" / "ab000000-0000-4000-8000-000000000000.part",
+        stores.directory / "ab" / "ab000000-0000-4000-8000-000000000000",
+        stores.directory / "README",
+    ]
+    _write_all(strangers)
+    clock.advance(30 * DAY)
+    await employ(stores).sweep()
+    assert [path.read_text() for path in strangers] == ["not an upload"] * 3
+
+
+def _write_all(paths: list[Path]) -> None:
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("not an upload")
+
+
+# --- several janitors, and trouble ------------------------------------------------------------------------------------
+
+
+async def test_janitors_of_several_workers_do_no_harm_to_each_other(
+    stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    idle = [await stores.uploading() for _ in range(10)]
+    old = [await stores.finished() for _ in range(5)]
+    whole = await stores.uploading(b"whole", size=5)
+    clock.advance(8 * DAY)
+    others = [Stores(stores.directory, clock) for _ in range(3)]
+    await asyncio.gather(*(employ(worker).sweep() for worker in (stores, *others)))
+    for other in others:
+        await other.close()
+    assert {await stores.state(ticket) for ticket in idle} == {State.CANCELLED}
+    assert {await stores.state(ticket) for ticket in old} == {None}
+    assert await stores.state(whole) == State.ARRIVED
+    assert caplog.text.count("upload timed out") == len(idle)  # one record each, whoever it was
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_a_step_that_fails_stops_no_other(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    idle, old = await stores.uploading(), await stores.finished()
+    clock.advance(8 * DAY)
+    real = stores.tickets.find
+
+    async def find(states: Sequence[State] = (), **limits: float) -> list[Ticket]:
+        if State.UPLOADING in states and len(states) > 1:
+            raise StorageFailed("the disk is on strike")
+        if State.WAITING in states:
+            raise RuntimeError("a defect")
+        return await real(states, **limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stores.tickets, "find", find)
+    janitor = employ(stores)
+    await janitor.sweep()
+    assert await stores.state(old) is None
+    assert "clearing up has to wait: the disk is on strike" in caplog.text
+    assert "clearing up failed" in caplog.text
+    monkeypatch.undo()
+    await janitor.sweep()
+    assert await stores.state(idle) == State.CANCELLED
+
+
+async def test_it_sweeps_by_itself_and_more_often_when_limits_are_short(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHORTEST_INTERVAL", 0.01)
+    janitor = employ(stores, idle_timeout=0.05)
+    running = asyncio.get_running_loop().create_task(janitor.run())
+    for _ in range(2):
+        ticket = await stores.uploading()
+        clock.advance(1)
+
+        async def gone(ticket: Ticket = ticket) -> bool:
+            return await stores.state(ticket) == State.CANCELLED
+
+        await until(gone, "the upload to expire")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled()
+
+
+# --- clocks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+async def test_a_clock_that_jumps_by_an_hour_ends_no_upload(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    ticks = Clock(100.0)
+    monkeypatch.setattr(module, "steady", lambda wall: SteadyClock(wall, ticks))
+    limits = {"idle_timeout": 600.0, "paused_timeout": 600.0, "handover_wait_timeout": 600.0}
+    janitor = employ(stores, **limits, failed_grace=600.0, tombstone_time=600.0)
+    tickets = [await stores.uploading(), await stores.waiting(), await stores.failed(), await stores.finished()]
+    clock.advance(jump)
+    await janitor.sweep()
+    assert [await stores.state(ticket) for ticket in tickets] == [ticket.state for ticket in tickets]
+    assert stores.files_of(tickets[2]) == [tickets[2].id]
+    # When the clock is right again, the limits are late by no more than the jump.
+    clock.advance(-jump)
+    for passing in (clock, ticks):
+        passing.advance(abs(jump) + 601)
+    await janitor.sweep()
+    assert await stores.state(tickets[0]) == State.CANCELLED
+
+
+# --- room -------------------------------------------------------------------------------------------------------------
+
+
+def with_room(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], Callable[[int], None]]:
+    """Lets the store have as much room as told; also gives the list of its answers."""
+    asked: list[int] = []
+    free = 0
+
+    async def free_bytes() -> int:
+        asked.append(free)
+        return free
+
+    def leave(number: int) -> None:
+        nonlocal free
+        free = number
+
+    monkeypatch.setattr(stores.files, "free_bytes", free_bytes)
+    return asked, leave
+
+
+async def test_new_uploads_are_refused_below_the_watermark(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROOM_SEEN_FOR", -1.0)
+    _, leave = with_room(stores, monkeypatch)
+    janitor = employ(stores, low_space=256 * 1024**2)
+    leave(256 * 1024**2)
+    await janitor.admit()
+    leave(256 * 1024**2 - 1)
+    with pytest.raises(StorageFull) as refused:
+        await janitor.admit()
+    assert refused.value.message == (
+        "no room for new uploads: 268435455 bytes are free, the limit is 268435456 (256MiB)"
+    )
+    leave(10**12)
+    await janitor.admit()
+
+
+async def test_a_thousand_new_uploads_cost_one_look(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, leave = with_room(stores, monkeypatch)
+    leave(10**12)
+    janitor = employ(stores)
+    await asyncio.gather(*(janitor.admit() for _ in range(1000)))
+    assert len(asked) == 1
+
+
+async def test_real_room_is_seen(stores: Stores) -> None:
+    await employ(stores, low_space=1).admit()
+    with pytest.raises(StorageFull):
+        await employ(stores, low_space=2**60).admit()
+
+
+async def test_recover_is_recoverys(stores: Stores) -> None:
+    ticket = await stores.uploading(b"whole", size=5)
+    await stores.tickets.update(ticket.id, lambda known: known.checkpoint(known.extents))
+    await employ(stores).recover()
+    assert await stores.state(ticket) == State.ARRIVED
