@@ -11,7 +11,7 @@ check() {
 }
 
 check $bin/ruff check --quiet
-check $bin/ruff format --check --quiet
+check $bin/ruff format --check
 check $bin/mypy
 check tools/js_checks.sh
 check tools/js_tests.sh
