@@ -1,0 +1,314 @@
+"""When the file is synced, and that nothing unsynced is believed after a sync has failed."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, TakenOver, UploadError
+from incoming.core.extents import Extents
+from incoming.core.ticket import State
+from tests.support.assembler_bench import Bench, outcome, start_write
+from tests.support.stores import until
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[MakeBench]:
+    """Makes workers on one directory, which checkpoint only when told unless the test says otherwise."""
+    made: list[Bench] = []
+
+    def make(**settings: object) -> Bench:
+        made.append(Bench(tmp_path / "storage", **{"checkpoint_seconds": 3600.0, **settings}))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        io_loop.run_sync(bench.idle)
+    for bench in made:
+        io_loop.run_sync(bench.close)
+
+
+# --- when -------------------------------------------------------------------------------------------------------------
+
+
+async def test_checkpoint_after_so_many_bytes(make_bench: MakeBench) -> None:
+    bench = make_bench(checkpoint_bytes=1000)
+    upload = await bench.open(await bench.new(), size=10_000)
+    await upload.write(0, bytes(999))
+    assert bench.files.faults.calls["sync"] == 0
+    await upload.write(999, bytes(1))
+    await until(lambda: upload.ticket.synced == Extents([(0, 1000)]), "the checkpoint")
+    assert bench.files.faults.calls["sync"] == 1
+    bench.assembler.leave(upload)
+
+
+async def test_checkpoint_while_the_disk_is_never_idle(make_bench: MakeBench) -> None:
+    bench = make_bench(checkpoint_bytes=1000)
+    upload = await bench.open(await bench.new(), size=10_000_000)
+    position = 0
+
+    async def send() -> None:
+        nonlocal position
+        while not upload.ticket.synced:
+            position += 100
+            await upload.write(position - 100, bytes(100))
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(send() for _ in range(8)))
+    bench.assembler.leave(upload)
+
+
+async def test_checkpoint_after_so_much_time(make_bench: MakeBench) -> None:
+    bench = make_bench(checkpoint_seconds=0.1)
+    upload = await bench.open(await bench.new())
+    await upload.write(0, bytes(10))
+    await until(lambda: upload.ticket.synced == Extents([(0, 10)]), "the checkpoint")
+    bench.assembler.leave(upload)
+
+
+async def test_checkpoint_when_the_last_connection_has_gone(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, bytes(10))
+    bench.assembler.leave(upload)
+    await bench.idle()
+    assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
+
+
+async def test_only_what_was_written_before_the_sync_counts_as_synced(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, bytes(10))
+    bench.files.faults.hold("sync")
+    checkpoint = asyncio.create_task(upload.checkpoints.take())
+    await bench.files.faults.until_held("sync")
+    await upload.write(10, bytes(10))
+    bench.files.faults.release("sync")
+    await checkpoint
+    assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
+    await upload.checkpoints.take()
+    assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 20)])
+    bench.assembler.leave(upload)
+
+
+async def test_two_checkpoints_at_once_are_one(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, bytes(10))
+    await asyncio.gather(upload.checkpoints.take(), upload.checkpoints.take())
+    assert bench.files.faults.calls["sync"] == 1
+    assert not upload.busy
+    bench.assembler.leave(upload)
+
+
+# --- a power cut ------------------------------------------------------------------------------------------------------
+
+
+async def test_durability_power_syncs_before_each_ack(make_bench: MakeBench) -> None:
+    bench = make_bench(durability="power")
+    upload = await bench.open(await bench.new())
+    bench.files.faults.hold("sync")
+    chunk = start_write(upload, 0, bytes(10))
+    await bench.files.faults.until_held("sync")
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents()
+    assert not chunk.done()
+    bench.files.faults.release("sync")
+    await chunk
+    assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
+    bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize(("durability", "survives"), [("power", [(0, 20)]), ("process", [(0, 10)])])
+async def test_what_is_believed_after_a_power_cut(
+    make_bench: MakeBench, durability: str, survives: list[tuple[int, int]]
+) -> None:
+    bench = make_bench(durability=durability)
+    upload = await bench.open(await bench.new())
+    await bench.tickets.distrust_after_boot("before")
+    await upload.write(0, bytes(10))
+    await upload.checkpoints.take()
+    await upload.write(10, bytes(10))
+    ticket_id = upload.ticket.id
+    await bench.tickets.distrust_after_boot("after")
+    assert (await bench.ticket(ticket_id)).extents == Extents(survives)
+    bench.assembler.leave(upload)
+
+
+# --- a sync that fails ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [StorageFailed("EIO"), StorageFull("ENOSPC at write-back")])
+async def test_nothing_unsynced_is_believed_after_a_failed_sync(make_bench: MakeBench, error: UploadError) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    epoch = upload.ticket.epoch
+    heard = bench.hear(upload.ticket.id)
+    await upload.write(0, b"a" * 10, epoch)
+    await upload.checkpoints.take()
+    await upload.write(10, b"b" * 10, epoch)
+    bench.files.lose_unsynced(upload.ticket.id, error)
+    with pytest.raises(type(error)):
+        await upload.checkpoints.take()
+    assert bench.files.faults.hit["lost"] == 1
+    ticket = await bench.ticket(upload.ticket.id)
+    assert ticket.extents == Extents([(0, 10)])
+    assert ticket.epoch > epoch
+    await heard.until(lambda news: isinstance(news, type(error)), "the connections being told")
+    with pytest.raises(TakenOver):
+        await upload.write(20, b"late", epoch)
+    await resend(bench, upload.ticket.id, b"b" * 90, 10)
+    assert bench.content(upload.ticket.id) == b"a" * 10 + b"b" * 90
+    heard.stop()
+    bench.assembler.leave(upload)
+
+
+async def resend(bench: Bench, ticket_id: str, content: bytes, start: int) -> None:
+    """What the client does next: says hello, sends the rest, and the file arrives."""
+    upload = await bench.open(ticket_id, size=start + len(content))
+    await upload.write(start, content, upload.ticket.epoch)
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    bench.assembler.leave(upload)
+
+
+@pytest.mark.parametrize("stage", ["write", "update"])
+async def test_what_was_under_way_during_a_failed_sync_is_lost_too(make_bench: MakeBench, stage: str) -> None:
+    """Also for a client without a session, whom no epoch fences off."""
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, b"a" * 10)
+    bench.files.faults.hold("write")
+    being_written = start_write(upload, 10, b"b" * 10)
+    await bench.files.faults.until_held("write")
+    if stage == "update":
+        bench.tickets.faults.hold("update")
+        bench.files.faults.release("write")
+        await bench.tickets.faults.until_held("update")
+        written = start_write(upload, 20, b"c" * 10)
+        part = bench.files.part(upload.ticket.id)
+        await until(lambda: part.stat().st_size == 30, "the next being written")
+    bench.files.lose_unsynced(upload.ticket.id)
+    checkpoint = asyncio.create_task(upload.checkpoints.take())
+    await until(lambda: bench.files.faults.hit["lost"], "the failed sync")
+    if stage == "update":
+        bench.tickets.faults.release("update")
+        assert isinstance(await outcome(written), StorageFailed)
+    else:
+        bench.files.faults.release("write")
+        assert isinstance(await outcome(being_written), StorageFailed)
+    assert isinstance(await outcome(checkpoint), StorageFailed)
+    await asyncio.wait({being_written})
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents()
+    await resend(bench, upload.ticket.id, b"d" * 100, 0)
+    assert bench.content(upload.ticket.id) == b"d" * 100
+    bench.assembler.leave(upload)
+
+
+async def test_nothing_is_committed_until_the_loss_is_recorded(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, b"a" * 10)
+    bench.files.lose_unsynced(upload.ticket.id)
+    bench.tickets.faults.fail_always("update", StorageFailed("the database is on the same broken disk"))
+    with pytest.raises(StorageFailed):
+        await upload.checkpoints.take()
+    assert upload.checkpoints.suspect
+    assert isinstance(await outcome(start_write(upload, 10, b"b" * 10)), StorageFailed)
+    bench.tickets.faults.fail_always("update", None)
+    bench.assembler.leave(upload)
+    await bench.idle()
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents()
+    assert bench.tickets.faults.hit["update"] >= 2
+
+
+async def test_loss_that_another_worker_noticed_counts_here_as_well(make_bench: MakeBench) -> None:
+    here, there = make_bench(), make_bench()
+    upload = await here.open(await here.new())
+    await upload.write(0, b"a" * 10)
+    elsewhere = await there.assembler.open_plain(upload.ticket.id, upload.ticket.identity)
+    await elsewhere.write(10, b"b" * 10)
+    there.files._unsynced[upload.ticket.id] = [(0, 20)]
+    there.files.lose_unsynced(upload.ticket.id)
+    with pytest.raises(StorageFailed):
+        await elsewhere.checkpoints.take()
+    # As soon as this worker knows, it writes again what it had written before.
+    upload.know(await here.ticket(upload.ticket.id))
+    await upload.write(0, b"c" * 100)
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    assert here.content(upload.ticket.id) == b"c" * 100
+    here.assembler.leave(upload)
+    there.assembler.leave(elsewhere)
+
+
+async def test_end_of_the_store_is_no_fault_of_the_disk(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, b"a" * 10)
+    await bench.files.close()
+    with pytest.raises(ServerShutdown):
+        await upload.checkpoints.take()
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents([(0, 10)])
+    await bench.assembler.drain()
+    bench.assembler.leave(upload)
+
+
+# --- completing -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [StorageFailed("EIO"), StorageFull("ENOSPC at write-back")])
+async def test_a_file_that_cannot_be_synced_does_not_arrive(make_bench: MakeBench, error: UploadError) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new(), size=20)
+    heard = bench.hear(upload.ticket.id)
+    await upload.write(0, b"a" * 10)
+    await upload.checkpoints.take()
+    bench.files.lose_unsynced(upload.ticket.id, error)
+    await upload.write(10, b"b" * 10)
+    await heard.until(lambda news: isinstance(news, type(error)), "the connections being told")
+    await until(lambda: upload.ticket.extents == Extents([(0, 10)]), "the loss being noted")
+    assert upload.ticket.state == State.UPLOADING
+    assert bench.files.faults.hit["lost"] == 1
+    heard.stop()
+    await resend(bench, upload.ticket.id, b"c" * 10, 10)
+    assert bench.content(upload.ticket.id) == b"a" * 10 + b"c" * 10
+    bench.assembler.leave(upload)
+
+
+async def test_a_checkpoint_does_not_take_the_error_away_from_the_completion(make_bench: MakeBench) -> None:
+    """The kernel tells of a lost page once. Here the checkpoint hears of it, just before the file is completed."""
+    bench = make_bench()
+    upload = await bench.open(await bench.new(), size=20)
+    await upload.write(0, b"a" * 10)
+    bench.files.faults.hold("sync")
+    checkpoint = asyncio.create_task(upload.checkpoints.take())
+    await bench.files.faults.until_held("sync")
+    bench.files.lose_unsynced(upload.ticket.id)
+    await upload.write(10, b"b" * 10)
+    bench.files.faults.release("sync")
+    assert isinstance(await outcome(checkpoint), StorageFailed)
+    await until(lambda: not bench.assembler._finalising, "the attempt to complete it")
+    ticket = await bench.ticket(upload.ticket.id)
+    assert (ticket.state, ticket.extents) == (State.UPLOADING, Extents())
+    assert not bench.files.final(upload.ticket.id).exists()
+    await resend(bench, upload.ticket.id, b"c" * 20, 0)
+    bench.assembler.leave(upload)
+
+
+async def test_loss_noticed_by_another_worker_while_the_file_is_being_completed(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new(), size=20)
+    bench.files.faults.hold("completed")
+    await upload.write(0, b"a" * 20)
+    await bench.files.faults.until_held("completed")
+    await bench.tickets.inner.update(upload.ticket.id, lambda known: known.distrust())
+    bench.files.faults.release("completed")
+    await until(lambda: not bench.assembler._finalising, "the attempt to complete it")
+    ticket = await bench.ticket(upload.ticket.id)
+    assert (ticket.state, ticket.extents, ticket.synced) == (State.UPLOADING, Extents(), Extents())
+    await until(lambda: not bench.files.final(upload.ticket.id).exists(), "the file being removed")
+    await resend(bench, upload.ticket.id, b"c" * 20, 0)
+    assert bench.content(upload.ticket.id) == b"c" * 20
+    bench.assembler.leave(upload)
