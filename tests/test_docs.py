@@ -335,6 +335,12 @@ def test_json_snippets_parse(page: str, source: str) -> None:
     json.loads(source)
 
 
+@pytest.mark.parametrize(("page", "source"), snippets("js"))
+def test_javascript_snippets_parse(page: str, source: str) -> None:
+    command = [require_tool("node"), "--input-type=module", "--check", "-"]
+    subprocess.run(command, input=source, text=True, check=True, timeout=20)
+
+
 @pytest.mark.parametrize(("page", "source"), snippets("sh"))
 def test_shell_snippets_parse(page: str, source: str) -> None:
     subprocess.run([require_tool("bash"), "-n"], input=source, text=True, check=True, timeout=20)
