@@ -7,7 +7,8 @@ python=$1
 venv=$2
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-    echo "Incoming!! needs Python 3.11 or newer; '$python' is $("$python" --version 2>&1)." >&2
+    version=$("$python" --version 2>/dev/null) || version="not to be found"
+    echo "Incoming!! needs Python 3.11 or newer; '$python' is $version." >&2
     echo "Name another one: make PYTHON=/path/to/python3.11 ..." >&2
     exit 1
 fi
