@@ -39,6 +39,9 @@ KEEP_ALIVE = 75.0
 SAME_SIGNAL = 1.0
 """Seconds within which another SIGTERM is taken for the same one."""
 
+DATABASE_MODE = 0o600
+"""It holds the secrets of every app: the group that may take uploads away must not read it."""
+
 POLL = 0.02
 """Seconds between two looks at who is still connected while draining."""
 
@@ -151,7 +154,7 @@ class Worker:
 def open_services(settings: Settings) -> Services:
     """One worker's parts. Raises OSError or StorageFailed if the storage directory cannot be used."""
     database = settings.storage_dir / "incoming.sqlite"
-    tickets = SqliteStore(database, file_mode=settings.file_mode, max_backoff=longest_pause(settings))
+    tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings))
     store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
     assembler = Assembler(tickets, store, settings)
     handover = Handover(tickets, store, settings)

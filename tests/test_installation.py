@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
 from tests.support.incoming_server import IncomingServer
 from tests.support.ports import accepts_connections, free_port
@@ -131,6 +132,13 @@ def test_server_refuses_what_a_careless_proxy_passes_on(server: IncomingServer) 
     status, content = ask(server.port, "POST", "/incoming/0.1/backend/new_upload", X_Forwarded_For="203.0.113.7")
     assert status == 403
     assert b"trusted_proxies" in content
+
+
+def test_applications_do_not_read_each_others_secrets(start_server: StartServer) -> None:
+    server = start_server("--file-mode", "0660", "--dir-mode", "0770")
+    files = list(server.storage_dir.glob("incoming.sqlite*"))
+    assert files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
 def test_unit_for_systemd_starts_the_command_that_is_installed() -> None:
