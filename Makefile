@@ -34,10 +34,10 @@ clean: ## remove what the other targets made (not the storage directory)
 $(BIN)/python:
 	@tools/make_venv.sh $(PYTHON) $(VENV)
 
-$(VENV)/.run-ready: pyproject.toml | $(BIN)/python
+$(VENV)/.run-ready: pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[examples]'
 	@touch $@
 
-$(VENV)/.test-ready: pyproject.toml | $(BIN)/python
+$(VENV)/.test-ready: pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[test,check]'
 	@touch $@ $(VENV)/.run-ready

@@ -22,4 +22,5 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     fi
 fi
 
-"$python" -m venv "$venv"
+# --clear: what is there is broken, for instance by an upgrade of the system's Python.
+"$python" -m venv --clear "$venv"
