@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartServer
-from tests.support.app_stub import AppStub
+from tests.support.app_stub import AppStub, Callback
 from tests.support.incoming_server import IncomingServer
 from tests.support.ports import accepts_connections, free_port
 from tests.support.tools import ROOT, require_tool
@@ -132,6 +132,28 @@ def test_server_refuses_what_a_careless_proxy_passes_on(server: IncomingServer) 
     status, content = ask(server.port, "POST", "/incoming/0.1/backend/new_upload", X_Forwarded_For="203.0.113.7")
     assert status == 403
     assert b"trusted_proxies" in content
+
+
+@pytest.mark.promise(19)
+def test_application_is_told_a_path_that_it_can_open(
+    start_server: StartServer, app_stub: AppStub, tmp_path: Path
+) -> None:
+    """Absolute, although the storage directory was given relative to the server's current directory."""
+    server = start_server("--storage-dir", "elsewhere")
+    found: list[bytes] = []
+
+    def take(call: Callback) -> str:
+        found.append(Path(call.params["filename"]).read_bytes())
+        return "done"
+
+    app_stub.answer_next(take)
+    ticket = new_upload(server, app_stub)
+    assert ask(server.port, "PUT", FRONTENDS[0] + f"upload/{ticket}", b"the content")[0] == 200
+    [call] = app_stub.wait_for(1, ticket)
+    path = Path(call.params["filename"])
+    assert path.is_absolute()
+    assert path.is_relative_to(tmp_path / "elsewhere")
+    assert wait_until(lambda: found, "the application to read the file") == [b"the content"]
 
 
 def test_applications_do_not_read_each_others_secrets(start_server: StartServer) -> None:
