@@ -50,6 +50,10 @@ class Faults:
     def release(self, call: str) -> None:
         self._gates.pop(call).set()
 
+    def pass_by(self, call: str) -> Callable[[], None]:
+        """Those that are held stay so, later calls pass them by; the result lets them go on."""
+        return self._gates.pop(call).set
+
     async def until_held(self, call: str, count: int = 1) -> None:
         """Returns when `count` calls are being held."""
         await until(lambda: self._waiting[call] >= count, f"{count} times {call} being held")

@@ -1,0 +1,541 @@
+"""Who may send, when a file is whole, what becomes of it, and that nothing is left of those who went away."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming.core.errors import (
+    FileChanged,
+    FileTooLarge,
+    ServerShutdown,
+    StorageFailed,
+    TakenOver,
+    UnknownTicket,
+    UploadCancelled,
+    WrongState,
+)
+from incoming.core.extents import Extents
+from incoming.core.messages import Hello
+from incoming.core.ticket import Event, Identity, State, Ticket
+from tests.support.assembler_bench import Bench, outcome, start_write
+from tests.support.stores import until
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[MakeBench]:
+    """Makes workers on one directory. At the end none of them may hold anything."""
+    made: list[Bench] = []
+
+    def make(**settings: object) -> Bench:
+        made.append(Bench(tmp_path / "storage", **settings))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        io_loop.run_sync(bench.idle)
+    for bench in made:
+        io_loop.run_sync(bench.close)
+
+
+def is_state(*states: State) -> Callable[[object], bool]:
+    return lambda news: isinstance(news, Ticket) and news.state in states
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hello_opens_the_upload(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    ticket = upload.ticket
+    assert (ticket.state, ticket.size, ticket.epoch, ticket.session) == (State.UPLOADING, 10, 1, "session-1")
+    assert bench.assembler.uploads() == [(ticket, 1)]
+    bench.assembler.leave(upload)
+
+
+async def test_connections_of_one_uploader_share_epoch_and_upload(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    one = await bench.open(ticket_id)
+    other = await bench.open(ticket_id, epoch=one.ticket.epoch)
+    assert one is other
+    assert one.ticket.epoch == 1
+    assert bench.assembler.uploads() == [(one.ticket, 2)]
+    bench.assembler.leave(one)
+    bench.assembler.leave(other)
+
+
+async def test_unknown_tickets_are_refused(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    for attempt in (
+        bench.open("00000000-0000-4000-8000-000000000000"),
+        bench.assembler.open_plain("nonsense", Identity()),
+        bench.assembler.join("nonsense", 1),
+        bench.assembler.look("nonsense"),
+        bench.assembler.pause("nonsense", None),
+        bench.assembler.cancel("nonsense", "", notify_app=True),
+        bench.assembler.finalise("nonsense"),
+        bench.assembler.wait_for_change("nonsense", "new", 1.0),
+    ):
+        with pytest.raises(UnknownTicket):
+            await attempt
+
+
+async def test_another_file_or_one_too_large_is_refused(make_bench: MakeBench) -> None:
+    bench = make_bench(max_size=1000)
+    ticket_id = await bench.new(max_size=500)
+    with pytest.raises(FileTooLarge, match="500"):
+        await bench.open(ticket_id, size=501)
+    bench.assembler.leave(await bench.open(ticket_id, size=500))
+    with pytest.raises(FileChanged):
+        await bench.open(ticket_id, size=499)
+    with pytest.raises(FileTooLarge, match="1000"):
+        await bench.open(await bench.new(), size=1001)
+
+
+@pytest.mark.promise(85)
+async def test_the_size_may_become_known_late(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.assembler.open_plain(ticket_id, Identity())
+    await upload.write(0, b"a" * 10)
+    assert (await bench.assembler.settled(upload)).state == State.UPLOADING
+    bench.assembler.leave(await bench.assembler.open_plain(ticket_id, Identity(size=10)))
+    assert (await bench.assembler.settled(upload)).state == State.ARRIVED
+    assert bench.content(ticket_id) == b"a" * 10
+    bench.assembler.leave(upload)
+
+
+# --- taking over ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_newcomer_takes_over_and_the_old_one_is_told_at_once(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    old = await bench.open(ticket_id)
+    heard = bench.hear(ticket_id)
+    new = await bench.open(ticket_id, session="session-2")
+    assert [news.session for news in heard.news if isinstance(news, Ticket)][:1] == ["session-2"]
+    with pytest.raises(TakenOver):
+        await bench.open(ticket_id, session="session-1", epoch=1)
+    with pytest.raises(TakenOver):
+        await bench.assembler.join(ticket_id, 1)
+    with pytest.raises(TakenOver):
+        await bench.assembler.pause(ticket_id, 1)
+    heard.stop()
+    for upload in (old, new):
+        bench.assembler.leave(upload)
+
+
+async def test_taking_over_on_another_worker_is_heard_of_within_a_second(make_bench: MakeBench) -> None:
+    here, there = make_bench(), make_bench()
+    ticket_id = await here.new()
+    old = await here.open(ticket_id)
+    heard = here.hear(ticket_id)
+    began = asyncio.get_running_loop().time()
+    new = await there.open(ticket_id, session="session-2")
+    await heard.until(lambda news: isinstance(news, Ticket) and news.session == "session-2")
+    assert asyncio.get_running_loop().time() - began < 1.0
+    heard.stop()
+    here.assembler.leave(old)
+    there.assembler.leave(new)
+
+
+async def test_who_learns_too_late_that_it_was_first_does_not_get_the_newcomers_epoch(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    bench.tickets.faults.hold("updated")
+    first = asyncio.create_task(bench.open(ticket_id, session="session-1"))
+    await bench.tickets.faults.until_held("updated")
+    let_go = bench.tickets.faults.pass_by("updated")
+    upload = await bench.open(ticket_id, session="session-2")
+    let_go()
+    with pytest.raises(TakenOver):
+        await first
+    assert (upload.ticket.session, upload.ticket.epoch) == ("session-2", 2)
+    bench.assembler.leave(upload)
+
+
+async def test_after_a_loss_by_the_disk_the_same_uploader_goes_on(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id)
+    epoch = upload.ticket.epoch
+    await bench.tickets.update(ticket_id, lambda known: known.distrust())
+    again = await bench.open(ticket_id, epoch=epoch)
+    assert again.ticket.epoch > epoch
+    for one in (upload, again):
+        bench.assembler.leave(one)
+
+
+# --- complete ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_whole_file_arrives_with_its_callback_in_the_outbox(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    heard = bench.hear(ticket_id)
+    await upload.write(0, b"0123456789")
+    ticket = await heard.until(is_state(State.ARRIVED))
+    assert isinstance(ticket, Ticket)
+    assert ticket.path == str(bench.files.final(ticket_id))
+    assert ticket.synced == Extents([(0, 10)])
+    assert ticket.callback is not None
+    assert not ticket.callback.cancelled
+    [claim] = await bench.tickets.claim(ticket.callback.due_at, 1.0, 10)
+    assert claim.ticket.id == ticket_id
+    assert bench.content(ticket_id) == b"0123456789"
+    heard.stop()
+    bench.assembler.leave(upload)
+
+
+async def test_an_empty_file_arrives_with_its_hello(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=0)
+    assert (await bench.assembler.settled(upload)).state == State.ARRIVED
+    assert bench.content(ticket_id) == b""
+    bench.assembler.leave(upload)
+
+
+async def test_two_workers_that_complete_a_file_at_once_owe_one_callback(make_bench: MakeBench) -> None:
+    workers = [make_bench() for _ in range(2)]
+    ticket_id = await workers[0].new()
+    uploads = [await workers[0].open(ticket_id, size=20)]
+    uploads.append(await workers[1].assembler.join(ticket_id, 1))
+    for bench in workers:
+        bench.files.faults.hold("complete")
+    await uploads[0].write(0, b"a" * 10, 1)
+    await uploads[1].write(10, b"b" * 10, 1)
+    finalising = [asyncio.create_task(bench.assembler.finalise(ticket_id)) for bench in workers]
+    for bench in workers:
+        await bench.files.faults.until_held("complete")
+    for bench in workers:
+        bench.files.faults.release("complete")
+    tickets = await asyncio.gather(*finalising)
+    assert tickets[0].state == tickets[1].state == State.ARRIVED
+    assert tickets[0].callback == tickets[1].callback
+    assert workers[0].content(ticket_id) == b"a" * 10 + b"b" * 10
+    for bench, upload in zip(workers, uploads, strict=True):
+        bench.assembler.leave(upload)
+
+
+async def test_a_callback_already_answered_is_not_owed_again(make_bench: MakeBench) -> None:
+    """The slower of two workers is so slow that the app has the file before it comes to say so."""
+    fast, slow = make_bench(), make_bench()
+    ticket_id = await fast.new()
+    uploads = [await fast.open(ticket_id, size=10), await slow.open(ticket_id, size=10)]
+    fast.files.faults.hold("complete")
+    slow.files.faults.hold("completed")
+    await uploads[0].write(0, b"a" * 10, 1)
+    finalising = asyncio.create_task(slow.assembler.finalise(ticket_id))
+    await slow.files.faults.until_held("completed")
+    fast.files.faults.release("complete")
+    await until(lambda: uploads[0].ticket.state == State.ARRIVED, "the file")
+    for change in ("hand over", "done"):
+        await fast.tickets.update(ticket_id, lambda known, change=change: _answered(known, change, 1.0))  # type: ignore[misc]
+    slow.files.faults.release("completed")
+    ticket = await finalising
+    assert (ticket.state, ticket.callback) == (State.FINISHED, None)
+    assert await fast.ticket(ticket_id) == ticket
+    fast.assembler.leave(uploads[0])
+    slow.assembler.leave(uploads[1])
+
+
+def _answered(known: Ticket, change: str, now: float) -> Ticket:
+    return known.move(Event.CALL, now) if change == "hand over" else known.answered("done", now)
+
+
+async def test_a_completion_that_failed_is_made_up_for_by_the_next_hello(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    heard = bench.hear(ticket_id)
+    bench.tickets.faults.fail("update", None, StorageFailed("the database is away"))
+    await upload.write(0, b"a" * 10)
+    await heard.until(lambda news: isinstance(news, StorageFailed))
+    assert bench.tickets.faults.hit["update"] == 1
+    assert (await bench.ticket(ticket_id)).state == State.UPLOADING
+    again = await bench.open(ticket_id, size=10)
+    await heard.until(is_state(State.ARRIVED))
+    assert bench.content(ticket_id) == b"a" * 10
+    heard.stop()
+    for one in (upload, again):
+        bench.assembler.leave(one)
+
+
+async def test_finalising_what_is_not_whole_changes_nothing(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    assert (await bench.assembler.finalise(ticket_id)).state == State.NEW
+    upload = await bench.open(ticket_id, size=10)
+    await upload.write(0, b"a" * 9)
+    assert (await bench.assembler.finalise(ticket_id)).state == State.UPLOADING
+    assert bench.files.faults.calls["complete"] == 0
+    bench.assembler.leave(upload)
+
+
+async def test_after_the_end_a_hello_tells_the_outcome(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    arrived, cancelled = await bench.new(), await bench.new()
+    upload = await bench.open(arrived, size=1)
+    await upload.write(0, b"a")
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    await bench.assembler.cancel(cancelled, "enough", notify_app=True)
+    with pytest.raises(FileChanged):
+        await bench.open(arrived, size=2)
+    with pytest.raises(WrongState):
+        await bench.assembler.cancel(arrived, "too late", notify_app=True)
+    late = [await bench.open(ticket_id, size=1, session="session-2", epoch=0) for ticket_id in (arrived, cancelled)]
+    assert [one.ticket.state for one in late] == [State.ARRIVED, State.CANCELLED]
+    for one in (upload, *late):
+        bench.assembler.leave(one)
+
+
+# --- pausing and cancelling -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(4)
+async def test_pausing_lasts_until_the_next_hello(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id)
+    await upload.write(0, b"before")
+    assert (await bench.assembler.pause(ticket_id, upload.ticket.epoch)).paused
+    bench.assembler.leave(upload)
+    await bench.idle()
+    assert (await bench.ticket(ticket_id)).extents == Extents([(0, 6)])
+    upload = await bench.open(ticket_id)
+    assert not upload.ticket.paused
+    bench.assembler.leave(upload)
+
+
+async def test_cancelling_removes_the_bytes_and_tells_everybody(make_bench: MakeBench) -> None:
+    here, there = make_bench(), make_bench()
+    ticket_id = await here.new()
+    upload = await here.open(ticket_id)
+    await upload.write(0, b"something")
+    heard = here.hear(ticket_id)
+    ticket = await there.assembler.cancel(ticket_id, "changed my mind", notify_app=True)
+    assert ticket.callback is not None
+    assert ticket.callback.cancelled
+    news = await heard.until(is_state(State.CANCELLED))
+    assert isinstance(news, Ticket)
+    assert news.reason == "changed my mind"
+    assert not here.files.part(ticket_id).exists()
+    with pytest.raises(UploadCancelled, match="changed my mind"):
+        await upload.write(10, b"late")
+    heard.stop()
+    here.assembler.leave(upload)
+
+
+async def test_cancelling_twice_is_cancelling_once(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    first = await bench.assembler.cancel(ticket_id, "one", notify_app=True)
+    second = await bench.assembler.cancel(ticket_id, "two", notify_app=True)
+    assert second == first
+
+
+async def test_the_app_is_not_told_of_its_own_cancelling(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket = await bench.assembler.cancel(await bench.new(), "by the app", notify_app=False)
+    assert ticket.callback is None
+
+
+@pytest.mark.parametrize("stage", ["write", "update"])
+async def test_cancelling_while_a_chunk_is_under_way(make_bench: MakeBench, stage: str) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id)
+    store = bench.files if stage == "write" else bench.tickets
+    store.faults.hold(stage)
+    chunk = start_write(upload, 0, b"a" * 10)
+    await store.faults.until_held(stage)
+    cancelling = asyncio.create_task(bench.assembler.cancel(ticket_id, "now", notify_app=True))
+    if stage == "update":
+        await store.faults.until_held(stage, 2)
+    else:
+        await until(lambda: upload.ticket.state == State.CANCELLED, "the cancellation")
+    store.faults.release(stage)
+    assert (await cancelling).state == State.CANCELLED
+    result = await outcome(chunk)
+    assert result is None or isinstance(result, UploadCancelled)
+    await until(lambda: not bench.files.part(ticket_id).exists(), "the bytes being removed")
+    bench.assembler.leave(upload)
+
+
+async def test_cancelled_while_the_file_is_being_completed(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    bench.files.faults.hold("completed")
+    await upload.write(0, b"a" * 10)
+    await bench.files.faults.until_held("completed")
+    cancelling = asyncio.create_task(bench.assembler.cancel(ticket_id, "now", notify_app=True))
+    await until(lambda: upload.ticket.state == State.CANCELLED, "the cancellation")
+    bench.files.faults.release("completed")
+    await cancelling
+    await until(lambda: not bench.files.final(ticket_id).exists(), "the file being removed")
+    assert (await bench.ticket(ticket_id)).state == State.CANCELLED
+    bench.assembler.leave(upload)
+
+
+async def test_completing_what_was_cancelled_meanwhile_is_no_failure(
+    make_bench: MakeBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, other = make_bench(), make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    heard = bench.hear(ticket_id)
+    bench.files.faults.hold("complete")
+    await upload.write(0, b"a" * 10)
+    await bench.files.faults.until_held("complete")
+    await other.assembler.cancel(ticket_id, "elsewhere", notify_app=True)
+    bench.files.faults.release("complete")
+    await until(lambda: not bench.assembler._finalising, "the attempt to complete it")
+    assert [type(news) for news in heard.news if not isinstance(news, Ticket)] == []
+    assert "completing the file failed" not in caplog.text
+    assert not bench.files.final(ticket_id).exists()
+    heard.stop()
+    bench.assembler.leave(upload)
+
+
+async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_cancelling(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    bench.files.faults.fail("remove", StorageFailed("read-only"))
+    assert (await bench.assembler.cancel(ticket_id, "", notify_app=True)).state == State.CANCELLED
+    assert bench.files.faults.hit["remove"] == 1
+
+
+# --- waiting for news -------------------------------------------------------------------------------------------------
+
+
+async def test_waiting_for_a_change_of_state(make_bench: MakeBench) -> None:
+    here, there = make_bench(), make_bench()
+    ticket_id = await here.new()
+    assert (await here.assembler.wait_for_change(ticket_id, "uploading", 20.0)).state == State.NEW
+    waiting = asyncio.create_task(here.assembler.wait_for_change(ticket_id, "new", 20.0))
+    there.assembler.leave(await there.open(ticket_id))
+    assert (await waiting).state == State.UPLOADING
+    assert (await here.assembler.wait_for_change(ticket_id, "uploading", 0.01)).state == State.UPLOADING
+
+
+async def test_whoever_waits_is_sent_away_when_the_worker_ends(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    waiting = asyncio.create_task(bench.assembler.wait_for_change(ticket_id, "new", 20.0))
+    await until(lambda: bench.assembler._listeners._listeners, "the waiting")
+    await bench.assembler.drain()
+    assert (await waiting).state == State.NEW
+
+
+async def test_a_change_that_cannot_be_read_is_read_again(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.listeners.PATIENCE", 0.01)
+    here, there = make_bench(), make_bench()
+    ticket_id = await here.new()
+    heard = here.hear(ticket_id)
+    here.tickets.faults.fail("get", StorageFailed("locked"), StorageFailed("locked"))
+    await there.assembler.cancel(ticket_id, "", notify_app=False)
+    await heard.until(is_state(State.CANCELLED))
+    assert here.tickets.faults.hit["get"] == 2
+    heard.stop()
+
+
+async def test_changes_that_come_together_are_read_together(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    heard = bench.hear(ticket_id)
+    bench.tickets.faults.hold("get")
+    await bench.tickets.update(ticket_id, lambda known: known.open("session-1", None, 1.0))
+    await bench.tickets.faults.until_held("get")
+    for n in range(2, 20):
+        await bench.tickets.update(ticket_id, lambda known, n=n: known.open(f"session-{n}", None, 1.0))  # type: ignore[misc]
+    bench.tickets.faults.release("get")
+    await heard.until(lambda news: isinstance(news, Ticket) and news.session == "session-19")
+    assert bench.tickets.faults.calls["get"] <= 3
+    heard.stop()
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_draining_tells_everybody_checkpoints_and_takes_nothing_new(make_bench: MakeBench) -> None:
+    bench = make_bench(checkpoint_seconds=3600.0)
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id)
+    heard = bench.hear(ticket_id)
+    await upload.write(0, b"a" * 10)
+    bench.files.faults.hold("write")
+    late = start_write(upload, 10, b"b" * 10)
+    await bench.files.faults.until_held("write")
+    draining = asyncio.create_task(bench.assembler.drain())
+    await heard.until(lambda news: isinstance(news, ServerShutdown))
+    for attempt in (
+        bench.open(ticket_id),
+        bench.assembler.open_plain(ticket_id, Identity()),
+        bench.assembler.join(ticket_id, upload.ticket.epoch),
+    ):
+        with pytest.raises(ServerShutdown):
+            await attempt
+    bench.files.faults.release("write")
+    await late
+    await draining
+    assert (await bench.ticket(ticket_id)).synced == Extents([(0, 20)])
+    assert bench.assembler.draining
+    heard.stop()
+    bench.assembler.leave(upload)
+
+
+async def test_draining_waits_for_a_file_that_is_being_completed(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    bench.files.faults.hold("complete")
+    await upload.write(0, b"a" * 10)
+    await bench.files.faults.until_held("complete")
+    draining = asyncio.create_task(bench.assembler.drain())
+    bench.files.faults.release("complete")
+    await draining
+    assert (await bench.ticket(ticket_id)).state == State.ARRIVED
+    bench.assembler.leave(upload)
+
+
+async def test_a_worker_that_died_loses_nothing_that_was_acked(make_bench: MakeBench) -> None:
+    dead, alive = make_bench(checkpoint_seconds=3600.0), make_bench()
+    ticket_id = await dead.new()
+    upload = await dead.open(ticket_id, size=30)
+    await upload.write(10, b"b" * 10)
+    again = await alive.open(ticket_id, size=30, epoch=upload.ticket.epoch)
+    assert again.ticket.extents == Extents([(10, 20)])
+    await again.write(0, b"a" * 10)
+    await again.write(20, b"c" * 10)
+    await until(lambda: again.ticket.state == State.ARRIVED, "the file")
+    assert alive.content(ticket_id) == b"a" * 10 + b"b" * 10 + b"c" * 10
+    alive.assembler.leave(again)
+    dead.assembler.leave(upload)
+
+
+async def test_many_uploads_leave_nothing_behind(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    before = len(asyncio.all_tasks())
+
+    async def abort(n: int) -> None:
+        upload = await bench.assembler.open(await bench.new(), Hello(f"session-{n}", None, Identity(size=100)))
+        chunks = [start_write(upload, start, b"a" * 10) for start in range(0, n % 7 * 10, 10)]
+        bench.assembler.leave(upload)
+        await asyncio.gather(*chunks)
+
+    await asyncio.gather(*(abort(n) for n in range(200)))
+    await bench.idle()
+    assert len(asyncio.all_tasks()) == before
