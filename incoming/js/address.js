@@ -31,7 +31,7 @@ export function frontend_url(hostname, place) {
  * @param {string} hostname
  */
 function with_scheme_apart(hostname) {
-    return /^\s*\w+:\/\//.test(hostname) ? hostname : "//" + hostname.trim();
+    return /^\s*(\w+:)?\/\//.test(hostname) ? hostname : "//" + hostname.trim();
 }
 
 /** @param {Place} place */

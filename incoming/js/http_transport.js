@@ -37,7 +37,6 @@ export class HttpConnection {
     #state = "uploading";
     #silence_allowed = 0;
     #alive_at = 0;
-    #arrived = 0;
     #open = true;
     /** @type {(() => void) | null} aborts the request under way */
     #abort = null;
@@ -178,8 +177,7 @@ export class HttpConnection {
     #doubt() {
         this.#question((before) => {
             this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
-                if (after > before || after > this.#arrived) this.#alive();
-                this.#arrived = after;
+                if (after > before) this.#alive();
                 if (this.#env.now() - this.#alive_at > CHECK_AGAIN_AFTER) this.#closed(null);
                 else this.#watch_progress();
             }));

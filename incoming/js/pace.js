@@ -131,13 +131,13 @@ export class Pace {
         const rate = lane.meter.rate;
         const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
         const size = this.#chunk_size(lane, rate * soon, missing);
+        if (this.#ahead === 0) return size;
+        const { chunk_min, window } = this.#limits;
+        if (this.#ahead + size > clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window)) return 0;
         if (lane.ahead === 0) return size;
         if (capacity.depth === 1) return 0;
-        const { chunk_min, window } = this.#limits;
         if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
-        const allowed = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
-        const window_now = clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window);
-        return lane.ahead + size <= allowed && this.#ahead + size <= window_now ? size : 0;
+        return lane.ahead + size <= Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min) ? size : 0;
     }
 
     /**
@@ -150,7 +150,7 @@ export class Pace {
         const share = missing / (2 * this.#lanes.size);
         const wanted = Math.min(rate * CHUNK_SECONDS, lane.ramp, Math.max(share, chunk_min), chunk_max);
         const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
-        return Math.min(whole, this.#piece_limit);
+        return Math.min(whole, this.#piece_limit, this.#limits.window);
     }
 
     /**

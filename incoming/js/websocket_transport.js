@@ -204,7 +204,7 @@ export class WebSocketConnection {
 
     #closed() {
         this.close();
-        this.#listener.closed(this.#problem);
+        if (!this.#pausing) this.#listener.closed(this.#problem);
     }
 
     /**

@@ -37,7 +37,7 @@ function frontend_url(hostname, place) {
   return `${secure ? "https" : "http"}://${host || place.page_host}${prefix ? prefix + FRONTEND : script_folder(place)}`;
 }
 function with_scheme_apart(hostname) {
-  return /^\s*\w+:\/\//.test(hostname) ? hostname : "//" + hostname.trim();
+  return /^\s*(\w+:)?\/\//.test(hostname) ? hostname : "//" + hostname.trim();
 }
 function script_folder(place) {
   const match2 = /^[\w+.-]+:\/\/[^/]*(\/[^?#]*\/frontend\/)incoming\.m?js(?:[?#]|$)/.exec(place.script ?? "");
@@ -355,7 +355,6 @@ var HttpConnection = class {
   #state = "uploading";
   #silence_allowed = 0;
   #alive_at = 0;
-  #arrived = 0;
   #open = true;
   /** @type {(() => void) | null} aborts the request under way */
   #abort = null;
@@ -435,8 +434,9 @@ var HttpConnection = class {
       this.#listener.too_large(chunk);
     } else if (status === 308 || status === 200 && json?.state) {
       this.#rest();
+      if (json) this.#tell(json);
       this.#listener.ack([chunk]);
-      if (json) this.#news(answer2);
+      if (json && this.#open && !this.#sending) this.#watch(LONG_POLL_SECONDS);
     } else {
       this.#failed(answer2);
     }
@@ -480,8 +480,7 @@ var HttpConnection = class {
   #doubt() {
     this.#question((before) => {
       this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
-        if (after > before || after > this.#arrived) this.#alive();
-        this.#arrived = after;
+        if (after > before) this.#alive();
         if (this.#env.now() - this.#alive_at > CHECK_AGAIN_AFTER) this.#closed(null);
         else this.#watch_progress();
       }));
@@ -877,7 +876,7 @@ var WebSocketConnection = class {
   }
   #closed() {
     this.close();
-    this.#listener.closed(this.#problem);
+    if (!this.#pausing) this.#listener.closed(this.#problem);
   }
   /**
    * The one timer of this connection: what it waits for at present.
@@ -1778,13 +1777,13 @@ var Pace = class {
     const rate = lane.meter.rate;
     const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
     const size = this.#chunk_size(lane, rate * soon, missing);
+    if (this.#ahead === 0) return size;
+    const { chunk_min, window } = this.#limits;
+    if (this.#ahead + size > clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window)) return 0;
     if (lane.ahead === 0) return size;
     if (capacity.depth === 1) return 0;
-    const { chunk_min, window } = this.#limits;
     if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
-    const allowed = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
-    const window_now = clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window);
-    return lane.ahead + size <= allowed && this.#ahead + size <= window_now ? size : 0;
+    return lane.ahead + size <= Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min) ? size : 0;
   }
   /**
    * @param {Lane} lane
@@ -1796,7 +1795,7 @@ var Pace = class {
     const share = missing / (2 * this.#lanes.size);
     const wanted = Math.min(rate * CHUNK_SECONDS, lane.ramp, Math.max(share, chunk_min), chunk_max);
     const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
-    return Math.min(whole, this.#piece_limit);
+    return Math.min(whole, this.#piece_limit, this.#limits.window);
   }
   /**
    * @param {object} connection

@@ -1,0 +1,108 @@
+// Lines are simulated: a number of connections brings a goodput, with noise; acks come in chunks.
+import assert from "node:assert/strict";
+import test from "node:test";
+import { ConnectionCount } from "../../incoming/js/connection_count.js";
+import { random_numbers } from "./support/random.js";
+
+const MB = 1e6;
+const SECOND = 1000;
+
+/**
+ * @param goodput of a number of connections, bytes a second
+ * @returns the number of connections at the end of each second, and the mean goodput
+ */
+function upload_over(goodput, { setup, limit = 16, seconds = 60, seed = 1, noise = 0.1, refused_above = Infinity } = {}) {
+    const random = random_numbers(seed);
+    const count = new ConnectionCount();
+    const lanes = [];
+    const counts = [];
+    let bytes = 0;
+    count.begin(0, limit, setup);
+    for (let now = 0; now <= seconds * SECOND; now += 20) {
+        const wanted = Math.min(count.target, refused_above);
+        while (lanes.length < wanted) lanes.push({ ready: now + setup, sent: 0, luck: 1 });
+        lanes.length = wanted;
+        const open = lanes.filter((lane) => lane.ready <= now);
+        for (const lane of open) {
+            if (random.below(50) === 0) lane.luck = 1 + noise * (2 * random.next() - 1);
+            const warm = Math.min(1, (now - lane.ready) / (3 * setup));
+            const rate = (goodput(open.length) / open.length) * lane.luck * warm;
+            const chunk = Math.max(65536, rate * 0.7);
+            lane.sent += rate * 0.02;
+            if (lane.sent < chunk) continue;
+            lane.sent -= chunk;
+            bytes += chunk;
+            count.acked(now, chunk, open.length);
+        }
+        if (now % SECOND === 0) counts.push(count.target);
+    }
+    return { counts, mean: bytes / seconds };
+}
+
+const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+
+/** As measured over 100 Mbit/s with 100 ms round trip and 0.1 % loss. */
+const loss_limited = (count) => 0.75 * MB * count ** 0.915;
+const bottleneck = () => 12 * MB;
+
+for (const seed of [1, 2, 3, 4, 5]) {
+    test(`a long line that loses packets gets nearly all connections, soon (seed ${seed})`, () => {
+        const { counts, mean: goodput } = upload_over(loss_limited, { setup: 320, seed });
+        assert.ok(counts[2] >= 12, `${counts}`);
+        assert.ok(mean(counts.slice(3)) > 12, `${counts}`);
+        assert.ok(goodput > 0.85 * loss_limited(16), `${goodput}`);
+    });
+
+    test(`a line that one connection fills is left to few (seed ${seed})`, () => {
+        for (const setup of [30, 320]) {
+            const { counts } = upload_over(bottleneck, { setup, seed, seconds: 120 });
+            assert.ok(mean(counts.slice(60)) <= 6, `${setup}: ${counts}`);
+        }
+    });
+
+    test(`a loopback, where the processor is the limit, keeps few (seed ${seed})`, () => {
+        const busy = (count) => 150 * MB * (count === 1 ? 1 : 1.05) * 0.99 ** count;
+        const { counts } = upload_over(busy, { setup: 20, seed, noise: 0.3, seconds: 120 });
+        assert.ok(mean(counts.slice(60)) <= 6, `${counts}`);
+    });
+}
+
+test("a line that needs six gets about six", () => {
+    const needs_six = (count) => Math.min(2 * MB * count, 12 * MB);
+    const { counts, mean: goodput } = upload_over(needs_six, { setup: 60, seconds: 240 });
+    const late = mean(counts.slice(120));
+    assert.ok(late >= 4 && late <= 12, `${counts}`);
+    assert.ok(goodput > 10 * MB);
+});
+
+test("the limit is never passed, and one means one", () => {
+    assert.ok(Math.max(...upload_over(loss_limited, { setup: 320, limit: 3 }).counts) <= 3);
+    assert.deepEqual(new Set(upload_over(loss_limited, { setup: 320, limit: 1 }).counts), new Set([1]));
+});
+
+test("a limit that is lowered holds at once, one that is raised is tried later", () => {
+    const count = new ConnectionCount();
+    count.begin(0, 16, 320);
+    assert.equal(count.target, 16);
+    count.obey(100, 5);
+    assert.equal(count.target, 5);
+    count.obey(200, 16);
+    assert.equal(count.target, 5);
+});
+
+test("connections that cannot be had are not waited for", () => {
+    const { counts, mean: goodput } = upload_over(loss_limited, { setup: 320, refused_above: 5 });
+    assert.ok(Math.max(...counts.slice(10)) <= 5, `${counts}`);
+    assert.ok(goodput > 0.8 * loss_limited(5));
+});
+
+test("what was measured while something else set the speed is not judged by", () => {
+    const count = new ConnectionCount();
+    count.begin(0, 16, 20);
+    const before = count.target;
+    for (let now = 0; now < 60 * SECOND; now += 100) {
+        count.disturb(now);
+        count.acked(now, 1000, before);
+    }
+    assert.equal(count.target, before);
+});

@@ -1,0 +1,144 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Meter, Pace } from "../../incoming/js/pace.js";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const LIMITS = { chunk_min: 64 * KIB, chunk_max: 8 * MIB, window: 64 * MIB };
+const A_LOT = 1e12;
+const ROOMY = { depth: Infinity, buffered: 0 };
+
+/** Sends as much as the pace allows over a line of `rate` bytes a second for some seconds; what was on its way when. */
+function run(pace, connections, rate, seconds, capacity = ROOMY) {
+    const queue = [];
+    const sizes = [];
+    let most_ahead = 0;
+    let busy_until = 0;
+    for (let now = 0; now < seconds * 1000; now += 10) {
+        while (queue.length && queue[0].done <= now) {
+            const { connection, size } = queue.shift();
+            pace.acked(connection, size, now);
+        }
+        for (const connection of connections) {
+            for (let size; (size = pace.next_size(connection, A_LOT, capacity)); ) {
+                pace.sent(connection, size, now);
+                busy_until = Math.max(busy_until, now) + (size * 1000) / rate;
+                queue.push({ connection, size, done: busy_until });
+                sizes.push(size);
+            }
+        }
+        most_ahead = Math.max(most_ahead, queue.reduce((sum, { size }) => sum + size, 0));
+    }
+    return { sizes, most_ahead };
+}
+
+function paced(count = 1) {
+    const pace = new Pace();
+    pace.obey(LIMITS);
+    const connections = Array.from({ length: count }, () => ({}));
+    for (const connection of connections) pace.join(connection);
+    return { pace, connections };
+}
+
+test("a rate counts only the time in which something was on its way", () => {
+    const meter = new Meter(2000);
+    assert.equal(meter.rate, 0);
+    meter.resume(0);
+    meter.add(1000, 500);
+    assert.equal(meter.rate, 500);
+    meter.resume(60_000);
+    meter.add(61_000, 500);
+    assert.ok(Math.abs(meter.rate - 500) < 1);
+});
+
+test("a rate follows the line within seconds", () => {
+    const meter = new Meter(2000);
+    meter.resume(0);
+    for (let now = 100; now <= 10_000; now += 100) meter.add(now, 1000);
+    for (let now = 10_100; now <= 16_000; now += 100) meter.add(now, 100);
+    assert.ok(meter.rate < 1600 && meter.rate >= 1000, `${meter.rate}`);
+});
+
+test("the first chunks are the smallest: the line may be slow", () => {
+    const { pace, connections } = paced();
+    const { sizes } = run(pace, connections, 1, 0.01);
+    assert.deepEqual(sizes, [64 * KIB, 64 * KIB, 64 * KIB, 64 * KIB]);
+});
+
+test("on a line of 10 KB/s chunks stay small and little is on its way", () => {
+    const { pace, connections } = paced();
+    const { sizes, most_ahead } = run(pace, connections, 10_000, 120);
+    assert.equal(Math.max(...sizes), 64 * KIB);
+    assert.ok(most_ahead <= 256 * KIB);
+});
+
+test("chunks become about 0.7 seconds of a line", () => {
+    const { pace, connections } = paced();
+    const { sizes } = run(pace, connections, 1_000_000, 30);
+    const late = sizes.slice(-10);
+    for (const size of late) assert.ok(size >= 0.4e6 && size <= 1e6, `${size}`);
+});
+
+test("on a fast line chunks reach the largest size and the window fills", () => {
+    const { pace, connections } = paced();
+    const { sizes, most_ahead } = run(pace, connections, 200e6, 5);
+    assert.equal(Math.max(...sizes), 8 * MIB);
+    assert.ok(most_ahead > 32 * MIB && most_ahead <= 64 * MIB, `${most_ahead}`);
+});
+
+test("the window is the server's at most, over all connections together", () => {
+    const { pace, connections } = paced(16);
+    pace.obey({ ...LIMITS, window: 4 * MIB });
+    const { most_ahead } = run(pace, connections, 200e6, 5);
+    assert.ok(most_ahead <= 4 * MIB, `${most_ahead}`);
+});
+
+test("what the browser has not sent yet holds back the next chunk", () => {
+    const { pace, connections } = paced();
+    run(pace, connections, 1_000_000, 10);
+    const [connection] = connections;
+    pace.sent(connection, 1, 10_000);
+    assert.equal(pace.next_size(connection, A_LOT, { depth: Infinity, buffered: 2 * MIB }), 0);
+});
+
+test("a connection for one request at a time gets one chunk at a time", () => {
+    const { pace, connections } = paced();
+    const [connection] = connections;
+    const capacity = { depth: 1, buffered: 0 };
+    const size = pace.next_size(connection, A_LOT, capacity);
+    pace.sent(connection, size, 0);
+    assert.equal(pace.next_size(connection, A_LOT, capacity), 0);
+    pace.acked(connection, size, 10);
+    assert.ok(pace.next_size(connection, A_LOT, capacity) > 0);
+});
+
+test("a size that was refused is halved and never reached again", () => {
+    const { pace, connections } = paced();
+    const [connection] = connections;
+    run(pace, connections, 200e6, 5);
+    assert.equal(pace.refuse(8 * MIB), 4 * MIB);
+    assert.equal(pace.next_size({ ...connection }, A_LOT, ROOMY), 0, "a stranger gets nothing");
+    pace.leave(connection);
+    pace.join(connection);
+    const { sizes } = run(pace, connections, 200e6, 5);
+    assert.equal(Math.max(...sizes), 4 * MIB);
+    assert.equal(pace.refuse(8 * MIB), 2 * MIB, "and again, if that was too much too");
+});
+
+test("near the end the rest is shared out in small pieces", () => {
+    const { pace, connections } = paced(4);
+    run(pace, connections, 100e6, 5);
+    const size = pace.next_size(connections[0], 2 * MIB, ROOMY);
+    assert.ok(size <= 256 * KIB, `${size}`);
+});
+
+test("a connection that is lost takes its chunks out of the count", () => {
+    const { pace, connections } = paced(2);
+    pace.obey({ ...LIMITS, window: 2 * MIB });
+    const [a, b] = connections;
+    for (let size; (size = pace.next_size(a, A_LOT, ROOMY)); ) pace.sent(a, size, 0);
+    pace.leave(a);
+    pace.acked(a, 64 * KIB, 10);
+    run(pace, [b], 200e6, 3);
+    assert.ok(pace.rate > 0);
+});
