@@ -1508,10 +1508,11 @@ var incoming = (() => {
     }
     /** @param {number} now */
     #approach(now) {
-      const { active } = this.#lanes;
+      const { kind } = this.#choice;
+      const active = this.#lanes.active.filter(({ connection }) => connection.kind === kind);
       if (active.length > this.#count.target) this.#lanes.retire(active.slice(this.#count.target));
       if (now < this.#not_before) return;
-      for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(this.#choice.kind, this.#hello());
+      for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(kind, this.#hello());
     }
     /** @param {Welcome} limits */
     #limit({ connections, chunk_min }) {

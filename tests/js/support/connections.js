@@ -4,7 +4,6 @@ import { Page } from "../../../incoming/js/page.js";
 import { Uploader } from "../../../incoming/js/uploader.js";
 
 export class FakeConnection {
-    depth = Infinity;
     buffered = 0;
     hello = null;
     chunks = [];
@@ -12,6 +11,7 @@ export class FakeConnection {
 
     constructor(kind, listener) {
         this.kind = kind;
+        this.depth = kind === "http" ? 1 : Infinity;
         this.listener = listener;
     }
 

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Signals } from "../../incoming/js/signals.js";
+import { FakeEnvironment } from "./support/environment.js";
+
+function signals(env = new FakeEnvironment()) {
+    const heard = [];
+    return { env, heard, signals: new Signals(env, () => heard.push(env.time)) };
+}
+
+test("the network is back, the page is back, the page is seen again", () => {
+    const { env, heard } = signals();
+    env.page.dispatchEvent(new Event("online"));
+    env.page.dispatchEvent(new Event("pageshow"));
+    env.document.dispatchEvent(new Event("visibilitychange"));
+    assert.equal(heard.length, 3);
+    env.document.visibilityState = "hidden";
+    env.document.dispatchEvent(new Event("visibilitychange"));
+    assert.equal(heard.length, 3);
+});
+
+test("a machine that slept is noticed when it wakes", () => {
+    const { env, heard, signals: all } = signals();
+    all.watch_sleep(true);
+    env.pass(60_000);
+    assert.deepEqual(heard, []);
+    env.epoch += 3_600_000;
+    env.pass(5_000);
+    assert.equal(heard.length, 1);
+    env.pass(60_000);
+    assert.equal(heard.length, 1);
+});
+
+test("a clock that is set back is no sleep", () => {
+    const { env, heard, signals: all } = signals();
+    all.watch_sleep(true);
+    env.epoch -= 3_600_000;
+    env.pass(60_000);
+    assert.deepEqual(heard, []);
+});
+
+test("nothing ticks when nobody cares", () => {
+    const { env, signals: all } = signals();
+    all.watch_sleep(true);
+    all.watch_sleep(true);
+    assert.equal(env.timers.size, 1);
+    all.watch_sleep(false);
+    assert.equal(env.timers.size, 0);
+});
+
+test("outside a page there is nothing to hear", () => {
+    const { heard } = signals(Object.assign(new FakeEnvironment(), { page: null, document: null }));
+    assert.deepEqual(heard, []);
+});
