@@ -72,7 +72,7 @@ class Descriptors:
                 handle.users -= 1
                 close = handle.doomed and not handle.users
             if close:
-                self._disk.close(handle.fd)
+                self._close(handle)
 
     def pin(self, part: Part, opened: Callable[[], Handle]) -> Handle:
         """The part's descriptor, opened if need be, not closed before it is given back. Wants `part.order` held."""
@@ -90,8 +90,10 @@ class Descriptors:
                 part.handle = handle
                 self._open[part.id] = part
             surplus = self._surplus()
-        for old in surplus:
-            self._close(old)
+        for old, unused in surplus:
+            # What was written stays safe: Linux reports a write-back error that nobody has seen yet to whoever opens
+            # the file next and syncs. Only an error of the closing itself would go unnoticed.
+            old.suspect |= not self._close(unused)
         return handle
 
     def drop(self, part: Part) -> None:
@@ -99,7 +101,7 @@ class Descriptors:
         with self._lock:
             idle = self._detach(part)
         if idle is not None:
-            self._disk.close(idle.fd)
+            self._close(idle)
 
     def release(self, ticket_id: str) -> None:
         """Forgets all about this upload."""
@@ -110,7 +112,7 @@ class Descriptors:
             part.released = True
             idle = self._detach(part)
         if idle is not None:
-            self._disk.close(idle.fd)
+            self._close(idle)
 
     def release_all(self) -> None:
         for ticket_id in list(self._parts):
@@ -136,11 +138,10 @@ class Descriptors:
                     surplus.append((part, handle))
         return surplus
 
-    def _close(self, old: tuple[Part, Handle]) -> None:
-        # Unsynced bytes stay safe: Linux reports a write-back error that nobody has seen yet to whoever opens the file
-        # next and syncs. Only a close that fails by itself (network file systems do) would go unnoticed.
-        part, handle = old
+    def _close(self, handle: Handle) -> bool:
+        """False on an error, as network file systems report when they write at last. It is closed all the same."""
         try:
             self._disk.close(handle.fd)
         except OSError:
-            part.suspect = True
+            return False
+        return True

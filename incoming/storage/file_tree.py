@@ -88,7 +88,11 @@ class FileTree:
                 raise self._gone(part)
             yield
         finally:
-            self._disk.unlock(handle.fd)
+            try:
+                self._disk.unlock(handle.fd)
+            except OSError:
+                self._descriptors.drop(part)  # closing it ends the lock, for which others wait
+                raise
 
     def _gone(self, part: Part) -> AlreadyComplete | StorageFailed:
         if self._disk.look(self._final(part.id)) is not None:
@@ -125,11 +129,14 @@ class FileTree:
             fd = self._disk.create(path, self._file_mode)
         except FileExistsError:
             return self._disk.open(path)  # another worker was faster
-        if self._disk.look(self._final(part.id)) is not None:
-            # Completed between the two looks: the name was free because the rename had happened.
+        try:
+            if self._disk.look(self._final(part.id)) is not None:
+                # Completed between the two looks: the name was free because the rename had happened.
+                self._disk.unlink(path)
+                raise self._gone(part)
+        except BaseException:
             self._disk.close(fd)
-            self._disk.unlink(path)
-            raise self._gone(part)
+            raise
         return fd
 
     # --- what the threads do ------------------------------------------------------------------------------------------
@@ -215,6 +222,9 @@ class FileTree:
         if facts is None or not facts.regular or facts.length != size:
             raise StorageFailed(f"the complete file is not a file of {size} bytes")
         self._sync_names(ticket_id)
+
+    def kept(self, ticket_id: str) -> bool:
+        return self._disk.look(self._final(ticket_id)) is not None
 
     def remove(self, ticket_id: str, finished: bool) -> None:
         part = self._descriptors.part(ticket_id)

@@ -64,6 +64,9 @@ class FileStore:
     async def complete(self, ticket_id: str, size: int) -> str:
         return await self._run(ticket_id, self._tree.complete, _valid(ticket_id), size)
 
+    async def kept(self, ticket_id: str) -> bool:
+        return await self._run(ticket_id, self._tree.kept, _valid(ticket_id))
+
     async def remove(self, ticket_id: str, *, finished: bool) -> None:
         await self._run(ticket_id, self._tree.remove, _valid(ticket_id), finished)
 
@@ -76,7 +79,7 @@ class FileStore:
     async def close(self) -> None:
         closer = ThreadPoolExecutor(1, "incoming-files-close")
         await asyncio.get_running_loop().run_in_executor(closer, self._close)
-        closer.shutdown(wait=False)
+        closer.shutdown()
 
     def _close(self) -> None:
         self._threads.shutdown()

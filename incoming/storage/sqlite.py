@@ -195,7 +195,7 @@ class SqliteStore:
     async def close(self) -> None:
         closer = ThreadPoolExecutor(1, "incoming-sqlite-close")
         await asyncio.get_running_loop().run_in_executor(closer, self._close)
-        closer.shutdown(wait=False)
+        closer.shutdown()
 
     def _close(self) -> None:
         if self._watcher is not None:
