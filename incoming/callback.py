@@ -72,11 +72,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`reason` is one line for people, without control characters; `retry_after` is in seconds, if the app said it."""
+    """`reason` is one line for people, without control characters; `retry_after` is in seconds, if the app said it.
+
+    `heard` is False when the app may have got the callback, but no answer came back.
+    """
 
     verdict: Verdict
     reason: str = ""
     retry_after: float | None = None
+    heard: bool = True
 
 
 @dataclass(slots=True)
@@ -129,7 +133,7 @@ class Caller:
             return Answer(Verdict.REFUSED, str(error))
         except (HTTPError, HTTPInputError, OSError) as error:
             if heard.status in (0, 200) and heard.length <= JUDGED:
-                return Answer(Verdict.AGAIN, self._describe(error))
+                return Answer(Verdict.AGAIN, self._describe(error), heard=False)
         except ValueError:
             return Answer(Verdict.REFUSED, UNUSABLE)
         return self._judge(heard, callback)

@@ -62,24 +62,43 @@ class Delivery:
     async def attempt(self, claim: Claim) -> None:
         """Tells the app and records the answer. Raises what the store raises, as long as the app was not called."""
         now = self._clock()
-        callback = replace(claim.callback, attempts=claim.callback.attempts + 1, due_at=now + self.lease)
+        before = claim.callback
+        # Unanswered until the answer is recorded: should this worker die, nobody knows what the app has heard.
+        callback = replace(before, attempts=before.attempts + 1, due_at=now + self.lease, unanswered=True)
         try:
             ticket = await self._tickets.update(claim.ticket.id, lambda known: _begun(known, claim, callback, now))
         except _NotOurs:
             return
         answer = await self._caller.post(ticket, callback)
+        if before.unanswered and await self._was_taken_before(ticket, answer):
+            answer = Answer(Verdict.DONE)
         overdue = self._steady() - callback.since >= self._settings.handover_retry_time
         try:
             if answer.verdict == Verdict.AGAIN and not overdue:
-                await self._put_off(ticket, callback, answer)
+                later = replace(callback, last_error=answer.reason, unanswered=before.unanswered or not answer.heard)
+                await self._put_off(ticket, callback, later, answer)
             else:
                 await self._conclude(ticket, callback, answer)
         except UnknownTicket:
             log.info("upload %s: forgotten while its app was called", ticket.id)
 
-    async def _put_off(self, ticket: Ticket, callback: Callback, answer: Answer) -> None:
+    async def _was_taken_before(self, ticket: Ticket, answer: Answer) -> bool:
+        """Whether the app knows the id no more, or fails, because it did all its work in an attempt whose answer was
+        lost. Then it has moved the file away, which nobody else would.
+        """
+        if ticket.state != State.HANDING_OVER or not answer.heard or answer.verdict in (Verdict.DONE, Verdict.WAIT):
+            return False
+        try:
+            if await self._store.kept(ticket.id):
+                return False
+        except UploadError:
+            return False
+        log.info("upload %s: %s; but it took the file in an attempt before", ticket.id, answer.reason)
+        return True
+
+    async def _put_off(self, ticket: Ticket, callback: Callback, later: Callback, answer: Answer) -> None:
         pause = self._pause(callback, answer)
-        later = replace(callback, due_at=self._clock() + pause, last_error=answer.reason)
+        later = replace(later, due_at=self._clock() + pause)
         await self._record(ticket.id, lambda known: _changed(known, callback, later), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
             parts = (ticket.id, callback.attempts, answer.reason, pause)

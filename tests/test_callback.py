@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tornado import netutil
 
 from incoming.callback import Answer, Caller, Verdict, app_host, form, safe_name, sign
 from incoming.config import Settings
@@ -220,6 +221,7 @@ async def test_not_now_means_again(app_stub: AppStub, status: int, callback: Cal
     answer = await post(ticket_for(app_stub.url), callback)
     assert answer.verdict == Verdict.AGAIN
     assert str(status) in answer.reason
+    assert answer.heard
     assert answer.retry_after is None
 
 
@@ -261,7 +263,7 @@ async def test_redirects_are_not_followed(app_stub: AppStub) -> None:
 
 async def test_nobody_listening() -> None:
     answer = await post(ticket_for(f"http://127.0.0.1:{free_port()}/"))
-    assert answer == Answer(Verdict.AGAIN, "Connection refused")
+    assert answer == Answer(Verdict.AGAIN, "Connection refused", heard=False)
 
 
 async def test_unknown_host() -> None:
@@ -273,13 +275,13 @@ async def test_unknown_host() -> None:
 async def test_connection_closed_without_an_answer(app_stub: AppStub) -> None:
     app_stub.default = DROP
     answer = await post(ticket_for(app_stub.url))
-    assert answer == Answer(Verdict.AGAIN, "the connection was closed without an answer")
+    assert answer == Answer(Verdict.AGAIN, "the connection was closed without an answer", heard=False)
 
 
 async def test_hanging_app(app_stub: AppStub) -> None:
     app_stub.hold()
     answer = await post(ticket_for(app_stub.url), handover_timeout=0.2)
-    assert answer == Answer(Verdict.AGAIN, "no answer within 0.2 s")
+    assert answer == Answer(Verdict.AGAIN, "no answer within 0.2 s", heard=False)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +303,17 @@ async def test_proxy_variables_of_the_environment_are_not_used(
 # --- raw bytes --------------------------------------------------------------------------------------------------------
 
 
+def read_request(connection: socket.socket) -> None:
+    """All of it: whoever closes a connection with unread bytes destroys his own answer."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    [length] = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    while len(body) < length:
+        body += connection.recv(65536)
+
+
 @contextmanager
 def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     """Reads one request, then lets `answer` do what it likes with the connection. Gives the URL."""
@@ -309,7 +322,7 @@ def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         def serve() -> None:
             connection, _ = listening.accept()
             with connection:
-                connection.recv(65536)
+                read_request(connection)
                 try:
                     answer(connection)
                 except OSError:
@@ -405,7 +418,7 @@ def tls_server(certificate: Path) -> Iterator[str]:
 
     def answer(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(65536)
+            read_request(secure)
             secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -424,12 +437,18 @@ def tls_server(certificate: Path) -> Iterator[str]:
         thread.join(20)
 
 
-async def test_https_with_a_certificate_that_is_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same, known to the system. Tornado keeps the context that it once made from the system's certificates."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    _forget_trusted()
-    with tls_server(certificate) as url:
+    netutil._client_ssl_defaults.cache_clear()
+    yield certificate
+    netutil._client_ssl_defaults.cache_clear()
+
+
+async def test_https_with_a_certificate_that_is_trusted(trusted: Path) -> None:
+    with tls_server(trusted) as url:
         assert await post(ticket_for(url)) == Answer(Verdict.DONE)
-    _forget_trusted()
 
 
 async def test_https_with_a_certificate_that_is_not(certificate: Path) -> None:
@@ -437,13 +456,6 @@ async def test_https_with_a_certificate_that_is_not(certificate: Path) -> None:
         answer = await post(ticket_for(url))
     assert answer.verdict == Verdict.AGAIN
     assert answer.reason.startswith("no secure connection")
-
-
-def _forget_trusted() -> None:
-    """Tornado keeps the context that it once made from the system's certificates."""
-    from tornado import netutil
-
-    netutil._client_ssl_defaults.cache_clear()
 
 
 # --- telling apps apart -----------------------------------------------------------------------------------------------

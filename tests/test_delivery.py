@@ -19,9 +19,10 @@ from incoming.core.ticket import Callback, State, Ticket
 from incoming.delivery import Delivery, longest_pause
 from incoming.steady_clock import SteadyClock
 from incoming.storage.base import Change, Claim
-from tests.support.app_stub import DROP, Answer, AppStub, Script
+from tests.support.app_stub import DROP, Answer, AppStub, Reply, Script
+from tests.support.app_stub import Callback as Call
 from tests.support.ports import free_port
-from tests.support.stores import Clock, Stores
+from tests.support.stores import Clock, Stores, until
 
 HOUR = 3600.0
 
@@ -438,6 +439,79 @@ async def test_a_claim_that_is_no_longer_true_calls_nobody(
     await desk.delivery.attempt(claim)
     assert len(app_stub.callbacks) == 1
     assert await stores.get(claim.ticket) == changed
+
+
+# --- the answer was lost ----------------------------------------------------------------------------------------------
+
+
+def move_away(call: Call) -> None:
+    path = Path(call.params["filename"])
+    if path.exists():
+        path.rename(path.with_name("moved-by-the-app"))
+
+
+def take(*answers: Script) -> list[Script]:
+    """An app that moves the file away in its first callback and then answers like this."""
+
+    def first(call: Call) -> Reply:
+        move_away(call)
+        return answers[0]  # type: ignore[return-value]
+
+    return [first, *answers[1:]]
+
+
+async def attempts(desk: Desk, count: int) -> Ticket:
+    for _ in range(count):
+        after = await desk.attempt()
+        if after.callback is not None:
+            desk.clock.now = after.callback.due_at
+    return after
+
+
+@pytest.mark.parametrize("second", [(404, "I know nothing of it any more"), (500, "no such file"), (200, "what?")])
+async def test_app_that_did_its_work_before_the_answer_was_lost_has_got_the_file(
+    stores: Stores, clock: Clock, second: Script
+) -> None:
+    with AppStub(take(DROP, second)) as app:
+        await stores.arrived(app.url)
+        after = await attempts(Desk(stores, clock), 2)
+    assert (after.state, after.callback) == (State.FINISHED, None)
+
+
+async def test_worker_that_died_in_a_delivery_is_an_answer_lost(stores: Stores, clock: Clock) -> None:
+    with AppStub(take("done", (404, "?"))) as app:
+        ticket = await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        app.hold()
+        dying = asyncio.get_running_loop().create_task(desk.attempt())
+        await until(lambda: app.callbacks, "the callback")
+        dying.cancel()
+        app.release()
+        await until(lambda: not stores.files_of(ticket), "the app to move the file")
+        clock.advance(desk.delivery.lease)
+        assert (await desk.attempt()).state == State.FINISHED
+
+
+async def test_refusal_after_a_lost_answer_is_one_while_the_file_is_there(stores: Stores, clock: Clock) -> None:
+    with AppStub([DROP, (404, "?")]) as app:
+        await stores.arrived(app.url)
+        assert (await attempts(Desk(stores, clock), 2)).state == State.FAILED
+
+
+async def test_file_that_is_gone_does_not_hide_what_the_app_always_said(stores: Stores, clock: Clock) -> None:
+    with AppStub(take((500, "cannot register it"), (500, "cannot register it"), (404, "?"))) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        assert (await attempts(desk, 2)).state == State.HANDING_OVER
+        assert (await desk.attempt()).state == State.FAILED
+
+
+async def test_app_that_is_away_after_taking_the_file_is_still_asked(stores: Stores, clock: Clock) -> None:
+    with AppStub(take(DROP, DROP, "wait")) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        assert (await attempts(desk, 2)).state == State.HANDING_OVER
+        assert (await desk.attempt()).state == State.WAITING
 
 
 # --- the database in trouble ------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ class Callback:
     """One entry of the outbox: a notice to the app that is owed until the app has answered.
 
     `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when
-    it is to be tried next, both seconds since the epoch.
+    it is to be tried next, both seconds since the epoch. `unanswered`: the app may have heard an earlier attempt, but no
+    answer came back.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Callback:
     due_at: float
     attempts: int = 0
     last_error: str = ""
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

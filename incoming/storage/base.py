@@ -51,6 +51,10 @@ class ByteStore(Protocol):
         """
         ...
 
+    async def kept(self, ticket_id: str) -> bool:
+        """Whether the complete file is where `complete` left it, that is, nobody has moved it away or removed it."""
+        ...
+
     async def remove(self, ticket_id: str, *, finished: bool) -> None:
         """Removes the partial file and, with `finished`, the complete one as well. What is not there is no error."""
         ...
