@@ -1,5 +1,6 @@
 """One POST to an app: its fields, its signature, and what the app's answer means."""
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -266,10 +267,13 @@ async def test_nobody_listening() -> None:
     assert answer == Answer(Verdict.AGAIN, "Connection refused", heard=False)
 
 
-async def test_unknown_host() -> None:
-    answer = await post(ticket_for("http://no-such-host.invalid/"))
-    assert answer.verdict == Verdict.AGAIN
-    assert answer.reason
+async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody_knows(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody_knows)
+    answer = await post(ticket_for("http://app.example/"))
+    assert answer == Answer(Verdict.AGAIN, "Name or service not known", heard=False)
 
 
 async def test_connection_closed_without_an_answer(app_stub: AppStub) -> None:
