@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +18,8 @@ from typing import TypeVar
 
 from incoming.core.errors import ServerShutdown, UnknownTicket
 from incoming.core.ticket import RECEIVING, State, Ticket
-from incoming.storage.base import Change, Claim
+from incoming.storage import sqlite_notes
+from incoming.storage.base import Change, Claim, Notes
 from incoming.storage.rows import COLUMNS, from_row, to_row
 from incoming.storage.sqlite_faults import DatabaseFaults
 from incoming.storage.sqlite_schema import connect, open_database
@@ -71,6 +72,8 @@ class SqliteStore:
             if known is None:
                 raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
             changed = change(known)
+            if changed.id != ticket_id:
+                raise ValueError("a change gave the ticket another id")
             return known if changed is known else _save(transaction, changed)
 
         return await self._writer.perform(apply, durable=durable)
@@ -131,11 +134,7 @@ class SqliteStore:
             for state in dict.fromkeys(states or State):
                 values = {**bounds, "after": after, "state": state.value, "limit": limit}
                 found += [(when, rowid) for rowid, when in connection.execute(query, values)]
-            rows = (
-                connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchone()
-                for _, rowid in sorted(found)[:limit]
-            )
-            return [from_row(row) for row in rows if row is not None]
+            return _load_rows(connection, [rowid for _, rowid in sorted(found)[:limit]])
 
         return await self._read(search)
 
@@ -164,6 +163,39 @@ class SqliteStore:
             return len(ids)
 
         return await self._writer.perform(distrust, durable=True)
+
+    # --- what operators see -------------------------------------------------------------------------------------------
+
+    async def note(
+        self, worker: str, now: float, facts: str | None, counted: Mapping[str, float], traffic: int = 0
+    ) -> None:
+        def write(transaction: Transaction) -> None:
+            sqlite_notes.write(transaction.connection, worker, now, facts, counted, traffic)
+
+        await self._writer.perform(write, durable=False)
+
+    async def notes(self, since: float) -> Notes:
+        return await self._read(lambda connection: sqlite_notes.read(connection, since))
+
+    async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
+        query = "SELECT active_at, rowid FROM tickets WHERE state = ? ORDER BY active_at DESC LIMIT ?"
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            found: list[tuple[float, int]] = []
+            for state in dict.fromkeys(states):
+                found += connection.execute(query, (state.value, limit))
+            return _load_rows(connection, [rowid for _, rowid in sorted(found, reverse=True)[:limit]])
+
+        return await self._read(search)
+
+    async def matching(self, beginning: str, limit: int) -> list[Ticket]:
+        query = "SELECT rowid FROM tickets WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        bounds = (beginning, beginning + "\U0010ffff")
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            return _load_rows(connection, [row[0] for row in connection.execute(query, (*bounds, limit))])
+
+        return await self._read(search)
 
     # --- the store itself ---------------------------------------------------------------------------------------------
 
@@ -220,10 +252,14 @@ def _load(connection: sqlite3.Connection, ticket_id: str) -> Ticket | None:
     return None if row is None else from_row(row)
 
 
+def _load_rows(connection: sqlite3.Connection, rowids: Sequence[int]) -> list[Ticket]:
+    rows = (connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchone() for rowid in rowids)
+    return [from_row(row) for row in rows if row is not None]
+
+
 def _save(transaction: Transaction, ticket: Ticket) -> Ticket:
     """Writes over the row of the same id and returns the ticket with its new version."""
     saved = replace(ticket, version=transaction.change(ticket.id))
     ticket_id, *values = to_row(saved)
-    if transaction.connection.execute(_UPDATE, (*values, ticket_id)).rowcount != 1:
-        raise UnknownTicket("a change gave the ticket another id")
+    transaction.connection.execute(_UPDATE, (*values, ticket_id))
     return saved

@@ -44,6 +44,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UPDATE counts SET number = number - 1 WHERE state = old.state;
             INSERT INTO counts VALUES (new.state, 1) ON CONFLICT DO UPDATE SET number = number + 1; END""",
     ),
+    (
+        # What operators see of all workers together; see OperatorStore in storage/base.py.
+        "CREATE TABLE workers (name TEXT PRIMARY KEY, noted_at REAL NOT NULL, facts TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE counted (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE traffic (slot INTEGER PRIMARY KEY, bytes INTEGER NOT NULL)",
+        """CREATE TRIGGER entered_new AFTER INSERT ON tickets BEGIN
+            INSERT INTO counted VALUES ('entered/' || new.state, 1) ON CONFLICT DO UPDATE SET value = value + 1; END""",
+        """CREATE TRIGGER entered AFTER UPDATE OF state ON tickets WHEN old.state IS NOT new.state BEGIN
+            INSERT INTO counted VALUES ('entered/' || new.state, 1) ON CONFLICT DO UPDATE SET value = value + 1; END""",
+    ),
 )
 """One tuple of statements for each release that changed something, never edited later; user_version counts them."""
 
@@ -71,6 +81,18 @@ def open_database(path: Path, mode: int) -> None:
     finally:
         if connection is not None:
             connection.close()
+
+
+def version_of(path: Path) -> int:
+    """How many of MIGRATIONS the existing database has been through; changes nothing. Raises StorageFailed."""
+    try:
+        connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=PATIENCE)
+        try:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise StorageFailed(f"the ticket database cannot be opened ({error})") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
