@@ -9,4 +9,12 @@ if ! command -v node >/dev/null; then
     [ "${CI:-}" != true ]
     exit
 fi
-[ "${#tests[@]}" -eq 0 ] || exec node --test "${tests[@]}"
+if [ "${#tests[@]}" -eq 0 ]; then exit; fi
+
+# Success is told in one line; a failure with all that Node says.
+if output=$(node --test --test-reporter=spec "${tests[@]}" 2>&1); then
+    echo "JavaScript: $(sed -n 's/^[^a-z]*\(pass [0-9]*\)$/\1/p' <<<"$output")"
+else
+    echo "$output"
+    exit 1
+fi
