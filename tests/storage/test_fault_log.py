@@ -1,0 +1,18 @@
+"""The operator reads of every fault, and not of every repetition."""
+
+import pytest
+
+from incoming.storage import fault_log
+from incoming.storage.fault_log import FaultLog
+
+
+def test_repetitions_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 5.0
+    monkeypatch.setattr(fault_log.time, "monotonic", lambda: now)
+    log = FaultLog()
+    for fault in ("full", "full", "broken", "full"):
+        log.report(fault, "it is %s", fault)
+    assert caplog.messages == ["it is full", "it is broken"]
+    now += fault_log.INTERVAL
+    log.report("full", "it is still %s", "full")
+    assert caplog.messages[2:] == ["it is still full"]
