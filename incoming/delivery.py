@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from dataclasses import replace
 
 from incoming.callback import Answer, Caller, Verdict
 from incoming.config import Settings
 from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.ticket import Callback, Event, State, Ticket
+from incoming.metrics import Counters
 from incoming.options import duration_text
 from incoming.steady_clock import Clock, steady
 from incoming.storage.base import ByteStore, Change, Claim, TicketStore
@@ -45,7 +47,13 @@ class Delivery:
     """Makes attempts, any number side by side."""
 
     def __init__(
-        self, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Clock, caller: Caller
+        self,
+        tickets: TicketStore,
+        store: ByteStore,
+        settings: Settings,
+        clock: Clock,
+        caller: Caller,
+        counters: Counters | None = None,
     ) -> None:
         self._tickets = tickets
         self._store = store
@@ -53,6 +61,7 @@ class Delivery:
         self._clock = clock
         self._steady = steady(clock)
         self._caller = caller
+        self._counters = counters or Counters()
 
     @property
     def lease(self) -> float:
@@ -69,7 +78,9 @@ class Delivery:
             ticket = await self._tickets.update(claim.ticket.id, lambda known: _begun(known, claim, callback, now))
         except _NotOurs:
             return
+        called_at = time.perf_counter()
         answer = await self._caller.post(ticket, callback)
+        self._counters.called_back(answer.verdict.value, time.perf_counter() - called_at)
         if before.unanswered and await self._was_taken_before(ticket, answer):
             answer = Answer(Verdict.DONE)
         overdue = self._steady() - callback.since >= self._settings.handover_retry_time

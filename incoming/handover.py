@@ -20,6 +20,7 @@ from incoming.config import Settings
 from incoming.core.errors import UnknownTicket, UploadError, WrongState
 from incoming.core.ticket import Callback, State, Ticket
 from incoming.delivery import Delivery, same_attempt
+from incoming.metrics import Counters
 from incoming.steady_clock import Clock
 from incoming.storage.base import ByteStore, Claim, TicketStore
 
@@ -44,12 +45,19 @@ class _Lane:
 class Handover:
     """One worker's part in emptying the outbox. `clock` gives seconds since the epoch."""
 
-    def __init__(self, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        tickets: TicketStore,
+        store: ByteStore,
+        settings: Settings,
+        clock: Clock = time.time,
+        counters: Counters | None = None,
+    ) -> None:
         self._tickets = tickets
         self._clock = clock
         self._at_once = settings.handover_connections
         self._caller = Caller(settings, clock)
-        self._delivery = Delivery(tickets, store, settings, clock, self._caller)
+        self._delivery = Delivery(tickets, store, settings, clock, self._caller, counters)
         self._lanes: dict[str, _Lane] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
 
+from incoming.activity import Activity
 from incoming.assembler import Assembler
 from incoming.config import Settings
+from incoming.connections import Connections
 from incoming.core.errors import UploadError
 from incoming.delivery import longest_pause
 from incoming.handlers.frontend import library
@@ -24,6 +26,7 @@ from incoming.handlers.routes import application
 from incoming.handlers.services import Services
 from incoming.handover import Handover
 from incoming.janitor import Janitor
+from incoming.metrics import Counters
 from incoming.storage.files import FileStore
 from incoming.storage.sqlite import SqliteStore
 
@@ -105,7 +108,8 @@ class Worker:
         """Until told to end: 0; until something has ended that never should: 1."""
         loop = asyncio.get_running_loop()
         told = loop.create_task(self._stop.wait())
-        services_at_work = [loop.create_task(services.handover.run()), loop.create_task(services.janitor.run())]
+        running = (services.handover.run(), services.janitor.run(), services.activity.run())
+        services_at_work = [loop.create_task(service) for service in running]
         await asyncio.wait([told, *services_at_work], return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         self._background = services_at_work
@@ -157,13 +161,17 @@ def open_services(settings: Settings) -> Services:
     tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings))
     store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
     assembler = Assembler(tickets, store, settings)
-    handover = Handover(tickets, store, settings)
+    counters = Counters()
+    connections = Connections(counters)
+    handover = Handover(tickets, store, settings, counters=counters)
     janitor = Janitor(tickets, store, assembler, settings)
-    return Services(settings, tickets, store, assembler, handover, janitor)
+    activity = Activity(tickets, counters, connections)
+    return Services(settings, tickets, store, assembler, handover, janitor, tickets, counters, connections, activity)
 
 
 async def close_services(services: Services) -> None:
     await services.store.close()
+    await services.activity.close()
     await services.tickets.close()
 
 

@@ -28,8 +28,9 @@ def wants_json(accept: str) -> bool:
     return "application/json" in accept.lower()
 
 
-def answer_error(handler: RequestHandler, error: UploadError) -> None:
+def answer_error(handler: Handler, error: UploadError) -> None:
     """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text."""
+    handler.services.counters.errors[error.name] += 1
     handler.set_status(error.status)
     handler.set_header("Cache-Control", "no-store")
     if error.retry_after is not None:
@@ -59,6 +60,11 @@ class Handler(RequestHandler):
         self.logged: dict[str, Any] = {}
         """What the log tells of this request besides method, path, status and client."""
         services.requests.add(self)
+
+    @property
+    def client(self) -> str:
+        """The address that the request came from."""
+        return str(client_address(self.request, self.services.settings))
 
     def compute_etag(self) -> str | None:
         """None: what is not the library is never the same twice."""

@@ -7,7 +7,9 @@ headers and answers.
 from __future__ import annotations
 
 import asyncio
+import time
 
+from incoming.connections import Sender
 from incoming.core.errors import BadRange, UploadError
 from incoming.upload import Upload
 
@@ -18,10 +20,11 @@ UNDER_WAY = 16 * 1024 * 1024
 class Body:
     """Writes what comes at rising offsets; `problem` is the first error, after which everything else is thrown away."""
 
-    def __init__(self, upload: Upload, start: int, end: int | None, epoch: int | None) -> None:
+    def __init__(self, upload: Upload, sender: Sender, start: int, end: int | None, epoch: int | None) -> None:
         self.position = start
         self.problem: UploadError | None = None
         self._upload = upload
+        self._sender: Sender | None = sender
         self._end = end
         self._epoch = epoch
         self._under_way = 0
@@ -35,7 +38,7 @@ class Body:
         if self._end is not None and self.position + len(data) > self._end:
             self.problem = BadRange(f"the body goes on beyond the announced end at byte {self._end}")
             return
-        task = asyncio.get_running_loop().create_task(self._write(self.position, data))
+        task = asyncio.get_running_loop().create_task(self._write(self.position, data, self._sender))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         self.position += len(data)
@@ -44,9 +47,18 @@ class Body:
             self._room.clear()
             await self._room.wait()
 
-    async def _write(self, offset: int, data: bytes) -> None:
+    def let_go(self) -> None:
+        """The request has ended, one way or the other."""
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.leave()
+
+    async def _write(self, offset: int, data: bytes, sender: Sender | None) -> None:
+        came_at = time.perf_counter()
         try:
             await self._upload.write(offset, data, self._epoch)
+            if sender is not None:
+                sender.stored(len(data), time.perf_counter() - came_at)
         except UploadError as error:
             self.problem = self.problem or error
         finally:

@@ -109,7 +109,8 @@ class UploadResource(Handler):
         known = self._upload.ticket.size
         end = asked.end if asked.end is not None else known
         self._allow((MAX_SIZE if end is None else end) - asked.start)
-        self._body = Body(self._upload, asked.start, end, self._epoch)
+        sender = self.services.connections.enter(ticket.id, "http", self.client)
+        self._body = Body(self._upload, sender, asked.start, end, self._epoch)
         self._watch()
 
     def _content_length(self) -> int | None:
@@ -295,3 +296,5 @@ class UploadResource(Handler):
         if self._upload is not None:
             self.services.assembler.leave(self._upload)
             self._upload = None
+        if self._body is not None:
+            self._body.let_go()

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from incoming.activity import Activity
 from incoming.config import Settings
+from incoming.connections import Connections
 from incoming.core.messages import Limits
 from incoming.core.ticket import Ticket
+from incoming.metrics import Counters
 
 if TYPE_CHECKING:
     from incoming.assembler import Assembler
     from incoming.handover import Handover
     from incoming.janitor import Janitor
-    from incoming.storage.base import ByteStore, TicketStore
+    from incoming.storage.base import ByteStore, OperatorStore, TicketStore
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Services:
     assembler: Assembler
     handover: Handover
     janitor: Janitor
+    operators: OperatorStore
+    counters: Counters
+    connections: Connections
+    activity: Activity
     clock: Callable[[], float] = time.time
     requests: WeakSet[Any] = field(default_factory=WeakSet)
     """The requests that are being answered; a worker that ends waits for them."""

@@ -16,12 +16,14 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from incoming.connections import Sender
 from incoming.core import messages
 from incoming.core.errors import BadRequest, Forbidden, InternalError, StorageFailed, TakenOver, TooSlow, UploadError
 from incoming.core.extents import Range
 from incoming.core.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.handlers import origins
+from incoming.handlers.access import client_address
 from incoming.handlers.liveness import silent_for
 from incoming.handlers.services import Services
 from incoming.upload import Upload
@@ -45,6 +47,7 @@ class UploadSocket(WebSocketHandler):
         self._ticket_id = ""
         self._problem: UploadError | None = None
         self._upload: Upload | None = None
+        self._sender: Sender | None = None
         self._epoch = 0
         self._session = ""
         self._told_state: State | None = None
@@ -139,6 +142,8 @@ class UploadSocket(WebSocketHandler):
             return
         ticket = upload.ticket
         self._upload = upload
+        client = str(client_address(self.request, self._settings))
+        self._sender = self._services.connections.enter(ticket.id, "websocket", client)
         self._epoch = ticket.epoch
         self._session = hello.session
         self._told_state = State.UPLOADING
@@ -147,10 +152,10 @@ class UploadSocket(WebSocketHandler):
         self._on_news(ticket)
 
     async def _on_chunk(self, message: bytes) -> None:
-        if self._upload is None:
+        if self._upload is None or self._sender is None:
             raise BadRequest("the first message must be a hello")
         offset, data = messages.parse_chunk(message)
-        task = asyncio.get_running_loop().create_task(self._write(self._upload, offset, data))
+        task = asyncio.get_running_loop().create_task(self._write(self._upload, self._sender, offset, data))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         self._under_way += len(data)
@@ -159,9 +164,11 @@ class UploadSocket(WebSocketHandler):
             self._room.clear()
             await self._room.wait()
 
-    async def _write(self, upload: Upload, offset: int, data: memoryview) -> None:
+    async def _write(self, upload: Upload, sender: Sender, offset: int, data: memoryview) -> None:
+        came_at = time.perf_counter()
         try:
             await upload.write(offset, data, self._epoch)
+            sender.stored(len(data), time.perf_counter() - came_at)
             self._acks.append((offset, offset + len(data)))
             self._flush()
         except UploadError as error:
@@ -202,6 +209,7 @@ class UploadSocket(WebSocketHandler):
 
     def _fail(self, error: UploadError) -> None:
         if self._ending is None:
+            self._services.counters.errors[error.name] += 1
             self._outbox.append(messages.error(error))
             self._end(messages.close_code(error), error.name)
 
@@ -265,3 +273,6 @@ class UploadSocket(WebSocketHandler):
         if self._upload is not None:
             self._assembler.leave(self._upload)
             self._upload = None
+        if self._sender is not None:
+            self._sender.leave()
+            self._sender = None

@@ -1,0 +1,115 @@
+"""Who is sending here: the connections of one worker that carry uploads, by upload, transport and client.
+
+Decides how long a client counts as sending between two requests, and how its speed is measured. Knows no wire and
+nothing of other workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from incoming.metrics import Counters
+
+log = logging.getLogger("incoming.connections")
+
+BETWEEN_REQUESTS = 5.0
+"""Seconds without any connection after which a client that sends by HTTP requests is not shown as sending any more."""
+
+REMEMBERED = 60.0
+"""Seconds without any connection after which coming back is an event for the log again."""
+
+SPEED_OVER = 5.0
+"""Seconds over which speed is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Connections that agree in these are shown as one."""
+
+    ticket_id: str
+    transport: str
+    client: str
+
+
+class Sender:
+    """One client's connections for one upload over one transport. Each is left once."""
+
+    __slots__ = ("_bytes", "_clock", "_counts", "_samples", "key", "left_at", "open")
+
+    def __init__(self, key: Key, counters: Counters, clock: Callable[[], float]) -> None:
+        now = clock()
+        self.key = key
+        self.open = 0
+        self.left_at = now
+        self._clock = clock
+        self._counts = counters.transports[key.transport]
+        self._bytes = 0
+        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+
+    def stored(self, length: int, seconds: float) -> None:
+        """So many bytes may be acknowledged, so long after they came. Called for every chunk."""
+        self._bytes += length
+        self._counts.stored(length, seconds)
+
+    def leave(self) -> None:
+        """A connection has ended."""
+        self.open -= 1
+        self.left_at = self._clock()
+
+    def speed(self, now: float) -> float:
+        """Bytes a second lately."""
+        samples = self._samples
+        while len(samples) > 1 and samples[1][0] <= now - SPEED_OVER:
+            samples.popleft()
+        since, before = samples[0]
+        if now - samples[-1][0] >= SPEED_OVER / 10:
+            samples.append((now, self._bytes))
+        return (self._bytes - before) / max(now - since, SPEED_OVER / 10)
+
+
+class Connections:
+    """All senders of one worker. `clock` is a monotonic one, in seconds."""
+
+    def __init__(self, counters: Counters, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counters = counters
+        self._clock = clock
+        self._senders: dict[Key, Sender] = {}
+
+    def enter(self, ticket_id: str, transport: str, client: str) -> Sender:
+        """One more connection, until it leaves."""
+        key = Key(ticket_id, transport, client)
+        sender = self._senders.get(key)
+        if sender is None:
+            sender = self._senders[key] = Sender(key, self._counters, self._clock)
+            log.info("upload %s: a client sends", ticket_id, extra={"client": client, "transport": transport})
+        sender.open += 1
+        return sender
+
+    def open(self) -> Counter[str]:
+        """How many connections there are of each transport."""
+        found: Counter[str] = Counter()
+        for sender in self._senders.values():
+            found[sender.key.transport] += sender.open
+        return found
+
+    def uploads(self) -> dict[str, dict[str, Any]]:
+        """Of each upload that comes in here: its clients, transports, number of connections and bytes a second."""
+        now = self._clock()
+        found: dict[str, dict[str, Any]] = {}
+        for key, sender in tuple(self._senders.items()):
+            silent = 0.0 if sender.open else now - sender.left_at
+            if silent >= REMEMBERED:
+                del self._senders[key]
+            elif silent < BETWEEN_REQUESTS:
+                nothing: dict[str, Any] = {"clients": [], "transports": [], "connections": 0, "speed": 0.0}
+                facts = found.setdefault(key.ticket_id, nothing)
+                facts["clients"] = sorted({*facts["clients"], key.client})
+                facts["transports"] = sorted({*facts["transports"], key.transport})
+                facts["connections"] += sender.open
+                facts["speed"] += sender.speed(now)
+        return found
