@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from incoming.core.ticket import State, Ticket
 from incoming.storage.base import TicketStore
 
-BATCH = 200
+BATCH = 100
 BREATH = 0.02
 """Seconds between two batches, for everybody else's work."""
 
