@@ -87,7 +87,7 @@ class Claim:
 
 
 class TicketStore(Protocol):
-    """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; then nothing was changed."""
+    """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; nothing is changed then."""
 
     async def create(self, ticket: Ticket) -> None:
         """Adds a ticket; it survives a power cut when this returns."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from incoming.core.errors import ServerShutdown, UnknownTicket
+from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage import sqlite_notes
 from incoming.storage.base import Change, Claim, Notes
@@ -33,6 +33,10 @@ T = TypeVar("T")
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tickets"  # noqa: S608  (constants only, here and below)
 _INSERT = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 _UPDATE = f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE id = ?"  # noqa: S608
+
+
+SPARE = 100
+"""Damaged records that are passed over before a list of tickets comes out shorter than it should."""
 
 
 class SqliteStore:
@@ -96,9 +100,10 @@ class SqliteStore:
         )
 
         def take(transaction: Transaction) -> list[Claim]:
-            rows = [row for query, bound in due for row in transaction.connection.execute(query, (bound, limit))]
+            most = limit + SPARE
+            rows = [row for query, bound in due for row in transaction.connection.execute(query, (bound, most))]
             claims = []
-            for ticket in map(from_row, rows[:limit]):
+            for ticket in self._readable(rows, limit):
                 if ticket.callback is not None:
                     callback = replace(ticket.callback, due_at=until)
                     taken = _save(transaction, replace(ticket, callback=callback))
@@ -132,9 +137,9 @@ class SqliteStore:
         def search(connection: sqlite3.Connection) -> list[Ticket]:
             found: list[tuple[float, int]] = []
             for state in dict.fromkeys(states or State):
-                values = {**bounds, "after": after, "state": state.value, "limit": limit}
+                values = {**bounds, "after": after, "state": state.value, "limit": limit + SPARE}
                 found += [(when, rowid) for rowid, when in connection.execute(query, values)]
-            return _load_rows(connection, [rowid for _, rowid in sorted(found)[:limit]])
+            return self._readable(_rows(connection, [rowid for _, rowid in sorted(found)]), limit)
 
         return await self._read(search)
 
@@ -146,21 +151,18 @@ class SqliteStore:
         return await self._read(count)
 
     async def distrust_after_boot(self, boot_id: str) -> int:
-        unfinished = "SELECT id FROM tickets WHERE state = ? AND extents != synced"
+        unfinished = f"{_SELECT} WHERE state = ? AND extents != synced"
 
         def distrust(transaction: Transaction) -> int:
             known = transaction.connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0]
             if known == boot_id:
                 return 0
             transaction.connection.execute("UPDATE meta SET value = ? WHERE key = 'boot'", (boot_id,))
-            ids = [
-                row[0] for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()
-            ]
-            for ticket_id in ids:
-                ticket = _load(transaction.connection, ticket_id)
-                if ticket is not None:
-                    _save(transaction, ticket.distrust())
-            return len(ids)
+            rows = [row for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()]
+            tickets = self._readable(rows)
+            for ticket in tickets:
+                _save(transaction, ticket.distrust())
+            return len(tickets)
 
         return await self._writer.perform(distrust, durable=True)
 
@@ -184,7 +186,7 @@ class SqliteStore:
             found: list[tuple[float, int]] = []
             for state in dict.fromkeys(states):
                 found += connection.execute(query, (state.value, limit))
-            return _load_rows(connection, [rowid for _, rowid in sorted(found, reverse=True)[:limit]])
+            return self._readable(_rows(connection, [rowid for _, rowid in sorted(found, reverse=True)]), limit)
 
         return await self._read(search)
 
@@ -193,7 +195,9 @@ class SqliteStore:
         bounds = (beginning, beginning + "\U0010ffff")
 
         def search(connection: sqlite3.Connection) -> list[Ticket]:
-            return _load_rows(connection, [row[0] for row in connection.execute(query, (*bounds, limit))])
+            return self._readable(
+                _rows(connection, [row[0] for row in connection.execute(query, (*bounds, limit))]), limit
+            )
 
         return await self._read(search)
 
@@ -236,6 +240,18 @@ class SqliteStore:
         self._reader.shutdown()
         self._reading.close()
 
+    def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
+        """The tickets of the first so many rows. One damaged record must not hold up everything else."""
+        tickets: list[Ticket] = []
+        for row in rows:
+            if len(tickets) == limit:
+                break
+            try:
+                tickets.append(from_row(row))
+            except StorageFailed:
+                self._faults.damaged(row[0])
+        return tickets
+
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:
             call = self._reader.submit(query, self._reading)
@@ -252,9 +268,10 @@ def _load(connection: sqlite3.Connection, ticket_id: str) -> Ticket | None:
     return None if row is None else from_row(row)
 
 
-def _load_rows(connection: sqlite3.Connection, rowids: Sequence[int]) -> list[Ticket]:
-    rows = (connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchone() for rowid in rowids)
-    return [from_row(row) for row in rows if row is not None]
+def _rows(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[Sequence[Any]]:
+    """Those that are still there, read one by one as they are wanted."""
+    for rowid in rowids:
+        yield from connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchall()
 
 
 def _save(transaction: Transaction, ticket: Ticket) -> Ticket:

@@ -29,6 +29,11 @@ class DatabaseFaults:
             return StorageFull("no space is left for the ticket database of the server")
         return StorageFailed(f"the ticket database of the server reported an error ({error})")
 
+    def damaged(self, ticket_id: str) -> None:
+        """A record cannot be read; the operator learns which."""
+        self._log.report(("damaged", ticket_id), "ticket database %s: the record of upload %s... is damaged",
+                         self._path, ticket_id[:8])  # fmt: skip
+
     def _nearly_full(self) -> bool:
         try:
             facts = os.statvfs(self._path)
