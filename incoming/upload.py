@@ -38,6 +38,8 @@ class Piece:
     epoch: int | None
     acked: asyncio.Future[None]
     generation: int = 0
+    written_at: int = 0
+    """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""
 
     @property
     def range(self) -> Range:
@@ -107,10 +109,13 @@ class Upload:
         piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future())
         if self._is_there(piece):
             return
+        self._put(piece)
+        await piece.acked
+
+    def _put(self, piece: Piece) -> None:
         self._queue.append(piece)
         if self._write_task is None:
             self._write_task = asyncio.get_running_loop().create_task(self._write_all())
-        await piece.acked
 
     def _is_there(self, piece: Piece) -> bool:
         """Whether nothing is to be done because the file is complete. Raises why the piece cannot be taken."""
@@ -155,6 +160,7 @@ class Upload:
                 piece.fail(error)
                 continue
             piece.generation = self._generation
+            piece.written_at = self.ticket.epoch
             batch.append(piece)
             length += len(piece.data)
         return batch
@@ -180,10 +186,10 @@ class Upload:
     def _new_parts(self, batch: Sequence[Piece]) -> list[tuple[int, Buffer]]:
         """Of each piece what is neither committed nor on its way there: what was acked is never overwritten.
 
-        What a sender whose epoch is over had on its way does not count, for it will not be committed.
+        What was written in an epoch that is over does not count, for it will not be committed.
         """
         before = (*self._committing, *self._written)
-        under_way = Extents(piece.range for piece in before if piece.epoch in (None, self.ticket.epoch))
+        under_way = Extents(piece.range for piece in before if piece.written_at == self.ticket.epoch)
         news: list[tuple[int, Buffer]] = []
         for piece in batch:
             start, end = piece.range
@@ -231,6 +237,8 @@ class Upload:
             for piece in batch:
                 if ticket.extents.covers(*piece.range):
                     piece.ack()
+                elif piece.epoch is None:
+                    self._put(piece)
                 else:
                     piece.fail(TakenOver("the upload goes on in another window"))
 
@@ -282,8 +290,11 @@ class Upload:
 
 
 def _stored(known: Ticket, batch: Sequence[Piece], now: float, *, synced: bool) -> Ticket:
-    rightful = [piece.range for piece in batch if piece.epoch in (None, known.epoch)]
-    stored = known.store(rightful, None if rightful else batch[0].epoch, now)
+    """The ticket with the pieces that are still their senders' to send; the others are as if never written."""
+    rightful = [piece.range for piece in batch if piece.written_at == known.epoch]
+    if not rightful and known.state in RECEIVING:
+        return known
+    stored = known.store(rightful, None, now)
     if len(stored.extents) > MAX_EXTENTS:
         raise BadRange(f"the upload would consist of more than {MAX_EXTENTS} separate ranges")
     return stored.checkpoint(Extents(rightful)) if synced else stored

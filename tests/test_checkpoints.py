@@ -230,15 +230,16 @@ async def test_loss_that_another_worker_noticed_counts_here_as_well(make_bench: 
     await upload.write(0, b"a" * 10)
     elsewhere = await there.assembler.open_plain(upload.ticket.id, upload.ticket.identity)
     await elsewhere.write(10, b"b" * 10)
-    there.files._unsynced[upload.ticket.id] = [(0, 20)]
     there.files.lose_unsynced(upload.ticket.id)
     with pytest.raises(StorageFailed):
         await elsewhere.checkpoints.take()
-    # As soon as this worker knows, it writes again what it had written before.
+    # As soon as this worker knows, it writes again what it had written before. Its own descriptor still has the error.
     upload.know(await here.ticket(upload.ticket.id))
     await upload.write(0, b"c" * 100)
-    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
-    assert here.content(upload.ticket.id) == b"c" * 100
+    await until(lambda: here.files.faults.hit["lost"], "the kernel telling this worker, too")
+    await until(lambda: not here.assembler._finalising, "the attempt to complete it")
+    await resend(here, upload.ticket.id, b"d" * 100, 0)
+    assert here.content(upload.ticket.id) == b"d" * 100
     here.assembler.leave(upload)
     there.assembler.leave(elsewhere)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.extents import Range
@@ -43,6 +44,11 @@ class Faults:
         else:
             self._always[call] = error
 
+    def clear(self) -> None:
+        """No call raises any more."""
+        self._errors.clear()
+        self._always.clear()
+
     def hold(self, call: str) -> None:
         """Calls do not begin until `release`."""
         self._gates[call] = asyncio.Event()
@@ -73,15 +79,26 @@ class Faults:
             raise type(error)(error.message)
 
 
+_UNSYNCED: dict[Path, dict[str, list[Range]]] = {}
+"""By storage directory and upload, what was written and not yet synced, by whichever worker: it is one page cache."""
+
+_WORKERS: WeakSet["FaultyFiles"] = WeakSet()
+
+
 class FaultyFiles:
-    """A FileStore with `faults`. After `lose_unsynced` the next sync fails, and what was not synced is garbage."""
+    """A FileStore with `faults`. After `lose_unsynced` the next sync fails, and what was not synced is garbage.
+
+    As in the kernel, everybody who has the file open is told of that once, and nobody who opens it later.
+    """
 
     def __init__(self, root: Path, inner: FileStore | None = None) -> None:
         self.root = root
         self.faults = Faults()
         self.inner = inner or FileStore(root)
-        self._unsynced: dict[str, list[Range]] = {}
         self._losing: dict[str, UploadError] = {}
+        self._told: dict[str, UploadError] = {}
+        self._open: set[str] = set()
+        _WORKERS.add(self)
 
     @property
     def grain(self) -> int:
@@ -97,28 +114,44 @@ class FaultyFiles:
         """The next `sync` or `complete` of this upload fails as fsync does when the disk did not take the pages."""
         self._losing[ticket_id] = error or StorageFailed("the disk did not take it")
 
+    def unsynced(self, ticket_id: str) -> list[Range]:
+        return _UNSYNCED.setdefault(self.root, {}).setdefault(ticket_id, [])
+
+    def garble_unsynced(self, ticket_id: str) -> None:
+        """What a power cut may make of it."""
+        if self.part(ticket_id).exists():
+            with self.part(ticket_id).open("r+b") as file:
+                for start, end in self.unsynced(ticket_id):
+                    os.pwrite(file.fileno(), b"\xdb" * (end - start), start)
+        self.unsynced(ticket_id).clear()
+
     async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
         await self.faults.meet("write")
+        self._open.add(ticket_id)
         ranges = await self.inner.write(ticket_id, pieces)
-        self._unsynced.setdefault(ticket_id, []).extend(ranges)
+        self.unsynced(ticket_id).extend(ranges)
         return ranges
 
     async def sync(self, ticket_id: str) -> None:
         await self.faults.meet("sync")
         self._maybe_lose(ticket_id)
-        before = len(self._unsynced.get(ticket_id, []))
+        before = len(self.unsynced(ticket_id))
         await self.inner.sync(ticket_id)
-        del self._unsynced.get(ticket_id, [])[:before]
+        del self.unsynced(ticket_id)[:before]
 
     def _maybe_lose(self, ticket_id: str) -> None:
         error = self._losing.pop(ticket_id, None)
-        if error is None:
-            return
-        self.faults.hit["lost"] += 1
-        with self.part(ticket_id).open("r+b") as file:
-            for start, end in self._unsynced.pop(ticket_id, []):
-                os.pwrite(file.fileno(), b"\xdb" * (end - start), start)
-        raise error
+        if error is not None:
+            self.garble_unsynced(ticket_id)
+            for worker in _WORKERS:
+                if worker.root == self.root and ticket_id in worker._open:
+                    worker._told[ticket_id] = error
+            self._told[ticket_id] = error
+        error = self._told.pop(ticket_id, None)
+        if error is not None:
+            self._open.discard(ticket_id)
+            self.faults.hit["lost"] += 1
+            raise error
 
     async def present(self, ticket_id: str) -> int | None:
         await self.faults.meet("present")
@@ -131,12 +164,18 @@ class FaultyFiles:
         await self.faults.meet("completed")
         return path
 
+    async def kept(self, ticket_id: str) -> bool:
+        await self.faults.meet("kept")
+        return await self.inner.kept(ticket_id)
+
     async def remove(self, ticket_id: str, *, finished: bool) -> None:
         await self.faults.meet("remove")
         await self.inner.remove(ticket_id, finished=finished)
 
     async def release(self, ticket_id: str) -> None:
         await self.faults.meet("release")
+        self._open.discard(ticket_id)
+        self._told.pop(ticket_id, None)
         await self.inner.release(ticket_id)
 
     async def free_bytes(self) -> int:
