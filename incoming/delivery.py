@@ -110,7 +110,7 @@ class Delivery:
     async def _put_off(self, ticket: Ticket, callback: Callback, later: Callback, answer: Answer) -> None:
         pause = self._pause(callback, answer)
         later = replace(later, due_at=self._clock() + pause)
-        await self._record(ticket.id, lambda known: _changed(known, callback, later), durable=False)
+        await self._record(ticket.id, lambda known: changed(known, callback, later), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
             parts = (ticket.id, callback.attempts, answer.reason, pause)
             log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts)
@@ -125,7 +125,7 @@ class Delivery:
     async def _conclude(self, ticket: Ticket, callback: Callback, answer: Answer) -> None:
         now = self._clock()
         if callback.cancelled:
-            await self._record(ticket.id, lambda known: _changed(known, callback, None))
+            await self._record(ticket.id, lambda known: changed(known, callback, None))
             if answer.verdict == Verdict.DONE:
                 log.info("upload %s: the app knows of the cancellation", ticket.id)
             else:
@@ -174,22 +174,22 @@ class Delivery:
 # --- what an attempt makes of a ticket; another attempt, or finish_upload, may have been faster -----------------------
 
 
-def same_attempt(known: Ticket, callback: Callback) -> bool:
-    """Whether the ticket's callback is still this one and has not been tried again since."""
+def _same_attempt(known: Ticket, callback: Callback) -> bool:
     owed = known.callback
     return owed is not None and (owed.id, owed.attempts) == (callback.id, callback.attempts)
 
 
 def _begun(known: Ticket, claim: Claim, trying: Callback, now: float) -> Ticket:
-    if not same_attempt(known, claim.callback):
+    if not _same_attempt(known, claim.callback):
         raise _NotOurs
     if trying.cancelled:
         return replace(known, callback=trying)
     return known.move(Event.CALL, now, callback=trying)
 
 
-def _changed(known: Ticket, callback: Callback, changed: Callback | None) -> Ticket:
-    return replace(known, callback=changed) if same_attempt(known, callback) else known
+def changed(known: Ticket, callback: Callback, after: Callback | None) -> Ticket:
+    """With `after` in the place of this callback, unless that has been tried again or settled since."""
+    return replace(known, callback=after) if _same_attempt(known, callback) else known
 
 
 def _answered(known: Ticket, callback: Callback, verdict: Verdict, reason: str, now: float) -> Ticket:
@@ -200,4 +200,4 @@ def _answered(known: Ticket, callback: Callback, verdict: Verdict, reason: str, 
         return known
     if verdict in (Verdict.DONE, Verdict.WAIT):
         return known.answered(verdict.value, now)
-    return known.refuse(reason, now) if same_attempt(known, callback) else known
+    return known.refuse(reason, now) if _same_attempt(known, callback) else known

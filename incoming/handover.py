@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from incoming.callback import Caller, app_host
 from incoming.config import Settings
 from incoming.core.errors import UnknownTicket, UploadError, WrongState
 from incoming.core.ticket import Callback, State, Ticket
-from incoming.delivery import Delivery, same_attempt
+from incoming.delivery import Delivery, changed
 from incoming.metrics import Counters
 from incoming.steady_clock import Clock
 from incoming.storage.base import ByteStore, Claim, TicketStore
@@ -27,6 +28,8 @@ from incoming.storage.base import ByteStore, Claim, TicketStore
 log = logging.getLogger("incoming.handover")
 
 CLAIMED_AT_ONCE = 100
+"""What is due beyond that is claimed after the next GATHERING: 5,000 callbacks a second, more than apps will answer."""
+
 LONGEST_SLEEP = 15.0
 """Seconds after which the outbox is looked at although nothing is due: the clock may have been set meanwhile."""
 
@@ -79,15 +82,15 @@ class Handover:
                 await asyncio.sleep(1.0)
 
     async def _claim_due(self) -> None:
-        more = True
-        while more and not self._stopping:
-            claims = await self._tickets.claim(self._clock(), self._delivery.lease, CLAIMED_AT_ONCE)
-            for claim in claims:
-                host = app_host(claim.ticket.terms.signal_finish_url)
-                lane = self._lanes.setdefault(host, _Lane())
-                lane.queue[claim.ticket.id] = claim
-                self._start_next(host, lane)
-            more = len(claims) == CLAIMED_AT_ONCE
+        claims = await self._tickets.claim(self._clock(), self._delivery.lease, CLAIMED_AT_ONCE)
+        if self._stopping:
+            await self._give_back(claims)
+            return
+        for claim in claims:
+            host = app_host(claim.ticket.terms.signal_finish_url)
+            lane = self._lanes.setdefault(host, _Lane())
+            lane.queue[claim.ticket.id] = claim
+            self._start_next(host, lane)
 
     async def _next_due(self) -> float:
         due_at = await self._tickets.next_due()
@@ -178,8 +181,7 @@ class Handover:
         """
         self._stopping = True
         self._news.set()
-        waiting = [claim for lane in self._lanes.values() for claim in lane.queue.values()]
-        await asyncio.gather(*(self._give_back(claim) for claim in waiting))
+        await self._give_back([claim for lane in self._lanes.values() for claim in lane.queue.values()])
         try:
             if self._under_way:
                 await asyncio.wait(tuple(self._under_way.values()), timeout=within)
@@ -190,15 +192,14 @@ class Handover:
             self._caller.close()
         await asyncio.gather(*unanswered, return_exceptions=True)
 
-    async def _give_back(self, claim: Claim) -> None:
+    async def _give_back(self, claims: Iterable[Claim]) -> None:
+        async def give_back(claim: Claim, due: Callback) -> None:
+            try:
+                await self._tickets.update(
+                    claim.ticket.id, lambda known: changed(known, claim.callback, due), durable=False
+                )
+            except UploadError as error:
+                log.warning("upload %s: the callback waits for its lease to end: %s", claim.ticket.id, error.message)
+
         now = self._clock()
-
-        def change(known: Ticket) -> Ticket:
-            if known.callback is None or not same_attempt(known, claim.callback):
-                return known
-            return replace(known, callback=replace(known.callback, due_at=now))
-
-        try:
-            await self._tickets.update(claim.ticket.id, change, durable=False)
-        except UploadError as error:
-            log.warning("upload %s: the callback waits for its lease to end: %s", claim.ticket.id, error.message)
+        await asyncio.gather(*(give_back(claim, replace(claim.callback, due_at=now)) for claim in claims))

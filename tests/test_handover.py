@@ -303,6 +303,29 @@ async def test_stopped_handover_starts_nothing(workers: Workers, stores: Stores,
     assert await stores.state(ticket) == State.ARRIVED
 
 
+async def test_what_is_claimed_in_the_moment_of_stopping_is_given_back(
+    workers: Workers, stores: Stores, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = stores.tickets.claim
+    stopping: list[asyncio.Task[None]] = []
+
+    async def claim(now: float, lease: float, limit: int) -> list[Claim]:
+        found = await real(now, lease, limit)
+        stopping.append(asyncio.get_running_loop().create_task(handover.stop(5)))
+        await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(stores.tickets, "claim", claim)
+    ticket = await stores.arrived(app_stub.url)
+    handover = workers.start(stores)
+    await workers.running[0][1]
+    await asyncio.gather(*stopping)
+    callback = (await stores.get(ticket)).callback
+    assert callback is not None
+    assert (callback.attempts, callback.due_at <= time.time()) == (0, True)
+    assert app_stub.callbacks == []
+
+
 async def test_a_database_in_trouble_is_only_a_delay(
     workers: Workers,
     stores: Stores,

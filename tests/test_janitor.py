@@ -487,6 +487,7 @@ def with_room(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int
 
     async def free_bytes() -> int:
         asked.append(free)
+        await asyncio.sleep(0)
         return free
 
     def leave(number: int) -> None:
