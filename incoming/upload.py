@@ -37,7 +37,6 @@ class Piece:
     data: Buffer
     epoch: int | None
     acked: asyncio.Future[None]
-    generation: int = 0
     written_at: int = 0
     """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""
 
@@ -75,7 +74,6 @@ class Upload:
         self._committing: list[Piece] = []
         self._write_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
-        self._generation = 0
         self._failed: Callable[[UploadError], None] = lambda error: None
         self._completed: Callable[[], None] = lambda: None
 
@@ -91,13 +89,9 @@ class Upload:
 
     def know(self, ticket: Ticket) -> bool:
         """Takes note of a newer version of the ticket; False when it is not newer than the one known."""
-        known = self.ticket
-        if ticket.version <= known.version:
+        if ticket.version <= self.ticket.version:
             return False
         self.ticket = ticket
-        # Only a fault of the disk takes bytes away, and it raises the epoch.
-        if ticket.epoch != known.epoch and not all(ticket.extents.covers(*part) for part in known.extents):
-            self._forget_written(StorageFailed("bytes that had arrived were lost by a fault of the disk"))
         return True
 
     async def write(self, offset: int, data: Buffer, epoch: int | None = None) -> None:
@@ -159,7 +153,6 @@ class Upload:
             except UploadError as error:
                 piece.fail(error)
                 continue
-            piece.generation = self._generation
             piece.written_at = self.ticket.epoch
             batch.append(piece)
             length += len(piece.data)
@@ -170,7 +163,6 @@ class Upload:
             news = self._new_parts(batch)
             if news:
                 await self._store.write(self.ticket.id, news)
-            self._check_generation(batch)
         except UploadError as error:
             await self._refuse(batch, error)
         except Exception:
@@ -223,7 +215,6 @@ class Upload:
                 await self.checkpoints.sync()
             elif self.checkpoints.suspect:
                 await self.checkpoints.clear()
-            self._check_generation(batch)
             ticket = await self._tickets.update(
                 self.ticket.id, lambda known: _stored(known, batch, self._clock(), synced=power), durable=power
             )
@@ -262,20 +253,8 @@ class Upload:
                 piece.fail(error)
 
     def lose(self, error: UploadError) -> None:
-        """A sync has failed: what was written and is not yet committed never will be, and connections are told."""
-        self._forget_written(error)
+        """A sync has failed. The epoch will rise, so that nothing written before is committed any more."""
         self._failed(error)
-
-    def _forget_written(self, error: UploadError) -> None:
-        self._generation += 1
-        lost, self._written = self._written, []
-        for piece in lost:
-            piece.fail(error)
-
-    def _check_generation(self, batch: Sequence[Piece]) -> None:
-        """The kernel may have dropped what a failed sync left unwritten, and what was being written then as well."""
-        if any(piece.generation != self._generation for piece in batch):
-            raise StorageFailed("a sync failed while these bytes were on their way")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -167,43 +167,50 @@ async def test_nothing_unsynced_is_believed_after_a_failed_sync(make_bench: Make
 
 
 async def resend(bench: Bench, ticket_id: str, content: bytes, start: int) -> None:
-    """What the client does next: says hello, sends the rest, and the file arrives."""
-    upload = await bench.open(ticket_id, size=start + len(content))
+    """What the client does next: says hello and sends; if that is the rest, the file arrives."""
+    size = (await bench.ticket(ticket_id)).size
+    upload = await bench.open(ticket_id, size)
     await upload.write(start, content, upload.ticket.epoch)
-    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    if start + len(content) == size:
+        await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
     bench.assembler.leave(upload)
 
 
+@pytest.mark.parametrize("with_session", [True, False])
 @pytest.mark.parametrize("stage", ["write", "update"])
-async def test_what_was_under_way_during_a_failed_sync_is_lost_too(make_bench: MakeBench, stage: str) -> None:
-    """Also for a client without a session, whom no epoch fences off."""
+async def test_what_was_under_way_during_a_failed_sync_is_not_believed(
+    make_bench: MakeBench, stage: str, with_session: bool
+) -> None:
+    """A client with a session is fenced off and sends it again; of one without, it is written again."""
     bench = make_bench()
     upload = await bench.open(await bench.new())
-    await upload.write(0, b"a" * 10)
-    bench.files.faults.hold("write")
-    being_written = start_write(upload, 10, b"b" * 10)
-    await bench.files.faults.until_held("write")
+    epoch = upload.ticket.epoch if with_session else None
+    await upload.write(0, b"a" * 10, epoch)
+    store = bench.files if stage == "write" else bench.tickets
+    store.faults.hold(stage)
+    first = start_write(upload, 10, b"b" * 10, epoch)
+    await store.faults.until_held(stage)
+    second = start_write(upload, 20, b"c" * 10, epoch)
+    part = bench.files.part(upload.ticket.id)
     if stage == "update":
-        bench.tickets.faults.hold("update")
-        bench.files.faults.release("write")
-        await bench.tickets.faults.until_held("update")
-        written = start_write(upload, 20, b"c" * 10)
-        part = bench.files.part(upload.ticket.id)
-        await until(lambda: part.stat().st_size == 30, "the next being written")
+        await until(lambda: part.stat().st_size == 30, "the second being written")
     bench.files.lose_unsynced(upload.ticket.id)
     checkpoint = asyncio.create_task(upload.checkpoints.take())
     await until(lambda: bench.files.faults.hit["lost"], "the failed sync")
-    if stage == "update":
-        bench.tickets.faults.release("update")
-        assert isinstance(await outcome(written), StorageFailed)
-    else:
-        bench.files.faults.release("write")
-        assert isinstance(await outcome(being_written), StorageFailed)
+    store.faults.release(stage)
     assert isinstance(await outcome(checkpoint), StorageFailed)
-    await asyncio.wait({being_written})
-    assert (await bench.ticket(upload.ticket.id)).extents == Extents()
-    await resend(bench, upload.ticket.id, b"d" * 100, 0)
-    assert bench.content(upload.ticket.id) == b"d" * 100
+    results = [await outcome(first), await outcome(second)]
+    if with_session:
+        assert isinstance(results[1], TakenOver)
+        assert upload.ticket.extents == Extents()
+    else:
+        assert results == [None, None]
+        assert upload.ticket.extents.covers(20, 30)
+    for start, end in upload.ticket.extents:
+        assert part.read_bytes()[start:end] == (b"b" * 10 + b"c" * 10)[start - 10 : end - 10]
+    await resend(bench, upload.ticket.id, b"d" * 10, 0)
+    await resend(bench, upload.ticket.id, b"b" * 10 + b"c" * 10 + b"d" * 70, 10)
+    assert bench.content(upload.ticket.id) == b"d" * 10 + b"b" * 10 + b"c" * 10 + b"d" * 70
     bench.assembler.leave(upload)
 
 
