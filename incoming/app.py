@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from tornado.netutil import bind_sockets
 
 import incoming
-from incoming import config, logs
+from incoming import config, logs, uploads_command
 from incoming.config import ConfigError, Settings
 from incoming.options import Network
 from incoming.worker import Worker
@@ -39,9 +39,12 @@ _INSIDE = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until it is told to end; returns the exit code."""
+    """Runs the server until it is told to end, or the command `uploads`; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["uploads"]:
+        return uploads_command.run(arguments[1:])
     try:
-        settings = config.load(sys.argv[1:] if arguments is None else arguments, os.environ)
+        settings = config.load(arguments, os.environ)
         _make_storage_dir(settings)
         sockets = _listen(settings)
     except ConfigError as error:

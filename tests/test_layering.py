@@ -28,16 +28,18 @@ MODULES = {
     "incoming.metrics": 2,
     "incoming.connections": 2,
     "incoming.activity": 2,
+    "incoming.upload_list": 2,
     "incoming.recovery": 2,
     "incoming.ticket_batches": 2,
     "incoming.logs": 1,
     "incoming.app": 4,
+    "incoming.uploads_command": 4,
     "incoming.worker": 4,
     "incoming.workers": 4,
     "incoming.__main__": 4,
 }
 STORE_PROTOCOLS = "incoming.storage.base"
-CONCRETE_STORES_ARE_KNOWN_TO = {"incoming.worker"}
+CONCRETE_STORES_ARE_KNOWN_TO = {"incoming.worker", "incoming.uploads_command"}
 
 # Values and arithmetic. Nothing here reads a clock, a file, a socket, the environment or random numbers.
 PURE = {
@@ -56,6 +58,7 @@ HIDDEN_BY = {
     "tornado.simple_httpclient": {"incoming.callback"},
     "tornado.httpserver": {"incoming.worker"},
     "yaml": {"incoming.config"},
+    "prometheus_client": {"incoming.handlers.exposition"},
 }
 
 

@@ -7,10 +7,14 @@ any other peer is refused. This file knows nothing of what the functions do.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
@@ -63,6 +67,37 @@ def require_backend_caller(request: HTTPServerRequest, settings: Settings) -> Ad
     return address
 
 
+def require_operator(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of who may see the status page: within `backend_networks`, a browser or not. Raises Forbidden.
+
+    A page of any site can have its own name pointed at this address and then passes for ours in a browser here (DNS
+    rebinding). Unless a token is set, which that browser would not send, only names that no stranger can have count.
+    """
+    address = require_backend_peer(request, settings)
+    if not settings.backend_token and not _is_own_name(request.host_name):
+        raise Forbidden("under a host name of the internet the status page is open only with a backend_token")
+    return address
+
+
+def shows_token(request: HTTPServerRequest, settings: Settings) -> bool:
+    """Whether the backend token, if one is set, comes along: as Bearer, or as the password that a browser asks for."""
+    given = _bearer(request.headers) or _password(request.headers)
+    return not settings.backend_token or same_secret(given, settings.backend_token)
+
+
+def same_site(request: HTTPServerRequest) -> bool:
+    """Whether nothing says that a page of another origin is asking (Fetch standard section 3.2; Fetch Metadata)."""
+    origin = request.headers.get("Origin")
+    own = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
+    return own and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+
+def _is_own_name(name: str) -> bool:
+    name = name.lower()
+    numeric = _address(name.strip("[]")) is not None
+    return numeric or "." not in name or name.endswith(".localhost") or name == socket.gethostname().lower()
+
+
 def same_secret(given: str, expected: str) -> bool:
     """Whether two secrets are equal, in a time that does not tell where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
@@ -111,3 +146,14 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
 def _bearer(headers: HTTPHeaders) -> str:
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _password(headers: HTTPHeaders) -> str:
+    """That of HTTP Basic authentication (RFC 7617); the user may be anybody."""
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode("utf-8").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

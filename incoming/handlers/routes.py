@@ -11,8 +11,10 @@ from tornado.web import Application, RequestHandler
 from incoming.handlers.backend import CancelUpload, FinishUpload, NewUpload
 from incoming.handlers.base import Nowhere, request_logger
 from incoming.handlers.frontend import Health, Library, LibraryFile
+from incoming.handlers.metrics import Metrics
 from incoming.handlers.put import UploadResource
 from incoming.handlers.services import Services
+from incoming.handlers.status import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.websocket import UploadSocket
 
 PREFIX = r"/incoming(?:/0\.1)?"
@@ -26,6 +28,10 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/frontend/upload/([^/]+)", UploadResource),
     (r"/frontend/(incoming\.(?:js|mjs|d\.ts))", Library),
     ("/health(?:/(live))?", Health),
+    ("/metrics", Metrics),
+    (r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?", StatusPage),
+    ("/status/now", StatusNow),
+    ("/status/uploads/([^/]+)/(cancel|retry)", OperatorAction),
 )
 
 
@@ -45,4 +51,6 @@ def application(services: Services, files: Mapping[str, LibraryFile]) -> Applica
 
 
 def _more(handler: type[RequestHandler], files: Mapping[str, LibraryFile]) -> dict[str, Any]:
+    if handler is StatusPage:
+        return {"files": status_files()}
     return {"files": files} if handler is Library else {}

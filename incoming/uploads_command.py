@@ -1,0 +1,203 @@
+"""`incoming uploads list|show|cancel|retry`: what the status page does, from a shell on the server's machine.
+
+Works on the stores in the storage directory whether the server runs or not: what is changed here the workers learn as
+they learn of each other's changes. Decides what is printed; what may be done is decided below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from incoming import config, logs
+from incoming.assembler import Assembler
+from incoming.config import ConfigError, Settings
+from incoming.core.errors import BadParameter, UnknownTicket, UploadError
+from incoming.core.ticket import State, Ticket
+from incoming.handover import Handover
+from incoming.storage.files import FileStore
+from incoming.storage.sqlite import SqliteStore
+from incoming.storage.sqlite_schema import MIGRATIONS, version_of
+from incoming.upload_list import OPERATOR_REASON, UNDER_WAY, describe
+
+COLUMNS = ("id", "state", "arrived", "size", "idle", "attempts", "name")
+SHORT_ID = 8
+"""Characters of an id that are printed, as in the log."""
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
+    """The exit code: 0, 1 when it cannot be done, 2 when it was not said right. Prints to standard output."""
+    told = _parser().parse_args(arguments)
+    try:
+        settings = config.load(_server_options(told), environment)
+        _check_version(settings)
+    except (ConfigError, UploadError) as error:
+        return _fail(str(error), 2)
+    logs.configure("warning", "text")
+    try:
+        return asyncio.run(_Command(settings, told).run())
+    except (UploadError, OSError) as error:
+        return _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"incoming uploads: {logs.printable(message)}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="incoming uploads", allow_abbrev=False, description=__doc__)
+    parser.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
+    parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="uploads under way, or those in one state, the latest first")
+    listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
+    listing.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    for name, about in (
+        ("show", "all that is known of one upload"),
+        ("cancel", "cancel it, remove what has arrived, and tell the app"),
+        ("retry", "try its handover now, also one that has failed while its file is kept"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("id", help="its id, or the beginning of it as the log shows it")
+        if name == "cancel":
+            command.add_argument("--reason", default=OPERATOR_REASON, help="what its user and its app are told")
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _server_options(told: argparse.Namespace) -> list[str]:
+    given = {"--config": told.config, "--storage-dir": told.storage_dir}
+    return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _check_version(settings: Settings) -> None:
+    """A database is neither made nor brought up to date here: the server that uses it may be of another release."""
+    database = settings.storage_dir / "incoming.sqlite"
+    if not database.is_file():
+        raise ConfigError(f"there is no ticket database in {settings.storage_dir}")
+    if (found := version_of(database)) != len(MIGRATIONS):
+        raise ConfigError(f"{database} has version {found}, this release uses {len(MIGRATIONS)}")
+
+
+class _Command:
+    """One call."""
+
+    def __init__(self, settings: Settings, told: argparse.Namespace) -> None:
+        self._settings = settings
+        self._told = told
+
+    async def run(self) -> int:
+        self._tickets = SqliteStore(self._settings.storage_dir / "incoming.sqlite")
+        self._files = FileStore(
+            self._settings.storage_dir, dir_mode=self._settings.dir_mode, file_mode=self._settings.file_mode
+        )
+        try:
+            work: Callable[[], Awaitable[None]] = getattr(self, f"_{self._told.command}")
+            await work()
+        finally:
+            await self._files.close()
+            await self._tickets.close()
+        return 0
+
+    async def _list(self) -> None:
+        states = (State(self._told.state),) if self._told.state else UNDER_WAY
+        found = await self._tickets.latest(states, max(1, self._told.limit))
+        facts = [describe(ticket, None, time.time()) for ticket in found]
+        if self._told.json:
+            _say(json.dumps(facts, indent=2))
+        elif facts:
+            for line in table([COLUMNS, *(_cells(fact) for fact in facts)]):
+                _say(line)
+        else:
+            _say("no uploads" if self._told.state is None else f"no uploads in state {self._told.state}")
+
+    async def _show(self) -> None:
+        self._tell(await self._named())
+
+    async def _cancel(self) -> None:
+        ticket = await self._named()
+        assembler = Assembler(self._tickets, self._files, self._settings)
+        self._tell(await assembler.cancel(ticket.id, self._told.reason, notify_app=True))
+        await assembler.drain()
+
+    async def _retry(self) -> None:
+        handover = Handover(self._tickets, self._files, self._settings)
+        ticket = await self._named()
+        try:
+            self._tell(await handover.retry_now(ticket.id))
+        finally:
+            await handover.stop(0)
+
+    async def _named(self) -> Ticket:
+        """The one upload whose id begins as it was told."""
+        beginning = self._told.id.rstrip("…").lower()
+        if len(beginning) < SHORT_ID:
+            raise BadParameter(f"give at least the first {SHORT_ID} characters of the id")
+        found = await self._tickets.matching(beginning, 2)
+        if not found:
+            raise UnknownTicket(f"there is no upload whose id begins with {beginning}")
+        if len(found) > 1:
+            raise BadParameter(f"several ids begin with {beginning}: give more of it")
+        return found[0]
+
+    def _tell(self, ticket: Ticket) -> None:
+        facts = describe(ticket, None, time.time())
+        if self._told.json:
+            _say(json.dumps(facts, indent=2))
+            return
+        for name in ("id", *COLUMNS[1:], "age", "in_state", "paused", "requested_by", "next_attempt", "problem"):
+            _say(f"{name:<13} {_text(name, facts[name])}")
+
+
+def _cells(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    shortened = {**facts, "id": facts["id"][:SHORT_ID]}
+    return tuple(_text(name, shortened[name]) for name in COLUMNS)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in ("arrived", "size"):
+        return readable_size(value)
+    if name in ("age", "idle", "in_state", "next_attempt"):
+        return readable_duration(value)
+    return logs.printable(str(value)) or "-"
+
+
+def readable_size(size: int) -> str:
+    """In binary units, with three significant digits."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{size} B" if unit == "B" else f"{value:.3g} {unit}" if value < 999.5 else f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB" if value < 999.5 else f"{value:.0f} TiB"
+
+
+def readable_duration(seconds: float) -> str:
+    """In the two largest units that fit."""
+    whole = max(0, round(seconds))
+    for length, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // small} {small_unit}"
+    return f"{whole} s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines in which the columns stand below each other; the last one is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        yield "  ".join((*padded, row[-1]))
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201 - this is what the command is for
