@@ -25,6 +25,9 @@ log = logging.getLogger("incoming.upload")
 MAX_EXTENTS = 10_000
 """Separate ranges that one upload may consist of; an honest uploader has about as many as connections."""
 
+COMMIT_INTERVAL = 0.02
+"""Seconds from one commit of an upload to the next: what comes meanwhile is committed together, and acks cost little."""
+
 BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
 
@@ -72,6 +75,7 @@ class Upload:
         self._writing: list[Piece] = []
         self._written: list[Piece] = []
         self._committing: list[Piece] = []
+        self._committed_at = 0.0
         self._write_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
         self._failed: Callable[[UploadError], None] = lambda error: None
@@ -195,8 +199,11 @@ class Upload:
     # --- second stage: to the ticket ----------------------------------------------------------------------------------
 
     async def _commit_all(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             while self._written:
+                await asyncio.sleep(self._committed_at + COMMIT_INTERVAL - clock())
+                self._committed_at = clock()
                 self._committing, self._written = self._written, []
                 await self._commit_batch(self._committing)
                 self._committing = []
