@@ -1,0 +1,54 @@
+"""What a process and its children have used so far: CPU seconds and peak memory, from /proc."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`cpu` in seconds, user and system; `peak` is the sum of the processes' peak resident memory in bytes."""
+
+    cpu: float
+    peak: int
+
+    def __sub__(self, before: Cost) -> Cost:
+        return Cost(self.cpu - before.cpu, self.peak)
+
+
+def cost(pid: int) -> Cost:
+    """The process and all that live below it."""
+    cpu, peak = 0.0, 0
+    for member in family(pid):
+        try:
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            status = Path(f"/proc/{member}/status").read_text()
+        except OSError:
+            continue
+        cpu += (int(fields[11]) + int(fields[12])) / TICK
+        high = [line for line in status.splitlines() if line.startswith("VmHWM")]
+        peak += int(high[0].split()[1]) * 1024 if high else 0
+    return Cost(cpu, peak)
+
+
+def family(pid: int) -> set[int]:
+    """The process and its descendants that are alive."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found: set[int] = set()
+    queue = [pid]
+    while queue:
+        member = queue.pop()
+        found.add(member)
+        queue += children.get(member, [])
+    return found

@@ -1,0 +1,140 @@
+"""The servers that are compared, each started as its makers ship it, in a namespace of its own if there is one.
+
+Every server can be asked for the file that a finished upload left, so that the benchmark can verify it by SHA-256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+
+APP = """
+import http.server, sys
+class App(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200); self.send_header("Content-Length", "4"); self.end_headers(); self.wfile.write(b"done")
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), App).serve_forever()
+"""
+
+NGINX = """
+daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    include /etc/nginx/mime.types; access_log off; client_max_body_size 0;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    server {{
+        listen {host}:{port};
+        location / {{ root {pages}; }}
+        location /put/ {{ alias {directory}/put/; dav_methods PUT; create_full_put_path on; }}
+    }}
+}}
+"""
+
+
+@dataclass
+class Servers:
+    """Everything at the far end: Incoming with an app, nginx with the page and DAV PUT, @tus/server."""
+
+    host: str
+    directory: Path
+    prefix: Sequence[str] = ()
+    workers: int = 1
+    pids: dict[str, int] = field(default_factory=dict)
+    incoming_port: int = 4000
+    app_port: int = 4001
+    nginx_port: int = 4080
+    tus_port: int = 1080
+
+    def origin(self, port: int) -> str:
+        return f"http://{self.host}:{port}"
+
+    def ticket(self) -> str:
+        """A ticket of the Incoming server, fetched from where the backend functions may be called."""
+        told = urllib.parse.urlencode(
+            {
+                "signalFinishURL": f"{self.origin(self.app_port)}/finished",
+                "removeFileWhenFinished": "false",
+            }
+        )
+        url = f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{told}"
+        command = [*self.prefix, sys.executable, "-c", _POST, url]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def received(self, server: str, name: str) -> Path:
+        """Where that server keeps an upload."""
+        if server == "incoming":
+            return self.directory / "incoming" / name[:2] / name
+        return self.directory / server / name
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Servers]:
+        with contextlib.ExitStack() as stack:
+            self._start(stack, "app", self.app_port, [sys.executable, "-c", APP, self.host, str(self.app_port)])
+            storage = self.directory / "incoming"
+            command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
+            command += ["--port", str(self.incoming_port), "--storage-dir", str(storage)]
+            command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
+            self._start(stack, "incoming", self.incoming_port, command)
+            self._start(stack, "nginx", self.nginx_port, self._nginx())
+            (self.directory / "tus").mkdir()
+            tus = ["node", str(BENCH / "peers" / "tus_server.mjs"), self.host, str(self.tus_port)]
+            self._start(stack, "tus", self.tus_port, [*tus, str(self.directory / "tus")])
+            yield self
+
+    def _nginx(self) -> list[str]:
+        pages = self.directory / "pages"
+        pages.mkdir()
+        (self.directory / "put").mkdir()
+        shutil.copy(BENCH / "page.html", pages)
+        shutil.copy(BENCH / "peers" / "node_modules" / "tus-js-client" / "dist" / "tus.min.js", pages)
+        (pages / "empty").touch()
+        configuration = self.directory / "nginx.conf"
+        text = NGINX.format(directory=self.directory, host=self.host, port=self.nginx_port, pages=pages)
+        configuration.write_text("user root;\n" + text)
+        return [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx", "-c", str(configuration)]
+
+    def _start(self, stack: contextlib.ExitStack, name: str, port: int, command: list[str]) -> None:
+        log = (self.directory / f"{name}.log").open("wb")
+        stack.callback(log.close)
+        process = subprocess.Popen([*self.prefix, *command], stdout=log, stderr=log)
+        stack.callback(_stop, process)
+        self.pids[name] = process.pid
+        probe = [*self.prefix, sys.executable, "-c", _PROBE, self.host, str(port)]
+        if subprocess.run(probe, check=False).returncode:
+            raise RuntimeError(f"{name} does not listen: {(self.directory / f'{name}.log').read_text()[-2000:]}")
+
+
+_POST = "import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[1], method='POST')).read().decode())"
+_PROBE = """
+import socket, sys, time
+for _ in range(200):
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()
+        break
+    except OSError:
+        time.sleep(0.05)
+else:
+    sys.exit(1)
+"""
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
