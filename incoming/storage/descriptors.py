@@ -84,9 +84,10 @@ class Descriptors:
                 return handle
         handle = opened()
         handle.users = 1
-        handle.doomed = part.released
         with self._lock:
-            if not part.released:
+            if part.released:
+                handle.doomed = True
+            else:
                 part.handle = handle
                 self._open[part.id] = part
             surplus = self._surplus()

@@ -203,11 +203,13 @@ class Writer:
         return error
 
     def _report(self, batch: list[Operation], changed: list[str]) -> None:
-        loop = batch[0].future.get_loop()
-        try:
-            loop.call_soon_threadsafe(self._resolve, batch, changed)
-        except RuntimeError:
-            log.warning("ticket database: the event loop ended before %d answers", len(batch))
+        # There is one event loop as a rule; one that ended before its answers came must not keep another from its own.
+        for loop in dict.fromkeys(operation.future.get_loop() for operation in batch):
+            answers = [operation for operation in batch if operation.future.get_loop() is loop]
+            try:
+                loop.call_soon_threadsafe(self._resolve, answers, changed)
+            except RuntimeError:
+                log.warning("ticket database: the event loop ended before %d answers", len(answers))
 
     def _resolve(self, batch: list[Operation], changed: list[str]) -> None:
         for operation in batch:

@@ -320,6 +320,20 @@ async def test_created_while_another_worker_completes(open_files: OpenFiles, dis
     assert late.open_descriptors == set()
 
 
+async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFiles, root: Path) -> None:
+    late = FaultyDisk()
+    one, two = open_files(), open_files(disk=late)
+    loop = asyncio.get_running_loop()
+
+    def create_first(name: str) -> None:
+        if name == "create":
+            asyncio.run_coroutine_threadsafe(one.write(ID, [(0, b"abc")]), loop).result(20)
+
+    late.before = create_first
+    await two.write(ID, [(3, b"def")])
+    assert partial(root).read_bytes() == b"abcdef"
+
+
 # --- removing, releasing, closing -------------------------------------------------------------------------------------
 
 
@@ -421,6 +435,19 @@ async def test_released_while_it_is_written(files: FileStore, disk: FaultyDisk, 
     assert len(disk.open_descriptors) == 1
     go_on.set()
     await write
+    assert disk.open_descriptors == set()
+    assert partial(root).read_bytes() == b"abc"
+
+
+async def test_released_while_it_is_opened(files: FileStore, disk: FaultyDisk, root: Path) -> None:
+    loop = asyncio.get_running_loop()
+
+    def release(name: str) -> None:
+        if name == "facts":
+            asyncio.run_coroutine_threadsafe(files.release(ID), loop).result(20)
+
+    disk.before = release
+    await files.write(ID, [(0, b"abc")])
     assert disk.open_descriptors == set()
     assert partial(root).read_bytes() == b"abc"
 

@@ -465,6 +465,29 @@ async def test_closed(open_tickets: OpenTickets) -> None:
     assert await open_tickets().get(ticket.id) is not None
 
 
+def test_a_loop_that_ended_takes_nobody_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The writing thread has an answer for somebody who is gone; others still get theirs."""
+    go_on = threading.Event()
+
+    async def ask() -> SqliteStore:
+        store = SqliteStore(tmp_path / "incoming.sqlite")
+        work = asyncio.ensure_future(store._writer.perform(lambda transaction: go_on.wait(20), durable=False))
+        await asyncio.sleep(0)
+        work.cancel()
+        return store
+
+    store = asyncio.run(ask())
+    go_on.set()
+
+    async def go_on_elsewhere() -> None:
+        await store.create(ticket := new())
+        assert await store.get(ticket.id) is not None
+        await store.close()
+
+    asyncio.run(go_on_elsewhere())
+    assert "the event loop ended" in caplog.text
+
+
 def test_threads_end_with_the_store(io_loop: IOLoop, tmp_path: Path) -> None:
     async def live() -> None:
         store = SqliteStore(tmp_path / "incoming.sqlite")

@@ -1,0 +1,103 @@
+"""How the real disk makes its calls."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from incoming.storage.disk import PosixDisk
+from tests.storage.conftest import open_descriptors
+
+disk = PosixDisk()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "file")
+
+
+def test_a_file(path: str) -> None:
+    fd = disk.create(path, 0o600)
+    assert disk.write(fd, [b"abc", memoryview(b"def")], 2) == 6
+    facts = disk.facts(fd)
+    assert (facts.length, facts.regular, facts.links) == (8, True, 1)
+    assert disk.look(path) == facts
+    disk.truncate(fd, 4)
+    disk.fdatasync(fd)
+    disk.fsync(fd)
+    disk.close(fd)
+    fd = disk.open(path)
+    assert disk.facts(fd).length == 4
+    assert os.get_inheritable(fd) is False
+    disk.close(fd)
+    disk.rename(path, path + "2")
+    assert disk.look(path) is None
+    disk.unlink(path + "2")
+    with pytest.raises(FileNotFoundError):
+        disk.unlink(path + "2")
+
+
+def test_only_what_is_new_is_created(path: str) -> None:
+    Path(path).touch()
+    with pytest.raises(FileExistsError):
+        disk.create(path, 0o600)
+
+
+def test_a_link_is_never_followed(path: str, tmp_path: Path) -> None:
+    (tmp_path / "target").touch()
+    Path(path).symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="symbolic links"):
+        disk.open(path)
+    with pytest.raises(FileExistsError):
+        disk.create(path, 0o600)
+    facts = disk.look(path)
+    assert facts is not None
+    assert not facts.regular
+
+
+def test_names_of_one_file_share_the_inode(path: str) -> None:
+    disk.close(disk.create(path, 0o600))
+    os.link(path, path + "2")
+    one, two = disk.look(path), disk.look(path + "2")
+    assert one == two
+    assert one is not None
+    assert one.links == 2
+
+
+def test_a_mode_that_cannot_be_set_leaves_nothing_open(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, mode: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    before = open_descriptors()
+    with pytest.raises(PermissionError):
+        disk.create(path, 0o600)
+    assert open_descriptors() == before
+
+
+def test_directories(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    disk.make_directory(str(made), 0o700)
+    disk.make_directory(str(made), 0o777)
+    assert made.stat().st_mode & 0o777 == 0o700
+    disk.sync_directory(str(made))
+    with pytest.raises(FileNotFoundError):
+        disk.make_directory(str(tmp_path / "gone" / "deep"), 0o700)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        disk.sync_directory(str(tmp_path / "file"))
+
+
+def test_locks(path: str) -> None:
+    """Many may hold it shared; an exclusive one waits for all of them, also within one process."""
+    fds = [disk.create(path, 0o600), disk.open(path), disk.open(path)]
+    disk.lock(fds[0], exclusive=False)
+    disk.lock(fds[1], exclusive=False)
+    disk.unlock(fds[0])
+    disk.unlock(fds[1])
+    disk.lock(fds[2], exclusive=True)
+    for fd in fds:
+        disk.close(fd)
+    fd = disk.open(path)
+    disk.lock(fd, exclusive=True)  # closing has ended the other
+    disk.close(fd)
