@@ -67,10 +67,11 @@ export class HttpConnection {
             if (!welcome) return this.#failed(answer);
             this.#epoch = welcome.epoch;
             this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
+            // Before anybody is told, who may send at once: the first piece must not be taken for a rest.
+            if (messages.is_receiving(welcome.state)) this.#rest();
             this.#listener.welcome(welcome);
             // The welcome names the state, its reason only the status does.
-            if (messages.is_receiving(welcome.state)) this.#rest();
-            else this.#watch(0);
+            if (this.#open && !messages.is_receiving(welcome.state)) this.#watch(0);
         });
     }
 

@@ -97,6 +97,32 @@ test("only a connection that has nothing to send for a moment asks for news, and
     assert.deepEqual(reports, []);
 });
 
+test("a first piece that takes long is left alone, although it is sent within the welcome", () => {
+    const env = new FakeEnvironment();
+    const target = { frontend: "https://up.example/f/", ticket: "t1", file: file_of(1000), as_blobs: () => true };
+    const acked = [];
+    const listener = { welcome: () => line.send([0, 100]), ack: (chunks) => acked.push(...chunks) };
+    const line = new HttpConnection(env, target, listener);
+    line.open(HELLO);
+    env.request.answer(200, WELCOME);
+    const put = env.request;
+    assert.equal(put.method, "PUT");
+    env.pass(5000);
+    assert.ok(!put.aborted);
+    put.answer(308);
+    assert.deepEqual(acked, [[0, 100]]);
+});
+
+test("a connection that is closed within the welcome asks for nothing more", () => {
+    const env = new FakeEnvironment();
+    const target = { frontend: "https://up.example/f/", ticket: "t1", file: file_of(1000), as_blobs: () => true };
+    const line = new HttpConnection(env, target, { welcome: () => line.close() });
+    line.open(HELLO);
+    env.request.answer(200, { ...WELCOME, state: "arrived" });
+    env.pass(60_000);
+    assert.equal(env.requests.length, 1);
+});
+
 test("an upload cancelled by the app while nothing is sent is known from the poll", () => {
     const { env, reports } = welcomed();
     env.pass(400);

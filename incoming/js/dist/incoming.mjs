@@ -383,9 +383,9 @@ var HttpConnection = class {
       if (!welcome) return this.#failed(answer2);
       this.#epoch = welcome.epoch;
       this.#silence_allowed = welcome.ping_interval * 1e3 * SILENCE;
-      this.#listener.welcome(welcome);
       if (is_receiving(welcome.state)) this.#rest();
-      else this.#watch(0);
+      this.#listener.welcome(welcome);
+      if (this.#open && !is_receiving(welcome.state)) this.#watch(0);
     });
   }
   /** @param {Range} chunk */
