@@ -1,7 +1,7 @@
-"""A client that costs next to nothing, so that what is measured is the server: raw sockets, bytes prepared beforehand.
+"""A client that costs next to nothing, so that what is measured is the server: raw sockets, bytes prepared before.
 
-WebSocket frames are masked with zeros, which a server has to undo like any other mask. With `frame`, messages are cut into
-frames of that length like Chromium's.
+WebSocket frames are masked with zeros, which a server has to undo like any other mask. With `frame`, messages are cut
+into frames of that length like Chromium's.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class WebSocketClient:
         self._room = threading.Condition()
         reader = threading.Thread(target=self._read, args=(end - start,), daemon=True)
         reader.start()
-        sent = 0
         for offset in range(start, end, self.chunk):
             length = min(self.chunk, end - offset)
+            enough = offset - start - self.ahead
             with self._room:
-                self._room.wait_for(lambda: sent - self._acked <= self.ahead)
+                while self._acked < enough:
+                    self._room.wait()
             at = offset % (len(data) - self.chunk + 1) if len(data) < size else offset
             self._send(2, CHUNK_HEADER.pack(1, offset), data[at : at + length])
-            sent += length
         reader.join()
         self._socket.close()
 
@@ -76,12 +76,7 @@ class WebSocketClient:
         while position < total or position == 0:
             length = min(self.frame or total, total - position)
             first = (0x80 if position + length == total else 0) | (opcode if position == 0 else 0)
-            head = struct.pack(">BBQ", first, 0x80 | 127, length) if length > 65535 else None
-            head = head or (
-                struct.pack(">BBH", first, 0x80 | 126, length)
-                if length > 125
-                else struct.pack("BB", first, 0x80 | length)
-            )
+            head = _frame_head(first, length)
             out = [memoryview(head + bytes(4))]
             wanted = length
             while wanted:
@@ -117,6 +112,15 @@ class WebSocketClient:
                 with self._room:
                     self._acked += sum(end - start for start, end in message["chunks"])
                     self._room.notify()
+
+
+def _frame_head(first: int, length: int) -> bytes:
+    """RFC 6455 section 5.2, with the bit for a mask."""
+    if length > 65535:
+        return struct.pack(">BBQ", first, 0x80 | 127, length)
+    if length > 125:
+        return struct.pack(">BBH", first, 0x80 | 126, length)
+    return struct.pack("BB", first, 0x80 | length)
 
 
 def put(host: str, port: int, path: str, data: memoryview, size: int) -> int:

@@ -26,7 +26,7 @@ MAX_EXTENTS = 10_000
 """Separate ranges that one upload may consist of; an honest uploader has about as many as connections."""
 
 COMMIT_INTERVAL = 0.02
-"""Seconds from one commit of an upload to the next: what comes meanwhile is committed together, and acks cost little."""
+"""Seconds from one commit of an upload to the next: what comes meanwhile goes together, so that acks cost little."""
 
 BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
