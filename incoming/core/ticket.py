@@ -15,7 +15,6 @@ from incoming.core.errors import (
     AlreadyComplete,
     FileChanged,
     FileTooLarge,
-    FileTypeRefused,
     HandoverFailed,
     TakenOver,
     UploadCancelled,
@@ -23,7 +22,6 @@ from incoming.core.errors import (
     WrongState,
 )
 from incoming.core.extents import Extents, Range
-from incoming.core.file_types import is_wanted
 
 
 class State(StrEnum):
@@ -87,9 +85,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 
-_NOTHING = {"extents": Extents(), "synced": Extents()}
-
-
 @dataclass(frozen=True, slots=True)
 class Callback:
     """One entry of the outbox: a notice to the app that is owed until the app has answered.
@@ -113,14 +108,13 @@ class Identity:
     """What a client says of its file: the parts that are known must match those known before.
 
     `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque
-    digest of samples of the content. `name` and `media_type` (File.type) may differ between two devices.
+    digest of samples of the content.
     """
 
     name: str | None = None
     size: int | None = None
     last_modified: int | None = None
     fingerprint: str | None = None
-    media_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +202,7 @@ class Ticket:
         """Joins what a client says of its file with what is known.
 
         Raises FileChanged when a known part differs or the size is below what has arrived, FileTooLarge above a limit
-        (bytes; 0 means none), FileTypeRefused when neither name nor type is what the app wants.
+        (bytes; 0 means none).
         """
         known = self.identity
         for label, was, now in (
@@ -229,11 +223,7 @@ class Ticket:
             size=told.size if known.size is None else known.size,
             last_modified=told.last_modified if known.last_modified is None else known.last_modified,
             fingerprint=told.fingerprint if known.fingerprint is None else known.fingerprint,
-            media_type=told.media_type if known.media_type is None else known.media_type,
         )
-        wanted = self.terms.allowed_types
-        if wanted and not is_wanted(joined.name, joined.media_type, wanted):
-            raise FileTypeRefused(f"only files of these types are taken: {', '.join(wanted)}")
         return replace(self, identity=joined)
 
     def open(self, session: str, epoch: int | None, now: float) -> Ticket:
@@ -265,18 +255,18 @@ class Ticket:
         return self.move(Event.PAUSE, now, paused=True, active_at=now)
 
     def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:
-        """Cancelled by the user, the app (then there is no `notice` to it) or the server; what has arrived is thrown
-        away. A no-op when it already was.
+        """Cancelled by the user, the app (then there is no `notice` to it) or the server. A no-op when it already
+        was.
         """
         if self.state == State.CANCELLED:
             return self
-        return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False, **_NOTHING)
+        return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False)
 
     def expire(self, reason: str, notice: Callback | None, now: float) -> Ticket:
         """Nobody did anything for too long: a client (then the app gets `notice`), or the app that had said wait."""
-        if self.state in RECEIVING:
-            return self.move(Event.EXPIRE, now, reason=reason, callback=notice, paused=False, **_NOTHING)
-        return self.move(Event.EXPIRE, now, reason=reason, callback=None, error_code=HandoverFailed.code)
+        notice = notice if self.state in RECEIVING else None
+        code = HandoverFailed.code if self.state == State.WAITING else 0
+        return self.move(Event.EXPIRE, now, reason=reason, callback=notice, error_code=code, paused=False)
 
     # --- what the server and the app do -------------------------------------------------------------------------------
 
