@@ -67,6 +67,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
 
     # Recovery once, before anybody is served, and in a process of its own: the parent must open no database.
     if code := run_once(lambda lifeline: asyncio.run(Worker(settings).recover())):
+        _close(sockets)
         return code
 
     def serve(lifeline: int) -> int:

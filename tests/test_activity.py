@@ -1,0 +1,160 @@
+"""What workers note: one sum that never goes back, facts of the living only, traffic by time."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from incoming.activity import STALE, Activity
+from incoming.connections import Connections
+from incoming.core.errors import StorageFailed
+from incoming.metrics import Counters
+from incoming.storage.base import TRAFFIC_SLOT, TRAFFIC_SLOTS
+from tests.support.stores import Clock, Stores, until
+
+
+class OneOfSeveral:
+    """A worker's counters, connections and notes."""
+
+    def __init__(self, stores: Stores) -> None:
+        self.counters = Counters()
+        self.connections = Connections(self.counters)
+        self.activity = Activity(stores.tickets, self.counters, self.connections, stores.clock)
+
+
+async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, Clock())
+    first, second = OneOfSeveral(stores), OneOfSeveral(stores)
+    for worker, times in ((first, 2), (second, 3)):
+        for _ in range(times):
+            worker.counters.transports["http"].stored(10, 0.5)
+            await worker.activity.note()
+    overview = await first.activity.overview()
+    assert overview.counted["bytes/http"] == 50
+    assert overview.counted["chunk_seconds/http/0.5"] == 5
+    assert len(overview.workers) == 2
+    assert (await second.activity.overview()).counted["bytes/http"] == 50
+    await stores.close()
+
+
+async def test_the_counts_of_who_has_ended_stay(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, Clock())
+    first, second = OneOfSeveral(stores), OneOfSeveral(stores)
+    await first.activity.note()
+    first.counters.errors["too_slow"] += 1
+    await first.activity.close()
+    overview = await second.activity.overview()
+    assert overview.counted["errors/too_slow"] == 1
+    assert len(overview.workers) == 1
+    await stores.close()
+
+
+async def test_a_worker_that_is_silent_is_taken_for_dead(tmp_path: Path) -> None:
+    clock = Clock()
+    stores = Stores(tmp_path, clock)
+    first, second = OneOfSeveral(stores), OneOfSeveral(stores)
+    first.connections.enter("a", "http", "::1")
+    await first.activity.note()
+    assert set((await second.activity.overview()).uploads) == {"a"}
+    clock.advance(STALE + 1)
+    overview = await second.activity.overview()
+    assert overview.uploads == {}
+    assert len(overview.workers) == 1
+    await stores.close()
+
+
+async def test_connections_to_several_workers_are_one_upload(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, Clock())
+    first, second = OneOfSeveral(stores), OneOfSeveral(stores)
+    first.connections.enter("a", "websocket", "10.0.0.1")
+    first.connections.enter("a", "websocket", "10.0.0.1")
+    second.connections.enter("a", "websocket", "10.0.0.1")
+    second.connections.enter("a", "http", "10.0.0.2")
+    await second.activity.note()
+    overview = await first.activity.overview()
+    assert overview.uploads["a"] == {
+        "clients": ["10.0.0.1", "10.0.0.2"],
+        "transports": ["http", "websocket"],
+        "connections": 4,
+        "speed": 0.0,
+    }
+    assert overview.connections == {"websocket": 3, "http": 1}
+    await stores.close()
+
+
+async def test_traffic_of_the_last_hour(tmp_path: Path) -> None:
+    clock = Clock(1_000_000.0)
+    stores = Stores(tmp_path, clock)
+    worker = OneOfSeveral(stores)
+    for _ in range(TRAFFIC_SLOTS + 5):
+        worker.counters.transports["http"].stored(7, 0.1)
+        await worker.activity.note()
+        clock.advance(TRAFFIC_SLOT)
+    traffic = (await worker.activity.overview()).traffic
+    assert len(traffic) == TRAFFIC_SLOTS
+    assert set(traffic.values()) == {7}
+    assert max(traffic) == int(clock.now // TRAFFIC_SLOT) - 1
+    await stores.close()
+
+
+async def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = Stores(tmp_path, Clock())
+    worker = OneOfSeveral(stores)
+    worker.counters.transports["http"].stored(7, 0.1)
+
+    async def broken(*_: object) -> None:
+        raise StorageFailed("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stores.tickets, "note", broken)
+        with pytest.raises(StorageFailed):
+            await worker.activity.note()
+    assert (await worker.activity.overview()).counted["bytes/http"] == 7
+    await stores.close()
+
+
+async def test_nothing_is_noted_twice_by_who_is_cancelled(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, Clock())
+    worker = OneOfSeveral(stores)
+    worker.counters.transports["http"].stored(7, 0.1)
+    task = asyncio.get_running_loop().create_task(worker.activity.note())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await worker.activity.close()
+    assert (await stores.tickets.notes(0)).counted["bytes/http"] == 7
+    await stores.close()
+
+
+async def test_a_worker_notes_by_itself_and_measures_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("incoming.activity.TICK", 0.01)
+    monkeypatch.setattr("incoming.activity.BUSY_INTERVAL", 0.02)
+    stores = Stores(tmp_path, Clock())
+    worker = OneOfSeveral(stores)
+    running = asyncio.get_running_loop().create_task(worker.activity.run())
+    worker.counters.transports["http"].stored(7, 0.1)
+
+    async def noted() -> bool:
+        return (await stores.tickets.notes(0)).counted.get("bytes/http") == 7
+
+    await until(noted, "a note")
+    assert worker.counters.loop_lag.total > 0
+
+    failures = 0
+
+    async def broken(*_: object) -> None:
+        nonlocal failures
+        failures += 1
+        raise StorageFailed("disk I/O error")
+
+    worker.connections.enter("a", "http", "::1")
+    monkeypatch.setattr(stores.tickets, "note", broken)
+    await until(lambda: failures > 3, "failures")
+    assert [record.levelno for record in caplog.records if record.name == "incoming.activity"] == [logging.WARNING]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await stores.close()

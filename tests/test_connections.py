@@ -1,0 +1,82 @@
+"""Who is sending: what is shown of connections, for how long, and how fast they are."""
+
+import logging
+
+import pytest
+
+from incoming.connections import BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
+from incoming.metrics import Counters
+from tests.support.stores import Clock
+
+TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
+
+
+class Scene:
+    """Connections with a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.clock = Clock(100.0)
+        self.counters = Counters()
+        self.connections = Connections(self.counters, self.clock)
+
+    def facts(self, ticket: str = TICKET) -> dict[str, object] | None:
+        return self.connections.uploads().get(ticket)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_connections_of_an_upload_are_told_together(scene: Scene) -> None:
+    scene.connections.enter(TICKET, "websocket", "10.0.0.1")
+    scene.connections.enter(TICKET, "websocket", "10.0.0.1")
+    scene.connections.enter(TICKET, "http", "::1")
+    scene.connections.enter("other", "http", "::1")
+    assert scene.facts() == {
+        "clients": ["10.0.0.1", "::1"],
+        "transports": ["http", "websocket"],
+        "connections": 3,
+        "speed": 0.0,
+    }
+    assert scene.connections.open() == {"websocket": 2, "http": 2}
+
+
+def test_who_sends_by_requests_is_there_between_them(scene: Scene) -> None:
+    scene.connections.enter(TICKET, "http", "::1").leave()
+    facts = scene.facts()
+    assert facts is not None
+    assert facts["connections"] == 0
+    assert scene.connections.open() == {"http": 0}
+    scene.clock.advance(BETWEEN_REQUESTS)
+    assert scene.facts() is None
+
+
+def test_speed_is_that_of_the_last_seconds(scene: Scene) -> None:
+    sender = scene.connections.enter(TICKET, "websocket", "::1")
+    for _ in range(20):
+        scene.clock.advance(1)
+        sender.stored(1000, 0.01)
+        facts = scene.facts()
+        assert facts is not None
+        assert facts["speed"] == pytest.approx(1000)
+    for _ in range(int(SPEED_OVER) + 1):
+        scene.clock.advance(1)
+        facts = scene.facts()
+    assert facts is not None
+    assert facts["speed"] == 0
+    assert scene.counters.received == 20_000
+
+
+def test_only_who_was_away_for_long_is_an_event(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        scene.connections.enter(TICKET, "http", "::1").leave()
+        scene.clock.advance(BETWEEN_REQUESTS + 1)
+        scene.facts()
+    [record] = caplog.records
+    assert (vars(record)["client"], vars(record)["transport"]) == ("::1", "http")
+    scene.clock.advance(REMEMBERED)
+    assert scene.facts() is None
+    scene.connections.enter(TICKET, "http", "::1")
+    assert len(caplog.records) == 2

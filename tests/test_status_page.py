@@ -1,0 +1,171 @@
+"""The status page in a real browser: live, whole with several workers, harmless whatever files are called."""
+
+import json
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.conftest import StartServer
+from tests.support.app_stub import AppStub
+from tests.support.incoming_server import IncomingServer
+
+HOSTILE = (
+    "<img src=x onerror=\"document.title='owned'\">.png",
+    "</td></tr></table><script>document.title='owned'</script>",
+    "\u202egnp.exe",
+    '" onmouseover="document.title=1',
+    "line\u2028break",
+    "x" * 1000,
+)
+
+
+def new_ticket(server: IncomingServer, url: str) -> str:
+    with urllib.request.urlopen(
+        f"{server.base_url}/incoming/backend/new_upload", f"signalFinishURL={url}".encode(), timeout=20
+    ) as answer:
+        return str(answer.read().decode())
+
+
+def state(server: IncomingServer, ticket: str) -> str:
+    with urllib.request.urlopen(f"{server.base_url}/incoming/frontend/upload/{ticket}", timeout=20) as answer:
+        return str(json.loads(answer.read())["state"])
+
+
+class Sending:
+    """A PUT whose body comes when it is told."""
+
+    def __init__(self, server: IncomingServer, ticket: str, name: str, size: int) -> None:
+        self._connection = socket.create_connection(("127.0.0.1", server.port))
+        target = f"/incoming/frontend/upload/{ticket}?{urllib.parse.urlencode({'filename': name})}"
+        head = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+        self._connection.sendall(head.encode())
+
+    def send(self, content: bytes) -> None:
+        self._connection.sendall(content)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> IncomingServer:
+    return start_server("--workers", "2", "--handover-max-backoff", "3600")
+
+
+@pytest.fixture
+def sending(server: IncomingServer, app_stub: AppStub) -> Iterator[dict[str, tuple[str, Sending]]]:
+    """Uploads under every hostile name, a tenth of each sent: ticket and connection by name."""
+    found = {}
+    for name in HOSTILE:
+        ticket = new_ticket(server, app_stub.url)
+        found[name] = (ticket, Sending(server, ticket, name, 1000))
+        found[name][1].send(b"x" * 100)
+    yield found
+    for _, connection in found.values():
+        connection.close()
+
+
+def open_page(page: Page, server: IncomingServer) -> None:
+    page.goto(f"{server.base_url}/incoming/status")
+    expect(page.locator("#health-text")).to_have_text("live")
+
+
+def row(page: Page, ticket: str) -> object:
+    return page.locator("#uploads tr", has_text=ticket[:8])
+
+
+def test_names_are_text(quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]) -> None:
+    open_page(quiet_page, server)
+    expect(quiet_page.locator("#uploads tr")).to_have_count(len(HOSTILE))
+    expect(quiet_page.locator("#uploads img, #uploads script")).to_have_count(0)
+    for name, (ticket, _) in sending.items():
+        shown = name.replace("\u202e", "\\u{202e}").replace("\u2028", "\\u{2028}")
+        expect(row(quiet_page, ticket).locator(".name")).to_have_text(shown)  # type: ignore[attr-defined]
+    assert quiet_page.title() == "Incoming!! status"
+
+
+def test_it_is_live(quiet_page: Page, server: IncomingServer, app_stub: AppStub) -> None:
+    open_page(quiet_page, server)
+    expect(quiet_page.locator("#empty")).to_be_visible()
+    ticket = new_ticket(server, app_stub.url)
+    connection = Sending(server, ticket, "a film.mkv", 1000)
+    connection.send(b"x" * 250)
+    shown = row(quiet_page, ticket)
+    expect(shown).to_contain_text("25 % of 1000 B")  # type: ignore[arg-type]
+    expect(shown).to_contain_text("HTTP, 1 connection")  # type: ignore[arg-type]
+    expect(shown).to_contain_text("127.0.0.1")  # type: ignore[arg-type]
+    expect(quiet_page.locator("#tiles")).to_contain_text("0 WebSocket, 1 HTTP")
+    connection.send(b"x" * 500)
+    expect(shown).to_contain_text("75 % of 1000 B")  # type: ignore[arg-type]
+    connection.send(b"x" * 250)
+    expect(shown).to_contain_text("finished")  # type: ignore[arg-type]
+    expect(shown.get_by_role("button")).to_have_count(0)  # type: ignore[attr-defined]
+    connection.close()
+    expect(quiet_page.locator("#traffic .line")).to_have_count(1)
+
+
+def test_cancelling_takes_two_clicks(
+    quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
+) -> None:
+    open_page(quiet_page, server)
+    ticket, _ = sending[HOSTILE[0]]
+    shown = row(quiet_page, ticket)
+    button = shown.get_by_role("button", name="Cancel")  # type: ignore[attr-defined]
+    button.click()
+    sure = shown.get_by_role("button", name="Really cancel?")  # type: ignore[attr-defined]
+    expect(sure).to_be_visible()
+    assert state(server, ticket) == "uploading"
+    sure.click()
+    expect(shown).to_contain_text("cancelled")  # type: ignore[arg-type]
+    expect(shown).to_contain_text("Cancelled by the operator")  # type: ignore[arg-type]
+    assert state(server, ticket) == "cancelled"
+
+
+def test_a_failed_handover_is_tried_again(quiet_page: Page, server: IncomingServer, app_stub: AppStub) -> None:
+    app_stub.answer_next((403, "<b>not today</b>"))
+    ticket = new_ticket(server, app_stub.url)
+    connection = Sending(server, ticket, "a", 3)
+    connection.send(b"abc")
+    open_page(quiet_page, server)
+    shown = row(quiet_page, ticket)
+    expect(shown).to_contain_text("<b>not today</b>")  # type: ignore[arg-type]
+    shown.get_by_role("button", name="Retry now").click()  # type: ignore[attr-defined]
+    expect(shown).to_contain_text("finished")  # type: ignore[arg-type]
+    connection.close()
+
+
+def test_a_server_that_is_gone_is_noticed(page: Page, server: IncomingServer) -> None:
+    open_page(page, server)
+    server.kill()
+    expect(page.locator("#health")).to_have_class("bad")
+    expect(page.locator("#health-text")).to_contain_text("no answer")
+    server.start()
+    if f":{server.port}/" in page.url:
+        expect(page.locator("#health-text")).to_have_text("live")
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_every_screen(
+    browser_context: BrowserContext,
+    server: IncomingServer,
+    sending: dict[str, tuple[str, Sending]],
+    width: int,
+    scheme: str,
+) -> None:
+    page = browser_context.new_page()
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    open_page(page, server)
+    expect(page.locator("#uploads tr")).to_have_count(len(sending))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for button in page.get_by_role("button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["height"] >= (40 if width < 800 else 30)  # a finger, a mouse

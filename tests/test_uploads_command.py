@@ -1,0 +1,210 @@
+"""`incoming uploads`: what an operator sees and does from a shell while the server runs, or while it does not."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from incoming.storage import sqlite_schema
+from incoming.uploads_command import readable_duration, readable_size, table
+from tests.conftest import StartServer
+from tests.support.app_stub import AppStub
+from tests.support.incoming_server import IncomingServer
+from tests.support.stores import Stores
+from tests.support.tools import ROOT
+from tests.support.waiting import wait_until
+
+NASTY = "a\nb\x1b[31m\u202egnp.exe"
+
+
+def command(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command as an operator gives it."""
+    line = [sys.executable, str(ROOT / "incoming.py"), "uploads", "--storage-dir", str(directory), *words]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, cwd=directory.parent, check=False)
+
+
+def told(directory: Path, *words: str) -> str:
+    done = command(directory, *words)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def new_ticket(server: IncomingServer, url: str) -> str:
+    with urllib.request.urlopen(
+        f"{server.base_url}/incoming/backend/new_upload", f"signalFinishURL={url}".encode(), timeout=20
+    ) as answer:
+        return str(answer.read().decode())
+
+
+def put(server: IncomingServer, ticket: str, content: bytes, content_range: str) -> int:
+    request = urllib.request.Request(
+        f"{server.base_url}/incoming/frontend/upload/{ticket}?filename=a.bin",
+        content,
+        {"Content-Range": content_range},
+        method="PUT",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as answer:
+        return answer.code
+
+
+def state(server: IncomingServer, ticket: str) -> dict[str, object]:
+    with urllib.request.urlopen(f"{server.base_url}/incoming/frontend/upload/{ticket}", timeout=20) as answer:
+        found: dict[str, object] = json.loads(answer.read())
+        return found
+
+
+# --- while the server runs ------------------------------------------------------------------------------------------
+
+
+def test_cancel_while_the_server_runs(start_server: StartServer, app_stub: AppStub) -> None:
+    server = start_server("--workers", "2")
+    ticket = new_ticket(server, app_stub.url)
+    assert put(server, ticket, b"x" * 10, "bytes 0-9/100") == 308
+    assert ticket[:8] in told(server.storage_dir, "list")
+    assert "cancelled" in told(server.storage_dir, "cancel", ticket[:8], "--reason", "no room for cats")
+    [callback] = app_stub.wait_for(1, ticket)
+    assert "no room for cats" in str(vars(callback))
+    assert state(server, ticket)["reason"] == "no room for cats"
+    assert put(server, ticket, b"x", "bytes 10-10/100") == 410
+    assert list(server.storage_dir.rglob("*.part")) == []
+    again = command(server.storage_dir, "cancel", ticket)
+    assert again.returncode == 0
+    assert told(server.storage_dir, "list") == "no uploads\n"
+    assert ticket[:8] in told(server.storage_dir, "list", "--state", "cancelled")
+
+
+def test_retry_while_the_server_runs(start_server: StartServer, app_stub: AppStub) -> None:
+    server = start_server("--workers", "2", "--handover-max-backoff", "3600")
+    app_stub.answer_next((403, "not today"))
+    ticket = new_ticket(server, app_stub.url)
+    assert put(server, ticket, b"x" * 10, "bytes 0-9/10") == 200
+    wait_until(lambda: state(server, ticket)["state"] == "failed", "the refusal")
+    assert "not today" in told(server.storage_dir, "show", ticket[:8])
+    assert "failed" in told(server.storage_dir, "list")
+    told(server.storage_dir, "retry", ticket[:8])
+    wait_until(lambda: state(server, ticket)["state"] == "finished", "the handover")
+    refused = command(server.storage_dir, "retry", ticket)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("incoming uploads: nothing to hand over: the upload is in state 'finished'")
+
+
+# --- while it does not ----------------------------------------------------------------------------------------------
+
+
+async def _store(tmp_path: Path, name: str) -> str:
+    stores = Stores(tmp_path)
+    ticket = await stores.uploading(name=name, backend_secret="very secret")
+    await stores.close()
+    return ticket.id
+
+
+def test_what_is_shown(tmp_path: Path) -> None:
+    ticket = asyncio.run(_store(tmp_path, NASTY))
+    shown = told(tmp_path, "show", ticket[:8])
+    assert ticket in shown
+    assert "very secret" not in shown
+    for output in (shown, told(tmp_path, "list")):
+        assert all(line.isprintable() for line in output.splitlines())
+        assert "a\\nb\\x1b[31m\\u202egnp.exe" in output
+    facts = json.loads(told(tmp_path, "show", ticket, "--json"))
+    assert (facts["id"], facts["name"], facts["arrived"], facts["size"]) == (ticket, NASTY, 4, 8)
+    [listed] = json.loads(told(tmp_path, "list", "--json"))
+    assert listed["id"] == ticket
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("show", "00000000"), 1, "there is no upload whose id begins with 00000000"),
+        (("show", "0000"), 1, "give at least the first 8 characters of the id"),
+        (("cancel", "%%%%%%%%"), 1, "there is no upload whose id begins with %%%%%%%%"),
+    ],
+)
+def test_ids_that_name_nothing(words: tuple[str, ...], code: int, message: str, tmp_path: Path) -> None:
+    asyncio.run(_store(tmp_path, "a"))
+    done = command(tmp_path, *words)
+    assert (done.returncode, done.stderr, done.stdout) == (code, f"incoming uploads: {message}\n", "")
+
+
+async def test_two_that_begin_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = Stores(tmp_path)
+    for end in "12":
+        monkeypatch.setattr(
+            "tests.support.stores.uuid.uuid4", lambda end=end: f"aaaaaaaa-0000-4000-8000-00000000000{end}"
+        )
+        await stores.new()
+    await stores.close()
+    done = command(tmp_path, "show", "aaaaaaaa")
+    assert (done.returncode, done.stderr) == (1, "incoming uploads: several ids begin with aaaaaaaa: give more of it\n")
+
+
+def test_no_database_is_made(tmp_path: Path) -> None:
+    done = command(tmp_path, "list")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no ticket database in" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_database_of_another_release_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:1])
+        await Stores(tmp_path).close()
+    done = command(tmp_path, "list")
+    assert done.returncode == 2
+    assert f"has version 1, this release uses {len(sqlite_schema.MIGRATIONS)}" in done.stderr
+    assert sqlite_schema.version_of(tmp_path / "incoming.sqlite") == 1
+
+
+@pytest.mark.parametrize("words", [(), ("destroy",), ("show",), ("list", "--state", "lost"), ("--nonsense", "list")])
+def test_what_it_does_not_know(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = command(tmp_path, *words)
+    assert done.returncode == 2
+    assert "usage: incoming uploads" in done.stderr
+
+
+def test_the_directory_may_be_configured(tmp_path: Path) -> None:
+    ticket = asyncio.run(_store(tmp_path, "a"))
+    (tmp_path / "incoming.yaml").write_text(f"storage_dir: {tmp_path}\n")
+    line = [sys.executable, str(ROOT / "incoming.py"), "uploads", "--config", str(tmp_path / "incoming.yaml"), "list"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert ticket[:8] in done.stdout
+
+
+# --- what is printed ------------------------------------------------------------------------------------------------
+
+
+def test_columns() -> None:
+    assert list(table([("a", "bb", "c"), ("aaa", "b", "a long one")])) == ["a    bb  c", "aaa  b   a long one"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (1023 * 1024, "1023 KiB"),
+        (1024**2, "1 MiB"),
+        (5 * 1024**3 + 1, "5 GiB"),
+        (2000 * 1024**4, "2000 TiB"),
+    ],
+)
+def test_sizes(size: int, text: str) -> None:
+    assert readable_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (-5, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90000, "1 d 1 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert readable_duration(seconds) == text
