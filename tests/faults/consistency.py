@@ -1,0 +1,142 @@
+"""What must be true of a storage directory at any moment, whatever has happened to it: one function for all nets."""
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from incoming.core.extents import Extents
+from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.storage.rows import COLUMNS, from_row
+from tests.support.app_stub import AppStub, Callback
+
+DATABASE = "incoming.sqlite"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an application was told, and what it found at that moment."""
+
+    ticket_id: str
+    cancelled: bool
+    path: str
+    sha256: str | None
+    """None if there was no file."""
+
+
+class Witness(AppStub):
+    """An application that looks at every file it is told of, at once, and answers as AppStub does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Heard] = []
+        self._hearing = threading.Lock()
+
+    def answer(self, callback: Callback):  # type: ignore[no-untyped-def]
+        path = callback.params["filename"]
+        try:
+            digest = sha256(Path(path).read_bytes()) if path else None
+        except FileNotFoundError:
+            digest = None
+        with self._hearing:
+            self.heard.append(Heard(callback.params["id"], callback.params["cancelled"] == "yes", path, digest))
+        return super().answer(callback)
+
+    def snapshot(self) -> list[Heard]:
+        with self._hearing:
+            return list(self.heard)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def tickets_in(storage_dir: Path) -> dict[str, Ticket]:
+    """All tickets, read without any code of the server that caches or writes."""
+    connection = sqlite3.connect(storage_dir / DATABASE, timeout=60)
+    try:
+        rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tickets").fetchall()
+    finally:
+        connection.close()
+    return {ticket.id: ticket for ticket in map(from_row, rows)}
+
+
+def files_in(storage_dir: Path) -> dict[str, Path]:
+    """The files of uploads below the directory, by their names."""
+    return {path.name: path for path in storage_dir.glob("??/*")}
+
+
+def assert_consistent(
+    storage_dir: Path,
+    acks: Mapping[str, Extents],
+    callbacks: Sequence[Heard],
+    sources: Mapping[str, bytes],
+    *,
+    ended: bool = False,
+) -> None:
+    """Nobody was lied to. `acks` is what clients were promised, `sources` each upload's content.
+
+    With `ended` every upload must have got to its end besides.
+    """
+    tickets, files = tickets_in(storage_dir), files_in(storage_dir)
+    wrong: list[str] = []
+    for name in files:
+        if name.removesuffix(".part") not in tickets:
+            wrong.append(f"the file {name} belongs to no ticket")
+    for ticket_id, source in sources.items():
+        if ticket_id not in tickets:
+            wrong.append(f"the ticket {ticket_id} is gone")
+            continue
+        ticket = tickets[ticket_id]
+        heard = [one for one in callbacks if one.ticket_id == ticket_id]
+        wrong += _of_the_promises(ticket, acks.get(ticket_id, Extents()))
+        wrong += _of_the_bytes(ticket, files, source)
+        wrong += _of_the_callbacks(ticket, heard, source)
+        if ended and ticket.state != State.FINISHED:
+            wrong.append(f"{ticket_id} ended as {ticket.state}: {ticket.reason}")
+    wrong += [f"a callback about an unknown ticket: {heard}" for heard in callbacks if heard.ticket_id not in tickets]
+    assert not wrong, "\n".join(wrong)
+
+
+def _of_the_promises(ticket: Ticket, acked: Extents) -> list[str]:
+    if ticket.state == State.CANCELLED:
+        return []
+    lost = [gap for start, end in acked for gap in ticket.extents.missing(start, end)]
+    return [f"{ticket.id} ({ticket.state}): {lost} were acked and are not in the ticket"] if lost else []
+
+
+def _of_the_bytes(ticket: Ticket, files: Mapping[str, Path], source: bytes) -> list[str]:
+    """What the ticket says is there is there, and is what was sent."""
+    complete = files.get(ticket.id)
+    if complete is not None:
+        right = sha256(complete.read_bytes()) == sha256(source)
+        return [] if right else [f"{ticket.id} ({ticket.state}): the complete file is not what was sent"]
+    if ticket.state not in RECEIVING:
+        gone = ticket.state not in (State.FINISHED, State.CANCELLED, State.FAILED)
+        return [f"{ticket.id} ({ticket.state}): the complete file is gone"] if gone else []
+    partial = files.get(f"{ticket.id}.part")
+    held = partial.read_bytes() if partial is not None else b""
+    wrong = []
+    for start, end in ticket.extents:
+        if end > len(held):
+            wrong.append(f"{ticket.id}: [{start}, {end}) is beyond the end of the file at {len(held)}")
+        elif held[start:end] != source[start:end]:
+            wrong.append(f"{ticket.id}: [{start}, {end}) is not what was sent")
+    return wrong
+
+
+def _of_the_callbacks(ticket: Ticket, heard: Sequence[Heard], source: bytes) -> list[str]:
+    wrong = []
+    if ticket.state == State.FINISHED and not any(not one.cancelled for one in heard):
+        wrong.append(f"{ticket.id} is finished, and its application was never called")
+    for one in heard:
+        if one.cancelled:
+            if ticket.state not in (State.CANCELLED,):
+                wrong.append(f"{ticket.id} ({ticket.state}): the application was told that it was cancelled")
+        elif not ticket.complete or ticket.state in RECEIVING:
+            wrong.append(f"{ticket.id} ({ticket.state}): the application was called for an incomplete file")
+        elif one.sha256 not in (sha256(source), None if ticket.state == State.FINISHED else ""):
+            wrong.append(f"{ticket.id}: the file handed over is not what was sent")
+    return wrong
