@@ -86,6 +86,20 @@ test("counts start anew with the first connection after none; bytes do not", () 
     assert.deepEqual([scheduler.chunks_acked, scheduler.chunks_ahead, scheduler.bytes_acked], [0, 0, 40]);
 });
 
+test("a chunk that has arrived counts so, though its ack is still to come", () => {
+    const scheduler = new Scheduler(100);
+    scheduler.take(a, 60);
+    scheduler.take(a, 60);
+    scheduler.ack(a, [0, 60]);
+    scheduler.confirm([[0, 100]]);
+    assert.deepEqual([scheduler.bytes_ahead, scheduler.chunks_ahead, scheduler.chunks_acked], [0, 0, 2]);
+    assert.ok(scheduler.ack(a, [60, 100]));
+    assert.equal(scheduler.chunks_acked, 2, "and not twice");
+    scheduler.take(b, 10);
+    scheduler.drop(a);
+    assert.equal(scheduler.chunks_acked, 2, "nor does it get lost with its connection");
+});
+
 test("an empty file is complete and has nothing to send", () => {
     const scheduler = new Scheduler(0);
     assert.ok(scheduler.complete);
@@ -98,6 +112,7 @@ for (let seed = 1; seed <= 40; seed++) {
         const total = random.below(5000);
         const scheduler = new Scheduler(total);
         const server = new Set();
+        let acked = 0;
         const lines = [a, b, { name: "c" }].map((connection) => ({ connection, flying: [] }));
         for (let step = 0; !scheduler.complete; step++) {
             assert.ok(step < 20_000, "it ends");
@@ -105,7 +120,11 @@ for (let seed = 1; seed <= 40; seed++) {
             const { bytes_acked, bytes_ahead, bytes_missing } = scheduler;
             assert.equal(bytes_acked + bytes_ahead + bytes_missing, total, "each byte is in one place");
             assert.ok(bytes_acked >= 0 && bytes_ahead >= 0 && bytes_missing >= 0);
-            assert.equal(scheduler.chunks_ahead, lines.reduce((sum, line) => sum + line.flying.length, 0));
+            const flying = lines.reduce((sum, line) => sum + line.flying.length, 0);
+            assert.ok(scheduler.chunks_ahead <= flying);
+            assert.equal(scheduler.chunks_ahead > 0, bytes_ahead > 0);
+            assert.ok(scheduler.chunks_acked >= acked);
+            acked = scheduler.chunks_acked;
             assert.ok(bytes_acked <= server.size, "nothing counts as arrived that is not there");
         }
         assert.equal(server.size, total);

@@ -1987,14 +1987,13 @@ var incoming = (() => {
     get bytes_missing() {
       return this.#missing.size;
     }
+    /** Chunks sent of which not every byte is known to have arrived. */
     get chunks_ahead() {
-      let sum = 0;
-      for (const chunks of this.#flying.values()) sum += chunks.size;
-      return sum;
+      return this.#count((start, end) => !this.#has(start, end));
     }
-    /** Chunks acknowledged since the last `restart`. */
+    /** Chunks known to have arrived since the last `restart`; news of the whole file may come before the last acks. */
     get chunks_acked() {
-      return this.#chunks_acked;
+      return this.#chunks_acked + this.#count((start, end) => this.#has(start, end));
     }
     get complete() {
       return this.#arrived.size === this.#total;
@@ -2011,7 +2010,7 @@ var incoming = (() => {
      * @param {Iterable<Range>} extents
      */
     confirm(extents) {
-      if (this.chunks_ahead === 0) this.#arrived = new Ranges();
+      if (this.#count(() => true) === 0) this.#arrived = new Ranges();
       for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
       this.#recount();
     }
@@ -2057,7 +2056,11 @@ var incoming = (() => {
      * @param {object} connection
      */
     drop(connection) {
-      if (this.#flying.delete(connection)) this.#recount();
+      const chunks = this.#flying.get(connection);
+      if (!chunks) return;
+      for (const [start, end] of chunks) if (this.#has(start, end)) this.#chunks_acked++;
+      this.#flying.delete(connection);
+      this.#recount();
     }
     /**
      * @param {object} connection
@@ -2066,6 +2069,19 @@ var incoming = (() => {
     oldest(connection) {
       const chunks = this.#flying.get(connection);
       return chunks && [...chunks].sort((a, b) => a[0] - b[0])[0];
+    }
+    /**
+     * @param {number} start
+     * @param {number} end
+     */
+    #has(start, end) {
+      return this.#arrived.measure(start, end) === end - start;
+    }
+    /** @param {(start: number, end: number) => boolean} condition on a chunk that is on its way */
+    #count(condition) {
+      let sum = 0;
+      for (const [start, end] of this.#chunks()) if (condition(start, end)) sum++;
+      return sum;
     }
     *#chunks() {
       for (const chunks of this.#flying.values()) yield* chunks;
