@@ -28,6 +28,7 @@ MAX_SIZE = 2**53 - 1
 MAX_NAME = 1024
 MAX_REASON = 1024
 MAX_FINGERPRINT = 200
+MAX_MEDIA_TYPE = 255
 SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 
 CHUNK_HEADER = struct.Struct(">BxxxxxxxQ")
@@ -140,6 +141,7 @@ def _hello(message: dict[str, Any]) -> Hello:
         size=size,
         last_modified=_integer(message, "last_modified", MAX_SIZE),
         fingerprint=_text(message, "fingerprint", MAX_FINGERPRINT, default="") or None,
+        media_type=_text(message, "media_type", MAX_MEDIA_TYPE, default="") or None,
     )
     return Hello(session, _integer(message, "epoch", MAX_SIZE), identity)
 

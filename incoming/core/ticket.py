@@ -15,6 +15,7 @@ from incoming.core.errors import (
     AlreadyComplete,
     FileChanged,
     FileTooLarge,
+    FileTypeRefused,
     HandoverFailed,
     TakenOver,
     UploadCancelled,
@@ -22,6 +23,8 @@ from incoming.core.errors import (
     WrongState,
 )
 from incoming.core.extents import Extents, Range
+from incoming.core.file_types import is_wanted
+from incoming.core.identity import Identity as Identity
 
 
 class State(StrEnum):
@@ -85,13 +88,16 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 
+_NOTHING = {"extents": Extents(), "synced": Extents()}
+
+
 @dataclass(frozen=True, slots=True)
 class Callback:
     """One entry of the outbox: a notice to the app that is owed until the app has answered.
 
     `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when
-    it is to be tried next, both seconds since the epoch. `unanswered`: the app may have heard an earlier attempt, but no
-    answer came back.
+    it is to be tried next, both seconds since the epoch. `unanswered`: the app may have heard an earlier attempt, but
+    no answer came back.
     """
 
     id: str
@@ -101,20 +107,6 @@ class Callback:
     attempts: int = 0
     last_error: str = ""
     unanswered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a client says of its file: the parts that are known must match those known before.
-
-    `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque
-    digest of samples of the content.
-    """
-
-    name: str | None = None
-    size: int | None = None
-    last_modified: int | None = None
-    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +143,7 @@ class Ticket:
     state_since: float
     state: State = State.NEW
     paused: bool = False
-    identity: Identity = Identity()
+    identity: Identity = field(default_factory=Identity)
     extents: Extents = field(default_factory=Extents)
     synced: Extents = field(default_factory=Extents)
     epoch: int = 0
@@ -202,28 +194,18 @@ class Ticket:
         """Joins what a client says of its file with what is known.
 
         Raises FileChanged when a known part differs or the size is below what has arrived, FileTooLarge above a limit
-        (bytes; 0 means none).
+        (bytes; 0 means none), FileTypeRefused when neither name nor type is what the app wants.
         """
-        known = self.identity
-        for label, was, now in (
-            ("size", known.size, told.size),
-            ("modification time", known.last_modified, told.last_modified),
-            ("content", known.fingerprint, told.fingerprint),
-        ):
-            if was is not None and now is not None and was != now:
-                raise FileChanged(f"not the file that this upload was begun with: its {label} was {was}, now {now}")
+        joined = self.identity.join(told)
         if told.size is not None:
             limits = [limit for limit in (server_max_size, self.terms.max_size) if limit]
             if limits and told.size > min(limits):
                 raise FileTooLarge(f"the file has {told.size} bytes, the limit is {min(limits)}")
             if any(end > told.size for _, end in self.extents):
                 raise FileChanged(f"the file has {told.size} bytes, but more than that has already arrived")
-        joined = Identity(
-            name=told.name if known.name is None else known.name,
-            size=told.size if known.size is None else known.size,
-            last_modified=told.last_modified if known.last_modified is None else known.last_modified,
-            fingerprint=told.fingerprint if known.fingerprint is None else known.fingerprint,
-        )
+        wanted = self.terms.allowed_types
+        if wanted and not is_wanted(joined.name, joined.media_type, wanted):
+            raise FileTypeRefused(f"only files of these types are taken: {', '.join(wanted)}")
         return replace(self, identity=joined)
 
     def open(self, session: str, epoch: int | None, now: float) -> Ticket:
@@ -255,18 +237,18 @@ class Ticket:
         return self.move(Event.PAUSE, now, paused=True, active_at=now)
 
     def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:
-        """Cancelled by the user, the app (then there is no `notice` to it) or the server. A no-op when it already
-        was.
+        """Cancelled by the user, the app (then there is no `notice` to it) or the server; what has arrived is thrown
+        away. A no-op when it already was.
         """
         if self.state == State.CANCELLED:
             return self
-        return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False)
+        return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False, **_NOTHING)
 
     def expire(self, reason: str, notice: Callback | None, now: float) -> Ticket:
         """Nobody did anything for too long: a client (then the app gets `notice`), or the app that had said wait."""
-        notice = notice if self.state in RECEIVING else None
-        code = HandoverFailed.code if self.state == State.WAITING else 0
-        return self.move(Event.EXPIRE, now, reason=reason, callback=notice, error_code=code, paused=False)
+        if self.state in RECEIVING:
+            return self.move(Event.EXPIRE, now, reason=reason, callback=notice, paused=False, **_NOTHING)
+        return self.move(Event.EXPIRE, now, reason=reason, error_code=HandoverFailed.code)
 
     # --- what the server and the app do -------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ export class FileCheck {
             size: this.#size,
             last_modified: known ? this.#last_modified : undefined,
             fingerprint: this.#fingerprint,
+            media_type: this.#file.type || undefined,
         };
     }
 

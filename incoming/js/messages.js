@@ -13,6 +13,7 @@
  * @property {number} size in bytes
  * @property {number} [last_modified] milliseconds since the epoch
  * @property {string} [fingerprint] digest of samples of the content
+ * @property {string} [media_type] what the browser takes the file for
  */
 
 /**
@@ -41,6 +42,7 @@ export const SUBPROTOCOL = "incoming.1";
 export const CHUNK_HEADER_SIZE = 16;
 const CHUNK_VERSION = 1;
 const MAX_TEXT = 1024;
+const MAX_MEDIA_TYPE = 255;
 
 /** What the server refuses to take in is cut off here: a name or reason has at most 1,024 characters. */
 const shortened = (/** @type {string} */ text) => text.slice(0, MAX_TEXT);
@@ -50,7 +52,8 @@ const shortened = (/** @type {string} */ text) => text.slice(0, MAX_TEXT);
  * @returns {string}
  */
 export function hello(greeting) {
-    return JSON.stringify({ type: "hello", ...greeting, name: shortened(greeting.name) });
+    const media_type = greeting.media_type?.slice(0, MAX_MEDIA_TYPE);
+    return JSON.stringify({ type: "hello", ...greeting, name: shortened(greeting.name), media_type });
 }
 
 /**

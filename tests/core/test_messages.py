@@ -44,6 +44,8 @@ def hello(**changes: object) -> str:
     [
         (hello(), Hello("abcd1234", None, Identity("a.bin", 5))),
         (hello(epoch=3, last_modified=17, fingerprint="f"), Hello("abcd1234", 3, Identity("a.bin", 5, 17, "f"))),
+        (hello(media_type="image/png"), Hello("abcd1234", None, Identity("a.bin", 5, media_type="image/png"))),
+        (hello(media_type=""), Hello("abcd1234", None, Identity("a.bin", 5))),
         (hello(epoch=None, last_modified=None, fingerprint=""), Hello("abcd1234", None, Identity("a.bin", 5))),
         (hello(size=0, name=""), Hello("abcd1234", None, Identity("", 0))),
         (hello(size=MAX_SIZE, name="n" * MAX_NAME), Hello("abcd1234", None, Identity("n" * MAX_NAME, MAX_SIZE))),
@@ -113,6 +115,8 @@ def test_a_chunk_is_not_copied() -> None:
         (hello(last_modified=1.5), "'last_modified' is not an integer"),
         (hello(fingerprint=7), "'fingerprint' is missing or not a string"),
         (hello(fingerprint="f" * 201), "the limit is 200"),
+        (hello(media_type="m" * 256), "the limit is 255"),
+        (hello(media_type=["image/png"]), "'media_type' is missing or not a string"),
     ],
 )
 def test_refused_control(text: str, said: str) -> None:
@@ -154,7 +158,9 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-keys = st.sampled_from(["type", "session", "epoch", "name", "size", "last_modified", "fingerprint", "reason"])
+keys = st.sampled_from(
+    ["type", "session", "epoch", "name", "size", "last_modified", "fingerprint", "media_type", "reason"]
+)
 kinds = st.fixed_dictionaries({"type": st.sampled_from(["hello", "pause", "cancel", "ping", "pong"])})
 nearly = st.builds(lambda base, kind, other: json.dumps({**base, **kind, **other}),
                    st.sampled_from([HELLO, {}]), kinds, st.dictionaries(keys, json_values))  # fmt: skip
@@ -184,7 +190,7 @@ def test_what_is_taken_is_within_limits(text: str) -> None:
         numbers = (identity.size, identity.last_modified, message.epoch)
         assert all(type(number) is int and 0 <= number <= MAX_SIZE for number in numbers if number is not None)
         assert 8 <= len(message.session) <= 64
-        for word in (identity.name, identity.fingerprint):
+        for word in (identity.name, identity.fingerprint, identity.media_type):
             assert word is None or len(word.encode()) <= 4 * MAX_NAME  # strict UTF-8: no lone surrogate is left
 
 

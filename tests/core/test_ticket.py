@@ -13,6 +13,7 @@ from incoming.core.errors import (
     AlreadyComplete,
     FileChanged,
     FileTooLarge,
+    FileTypeRefused,
     HandoverFailed,
     TakenOver,
     UploadCancelled,
@@ -188,6 +189,44 @@ def test_too_large(server: int, app: int, limit: int) -> None:
     assert ticket().identify(Identity(size=2**53 - 1)).size == 2**53 - 1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ([".pdf"], Identity("Letter.PDF", 5)),
+        ([".tar.gz"], Identity("a.tar.gz", 5)),
+        (["image/*"], Identity("a", 5, media_type="image/png")),
+        (["image/png"], Identity("a", 5, media_type="Image/PNG; x=y")),
+        (["image/*", ".pdf"], Identity("a.pdf", 5, media_type="text/plain")),
+    ],
+)
+def test_a_type_that_the_app_wants(wanted: list[str], told: Identity) -> None:
+    assert ticket(terms=Terms("http://app/", allowed_types=tuple(wanted))).identify(told).identity == told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Identity(),
+        Identity(size=5),
+        Identity("a", 5),
+        Identity("pdf", 5),
+        Identity("a.pdf.exe", 5, media_type="application/x-msdownload"),
+        Identity("a.exe", 5, media_type=".pdf"),
+        Identity("image/png", 5, media_type="image"),
+        Identity("a", 5, media_type="imagex/png"),
+        Identity("a", 5, media_type="image/pngx"),
+    ],
+)
+def test_any_other_type_is_refused(told: Identity) -> None:
+    with pytest.raises(FileTypeRefused, match=r"\.pdf, image/png"):
+        ticket(terms=Terms("http://app/", allowed_types=(".pdf", "image/png"))).identify(told)
+
+
+def test_the_type_is_judged_by_the_first_name() -> None:
+    begun = ticket(identity=Identity("a.pdf", 5), terms=Terms("http://app/", allowed_types=(".pdf",)))
+    assert begun.identify(Identity("b.exe", 5)).identity.name == "a.pdf"
+
+
 def test_complete_only_when_the_length_is_known_and_reached() -> None:
     assert not ticket(extents=Extents([(0, 5)])).complete
     assert not ticket(extents=Extents([(0, 2), (3, 5)]), identity=Identity(size=5)).complete
@@ -213,6 +252,12 @@ def test_pause_and_what_ends_it() -> None:
 def test_only_what_has_arrived_is_ever_synced() -> None:
     noted = ticket(extents=Extents([(0, 5)]), synced=Extents([(0, 2)])).checkpoint(Extents([(1, 9)]))
     assert noted.synced == Extents([(0, 5)])
+
+
+def test_what_was_cancelled_is_thrown_away() -> None:
+    begun = ticket(identity=KNOWN, extents=Extents([(0, 5)]), synced=Extents([(0, 2)]))
+    for gone in (begun.cancel("why", None, NOW), begun.expire("idle", None, NOW)):
+        assert (gone.extents, gone.synced, gone.size) == (Extents(), Extents(), 100)
 
 
 def test_cancel_again_answers_as_the_first_did() -> None:

@@ -22,9 +22,8 @@ def ticket(**changes: Any) -> Ticket:
 def understood(fields: dict[str, Any]) -> messages.ClientMessage:
     match fields:
         case {"type": "hello"}:
-            identity = Identity(
-                fields["name"], fields["size"], fields.get("last_modified"), fields.get("fingerprint")
-            )
+            known = ("name", "size", "last_modified", "fingerprint", "media_type")
+            identity = Identity(*(fields.get(name) for name in known))
             return Hello(fields["session"], fields.get("epoch"), identity)
         case {"type": "pause"}:
             return Pause(fields.get("epoch"))

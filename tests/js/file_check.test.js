@@ -14,8 +14,16 @@ test("tells the server what it knows the file by", async () => {
     const check = new FileCheck(new FakeEnvironment(), file_of(1000));
     assert.equal(await check.confirm(), null);
     const { fingerprint, ...rest } = check.identity;
-    assert.deepEqual(rest, { name: "film.mp4", size: 1000, last_modified: 1_600_000_000_000 });
+    const expected = { name: "film.mp4", size: 1000, last_modified: 1_600_000_000_000, media_type: undefined };
+    assert.deepEqual(rest, expected);
     assert.match(fingerprint, /^1-[0-9a-f]{64}$/);
+});
+
+test("tells what the browser takes the file for, if it does", () => {
+    const type_of = (/** @type {string} */ type) =>
+        new FileCheck(new FakeEnvironment(), new File(["x"], "a", { type })).identity.media_type;
+    assert.equal(type_of("application/pdf"), "application/pdf");
+    assert.equal(type_of(""), undefined);
 });
 
 test("a date that the protocol cannot carry is left out", () => {
