@@ -83,7 +83,9 @@ class Checkpoints:
             await self._sync()
             ticket_id = self._subject.ticket.id
             self._subject.know(
-                await self._tickets.update(ticket_id, lambda known: known.checkpoint(committed), durable=False)
+                await self._tickets.update(
+                    ticket_id, lambda known: known.checkpoint(committed), durable=False, quiet=True
+                )
             )
 
     async def sync(self) -> None:

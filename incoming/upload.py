@@ -223,7 +223,10 @@ class Upload:
             elif self.checkpoints.suspect:
                 await self.checkpoints.clear()
             ticket = await self._tickets.update(
-                self.ticket.id, lambda known: _stored(known, batch, self._clock(), synced=power), durable=power
+                self.ticket.id,
+                lambda known: _stored(known, batch, self._clock(), synced=power),
+                durable=power,
+                quiet=True,  # more bytes of an upload are no news to anybody but their sender
             )
         except UploadError as error:
             await self._refuse(batch, error)

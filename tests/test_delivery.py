@@ -528,12 +528,12 @@ class Flaky:
         self.failures = failures
         self.updates = 0
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
         self.updates += 1
         if self.updates > 1 and self.failures:
             self.failures -= 1
             raise StorageFailed("the disk is on strike")
-        return await self.stores.tickets.update(ticket_id, change, durable=durable)
+        return await self.stores.tickets.update(ticket_id, change, durable=durable, quiet=quiet)
 
 
 async def test_an_answer_is_recorded_however_long_the_database_needs(

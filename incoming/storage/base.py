@@ -97,13 +97,15 @@ class TicketStore(Protocol):
         """The ticket as last committed by any worker."""
         ...
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
         """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
 
         `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
         ticket it was given changes nothing. Updates that are under way together are committed together. A `durable` one
         survives a power cut when this returns, any one the death of every process. The store raises the ticket's
         `version` with every change. Raises UnknownTicket.
+
+        A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
         """
         ...
 

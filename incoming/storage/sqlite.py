@@ -70,7 +70,7 @@ class SqliteStore:
     async def get(self, ticket_id: str) -> Ticket | None:
         return await self._read(lambda connection: _load(connection, ticket_id))
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
         def apply(transaction: Transaction) -> Ticket:
             known = _load(transaction.connection, ticket_id)
             if known is None:
@@ -78,7 +78,7 @@ class SqliteStore:
             changed = change(known)
             if changed.id != ticket_id:
                 raise ValueError("a change gave the ticket another id")
-            return known if changed is known else _save(transaction, changed)
+            return known if changed is known else _save(transaction, changed, quiet=quiet)
 
         return await self._writer.perform(apply, durable=durable)
 
@@ -274,9 +274,9 @@ def _rows(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[Seq
         yield from connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchall()
 
 
-def _save(transaction: Transaction, ticket: Ticket) -> Ticket:
+def _save(transaction: Transaction, ticket: Ticket, *, quiet: bool = False) -> Ticket:
     """Writes over the row of the same id and returns the ticket with its new version."""
-    saved = replace(ticket, version=transaction.change(ticket.id))
+    saved = replace(ticket, version=transaction.change(ticket.id, quiet=quiet))
     ticket_id, *values = to_row(saved)
     transaction.connection.execute(_UPDATE, (*values, ticket_id))
     return saved

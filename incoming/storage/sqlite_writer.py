@@ -42,10 +42,11 @@ class Transaction:
         )
         self.changed: list[str] = []
 
-    def change(self, ticket_id: str) -> int:
-        """Notes that the ticket changes, and gives it its version."""
+    def change(self, ticket_id: str, *, quiet: bool = False) -> int:
+        """Notes that the ticket changes, and gives it its version. A quiet change is told nobody in this process."""
         self.version += 1
-        self.changed.append(ticket_id)
+        if not quiet:
+            self.changed.append(ticket_id)
         return self.version
 
 
@@ -151,7 +152,7 @@ class Writer:
 
     def _end(self, transaction: Transaction) -> None:
         own = (transaction.first, transaction.version)
-        if transaction.changed:
+        if transaction.version > transaction.first:
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (transaction.version,))
         self.own.append(own)
         try:

@@ -53,6 +53,20 @@ async def test_changes_elsewhere_are_told(open_tickets: OpenTickets) -> None:
     await until(lambda: heard["one"] == [tickets[3].id], "news of the one ticket, once")
 
 
+async def test_quiet_changes_are_news_elsewhere_only(open_tickets: OpenTickets) -> None:
+    one, two = open_tickets(), open_tickets()
+    await one.create(ticket := new())
+    heard: dict[str, list[str]] = {"one": [], "two": []}
+    one.watch(heard["one"].append)
+    two.watch(heard["two"].append)
+    changed = await one.update(ticket.id, lambda known: replace(known, reason="quiet"), quiet=True)
+    assert changed.version > ticket.version
+    await until(lambda: heard["two"] == [ticket.id], "the news in the other process")
+    await two.create(last := new())
+    await until(lambda: last.id in heard["one"], "later news")
+    assert ticket.id not in heard["one"]
+
+
 async def test_own_changes_come_once_also_among_others(open_tickets: OpenTickets) -> None:
     one, two = open_tickets(), open_tickets()
     await one.create(mine := new())

@@ -198,8 +198,10 @@ class FaultyTickets:
     async def get(self, ticket_id: str) -> Ticket | None:
         return await self._through("get", lambda: self.inner.get(ticket_id))
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
-        ticket = await self._through("update", lambda: self.inner.update(ticket_id, change, durable=durable))
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
+        ticket = await self._through(
+            "update", lambda: self.inner.update(ticket_id, change, durable=durable, quiet=quiet)
+        )
         await self.faults.meet("updated")
         return ticket
 
