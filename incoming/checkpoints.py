@@ -81,11 +81,10 @@ class Checkpoints:
                 return
             committed = self._subject.ticket.extents
             await self._sync()
+            update = self._tickets.update
             ticket_id = self._subject.ticket.id
             self._subject.know(
-                await self._tickets.update(
-                    ticket_id, lambda known: known.checkpoint(committed), durable=False, quiet=True
-                )
+                await update(ticket_id, lambda known: known.checkpoint(committed), durable=False, quiet=True)
             )
 
     async def sync(self) -> None:
