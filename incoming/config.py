@@ -69,6 +69,7 @@ class Settings:
     chunk_min: int = key("64KiB", size(1, 64 * MIB), "smallest chunk that clients are told to send")
     chunk_max: int = key("8MiB", size(1, 64 * MIB), "largest chunk that is accepted over a WebSocket")
     window: int = key("64MiB", size(1, 4 * GIB), "how far a client may send ahead of the acknowledgements")
+    memory: int = key("256MiB", size(MIB, TIB), "received bytes that wait for the disk, in one worker")
     connections_per_upload: int = key("16", whole(1, 256), "how many connections may carry one upload")
     checkpoint_bytes: int = key("64MiB", size(1, TIB), "an upload's file is synced to the disk after so many bytes")
     checkpoint_seconds: float = key("5", duration(0.1, 3600), "and after so much time")

@@ -25,6 +25,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "chunk_min": ("32KiB", 32768),
     "chunk_max": ("4 MiB", 4 * 1024**2),
     "window": ("16MB", 16_000_000),
+    "memory": ("1GiB", 1024**3),
     "connections_per_upload": ("4", 4),
     "checkpoint_bytes": ("1GiB", 1024**3),
     "checkpoint_seconds": ("500ms", 0.5),

@@ -18,6 +18,7 @@ MODULES = {
     "incoming.assembler": 2,
     "incoming.upload": 2,
     "incoming.checkpoints": 2,
+    "incoming.intake": 2,
     "incoming.listeners": 2,
     "incoming.handover": 2,
     "incoming.delivery": 2,

@@ -1,16 +1,16 @@
 """The body of one PUT on its way into the assembler, as it arrives and within bounds.
 
-Decides where the next bytes go, how many may be under way, and when a body is too long or too slow. Knows nothing of
-headers and answers.
+Decides where the next bytes go and when a body is too long or too short. Knows nothing of headers and answers.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections.abc import Callable
 
 from incoming.connections import Sender
 from incoming.core.errors import BadRange, UploadError
+from incoming.core.extents import Range
+from incoming.intake import Intake, Memory
 from incoming.upload import Upload
 
 UNDER_WAY = 16 * 1024 * 1024
@@ -18,56 +18,61 @@ UNDER_WAY = 16 * 1024 * 1024
 
 
 class Body:
-    """Writes what comes at rising offsets; `problem` is the first error, after which everything else is thrown away."""
+    """Writes what comes at rising offsets from `start` on; `end` is where it ends, None if only the body itself tells.
 
-    def __init__(self, upload: Upload, sender: Sender, start: int, end: int | None, epoch: int | None) -> None:
+    After the first error nothing more is taken.
+    """
+
+    def __init__(
+        self,
+        upload: Upload,
+        sender: Sender,
+        memory: Memory,
+        start: int,
+        end: int | None,
+        epoch: int | None,
+    ) -> None:
         self.position = start
-        self.problem: UploadError | None = None
-        self._upload = upload
-        self._sender: Sender | None = sender
         self._end = end
-        self._epoch = epoch
-        self._under_way = 0
-        self._room = asyncio.Event()
-        self._writes: set[asyncio.Task[None]] = set()
+        self._error: UploadError | None = None
+        self._leave: Callable[[], None] = sender.leave
+        self._intake = Intake(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether bytes are under way: then it is not the sender who keeps the request waiting."""
+        return self._intake.busy
 
     async def take(self, data: bytes) -> None:
-        """The next bytes. Returns when there is room for more, which is the flow control: TCP tells the sender."""
-        if self.problem is not None:
-            return
+        """The next bytes. Returns when there is room for more, which is the flow control: TCP tells the sender.
+
+        Raises the first error; what was committed before it is kept.
+        """
+        self._check()
         if self._end is not None and self.position + len(data) > self._end:
-            self.problem = BadRange(f"the body goes on beyond the announced end at byte {self._end}")
-            return
-        task = asyncio.get_running_loop().create_task(self._write(self.position, data, self._sender))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+            raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
+        self._intake.put(self.position, data)
         self.position += len(data)
-        self._under_way += len(data)
-        while self._under_way > UNDER_WAY:
-            self._room.clear()
-            await self._room.wait()
+        await self._intake.room()
+
+    async def finish(self) -> None:
+        """The body has ended. Returns when all of it is committed; raises the first error."""
+        await self._intake.settle()
+        self._check()
+        if self._end is not None and self.position != self._end:
+            raise BadRange(f"the body ends at byte {self.position}, announced was {self._end}")
 
     def let_go(self) -> None:
         """The request has ended, one way or the other."""
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            sender.leave()
+        self._leave()
+        self._leave = lambda: None
 
-    async def _write(self, offset: int, data: bytes, sender: Sender | None) -> None:
-        came_at = time.perf_counter()
-        try:
-            await self._upload.write(offset, data, self._epoch)
-            if sender is not None:
-                sender.stored(len(data), time.perf_counter() - came_at)
-        except UploadError as error:
-            self.problem = self.problem or error
-        finally:
-            self._under_way -= len(data)
-            self._room.set()
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
-    async def finish(self) -> None:
-        """Returns when all of it is committed. Raises the first error; what was committed before it is kept."""
-        while self._writes:
-            await asyncio.wait(tuple(self._writes))
-        if self.problem is not None:
-            raise self.problem
+    def _stored(self, part: Range) -> None:
+        """The answer tells of it."""
+
+    def _failed(self, error: UploadError) -> None:
+        self._error = self._error or error

@@ -1,0 +1,117 @@
+"""What has been received and is not yet safe: how much of it one connection, and one worker, may hold.
+
+Decides when a sender is read no further, which is the flow control: TCP tells the sender. It does not know how bytes
+came, and what becomes of them is the upload's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from incoming.connections import Sender
+from incoming.core.errors import InternalError, UploadError
+from incoming.core.extents import Range
+from incoming.storage.base import Buffer
+from incoming.upload import Upload
+
+log = logging.getLogger("incoming.upload")
+
+OVERHEAD = 4096
+"""Bytes that a piece takes besides its data, roughly: chunks of one byte must not cost more than they count."""
+
+
+class Memory:
+    """The bytes that one worker has received and not yet stored. `limit` is exceeded by one piece of each sender."""
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self._limit = limit
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def take(self, count: int) -> None:
+        self.used += count
+        if self.used > self._limit:
+            self._room.clear()
+
+    def give(self, count: int) -> None:
+        self.used -= count
+        if self.used <= self._limit:
+            self._room.set()
+
+    async def room(self) -> None:
+        """Returns when there is some."""
+        await self._room.wait()
+
+
+class Intake:
+    """One connection's, or one body's, way into its upload. `acked` and `failed` are called once for each piece."""
+
+    def __init__(
+        self,
+        upload: Upload,
+        sender: Sender,
+        memory: Memory,
+        limit: int,
+        epoch: int | None,
+        acked: Callable[[Range], None],
+        failed: Callable[[UploadError], None],
+    ) -> None:
+        self._upload = upload
+        self._sender = sender
+        self._memory = memory
+        self._limit = limit
+        self._epoch = epoch
+        self._acked = acked
+        self._failed = failed
+        self._under_way = 0
+        self._room = asyncio.Event()
+        self._writes: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way: then it is not the sender who keeps the connection waiting."""
+        return bool(self._writes)
+
+    def put(self, offset: int, data: Buffer) -> None:
+        """Sends a piece on its way. Before the next one, `room` must have returned."""
+        cost = len(data) + OVERHEAD
+        self._under_way += cost
+        self._memory.take(cost)
+        task = asyncio.get_running_loop().create_task(self._write(offset, data, time.perf_counter()))
+        self._writes.add(task)
+        task.add_done_callback(lambda _: self._done(task, cost))
+
+    async def _write(self, offset: int, data: Buffer, came_at: float) -> None:
+        try:
+            await self._upload.write(offset, data, self._epoch)
+        except UploadError as error:
+            self._failed(error)
+        except Exception:
+            log.exception("upload %s: a piece could not be taken", self._upload.ticket.id)
+            self._failed(InternalError("the server has a defect; its log says more"))
+        else:
+            self._sender.stored(len(data), time.perf_counter() - came_at)
+            self._acked((offset, offset + len(data)))
+
+    def _done(self, task: asyncio.Task[None], cost: int) -> None:
+        self._writes.discard(task)
+        self._under_way -= cost
+        self._memory.give(cost)
+        self._room.set()
+
+    async def room(self) -> None:
+        """Returns when another piece may be received."""
+        while self._under_way > self._limit:
+            self._room.clear()
+            await self._room.wait()
+        if self._writes:
+            await self._memory.room()
+
+    async def settle(self) -> None:
+        """Returns when nothing is under way any more."""
+        while self._writes:
+            await asyncio.wait(tuple(self._writes))
