@@ -160,6 +160,13 @@ class Ticket:
         return self.identity.size
 
     @property
+    def reserved(self) -> int:
+        """Bytes of the storage that this upload takes, or will have taken when it is whole."""
+        if self.state in (State.FINISHED, State.CANCELLED) or (self.state == State.FAILED and not self.path):
+            return 0
+        return self.extents.size if self.size is None else self.size
+
+    @property
     def complete(self) -> bool:
         """Whether the length is known and every byte below it has arrived."""
         return self.size is not None and self.extents.covers(0, self.size)

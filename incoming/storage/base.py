@@ -90,7 +90,7 @@ class TicketStore(Protocol):
     """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; nothing is changed then."""
 
     async def create(self, ticket: Ticket) -> None:
-        """Adds a ticket; it survives a power cut when this returns."""
+        """Adds a ticket; it survives a power cut when this returns. Raises TooBusy when its backend has too many."""
         ...
 
     async def get(self, ticket_id: str) -> Ticket | None:
@@ -103,7 +103,8 @@ class TicketStore(Protocol):
         `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
         ticket it was given changes nothing. Updates that are under way together are committed together. A `durable` one
         survives a power cut when this returns, any one the death of every process. The store raises the ticket's
-        `version` with every change. Raises UnknownTicket.
+        `version` with every change. Raises UnknownTicket; and FileTooLarge or StorageFull when the ticket would reserve
+        more than all together may, which is decided in the same transaction.
 
         A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
         """

@@ -19,8 +19,13 @@ from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
 
-COLUMNS = ("id", "version", "state", "active_at", "state_since", "due_at", "extents", "synced", "terms", "rest")
-"""`terms` stands apart because it never changes; `due_at` repeats the callback's, for the index."""
+COLUMNS = (
+    *("id", "version", "state", "active_at", "state_since", "due_at", "extents", "synced", "terms", "rest"),
+    *("reserved", "requested_by"),
+)
+"""`terms` stands apart because it never changes; `due_at` repeats the callback's, for the index. The last two are there
+for the sums that the database keeps.
+"""
 
 T = TypeVar("T")
 
@@ -49,12 +54,14 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
         packed if ticket.synced is ticket.extents else pack(ticket.synced),
         _encode(_dict(ticket.terms)),
         _encode(rest),
+        ticket.reserved,
+        ticket.terms.requested_by.encode("ascii", "replace").decode("ascii"),
     )
 
 
 def from_row(row: Sequence[Any]) -> Ticket:
     """The ticket of a row with COLUMNS. Raises StorageFailed if it is damaged."""
-    ticket_id, version, state, active_at, state_since, _, extents, synced, terms, rest = row
+    ticket_id, version, state, active_at, state_since, _, extents, synced, terms, rest, *_ = row
     try:
         values = json.loads(rest)
         callback = values.pop("callback", None)

@@ -22,6 +22,7 @@ from incoming.storage import sqlite_notes
 from incoming.storage.base import Change, Claim, Notes
 from incoming.storage.rows import COLUMNS, from_row, to_row
 from incoming.storage.sqlite_faults import DatabaseFaults
+from incoming.storage.sqlite_limits import StoreLimits
 from incoming.storage.sqlite_schema import connect, open_database
 from incoming.storage.sqlite_watcher import Watcher
 from incoming.storage.sqlite_writer import Transaction, Writer
@@ -29,6 +30,7 @@ from incoming.storage.sqlite_writer import Transaction, Writer
 log = logging.getLogger("incoming.storage")
 
 T = TypeVar("T")
+NO_LIMITS = StoreLimits()
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM tickets"  # noqa: S608  (constants only, here and below)
 _INSERT = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
@@ -46,10 +48,18 @@ class SqliteStore:
     clock was set back.
     """
 
-    def __init__(self, path: str | Path, *, file_mode: int = 0o640, max_backoff: float = 3600.0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        file_mode: int = 0o640,
+        max_backoff: float = 3600.0,
+        limits: StoreLimits = NO_LIMITS,
+    ) -> None:
         """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
         self._path = Path(path)
         self._max_backoff = max_backoff
+        self._limits = limits
         self._listeners: list[Callable[[str], None]] = []
         open_database(self._path, file_mode)
         self._faults = DatabaseFaults(self._path)
@@ -64,6 +74,7 @@ class SqliteStore:
         def insert(transaction: Transaction) -> None:
             row = to_row(replace(ticket, version=transaction.change(ticket.id)))
             transaction.connection.execute(_INSERT, row)
+            self._limits.check_created(transaction.connection, ticket)
 
         await self._writer.perform(insert, durable=True)
 
@@ -78,7 +89,11 @@ class SqliteStore:
             changed = change(known)
             if changed.id != ticket_id:
                 raise ValueError("a change gave the ticket another id")
-            return known if changed is known else _save(transaction, changed, quiet=quiet)
+            if changed is known:
+                return known
+            saved = _save(transaction, changed, quiet=quiet)
+            self._limits.check_saved(transaction.connection, known, saved)
+            return saved
 
         return await self._writer.perform(apply, durable=durable)
 

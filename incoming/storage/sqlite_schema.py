@@ -54,6 +54,43 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER entered AFTER UPDATE OF state ON tickets WHEN old.state IS NOT new.state BEGIN
             INSERT INTO counted VALUES ('entered/' || new.state, 1) ON CONFLICT DO UPDATE SET value = value + 1; END""",
     ),
+    (
+        # How much all uploads together take (sqlite_limits.py): 'bytes', and 'open/' and a backend's address for its
+        # unfinished ones.
+        "ALTER TABLE tickets ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tickets ADD COLUMN requested_by TEXT NOT NULL DEFAULT ''",
+        """UPDATE tickets SET reserved = coalesce(json_extract(rest, '$.identity.size'), 0)
+            WHERE state NOT IN ('finished', 'cancelled', 'failed') AND json_valid(rest)""",
+        """UPDATE tickets SET requested_by = coalesce(json_extract(terms, '$.requested_by'), '')
+            WHERE json_valid(terms)""",
+        "CREATE TABLE sums (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO sums SELECT 'bytes', coalesce(sum(reserved), 0) FROM tickets",
+        """INSERT INTO sums SELECT 'open/' || requested_by, count(*) FROM tickets
+            WHERE state NOT IN ('finished', 'cancelled', 'failed') GROUP BY requested_by""",
+        """CREATE TRIGGER reserved_new AFTER INSERT ON tickets WHEN new.reserved != 0 BEGIN
+            UPDATE sums SET value = value + new.reserved WHERE name = 'bytes'; END""",
+        """CREATE TRIGGER reserved_gone AFTER DELETE ON tickets WHEN old.reserved != 0 BEGIN
+            UPDATE sums SET value = value - old.reserved WHERE name = 'bytes'; END""",
+        """CREATE TRIGGER reserved_changed AFTER UPDATE OF reserved ON tickets WHEN old.reserved != new.reserved BEGIN
+            UPDATE sums SET value = value + new.reserved - old.reserved WHERE name = 'bytes'; END""",
+        """CREATE TRIGGER open_new AFTER INSERT ON tickets
+            WHEN new.state NOT IN ('finished', 'cancelled', 'failed') BEGIN
+            INSERT INTO sums VALUES ('open/' || new.requested_by, 1)
+            ON CONFLICT DO UPDATE SET value = value + 1; END""",
+        """CREATE TRIGGER open_gone AFTER DELETE ON tickets
+            WHEN old.state NOT IN ('finished', 'cancelled', 'failed') BEGIN
+            UPDATE sums SET value = value - 1 WHERE name = 'open/' || old.requested_by; END""",
+        """CREATE TRIGGER open_ended AFTER UPDATE OF state ON tickets
+            WHEN old.state NOT IN ('finished', 'cancelled', 'failed')
+            AND new.state IN ('finished', 'cancelled', 'failed') BEGIN
+            UPDATE sums SET value = value - 1 WHERE name = 'open/' || old.requested_by;
+            DELETE FROM sums WHERE name = 'open/' || old.requested_by AND value <= 0; END""",
+        """CREATE TRIGGER open_again AFTER UPDATE OF state ON tickets
+            WHEN old.state IN ('finished', 'cancelled', 'failed')
+            AND new.state NOT IN ('finished', 'cancelled', 'failed') BEGIN
+            INSERT INTO sums VALUES ('open/' || new.requested_by, 1)
+            ON CONFLICT DO UPDATE SET value = value + 1; END""",
+    ),
 )
 """One tuple of statements for each release that changed something, never edited later; user_version counts them."""
 

@@ -53,7 +53,8 @@ def test_a_row_of_an_earlier_release() -> None:
 def test_fields_no_longer_known_are_dropped() -> None:
     ticket = new()
     row = to_row(ticket)
-    rest, terms = json.loads(row[-1]), json.loads(row[-2])
+    known = dict(zip(COLUMNS, row, strict=True))
+    rest, terms = json.loads(known["rest"]), json.loads(known["terms"])
     rest["gone"] = rest["identity"]["gone"] = terms["gone"] = [1]
     assert from_row(changed(row, rest=json.dumps(rest), terms=json.dumps(terms))) == ticket
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from incoming.core.errors import StorageFailed
-from incoming.core.ticket import State
+from incoming.core.ticket import Identity, State
 from incoming.storage import sqlite_schema
 from incoming.storage.rows import COLUMNS, to_row
 from incoming.storage.sqlite import SqliteStore
@@ -89,8 +89,11 @@ async def test_one_of_any_earlier_release_goes_on(
         earlier.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:known])
         open_database(path, 0o640)
     connection = connect(path)
+    there = [row[1] for row in connection.execute("PRAGMA table_info(tickets)")]
+    row = dict(zip(COLUMNS, to_row(ticket), strict=True))
     connection.execute(
-        f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})", to_row(ticket)
+        f"INSERT INTO tickets ({', '.join(there)}) VALUES ({', '.join('?' * len(there))})",
+        [row[name] for name in there],
     )
     connection.close()
     assert version(path) == known
@@ -100,6 +103,24 @@ async def test_one_of_any_earlier_release_goes_on(
     assert [claim.ticket.id for claim in await tickets.claim(NOW, 60, 10)] == [ticket.id]
     await tickets.create(new())
     assert version(path) == len(MIGRATIONS)
+
+
+async def test_what_uploads_of_an_earlier_release_take_is_summed_up(
+    path: Path, open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:2])
+        open_database(path, 0o640)
+    connection = connect(path)
+    for state, size in ((State.UPLOADING, 600), (State.WAITING, 300), (State.FINISHED, 9000), (State.UPLOADING, None)):
+        row = to_row(new(state=state, identity=Identity("a", size)))
+        connection.execute(f"INSERT INTO tickets VALUES ({', '.join('?' * 10)})", row[:10])
+    connection.execute("INSERT INTO tickets VALUES ('damaged', 1, 'new', 1, 1, 1, '', '', 'no', 'no')")
+    connection.close()
+    open_tickets()
+    connection = connect(path)
+    assert dict(connection.execute("SELECT name, value FROM sums")) == {"bytes": 900, "open/": 4}
+    connection.close()
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

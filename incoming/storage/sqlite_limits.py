@@ -1,0 +1,44 @@
+"""How much all uploads together may take: decided in the transaction that would take it, so that none slip by together.
+
+Decides what is too much. The database's triggers keep the sums (sqlite_schema.py), so asking costs one look-up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from incoming.core.errors import FileTooLarge, StorageFull, TooBusy
+from incoming.core.ticket import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """`quota`: bytes that uploads may take together; `tickets`: unfinished uploads of one backend's address. 0 means
+    none.
+    """
+
+    quota: int = 0
+    tickets: int = 0
+
+    def check_created(self, connection: sqlite3.Connection, ticket: Ticket) -> None:
+        """To be asked when the ticket is in the database and not yet committed. Raises TooBusy."""
+        if self.tickets and _sum(connection, f"open/{ticket.terms.requested_by}") > self.tickets:
+            raise TooBusy(f"{ticket.terms.requested_by} has {self.tickets} unfinished uploads, which is the limit")
+
+    def check_saved(self, connection: sqlite3.Connection, before: Ticket, after: Ticket) -> None:
+        """The same for a change. Raises FileTooLarge for what can never be taken, StorageFull for what can later."""
+        wanted = after.reserved
+        if not self.quota or wanted <= before.reserved:
+            return
+        if wanted > self.quota:
+            raise FileTooLarge(f"the file has {wanted} bytes, all files together may have {self.quota}")
+        if _sum(connection, "bytes") > self.quota:
+            raise StorageFull(
+                f"no room for {wanted} bytes now: all unfinished uploads together may have {self.quota} bytes"
+            )
+
+
+def _sum(connection: sqlite3.Connection, name: str) -> int:
+    row = connection.execute("SELECT value FROM sums WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
