@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bundle clean
+.PHONY: help run setup test check bundle bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ check: setup ## lint, format, types, layering, JavaScript units, freshness of th
 
 bundle: setup ## make incoming/js/dist/ from incoming/js/
 	node tools/bundle.mjs
+
+bench: setup ## compare with other people's software; BENCH="browser" runs one part, BENCH_OPTIONS goes to it
+	$(BIN)/python -m pip install -q -e '.[bench]'
+	$(BIN)/python bench $(BENCH) $(BENCH_OPTIONS)
 
 clean: ## remove what the other targets made (not the storage directory)
 	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,18 +11,19 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Cost:
-    """`cpu` in seconds, user and system; `peak` is the sum of the processes' peak resident memory in bytes."""
+    """`cpu` in seconds, user and system; `peak` and `resident` are sums over the processes, in bytes."""
 
     cpu: float
     peak: int
+    resident: int
 
     def __sub__(self, before: Cost) -> Cost:
-        return Cost(self.cpu - before.cpu, self.peak)
+        return Cost(self.cpu - before.cpu, self.peak, self.resident)
 
 
 def cost(pid: int) -> Cost:
     """The process and all that live below it."""
-    cpu, peak = 0.0, 0
+    cpu, peak, resident = 0.0, 0, 0
     for member in family(pid):
         try:
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
@@ -30,9 +31,10 @@ def cost(pid: int) -> Cost:
         except OSError:
             continue
         cpu += (int(fields[11]) + int(fields[12])) / TICK
-        high = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        peak += int(high[0].split()[1]) * 1024 if high else 0
-    return Cost(cpu, peak)
+        memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if " kB" in line}
+        peak += memory.get("VmHWM", 0)
+        resident += memory.get("VmRSS", 0)
+    return Cost(cpu, peak, resident)
 
 
 def family(pid: int) -> set[int]:

@@ -1,0 +1,179 @@
+"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server and scale.
+
+Each part compares side by side in one run: clients take turns, several rounds, and the medians are shown with their
+ratios. Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import browser
+import native
+import report
+import scale
+from cost import cost
+from line import Line, stretched
+from servers import BENCH, Servers
+
+RESULTS = BENCH / "results"
+MIB, GIB = 1 << 20, 1 << 30
+LINES = [Line(100, rtt, loss) for rtt in (20, 100, 200) for loss in (0, 0.1, 0.5)]
+
+
+def source(directory: Path, size: int) -> tuple[Path, str]:
+    """A file of random bytes and its SHA-256."""
+    path = directory / "source.bin"
+    with path.open("wb") as file:
+        for _ in range(size // MIB):
+            file.write(os.urandom(MIB))
+    return path, browser.digest(path)
+
+
+@contextmanager
+def scratch(told: argparse.Namespace) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=told.directory) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """Chromium at the near end of a simulated wide-area line, the servers at the far end."""
+    rows = []
+    with scratch(told) as directory:
+        path, digest = source(directory, told.line_size * MIB)
+        for number, line in enumerate(LINES):
+            place = directory / str(number)
+            place.mkdir()
+            with stretched(line) as ends:
+                servers = Servers(ends.far_address, place, ends.far_command())
+                with servers.running(), browser.chromium(ends.near_command()) as chromium:
+                    for _ in range(told.rounds):
+                        for client in browser.CLIENTS:
+                            done = browser.upload(chromium, servers, client, path, digest)
+                            rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
+                            say(f"{line.name}: {client} {done.rate:.2f} MB/s")
+    return rows
+
+
+def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same clients over loopback, where the line is no limit."""
+    rows = []
+    with scratch(told) as directory:
+        path, digest = source(directory, told.size * MIB)
+        with Servers("127.0.0.1", directory).running() as servers, browser.chromium() as chromium:
+            for _ in range(told.rounds):
+                for client in browser.CLIENTS:
+                    done = browser.upload(chromium, servers, client, path, digest)
+                    rows.append({**asdict(done), "rate": done.rate})
+                    say(f"loopback: {client} {done.rate:.0f} MB/s, client {done.client_cpu:.2f} s CPU")
+    return rows
+
+
+def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a GiB costs the server, sent by a client that costs next to nothing."""
+    rows = []
+    size = told.size * MIB
+    data = memoryview(os.urandom(size))
+    digest = hashlib.sha256(data).hexdigest()
+    with scratch(told) as directory, Servers("127.0.0.1", directory).running() as servers:
+        for _ in range(told.rounds):
+            for name, server, send in server_ways(servers, data, size):
+                before = cost(servers.pids[server])
+                received = send()
+                spent = cost(servers.pids[server]) - before
+                if browser.digest(received) != digest:
+                    raise RuntimeError(f"{name}: the file that arrived is not the one that was sent")
+                received.unlink()
+                rows.append({"way": name, "cpu_per_gib": spent.cpu * GIB / size, "peak": spent.peak})
+                say(f"server: {name} {spent.cpu * GIB / size:.2f} CPU-s/GiB")
+    return rows
+
+
+def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple[str, str, Callable[[], Path]]]:
+    def websocket(frame: int) -> Path:
+        ticket = servers.ticket()
+        client = native.WebSocketClient(servers.host, servers.incoming_port, ticket, frame=frame)
+        client.upload(data, 0, size, size, uuid.uuid4().hex)
+        return servers.received("incoming", ticket)
+
+    def put() -> Path:
+        ticket = servers.ticket()
+        path = f"/incoming/0.1/frontend/upload/{ticket}?filename=bench"
+        native.put(servers.host, servers.incoming_port, path, data, size)
+        return servers.received("incoming", ticket)
+
+    def nginx() -> Path:
+        native.put(servers.host, servers.nginx_port, "/put/file", data, size)
+        return servers.received("put", "file")
+
+    def tus() -> Path:
+        name = native.tus(servers.host, servers.tus_port, data, size)
+        return servers.received("tus", name)
+
+    yield "WebSocket, frames as Chromium's", "incoming", lambda: websocket(native.CHROMIUM_FRAME)
+    yield "WebSocket, whole messages", "incoming", lambda: websocket(0)
+    yield "PUT", "incoming", put
+    yield "nginx DAV PUT", "nginx", nginx
+    yield "@tus/server PATCH", "tus", tus
+
+
+def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """Many slow uploads at once, with one worker and with two."""
+    rows = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for workers in (1, 2):
+        for uploads in (1, 100, 1000):
+            with scratch(told) as directory, Servers("127.0.0.1", directory, workers=workers).running() as servers:
+                measured = scale.crowd(servers, uploads)
+            rows.append({"workers": workers, **asdict(measured)})
+            say(f"{workers} workers, {uploads} uploads: acks within {measured.latency_99:.3f} s (99 %)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return rows
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+    "line": line_part,
+    "browser": browser_part,
+    "server": server_part,
+    "scale": scale_part,
+}
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help="which parts (default: all)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default %(default)s)")
+    parser.add_argument("--size", type=int, default=512, help="MiB of a file on loopback (default %(default)s)")
+    parser.add_argument("--line-size", type=int, default=256, help="MiB of a file on the line (default %(default)s)")
+    parser.add_argument("--directory", default=None, help="where files are made and stored (default: TMPDIR)")
+    told = parser.parse_args()
+    subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=BENCH / "peers", check=True)
+    RESULTS.mkdir(exist_ok=True)
+    for part in told.parts:
+        rows = PARTS[part](told)
+        (RESULTS / f"{part}.json").write_text(json.dumps({"told": vars(told), "rows": rows}, indent=1))
+    report.write(RESULTS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Turns the results of a run into doc/benchmarks.md's tables and plots: medians, and ratios to a named rival."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+DOC = Path(__file__).resolve().parent.parent / "doc"
+START, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
+NAMES = {
+    "incoming-websocket": "Incoming!!, WebSocket",
+    "incoming-http": "Incoming!!, HTTP",
+    "tus": "tus-js-client, @tus/server",
+    "put": "fetch PUT, nginx",
+}
+COLOURS = {"incoming-websocket": "#0b6e4f", "incoming-http": "#53b58f", "tus": "#c8553d", "put": "#7a8da0"}
+
+Rows = list[dict[str, Any]]
+
+
+def write(results: Path) -> None:
+    """Rewrites the part between the marks in doc/benchmarks.md from what bench/results/ holds."""
+    sections = []
+    for part, make in (("line", _line), ("browser", _browser), ("server", _server), ("scale", _scale)):
+        path = results / f"{part}.json"
+        if path.exists():
+            sections.append(make(json.loads(path.read_text())["rows"]))
+    page = DOC / "benchmarks.md"
+    before, _, rest = page.read_text().partition(START)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{START}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
+
+
+def _medians(rows: Rows, key: Callable[[dict[str, Any]], Any], value: str) -> dict[Any, float]:
+    groups: dict[Any, list[float]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row[value])
+    return {name: median(values) for name, values in groups.items()}
+
+
+def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(rows + ["| " + " | ".join(line) + " |" for line in lines])
+
+
+def _line(rows: Rows) -> str:
+    rates = _medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "rate")
+    places = sorted({(rtt, loss) for rtt, loss, _ in rates})
+    clients = [client for client in NAMES if any(name == client for *_, name in rates)]
+    lines = []
+    for rtt, loss in places:
+        own = max(rates[rtt, loss, "incoming-websocket"], rates[rtt, loss, "incoming-http"])
+        cells = [f"{rates[rtt, loss, client]:.2f}" for client in clients]
+        lines.append([f"{rtt:g} ms, {loss:g} %", *cells, f"{own / rates[rtt, loss, 'tus']:.1f}"])
+    head = ["line (RTT, loss)", *(NAMES[client] for client in clients), "best of ours / tus"]
+    figure, axes = plt.subplots(figsize=(9, 4))
+    width = 0.8 / len(clients)
+    for index, client in enumerate(clients):
+        xs = [place + index * width for place in range(len(places))]
+        axes.bar(
+            xs, [rates[rtt, loss, client] for rtt, loss in places], width, label=NAMES[client], color=COLOURS[client]
+        )
+    axes.axhline(12.5, color="black", linewidth=0.8, linestyle=":", label="the line, 100 Mbit/s")
+    axes.set_xticks([place + 0.3 for place in range(len(places))], [f"{rtt:g} ms\n{loss:g} %" for rtt, loss in places])
+    axes.set_ylabel("MB/s")
+    axes.set_xlabel("round trip time and loss")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    (DOC / "images").mkdir(exist_ok=True)
+    figure.savefig(DOC / "images" / "benchmark-line.png", dpi=110)
+    plt.close(figure)
+    text = "### Line: MB/s over 100 Mbit/s (12.5 MB/s)\n\n" + _table(head, lines)
+    return text + "\n\n![MB/s on each line, by client](images/benchmark-line.png)"
+
+
+def _browser(rows: Rows) -> str:
+    rates = _medians(rows, lambda row: row["client"], "rate")
+    client_cpu = _medians(rows, lambda row: row["client"], "client_cpu")
+    server_cpu = _medians(rows, lambda row: row["client"], "server_cpu")
+    gib = rows[0]["bytes"] / (1 << 30)
+    lines = [
+        [
+            NAMES[client],
+            f"{rates[client]:.0f}",
+            f"{rates[client] / rates['tus']:.2f}",
+            f"{client_cpu[client] / gib:.1f}",
+            f"{server_cpu[client] / gib:.1f}",
+        ]
+        for client in NAMES
+        if client in rates
+    ]
+    head = ["client", "MB/s", "/ tus", "client CPU-s/GiB", "server CPU-s/GiB"]
+    return "### Browser: Chromium over loopback\n\n" + _table(head, lines)
+
+
+def _server(rows: Rows) -> str:
+    costs = _medians(rows, lambda row: row["way"], "cpu_per_gib")
+    peaks = _medians(rows, lambda row: row["way"], "peak")
+    nginx = costs["nginx DAV PUT"]
+    lines = [[way, f"{costs[way]:.2f}", f"{costs[way] / nginx:.2f}", f"{peaks[way] / 1e6:.0f}"] for way in costs]
+    head = ["way", "server CPU-s/GiB", "/ nginx", "peak memory, MB"]
+    return "### Server: what a GiB costs\n\n" + _table(head, lines)
+
+
+def _scale(rows: Rows) -> str:
+    lines = [
+        [
+            str(row["workers"]),
+            str(row["uploads"]),
+            f"{row['latency_median'] * 1000:.0f} ms",
+            f"{row['latency_99'] * 1000:.0f} ms",
+            f"{row['server_cpu'] / row['seconds']:.2f}",
+            f"{row['memory'] / 1e6:.0f} MB",
+            f"{row['memory_per_upload'] / 1e3:.0f} KB",
+            "-" if row["loop_lag_99"] is None else f"{row['loop_lag_99'] * 1000:.0f} ms",
+        ]
+        for row in rows
+    ]
+    head = [
+        "workers",
+        "uploads",
+        "ack, median",
+        "ack, 99 %",
+        "cores used",
+        "memory",
+        "per upload",
+        "loop lag, 99 %, at most",
+    ]
+    return "### Scale: uploads of 50 KB/s each\n\n" + _table(head, lines)
