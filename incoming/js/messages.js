@@ -159,6 +159,14 @@ export function is_receiving(state) {
 }
 
 /**
+ * A welcome names the state only. Where there is a reason to tell, a message with both comes right behind it.
+ * @param {State} state
+ */
+export function reason_follows(state) {
+    return state === "cancelled" || state === "failed";
+}
+
+/**
  * @param {State} state
  * @returns {boolean} whether the server has every byte
  */

@@ -5,7 +5,7 @@ import { Backoff } from "./backoff.js";
 import { Crowd } from "./crowd.js";
 import { ASK_AGAIN } from "./errors.js";
 import { Lanes } from "./lanes.js";
-import { has_arrived, is_receiving, session_name } from "./messages.js";
+import { has_arrived, is_receiving, reason_follows, session_name } from "./messages.js";
 import { Pace } from "./pace.js";
 import { Scheduler } from "./scheduler.js";
 import { TokenBucket } from "./token_bucket.js";
@@ -48,6 +48,8 @@ export class Session {
     #running = false;
     #connected = false;
     #cancelling = false;
+    /** Whether the server, by its last word, still waits for bytes. */
+    #receiving = true;
     /** @type {Problem | null} why it is waiting, if the server said why */
     problem = null;
     /** @type {unknown} */
@@ -73,7 +75,7 @@ export class Session {
         this.#choice = new TransportChoice(page.transports);
         this.scheduler = new Scheduler(file.size);
         const pace = new Pace();
-        const bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
+        const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
         this.#lanes = new Lanes(page.env, this.scheduler, pace, bucket, {
             connect: (kind, listener) => page.connect(kind, ticket, file, listener),
             welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
@@ -188,9 +190,9 @@ export class Session {
         this.#connected = true;
         this.problem = null;
         this.scheduler.confirm(welcome.extents);
-        this.#told({ state: welcome.state, reason: "", code: null });
+        if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
-        if (is_receiving(welcome.state)) this.#lanes.flow();
+        if (this.#receiving) this.#lanes.flow();
         this.#after_progress();
         this.#owner.changed();
     }
@@ -208,7 +210,7 @@ export class Session {
     #after_progress() {
         if (this.#cancelling || !this.#running) return;
         this.#page.env.stop(this.#timer);
-        if (this.scheduler.complete) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
+        if (this.scheduler.complete && this.#receiving) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
     }
 
     #doubt_arrival() {
@@ -221,7 +223,8 @@ export class Session {
 
     /** @param {Outcome} outcome */
     #told(outcome) {
-        if (!is_receiving(outcome.state)) {
+        this.#receiving = is_receiving(outcome.state);
+        if (!this.#receiving) {
             this.#lanes.hold();
             if (!this.#cancelling) this.#page.env.stop(this.#timer);
             if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
@@ -246,8 +249,10 @@ export class Session {
         const { kind } = lane.connection;
         if (lane.welcomed && !problem) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
         const at_once = !lane.welcomed && !problem && this.#choice.failed(kind);
-        if (this.#lanes.count === 0) this.#lost(problem, at_once);
-        else this.#crowd.lost();
+        if (this.#lanes.count > 0) this.#crowd.lost();
+        // Nothing that is shown has changed: it is still the same attempt, by other means.
+        else if (at_once) return this.#attempt();
+        else this.#lost(problem);
         this.#owner.changed();
     }
 
@@ -256,17 +261,13 @@ export class Session {
         if (++this.#blobs_suspected % BLOB_FAILURES === 0) this.#page.transports.blobs_fail = !this.#page.transports.blobs_fail;
     }
 
-    /**
-     * @param {Problem | null} problem
-     * @param {boolean} at_once
-     */
-    #lost(problem, at_once) {
+    /** @param {Problem | null} problem */
+    #lost(problem) {
         this.#connected = false;
         if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
         this.#cancelling = false;
         if (problem?.retry) this.problem = problem;
-        if (at_once) this.#attempt();
-        else this.#wait(this.#backoff.next(problem?.retry_after), () => this.#attempt());
+        this.#wait(this.#backoff.next(problem?.retry_after), () => this.#attempt());
     }
 
     #unanswered() {
@@ -289,12 +290,4 @@ export class Session {
         this.#page.env.stop(this.#timer);
         this.#timer = this.#page.env.after(milliseconds, action);
     }
-}
-
-/**
- * @param {number} a
- * @param {number} b
- */
-function lower(a, b) {
-    return a && b ? Math.min(a, b) : a || b;
 }

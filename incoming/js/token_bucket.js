@@ -7,13 +7,19 @@ const PORTION_SECONDS = 0.5;
 const SMALLEST_PORTION = 16 * 1024;
 
 export class TokenBucket {
-    #limit;
+    #limits;
     #tokens = 0;
     #filled = 0;
 
-    /** @param {() => number} limit bytes a second, 0 for none; asked each time, so that it may change */
-    constructor(limit) {
-        this.#limit = limit;
+    /** @param {() => number[]} limits bytes a second, 0 for none; the lowest holds, and they may change at any time */
+    constructor(limits) {
+        this.#limits = limits;
+    }
+
+    /** Bytes a second, 0 for no limit. */
+    get #rate() {
+        const limits = this.#limits().filter((limit) => limit > 0);
+        return limits.length ? Math.min(...limits) : 0;
     }
 
     /**
@@ -21,7 +27,7 @@ export class TokenBucket {
      * @returns {number} milliseconds until something may be sent, 0 if it may
      */
     wait(now) {
-        const rate = this.#limit();
+        const rate = this.#rate;
         if (!rate) return 0;
         const earned = (Math.max(0, now - this.#filled) * rate) / 1000;
         this.#tokens = Math.min(rate * BURST_SECONDS, this.#tokens + earned);
@@ -34,17 +40,17 @@ export class TokenBucket {
      * @returns {number} what of them may go at once
      */
     portion(size) {
-        const rate = this.#limit();
+        const rate = this.#rate;
         return rate ? Math.min(size, Math.max(SMALLEST_PORTION, Math.floor(rate * PORTION_SECONDS))) : size;
     }
 
     /** @param {number} bytes */
     spend(bytes) {
-        if (this.#limit()) this.#tokens -= bytes;
+        if (this.#rate) this.#tokens -= bytes;
     }
 
     /** Whether it is this limit, not the line, that sets the speed. */
     get binding() {
-        return this.#limit() > 0 && this.#tokens < 0;
+        return this.#rate > 0 && this.#tokens < 0;
     }
 }

@@ -156,6 +156,7 @@ test("a WebSocket that cannot be had: HTTP in the same moment, and the page sees
     (await stage.connected()).lose();
     const second = await stage.connected(2);
     assert.deepEqual([second.kind, stage.env.time], ["http", 0]);
+    assert.ok(!stage.calls.some(({ seen }) => /lost/.test(seen.state_msg)), "nothing was lost");
     second.welcome();
     assert.deepEqual([uploader.transport, uploader.connected, uploader.error_code], ["http", true, null]);
     assert.deepEqual(stage.calls.names(), []);

@@ -17,7 +17,7 @@ function bytes_sent(bucket, seconds, size) {
 }
 
 test("without a rate everything may go at once", () => {
-    const bucket = new TokenBucket(() => 0);
+    const bucket = new TokenBucket(() => [0, 0]);
     bucket.spend(1e9);
     assert.deepEqual([bucket.wait(0), bucket.portion(8e6), bucket.binding], [0, 8e6, false]);
 });
@@ -25,21 +25,21 @@ test("without a rate everything may go at once", () => {
 for (const rate of [10_000, 1_000_000, 50_000_000]) {
     test(`holds to ${rate} bytes a second, whatever the size of the chunks`, () => {
         for (const size of [65_536, 8_388_608]) {
-            const sent = bytes_sent(new TokenBucket(() => rate), 60, size);
+            const sent = bytes_sent(new TokenBucket(() => [rate]), 60, size);
             assert.ok(sent <= 61.5 * rate && sent >= 58 * rate, `${sent / rate} s worth`);
         }
     });
 }
 
 test("portions are half a second, so that the flow is even", () => {
-    const bucket = new TokenBucket(() => 1_000_000);
+    const bucket = new TokenBucket(() => [0, 1_000_000, 2_000_000]);
     assert.equal(bucket.portion(8e6), 500_000);
     assert.equal(bucket.portion(100), 100);
-    assert.equal(new TokenBucket(() => 1).portion(8e6), 16 * 1024);
+    assert.equal(new TokenBucket(() => [1]).portion(8e6), 16 * 1024);
 });
 
 test("a pause earns no more than a short burst", () => {
-    const bucket = new TokenBucket(() => 1000);
+    const bucket = new TokenBucket(() => [1000]);
     bucket.wait(3_600_000);
     bucket.spend(501);
     assert.ok(bucket.wait(3_600_000) > 0);
@@ -48,7 +48,7 @@ test("a pause earns no more than a short burst", () => {
 
 test("a rate that is changed or lifted holds from then on", () => {
     let rate = 1000;
-    const bucket = new TokenBucket(() => rate);
+    const bucket = new TokenBucket(() => [rate]);
     bucket.wait(0);
     bucket.spend(10_000);
     rate = 10_000;

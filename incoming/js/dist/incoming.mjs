@@ -82,9 +82,11 @@ var SUBPROTOCOL = "incoming.1";
 var CHUNK_HEADER_SIZE = 16;
 var CHUNK_VERSION = 1;
 var MAX_TEXT = 1024;
+var MAX_MEDIA_TYPE = 255;
 var shortened = (text) => text.slice(0, MAX_TEXT);
 function hello(greeting) {
-  return JSON.stringify({ type: "hello", ...greeting, name: shortened(greeting.name) });
+  const media_type = greeting.media_type?.slice(0, MAX_MEDIA_TYPE);
+  return JSON.stringify({ type: "hello", ...greeting, name: shortened(greeting.name), media_type });
 }
 function pause(epoch) {
   return JSON.stringify({ type: "pause", epoch });
@@ -143,6 +145,9 @@ function parse_object(text) {
 }
 function is_receiving(state) {
   return state === "new" || state === "uploading";
+}
+function reason_follows(state) {
+  return state === "cancelled" || state === "failed";
 }
 function has_arrived(state) {
   return state === "arrived" || state === "handing_over" || state === "waiting" || state === "finished";
@@ -1088,7 +1093,8 @@ var FileCheck = class {
       name: this.#file.name ?? "",
       size: this.#size,
       last_modified: known ? this.#last_modified : void 0,
-      fingerprint: this.#fingerprint
+      fingerprint: this.#fingerprint,
+      media_type: this.#file.type || void 0
     };
   }
   /** Whether the file was found in order a moment ago. */
@@ -2066,19 +2072,24 @@ var BURST_SECONDS = 0.5;
 var PORTION_SECONDS = 0.5;
 var SMALLEST_PORTION = 16 * 1024;
 var TokenBucket = class {
-  #limit;
+  #limits;
   #tokens = 0;
   #filled = 0;
-  /** @param {() => number} limit bytes a second, 0 for none; asked each time, so that it may change */
-  constructor(limit) {
-    this.#limit = limit;
+  /** @param {() => number[]} limits bytes a second, 0 for none; the lowest holds, and they may change at any time */
+  constructor(limits) {
+    this.#limits = limits;
+  }
+  /** Bytes a second, 0 for no limit. */
+  get #rate() {
+    const limits = this.#limits().filter((limit) => limit > 0);
+    return limits.length ? Math.min(...limits) : 0;
   }
   /**
    * @param {number} now
    * @returns {number} milliseconds until something may be sent, 0 if it may
    */
   wait(now) {
-    const rate = this.#limit();
+    const rate = this.#rate;
     if (!rate) return 0;
     const earned = Math.max(0, now - this.#filled) * rate / 1e3;
     this.#tokens = Math.min(rate * BURST_SECONDS, this.#tokens + earned);
@@ -2090,16 +2101,16 @@ var TokenBucket = class {
    * @returns {number} what of them may go at once
    */
   portion(size) {
-    const rate = this.#limit();
+    const rate = this.#rate;
     return rate ? Math.min(size, Math.max(SMALLEST_PORTION, Math.floor(rate * PORTION_SECONDS))) : size;
   }
   /** @param {number} bytes */
   spend(bytes) {
-    if (this.#limit()) this.#tokens -= bytes;
+    if (this.#rate) this.#tokens -= bytes;
   }
   /** Whether it is this limit, not the line, that sets the speed. */
   get binding() {
-    return this.#limit() > 0 && this.#tokens < 0;
+    return this.#rate > 0 && this.#tokens < 0;
   }
 };
 
@@ -2191,6 +2202,8 @@ var Session = class {
   #running = false;
   #connected = false;
   #cancelling = false;
+  /** Whether the server, by its last word, still waits for bytes. */
+  #receiving = true;
   /** @type {Problem | null} why it is waiting, if the server said why */
   problem = null;
   /** @type {unknown} */
@@ -2215,7 +2228,7 @@ var Session = class {
     this.#choice = new TransportChoice(page2.transports);
     this.scheduler = new Scheduler(file.size);
     const pace = new Pace();
-    const bucket = new TokenBucket(() => lower(max_rate(), this.#limits?.max_rate ?? 0));
+    const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
     this.#lanes = new Lanes(page2.env, this.scheduler, pace, bucket, {
       connect: (kind, listener) => page2.connect(kind, ticket, file, listener),
       welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
@@ -2316,9 +2329,9 @@ var Session = class {
     this.#connected = true;
     this.problem = null;
     this.scheduler.confirm(welcome.extents);
-    this.#told({ state: welcome.state, reason: "", code: null });
+    if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
     if (!this.#running) return;
-    if (is_receiving(welcome.state)) this.#lanes.flow();
+    if (this.#receiving) this.#lanes.flow();
     this.#after_progress();
     this.#owner.changed();
   }
@@ -2334,7 +2347,7 @@ var Session = class {
   #after_progress() {
     if (this.#cancelling || !this.#running) return;
     this.#page.env.stop(this.#timer);
-    if (this.scheduler.complete) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
+    if (this.scheduler.complete && this.#receiving) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
   }
   #doubt_arrival() {
     this.#doubt_after *= 2;
@@ -2345,7 +2358,8 @@ var Session = class {
   }
   /** @param {Outcome} outcome */
   #told(outcome) {
-    if (!is_receiving(outcome.state)) {
+    this.#receiving = is_receiving(outcome.state);
+    if (!this.#receiving) {
       this.#lanes.hold();
       if (!this.#cancelling) this.#page.env.stop(this.#timer);
       if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
@@ -2369,25 +2383,22 @@ var Session = class {
     const { kind } = lane.connection;
     if (lane.welcomed && !problem2) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
     const at_once = !lane.welcomed && !problem2 && this.#choice.failed(kind);
-    if (this.#lanes.count === 0) this.#lost(problem2, at_once);
-    else this.#crowd.lost();
+    if (this.#lanes.count > 0) this.#crowd.lost();
+    else if (at_once) return this.#attempt();
+    else this.#lost(problem2);
     this.#owner.changed();
   }
   /** Some browsers never finish to send a Blob that is part of a file: what has failed twice is sent the other way. */
   #suspect_blobs() {
     if (++this.#blobs_suspected % BLOB_FAILURES === 0) this.#page.transports.blobs_fail = !this.#page.transports.blobs_fail;
   }
-  /**
-   * @param {Problem | null} problem
-   * @param {boolean} at_once
-   */
-  #lost(problem2, at_once) {
+  /** @param {Problem | null} problem */
+  #lost(problem2) {
     this.#connected = false;
     if (this.#cancelling && !(problem2 && ASK_AGAIN.has(problem2.code))) return this.#unanswered();
     this.#cancelling = false;
     if (problem2?.retry) this.problem = problem2;
-    if (at_once) this.#attempt();
-    else this.#wait(this.#backoff.next(problem2?.retry_after), () => this.#attempt());
+    this.#wait(this.#backoff.next(problem2?.retry_after), () => this.#attempt());
   }
   #unanswered() {
     this.stop();
@@ -2408,9 +2419,6 @@ var Session = class {
     this.#timer = this.#page.env.after(milliseconds, action);
   }
 };
-function lower(a, b) {
-  return a && b ? Math.min(a, b) : a || b;
-}
 
 // uploader.js
 var RUNNING = /* @__PURE__ */ new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
