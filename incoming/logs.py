@@ -2,7 +2,8 @@
 
 Nothing that a client sent can forge a record: whatever is not printable is escaped, and a traceback's lines are
 indented behind a bar. Tickets are capabilities, so a log shows only the first part of an id, enough to find it.
-Identical warnings are capped, because strangers can cause them.
+Identical warnings are capped, because strangers can cause them. What happened is told by a text that is the same each
+time, `event`: the message without what is filled in.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TICKET = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
+_SUBJECT = re.compile(r"upload %s: ")
 _MAX_MESSAGE = 4000
 """Characters of a message; the rest is cut, so that nobody fills the disk with long names."""
 
@@ -57,6 +59,12 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
+def _event(record: logging.LogRecord) -> str:
+    """What a program can look for: the same whatever upload, client or reason it is about."""
+    template = str(record.msg)
+    return _tidy(_SUBJECT.sub("", template, count=1) if template != "%s" else record.getMessage())
+
+
 def _quoted(text: str) -> str:
     return text if text and not set(text) & set(' ="') else json.dumps(text, ensure_ascii=False)
 
@@ -85,10 +93,14 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "pid": record.process,
             "message": _tidy(record.getMessage()),
+            "event": _event(record),
         }
+        if ticket := _TICKET.search(record.getMessage()):
+            entry["upload"] = ticket[1] + "…"
         for name, value in _facts(record).items():
             plain = value is None or isinstance(value, bool | int | float)
-            entry.setdefault(name, value if plain else _tidy(str(value)))
+            if name == "upload" or name not in entry:
+                entry[name] = value if plain else _tidy(str(value))
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             entry["traceback"] = "\n".join(_tidy(part) for part in trace.split("\n"))

@@ -26,6 +26,7 @@ DOC = ROOT / "doc"
 PAGES = sorted([*ROOT.glob("*.md"), *DOC.rglob("*.md")])
 API = (DOC / "api.md").read_text()
 PROTOCOL = (DOC / "protocol.md").read_text()
+OPERATIONS = (DOC / "operations.md").read_text()
 JS = ROOT / "incoming" / "js"
 
 _FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -235,6 +236,13 @@ DOCUMENTED_ROUTES = {
     "/frontend/upload_ws": ["/incoming/0.1/frontend/upload_ws?ticket=<ticket>"],
     "/frontend/upload/([^/]+)": ["/incoming/0.1/frontend/upload/<ticket>"],
     r"/frontend/(incoming\.(?:js|mjs|d\.ts))": ["/incoming/0.1/frontend/incoming.js", "incoming.mjs", "incoming.d.ts"],
+    "/metrics": ["GET /incoming/metrics"],
+    r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": ["GET /incoming/status"],
+    "/status/now": ["GET /incoming/status/now"],
+    "/status/uploads/([^/]+)/(cancel|retry)": [
+        "POST /incoming/status/uploads/<id>/cancel",
+        "POST /incoming/status/uploads/<id>/retry",
+    ],
     "/health(?:/(live))?": ["GET /incoming/0.1/health", "GET /incoming/0.1/health/live", "/incoming/health"],
 }
 
@@ -243,7 +251,7 @@ def test_every_route_is_documented() -> None:
     assert set(DOCUMENTED_ROUTES) == {path for path, _ in ROUTES}, "a new route belongs into the documents and here"
     for names in DOCUMENTED_ROUTES.values():
         for name in names:
-            assert f"`{name}`" in API + PROTOCOL
+            assert f"`{name}`" in API + PROTOCOL + OPERATIONS
 
 
 @pytest.mark.promise(20)

@@ -1,13 +1,16 @@
 """The log: one record per event, in two formats, that nothing a client sends can forge."""
 
+import ast
 import json
 import logging
 import re
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from incoming.logs import FLOOD_LIMIT, FloodGate, JsonLines, TextLines, configure, printable
+from tests.support.tools import ROOT
 
 TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
 NASTY = "a\nb\r\x1b[31m\x00\x7f\x85\u2028\u202e%s\\n \ud800"
@@ -45,11 +48,59 @@ def test_json() -> None:
         "logger": "incoming.test",
         "pid": made.process,
         "message": "upload a197b8f5…",
+        "event": "upload %s",
+        "upload": "a197b8f5…",
         "client": "::1",
         "count": 3,
         "error": None,
         "level_": "x",
     }
+
+
+def test_an_event_is_the_same_whatever_it_is_about() -> None:
+    entries = [
+        json.loads(JsonLines().format(record("upload %s: cancelled: %s", TICKET, reason, client=client)))
+        for reason, client in (("no", "::1"), (NASTY, "10.0.0.1"))
+    ]
+    assert {entry["event"] for entry in entries} == {"cancelled: %s"}
+    assert {entry["upload"] for entry in entries} == {"a197b8f5…"}
+    assert [entry["client"] for entry in entries] == ["::1", "10.0.0.1"]
+    assert json.loads(JsonLines().format(record("%s", "the whole line")))["event"] == "the whole line"
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Every call of a logger in the server, with where it is."""
+    for path in sorted((ROOT / "incoming").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "logger" | "logging"), attr=level)) if (
+                    level in ("debug", "info", "warning", "error", "critical", "exception", "log")
+                ):
+                    yield f"{path.name}:{node.lineno}", node
+
+
+def test_every_event_of_the_server_can_be_told_by_its_text() -> None:
+    """What is filled in must come as an argument: a text put together beforehand is another one each time."""
+    calls = dict(log_calls())
+    assert len(calls) > 30
+    for place, call in calls.items():
+        text = call.args[1 if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else 0]
+        if place.startswith("fault_log.py"):  # passes on what FaultLog.report is given
+            continue
+        assert isinstance(text, ast.Constant), f"{place}: the first argument is not a text"
+        subject = re.match(r"upload (?!%s: )", str(text.value))
+        assert subject is None, f"{place}: an upload's id comes first, as 'upload %s: '"
+
+
+def test_nothing_is_written_past_the_log() -> None:
+    """Standard output belongs to the command `uploads` alone, standard error to the log."""
+    users = {
+        path.name
+        for path in (ROOT / "incoming").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name) and node.id == "print"
+    }
+    assert users == {"app.py", "uploads_command.py"}
 
 
 @pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])

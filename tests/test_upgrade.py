@@ -1,6 +1,5 @@
 """An upgrade: a server on the storage directory of an earlier release goes on with what was under way."""
 
-import asyncio
 import sqlite3
 import urllib.request
 from pathlib import Path
@@ -10,21 +9,12 @@ import pytest
 from incoming.storage import sqlite_schema
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
-from tests.support.stores import Stores
+from tests.support.old_databases import old_database
 
 CONTENT = bytes(range(256)) * 8
 
 
-async def before(directory: Path, url: str, version: int) -> str:
-    """What a server of that version of the schema left: half a file."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:version])
-        stores = Stores(directory)
-        ticket = await stores.uploading(CONTENT[:1000], len(CONTENT), url)
-        await stores.files.sync(ticket.id)
-        ticket = await stores.tickets.update(ticket.id, lambda known: known.checkpoint(known.extents))
-        await stores.close()
-    return ticket.id
+TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
 
 
 @pytest.mark.parametrize("version", range(1, len(sqlite_schema.MIGRATIONS)))
@@ -32,17 +22,17 @@ def test_uploads_go_on_after_an_upgrade(
     version: int, tmp_path: Path, start_server: StartServer, app_stub: AppStub
 ) -> None:
     storage = tmp_path / "storage"
-    ticket = asyncio.run(before(storage, app_stub.url, version))
+    old_database(storage, version, TICKET, CONTENT[:1000], len(CONTENT), app_stub.url)
     server = start_server("--workers", "2", storage_dir=storage)
     request = urllib.request.Request(
-        f"{server.base_url}/incoming/frontend/upload/{ticket}",
+        f"{server.base_url}/incoming/frontend/upload/{TICKET}",
         CONTENT[1000:],
         {"Content-Range": f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}"},
         method="PUT",
     )
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.status == 200
-    [callback] = app_stub.wait_for(1, ticket)
+    [callback] = app_stub.wait_for(1, TICKET)
     assert Path(callback.params["filename"]).parent.parent == storage
 
 

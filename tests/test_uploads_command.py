@@ -15,6 +15,7 @@ from incoming.uploads_command import readable_duration, readable_size, table
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
 from tests.support.incoming_server import IncomingServer
+from tests.support.old_databases import old_database
 from tests.support.stores import Stores
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
@@ -153,10 +154,8 @@ def test_no_database_is_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_database_of_another_release_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as before:
-        before.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:1])
-        await Stores(tmp_path).close()
+def test_a_database_of_another_release_is_left_alone(tmp_path: Path) -> None:
+    old_database(tmp_path, 1, "a197b8f5-fb74-434f-9df0-9a4048b857a7", b"half", 8, "http://127.0.0.1:9/")
     done = command(tmp_path, "list")
     assert done.returncode == 2
     assert f"has version 1, this release uses {len(sqlite_schema.MIGRATIONS)}" in done.stderr

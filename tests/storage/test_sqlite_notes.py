@@ -7,9 +7,9 @@ import pytest
 
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import State
-from incoming.storage import sqlite_schema
 from incoming.storage.sqlite_notes import KEPT_FOR
 from incoming.storage.sqlite_schema import MIGRATIONS, version_of
+from tests.support.old_databases import old_database
 from tests.support.stores import Clock, Stores
 
 
@@ -75,16 +75,16 @@ async def test_matching(tmp_path: Path) -> None:
     await stores.close()
 
 
-async def test_a_database_of_before_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as before:
-        before.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:1])
-        stores = Stores(tmp_path)
-        ticket = await stores.uploading(b"half")
-        await stores.close()
-    assert version_of(tmp_path / "incoming.sqlite") == 1
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+async def test_a_database_of_before_is_brought_up_to_date(version: int, tmp_path: Path) -> None:
+    ticket_id = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
+    old_database(tmp_path, version, ticket_id, b"half", 8, "http://127.0.0.1:9/")
+    assert version_of(tmp_path / "incoming.sqlite") == version
     stores = Stores(tmp_path)
     assert version_of(tmp_path / "incoming.sqlite") == len(MIGRATIONS)
-    assert await stores.get(ticket) == ticket
+    ticket = await stores.tickets.get(ticket_id)
+    assert ticket is not None
+    assert (ticket.size, ticket.extents.size, ticket.state) == (8, 4, State.UPLOADING)
     await stores.tickets.note("a", 100, "facts", {"x": 1}, traffic=10)
     assert (await stores.tickets.notes(0)).traffic == {10: 10}
     await stores.close()
