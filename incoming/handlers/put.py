@@ -8,6 +8,8 @@ what belongs to HTTP; what may be stored the assembler decides.
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from incoming.core import content_range, messages
@@ -19,6 +21,8 @@ from incoming.core.errors import (
     FileTooLarge,
     Forbidden,
     MessageTooLarge,
+    StorageFailed,
+    TakenOver,
     UnsupportedEncoding,
 )
 from incoming.core.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Cancel, Hello, Pause
@@ -119,13 +123,27 @@ class UploadResource(StreamedHandler):
             raise BadParameter("'epoch' is not a number")
         self._epoch = int(epoch)
         ticket.identify(identity, self.services.settings.max_size)
-        return await self.services.assembler.join(ticket.id, self._epoch)
+        async with self._no_false_alarm():
+            return await self.services.assembler.join(ticket.id, self._epoch)
+
+    @asynccontextmanager
+    async def _no_false_alarm(self) -> AsyncIterator[None]:
+        """The epoch rises too when a disk has lost bytes. Then nobody has taken over: the client is to ask anew."""
+        try:
+            yield
+        except TakenOver as error:
+            ticket = await self.services.assembler.look(self.path_args[0])
+            if ticket.session in ("", self.get_query_argument("session", "")):
+                lost = "bytes that had arrived were lost by a fault of the disk; send them again"
+                raise StorageFailed(lost) from error
+            raise
 
     # --- bodies -------------------------------------------------------------------------------------------------------
 
     async def take(self, data: bytes) -> None:
         if self._body is not None:
-            await self._body.take(data)
+            async with self._no_false_alarm():
+                await self._body.take(data)
         elif self.request.method == "POST":
             self._control += data
             if len(self._control) > MAX_CONTROL:
@@ -152,7 +170,8 @@ class UploadResource(StreamedHandler):
         if self.concluded() or self._upload is None:
             return
         if self._body is not None:
-            await self._body.finish()
+            async with self._no_false_alarm():
+                await self._body.finish()
             await self._end_of_unknown_length(self._upload, self._body)
         known = await self.services.assembler.settled(self._upload)
         if known.state in RECEIVING:
