@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -64,14 +65,25 @@ class Load:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def add(
-        self, size: int, way: str | None = None, *, server_port: int | None = None, keep: bool = False, **how: object
+        self,
+        size: int,
+        way: str | None = None,
+        *,
+        server_port: int | None = None,
+        keep: bool = False,
+        before: Callable[[], None] = lambda: None,
+        **how: object,
     ) -> UploadClient:
-        """One more upload, from its ticket on; `server_port` is where tickets come from if not from `port`."""
+        """One more upload, from its ticket on; `server_port` is where tickets come from if not from `port`.
+
+        `before` is called when there is a ticket and nothing has been sent.
+        """
         ticket_id = new_ticket(server_port or self.port, self.app.url, keep=keep)
         content = self.random.randbytes(size)
         way = way or WAYS[len(self.clients) % len(WAYS)]
         client = UploadClient(self.port, ticket_id, content, way, **how)  # type: ignore[arg-type]
         self.clients.append(client)
+        before()
         self._futures.append(asyncio.run_coroutine_threadsafe(client.run(), self._loop))
         return client
 

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment, of one worker or of all: nothing that was acked is missing, and every upload goes on by itself."""
+"""`kill -9` at any moment, of a worker or of all: nothing that was acked is missing, every upload goes on by itself."""
 
 import os
 import random

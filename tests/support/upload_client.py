@@ -1,7 +1,7 @@
 """A client of ours that never gives up: it reconnects, asks what is there, and remembers every byte it was promised.
 
-Speaks all three ways of sending: chunks over the WebSocket, the library's pieces over HTTP, and the plain resumable PUT of
-other people's clients. What it was promised must be there whenever it asks; else `broken` says what was not.
+Speaks all three ways of sending: chunks over the WebSocket, the library's pieces over HTTP, and the plain resumable PUT
+of other people's clients. What it was promised must be there whenever it asks; else `broken` says what was not.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ class Lost(Exception):
 class UploadClient:
     """Sends `content` under a ticket to 127.0.0.1:`port`; `run()` returns the upload's final state.
 
-    `rate` is bytes a second. `forgiving`: the disk is known to lose bytes, so the server may take a promise back as long as
-    it says so. `errors` counts the codes that the server gave.
+    `rate` is bytes a second. `forgiving`: the disk is known to lose bytes, so the server may take a promise back as
+    long as it says so. `errors` counts the codes that the server gave.
     """
 
     def __init__(
@@ -224,7 +224,9 @@ class UploadClient:
             status = json.loads(answer.body)
             self.state = status["state"]
             if self.state == "uploading" and status["arrived"] < len(self.content):
-                raise Lost("less is there than was acked")  # the next round finds out which bytes, and whether it may be
+                raise Lost(
+                    "less is there than was acked"
+                )  # the next round finds out which bytes, and whether it may be
 
     async def _put_all(self) -> None:
         chunks = iter(self._missing() or [(0, 0)])
@@ -278,5 +280,3 @@ class UploadClient:
                 raise Lost(f"status {answer.code}") from None  # not from the server: a proxy answered
             self._complain(problem)
         return answer
-
-
