@@ -140,18 +140,6 @@ test("an upload that is already over tells its outcome to whoever asks", async (
     assert.deepEqual(stage.calls.names(), ["onfinished", "onfinish"]);
 });
 
-test("an upload that was cancelled or has failed tells so with the reason, which comes after the welcome", async () => {
-    for (const [state, seen] of [["cancelled", "cancelled by the app"], ["failed", "the app said 418"]]) {
-        const stage = new Stage();
-        const uploader = stage.uploader(SIZE).start();
-        const connection = await stage.connected();
-        connection.welcome({ state });
-        assert.deepEqual([stage.calls.names(), connection.chunks], [[], []]);
-        connection.state(state, seen, state === "failed" ? 303 : null);
-        assert.equal(uploader.cancel_msg + uploader.error_msg, seen);
-    }
-});
-
 test("a handover may take as long as it likes: nobody doubts it", async () => {
     for (const state of ["handing_over", "waiting"]) {
         const stage = new Stage();
@@ -297,20 +285,6 @@ test("the app's cancellation reaches the page at once, with its reason", async (
     assert.equal(uploader.cancel_msg, "cancelled by the app");
     assert.deepEqual(stage.calls.names(), ["oncancelled"]);
 });
-
-for (const [state, reason, code] of [["cancelled", "by the app", null], ["failed", "the app said 418", 303]]) {
-    test(`coming back to an upload that is ${state}, the page is told when the reason is known`, async () => {
-        const stage = new Stage();
-        const uploader = stage.uploader(SIZE).start();
-        const connection = await stage.connected({ state });
-        assert.ok(!uploader.cancelled && uploader.error_code === null);
-        assert.deepEqual(connection.chunks, []);
-        connection.state(state, reason, code);
-        assert.deepEqual([uploader.cancel_msg, uploader.error_msg], code ? ["", reason] : [reason, ""]);
-        assert.deepEqual(stage.calls.names(), [code ? "onerror" : "oncancelled"]);
-        all_sound(stage);
-    });
-}
 
 test("before the start, cancelling is a matter of the page; the server is told behind it", () => {
     const stage = new Stage();
