@@ -78,7 +78,14 @@ class Settings:
     dead_after: float = key("60", duration(0.2, DAY), "a connection without any byte for so long is closed")
     hello_timeout: float = key("10", duration(0.1, 3600), "time for the first message of a WebSocket")
 
+    connections_per_client: int = key("256", whole(1, 10**6), "connections of one client's address to one worker")
+    max_strangers: int = key("1000", whole(1, 10**6), "connections to one worker that have shown no ticket yet")
+    minimum_rate: int = key("500", size(0, MIB), "bytes a second that must come of what is being sent; 0 for none")
+    max_header: int = key("16KiB", size(KIB, MIB), "largest header of a request")
+    max_tickets: int = key("100000", whole(0, 10**9), "unfinished uploads of one backend's address; 0 for no limit")
+
     max_size: int = key("0", size(0, 2**53 - 1), "largest file that is accepted; 0 for no limit")
+    storage_quota: int = key("0", size(0, 2**53 - 1), "bytes that all unfinished uploads may take; 0 for no limit")
     idle_timeout: float = key("12h", duration(1, 3650 * DAY), "an upload nobody sends to for so long is cancelled")
     paused_timeout: float = key("7d", duration(1, 3650 * DAY), "the same for one that was paused")
     tombstone_time: float = key("7d", duration(1, 3650 * DAY), "how long the outcome of an upload is remembered")

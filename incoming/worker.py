@@ -29,13 +29,14 @@ from incoming.janitor import Janitor
 from incoming.metrics import Counters
 from incoming.storage.files import FileStore
 from incoming.storage.sqlite import SqliteStore
+from incoming.storage.sqlite_limits import StoreLimits
+from incoming.worker_server import GuardedServer
 
 log = logging.getLogger("incoming.worker")
 
 READ_SIZE = 256 * 1024
 """Bytes read from a socket at once: Tornado's 64 KiB cost twice the CPU time per GiB, more than this gains little."""
 
-MAX_HEADERS = 16 * 1024
 KEEP_ALIVE = 75.0
 """Seconds that an idle HTTP connection is kept: longer than nginx keeps its own to an upstream (60)."""
 
@@ -158,7 +159,8 @@ class Worker:
 def open_services(settings: Settings) -> Services:
     """One worker's parts. Raises OSError or StorageFailed if the storage directory cannot be used."""
     database = settings.storage_dir / "incoming.sqlite"
-    tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings))
+    limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
+    tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings), limits=limits)
     store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
     assembler = Assembler(tickets, store, settings)
     counters = Counters()
@@ -179,15 +181,17 @@ def http_server(services: Services) -> HTTPServer:
     """The server with its limits, not yet listening. Raises FileNotFoundError if the library is not there."""
     # Only backend functions take forms, and they say so themselves.
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
-    return HTTPServer(
+    server = GuardedServer(
         application(services, library()),
         chunk_size=READ_SIZE,
         # The largest message, and what one read may bring beyond its end.
         max_buffer_size=services.settings.chunk_max + 4 * READ_SIZE,
         # A body of unknown length may pass MAX_BODY by one read, so that it is refused with an answer.
         max_body_size=MAX_BODY + READ_SIZE,
-        max_header_size=MAX_HEADERS,
+        max_header_size=services.settings.max_header,
         idle_connection_timeout=KEEP_ALIVE,
         decompress_request=False,
         xheaders=False,
     )
+    server.door = services.door
+    return server

@@ -36,6 +36,7 @@ MODULES = {
     "incoming.app": 4,
     "incoming.uploads_command": 4,
     "incoming.worker": 4,
+    "incoming.worker_server": 4,
     "incoming.workers": 4,
     "incoming.__main__": 4,
 }

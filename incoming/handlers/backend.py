@@ -44,6 +44,7 @@ class BackendFunction(Handler):
             raise _too_large()
         try:
             self._caller = str(require_backend_caller(self.request, self.services.settings))
+            self.services.door.know(getattr(connection, "stream", None))
         except UploadError as error:
             self._refusal = error
 

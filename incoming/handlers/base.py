@@ -28,7 +28,7 @@ def wants_json(accept: str) -> bool:
     return "application/json" in accept.lower()
 
 
-def answer_error(handler: Handler, error: UploadError) -> None:
+def answer_error(handler: Answering, error: UploadError) -> None:
     """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text."""
     handler.services.counters.errors[error.name] += 1
     handler.set_status(error.status)
@@ -52,14 +52,13 @@ def methods_of(handler: RequestHandler) -> list[str]:
     ]
 
 
-class Handler(RequestHandler):
-    """A resource. What it raises becomes the answer: an UploadError itself, anything else a logged InternalError."""
+class Answering(RequestHandler):
+    """What it raises becomes the answer: an UploadError itself, anything else a logged InternalError."""
 
     def initialize(self, services: Services) -> None:
         self.services = services
         self.logged: dict[str, Any] = {}
         """What the log tells of this request besides method, path, status and client."""
-        services.requests.add(self)
 
     @property
     def client(self) -> str:
@@ -69,13 +68,6 @@ class Handler(RequestHandler):
     def compute_etag(self) -> str | None:
         """None: what is not the library is never the same twice."""
         return None
-
-    def on_finish(self) -> None:
-        self.services.requests.discard(self)
-
-    def on_connection_close(self) -> None:
-        super().on_connection_close()
-        self.services.requests.discard(self)
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "Incoming")
@@ -104,6 +96,21 @@ class Handler(RequestHandler):
     ) -> None:
         if not isinstance(value, UploadError | HTTPError):
             log.error("%s %s failed", self.request.method, self.request.path, exc_info=value)
+
+
+class Handler(Answering):
+    """A resource. A worker that ends waits for its answers."""
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        services.requests.add(self)
+
+    def on_finish(self) -> None:
+        self.services.requests.discard(self)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self.services.requests.discard(self)
 
 
 class Nowhere(Handler):

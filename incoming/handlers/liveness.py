@@ -1,4 +1,5 @@
-"""How long a connection has been silent, in bytes rather than messages: a slow peer is not a dead one.
+"""How long a connection has been silent and how slow it is, in bytes rather than messages: a slow peer is not a dead
+one.
 
 A large chunk on a slow line takes minutes to become a message, so the kernel is asked when the last data came. Knows
 nothing of what the bytes mean.
@@ -12,6 +13,9 @@ import struct
 _LAST_DATA_RECEIVED = struct.Struct("=52xI")
 """tcpi_last_data_recv of struct tcp_info (linux/tcp.h): eight bytes of flags, then eleven 32-bit words before it."""
 
+_BYTES_RECEIVED = struct.Struct("=128xQ")
+"""tcpi_bytes_received of the same: after all 24 words, two pacing rates and the bytes acknowledged (Linux 4.1)."""
+
 
 def silent_for(connection: socket.socket, since_message: float) -> float:
     """Seconds since the last byte came from the peer; `since_message`, the last whole message, where the kernel cannot
@@ -23,3 +27,35 @@ def silent_for(connection: socket.socket, since_message: float) -> float:
     except (AttributeError, OSError, struct.error):
         return since_message
     return float(min(since_message, milliseconds / 1000))
+
+
+def received_by(connection: socket.socket) -> int | None:
+    """Bytes that ever came from the peer; None where the kernel does not count them."""
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+        (received,) = _BYTES_RECEIVED.unpack(info)
+    except (AttributeError, OSError, struct.error):
+        return None
+    return int(received)
+
+
+class Pace:
+    """Whether a sender keeps to `rate` bytes a second over `period` seconds. A rate of 0 asks for nothing."""
+
+    def __init__(self, rate: int, period: float) -> None:
+        self._rate = rate
+        self._period = period
+        self._since: tuple[float, int] | None = None
+
+    def too_slow(self, now: float, received: int | None, *, excused: bool) -> bool:
+        """To be asked now and then, with what has been received so far. `excused` when nothing was expected of the
+        sender since the last time; that nothing at all comes is another matter.
+        """
+        if self._since is None or received is None or excused:
+            self._since = None if received is None else (now, received)
+            return False
+        since, before = self._since
+        if now - since < self._period:
+            return False
+        self._since = (now, received)
+        return before < received < before + self._rate * (now - since)

@@ -16,6 +16,7 @@ from incoming.config import Settings
 from incoming.connections import Connections
 from incoming.core.messages import Limits
 from incoming.core.ticket import Ticket
+from incoming.handlers.door import Door
 from incoming.handlers.seats import Seats
 from incoming.intake import Memory
 from incoming.metrics import Counters
@@ -43,12 +44,14 @@ class Services:
     activity: Activity
     clock: Callable[[], float] = time.time
     memory: Memory = field(init=False)
+    door: Door = field(init=False)
     seats: Seats = field(default_factory=Seats)
     requests: WeakSet[Any] = field(default_factory=WeakSet)
     """The requests that are being answered; a worker that ends waits for them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "memory", Memory(self.settings.memory))
+        object.__setattr__(self, "door", Door.of(self.settings))
 
     def limits(self, ticket: Ticket) -> Limits:
         """How a client of this ticket is told to send."""

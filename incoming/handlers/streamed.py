@@ -16,7 +16,7 @@ from tornado.web import stream_request_body
 from incoming.core.errors import BadRequest, UploadError
 from incoming.core.messages import MAX_SIZE
 from incoming.handlers.base import Handler, answer_error
-from incoming.handlers.liveness import silent_for
+from incoming.handlers.liveness import Pace, silent_for
 from incoming.handlers.services import Services
 
 DRAINED = 64 * 1024 * 1024
@@ -34,6 +34,7 @@ class StreamedHandler(Handler):
         self._needless = 0
         self._heard = time.monotonic()
         self._watchdog: asyncio.TimerHandle | None = None
+        self._pace = Pace(services.settings.minimum_rate, services.settings.dead_after)
         self._ended = False
 
     async def admit(self) -> None:
@@ -89,8 +90,8 @@ class StreamedHandler(Handler):
                 self.refuse(error)
             return
         self._needless += len(chunk)
-        if self._needless > DRAINED and not self._finished:
-            self._conclusion()
+        if self._needless > DRAINED:
+            self._answer_now()
 
     def refuse(self, error: UploadError) -> None:
         """Whatever the body still brings, this is the answer."""
@@ -104,15 +105,20 @@ class StreamedHandler(Handler):
     def conclude(self, answer: Callable[[], None]) -> None:
         """Whatever the body still brings, `answer` is the answer: after its end if that is near, otherwise at once."""
         self._conclusion = answer
-        if self._received == 0 and self.request.headers.get("Expect", "").lower() == "100-continue":
-            answer()  # nothing of the body is on its way yet (RFC 9110 section 10.1.1)
-            return
         try:
             left = (self.body_length or 0) - self._received
         except BadRequest:
             left = DRAINED + 1  # nobody knows where it ends
-        if left > DRAINED:
-            answer()
+        # Who asks for permission has not sent anything of the body yet (RFC 9110 section 10.1.1).
+        asks = self._received == 0 and self.request.headers.get("Expect", "").lower() == "100-continue"
+        if asks or left > DRAINED:
+            self._answer_now()
+
+    def _answer_now(self) -> None:
+        """In the middle of the body: the connection cannot be used any more."""
+        if self._conclusion is not None and not self._finished:
+            self.set_header("Connection", "close")
+            self._conclusion()
 
     def concluded(self) -> bool:
         """For each method to ask first, the body being complete: whether the answer has been given by this."""
@@ -133,12 +139,16 @@ class StreamedHandler(Handler):
             self._watchdog.cancel()
 
     def _look_after(self) -> None:
-        """A body that stalls is given up when no byte of it has come for `dead_after`; what arrived is kept."""
+        """A body that stalls is given up when no byte of it has come for `dead_after`, or too few; what arrived is
+        kept.
+        """
         stream = getattr(self.request.connection, "stream", None)
         if self._ended or stream is None or stream.socket is None:
             return
-        silent = silent_for(stream.socket, time.monotonic() - self._heard)
-        if silent >= self.services.settings.dead_after and not self.is_busy:
+        now = time.monotonic()
+        silent = silent_for(stream.socket, now - self._heard)
+        is_slow = self._pace.too_slow(now, self._received, excused=self.is_busy)
+        if is_slow or (silent >= self.services.settings.dead_after and not self.is_busy):
             stream.close()
         else:
             self._watch()

@@ -20,6 +20,7 @@ from incoming.core.errors import (
     BadRequest,
     Forbidden,
     InternalError,
+    MethodNotAllowed,
     StorageFailed,
     TakenOver,
     TooBusy,
@@ -29,8 +30,8 @@ from incoming.core.errors import (
 from incoming.core.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.handlers import origins
-from incoming.handlers.access import client_address
-from incoming.handlers.liveness import silent_for
+from incoming.handlers.base import Answering
+from incoming.handlers.liveness import Pace, received_by, silent_for
 from incoming.handlers.outlet import Outlet
 from incoming.handlers.services import Services
 from incoming.intake import Intake
@@ -42,11 +43,11 @@ CHUNKS_UNDER_WAY = 2
 """Chunks of the largest size that a connection may have received but not acked; then it is read no further."""
 
 
-class UploadSocket(WebSocketHandler):
+class UploadSocket(Answering, WebSocketHandler):
     """One connection that carries one upload, or its share of it."""
 
     def initialize(self, services: Services) -> None:
-        self._services = services
+        super().initialize(services)
         self._settings = services.settings
         self._assembler = services.assembler
         self._ticket_id = ""
@@ -60,7 +61,8 @@ class UploadSocket(WebSocketHandler):
         self._told_state = State.UPLOADING
         self._outlet = Outlet(self._write, self.close)
         self._watchdog: asyncio.TimerHandle | None = None
-        self.heard = time.monotonic()
+        self.heard = self._seen_at = time.monotonic()
+        self._pace = Pace(self._settings.minimum_rate, self._settings.dead_after)
 
     # --- the handshake ------------------------------------------------------------------------------------------------
 
@@ -68,9 +70,11 @@ class UploadSocket(WebSocketHandler):
         """Looks the ticket up before anything of the client is buffered: a stranger gets no room for a chunk."""
         origin = self.request.headers.get("Origin")
         if not origins.allowed(origin, self._settings.allowed_origins):
-            self.set_status(Forbidden.status)
-            self.finish("pages of this origin may not upload here")
-            return
+            raise Forbidden("pages of this origin may not upload here")
+        if self.request.method != "GET":
+            raise MethodNotAllowed(f"{self.request.method} is not a method of this URL")
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            raise BadRequest("at this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
         self._ticket_id = self.get_query_argument("ticket", "")
         try:
             ticket = await self._assembler.look(self._ticket_id)
@@ -148,12 +152,12 @@ class UploadSocket(WebSocketHandler):
         except BaseException:
             stop_listening()
             raise
-        sender = self._services.connections.enter(self._ticket_id, "websocket", self._client)
+        sender = self.services.connections.enter(self._ticket_id, "websocket", self.client)
 
         def leave() -> None:
             stop_listening()
             sender.leave()
-            self._services.seats.leave(self._ticket_id, self)
+            self.services.seats.leave(self._ticket_id, self)
             self._assembler.leave(upload)
 
         if self._outlet.ended:
@@ -163,7 +167,7 @@ class UploadSocket(WebSocketHandler):
         limit = CHUNKS_UNDER_WAY * self._settings.chunk_max
         self._begin(upload, hello.session)
         self._intake = Intake(
-            upload, sender, self._services.memory, limit, self._epoch, self._outlet.ack, self._not_stored
+            upload, sender, self.services.memory, limit, self._epoch, self._outlet.ack, self._not_stored
         )
 
     def _begin(self, upload: Upload, session: str) -> None:
@@ -172,8 +176,9 @@ class UploadSocket(WebSocketHandler):
         self._upload = upload
         self._epoch = ticket.epoch
         self._session = session
-        self._services.seats.take(ticket.id, self, self._settings.connections_per_upload)
-        self._outlet.send(messages.welcome(ticket, self._services.limits(ticket)))
+        self.services.door.know(getattr(self.ws_connection, "stream", None))
+        self.services.seats.take(ticket.id, self, self._settings.connections_per_upload)
+        self._outlet.send(messages.welcome(ticket, self.services.limits(ticket)))
         self._watch(self._settings.ping_interval)
         self._on_news(ticket)
 
@@ -188,6 +193,12 @@ class UploadSocket(WebSocketHandler):
         if self._upload is not None:
             self._on_news(self._upload.ticket)
         self._fail(error)
+
+    def on_ping(self, data: bytes) -> None:
+        """Such a frame (RFC 6455 section 5.5.2) is a whole message of a client that has nothing to send."""
+        self.heard = time.monotonic()
+
+    on_pong = on_ping
 
     # --- to the client ------------------------------------------------------------------------------------------------
 
@@ -215,7 +226,7 @@ class UploadSocket(WebSocketHandler):
 
     def _fail(self, error: UploadError) -> None:
         if not self._outlet.ended:
-            self._services.counters.errors[error.name] += 1
+            self.services.counters.errors[error.name] += 1
             self._outlet.send(messages.error(error))
             self._outlet.end(messages.close_code(error), error.name)
 
@@ -224,17 +235,14 @@ class UploadSocket(WebSocketHandler):
 
     # --- life and death -----------------------------------------------------------------------------------------------
 
-    @property
-    def _client(self) -> str:
-        return str(client_address(self.request, self._settings))
-
     def _watch(self, delay: float) -> None:
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._watchdog = asyncio.get_running_loop().call_later(delay, self._look_after)
 
     def _look_after(self) -> None:
-        silent = time.monotonic() - self.heard
+        now = time.monotonic()
+        silent = now - self.heard
         stream = getattr(self.ws_connection, "stream", None)
         if stream is None or stream.socket is None:
             return
@@ -245,6 +253,11 @@ class UploadSocket(WebSocketHandler):
         is_ours = self._intake is not None and self._intake.busy
         if not is_ours and silent >= self._settings.dead_after:
             self._fail(TooSlow(f"nothing came for {self._settings.dead_after:g} s"))
+            return
+        excused = is_ours or self.heard > self._seen_at
+        self._seen_at = now
+        if self._pace.too_slow(now, received_by(stream.socket), excused=excused):
+            self._fail(TooSlow(f"less than {self._settings.minimum_rate} bytes a second came"))
             return
         if silent >= self._settings.ping_interval * 0.9 and self._upload is not None:
             self._outlet.send(messages.ping())
