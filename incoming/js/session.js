@@ -47,6 +47,7 @@ export class Session {
     #confirming = false;
     #running = false;
     #connected = false;
+    #connected_at = 0;
     #cancelling = false;
     /** Whether the server, by its last word, still waits for bytes. */
     #receiving = true;
@@ -186,10 +187,14 @@ export class Session {
         const first = !this.#connected;
         this.#choice.welcomed(lane.connection.kind);
         this.#crowd.welcomed(lane, first);
-        if (first) this.scheduler.restart();
+        if (first) {
+            this.#connected_at = this.#page.env.now();
+            this.scheduler.restart();
+        }
         this.#connected = true;
         this.problem = null;
         this.scheduler.confirm(welcome.extents);
+        this.#receiving = is_receiving(welcome.state);
         if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
         if (this.#receiving) this.#lanes.flow();
@@ -246,13 +251,15 @@ export class Session {
             if (found) return this.#fail(found);
             this.#suspect_blobs();
         }
+        if (this.#lanes.welcomed.length > 0) {
+            this.#crowd.lost();
+            return this.#owner.changed();
+        }
         const { kind } = lane.connection;
-        if (lane.welcomed && !problem) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
-        const at_once = !lane.welcomed && !problem && this.#choice.failed(kind);
-        if (this.#lanes.count > 0) this.#crowd.lost();
-        // Nothing that is shown has changed: it is still the same attempt, by other means.
-        else if (at_once) return this.#attempt();
-        else this.#lost(problem);
+        // Where the other kind is tried at once nothing that is shown has changed: it is still the same attempt.
+        if (!problem && !this.#connected && this.#choice.failed(kind)) return this.#attempt();
+        if (!problem && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
+        this.#lost(problem);
         this.#owner.changed();
     }
 
@@ -263,7 +270,9 @@ export class Session {
 
     /** @param {Problem | null} problem */
     #lost(problem) {
+        this.#attempt_number++;
         this.#connected = false;
+        this.#lanes.close();
         if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
         this.#cancelling = false;
         if (problem?.retry) this.problem = problem;

@@ -84,6 +84,33 @@ test("only when the last is lost the upload is", async () => {
     assert.deepEqual([uploader.error_code, uploader.can_pause], [500, true]);
 });
 
+test("all cut at once are one loss: a short wait, and the WebSocket is not blamed for each", async () => {
+    const { stage, uploader } = await crowd();
+    const before = stage.connections.length;
+    const open = [...stage.open];
+    for (const connection of open) connection.calls.push("close");
+    for (const connection of open) connection.lose();
+    await until(() => !uploader.connected);
+    await until(() => true);
+    stage.env.pass(300);
+    const again = await stage.connected(before + 1);
+    assert.deepEqual([again.kind, stage.connections.length], ["websocket", before + 1]);
+});
+
+test("connected means connected: one that is still being opened does not count", async () => {
+    const { stage, uploader } = await crowd(3);
+    for (let turn = 0; stage.open.every((connection) => connection.seen); turn++) {
+        assert.ok(turn < 400, "another is opened");
+        stage.env.pass(100);
+        stage.ack_all();
+    }
+    for (const connection of stage.open.filter((one) => one.seen)) {
+        connection.calls.push("close");
+        connection.lose({ code: 500, message: "restarting", retry: true, retry_after: 1 });
+    }
+    assert.deepEqual([uploader.connected, uploader.transport, stage.open.length], [false, "", 0]);
+});
+
 test("an error that ends the upload on one connection closes all", async () => {
     const { stage, uploader } = await crowd();
     stage.open[1].lose({ code: 204, message: "elsewhere", retry: false, retry_after: null });

@@ -2233,6 +2233,7 @@ var incoming = (() => {
     #confirming = false;
     #running = false;
     #connected = false;
+    #connected_at = 0;
     #cancelling = false;
     /** Whether the server, by its last word, still waits for bytes. */
     #receiving = true;
@@ -2357,10 +2358,14 @@ var incoming = (() => {
       const first = !this.#connected;
       this.#choice.welcomed(lane.connection.kind);
       this.#crowd.welcomed(lane, first);
-      if (first) this.scheduler.restart();
+      if (first) {
+        this.#connected_at = this.#page.env.now();
+        this.scheduler.restart();
+      }
       this.#connected = true;
       this.problem = null;
       this.scheduler.confirm(welcome.extents);
+      this.#receiving = is_receiving(welcome.state);
       if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
       if (!this.#running) return;
       if (this.#receiving) this.#lanes.flow();
@@ -2412,12 +2417,14 @@ var incoming = (() => {
         if (found) return this.#fail(found);
         this.#suspect_blobs();
       }
+      if (this.#lanes.welcomed.length > 0) {
+        this.#crowd.lost();
+        return this.#owner.changed();
+      }
       const { kind } = lane.connection;
-      if (lane.welcomed && !problem2) this.#choice.cut(kind, this.#page.env.now() - lane.opened);
-      const at_once = !lane.welcomed && !problem2 && this.#choice.failed(kind);
-      if (this.#lanes.count > 0) this.#crowd.lost();
-      else if (at_once) return this.#attempt();
-      else this.#lost(problem2);
+      if (!problem2 && !this.#connected && this.#choice.failed(kind)) return this.#attempt();
+      if (!problem2 && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
+      this.#lost(problem2);
       this.#owner.changed();
     }
     /** Some browsers never finish to send a Blob that is part of a file: what has failed twice is sent the other way. */
@@ -2426,7 +2433,9 @@ var incoming = (() => {
     }
     /** @param {Problem | null} problem */
     #lost(problem2) {
+      this.#attempt_number++;
       this.#connected = false;
+      this.#lanes.close();
       if (this.#cancelling && !(problem2 && ASK_AGAIN.has(problem2.code))) return this.#unanswered();
       this.#cancelling = false;
       if (problem2?.retry) this.problem = problem2;
