@@ -1,0 +1,79 @@
+"""Fixtures: the real server behind a real proxy with TLS, and a real browser that trusts it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.e2e.upload_app import UploadApp
+from tests.e2e.upload_page import SCRIPT, UploadPage
+from tests.proxies.authority import Certificate, make_certificate
+from tests.proxies.real_proxy import Apache, Caddy, Edit, HAProxy, Nginx, RealProxy
+from tests.support.incoming_server import IncomingServer
+
+PROXIES = {
+    "nginx": (Nginx, "nginx.conf", ""),
+    "nginx-central": (Nginx, "nginx-central.conf", ""),
+    "nginx-prefix": (Nginx, "nginx-prefix.conf", "/files"),
+    "haproxy": (HAProxy, "haproxy.cfg", ""),
+    "haproxy-prefix": (HAProxy, "haproxy.cfg", "/files"),
+    "caddy": (Caddy, "Caddyfile", ""),
+    "apache": (Apache, "apache.conf", ""),
+}
+
+StartRealProxy = Callable[..., RealProxy]
+OpenPage = Callable[[RealProxy], UploadPage]
+
+
+@pytest.fixture
+def app(server: IncomingServer) -> Iterator[UploadApp]:
+    with UploadApp(server.base_url) as app:
+        yield app
+        app.release()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    return make_certificate(tmp_path / "certificate")
+
+
+@pytest.fixture
+def start_real_proxy(
+    tmp_path: Path, certificate: Certificate, server: IncomingServer, app: UploadApp
+) -> Iterator[StartRealProxy]:
+    """Function that starts the proxy of that name in PROXIES; with `blocked=True` it lets no upgrade through."""
+    started: list[RealProxy] = []
+
+    def start(name: str, *edits: Edit, blocked: bool = False) -> RealProxy:
+        kind, shipped, prefix = PROXIES[name]
+        proxy = kind(shipped, tmp_path / "proxy", certificate, prefix)
+        started.append(proxy)
+        proxy.start(server.port, app.port, *edits, *(proxy.blocked if blocked else ()))
+        return proxy
+
+    yield start
+    for proxy in started:
+        proxy.stop()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """Its trust in the test's own authority is Playwright's switch: Chromium reads authorities from the user's home."""
+    context = chromium.new_context(ignore_https_errors=True)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def open_page(page: Page, app: UploadApp) -> OpenPage:
+    """Function that opens the recording page, with everything of the upload server through that proxy."""
+
+    def open_through(proxy: RealProxy) -> UploadPage:
+        upload_page = UploadPage(page, app, proxy.origin)
+        page.goto(app.page_url + "?" + urlencode({"script": proxy.origin + proxy.prefix + SCRIPT}))
+        page.evaluate("(host) => incoming.set_server_hostname(host)", proxy.origin + proxy.prefix)
+        return upload_page
+
+    return open_through
