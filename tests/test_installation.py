@@ -164,7 +164,7 @@ def test_applications_do_not_read_each_others_secrets(start_server: StartServer)
 
 
 def test_unit_for_systemd_starts_the_command_that_is_installed() -> None:
-    [unit] = re.findall(r"^```ini\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    unit = (ROOT / "conf" / "systemd" / "incoming.service").read_text()
     [command] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     program, *options = shlex.split(command)
     assert program == "/opt/incoming/bin/incoming"

@@ -14,6 +14,10 @@ strace    strace
 curl      curl
 openssl   openssl
 ip        iproute2
+sqlite3   sqlite3
+rsync     rsync
+promtool  prometheus
+systemd-analyze systemd
 '
 
 PATH=$PATH:/usr/sbin:/sbin
