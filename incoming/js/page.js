@@ -17,7 +17,7 @@ import { WebSocketConnection } from "./websocket_transport.js";
 /**
  * What the page knows of an upload that is under way.
  * @typedef {object} Upload
- * @property {() => void} revive the network may be back, or gone
+ * @property {(doubtful: boolean) => void} revive the moment to connect, and to see whether connections still work
  * @property {() => void} remember how far it is, now
  * @property {() => boolean} warns whether the browser is to ask before the page is left
  */
@@ -44,7 +44,7 @@ export class Page {
         this.unfinished = new Unfinished(this);
         this.courier = new Courier(this);
         this.wake_lock = new WakeLock(env);
-        this.signals = new Signals(env, () => this.#revive());
+        this.signals = new Signals(env, (doubtful) => this.#revive(doubtful));
         env.page?.addEventListener("pagehide", () => this.#part());
     }
 
@@ -94,8 +94,9 @@ export class Page {
         if ([...this.#running].some((upload) => upload.warns())) event.preventDefault();
     };
 
-    #revive() {
-        for (const upload of this.#running) upload.revive();
+    /** @param {boolean} doubtful */
+    #revive(doubtful) {
+        for (const upload of this.#running) upload.revive(doubtful);
         this.courier.revive();
     }
 

@@ -24,7 +24,6 @@ import { TransportChoice } from "./transport_choice.js";
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
  */
 
-const BLOB_FAILURES = 2;
 const CANCEL_ANSWERED_WITHIN = 8_000;
 /** All is acknowledged but the server does not say so: perhaps it lost something. First after 15 s, then less often. */
 const ARRIVAL_DOUBTED_AFTER = 15_000;
@@ -43,7 +42,6 @@ export class Session {
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
-    #blobs_suspected = 0;
     #confirming = false;
     #running = false;
     #connected = false;
@@ -97,7 +95,7 @@ export class Session {
         return this.#lanes.welcomed[0]?.connection.kind ?? "";
     }
 
-    /** Whether chunks are on their way or would be if there was room. */
+    /** Whether chunks are on their way. */
     get flowing() {
         return this.#connected && !this.scheduler.complete;
     }
@@ -132,11 +130,14 @@ export class Session {
         this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
     }
 
-    /** The network may be back, or gone: the moment to try, or to see whether the connections still work. */
-    revive() {
+    /**
+     * A moment in which connecting may succeed. It ends no wait that the server asked for.
+     * @param {boolean} doubtful whether connections may have died unnoticed
+     */
+    revive(doubtful) {
         if (!this.#running || this.#cancelling) return;
-        if (this.#lanes.count) this.#lanes.check();
-        else this.#attempt();
+        if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#attempt();
+        else if (doubtful) this.#lanes.check();
     }
 
     #halt() {
@@ -205,7 +206,7 @@ export class Session {
     /** @param {number} bytes */
     #acked(bytes) {
         this.#backoff.reset();
-        this.#blobs_suspected = 0;
+        this.#choice.heard();
         this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
         if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
         this.#after_progress();
@@ -249,7 +250,7 @@ export class Session {
             const found = await this.#check.doubt(oldest);
             if (number !== this.#attempt_number) return;
             if (found) return this.#fail(found);
-            this.#suspect_blobs();
+            this.#choice.unheard();
         }
         if (this.#lanes.welcomed.length > 0) {
             this.#crowd.lost();
@@ -261,11 +262,6 @@ export class Session {
         if (!problem && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
         this.#lost(problem);
         this.#owner.changed();
-    }
-
-    /** Some browsers never finish to send a Blob that is part of a file: what has failed twice is sent the other way. */
-    #suspect_blobs() {
-        if (++this.#blobs_suspected % BLOB_FAILURES === 0) this.#page.transports.blobs_fail = !this.#page.transports.blobs_fail;
     }
 
     /** @param {Problem | null} problem */

@@ -14,15 +14,15 @@ export class Signals {
 
     /**
      * @param {import("./environment.js").Environment} env
-     * @param {() => void} revive
+     * @param {(doubtful: boolean) => void} revive told whether connections may have died unnoticed
      */
     constructor(env, revive) {
         this.#env = env;
         this.#revive = revive;
-        env.page?.addEventListener("online", () => revive());
-        env.page?.addEventListener("pageshow", () => revive());
+        env.page?.addEventListener("online", () => revive(true));
+        env.page?.addEventListener("pageshow", () => revive(false));
         env.document?.addEventListener("visibilitychange", () => {
-            if (env.document?.visibilityState === "visible") revive();
+            if (env.document?.visibilityState === "visible") revive(false);
         });
     }
 
@@ -39,7 +39,7 @@ export class Signals {
         this.#timer = this.#env.after(TICK, () => {
             const slept = this.#env.wall() - this.#ticked > TICK + SLEPT;
             this.#tick();
-            if (slept) this.#revive();
+            if (slept) this.#revive(true);
         });
     }
 }

@@ -1,5 +1,5 @@
-// WebSocket or HTTP: which of the two an upload tries next, and when a WebSocket counts as broken. Pure; it knows
-// neither of them, only how their connections began and ended.
+// WebSocket or HTTP: which of the two an upload tries next, when a WebSocket counts as broken, and how chunks are given
+// to the browser. Pure; it knows neither transport, only how connections began and ended.
 
 /** @typedef {"websocket" | "http"} Kind */
 
@@ -17,6 +17,7 @@ const SHORT_LIFE = 5000;
 const SHORT_LIVES = 3;
 /** Where WebSockets have worked, a refused one is more likely a server that restarts. */
 const PATIENCE = 3;
+const BLOB_FAILURES = 2;
 
 export class TransportChoice {
     #memory;
@@ -24,6 +25,7 @@ export class TransportChoice {
     #preferred = "websocket";
     #failures = 0;
     #short_lives = 0;
+    #unheard = 0;
 
     /** @param {TransportMemory} memory */
     constructor(memory) {
@@ -77,6 +79,19 @@ export class TransportChoice {
         if (this.#short_lives < SHORT_LIVES) return;
         this.#short_lives = 0;
         this.#prefer("http");
+    }
+
+    /** Chunks were acknowledged. */
+    heard() {
+        this.#unheard = 0;
+    }
+
+    /**
+     * A connection has ended with chunks on their way. Some browsers never finish to send a Blob that is part of a file:
+     * what has failed twice is sent the other way.
+     */
+    unheard() {
+        if (++this.#unheard % BLOB_FAILURES === 0) this.#memory.blobs_fail = !this.#memory.blobs_fail;
     }
 
     /** @param {Kind} kind */

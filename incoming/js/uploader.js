@@ -75,7 +75,7 @@ export class Uploader {
     #can_continue = false;
     /** @type {import("./page.js").Upload} */
     #presence = {
-        revive: () => this.#session.revive(),
+        revive: (doubtful) => this.#session.revive(doubtful),
         remember: () => this.#remember(true),
         warns: () => this.warn_on_leave,
     };

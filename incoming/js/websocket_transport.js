@@ -141,10 +141,18 @@ export class WebSocketConnection {
     check() {
         if (!this.#welcomed) return;
         this.#socket?.send(messages.PING);
-        const asked = this.#env.now();
-        const buffered = this.buffered;
+        this.#expect(this.#env.now(), this.buffered);
+    }
+
+    /**
+     * Waits for a word of the server, as long as at least bytes leave the browser.
+     * @param {number} asked
+     * @param {number} buffered
+     */
+    #expect(asked, buffered) {
         this.#wait(CHECK_WITHIN, () => {
-            if (this.#heard > asked || this.buffered < buffered) this.#watch();
+            if (this.#heard > asked) this.#watch();
+            else if (this.buffered < buffered) this.#expect(asked, this.buffered);
             else this.#closed();
         });
     }

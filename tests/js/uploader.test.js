@@ -403,6 +403,8 @@ test("when the network is back nobody waits for the timer", async () => {
 test("while connected, a change of the network has the connections checked", async () => {
     const stage = new Stage();
     const { connection } = await stage.transferring(SIZE);
+    stage.env.page.dispatchEvent(new Event("pageshow"));
+    assert.deepEqual(connection.calls, []);
     stage.env.page.dispatchEvent(new Event("online"));
     assert.deepEqual(connection.calls, ["check"]);
 });
@@ -476,7 +478,9 @@ test("an error that passes is shown while it lasts, without onerror, and is gone
     await until(() => !uploader.connected);
     assert.deepEqual([uploader.error_code, uploader.error_msg], [501, "no room on the disk"]);
     assert.equal(uploader.state_msg, "waiting: no room on the disk");
+    stage.env.page.dispatchEvent(new Event("online"));
     stage.env.pass(9_999);
+    await until(() => true);
     assert.equal(stage.connections.length, 1, "not before the time that the server asked for");
     stage.env.pass(3_000);
     (await stage.connected(2)).welcome();

@@ -163,9 +163,19 @@ test("a check finds a dead line in seconds and leaves a live or slow one alone",
     const slow = welcomed();
     slow.socket.bufferedAmount = 100_000;
     slow.line.check();
-    slow.socket.bufferedAmount = 60_000;
+    while (slow.socket.bufferedAmount > 0) {
+        slow.socket.bufferedAmount -= 10_000;
+        slow.env.pass(4_000);
+    }
+    slow.socket.say({ type: "pong" });
     slow.env.pass(30_000);
     assert.deepEqual(slow.reports, []);
+    const stuck = welcomed();
+    stuck.socket.bufferedAmount = 100_000;
+    stuck.line.check();
+    stuck.socket.bufferedAmount = 60_000;
+    stuck.env.pass(8_000);
+    assert.deepEqual(stuck.reports, closed(), "what only the machine's own buffers have taken is no sign of life for long");
 });
 
 test("a check before the welcome changes nothing: that has its own limit", () => {

@@ -606,15 +606,15 @@ var Signals = class {
   #ticked = 0;
   /**
    * @param {import("./environment.js").Environment} env
-   * @param {() => void} revive
+   * @param {(doubtful: boolean) => void} revive told whether connections may have died unnoticed
    */
   constructor(env, revive) {
     this.#env = env;
     this.#revive = revive;
-    env.page?.addEventListener("online", () => revive());
-    env.page?.addEventListener("pageshow", () => revive());
+    env.page?.addEventListener("online", () => revive(true));
+    env.page?.addEventListener("pageshow", () => revive(false));
     env.document?.addEventListener("visibilitychange", () => {
-      if (env.document?.visibilityState === "visible") revive();
+      if (env.document?.visibilityState === "visible") revive(false);
     });
   }
   /** @param {boolean} wanted whether anything is under way that sleep could hurt */
@@ -629,7 +629,7 @@ var Signals = class {
     this.#timer = this.#env.after(TICK, () => {
       const slept = this.#env.wall() - this.#ticked > TICK + SLEPT;
       this.#tick();
-      if (slept) this.#revive();
+      if (slept) this.#revive(true);
     });
   }
 };
@@ -822,10 +822,17 @@ var WebSocketConnection = class {
   check() {
     if (!this.#welcomed) return;
     this.#socket?.send(PING);
-    const asked = this.#env.now();
-    const buffered = this.buffered;
+    this.#expect(this.#env.now(), this.buffered);
+  }
+  /**
+   * Waits for a word of the server, as long as at least bytes leave the browser.
+   * @param {number} asked
+   * @param {number} buffered
+   */
+  #expect(asked, buffered) {
     this.#wait(CHECK_WITHIN, () => {
-      if (this.#heard > asked || this.buffered < buffered) this.#watch();
+      if (this.#heard > asked) this.#watch();
+      else if (this.buffered < buffered) this.#expect(asked, this.buffered);
       else this.#closed();
     });
   }
@@ -916,7 +923,7 @@ var Page = class {
     this.unfinished = new Unfinished(this);
     this.courier = new Courier(this);
     this.wake_lock = new WakeLock(env);
-    this.signals = new Signals(env, () => this.#revive());
+    this.signals = new Signals(env, (doubtful) => this.#revive(doubtful));
     env.page?.addEventListener("pagehide", () => this.#part());
   }
   /** URL of the server's frontend, with a slash at its end. */
@@ -959,8 +966,9 @@ var Page = class {
   #ask = (event) => {
     if ([...this.#running].some((upload) => upload.warns())) event.preventDefault();
   };
-  #revive() {
-    for (const upload of this.#running) upload.revive();
+  /** @param {boolean} doubtful */
+  #revive(doubtful) {
+    for (const upload of this.#running) upload.revive(doubtful);
     this.courier.revive();
   }
   #part() {
@@ -2118,12 +2126,14 @@ var TokenBucket = class {
 var SHORT_LIFE = 5e3;
 var SHORT_LIVES = 3;
 var PATIENCE = 3;
+var BLOB_FAILURES = 2;
 var TransportChoice = class {
   #memory;
   /** @type {Kind} */
   #preferred = "websocket";
   #failures = 0;
   #short_lives = 0;
+  #unheard = 0;
   /** @param {TransportMemory} memory */
   constructor(memory) {
     this.#memory = memory;
@@ -2172,6 +2182,17 @@ var TransportChoice = class {
     this.#short_lives = 0;
     this.#prefer("http");
   }
+  /** Chunks were acknowledged. */
+  heard() {
+    this.#unheard = 0;
+  }
+  /**
+   * A connection has ended with chunks on their way. Some browsers never finish to send a Blob that is part of a file:
+   * what has failed twice is sent the other way.
+   */
+  unheard() {
+    if (++this.#unheard % BLOB_FAILURES === 0) this.#memory.blobs_fail = !this.#memory.blobs_fail;
+  }
   /** @param {Kind} kind */
   #prefer(kind) {
     this.#preferred = kind;
@@ -2180,7 +2201,6 @@ var TransportChoice = class {
 };
 
 // session.js
-var BLOB_FAILURES = 2;
 var CANCEL_ANSWERED_WITHIN = 8e3;
 var ARRIVAL_DOUBTED_AFTER = 15e3;
 var Session = class {
@@ -2197,7 +2217,6 @@ var Session = class {
   #epoch;
   /** @type {Welcome | null} */
   #limits = null;
-  #blobs_suspected = 0;
   #confirming = false;
   #running = false;
   #connected = false;
@@ -2247,7 +2266,7 @@ var Session = class {
   get transport() {
     return this.#lanes.welcomed[0]?.connection.kind ?? "";
   }
-  /** Whether chunks are on their way or would be if there was room. */
+  /** Whether chunks are on their way. */
   get flowing() {
     return this.#connected && !this.scheduler.complete;
   }
@@ -2277,11 +2296,14 @@ var Session = class {
     this.#lanes.quickest?.cancel(reason);
     this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
   }
-  /** The network may be back, or gone: the moment to try, or to see whether the connections still work. */
-  revive() {
+  /**
+   * A moment in which connecting may succeed. It ends no wait that the server asked for.
+   * @param {boolean} doubtful whether connections may have died unnoticed
+   */
+  revive(doubtful) {
     if (!this.#running || this.#cancelling) return;
-    if (this.#lanes.count) this.#lanes.check();
-    else this.#attempt();
+    if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#attempt();
+    else if (doubtful) this.#lanes.check();
   }
   #halt() {
     this.#running = false;
@@ -2343,7 +2365,7 @@ var Session = class {
   /** @param {number} bytes */
   #acked(bytes) {
     this.#backoff.reset();
-    this.#blobs_suspected = 0;
+    this.#choice.heard();
     this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
     if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
     this.#after_progress();
@@ -2383,7 +2405,7 @@ var Session = class {
       const found = await this.#check.doubt(oldest);
       if (number !== this.#attempt_number) return;
       if (found) return this.#fail(found);
-      this.#suspect_blobs();
+      this.#choice.unheard();
     }
     if (this.#lanes.welcomed.length > 0) {
       this.#crowd.lost();
@@ -2394,10 +2416,6 @@ var Session = class {
     if (!problem2 && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
     this.#lost(problem2);
     this.#owner.changed();
-  }
-  /** Some browsers never finish to send a Blob that is part of a file: what has failed twice is sent the other way. */
-  #suspect_blobs() {
-    if (++this.#blobs_suspected % BLOB_FAILURES === 0) this.#page.transports.blobs_fail = !this.#page.transports.blobs_fail;
   }
   /** @param {Problem | null} problem */
   #lost(problem2) {
@@ -2487,7 +2505,7 @@ var Uploader = class {
   #can_continue = false;
   /** @type {import("./page.js").Upload} */
   #presence = {
-    revive: () => this.#session.revive(),
+    revive: (doubtful) => this.#session.revive(doubtful),
     remember: () => this.#remember(true),
     warns: () => this.warn_on_leave
   };
