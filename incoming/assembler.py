@@ -77,10 +77,9 @@ class Assembler:
             return told.open(session, epoch, self._clock())
 
         # What is first said of a file must outlive a power cut: the file may be whole before anything else does.
-        upload = self._uploads.get(ticket_id)
-        is_first = upload is None or upload.ticket.size is None
-        ticket = await self._tickets.update(ticket_id, change, durable=is_first)
-        upload = self._enter(ticket)
+        known = self._uploads.get(ticket_id)
+        is_first = known is None or known.ticket.size is None
+        upload = self._enter(ticket := await self._tickets.update(ticket_id, change, durable=is_first))
         if ticket.complete and ticket.state == State.UPLOADING:
             self._complete(ticket_id)
         return upload
