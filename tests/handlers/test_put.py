@@ -351,7 +351,7 @@ async def test_a_stalled_body_is_given_up(start_worker: StartWorker, method: str
 
 
 async def test_a_body_that_makes_progress_is_not_given_up(start_worker: StartWorker) -> None:
-    worker = await start_worker("--dead-after", "1.5", "--ping-interval", "1")
+    worker = await start_worker("--dead-after", "1.5", "--ping-interval", "1", "--minimum-rate", "0")
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     began = time.monotonic()
