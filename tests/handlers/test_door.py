@@ -1,0 +1,104 @@
+"""Who may be connected at all: counted by client, strangers by age, and nobody is remembered for ever."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+from tornado.iostream import IOStream
+
+from incoming import options
+from incoming.handlers import door
+from incoming.handlers.door import Door
+from tests.support.one_worker import one_worker
+
+EXEMPT = options.networks().parse("127.0.0.0/8,10.0.0.0/8,2001:db8:ffff::/48")
+
+
+@pytest.fixture
+def streams() -> list[IOStream]:
+    return []
+
+
+def connect(streams: list[IOStream]) -> IOStream:
+    streams.append(IOStream(socket.socket()))
+    return streams[-1]
+
+
+@pytest.fixture(autouse=True)
+def close_all(streams: list[IOStream]) -> object:
+    yield
+    for stream in streams:
+        stream.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "::ffff:192.0.2.1"),
+        ("2001:db8::1", "2001:db8:0:0:ffff:ffff:ffff:ffff"),
+    ],
+)
+async def test_one_client(streams: list[IOStream], address: str, same: str) -> None:
+    at = Door(per_client=2, strangers=100, exempt=EXEMPT)
+    assert at.enter(connect(streams), address)
+    assert at.enter(connect(streams), same)
+    assert not at.enter(connect(streams), address)
+    assert not at.enter(connect(streams), same)
+    streams[0].close()
+    assert at.enter(connect(streams), same)
+
+
+@pytest.mark.parametrize("other", ["192.0.2.2", "2001:db8:0:1::1"])
+async def test_another_client(streams: list[IOStream], other: str) -> None:
+    at = Door(per_client=1, strangers=100, exempt=EXEMPT)
+    assert at.enter(connect(streams), "192.0.2.1")
+    assert at.enter(connect(streams), "2001:db8::1")
+    assert at.enter(connect(streams), other)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:10.1.2.3", "2001:db8:ffff::7", ""])
+async def test_who_is_not_counted(streams: list[IOStream], address: str) -> None:
+    at = Door(per_client=1, strangers=1, exempt=EXEMPT)
+    assert all(at.enter(connect(streams), address) for _ in range(5))
+    assert not any(stream.closed() for stream in streams)
+
+
+async def test_of_too_many_strangers_the_oldest_goes(streams: list[IOStream]) -> None:
+    at = Door(per_client=100, strangers=3, exempt=())
+    for number in range(5):
+        assert at.enter(connect(streams), f"192.0.2.{number}")
+        if number == 0:
+            at.know(streams[0])
+    assert [stream.closed() for stream in streams] == [False, True, False, False, False]
+    streams[3].close()  # by itself: room for one more without sending anybody away
+    at.enter(connect(streams), "192.0.2.9")
+    assert [stream.closed() for stream in streams] == [False, True, False, True, False, False]
+    at.know(None)
+    at.know(streams[1])
+
+
+async def test_clients_that_are_gone_are_forgotten(streams: list[IOStream], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "FEW_CLIENTS", 10)
+    at = Door(per_client=1, strangers=1000, exempt=())
+    at.enter(connect(streams), "198.51.100.1")
+    for number in range(250):
+        at.enter(connect(streams), f"192.0.2.{number}")
+        streams[-1].close()
+    assert len(at._clients) <= 12
+    assert not at.enter(connect(streams), "198.51.100.1")
+
+
+async def test_a_header_must_come_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incoming.worker.KEEP_ALIVE", 0.5)
+    async with one_worker(tmp_path / "storage") as worker:
+        reader, writer = await asyncio.open_connection("127.0.0.1", worker.port)
+        writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+        ended = asyncio.ensure_future(reader.read())
+        async with asyncio.timeout(20):
+            while not ended.done():
+                writer.write(b"x")
+                await asyncio.sleep(0.05)
+        writer.close()
+        await asyncio.gather(ended, return_exceptions=True)
