@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from tornado.httpclient import HTTPResponse
+from tornado.websocket import websocket_connect
 
+from incoming.core import messages
 from incoming.core.ticket import Event
 from incoming.handlers.status import GUARD, MOST_SHOWN, PAGE, status_files
 from tests.support.one_worker import OneWorker, one_worker
@@ -70,6 +72,32 @@ async def test_an_upload_under_way(tmp_path: Path) -> None:
         assert answer["speed"] == upload["speed"]
         assert answer["sending"] == 1
         assert "very secret" not in json.dumps(answer)
+
+
+async def test_a_websocket_is_seen_while_it_lasts(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket = await worker.ticket()
+        url = f"ws://127.0.0.1:{worker.port}/incoming/frontend/upload_ws?ticket={ticket}"
+        connection = await websocket_connect(url, subprotocols=[messages.SUBPROTOCOL])
+        hello = {"type": "hello", "session": "session-1", "name": "a", "size": 10}
+        await connection.write_message(json.dumps(hello))
+        assert json.loads(str(await connection.read_message()))["type"] == "welcome"
+        await connection.write_message(messages.CHUNK_HEADER.pack(1, 0) + b"12345", binary=True)
+        assert json.loads(str(await connection.read_message()))["type"] == "ack"
+        answer = await now(worker)
+        [upload] = answer["uploads"]
+        assert (upload["transports"], upload["connections"], upload["arrived"]) == (["websocket"], 1, 5)
+        assert answer["connections"]["websocket"] == 1
+        await connection.write_message("no JSON")
+        assert json.loads(str(await connection.read_message()))["type"] == "error"
+        connection.close()
+
+        async def gone() -> bool:
+            return (await now(worker))["connections"]["websocket"] == 0
+
+        await until(gone, "the end of the connection")
+        counted = worker.services.counters.totals()
+        assert (counted["bytes/websocket"], counted["acks/websocket"], counted["errors/bad_request"]) == (5, 1, 1)
 
 
 async def test_who_is_sending_comes_first_and_tickets_without_a_file_are_only_counted(tmp_path: Path) -> None:
