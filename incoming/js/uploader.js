@@ -208,12 +208,13 @@ export class Uploader {
         if (this.#publishing) return this;
         this.#publishing = true;
         while (this.#update()) {
+            // First: a page that is told of the end may well ask what is unfinished.
+            this.#remember(false);
             this.#call("onprogress");
             for (const name of this.#due.splice(0)) this.#call(name);
         }
         this.#publishing = false;
         this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
-        this.#remember(false);
         return this;
     }
 

@@ -52,6 +52,18 @@ for (const [state, kept] of [["finished", false], ["cancelled", false], ["failed
     });
 }
 
+test("a page that is told of the end does not find the upload among the unfinished any more", async () => {
+    for (const [state, callback] of [["finished", "onfinished"], ["cancelled", "oncancelled"], ["failed", "onerror"]]) {
+        const stage = new Stage();
+        const { uploader, connection } = await stage.transferring(SIZE);
+        assert.equal(stage.page.unfinished.list().length, 1);
+        const found = [];
+        for (const name of ["onprogress", callback]) uploader[name] = () => found.push(stage.page.unfinished.list().length);
+        connection.state(state, "", state === "failed" ? 303 : null);
+        assert.deepEqual(found, [0, 0], state);
+    }
+});
+
 test("an upload stays unfinished after errors that leave the ticket good, and where another window has it", async () => {
     for (const [code, kept] of [[400, 1], [204, 1], [200, 0]]) {
         const stage = new Stage();

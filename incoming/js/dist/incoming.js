@@ -2659,12 +2659,12 @@ var incoming = (() => {
       if (this.#publishing) return this;
       this.#publishing = true;
       while (this.#update()) {
+        this.#remember(false);
         this.#call("onprogress");
         for (const name of this.#due.splice(0)) this.#call(name);
       }
       this.#publishing = false;
       this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
-      this.#remember(false);
       return this;
     }
     /** @param {boolean} at_once */
