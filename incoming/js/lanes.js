@@ -36,6 +36,8 @@ export class Lanes {
     #lanes = new Set();
     /** @type {unknown} */
     #thaw = null;
+    /** When a request that may have been too large was last lost; what was opened before went down with it. */
+    #suspected = 0;
     #flowing = false;
 
     /**
@@ -208,6 +210,10 @@ export class Lanes {
      */
     #closed(lane, problem) {
         const oldest = this.#scheduler.oldest(lane.connection);
+        if (!problem && oldest && lane.connection.kind === "http" && lane.opened >= this.#suspected) {
+            this.#suspected = this.#env.now();
+            this.#pace.unanswered(oldest[1] - oldest[0]);
+        }
         this.#forget(lane);
         this.#owner.lost(lane, problem, oldest);
         this.pump();

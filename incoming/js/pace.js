@@ -27,6 +27,8 @@ const SMALLEST_WINDOW = 2 * MIB;
 const MOST_BUFFERED = 8 * MIB;
 /** Chunks that fill the line while its speed is not known. */
 const FIRST_CHUNKS = 4;
+/** A piece that is larger than any that arrived and gets no answer, twice: it is not the line, it is the size. */
+const SUSPICIONS = 2;
 
 const clamp = (/** @type {number} */ value, /** @type {number} */ low, /** @type {number} */ high) =>
     Math.max(low, Math.min(high, value));
@@ -83,6 +85,9 @@ export class Pace {
     /** @type {Limits} */
     #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB, window: 64 * MIB };
     #piece_limit = Infinity;
+    /** The largest piece that has arrived. */
+    #proven = 0;
+    #suspicions = 0;
     /** @type {Map<object, Lane>} */
     #lanes = new Map();
     #meter = new Meter(MEMORY);
@@ -106,6 +111,17 @@ export class Pace {
     refuse(size) {
         this.#piece_limit = Math.max(1, Math.floor(Math.min(size, this.#piece_limit) / 2));
         return this.#piece_limit;
+    }
+
+    /**
+     * A request with a piece of `size` bytes ended without an answer. Where a proxy refuses a large body, a page of another
+     * host cannot read that: the refusal has no CORS headers.
+     * @param {number} size
+     */
+    unanswered(size) {
+        if (size <= this.#proven || ++this.#suspicions < SUSPICIONS) return;
+        this.#suspicions = 0;
+        this.refuse(size);
     }
 
     /** @param {object} connection */
@@ -188,6 +204,7 @@ export class Pace {
         const lane = this.#lanes.get(connection);
         if (!lane) return;
         this.undone(connection, bytes);
+        this.#proven = Math.max(this.#proven, bytes);
         lane.meter.add(now, bytes);
         this.#meter.add(now, bytes);
         if (bytes >= lane.ramp) lane.ramp *= 2;

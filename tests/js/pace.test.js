@@ -125,6 +125,24 @@ test("a size that was refused is halved and never reached again", () => {
     assert.equal(pace.refuse(8 * MIB), 2 * MIB, "and again, if that was too much too");
 });
 
+test("a piece larger than any that arrived, unanswered twice, was too large for something on the way", () => {
+    const { pace, connections } = paced();
+    const [connection] = connections;
+    pace.unanswered(64 * KIB);
+    assert.equal(pace.next_size(connection, A_LOT, ROOMY), 64 * KIB, "once it may be the line");
+    pace.unanswered(64 * KIB);
+    assert.equal(pace.next_size(connection, A_LOT, ROOMY), 32 * KIB);
+    const { sizes } = run(pace, connections, 200e6, 5);
+    assert.equal(Math.max(...sizes), 32 * KIB);
+});
+
+test("a piece no larger than what has arrived says nothing about sizes when it is lost", () => {
+    const { pace, connections } = paced();
+    const largest = Math.max(...run(pace, connections, 200e6, 5).sizes);
+    for (let i = 0; i < 10; i++) pace.unanswered(largest);
+    assert.ok(Math.max(...run(pace, connections, 200e6, 5).sizes) > largest / 2);
+});
+
 test("near the end the rest is shared out in small pieces", () => {
     const { pace, connections } = paced(4);
     run(pace, connections, 100e6, 5);

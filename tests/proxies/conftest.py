@@ -24,7 +24,7 @@ PROXIES = {
 }
 
 StartRealProxy = Callable[..., RealProxy]
-OpenPage = Callable[[RealProxy], UploadPage]
+OpenPage = Callable[..., UploadPage]
 
 
 @pytest.fixture
@@ -68,10 +68,16 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def open_page(page: Page, app: UploadApp) -> OpenPage:
-    """Function that opens the recording page, with everything of the upload server through that proxy."""
+    """Function that opens the recording page, with everything of the upload server through that proxy.
 
-    def open_through(proxy: RealProxy) -> UploadPage:
+    The page is of another origin, that of the application; unless `same_origin=True`, then it comes by the proxy, too.
+    """
+
+    def open_through(proxy: RealProxy, *, same_origin: bool = False) -> UploadPage:
         upload_page = UploadPage(page, app, proxy.origin)
+        if same_origin:
+            page.goto(proxy.origin + "/?" + urlencode({"script": SCRIPT}))
+            return upload_page
         page.goto(app.page_url + "?" + urlencode({"script": proxy.origin + proxy.prefix + SCRIPT}))
         page.evaluate("(host) => incoming.set_server_hostname(host)", proxy.origin + proxy.prefix)
         return upload_page

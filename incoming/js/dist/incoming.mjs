@@ -1522,6 +1522,8 @@ var Lanes = class {
   #lanes = /* @__PURE__ */ new Set();
   /** @type {unknown} */
   #thaw = null;
+  /** When a request that may have been too large was last lost; what was opened before went down with it. */
+  #suspected = 0;
   #flowing = false;
   /**
    * @param {import("./environment.js").Environment} env
@@ -1676,6 +1678,10 @@ var Lanes = class {
    */
   #closed(lane, problem2) {
     const oldest = this.#scheduler.oldest(lane.connection);
+    if (!problem2 && oldest && lane.connection.kind === "http" && lane.opened >= this.#suspected) {
+      this.#suspected = this.#env.now();
+      this.#pace.unanswered(oldest[1] - oldest[0]);
+    }
     this.#forget(lane);
     this.#owner.lost(lane, problem2, oldest);
     this.pump();
@@ -1706,6 +1712,7 @@ var MIB2 = 1024 * KIB;
 var SMALLEST_WINDOW = 2 * MIB2;
 var MOST_BUFFERED = 8 * MIB2;
 var FIRST_CHUNKS = 4;
+var SUSPICIONS = 2;
 var clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 var Meter = class {
   #memory;
@@ -1750,6 +1757,9 @@ var Pace = class {
   /** @type {Limits} */
   #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB2, window: 64 * MIB2 };
   #piece_limit = Infinity;
+  /** The largest piece that has arrived. */
+  #proven = 0;
+  #suspicions = 0;
   /** @type {Map<object, Lane>} */
   #lanes = /* @__PURE__ */ new Map();
   #meter = new Meter(MEMORY);
@@ -1770,6 +1780,16 @@ var Pace = class {
   refuse(size) {
     this.#piece_limit = Math.max(1, Math.floor(Math.min(size, this.#piece_limit) / 2));
     return this.#piece_limit;
+  }
+  /**
+   * A request with a piece of `size` bytes ended without an answer. Where a proxy refuses a large body, a page of another
+   * host cannot read that: the refusal has no CORS headers.
+   * @param {number} size
+   */
+  unanswered(size) {
+    if (size <= this.#proven || ++this.#suspicions < SUSPICIONS) return;
+    this.#suspicions = 0;
+    this.refuse(size);
   }
   /** @param {object} connection */
   join(connection) {
@@ -1845,6 +1865,7 @@ var Pace = class {
     const lane = this.#lanes.get(connection);
     if (!lane) return;
     this.undone(connection, bytes);
+    this.#proven = Math.max(this.#proven, bytes);
     lane.meter.add(now, bytes);
     this.#meter.add(now, bytes);
     if (bytes >= lane.ramp) lane.ramp *= 2;
