@@ -140,6 +140,8 @@ test("a piece no larger than what has arrived says nothing about sizes when it i
     const { pace, connections } = paced();
     const largest = Math.max(...run(pace, connections, 200e6, 5).sizes);
     for (let i = 0; i < 10; i++) pace.unanswered(largest);
+    pace.leave(connections[0]);
+    pace.join(connections[0]);
     assert.ok(Math.max(...run(pace, connections, 200e6, 5).sizes) > largest / 2);
 });
 
