@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 PORT := 4000
+SECONDS := 600
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bundle bench clean
+.PHONY: help run setup test soak check bundle bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ setup: $(VENV)/.test-ready ## install what tests and checks need: system package
 
 test: setup ## run every test: JavaScript units, then pytest
 	@tools/test.sh
+
+soak: setup ## for SECONDS=600: uploads under kills, full disks and bad lines; then a hundred kills (root)
+	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/faults -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
 	@tools/check.sh

@@ -48,6 +48,13 @@ class Witness(AppStub):
         with self._hearing:
             return list(self.heard)
 
+    def forget(self, ticket_id: str) -> list[Heard]:
+        """Takes what was heard of an upload off the record."""
+        with self._hearing:
+            gone = [one for one in self.heard if one.ticket_id == ticket_id]
+            self.heard = [one for one in self.heard if one.ticket_id != ticket_id]
+        return gone
+
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -12,7 +12,7 @@ from types import TracebackType
 import requests
 
 from incoming.core.extents import Extents
-from tests.faults.consistency import Witness, assert_consistent
+from tests.faults.consistency import Witness, assert_consistent, sha256
 from tests.support.upload_client import WAYS, UploadClient
 from tests.support.waiting import wait_until
 
@@ -90,6 +90,26 @@ class Load:
     def add_each(self, count: int, size: int, **how: object) -> list[UploadClient]:
         return [self.add(size, **how) for _ in range(count)]  # type: ignore[arg-type]
 
+    def retire(self) -> list[UploadClient]:
+        """Checks the uploads that are finished and lets go of them and their files, so that a load may go on."""
+        self._raise_what_failed()
+        pairs = list(zip(self.clients, self._futures, strict=True))
+        done = [client for client, future in pairs if future.done()]
+        for client in done:
+            assert client.state == "finished", f"{client.ticket_id}: {client.state}"
+            heard = self.app.forget(client.ticket_id)
+            right = sha256(client.content)
+            assert heard, f"{client.ticket_id} is finished, and its application was never called"
+            assert not any(one.cancelled for one in heard)
+            assert heard[0].sha256 == right, f"{client.ticket_id}: the file handed over is not what was sent"
+            kept = Path(heard[0].path)
+            if kept.exists():
+                assert sha256(kept.read_bytes()) == right, f"{client.ticket_id}: the file has changed since"
+                kept.unlink()
+        left = [(client, future) for client, future in pairs if client not in done]
+        self.clients, self._futures = [client for client, _ in left], [future for _, future in left]
+        return done
+
     # --- what goes on -------------------------------------------------------------------------------------------------
 
     @property
@@ -126,7 +146,7 @@ class Load:
         return {client.ticket_id: client.acked for client in self.clients}
 
     def check(self, storage_dir: Path, *, ended: bool = False) -> None:
-        """Clients first, for what they were promised must be there afterwards. The server may be running."""
+        """To be called while no server is at work on the directory."""
         self._raise_what_failed()
         acks, callbacks = self.acks, self.app.snapshot()
         broken = [what for client in self.clients for what in client.broken]

@@ -23,9 +23,6 @@ from incoming.core.messages import CHUNK_HEADER, SUBPROTOCOL
 WEBSOCKET, HTTP, PUT = "websocket", "http", "put"
 WAYS = (WEBSOCKET, HTTP, PUT)
 
-PATIENCE = 20.0
-"""Seconds that any one answer may take before the connection counts as lost."""
-
 FINAL = ("finished", "cancelled", "failed")
 
 
@@ -36,7 +33,8 @@ class Lost(Exception):
 class UploadClient:
     """Sends `content` under a ticket to 127.0.0.1:`port`; `run()` returns the upload's final state.
 
-    `rate` is bytes a second. `forgiving`: the disk is known to lose bytes, so the server may take a promise back as
+    `rate` is bytes a second; `patience` is how many seconds any one answer may take before the connection counts as
+    lost. `forgiving`: the disk is known to lose bytes, so the server may take a promise back as
     long as it says so. `errors` counts the codes that the server gave.
     """
 
@@ -52,6 +50,7 @@ class UploadClient:
         rate: float = float("inf"),
         retry_pause: float = 0.1,
         seed: int = 0,
+        patience: float = 20.0,
         forgiving: bool = False,
     ) -> None:
         self.port = port
@@ -73,6 +72,7 @@ class UploadClient:
         self._window = window
         self._rate = rate
         self._retry_pause = retry_pause
+        self._patience = patience
         self._random = random.Random(f"{seed} {ticket_id}")
         self._session = uuid.uuid4().hex
         self._epoch: int | None = None
@@ -154,7 +154,7 @@ class UploadClient:
     async def _over_websocket(self) -> None:
         self.connections += 1
         address = f"ws://127.0.0.1:{self.port}/incoming/0.1/frontend/upload_ws?ticket={self.ticket_id}"
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._patience):
             connection = await websocket_connect(address, subprotocols=[SUBPROTOCOL])
         sending: asyncio.Task[None] | None = None
         try:
@@ -185,7 +185,7 @@ class UploadClient:
 
     async def _hear(self, connection: WebSocketClientConnection) -> dict[str, Any]:
         while True:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 text = await connection.read_message()
             if text is None:
                 raise Lost("closed")
@@ -220,7 +220,7 @@ class UploadClient:
         if self.state == "uploading":
             await self._put_all()
         while self.state not in FINAL:
-            answer = await self._ask("GET", f"?wait=5&state={self.state}")
+            answer = await self._ask("GET", f"?wait=2&state={self.state}")
             status = json.loads(answer.body)
             self.state = status["state"]
             if self.state == "uploading" and status["arrived"] < len(self.content):
@@ -265,8 +265,8 @@ class UploadClient:
                 method,
                 headers={"Accept": "application/json", **(headers or {})},
                 body=body,
-                connect_timeout=PATIENCE,
-                request_timeout=PATIENCE,
+                connect_timeout=self._patience,
+                request_timeout=self._patience,
                 follow_redirects=False,
             ),
             raise_error=False,
