@@ -1,0 +1,103 @@
+"""A proxy that passes HTTP on as it is and does to WebSockets what middleboxes do to them."""
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Literal
+
+from tests.support.ports import free_port
+
+Whim = Literal["pass", "silent", "cut"]
+"""`silent`: the handshake succeeds, then nothing comes through. `cut`: it ends after the first few messages."""
+
+A_FEW_MESSAGES = 300_000
+"""Bytes from the browser."""
+
+
+class WebSocketSpoiler:
+    """Listens on 127.0.0.1:`port`. `spoiled` counts the WebSockets that have met with `whim`."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.port = free_port()
+        self.whim: Whim = "pass"
+        self.spoiled = 0
+        self._upstream = ("127.0.0.1", upstream_port)
+        self._listening = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self._sockets: list[socket.socket] = []
+        self._websockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "WebSocketSpoiler":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._end(self._sockets)
+
+    def spoil(self, whim: Whim) -> None:
+        """From now on, and for the WebSockets that are open: those are cut."""
+        self.whim = whim
+        self._end(self._websockets)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), socket.create_connection(self._upstream) as server:
+            head = client.recv(65536)
+            is_websocket = b"upload_ws" in head.partition(b"\r\n")[0]
+            with self._lock:
+                self._sockets += [client, server]
+                self._websockets += [client, server] if is_websocket else []
+            whim = self.whim if is_websocket else "pass"
+            server.sendall(head)
+            back = threading.Thread(target=self._answer, args=(server, client, whim), daemon=True)
+            back.start()
+            self._pump(client, server, A_FEW_MESSAGES if whim == "cut" else None)
+            if whim == "cut":
+                self._count()
+                self._end([client, server])
+            back.join()
+
+    def _answer(self, server: socket.socket, client: socket.socket, whim: Whim) -> None:
+        with contextlib.suppress(OSError):
+            if whim == "silent":
+                client.sendall(server.recv(65536).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+                self._count()
+                while server.recv(65536):
+                    pass
+            else:
+                self._pump(server, client, None)
+        self._end([client])
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+        passed = 0
+        while (limit is None or passed < limit) and (data := source.recv(65536)):
+            sink.sendall(data)
+            passed += len(data)
+        if limit is None:
+            sink.shutdown(socket.SHUT_WR)
+
+    def _count(self) -> None:
+        with self._lock:
+            self.spoiled += 1
+
+    def _end(self, sockets: list[socket.socket]) -> None:
+        with self._lock:
+            present = list(sockets)
+        for one in present:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
