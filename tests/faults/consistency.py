@@ -116,15 +116,14 @@ def _of_the_promises(ticket: Ticket, acked: Extents) -> list[str]:
 
 def _of_the_bytes(ticket: Ticket, files: Mapping[str, Path], source: bytes) -> list[str]:
     """What the ticket says is there is there, and is what was sent."""
-    complete = files.get(ticket.id)
+    complete = _content(files.get(ticket.id))
     if complete is not None:
-        right = sha256(complete.read_bytes()) == sha256(source)
+        right = sha256(complete) == sha256(source)
         return [] if right else [f"{ticket.id} ({ticket.state}): the complete file is not what was sent"]
     if ticket.state not in RECEIVING:
         gone = ticket.state not in (State.FINISHED, State.CANCELLED, State.FAILED)
         return [f"{ticket.id} ({ticket.state}): the complete file is gone"] if gone else []
-    partial = files.get(f"{ticket.id}.part")
-    held = partial.read_bytes() if partial is not None else b""
+    held = _content(files.get(f"{ticket.id}.part")) or b""
     wrong = []
     for start, end in ticket.extents:
         if end > len(held):
@@ -134,13 +133,21 @@ def _of_the_bytes(ticket: Ticket, files: Mapping[str, Path], source: bytes) -> l
     return wrong
 
 
+def _content(path: Path | None) -> bytes | None:
+    """None when there is no file, perhaps since a moment: a finished upload's is removed after its end is recorded."""
+    try:
+        return path.read_bytes() if path is not None else None
+    except FileNotFoundError:
+        return None
+
+
 def _of_the_callbacks(ticket: Ticket, heard: Sequence[Heard], source: bytes) -> list[str]:
     wrong = []
-    if ticket.state == State.FINISHED and not any(not one.cancelled for one in heard):
-        wrong.append(f"{ticket.id} is finished, and its application was never called")
+    if ticket.state == State.FINISHED and not any(one.sha256 == sha256(source) for one in heard):
+        wrong.append(f"{ticket.id} is finished, and its application was never called about the whole file")
     for one in heard:
         if one.cancelled:
-            if ticket.state not in (State.CANCELLED,):
+            if ticket.state != State.CANCELLED:
                 wrong.append(f"{ticket.id} ({ticket.state}): the application was told that it was cancelled")
         elif not ticket.complete or ticket.state in RECEIVING:
             wrong.append(f"{ticket.id} ({ticket.state}): the application was called for an incomplete file")
