@@ -10,6 +10,8 @@ node      nodejs
 npm       npm
 nginx     nginx
 haproxy   haproxy
+apache2   apache2
+caddy     caddy
 strace    strace
 curl      curl
 openssl   openssl
