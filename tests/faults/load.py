@@ -125,6 +125,11 @@ class Load:
         """The clients with chunks under way at this moment."""
         return [client for client in self.clients if client.under_way]
 
+    def wait_for_flight(self, timeout: float = 60.0) -> bool:
+        """Until chunks are under way; False when nobody sends any more."""
+        wait_until(lambda: self.flying() or not self.running, "chunks under way", timeout)
+        return bool(self.running)
+
     def wait_for_bytes(self, more: int, timeout: float = 60.0) -> None:
         """Until so many bytes more are acked, or nobody sends any more."""
         target = self.acked_bytes + more

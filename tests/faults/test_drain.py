@@ -68,7 +68,7 @@ def test_rolling_restarts_under_load(start_server: StartServer, start_load: Star
     old, generations = first, 3
     for generation in range(generations):
         load.wait_for_bytes(2 * MIB)
-        assert load.flying(), "no restart without uploads under way"
+        assert load.wait_for_flight(), "no restart without uploads under way"
         new = start_server("--workers", "2", *SOON, storage_dir=first.storage_dir)
         for client in clients:
             client.port = new.port  # what a proxy in front does: new connections go to the new generation

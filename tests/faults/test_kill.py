@@ -44,7 +44,7 @@ def kill_rounds(count: int, server: IncomingServer, load: Load, seed: int) -> in
             size = chance.choice((100 * KIB, MIB, 2 * MIB))
             load.add(size, rate=3 * MIB, chunk=chance.choice((16 * KIB, 96 * KIB)), keep=chance.random() < 0.5)
         load.wait_for_bytes(chance.randint(0, MIB))
-        hits += bool(load.flying())
+        hits += load.wait_for_flight()
         if number % 2:
             kill_a_worker(server, load, chance)
         else:
