@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.conftest import StartProxy
 from tests.e2e.conftest import StartExample
 from tests.examples.example_app import ExampleApp
+from tests.support.fault_proxy import TO_SERVER
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import make_file, sha256_of
 from tests.support.waiting import wait_until
@@ -144,6 +146,7 @@ def test_several_large_files_through_example_2(
     expect(page.locator("#stats_kb_acked")).to_have_text(str(120 * 1024))
     assert len({re.findall("ticket=([^&]+)", socket)[0] for socket in sockets}) == len(files)
     assert not list(server.storage_dir.glob("??/*")), "the app has moved everything away"
+    expect(page.locator("#unfinished")).to_be_hidden()
 
 
 @pytest.mark.promise(4, 122, 123)
@@ -181,3 +184,28 @@ def test_one_after_the_other_in_example_2(quiet_page: Page, start_example: Start
         expect(page.locator(".row.finished")).to_have_count(number)
     names = ["same name.bin", "same name (2).bin", "same name (3).bin"]
     assert stored(app) == dict.fromkeys(names, file.sha256)
+
+
+@pytest.mark.promise(3, 111)
+def test_example_2_goes_on_after_a_reload(
+    quiet_page: Page, start_example: StartExample, server: IncomingServer, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    proxy = start_proxy(server.port)
+    proxy.limit(20 * MIB, TO_SERVER)
+    page, app = quiet_page, start_example(2, "--delay", "0", "--public_incoming_host", proxy.host)
+    sockets = websockets(page)
+    file = make_file(tmp_path / "file.bin", 60 * MIB)
+    page.goto(app.url)
+    page.set_input_files("#input_file", file.path)
+    expect(page.locator(".row .numbers")).to_contain_text(re.compile("^[2-9][0-9] %"))
+    page.reload()
+    expect(page.locator("#unfinished_list .file_name")).to_have_text("file.bin")
+    expect(page.locator("#unfinished_list .numbers")).to_contain_text(re.compile("^[2-9][0-9] %"))
+    sent_before = proxy.counters.bytes_to_server
+    page.set_input_files("#input_file", file.path)
+    expect(page.locator("#unfinished")).to_be_hidden()
+    expect(page.locator(".row.finished")).to_have_count(1, timeout=PATIENCE)
+    assert stored(app) == {"file.bin": file.sha256}
+    assert proxy.counters.bytes_to_server - sent_before < 0.85 * file.size, "what had arrived was not sent again"
+    assert len({re.findall("ticket=([^&]+)", socket)[0] for socket in sockets}) == 1
+    expect(page.locator("#unfinished")).to_be_hidden()
