@@ -48,14 +48,14 @@ class RawConnection:
             await self.writer.drain()
 
     async def answer(self) -> Answer:
-        """The next response. Interim ones (1xx) are left out."""
+        """The next response. Interim ones (1xx, but not 101) are left out."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin1")
                 first, *lines = head[:-4].split("\r\n")
                 version, status, *reason = first.split(" ", 2)
                 assert version == "HTTP/1.1", head
-                if not status.startswith("1"):
+                if status == "101" or not status.startswith("1"):
                     break
             headers: dict[str, str] = {}
             for line in lines:
