@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test soak check bundle bench clean
+.PHONY: help run setup test soak check bundle bench fuzz audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -35,6 +35,14 @@ bundle: setup ## make incoming/js/dist/ from incoming/js/
 bench: setup ## compare with other people's software; BENCH="browser" runs one part, BENCH_OPTIONS goes to it
 	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python bench $(BENCH) $(BENCH_OPTIONS)
+
+fuzz: SECONDS := 60
+fuzz: setup ## fuzz the parsers of strangers' bytes for SECONDS (60)
+	$(BIN)/python tools/fuzz.py --seconds $(SECONDS)
+
+audit: setup ## look for known faults in what the project builds on
+	$(BIN)/python -m pip install -q -e '.[audit]'
+	$(BIN)/python tools/audit.py
 
 clean: ## remove what the other targets made (not the storage directory)
 	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

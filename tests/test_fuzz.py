@@ -1,0 +1,71 @@
+"""What the fuzzer tries for a few seconds in each run of the tests, and that it would notice."""
+
+import subprocess
+import sys
+
+import pytest
+
+from incoming.core import content_range, messages
+from incoming.core.messages import Cancel, Hello
+from incoming.core.ticket import Identity
+from tests.support.tools import ROOT
+from tools import fuzz, fuzz_targets
+
+
+@pytest.mark.slow
+def test_nothing_is_found_in_fifteen_seconds() -> None:
+    command = [sys.executable, "tools/fuzz.py", "--seconds", "15"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("fuzzing ") == len(fuzz.NAMES)
+
+
+def test_all_targets_are_tried_with_or_without_atheris() -> None:
+    assert tuple(fuzz_targets.TARGETS) == fuzz.NAMES
+    for name in fuzz.NAMES:
+        assert fuzz.by_chance(name, 0.2) > 0
+
+
+def test_honest_inputs_are_taken() -> None:
+    for name, target in fuzz_targets.TARGETS.items():
+        assert fuzz_targets.seeds(name)
+        for seed in fuzz_targets.seeds(name):
+            target(seed)
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        Hello("short", None, Identity("a", 1)),
+        Hello("long-enough", None, Identity("a", 2**53)),
+        Hello("long-enough", None, Identity("a", None)),
+        Hello("long-enough", True, Identity("a", 1)),
+        Hello("long-enough", None, Identity("\ud800", 1)),
+        Hello("long-enough", None, Identity("a" * 1025, 1)),
+        Cancel("\ud800"),
+        ValueError("undocumented"),
+    ],
+    ids=str,
+)
+def test_a_defect_is_noticed(monkeypatch: pytest.MonkeyPatch, defect: object) -> None:
+    def broken(text: str) -> object:
+        if isinstance(defect, Exception):
+            raise defect
+        return defect
+
+    monkeypatch.setattr(messages, "parse_control", broken)
+    with pytest.raises((AssertionError, ValueError)):
+        fuzz.by_chance("control", 5)
+
+
+def test_a_range_that_is_none_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = content_range.ContentRange(5, 3, 2**60)
+    monkeypatch.setattr(content_range.ContentRange, "close", lambda self, length: odd)
+    with pytest.raises(AssertionError):
+        fuzz.by_chance("ranges", 5)
+
+
+def test_a_chunk_that_is_not_whole_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "parse_chunk", lambda message: (0, memoryview(b"")))
+    with pytest.raises(AssertionError):
+        fuzz.by_chance("chunk", 5)

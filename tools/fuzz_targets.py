@@ -1,0 +1,70 @@
+"""What tools/fuzz.py feeds: each reader of strangers' bytes with its oracle, and honest inputs to begin with.
+
+A target returns when its input was taken as documented or refused with a documented error, and raises otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from incoming.core import content_range, messages
+from incoming.core.errors import BadRange, BadRequest, MessageTooLarge
+
+MAX_INPUT = 20_000
+"""Bytes: a little above the longest control message."""
+
+RANGES = ["bytes 0-9/26", "bytes */26", "bytes */*", "bytes 5-*/9007199254740991", "bytes 3-/*", "BYTES 1-1/2"]
+
+
+def control(data: bytes) -> None:
+    try:
+        message = messages.parse_control(data.decode("utf-8", "replace"))
+    except (BadRequest, MessageTooLarge):
+        return
+    if isinstance(message, messages.Hello):
+        told = message.identity
+        assert messages.SESSION.fullmatch(message.session)
+        assert told.size is not None
+        for number in (told.size, told.last_modified, message.epoch):
+            assert number is None or (type(number) is int and 0 <= number <= messages.MAX_SIZE)
+        for word in (told.name, told.fingerprint, told.media_type):
+            assert word is None or word.encode("utf-8") is not None  # no lone surrogate is left
+            assert word is None or len(word) <= messages.MAX_NAME
+    elif isinstance(message, messages.Cancel):
+        assert len(message.reason.encode("utf-8")) <= 4 * messages.MAX_REASON
+
+
+def chunk(data: bytes) -> None:
+    try:
+        offset, content = messages.parse_chunk(data)
+    except BadRequest:
+        return
+    assert 0 <= offset <= messages.MAX_SIZE
+    assert bytes(content) == data[messages.CHUNK_HEADER.size :] != b""
+
+
+def ranges(data: bytes) -> None:
+    length = int.from_bytes(data[:2], "big")
+    try:
+        parsed = content_range.parse(data[2:].decode("latin-1")).close(length)
+    except BadRange:
+        return
+    numbers = [number for number in (parsed.start, parsed.end, parsed.total) if number is not None]
+    assert numbers == sorted(numbers)
+    assert all(0 <= number <= messages.MAX_SIZE for number in numbers)
+    assert parsed.length in (None, length)
+
+
+def seeds(target: str) -> list[bytes]:
+    """Honest inputs to begin with."""
+    vectors = json.loads((Path(__file__).resolve().parents[1] / "tests" / "vectors" / "messages.json").read_text())
+    if target == "control":
+        return [vector["text"].encode("utf-8", "surrogatepass") for vector in vectors["from_client"]]
+    if target == "chunk":
+        return [bytes.fromhex(vector["header"]) + b"x" for vector in vectors["chunk_headers"]]
+    return [length.to_bytes(2, "big") + text.encode() for text in RANGES for length in (0, 1, 10)]
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"control": control, "chunk": chunk, "ranges": ranges}
