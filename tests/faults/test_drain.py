@@ -64,13 +64,14 @@ def test_rolling_restarts_under_load(start_server: StartServer, start_load: Star
     """Two generations on one directory: the new one starts and serves while the old one drains."""
     first = start_server("--workers", "2", *SOON)
     load = start_load(first.port)
-    clients = load.add_each(6, 4 * MIB, rate=MIB)
     old, generations = first, 3
     for generation in range(generations):
+        load.port = old.port
+        load.add_each(4, 4 * MIB, rate=MIB)
         load.wait_for_bytes(2 * MIB)
         assert load.wait_for_flight(), "no restart without uploads under way"
         new = start_server("--workers", "2", *SOON, storage_dir=first.storage_dir)
-        for client in clients:
+        for client in load.clients:
             client.port = new.port  # what a proxy in front does: new connections go to the new generation
         if generation % 2:
             old.kill()
@@ -78,4 +79,4 @@ def test_rolling_restarts_under_load(start_server: StartServer, start_load: Star
             assert old.stop(30) == 0
         old = new
     load.finish(first.storage_dir)
-    assert sum(client.reconnects for client in clients) >= generations
+    assert sum(client.reconnects for client in load.clients) >= generations
