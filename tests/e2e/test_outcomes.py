@@ -1,4 +1,4 @@
-"""How uploads end: handed over, refused, cancelled by the user, by the app, before, during and after; and errors."""
+"""How uploads end, over either transport: handed over, refused, cancelled by the user or by the app, at any time."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tests.e2e.upload_app import UploadApp
 from tests.e2e.upload_page import PageUpload, UploadPage
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file, sha256_of
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 SLOW = 1 * MIB
@@ -24,6 +25,11 @@ def file(tmp_path: Path) -> KnownFile:
 @pytest.fixture
 def ticket(app: UploadApp) -> str:
     return app.new_ticket()
+
+
+@pytest.fixture(params=["websocket", "http"])
+def upload_page(request: pytest.FixtureRequest, page: Page, app: UploadApp, server: IncomingServer) -> UploadPage:
+    return UploadPage(page, app, server.host).open(transport=request.param)
 
 
 @pytest.fixture
@@ -140,7 +146,7 @@ def test_cancelled_by_the_user(slow: PageUpload, app: UploadApp, server: Incomin
     assert callbacks(slow) == ["onprogress", "oncancelled"]
     (callback,) = app.wait_for(1, ticket)
     assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", reason)
-    assert not list(server.storage_dir.rglob(f"*{ticket}*")), "what had arrived is removed"
+    wait_until(lambda: not list(server.storage_dir.rglob(f"*{ticket}*")), "what had arrived to be removed")
     slow.start()
     slow.pause("toggle")
     slow.cancel("again")
@@ -193,12 +199,15 @@ def test_what_the_app_says_to_a_cancellation_does_not_matter(
 
 
 @pytest.mark.promise(23, 35, 96, 101)
+@pytest.mark.parametrize("transport", ["websocket", "http"])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_cancelled_by_the_app(start_server: StartServer, page: Page, file: KnownFile, workers: int) -> None:
+def test_cancelled_by_the_app(
+    start_server: StartServer, page: Page, file: KnownFile, workers: int, transport: str
+) -> None:
     """The page is told at once, on the connection that it has, whichever worker hears of the cancellation."""
     server = start_server("--workers", str(workers))
     with UploadApp(server.base_url) as app:
-        upload_page = UploadPage(page, app, server.host).open()
+        upload_page = UploadPage(page, app, server.host).open(transport=transport)
         for _ in range(4):
             ticket = app.new_ticket()
             upload = upload_page.upload(ticket, file.path)
@@ -223,69 +232,3 @@ def test_cancelled_by_the_app_while_paused(slow: PageUpload, app: UploadApp, tic
     end = slow.wait_until_over()
     assert (end.cancelled, end.cancel_msg) == (True, "Cancelled by request")
     slow.assert_lawful()
-
-
-# --- Errors
-
-
-@pytest.mark.promise(88, 89, 91, 102)
-def test_an_unknown_ticket(upload_page: UploadPage, file: KnownFile) -> None:
-    upload = upload_page.upload("8d7b1a6e-0000-4000-8000-000000000000", file.path).start()
-    end = upload.wait_until_over()
-    upload.assert_lawful()
-    assert (end.error_code, end.connected, end.can_cancel, end.can_pause) == (200, False, False, False)
-    assert end.error_msg
-    assert callbacks(upload) == ["onprogress", "onerror"]
-
-
-@pytest.mark.parametrize("ticket", ["x", "../../etc/passwd", "%00", "<img src=x onerror=alert(1)>", "é" * 300])
-def test_garbage_for_a_ticket(upload_page: UploadPage, file: KnownFile, ticket: str) -> None:
-    end = upload_page.upload(ticket, file.path).start().wait_until_over()
-    assert end.error_code == 200
-
-
-def test_bad_arguments(upload_page: UploadPage) -> None:
-    for call in ("incoming.Uploader()", "incoming.Uploader('ticket', 'name')", "incoming.Uploader(7, new Blob([]))"):
-        code = upload_page.tab.evaluate(f"try {{ {call}; 'none'; }} catch (error) {{ error.code; }}")
-        assert code == 1003, call
-
-
-def test_another_file_for_the_same_ticket(
-    upload_page: UploadPage, slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str, tmp_path: Path
-) -> None:
-    """It is refused, and the right one can still be finished."""
-    slow.pause("pause")
-    other = make_file(tmp_path / "other.bin", file.size + 1, seed=1)
-    wrong = upload_page.upload(ticket, other.path).start()
-    end = wrong.wait_until_over()
-    wrong.assert_lawful()
-    assert end.error_code == 400
-    slow.set("max_rate", 0)
-    slow.pause("unpause")
-    slow.wait_until_finished()
-    app.assert_received(ticket, file)
-
-
-# --- Names
-
-
-@pytest.mark.promise(52, 76)
-@pytest.mark.parametrize(
-    ("name", "shown", "handed_over"),
-    [
-        ("<img src=x onerror=alert(1)>.bin", "<img src=x onerror=alert(1)>.bin", "<img src=x onerror=alert(1)>.bin"),
-        ("../../etc/passwd", "passwd", "passwd"),
-        ("C:\\Users\\me\\file.txt", "file.txt", "file.txt"),
-        ("🎉 größer & ☃.bin", "🎉 größer & ☃.bin", "🎉 größer & ☃.bin"),
-        ("a&filename=b#c%00+d.txt", "a&filename=b#c%00+d.txt", "a&filename=b#c%00+d.txt"),
-    ],
-)
-def test_names(upload_page: UploadPage, app: UploadApp, name: str, shown: str, handed_over: str) -> None:
-    ticket = app.new_ticket()
-    upload_page.tab.evaluate("(name) => { window.made = new File(['content'], name); }", name)
-    upload = upload_page.upload_of("made", ticket)
-    assert upload.now.filename == shown
-    upload.start().wait_until_finished()
-    (callback,) = app.of(ticket)
-    assert callback.params["filenameFromBrowser"] == handed_over
-    assert Path(callback.params["filename"]).name == ticket, "the path is the server's own choice"

@@ -29,6 +29,11 @@ def ticket(app: UploadApp) -> str:
     return app.new_ticket()
 
 
+@pytest.fixture(params=["websocket", "http"])
+def upload_page(request: pytest.FixtureRequest, page: Page, app: UploadApp, server: IncomingServer) -> UploadPage:
+    return UploadPage(page, app, server.host).open(transport=request.param)
+
+
 @pytest.fixture
 def slow(upload_page: UploadPage, file: KnownFile, ticket: str) -> PageUpload:
     """An upload that goes slowly until its `max_rate` is set to 0."""
@@ -75,7 +80,7 @@ def test_before_the_start(upload_page: UploadPage, file: KnownFile, ticket: str)
 
 
 @pytest.mark.promise(78, 79, 80, 81, 82, 83, 84, 86, 91, 92, 98, 99, 103, 105, 106, 110)
-def test_progress(slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_progress(upload_page: UploadPage, slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
     slow.set("max_rate", 16 * MIB)
     slow.start()
     slow.wait_until_finished()
@@ -85,7 +90,8 @@ def test_progress(slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str
     assert len(on_their_way) > 5, "this upload was to take its time"
     assert all(moment.connected and moment.can_pause and moment.can_cancel for moment in on_their_way)
     assert {moment.state_msg for moment in on_their_way} == {"transfer file chunks to upload server"}
-    assert {moment.transport for moment in on_their_way} == {"websocket"}
+    (transport,) = {moment.transport for moment in on_their_way}
+    assert (transport == "websocket") == bool(upload_page.sockets)
     for earlier, later in pairwise(moments):
         assert earlier.bytes_acked <= later.bytes_acked
         assert earlier.chunks_acked_now <= later.chunks_acked_now
@@ -199,6 +205,20 @@ def test_a_second_upload_while_the_first_runs(
     app.assert_received(ticket, file)
     for upload, known in ((slow, file), (second, second_file)):
         assert {moment.bytes_total for moment in upload.moments} == {known.size}
+
+
+@pytest.mark.promise(109)
+def test_start_returns_at_once(upload_page: UploadPage, slow: PageUpload) -> None:
+    seen = upload_page.tab.evaluate(
+        "() => { const { uploader } = uploads[0]; return [uploader.start() === uploader, snapshot(uploader)]; }"
+    )
+    assert seen[0]
+    at_once = Moment.of(seen[1])
+    assert (at_once.connected, at_once.bytes_tx, at_once.can_cancel) == (False, 0, True)
+    assert at_once.state_msg == "connecting to upload server"
+    slow.wait_for_bytes()
+    slow.cancel("seen enough")
+    slow.wait_until_over()
 
 
 @pytest.mark.promise(106)
