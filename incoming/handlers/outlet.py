@@ -7,6 +7,7 @@ says nor what is received.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from tornado.iostream import StreamClosedError
@@ -28,6 +29,8 @@ class Outlet:
     def __init__(self, write: Callable[[str], Awaitable[None]], close: Callable[[int, str], None]) -> None:
         self.ended = False
         """Set when the last message is known or the connection is gone: nothing more is sent."""
+        self.said_at = time.monotonic()
+        """When the last message left; before the first, when the connection began."""
         self._write = write
         self._close = close
         self._acks: list[Range] = []
@@ -85,6 +88,7 @@ class Outlet:
                     await self._write(messages.ack(acks))
                 for message in waiting:
                     await self._write(message)
+                self.said_at = time.monotonic()
         except (WebSocketClosedError, StreamClosedError):
             self.abandon()
         finally:

@@ -259,7 +259,9 @@ class UploadSocket(Answering, WebSocketHandler):
         if self._pace.too_slow(now, received_by(stream.socket), excused=excused):
             self._fail(TooSlow(f"less than {self._settings.minimum_rate} bytes a second came"))
             return
-        if silent >= self._settings.ping_interval * 0.9 and self._upload is not None:
+        # Also to a peer that sends: while a large chunk crawls over a slow line, nothing else tells it that we live.
+        quiet = max(silent, now - self._outlet.said_at)
+        if quiet >= self._settings.ping_interval * 0.9 and self._upload is not None:
             self._outlet.send(messages.ping())
         self._watch(min(self._settings.ping_interval, self._settings.dead_after / 2))
 
