@@ -116,7 +116,8 @@ def _carry(line: Line, ends: Ends, ready: Event) -> None:
                         ways[end][0].take(os.read(end, MTU + 100), now)
             for way, other in ways.values():
                 for packet in way.due(now):
-                    os.write(other, packet)
+                    with contextlib.suppress(OSError):  # that end is not up yet
+                        os.write(other, packet)
 
 
 def _open_tun(namespace: str) -> int:
