@@ -23,6 +23,7 @@ from incoming.core.errors import (
     MessageTooLarge,
     StorageFailed,
     TakenOver,
+    TooBusy,
     UnsupportedEncoding,
 )
 from incoming.core.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Cancel, Hello, Pause
@@ -98,6 +99,7 @@ class UploadResource(StreamedHandler):
         known = self._upload.ticket.size
         if known is not None and asked.end is not None and asked.end > known:
             raise BadRange(f"the Content-Range reaches byte {asked.end}, the file has {known}")
+        self.services.seats.take(ticket.id, self, self.services.settings.connections_per_upload)
         sender = self.services.connections.enter(ticket.id, "http", self.client)
         self._body = Body(self._upload, sender, self.services.memory, asked.start, asked.end, self._epoch)
 
@@ -157,8 +159,20 @@ class UploadResource(StreamedHandler):
     def is_busy(self) -> bool:
         return self._body is not None and self._body.busy
 
+    @property
+    def heard(self) -> float:
+        """When a part of the body last came, by the monotonic clock."""
+        return self._heard
+
+    def make_room(self) -> None:
+        """More connections carry this upload than may. What has come is kept."""
+        self.refuse(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
+        if not self._finished and self._conclusion is not None:
+            self._conclusion()
+
     def let_go(self) -> None:
         if self._body is not None:
+            self.services.seats.leave(self.path_args[0], self)
             self._body.let_go()
         if self._upload is not None:
             self.services.assembler.leave(self._upload)
@@ -167,13 +181,15 @@ class UploadResource(StreamedHandler):
     # --- the methods --------------------------------------------------------------------------------------------------
 
     async def put(self, ticket: str) -> None:
-        if self.concluded() or self._upload is None:
+        # Kept here, too: all is let go of when the client leaves while this waits.
+        upload, body = self._upload, self._body
+        if self.concluded() or upload is None:
             return
-        if self._body is not None:
+        if body is not None:
             async with self._no_false_alarm():
-                await self._body.finish()
-            await self._end_of_unknown_length(self._upload, self._body)
-        known = await self.services.assembler.settled(self._upload)
+                await body.finish()
+            await self._end_of_unknown_length(upload, body)
+        known = await self.services.assembler.settled(upload)
         if known.state in RECEIVING:
             self._tell_missing(known)
         elif known.state in (State.CANCELLED, State.FAILED):

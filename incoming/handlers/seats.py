@@ -1,4 +1,4 @@
-"""How many WebSockets may carry one upload: whoever has been silent for longest makes room for the newcomer.
+"""How many connections may carry one upload: whoever has been silent for longest makes room for the newcomer.
 
 A newcomer is never refused because of connections that are dead without anybody knowing yet.
 """
@@ -9,9 +9,12 @@ from typing import Protocol
 
 
 class Seat(Protocol):
-    """A connection. `heard` is when its last message came, by a monotonic clock."""
+    """A connection."""
 
-    heard: float
+    @property
+    def heard(self) -> float:
+        """When something last came over it, by the monotonic clock."""
+        ...
 
     def make_room(self) -> None:
         """Ends; there are too many."""

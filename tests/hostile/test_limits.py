@@ -204,6 +204,24 @@ def test_connections_of_one_upload(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, ticket)
 
 
+def test_requests_of_one_upload(hostile_server: IncomingServer) -> None:
+    """However an upload is carried: the connection that has been silent for longest makes room."""
+    ticket = new_ticket(hostile_server)
+    silent, busy = Wire(hostile_server.port), Wire(hostile_server.port)
+    silent.send(request(f"PUT {upload_path(ticket)}", "Content-Range: bytes 0-99/1000", "Content-Length: 100") + b"abc")
+    wait_until(lambda: status_of(hostile_server, ticket)["arrived"] == 3, "the first piece's beginning")
+    busy.send(request(f"PUT {upload_path(ticket)}", "Content-Range: bytes 100-199/1000", "Content-Length: 100") + b"a")
+    wait_until(lambda: status_of(hostile_server, ticket)["arrived"] == 4, "the second piece's beginning")
+    assert put(hostile_server, ticket, bytes(100), "Content-Range: bytes 200-299/1000")[0] == 308
+    answer = silent.until_closed()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b"an upload has at most 2 connections")
+    busy.send(bytes(99))
+    assert busy.until_closed().startswith(b"HTTP/1.1 308 ")
+    assert status_of(hostile_server, ticket)["extents"] == [[0, 3], [100, 300]]
+    cancel(hostile_server, ticket)
+
+
 def test_header_size(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     bare = len(request(f"GET {upload_path(ticket)}", "X-Filler: "))
