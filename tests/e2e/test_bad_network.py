@@ -303,9 +303,11 @@ def test_offline(page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile,
     slow = upload_page.upload(ticket, file.path)
     slow.set("max_rate", SLOW)
     slow.start().wait_for_bytes()
-    page.context.set_offline(True)
-    proxy.cut()
+    proxy.refuse()
+    assert proxy.cut() > 0
     slow.wait_for(lambda now: not now.connected, "the loss to be noticed")
+    page.context.set_offline(True)
+    proxy.accept()
     accepted = proxy.counters.accepted
     page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 60)
     assert not slow.now.connected
@@ -326,13 +328,16 @@ def test_laptop_that_has_slept(
     """An hour later everybody else has forgotten its connections, and nobody tells it."""
     page.clock.install()
     upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
-    slow = upload_page.upload(ticket, file.path)
-    slow.set("max_rate", SLOW)
-    slow.start().wait_for_bytes()
+    proxy.limit(SLOW)
+    upload = upload_page.upload(ticket, file.path).start()
+    upload.wait_for_bytes()
+    proxy.stall(TO_CLIENT)
+    upload.wait_for(lambda now: now.chunks_ahead, "a chunk to be on its way")
     assert proxy.half_open() > 0
+    proxy.resume(TO_CLIENT)
     page.clock.fast_forward(3_600_000)
-    slow.wait_for(lambda now: not now.connected, "the loss to be noticed")
-    slow.set("max_rate", 0)
-    assert_only_delayed(slow)
+    upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
+    proxy.limit(None)
+    assert_only_delayed(upload)
     app.assert_received(ticket, file)
     assert proxy.counters.half_opened > 0
