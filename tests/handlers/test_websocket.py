@@ -552,7 +552,7 @@ async def test_cancelling_is_answered(worker: OneWorker) -> None:
     ticket = await look(worker, ticket_id)
     assert ticket.callback is not None
     assert ticket.callback.cancelled
-    assert not files(worker).part(ticket_id).exists()
+    await until(lambda: not files(worker).part(ticket_id).exists(), "the bytes being removed")
     socket.close()
 
 
