@@ -18,6 +18,7 @@ const SECONDS_PER_CHUNK = 4;
 const HTTP_CONNECTIONS = 4;
 const ACKS_BEFORE_GROWING = 2;
 const OPEN_AGAIN_AFTER = 2_000;
+const OPEN_AGAIN_AT_LAST = 60_000;
 const WEBSOCKET_AGAIN_AFTER = 30_000;
 
 export class Crowd {
@@ -32,6 +33,7 @@ export class Crowd {
     #counting = false;
     #setup = 0;
     #not_before = 0;
+    #open_again_after = OPEN_AGAIN_AFTER;
     #websocket_at = 0;
     #websocket_wait = WEBSOCKET_AGAIN_AFTER;
 
@@ -61,6 +63,7 @@ export class Crowd {
     welcomed(lane, first) {
         const { kind } = lane.connection;
         const now = this.#page.env.now();
+        this.#open_again_after = OPEN_AGAIN_AFTER;
         if (first) {
             this.#counting = false;
             this.#setup = now - lane.opened;
@@ -70,9 +73,15 @@ export class Crowd {
         if (kind === "websocket") this.#lanes.retire(others);
     }
 
-    /** A connection of several was lost: the next one is not opened in the same moment. */
+    /**
+     * A connection of several was lost, or could not be had: the next one is not opened in the same moment, and ever later
+     * until one could be had.
+     */
     lost() {
-        this.#not_before = this.#page.env.now() + OPEN_AGAIN_AFTER;
+        const now = this.#page.env.now();
+        if (now < this.#not_before) return;
+        this.#not_before = now + this.#open_again_after;
+        this.#open_again_after = Math.min(OPEN_AGAIN_AT_LAST, this.#open_again_after * 2);
     }
 
     /**

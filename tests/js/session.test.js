@@ -84,6 +84,30 @@ test("only when the last is lost the upload is", async () => {
     assert.deepEqual([uploader.error_code, uploader.can_pause], [500, true]);
 });
 
+test("connections that cannot be had beside the first are tried ever less often", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(LARGE);
+    uploader.max_rate = 64 * 1024;
+    uploader.start();
+    const first = await stage.connected();
+    first.welcome();
+    const opened = [];
+    for (let second = 0; second < 120; second++) {
+        stage.env.pass(1000);
+        if (second === 1) uploader.max_rate = 0;
+        if (first.chunks.length) first.ack([first.chunks.shift()]);
+        for (const connection of stage.open.filter((one) => one !== first)) {
+            opened.push(second);
+            connection.calls.push("close");
+            connection.lose({ code: 503, message: "busy", retry: true, retry_after: null });
+        }
+        if (uploader.frac_complete > 0.8) break;
+    }
+    const moments = [...new Set(opened)];
+    assert.ok(moments.length >= 3 && moments.length <= 8, `${moments}`);
+    assert.ok(uploader.connected);
+});
+
 test("all cut at once are one loss: a short wait, and the WebSocket is not blamed for each", async () => {
     const { stage, uploader } = await crowd();
     const before = stage.connections.length;

@@ -1415,6 +1415,7 @@ var SECONDS_PER_CHUNK = 4;
 var HTTP_CONNECTIONS = 4;
 var ACKS_BEFORE_GROWING = 2;
 var OPEN_AGAIN_AFTER = 2e3;
+var OPEN_AGAIN_AT_LAST = 6e4;
 var WEBSOCKET_AGAIN_AFTER = 3e4;
 var Crowd = class {
   #page;
@@ -1428,6 +1429,7 @@ var Crowd = class {
   #counting = false;
   #setup = 0;
   #not_before = 0;
+  #open_again_after = OPEN_AGAIN_AFTER;
   #websocket_at = 0;
   #websocket_wait = WEBSOCKET_AGAIN_AFTER;
   /**
@@ -1455,6 +1457,7 @@ var Crowd = class {
   welcomed(lane, first) {
     const { kind } = lane.connection;
     const now = this.#page.env.now();
+    this.#open_again_after = OPEN_AGAIN_AFTER;
     if (first) {
       this.#counting = false;
       this.#setup = now - lane.opened;
@@ -1463,9 +1466,15 @@ var Crowd = class {
     const others = this.#lanes.active.filter((other) => other.connection.kind !== kind);
     if (kind === "websocket") this.#lanes.retire(others);
   }
-  /** A connection of several was lost: the next one is not opened in the same moment. */
+  /**
+   * A connection of several was lost, or could not be had: the next one is not opened in the same moment, and ever later
+   * until one could be had.
+   */
   lost() {
-    this.#not_before = this.#page.env.now() + OPEN_AGAIN_AFTER;
+    const now = this.#page.env.now();
+    if (now < this.#not_before) return;
+    this.#not_before = now + this.#open_again_after;
+    this.#open_again_after = Math.min(OPEN_AGAIN_AT_LAST, this.#open_again_after * 2);
   }
   /**
    * @param {number} bytes just acknowledged
