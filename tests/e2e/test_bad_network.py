@@ -125,9 +125,11 @@ def test_peer_that_vanishes(
         slow = upload_page.upload(ticket, file.path)
         slow.set("max_rate", SLOW)
         slow.start().wait_for_bytes()
+        proxy.stall(TO_CLIENT)
         slow.wait_for(lambda now: now.chunks_ahead, "a chunk to be on its way")
         sockets = len(upload_page.sockets)
         assert proxy.half_open() > 0
+        proxy.resume(TO_CLIENT)
         slow.wait_for(lambda now: not now.connected, "the silence to be noticed")
         slow.wait_for(lambda now: now.connected, "another connection to take over")
         if transport == "auto":
