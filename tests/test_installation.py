@@ -1,4 +1,4 @@
-"""doc/installation.md is true: what it says of secrets, paths and services; its proxies are tested in tests/proxies/."""
+"""doc/installation.md is true of secrets, paths and services; its proxies are tested in tests/proxies/."""
 
 import http.client
 import re

@@ -71,7 +71,7 @@ class OneWorker:
 async def one_worker(storage_dir: Path, *options: str) -> AsyncIterator[OneWorker]:
     """A worker with these command-line options."""
     settings = config.load(["--storage-dir", str(storage_dir), *options], {})
-    storage_dir.mkdir(exist_ok=True)  # noqa: ASYNC240 - before anybody is served
+    storage_dir.mkdir(exist_ok=True)
     services = open_services(settings)
     server = http_server(services)
     sockets = bind_sockets(0, "127.0.0.1")
