@@ -248,6 +248,39 @@ async def test_hello_that_comes_late(start_worker: StartWorker) -> None:
     socket.close()
 
 
+@pytest.mark.parametrize("end", ["reset", "close", "stay"])
+async def test_a_client_that_goes_while_its_hello_is_looked_at(
+    start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Or one whose time for it is over meanwhile."""
+    worker = await start_worker("--hello-timeout", "0.3")
+    ticket_id = await worker.ticket()
+    original = worker.services.assembler.open
+    opened, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: Any) -> Any:
+        upload = await original(*given)
+        opened.set()
+        await go_on.wait()
+        return upload
+
+    monkeypatch.setattr(worker.services.assembler, "open", slow)
+    socket = await RawWebSocket.open(worker.port, ticket_id)
+    await socket.send(hello())
+    await opened.wait()
+    if end == "stay":
+        assert (await socket.hear())["code"] == 504
+    elif end == "reset":
+        socket.connection.reset()
+    else:
+        socket.close()
+    go_on.set()
+    if end == "stay":
+        assert await socket.end() == ([], 4504)
+    await until(lambda: holds(worker) == [], "the connection being forgotten")
+    socket.close()
+
+
 # --- sending ----------------------------------------------------------------------------------------------------------
 
 
