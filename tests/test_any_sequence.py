@@ -275,4 +275,4 @@ class AnySequence(RuleBasedStateMachine):
 
 
 AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
-TestAnySequence = pytest.mark.promise(1, 3, 11, 111)(AnySequence.TestCase)
+TestAnySequence = pytest.mark.promise(1, 3, 111)(AnySequence.TestCase)

@@ -99,7 +99,6 @@ async def test_another_file_or_one_too_large_is_refused(make_bench: MakeBench) -
         await bench.open(await bench.new(), size=1001)
 
 
-@pytest.mark.promise(85)
 async def test_the_size_may_become_known_late(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()

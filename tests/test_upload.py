@@ -45,7 +45,7 @@ def data(start: int, end: int) -> bytes:
 # --- any order, any overlap -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.promise(1, 11)
+@pytest.mark.promise(1)
 async def test_chunks_in_any_order_make_the_file(bench: Bench) -> None:
     upload = await bench.open(await bench.new(), size=100)
     await asyncio.gather(

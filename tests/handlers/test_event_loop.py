@@ -114,7 +114,6 @@ def watch_database(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_schema.sqlite3, "connect", connect_watched)
 
 
-@pytest.mark.promise(17)
 async def test_nothing_slow_is_done_on_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch()
 

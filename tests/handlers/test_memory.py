@@ -75,6 +75,7 @@ async def test_half_sent_chunks(start_server: StartServer) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.promise(17)
 async def test_half_sent_bodies(start_server: StartServer) -> None:
     """Bodies are stored as they come: in memory is only the last part that was read, and the room for the next."""
     server = start_server("--workers", "1", "--minimum-rate", "0")

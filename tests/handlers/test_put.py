@@ -679,7 +679,6 @@ def post(ticket_id: str, message: object, *headers: str) -> bytes:
     return request("POST", path(ticket_id), "Content-Type: text/plain", "Accept: application/json", *headers, body=body)
 
 
-@pytest.mark.promise(11)
 async def test_the_protocol_of_the_library_over_http(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)

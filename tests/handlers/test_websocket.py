@@ -148,7 +148,6 @@ async def test_allowed_origins(start_worker: StartWorker, where: str) -> None:
 # --- hello ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.promise(85)
 async def test_welcome(worker: OneWorker) -> None:
     ticket_id = await worker.ticket(maxRate="1MB")
     socket = await RawWebSocket.open(worker.port, ticket_id)
@@ -640,7 +639,6 @@ async def outcome_of(worker: OneWorker, ticket_id: str, **more: object) -> tuple
     return told
 
 
-@pytest.mark.promise(104)
 @pytest.mark.parametrize("outcome", ["finished", "failed", "cancelled"])
 async def test_a_late_reconnect_learns_the_outcome(worker: OneWorker, outcome: str) -> None:
     ticket_id = await worker.ticket()
