@@ -1,0 +1,124 @@
+"""How much one sender, and all of a worker together, may have under way; each piece is answered once."""
+
+import asyncio
+import logging
+from typing import cast
+
+import pytest
+
+from incoming.connections import Connections
+from incoming.core.errors import InternalError, StorageFull, UploadError
+from incoming.core.extents import Range
+from incoming.intake import OVERHEAD, Intake, Memory
+from incoming.metrics import Counters
+from incoming.storage.base import Buffer
+from incoming.upload import Upload
+
+PIECE = bytes(1000)
+COST = 1000 + OVERHEAD
+
+
+class HeldUpload:
+    """Stores nothing before it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.error: Exception | None = None
+        self.written: list[tuple[int, int, int | None]] = []
+
+    async def write(self, offset: int, data: Buffer, epoch: int | None) -> None:
+        self.written.append((offset, len(data), epoch))
+        await self.go_on.wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Sending:
+    """One sender of an upload."""
+
+    def __init__(self, upload: HeldUpload, memory: Memory, limit: int = 10**9) -> None:
+        self.acked: list[Range] = []
+        self.failed: list[UploadError] = []
+        sender = Connections(Counters()).enter("ticket", "websocket", "client")
+        self.intake = Intake(cast(Upload, upload), sender, memory, limit, 7, self.acked.append, self.failed.append)
+
+    def room(self) -> "asyncio.Task[None]":
+        return asyncio.create_task(self.intake.room())
+
+
+async def turn() -> None:
+    """Lets everything that can happen now happen."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_each_piece_is_acked_once_it_is_stored() -> None:
+    upload, memory = HeldUpload(), Memory(10**9)
+    sending = Sending(upload, memory)
+    for offset in (0, 1000):
+        sending.intake.put(offset, PIECE)
+    await turn()
+    assert (sending.acked, sending.intake.busy, memory.used) == ([], True, 2 * COST)
+    assert upload.written == [(0, 1000, 7), (1000, 1000, 7)]
+    upload.go_on.set()
+    await sending.intake.settle()
+    await turn()
+    assert (sending.acked, sending.intake.busy, memory.used) == ([(0, 1000), (1000, 2000)], False, 0)
+
+
+async def test_one_sender_has_its_limit() -> None:
+    upload = HeldUpload()
+    sending = Sending(upload, Memory(10**9), limit=2 * COST)
+    for _ in range(2):
+        sending.intake.put(0, PIECE)
+        await asyncio.wait_for(sending.intake.room(), 5)
+    sending.intake.put(0, PIECE)
+    waiting = sending.room()
+    await turn()
+    assert not waiting.done()
+    upload.go_on.set()
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_tiny_pieces_count_for_what_they_cost() -> None:
+    sending = Sending(HeldUpload(), Memory(10**9), limit=10 * OVERHEAD)
+    for _ in range(10):
+        sending.intake.put(0, b"x")
+    waiting = sending.room()
+    await turn()
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_all_senders_together_have_theirs() -> None:
+    held, quick = HeldUpload(), HeldUpload()
+    quick.go_on.set()
+    memory = Memory(2 * COST)
+    many = [Sending(held, memory) for _ in range(3)]
+    for sending in many:
+        sending.intake.put(0, PIECE)
+    waiting = [sending.room() for sending in many]
+    await turn()
+    assert not any(task.done() for task in waiting)
+    # Who has nothing under way may receive a piece: what it takes is bounded by the number of senders.
+    other = Sending(quick, memory)
+    await asyncio.wait_for(other.intake.room(), 5)
+    held.go_on.set()
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert memory.used == 0
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), ZeroDivisionError()])
+async def test_a_piece_that_fails_is_told_of_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    upload, memory = HeldUpload(), Memory(10**9)
+    upload.error = error
+    upload.ticket = type("Ticket", (), {"id": "ticket"})  # type: ignore[attr-defined]
+    sending = Sending(upload, memory)
+    sending.intake.put(0, PIECE)
+    upload.go_on.set()
+    await sending.intake.settle()
+    await turn()
+    [failure] = sending.failed
+    assert isinstance(failure, StorageFull if isinstance(error, StorageFull) else InternalError)
+    assert (sending.acked, memory.used) == ([], 0)
+    assert bool([r for r in caplog.records if r.levelno >= logging.ERROR]) == isinstance(error, ZeroDivisionError)
