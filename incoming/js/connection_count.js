@@ -23,7 +23,9 @@ const WORTH_KEEPING = 0.15;
 /** With so much of it the line still scales, and fewer need not be tried soon. */
 const SCALES = 0.5;
 /** Fewer connections may cost so much of the goodput. */
-const TOLERATED_LOSS = 0.08;
+const TOLERATED_LOSS = 0.06;
+/** A loss of some hundredths is seen only over a longer time than a gain by a multiple. */
+const LONGER_LOOK = 2;
 
 const UP = 2;
 const UP_FIRST = 4;
@@ -38,6 +40,8 @@ export class ConnectionCount {
     #setup = 0;
     /** @type {{count: number, rate: number} | null} what the number before a probe has brought */
     #reference = null;
+    /** @type {{count: number, rate: number} | null} what a larger number has brought, before it was made smaller */
+    #above = null;
     /** @type {"up" | "down" | null} */
     #probe = null;
     /** @type {"up" | "down"} */
@@ -58,11 +62,12 @@ export class ConnectionCount {
     begin(now, limit, setup) {
         this.#limit = limit;
         this.#setup = setup;
-        this.#reference = this.#probe = null;
-        this.#hold_until = 0;
+        this.#reference = this.#above = this.#probe = null;
         this.#step_up = UP_FIRST;
         this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
         this.#direction = this.target < limit ? "up" : "down";
+        // Young connections are faster than they will be when they have met their first losses: not yet the time for fewer.
+        this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
     }
 
     /**
@@ -72,7 +77,7 @@ export class ConnectionCount {
     obey(now, limit) {
         this.#limit = limit;
         if (this.target <= limit) return;
-        this.#reference = this.#probe = null;
+        this.#reference = this.#above = this.#probe = null;
         this.#aim(now, limit);
     }
 
@@ -100,7 +105,8 @@ export class ConnectionCount {
         this.#measure.acks++;
         const elapsed = now - this.#measure.since;
         const enough = Math.max(ACKS_AT_LEAST, ACKS_PER_CONNECTION * count);
-        if (elapsed < Math.max(SHORTEST_MEASURE, SETTLE_SETUPS * this.#setup) || this.#measure.acks < enough) return;
+        const look = this.#probe === "down" ? LONGER_LOOK : 1;
+        if (elapsed < look * Math.max(SHORTEST_MEASURE, SETTLE_SETUPS * this.#setup) || this.#measure.acks < enough) return;
         const rate = (this.#measure.bytes * 1000) / elapsed;
         this.#measure = null;
         this.#judge(now, rate);
@@ -129,7 +135,8 @@ export class ConnectionCount {
         if (this.#probe === "up" && reference) this.#judge_more(now, rate, reference);
         else if (this.#probe === "down" && reference) this.#judge_fewer(now, rate, reference);
         else this.#reference = { count: this.target, rate };
-        this.#try_next(now);
+        if (!this.#probe && this.#missed(rate)) this.#return_up(now);
+        else this.#try_next(now);
     }
 
     /**
@@ -161,14 +168,31 @@ export class ConnectionCount {
     #judge_fewer(now, rate, reference) {
         this.#probe = null;
         if (rate >= reference.rate * (1 - TOLERATED_LOSS)) {
-            // The reference stays what it was at the top, or many small losses would add up unseen.
-            this.#reference = { count: this.target, rate: Math.max(rate, reference.rate) };
+            this.#above ??= reference;
+            this.#reference = { count: this.target, rate };
             return;
         }
         this.#aim(now, reference.count);
         this.#reference = null;
         this.#direction = "up";
         this.#wait(now);
+    }
+
+    /**
+     * Each step down has cost little, but all together, or with time, they have cost more.
+     * @param {number} rate
+     */
+    #missed(rate) {
+        return this.#above !== null && rate < this.#above.rate * (1 - 2 * TOLERATED_LOSS);
+    }
+
+    /** @param {number} now */
+    #return_up(now) {
+        const { count } = /** @type {{count: number}} */ (this.#above);
+        this.#above = this.#reference = null;
+        this.#direction = "down";
+        this.#wait(now);
+        this.#aim(now, Math.min(this.#limit, count));
     }
 
     /** @param {number} now */

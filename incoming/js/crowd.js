@@ -16,7 +16,6 @@ const LAST_SECONDS = 2;
 const SECONDS_PER_CHUNK = 4;
 /** Browsers open six connections to a server over HTTP/1.1, and the app wants some of them. */
 const HTTP_CONNECTIONS = 4;
-const ACKS_BEFORE_GROWING = 2;
 const OPEN_AGAIN_AFTER = 2_000;
 const OPEN_AGAIN_AT_LAST = 60_000;
 const WEBSOCKET_AGAIN_AFTER = 30_000;
@@ -99,7 +98,7 @@ export class Crowd {
         if (this.#counting) {
             this.#count.obey(now, limit);
             this.#count.acked(now, bytes, this.#lanes.welcomed.length);
-        } else if (this.#scheduler.chunks_acked >= ACKS_BEFORE_GROWING) {
+        } else {
             this.#counting = true;
             this.#count.begin(now, limit, this.#setup);
         }

@@ -11,6 +11,8 @@
 
 /** A chunk is about this much of its connection's line, so that acks come often and the overhead stays small. */
 const CHUNK_SECONDS = 0.7;
+/** One that goes alone has a round trip of silence behind it. */
+const LONE_CHUNK_SECONDS = 1.2;
 /** Being this far ahead keeps a line of up to a second's round trip busy while acks are on their way. */
 const AHEAD_SECONDS = 2;
 /** What has been given to the browser can not be taken back: on pause and cancel it goes out before the good-bye. */
@@ -146,7 +148,8 @@ export class Pace {
         if (!lane) return 0;
         const rate = lane.meter.rate;
         const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
-        const size = this.#chunk_size(lane, rate * soon, missing);
+        const seconds = capacity.depth === 1 ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
+        const size = this.#chunk_size(lane, rate * seconds * soon, missing);
         if (this.#ahead === 0) return size;
         const { chunk_min, window } = this.#limits;
         if (this.#ahead + size > clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window)) return 0;
@@ -158,13 +161,13 @@ export class Pace {
 
     /**
      * @param {Lane} lane
-     * @param {number} rate
+     * @param {number} bytes that would be right for the line
      * @param {number} missing
      */
-    #chunk_size(lane, rate, missing) {
+    #chunk_size(lane, bytes, missing) {
         const { chunk_min, chunk_max } = this.#limits;
         const share = missing / (2 * this.#lanes.size);
-        const wanted = Math.min(rate * CHUNK_SECONDS, lane.ramp, Math.max(share, chunk_min), chunk_max);
+        const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min), chunk_max);
         const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
         return Math.min(whole, this.#piece_limit, this.#limits.window);
     }

@@ -11,10 +11,11 @@ const SECOND = 1000;
  * @param goodput of a number of connections, bytes a second
  * @returns the number of connections at the end of each second, and the mean goodput
  */
-function upload_over(goodput, { setup, limit = 16, seconds = 60, seed = 1, noise = 0.1, refused_above = Infinity } = {}) {
+function upload_over(goodput, { setup, limit = 16, seconds = 60, seed = 1, noise = 0.1, full = false, refused_above = Infinity } = {}) {
     const random = random_numbers(seed);
     const count = new ConnectionCount();
     const lanes = [];
+    const share = (open) => open.reduce((sum, lane) => sum + lane.luck, 0) / open.length;
     const counts = [];
     let bytes = 0;
     count.begin(0, limit, setup);
@@ -26,7 +27,8 @@ function upload_over(goodput, { setup, limit = 16, seconds = 60, seed = 1, noise
         for (const lane of open) {
             if (random.below(50) === 0) lane.luck = 1 + noise * (2 * random.next() - 1);
             const warm = Math.min(1, (now - lane.ready) / (3 * setup));
-            const rate = (goodput(open.length) / open.length) * lane.luck * warm;
+            // What one does not take of a full line the others do; chance of their own have lines that are not.
+            const rate = (goodput(open.length, now) / open.length) * warm * (lane.luck / (full ? share(open) : 1));
             const chunk = Math.max(65536, rate * 0.7);
             lane.sent += rate * 0.02;
             if (lane.sent < chunk) continue;
@@ -55,9 +57,21 @@ for (const seed of [1, 2, 3, 4, 5]) {
 
     test(`a line that one connection fills is left to few (seed ${seed})`, () => {
         for (const setup of [30, 320]) {
-            const { counts } = upload_over(bottleneck, { setup, seed, seconds: 120 });
-            assert.ok(mean(counts.slice(60)) <= 6, `${setup}: ${counts}`);
+            const { counts } = upload_over(bottleneck, { setup, seed, seconds: 180, full: true, noise: 0.3 });
+            assert.ok(mean(counts.slice(90)) <= 6, `${setup}: ${counts}`);
         }
+    });
+
+    test(`a long line that loses packets keeps them (seed ${seed})`, () => {
+        const { counts, mean: goodput } = upload_over(loss_limited, { setup: 320, seed, seconds: 300 });
+        assert.ok(mean(counts.slice(30)) > 13, `${counts}`);
+        assert.ok(goodput > 0.92 * loss_limited(16), `${goodput}`);
+    });
+
+    test(`connections that are fast at first do not hide what fewer cost later (seed ${seed})`, () => {
+        const fading = (count, now) => Math.min(loss_limited(count) * (now < 20_000 ? 1.3 : 1), 12 * MB);
+        const { counts } = upload_over(fading, { setup: 320, seed, seconds: 120 });
+        assert.ok(mean(counts.slice(60)) > 12, `${counts}`);
     });
 
     test(`a loopback, where the processor is the limit, keeps few (seed ${seed})`, () => {

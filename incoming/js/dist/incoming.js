@@ -1274,7 +1274,8 @@ var incoming = (() => {
   var GIVE_UP_OPENING = 6e3;
   var WORTH_KEEPING = 0.15;
   var SCALES = 0.5;
-  var TOLERATED_LOSS = 0.08;
+  var TOLERATED_LOSS = 0.06;
+  var LONGER_LOOK = 2;
   var UP = 2;
   var UP_FIRST = 4;
   var DOWN = 0.75;
@@ -1287,6 +1288,8 @@ var incoming = (() => {
     #setup = 0;
     /** @type {{count: number, rate: number} | null} what the number before a probe has brought */
     #reference = null;
+    /** @type {{count: number, rate: number} | null} what a larger number has brought, before it was made smaller */
+    #above = null;
     /** @type {"up" | "down" | null} */
     #probe = null;
     /** @type {"up" | "down"} */
@@ -1306,11 +1309,11 @@ var incoming = (() => {
     begin(now, limit, setup) {
       this.#limit = limit;
       this.#setup = setup;
-      this.#reference = this.#probe = null;
-      this.#hold_until = 0;
+      this.#reference = this.#above = this.#probe = null;
       this.#step_up = UP_FIRST;
       this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
       this.#direction = this.target < limit ? "up" : "down";
+      this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
     }
     /**
      * @param {number} now
@@ -1319,7 +1322,7 @@ var incoming = (() => {
     obey(now, limit) {
       this.#limit = limit;
       if (this.target <= limit) return;
-      this.#reference = this.#probe = null;
+      this.#reference = this.#above = this.#probe = null;
       this.#aim(now, limit);
     }
     /**
@@ -1345,7 +1348,8 @@ var incoming = (() => {
       this.#measure.acks++;
       const elapsed = now - this.#measure.since;
       const enough = Math.max(ACKS_AT_LEAST, ACKS_PER_CONNECTION * count);
-      if (elapsed < Math.max(SHORTEST_MEASURE, SETTLE_SETUPS * this.#setup) || this.#measure.acks < enough) return;
+      const look = this.#probe === "down" ? LONGER_LOOK : 1;
+      if (elapsed < look * Math.max(SHORTEST_MEASURE, SETTLE_SETUPS * this.#setup) || this.#measure.acks < enough) return;
       const rate = this.#measure.bytes * 1e3 / elapsed;
       this.#measure = null;
       this.#judge(now, rate);
@@ -1372,7 +1376,8 @@ var incoming = (() => {
       if (this.#probe === "up" && reference) this.#judge_more(now, rate, reference);
       else if (this.#probe === "down" && reference) this.#judge_fewer(now, rate, reference);
       else this.#reference = { count: this.target, rate };
-      this.#try_next(now);
+      if (!this.#probe && this.#missed(rate)) this.#return_up(now);
+      else this.#try_next(now);
     }
     /**
      * @param {number} now
@@ -1402,13 +1407,32 @@ var incoming = (() => {
     #judge_fewer(now, rate, reference) {
       this.#probe = null;
       if (rate >= reference.rate * (1 - TOLERATED_LOSS)) {
-        this.#reference = { count: this.target, rate: Math.max(rate, reference.rate) };
+        this.#above ??= reference;
+        this.#reference = { count: this.target, rate };
         return;
       }
       this.#aim(now, reference.count);
       this.#reference = null;
       this.#direction = "up";
       this.#wait(now);
+    }
+    /**
+     * Each step down has cost little, but all together, or with time, they have cost more.
+     * @param {number} rate
+     */
+    #missed(rate) {
+      return this.#above !== null && rate < this.#above.rate * (1 - 2 * TOLERATED_LOSS);
+    }
+    /** @param {number} now */
+    #return_up(now) {
+      const { count } = (
+        /** @type {{count: number}} */
+        this.#above
+      );
+      this.#above = this.#reference = null;
+      this.#direction = "down";
+      this.#wait(now);
+      this.#aim(now, Math.min(this.#limit, count));
     }
     /** @param {number} now */
     #try_next(now) {
@@ -1445,7 +1469,6 @@ var incoming = (() => {
   var LAST_SECONDS = 2;
   var SECONDS_PER_CHUNK = 4;
   var HTTP_CONNECTIONS = 4;
-  var ACKS_BEFORE_GROWING = 2;
   var OPEN_AGAIN_AFTER = 2e3;
   var OPEN_AGAIN_AT_LAST = 6e4;
   var WEBSOCKET_AGAIN_AFTER = 3e4;
@@ -1523,7 +1546,7 @@ var incoming = (() => {
       if (this.#counting) {
         this.#count.obey(now, limit);
         this.#count.acked(now, bytes, this.#lanes.welcomed.length);
-      } else if (this.#scheduler.chunks_acked >= ACKS_BEFORE_GROWING) {
+      } else {
         this.#counting = true;
         this.#count.begin(now, limit, this.#setup);
       }
@@ -1743,6 +1766,7 @@ var incoming = (() => {
 
   // pace.js
   var CHUNK_SECONDS = 0.7;
+  var LONE_CHUNK_SECONDS = 1.2;
   var AHEAD_SECONDS = 2;
   var BUFFERED_SECONDS = 0.75;
   var ENDGAME_SECONDS = 3;
@@ -1852,7 +1876,8 @@ var incoming = (() => {
       if (!lane) return 0;
       const rate = lane.meter.rate;
       const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
-      const size = this.#chunk_size(lane, rate * soon, missing);
+      const seconds = capacity.depth === 1 ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
+      const size = this.#chunk_size(lane, rate * seconds * soon, missing);
       if (this.#ahead === 0) return size;
       const { chunk_min, window } = this.#limits;
       if (this.#ahead + size > clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window)) return 0;
@@ -1863,13 +1888,13 @@ var incoming = (() => {
     }
     /**
      * @param {Lane} lane
-     * @param {number} rate
+     * @param {number} bytes that would be right for the line
      * @param {number} missing
      */
-    #chunk_size(lane, rate, missing) {
+    #chunk_size(lane, bytes, missing) {
       const { chunk_min, chunk_max } = this.#limits;
       const share = missing / (2 * this.#lanes.size);
-      const wanted = Math.min(rate * CHUNK_SECONDS, lane.ramp, Math.max(share, chunk_min), chunk_max);
+      const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min), chunk_max);
       const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
       return Math.min(whole, this.#piece_limit, this.#limits.window);
     }
