@@ -723,6 +723,15 @@ async def test_bytes_that_a_disk_has_lost_are_asked_for_again(start_worker: Star
         one.close()
 
 
+async def test_a_loss_that_another_worker_noticed_is_not_a_takeover(worker: OneWorker) -> None:
+    ticket_id = await worker.ticket()
+    socket = await RawWebSocket.welcomed(worker.port, ticket_id)
+    await worker.services.tickets.update(ticket_id, lambda known: known.distrust())
+    messages, code = await socket.end()
+    assert (error_of(messages), messages[-1]["retry"], code) == (502, True, 4502)
+    socket.close()
+
+
 async def test_a_worker_that_ends_sends_everybody_elsewhere(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
