@@ -14,6 +14,9 @@ const WORTH_SHARING = 4 * MIB;
 const LAST_SECONDS = 2;
 /** Connections that cannot be kept busy with the smallest chunks only make a slow line slower. */
 const SECONDS_PER_CHUNK = 4;
+/** At first the line seems slower than it is: TCP is still finding out. */
+const YOUNG = 3_000;
+const SECONDS_PER_CHUNK_WHEN_YOUNG = 16;
 /** Browsers open six connections to a server over HTTP/1.1, and the app wants some of them. */
 const HTTP_CONNECTIONS = 4;
 const OPEN_AGAIN_AFTER = 2_000;
@@ -31,6 +34,7 @@ export class Crowd {
     #count = new ConnectionCount();
     #counting = false;
     #setup = 0;
+    #first_ack = 0;
     #not_before = 0;
     #open_again_after = OPEN_AGAIN_AFTER;
     #websocket_at = 0;
@@ -94,7 +98,8 @@ export class Crowd {
         if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
         if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
         if (this.#bucket.binding) return this.#count.disturb(now);
-        const limit = this.#limit(limits);
+        if (!this.#counting) this.#first_ack = now;
+        const limit = this.#limit(limits, now - this.#first_ack < YOUNG);
         if (this.#counting) {
             this.#count.obey(now, limit);
             this.#count.acked(now, bytes, this.#lanes.welcomed.length);
@@ -115,11 +120,15 @@ export class Crowd {
         for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(kind, this.#hello());
     }
 
-    /** @param {Welcome} limits */
-    #limit({ connections, chunk_min }) {
+    /**
+     * @param {Welcome} limits
+     * @param {boolean} young
+     */
+    #limit({ connections, chunk_min }, young) {
         const kind = this.#choice.kind;
         const share = this.#page.share(kind === "http" ? HTTP_CONNECTIONS : connections);
-        const useful = Math.floor((this.#pace.rate * SECONDS_PER_CHUNK) / chunk_min);
+        const seconds = young ? SECONDS_PER_CHUNK_WHEN_YOUNG : SECONDS_PER_CHUNK;
+        const useful = Math.floor((this.#pace.rate * seconds) / chunk_min);
         return Math.max(1, Math.min(connections, share, useful));
     }
 

@@ -18,8 +18,8 @@ const AHEAD_SECONDS = 2;
 /** What has been given to the browser can not be taken back: on pause and cancel it goes out before the good-bye. */
 const BUFFERED_SECONDS = 0.75;
 /** Near the end no connection gets more than it can deliver soon, or all others would wait for it. */
-const ENDGAME_SECONDS = 3;
-const ENDGAME_FACTOR = 0.35;
+const ENDGAME_SECONDS = 2;
+const ENDGAME_FACTOR = 0.5;
 
 const MEMORY = 2000;
 

@@ -1468,6 +1468,8 @@ var incoming = (() => {
   var WORTH_SHARING = 4 * MIB;
   var LAST_SECONDS = 2;
   var SECONDS_PER_CHUNK = 4;
+  var YOUNG = 3e3;
+  var SECONDS_PER_CHUNK_WHEN_YOUNG = 16;
   var HTTP_CONNECTIONS = 4;
   var OPEN_AGAIN_AFTER = 2e3;
   var OPEN_AGAIN_AT_LAST = 6e4;
@@ -1483,6 +1485,7 @@ var incoming = (() => {
     #count = new ConnectionCount();
     #counting = false;
     #setup = 0;
+    #first_ack = 0;
     #not_before = 0;
     #open_again_after = OPEN_AGAIN_AFTER;
     #websocket_at = 0;
@@ -1542,7 +1545,8 @@ var incoming = (() => {
       if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
       if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
       if (this.#bucket.binding) return this.#count.disturb(now);
-      const limit = this.#limit(limits);
+      if (!this.#counting) this.#first_ack = now;
+      const limit = this.#limit(limits, now - this.#first_ack < YOUNG);
       if (this.#counting) {
         this.#count.obey(now, limit);
         this.#count.acked(now, bytes, this.#lanes.welcomed.length);
@@ -1560,11 +1564,15 @@ var incoming = (() => {
       if (now < this.#not_before) return;
       for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(kind, this.#hello());
     }
-    /** @param {Welcome} limits */
-    #limit({ connections, chunk_min }) {
+    /**
+     * @param {Welcome} limits
+     * @param {boolean} young
+     */
+    #limit({ connections, chunk_min }, young) {
       const kind = this.#choice.kind;
       const share = this.#page.share(kind === "http" ? HTTP_CONNECTIONS : connections);
-      const useful = Math.floor(this.#pace.rate * SECONDS_PER_CHUNK / chunk_min);
+      const seconds = young ? SECONDS_PER_CHUNK_WHEN_YOUNG : SECONDS_PER_CHUNK;
+      const useful = Math.floor(this.#pace.rate * seconds / chunk_min);
       return Math.max(1, Math.min(connections, share, useful));
     }
     /** @param {number} now */
@@ -1769,8 +1777,8 @@ var incoming = (() => {
   var LONE_CHUNK_SECONDS = 1.2;
   var AHEAD_SECONDS = 2;
   var BUFFERED_SECONDS = 0.75;
-  var ENDGAME_SECONDS = 3;
-  var ENDGAME_FACTOR = 0.35;
+  var ENDGAME_SECONDS = 2;
+  var ENDGAME_FACTOR = 0.5;
   var MEMORY = 2e3;
   var KIB = 1024;
   var MIB2 = 1024 * KIB;
