@@ -14,6 +14,7 @@
  * @property {boolean} welcomed
  * @property {boolean} retiring gets no more chunks and is closed when its last one is acknowledged
  * @property {number} opened milliseconds
+ * @property {number} heard milliseconds; the last ack, or the first chunk after a rest
  */
 
 /**
@@ -26,6 +27,11 @@
  * @property {(lane: Lane, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
  */
 
+const RELIEF_EVERY = 1_000;
+const STUCK_AFTER = 5_000;
+/** How much longer than expected a connection may take. */
+const STUCK_FACTOR = 3;
+
 export class Lanes {
     #env;
     #scheduler;
@@ -36,6 +42,8 @@ export class Lanes {
     #lanes = new Set();
     /** @type {unknown} */
     #thaw = null;
+    /** @type {unknown} */
+    #relief = null;
     /** When a request that may have been too large was last lost; what was opened before went down with it. */
     #suspected = 0;
     #flowing = false;
@@ -84,7 +92,7 @@ export class Lanes {
         };
         const connection = this.#owner.connect(kind, listener);
         /** @type {Lane} */
-        const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now() };
+        const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), heard: 0 };
         this.#lanes.add(lane);
         connection.open(hello);
         return lane;
@@ -104,12 +112,32 @@ export class Lanes {
             busy = false;
             for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
         }
+        this.#env.stop(this.#relief);
+        if (this.#scheduler.bytes_missing === 0 && this.#scheduler.chunks_ahead > 0) {
+            this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
+        }
+    }
+
+    /** At the end of the file, whoever is stuck is left, and those who have nothing to do send its chunks. */
+    #relieve() {
+        const is_idle = (/** @type {Lane} */ lane) => !lane.retiring && !this.#scheduler.oldest(lane.connection);
+        if (this.welcomed.some(is_idle)) {
+            const now = this.#env.now();
+            const patience = (/** @type {Lane} */ lane) => STUCK_AFTER + STUCK_FACTOR * this.#pace.expected(lane.connection);
+            const is_stuck = (/** @type {Lane} */ lane) => !is_idle(lane) && now - lane.heard > patience(lane);
+            for (const lane of this.welcomed.filter(is_stuck)) {
+                lane.connection.close();
+                this.#closed(lane, null);
+            }
+        }
+        this.pump();
     }
 
     /** Nothing more is sent; what is on its way is waited for. */
     hold() {
         this.#flowing = false;
         this.#env.stop(this.#thaw);
+        this.#env.stop(this.#relief);
     }
 
     /**
@@ -160,6 +188,7 @@ export class Lanes {
         if (!chunk) return false;
         const bytes = chunk[1] - chunk[0];
         this.#bucket.spend(bytes);
+        if (this.#scheduler.chunks_of(connection) === 1) lane.heard = now;
         this.#pace.sent(connection, bytes, now);
         connection.send(chunk);
         return true;
@@ -181,7 +210,7 @@ export class Lanes {
      * @param {[number, number][]} chunks
      */
     #ack(lane, chunks) {
-        const now = this.#env.now();
+        const now = (lane.heard = this.#env.now());
         let bytes = 0;
         for (const chunk of chunks) {
             if (!this.#scheduler.ack(lane.connection, chunk)) continue;

@@ -187,6 +187,15 @@ export class Pace {
     }
 
     /**
+     * @param {object} connection
+     * @returns {number} milliseconds in which what it has on its way should arrive
+     */
+    expected(connection) {
+        const lane = this.#lanes.get(connection);
+        return lane?.meter.rate ? (lane.ahead * 1000) / lane.meter.rate : 0;
+    }
+
+    /**
      * A chunk turned out not to be on its way.
      * @param {object} connection
      * @param {number} bytes

@@ -123,6 +123,14 @@ export class Scheduler {
 
     /**
      * @param {object} connection
+     * @returns {number} chunks that it has on their way
+     */
+    chunks_of(connection) {
+        return this.#flying.get(connection)?.size ?? 0;
+    }
+
+    /**
+     * @param {object} connection
      * @returns {Range | undefined} the lowest chunk that this connection has on its way
      */
     oldest(connection) {

@@ -108,6 +108,36 @@ test("connections that cannot be had beside the first are tried ever less often"
     assert.ok(uploader.connected);
 });
 
+test("at the end of the file a stuck connection is left, and the others send what it had", async () => {
+    const { stage, uploader } = await crowd();
+    const stuck = stage.open[1];
+    for (let turn = 0; uploader.chunks_ahead > stuck.chunks.length; turn++) {
+        assert.ok(turn < 3000);
+        stage.env.pass(10);
+        for (const connection of stage.open) if (connection !== stuck && connection.chunks.length) connection.ack();
+        welcome_new(stage, uploader);
+        await until(() => true);
+    }
+    assert.ok(stuck.chunks.length > 0 && uploader.bytes_tx === uploader.bytes_total);
+    for (let second = 0; stuck.open_still; second++) {
+        assert.ok(second < 60);
+        stage.env.pass(1000);
+    }
+    await until(() => {
+        stage.ack_all();
+        return uploader.frac_complete === 1;
+    });
+    assert.deepEqual([uploader.connected, stage.calls.names()], [true, []]);
+});
+
+test("a single connection is never left for being slow", async () => {
+    const stage = new Stage();
+    const { connection } = await stage.transferring(200_000);
+    connection.ack([connection.chunks.shift()]);
+    stage.env.pass(24 * 3_600_000);
+    assert.ok(connection.open_still);
+});
+
 test("all cut at once are one loss: a short wait, and the WebSocket is not blamed for each", async () => {
     const { stage, uploader } = await crowd();
     const before = stage.connections.length;

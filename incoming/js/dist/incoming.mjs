@@ -1552,6 +1552,9 @@ var Crowd = class {
 };
 
 // lanes.js
+var RELIEF_EVERY = 1e3;
+var STUCK_AFTER = 5e3;
+var STUCK_FACTOR = 3;
 var Lanes = class {
   #env;
   #scheduler;
@@ -1562,6 +1565,8 @@ var Lanes = class {
   #lanes = /* @__PURE__ */ new Set();
   /** @type {unknown} */
   #thaw = null;
+  /** @type {unknown} */
+  #relief = null;
   /** When a request that may have been too large was last lost; what was opened before went down with it. */
   #suspected = 0;
   #flowing = false;
@@ -1604,7 +1609,7 @@ var Lanes = class {
       closed: (problem2) => this.#closed(lane, problem2)
     };
     const connection = this.#owner.connect(kind, listener);
-    const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now() };
+    const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), heard: 0 };
     this.#lanes.add(lane);
     connection.open(hello2);
     return lane;
@@ -1622,11 +1627,30 @@ var Lanes = class {
       busy = false;
       for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
     }
+    this.#env.stop(this.#relief);
+    if (this.#scheduler.bytes_missing === 0 && this.#scheduler.chunks_ahead > 0) {
+      this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
+    }
+  }
+  /** At the end of the file, whoever is stuck is left, and those who have nothing to do send its chunks. */
+  #relieve() {
+    const is_idle = (lane) => !lane.retiring && !this.#scheduler.oldest(lane.connection);
+    if (this.welcomed.some(is_idle)) {
+      const now = this.#env.now();
+      const patience = (lane) => STUCK_AFTER + STUCK_FACTOR * this.#pace.expected(lane.connection);
+      const is_stuck = (lane) => !is_idle(lane) && now - lane.heard > patience(lane);
+      for (const lane of this.welcomed.filter(is_stuck)) {
+        lane.connection.close();
+        this.#closed(lane, null);
+      }
+    }
+    this.pump();
   }
   /** Nothing more is sent; what is on its way is waited for. */
   hold() {
     this.#flowing = false;
     this.#env.stop(this.#thaw);
+    this.#env.stop(this.#relief);
   }
   /**
    * These get no more chunks and are closed as soon as their last one is acknowledged.
@@ -1672,6 +1696,7 @@ var Lanes = class {
     if (!chunk) return false;
     const bytes = chunk[1] - chunk[0];
     this.#bucket.spend(bytes);
+    if (this.#scheduler.chunks_of(connection) === 1) lane.heard = now;
     this.#pace.sent(connection, bytes, now);
     connection.send(chunk);
     return true;
@@ -1691,7 +1716,7 @@ var Lanes = class {
    * @param {[number, number][]} chunks
    */
   #ack(lane, chunks) {
-    const now = this.#env.now();
+    const now = lane.heard = this.#env.now();
     let bytes = 0;
     for (const chunk of chunks) {
       if (!this.#scheduler.ack(lane.connection, chunk)) continue;
@@ -1886,6 +1911,14 @@ var Pace = class {
     if (this.#ahead === 0) this.#meter.resume(now);
     lane.ahead += bytes;
     this.#ahead += bytes;
+  }
+  /**
+   * @param {object} connection
+   * @returns {number} milliseconds in which what it has on its way should arrive
+   */
+  expected(connection) {
+    const lane = this.#lanes.get(connection);
+    return lane?.meter.rate ? lane.ahead * 1e3 / lane.meter.rate : 0;
   }
   /**
    * A chunk turned out not to be on its way.
@@ -2106,6 +2139,13 @@ var Scheduler = class {
     for (const [start, end] of chunks) if (this.#has(start, end)) this.#chunks_acked++;
     this.#flying.delete(connection);
     this.#recount();
+  }
+  /**
+   * @param {object} connection
+   * @returns {number} chunks that it has on their way
+   */
+  chunks_of(connection) {
+    return this.#flying.get(connection)?.size ?? 0;
   }
   /**
    * @param {object} connection
