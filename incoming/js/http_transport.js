@@ -16,7 +16,8 @@ const ANSWER_WITHIN = 10_000;
 /** Between two pieces nobody needs to ask for news; in a longer pause somebody must. */
 const IDLE = 400;
 const LONG_POLL_SECONDS = 25;
-const CHECK_AGAIN_AFTER = 4_000;
+const STATUS_WITHIN = 5_000;
+const CHECK_AGAIN_AFTER = 3_000;
 /** In units of the server's ping interval, as for a WebSocket. */
 const SILENCE = 2.5;
 
@@ -38,6 +39,7 @@ export class HttpConnection {
     #silence_allowed = 0;
     #alive_at = 0;
     #open = true;
+    #welcomed = false;
     /** @type {(() => void) | null} aborts the request under way */
     #abort = null;
     /** @type {(() => void) | null} aborts the question whether the server is there */
@@ -65,6 +67,7 @@ export class HttpConnection {
         this.#ask({ method: "POST", body: messages.hello(greeting) }, ANSWER_WITHIN, (answer) => {
             const welcome = messages.parse_welcome(answer.json);
             if (!welcome) return this.#failed(answer);
+            this.#welcomed = true;
             this.#epoch = welcome.epoch;
             this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
             // Before anybody is told, who may send at once: the first piece must not be taken for a rest.
@@ -105,6 +108,8 @@ export class HttpConnection {
     }
 
     check() {
+        // Before the welcome there is a limit of its own.
+        if (!this.#welcomed) return;
         if (this.#sending) this.#doubt();
         else this.#watch(0);
     }
@@ -176,18 +181,25 @@ export class HttpConnection {
      * come: a slow line is left alone, a dead one is not waited for.
      */
     #doubt() {
+        const heard = this.#alive_at;
         this.#question((before) => {
             this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
-                if (after > before) this.#alive();
-                if (this.#env.now() - this.#alive_at > CHECK_AGAIN_AFTER) this.#closed(null);
-                else this.#watch_progress();
+                if (after > before) {
+                    this.#alive();
+                    this.#watch_progress();
+                } else if (this.#alive_at > heard) {
+                    // What only the machine's own buffers have taken proves nothing.
+                    this.#doubt();
+                } else {
+                    this.#closed(null);
+                }
             }));
         });
     }
 
     /** @param {(arrived: number) => void} done with the bytes that the server has of this upload */
     #question(done) {
-        this.#wait(ANSWER_WITHIN, () => this.#closed(null));
+        this.#wait(STATUS_WITHIN, () => this.#closed(null));
         this.#abort_question?.();
         this.#abort_question = request(this.#env, { method: "GET", url: this.#url }, ({ status, json }) => {
             if (status === 200 && Number.isSafeInteger(json?.arrived)) done(json.arrived);

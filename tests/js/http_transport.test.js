@@ -205,7 +205,7 @@ test("a slow piece is left alone as long as its bytes move", () => {
 
 test("a silent piece: the server is asked whether its bytes still come", () => {
     const flowing = sending();
-    flowing.env.pass(65_000);
+    flowing.env.pass(62_000);
     assert.deepEqual([flowing.env.request.method, flowing.env.request.url], ["GET", URL]);
     flowing.env.request.answer(200, { ...STATUS, arrived: 310 });
     flowing.env.pass(4_000);
@@ -213,7 +213,7 @@ test("a silent piece: the server is asked whether its bytes still come", () => {
     assert.deepEqual(flowing.reports, []);
     assert.ok(!flowing.put.aborted);
     const dead = sending();
-    dead.env.pass(65_000);
+    dead.env.pass(62_000);
     dead.env.request.answer(200, { ...STATUS, arrived: 310 });
     dead.env.pass(4_000);
     dead.env.request.answer(200, { ...STATUS, arrived: 310 });
@@ -221,10 +221,32 @@ test("a silent piece: the server is asked whether its bytes still come", () => {
     assert.ok(dead.put.aborted);
 });
 
+test("a piece that only the machine's own buffers have taken is asked about again", () => {
+    const { env, put, reports } = sending();
+    env.pass(62_000);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    put.upload.onprogress();
+    env.pass(4_000);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    assert.deepEqual(reports, []);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    env.pass(4_000);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    assert.deepEqual(reports, closed());
+});
+
+test("a check does not disturb a hello", () => {
+    const { env, line, reports } = connection();
+    line.check();
+    assert.equal(env.requests.length, 1);
+    env.request.answer(200, WELCOME);
+    assert.equal(reports.length, 1);
+});
+
 test("a silent piece and a server that does not answer: the connection is lost", () => {
     for (const silence of [({ env }) => env.request.answer(0), ({ env }) => env.pass(10_000)]) {
         const all = sending();
-        all.env.pass(65_000);
+        all.env.pass(62_000);
         silence(all);
         assert.deepEqual(all.reports, closed());
     }

@@ -374,7 +374,8 @@ var incoming = (() => {
   var ANSWER_WITHIN = 1e4;
   var IDLE = 400;
   var LONG_POLL_SECONDS = 25;
-  var CHECK_AGAIN_AFTER = 4e3;
+  var STATUS_WITHIN = 5e3;
+  var CHECK_AGAIN_AFTER = 3e3;
   var SILENCE = 2.5;
   var HttpConnection = class {
     /** @type {"http"} */
@@ -393,6 +394,7 @@ var incoming = (() => {
     #silence_allowed = 0;
     #alive_at = 0;
     #open = true;
+    #welcomed = false;
     /** @type {(() => void) | null} aborts the request under way */
     #abort = null;
     /** @type {(() => void) | null} aborts the question whether the server is there */
@@ -418,6 +420,7 @@ var incoming = (() => {
       this.#ask({ method: "POST", body: hello(greeting) }, ANSWER_WITHIN, (answer2) => {
         const welcome = parse_welcome(answer2.json);
         if (!welcome) return this.#failed(answer2);
+        this.#welcomed = true;
         this.#epoch = welcome.epoch;
         this.#silence_allowed = welcome.ping_interval * 1e3 * SILENCE;
         if (is_receiving(welcome.state)) this.#rest();
@@ -453,6 +456,7 @@ var incoming = (() => {
       this.#ask({ method: "POST", body: cancel(reason) }, ANSWER_WITHIN, (answer2) => this.#news(answer2));
     }
     check() {
+      if (!this.#welcomed) return;
       if (this.#sending) this.#doubt();
       else this.#watch(0);
     }
@@ -515,17 +519,23 @@ var incoming = (() => {
      * come: a slow line is left alone, a dead one is not waited for.
      */
     #doubt() {
+      const heard = this.#alive_at;
       this.#question((before) => {
         this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
-          if (after > before) this.#alive();
-          if (this.#env.now() - this.#alive_at > CHECK_AGAIN_AFTER) this.#closed(null);
-          else this.#watch_progress();
+          if (after > before) {
+            this.#alive();
+            this.#watch_progress();
+          } else if (this.#alive_at > heard) {
+            this.#doubt();
+          } else {
+            this.#closed(null);
+          }
         }));
       });
     }
     /** @param {(arrived: number) => void} done with the bytes that the server has of this upload */
     #question(done) {
-      this.#wait(ANSWER_WITHIN, () => this.#closed(null));
+      this.#wait(STATUS_WITHIN, () => this.#closed(null));
       this.#abort_question?.();
       this.#abort_question = request(this.#env, { method: "GET", url: this.#url }, ({ status, json }) => {
         if (status === 200 && Number.isSafeInteger(json?.arrived)) done(json.arrived);
