@@ -38,8 +38,14 @@ class RawConnection:
         self.writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> "RawConnection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, receive_buffer: int = 0) -> "RawConnection":
+        """With a `receive_buffer` the kernel takes no more than that, in bytes, ahead of who reads."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        return cls(*await asyncio.open_connection(sock=connection))
 
     async def send(self, data: bytes) -> None:
         """Returns when the kernel has taken it, or the other side is gone."""
@@ -92,8 +98,9 @@ class RawConnection:
 
     def reset(self) -> None:
         """Ends it with an RST: what is on its way is lost."""
-        connection = self.writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # it has ended already
+            connection = self.writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

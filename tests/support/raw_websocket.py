@@ -66,9 +66,9 @@ class RawWebSocket:
 
     @classmethod
     async def open(
-        cls, port: int, ticket_id: str, *headers: str, subprotocol: str | None = SUBPROTOCOL
+        cls, port: int, ticket_id: str, *headers: str, subprotocol: str | None = SUBPROTOCOL, receive_buffer: int = 0
     ) -> "RawWebSocket":
-        connection = await RawConnection.open(port)
+        connection = await RawConnection.open(port, receive_buffer)
         answer = await connection.ask(handshake(ticket_id, *headers, subprotocol=subprotocol))
         assert answer.status == 101, answer
         return cls(connection, answer)
