@@ -68,7 +68,8 @@ class Moment:
 
     @property
     def failed(self) -> bool:
-        return self.error_code is not None and not self.can_pause
+        """Beyond repair; an error code alone may also say what the upload waits for."""
+        return self.state_msg.startswith("failed: ")
 
     def assert_lawful(self) -> None:
         """What is promised of every moment."""
