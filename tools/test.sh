@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs every test: the browser library's units in Node, then pytest, whose summary is the last line of the output.
+# Two modules at a time, because most tests wait for something; the tests of a module share servers and browsers.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 status=0
 tools/js_tests.sh || status=1
-.venv/bin/python -m pytest "$@" || status=1
+.venv/bin/python -m pytest -n 2 --dist loadfile "$@" || status=1
 exit "$status"
