@@ -76,7 +76,7 @@ class WebSocketClient:
         while position < total or position == 0:
             length = min(self.frame or total, total - position)
             first = (0x80 if position + length == total else 0) | (opcode if position == 0 else 0)
-            head = _frame_head(first, length)
+            head = frame_head(first, length)
             out = [memoryview(head + bytes(4))]
             wanted = length
             while wanted:
@@ -117,7 +117,7 @@ class WebSocketClient:
                     self._room.notify()
 
 
-def _frame_head(first: int, length: int) -> bytes:
+def frame_head(first: int, length: int) -> bytes:
     """RFC 6455 section 5.2, with the bit for a mask."""
     if length > 65535:
         return struct.pack(">BBQ", first, 0x80 | 127, length)

@@ -1,24 +1,30 @@
 """Many slow uploads at once over the WebSocket, from one process: ack latency, memory and the server's loop lag.
 
 Each sends a chunk a second at its rate, without waiting for others; the time from the last byte of a chunk to its ack
-is what a user's progress bar lags behind.
+is what a user's progress bar lags behind. The generator shares the machine with the server, so it does as little as can
+be: bare asyncio protocols instead of a WebSocket library, frames whose mask is zero and whose payload is the same bytes
+for all, one timer a chunk, and of what comes back only acks, errors and the end are looked at. What a chunk costs the
+server is measured between the first seconds and the last one, when nobody connects and no file is completed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import time
 import urllib.request
 import uuid
 from dataclasses import dataclass
 
 from cost import cost
+from native import CHUNK_HEADER, frame_head
 from servers import Servers
-from tornado.httpclient import HTTPRequest
-from tornado.websocket import websocket_connect
 
-HEADER = b"\x01" + bytes(7)
+MASK = bytes(4)
+CONNECTING = 2.0
+"""Seconds over which the uploads begin, so that their hellos do not all come at once."""
 
 
 @dataclass(frozen=True)
@@ -31,51 +37,128 @@ class Crowd:
     latency_median: float
     latency_99: float
     server_cpu: float
+    cpu_per_chunk: float
     memory: int
     memory_per_upload: float
     loop_lag_99: float | None
 
 
-async def one(servers: Servers, ticket: str, rate: int, seconds: int, start: float, latencies: list[float]) -> None:
-    """One upload; its file is exactly what it sends, so that it is handed over and done."""
-    size = rate * seconds
-    url = f"ws://{servers.host}:{servers.incoming_port}/incoming/0.1/frontend/upload_ws?ticket={ticket}"
-    await asyncio.sleep(max(0.0, start - time.monotonic()))
-    socket = await websocket_connect(HTTPRequest(url), subprotocols=["incoming.1"])
-    hello = {"type": "hello", "session": uuid.uuid4().hex, "name": "crowd", "size": size}
-    await socket.write_message(json.dumps(hello))
-    sent: dict[int, float] = {}
+class Uploader(asyncio.Protocol):
+    """One upload; its file is exactly what it sends, so that it is handed over and `finished`."""
 
-    async def read() -> None:
-        while (message := await socket.read_message()) is not None:
-            told = json.loads(message)
-            if told["type"] == "error":
-                raise RuntimeError(told["message"])
-            if told["type"] == "ack":
-                now = time.monotonic()
-                latencies.extend(now - sent.pop(begin) for begin, _ in told["chunks"])
-            if told["type"] == "state" and told["state"] == "finished":
+    transport: asyncio.Transport
+
+    def __init__(self, servers: Servers, ticket: str, payload: bytes, seconds: int, latencies: list[float]) -> None:
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._host = f"{servers.host}:{servers.incoming_port}"
+        self._ticket = ticket
+        self._payload = payload
+        self._seconds = seconds
+        self._latencies = latencies
+        self._came = bytearray()
+        self._welcome = False
+        self._sent: dict[int, float] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        lines = (
+            f"GET /incoming/0.1/frontend/upload_ws?ticket={self._ticket} HTTP/1.1",
+            f"Host: {self._host}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+            "Sec-WebSocket-Protocol: incoming.1",
+        )
+        size = len(self._payload) * self._seconds
+        hello = {"type": "hello", "session": uuid.uuid4().hex, "name": "crowd", "size": size}
+        self.transport.write("\r\n".join((*lines, "", "")).encode())
+        self._send(0x81, json.dumps(hello).encode())
+
+    def start(self, number: int = 0) -> None:
+        """Sends the chunk of this number, and each later one a second after the one before."""
+        if self.finished.done():
+            return
+        offset = number * len(self._payload)
+        self._sent[offset] = time.monotonic()
+        self._send(0x82, CHUNK_HEADER.pack(1, offset), self._payload)
+        if number + 1 < self._seconds:
+            asyncio.get_running_loop().call_later(1 - time.monotonic() + self._due(number), self.start, number + 1)
+
+    def _due(self, number: int) -> float:
+        """When the chunk of this number was to be sent: being late once must not delay all that follow."""
+        if number == 0:
+            self._began = self._sent[0]
+        return self._began + number
+
+    def _send(self, first: int, *parts: bytes) -> None:
+        self.transport.write(b"".join((frame_head(first, sum(map(len, parts))), MASK, *parts)))
+
+    def data_received(self, data: bytes) -> None:
+        self._came += data
+        if not self._welcome:
+            end = self._came.find(b"\r\n\r\n")
+            if end < 0:
                 return
+            self._welcome = True
+            del self._came[: end + 4]
+        while (message := self._message()) is not None:
+            self._on_message(json.loads(message))
 
-    reader = asyncio.create_task(read())
-    payload = bytes(rate)
-    for number in range(seconds):
-        await asyncio.sleep(max(0.0, start + number - time.monotonic()))
-        offset = number * rate
-        sent[offset] = time.monotonic()
-        await socket.write_message(HEADER + offset.to_bytes(8, "big") + payload, binary=True)
-    await asyncio.wait_for(reader, 60)
-    socket.close()
+    def _message(self) -> bytes | None:
+        """The next frame (RFC 6455 section 5.2) of a server that never sends long ones; None until it is here."""
+        came = self._came
+        if len(came) < 4:
+            return None
+        start, length = (4, int.from_bytes(came[2:4], "big")) if came[1] == 126 else (2, came[1])
+        if len(came) < start + length:
+            return None
+        message = bytes(came[start : start + length])
+        closing = came[0] == 0x88
+        del came[: start + length]
+        return None if closing else message
+
+    def _on_message(self, told: dict[str, object]) -> None:
+        kind = told["type"]
+        if kind == "ack":
+            now = time.monotonic()
+            self._latencies.extend(now - self._sent.pop(begin) for begin, _ in told["chunks"])  # type: ignore[attr-defined]
+        elif kind == "error":
+            self.finished.set_exception(RuntimeError(str(told["message"])))
+        elif kind == "state" and told["state"] == "finished":
+            self.finished.set_result(None)
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(exc or RuntimeError("the server has closed the connection"))
 
 
-async def _run(servers: Servers, tickets: list[str], rate: int, seconds: int) -> list[float]:
+async def _run(servers: Servers, tickets: list[str], rate: int, seconds: int) -> tuple[list[float], float]:
+    """The latency of each chunk, and the server's CPU seconds for each of the chunks in the middle."""
+    loop = asyncio.get_running_loop()
     latencies: list[float] = []
-    start = time.monotonic() + 2
-    spread = [start + index / len(tickets) for index in range(len(tickets))]
-    await asyncio.gather(
-        *(one(servers, ticket, rate, seconds, begin, latencies) for ticket, begin in zip(tickets, spread, strict=True))
-    )
-    return latencies
+    payload = bytes(rate)
+    pid = servers.pids["incoming"]
+    begin = loop.time()
+    uploads = []
+    for index, ticket in enumerate(tickets):
+        await asyncio.sleep(begin + CONNECTING * index / len(tickets) - loop.time())
+        _, upload = await loop.create_connection(
+            lambda ticket=ticket: Uploader(servers, ticket, payload, seconds, latencies),  # type: ignore[misc]
+            servers.host,
+            servers.incoming_port,
+        )
+        uploads.append(upload)
+        # Evenly over each second.
+        loop.call_at(begin + CONNECTING + 1 + index / len(tickets), upload.start)
+    await asyncio.sleep(begin + CONNECTING + 3 - loop.time())
+    before, acked = cost(pid).cpu, len(latencies)
+    await asyncio.sleep(seconds - 3)
+    per_chunk = (cost(pid).cpu - before) / max(1, len(latencies) - acked)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(upload.finished for upload in uploads))
+    return latencies, per_chunk
 
 
 def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20) -> Crowd:
@@ -84,7 +167,8 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
     idle = cost(pid).resident
     tickets = [servers.ticket_here() for _ in range(uploads)]
     before = cost(pid)
-    latencies = sorted(asyncio.run(_run(servers, tickets, rate, seconds)))
+    latencies, per_chunk = asyncio.run(_run(servers, tickets, rate, seconds))
+    latencies.sort()
     after = cost(pid)
     return Crowd(
         uploads,
@@ -93,6 +177,7 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
         latencies[len(latencies) // 2],
         latencies[int(len(latencies) * 0.99)],
         after.cpu - before.cpu,
+        per_chunk,
         after.peak,
         max(0.0, (after.peak - idle) / uploads),
         _loop_lag(servers),
