@@ -29,6 +29,9 @@ const SMALLEST_WINDOW = 2 * MIB;
 const MOST_BUFFERED = 8 * MIB;
 /** Chunks that fill the line while its speed is not known. */
 const FIRST_CHUNKS = 4;
+/** What a further connection begins with is small for what the others have found. */
+const FIRST_CHUNK_SECONDS = 0.2;
+const GROWTH = 4;
 /** A piece that is larger than any that arrived and gets no answer, twice: it is not the line, it is the size. */
 const SUSPICIONS = 2;
 
@@ -74,12 +77,21 @@ export class Meter {
 class Lane {
     meter = new Meter(MEMORY);
     ahead = 0;
-    /** Chunks double until they are as large as the line wants them: a slow line must never get a huge one first. */
+    /** Chunks grow until they are as large as the line wants them: a slow line must never get a huge one first. */
     ramp;
+    #assumed;
 
-    /** @param {number} first_chunk */
-    constructor(first_chunk) {
+    /**
+     * @param {number} first_chunk bytes
+     * @param {number} assumed rate until there is one to measure
+     */
+    constructor(first_chunk, assumed) {
         this.ramp = first_chunk;
+        this.#assumed = assumed;
+    }
+
+    get rate() {
+        return this.meter.rate || this.#assumed;
     }
 }
 
@@ -126,9 +138,15 @@ export class Pace {
         this.refuse(size);
     }
 
-    /** @param {object} connection */
+    /**
+     * A connection begins small, unless others have found out what to expect of it.
+     * @param {object} connection
+     */
     join(connection) {
-        this.#lanes.set(connection, new Lane(this.#limits.chunk_min));
+        const { chunk_min, chunk_max } = this.#limits;
+        const share = this.rate / (this.#lanes.size + 1);
+        const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
+        this.#lanes.set(connection, new Lane(this.#whole(first), share));
     }
 
     /** @param {object} connection */
@@ -146,7 +164,7 @@ export class Pace {
     next_size(connection, missing, capacity) {
         const lane = this.#lanes.get(connection);
         if (!lane) return 0;
-        const rate = lane.meter.rate;
+        const { rate } = lane;
         const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
         const seconds = capacity.depth === 1 ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
         const size = this.#chunk_size(lane, rate * seconds * soon, missing);
@@ -156,7 +174,9 @@ export class Pace {
         if (lane.ahead === 0) return size;
         if (capacity.depth === 1) return 0;
         if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
-        return lane.ahead + size <= Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min) ? size : 0;
+        const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
+        // A queue of small chunks would only keep the larger ones waiting.
+        return lane.ahead + size <= Math.min(wanted, FIRST_CHUNKS * lane.ramp) ? size : 0;
     }
 
     /**
@@ -168,8 +188,13 @@ export class Pace {
         const { chunk_min, chunk_max } = this.#limits;
         const share = missing / (2 * this.#lanes.size);
         const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min), chunk_max);
-        const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
-        return Math.min(whole, this.#piece_limit, this.#limits.window);
+        return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
+    }
+
+    /** @param {number} bytes */
+    #whole(bytes) {
+        const { chunk_min } = this.#limits;
+        return Math.max(1, Math.floor(bytes / chunk_min)) * chunk_min;
     }
 
     /**
@@ -192,7 +217,7 @@ export class Pace {
      */
     expected(connection) {
         const lane = this.#lanes.get(connection);
-        return lane?.meter.rate ? (lane.ahead * 1000) / lane.meter.rate : 0;
+        return lane?.rate ? (lane.ahead * 1000) / lane.rate : 0;
     }
 
     /**
@@ -219,6 +244,6 @@ export class Pace {
         this.#proven = Math.max(this.#proven, bytes);
         lane.meter.add(now, bytes);
         this.#meter.add(now, bytes);
-        if (bytes >= lane.ramp) lane.ramp *= 2;
+        if (bytes >= lane.ramp) lane.ramp *= GROWTH;
     }
 }

@@ -162,3 +162,30 @@ test("a connection that is lost takes its chunks out of the count", () => {
     run(pace, [b], 200e6, 3);
     assert.ok(pace.rate > 0);
 });
+
+test("on a fast line few small chunks go before the largest do", () => {
+    const { pace, connections } = paced();
+    const { sizes } = run(pace, connections, 200e6, 2);
+    const large = sizes.indexOf(LIMITS.chunk_max);
+    assert.ok(large > 0 && large <= 16, `${large} smaller chunks`);
+});
+
+test("a further connection begins with what the others lead to expect", () => {
+    const { pace, connections } = paced();
+    run(pace, connections, 50e6, 5);
+    const further = {};
+    pace.join(further);
+    const size = pace.next_size(further, A_LOT, ROOMY);
+    assert.ok(size >= 4 * MIB && size <= 6 * MIB, `${size}`);
+});
+
+test("a further connection's chunks grow, too, when its line allows", () => {
+    const { pace, connections } = paced();
+    run(pace, connections, 7e6, 5);
+    const further = {};
+    pace.join(further);
+    const first = pace.next_size(further, A_LOT, ROOMY);
+    assert.ok(first < LIMITS.chunk_max);
+    const { sizes } = run(pace, [further], 100e6, 2);
+    assert.equal(Math.max(...sizes), LIMITS.chunk_max);
+});

@@ -1788,6 +1788,8 @@ var MIB2 = 1024 * KIB;
 var SMALLEST_WINDOW = 2 * MIB2;
 var MOST_BUFFERED = 8 * MIB2;
 var FIRST_CHUNKS = 4;
+var FIRST_CHUNK_SECONDS = 0.2;
+var GROWTH = 4;
 var SUSPICIONS = 2;
 var clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 var Meter = class {
@@ -1822,11 +1824,19 @@ var Meter = class {
 var Lane = class {
   meter = new Meter(MEMORY);
   ahead = 0;
-  /** Chunks double until they are as large as the line wants them: a slow line must never get a huge one first. */
+  /** Chunks grow until they are as large as the line wants them: a slow line must never get a huge one first. */
   ramp;
-  /** @param {number} first_chunk */
-  constructor(first_chunk) {
+  #assumed;
+  /**
+   * @param {number} first_chunk bytes
+   * @param {number} assumed rate until there is one to measure
+   */
+  constructor(first_chunk, assumed) {
     this.ramp = first_chunk;
+    this.#assumed = assumed;
+  }
+  get rate() {
+    return this.meter.rate || this.#assumed;
   }
 };
 var Pace = class {
@@ -1867,9 +1877,15 @@ var Pace = class {
     this.#suspicions = 0;
     this.refuse(size);
   }
-  /** @param {object} connection */
+  /**
+   * A connection begins small, unless others have found out what to expect of it.
+   * @param {object} connection
+   */
   join(connection) {
-    this.#lanes.set(connection, new Lane(this.#limits.chunk_min));
+    const { chunk_min, chunk_max } = this.#limits;
+    const share = this.rate / (this.#lanes.size + 1);
+    const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
+    this.#lanes.set(connection, new Lane(this.#whole(first), share));
   }
   /** @param {object} connection */
   leave(connection) {
@@ -1885,7 +1901,7 @@ var Pace = class {
   next_size(connection, missing, capacity) {
     const lane = this.#lanes.get(connection);
     if (!lane) return 0;
-    const rate = lane.meter.rate;
+    const { rate } = lane;
     const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
     const seconds = capacity.depth === 1 ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
     const size = this.#chunk_size(lane, rate * seconds * soon, missing);
@@ -1895,7 +1911,8 @@ var Pace = class {
     if (lane.ahead === 0) return size;
     if (capacity.depth === 1) return 0;
     if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
-    return lane.ahead + size <= Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min) ? size : 0;
+    const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
+    return lane.ahead + size <= Math.min(wanted, FIRST_CHUNKS * lane.ramp) ? size : 0;
   }
   /**
    * @param {Lane} lane
@@ -1906,8 +1923,12 @@ var Pace = class {
     const { chunk_min, chunk_max } = this.#limits;
     const share = missing / (2 * this.#lanes.size);
     const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min), chunk_max);
-    const whole = Math.max(1, Math.floor(wanted / chunk_min)) * chunk_min;
-    return Math.min(whole, this.#piece_limit, this.#limits.window);
+    return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
+  }
+  /** @param {number} bytes */
+  #whole(bytes) {
+    const { chunk_min } = this.#limits;
+    return Math.max(1, Math.floor(bytes / chunk_min)) * chunk_min;
   }
   /**
    * @param {object} connection
@@ -1928,7 +1949,7 @@ var Pace = class {
    */
   expected(connection) {
     const lane = this.#lanes.get(connection);
-    return lane?.meter.rate ? lane.ahead * 1e3 / lane.meter.rate : 0;
+    return lane?.rate ? lane.ahead * 1e3 / lane.rate : 0;
   }
   /**
    * A chunk turned out not to be on its way.
@@ -1953,7 +1974,7 @@ var Pace = class {
     this.#proven = Math.max(this.#proven, bytes);
     lane.meter.add(now, bytes);
     this.#meter.add(now, bytes);
-    if (bytes >= lane.ramp) lane.ramp *= 2;
+    if (bytes >= lane.ramp) lane.ramp *= GROWTH;
   }
 };
 
