@@ -5,6 +5,7 @@ Decides where the next bytes go and when a body is too long or too short. Knows 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from incoming.connections import Sender
@@ -15,6 +16,18 @@ from incoming.upload import Upload
 
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes of one body that may have been received but not committed; then no more of it is read."""
+
+GATHERED = 512 * 1024
+"""Bytes that are handed on together, because a few of them cost the store as much as many ..."""
+
+GATHERED_FOR = 0.1
+"""... but at the latest after so many seconds: a cut must not cost more than that."""
+
+TRICKLE = 16 * 1024
+"""Bytes. After a read of fewer the next one waits, so that the kernel gathers what costs a wake-up each ..."""
+
+SIP = 0.01
+"""... for so many seconds, in which no line fills its window that had not more to bring."""
 
 
 class Body:
@@ -36,6 +49,10 @@ class Body:
         self._end = end
         self._error: UploadError | None = None
         self._leave: Callable[[], None] = sender.leave
+        self._memory = memory
+        self._gathered: list[bytes] = []
+        self._length = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._intake = Intake(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
 
     @property
@@ -51,19 +68,42 @@ class Body:
         self._check()
         if self._end is not None and self.position + len(data) > self._end:
             raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
-        self._intake.put(self.position, data)
-        self.position += len(data)
+        self._gather(data)
         await self._intake.room()
+        if len(data) < TRICKLE and self.position != self._end:
+            await asyncio.sleep(SIP)
+
+    def _gather(self, data: bytes) -> None:
+        self._gathered.append(data)
+        self._length += len(data)
+        self._memory.take(len(data))
+        self.position += len(data)
+        if self._length >= GATHERED or self.position == self._end:
+            self._hand_on()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHERED_FOR, self._hand_on)
+
+    def _hand_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._gathered:
+            data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+            self._memory.give(self._length)
+            self._gathered, self._length = [], 0
+            self._intake.put(self.position - len(data), data)
 
     async def finish(self) -> None:
         """The body has ended. Returns when all of it is committed; raises the first error."""
+        self._hand_on()
         await self._intake.settle()
         self._check()
         if self._end is not None and self.position != self._end:
             raise BadRange(f"the body ends at byte {self.position}, announced was {self._end}")
 
     def let_go(self) -> None:
-        """The request has ended, one way or the other."""
+        """The request has ended, one way or the other. What has come is kept."""
+        self._hand_on()
         self._leave()
         self._leave = lambda: None
 
