@@ -172,11 +172,13 @@ test("on a fast line few small chunks go before the largest do", () => {
 
 test("a further connection begins with what the others lead to expect", () => {
     const { pace, connections } = paced();
-    run(pace, connections, 50e6, 5);
+    run(pace, connections, 10e6, 5);
     const further = {};
     pace.join(further);
+    // The one there was has closed, and with it went what it had on its way.
+    pace.leave(connections[0]);
     const size = pace.next_size(further, A_LOT, ROOMY);
-    assert.ok(size >= 4 * MIB && size <= 6 * MIB, `${size}`);
+    assert.ok(size >= 0.8e6 && size <= 1e6, `${size}`);
 });
 
 test("a further connection's chunks grow, too, when its line allows", () => {
@@ -184,8 +186,9 @@ test("a further connection's chunks grow, too, when its line allows", () => {
     run(pace, connections, 7e6, 5);
     const further = {};
     pace.join(further);
+    pace.leave(connections[0]);
     const first = pace.next_size(further, A_LOT, ROOMY);
-    assert.ok(first < LIMITS.chunk_max);
+    assert.ok(first > LIMITS.chunk_min && first < LIMITS.chunk_max, `${first}`);
     const { sizes } = run(pace, [further], 100e6, 2);
     assert.equal(Math.max(...sizes), LIMITS.chunk_max);
 });
