@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import resource
 import subprocess
@@ -31,12 +32,14 @@ from servers import BENCH, Servers
 
 RESULTS = BENCH / "results"
 MIB, GIB = 1 << 20, 1 << 30
+SEGMENT = 1448
+"""Bytes of data in a TCP segment with timestamps, on a line of 1,500-byte packets."""
 LINES = [Line(100, rtt, loss) for rtt in (20, 100, 200) for loss in (0, 0.1, 0.5)]
 
 
 def source(directory: Path, size: int) -> tuple[Path, str]:
     """A file of random bytes and its SHA-256."""
-    path = directory / "source.bin"
+    path = directory / f"source-{size}.bin"
     with path.open("wb") as file:
         for _ in range(size // MIB):
             file.write(os.urandom(MIB))
@@ -54,7 +57,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     """Chromium at the near end of a simulated wide-area line, the servers at the far end."""
     rows = []
     with scratch(told) as directory:
-        path, digest = source(directory, told.line_size * MIB)
+        files = {size: source(directory, size) for size in line_sizes(told.line_size)}
         for number, line in enumerate(LINES):
             place = directory / str(number)
             place.mkdir()
@@ -63,10 +66,27 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
                     for _ in range(told.rounds):
                         for client in browser.CLIENTS:
+                            path, digest = files[line_size(line, client, told.line_size)]
                             done = browser.upload(chromium, servers, client, path, digest)
                             rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
                             say(f"{line.name}: {client} {done.rate:.2f} MB/s")
     return rows
+
+
+def line_sizes(most: int) -> list[int]:
+    """Bytes of the files there are for the line: powers of two from 8 MiB up to `most` MiB."""
+    return [MIB << power for power in range(3, 20) if 1 << power <= most]
+
+
+def line_size(line: Line, client: str, most: int) -> int:
+    """Bytes of a file that keeps this client busy for about twenty seconds or more, so that a round ends today.
+
+    What a connection gets of a line that loses packets does not depend on the size of the file (Mathis et al. 1997).
+    """
+    capacity = line.rate * 1e6 / 8
+    single = capacity if not line.loss else 1.22 * SEGMENT / (line.rtt / 1000 * math.sqrt(line.loss / 100))
+    expected = min(capacity, single * browser.CONNECTIONS[client]) * 20
+    return next((size for size in line_sizes(most) if size >= expected), line_sizes(most)[-1])
 
 
 def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
@@ -163,7 +183,12 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", default=list(PARTS), help="which parts (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default %(default)s)")
     parser.add_argument("--size", type=int, default=512, help="MiB of a file on loopback (default %(default)s)")
-    parser.add_argument("--line-size", type=int, default=256, help="MiB of a file on the line (default %(default)s)")
+    parser.add_argument(
+        "--line-size",
+        type=int,
+        default=256,
+        help="MiB of a file on the line at most; clients that are slow get smaller ones (default %(default)s)",
+    )
     parser.add_argument("--directory", default=None, help="where files are made and stored (default: TMPDIR)")
     told = parser.parse_args()
     subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=BENCH / "peers", check=True)

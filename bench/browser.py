@@ -26,6 +26,8 @@ QUIET = [
     "--disable-sync",
 ]
 CLIENTS = ("incoming-websocket", "incoming-http", "tus", "put")
+CONNECTIONS = {"incoming-websocket": 16, "incoming-http": 4, "tus": 1, "put": 1}
+"""How many connections each has for one file at most."""
 PATIENCE = 600_000
 """Milliseconds that one upload may take before the run is given up."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.parse
@@ -45,6 +46,11 @@ http {{
 """
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
 @dataclass
 class Servers:
     """Everything at the far end: Incoming with an app, nginx with the page and DAV PUT, @tus/server."""
@@ -54,10 +60,10 @@ class Servers:
     prefix: Sequence[str] = ()
     workers: int = 1
     pids: dict[str, int] = field(default_factory=dict)
-    incoming_port: int = 4000
-    app_port: int = 4001
-    nginx_port: int = 4080
-    tus_port: int = 1080
+    incoming_port: int = field(default_factory=_free_port)
+    app_port: int = field(default_factory=_free_port)
+    nginx_port: int = field(default_factory=_free_port)
+    tus_port: int = field(default_factory=_free_port)
 
     def origin(self, port: int) -> str:
         return f"http://{self.host}:{port}"
