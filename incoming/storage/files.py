@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import re
+import resource
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, Unk
 from incoming.core.extents import Range
 from incoming.storage.base import Buffer
 from incoming.storage.disk import Disk, PosixDisk
+from incoming.storage.errands import Errands
 from incoming.storage.fault_log import FaultLog
 from incoming.storage.file_tree import FileTree
 
@@ -26,7 +28,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 8
-"""Disk operations under way at once. More do not make a disk faster; fewer let one slow fsync hold up everybody."""
+"""Disk operations under way at once, and as many small writes besides. More do not make a disk faster; fewer let one
+slow fsync hold up everybody.
+"""
+
+SMALL = 1024 * 1024
+"""Bytes up to which a write takes less time than it takes to have a thread of its own do it."""
+
+MOST_OPEN = 8192
+"""Files held open at most: many slow uploads that write in turn must not open their files anew each time."""
 
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -40,12 +50,18 @@ class FileStore:
         *,
         dir_mode: int = 0o750,
         file_mode: int = 0o640,
-        open_files: int = 512,
+        open_files: int | None = None,
         disk: Disk | None = None,
     ) -> None:
-        """Makes the directory if it is missing; raises OSError if it cannot be used."""
+        """Makes the directory if it is missing; raises OSError if it cannot be used. `open_files` is how many it holds
+        open at most; by default a quarter of what the process may, for connections need descriptors, too.
+        """
+        if open_files is None:
+            allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            open_files = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, allowed // 4)
         self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk())  # noqa: PTH100
         self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
+        self._writes = Errands(THREADS, "incoming-writes")
         self._faults = FaultLog()
 
     @property
@@ -53,7 +69,13 @@ class FileStore:
         return 1
 
     async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
-        return await self._run(ticket_id, self._tree.write, _valid(ticket_id), pieces)
+        _valid(ticket_id)
+        if sum(len(data) for _, data in pieces) > SMALL:
+            return await self._run(ticket_id, self._tree.write, ticket_id, pieces)
+        try:
+            return await self._writes.run(lambda: self._tree.write(ticket_id, pieces))
+        except OSError as error:
+            raise self._blame(ticket_id, error) from error
 
     async def sync(self, ticket_id: str) -> None:
         await self._run(ticket_id, self._tree.sync, _valid(ticket_id))
@@ -77,11 +99,13 @@ class FileStore:
         return await self._run("", self._tree.free_bytes)
 
     async def close(self) -> None:
+        self._writes.close()
         closer = ThreadPoolExecutor(1, "incoming-files-close")
         await asyncio.get_running_loop().run_in_executor(closer, self._close)
         closer.shutdown()
 
     def _close(self) -> None:
+        self._writes.join()
         self._threads.shutdown()
         self._tree.close()
 

@@ -1,0 +1,133 @@
+"""Small blocking calls, done by one thread after the other as long as that goes quickly, and answered together.
+
+A thread of its own for each small write costs many times what the write does: to be woken, to wrest the interpreter
+from the event loop, to wake that in turn. So one thread does all that waits. Decides when a second one is called to
+help: when a call blocks, the others go on after PATIENCE. Knows nothing of what is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any, TypeVar
+
+from incoming.core.errors import ServerShutdown
+
+T = TypeVar("T")
+
+PATIENCE = 0.01
+"""Seconds that one call may hold up the others, and that an answer may wait for further ones."""
+
+TOGETHER = 32
+"""Answers that are given at the latest when there are so many."""
+
+
+class Errand:
+    """One call on its way. `error` or `result` is set when it has been made."""
+
+    __slots__ = ("error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+
+    def answer(self) -> None:
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Errands:
+    """Used from one event loop. At most `threads` calls are under way at once."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._most = threads
+        self._waiting: deque[Errand] = deque()
+        self._done: deque[Errand] = deque()
+        self._lock = Lock()
+        self._runners = 0
+        self._advanced_at = 0.0
+        self._closed = False
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises. Raises ServerShutdown after `close`."""
+        if self._closed:
+            raise ServerShutdown("the server is stopping")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(Errand(work, future))
+        with self._lock:
+            needed = not self._runners
+        if needed:
+            self._send_runner(loop)
+        if self._watchdog is None:
+            self._watchdog = loop.call_later(PATIENCE, self._look, loop)
+        return await future
+
+    def close(self) -> None:
+        """Nothing new is taken; what was is done by the time that `join` returns."""
+        self._closed = True
+
+    def join(self) -> None:
+        """Blocks until all is done. After `close`."""
+        self._threads.shutdown()
+
+    def _send_runner(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._runners += 1
+        self._advanced_at = time.monotonic()
+        self._threads.submit(self._run_all, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Every now and then while there is something to do: whether a call blocks the others."""
+        self._watchdog = None
+        self._answer()
+        stuck = time.monotonic() - self._advanced_at >= PATIENCE
+        if stuck and self._waiting and not self._closed and self._runners < self._most:
+            self._send_runner(loop)
+        if self._runners:
+            self._watchdog = loop.call_later(PATIENCE, self._look, loop)
+
+    def _answer(self) -> None:
+        while self._done:
+            self._done.popleft().answer()
+
+    # --- on the threads -----------------------------------------------------------------------------------------------
+
+    def _run_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        unsaid = 0
+        while (errand := self._next()) is not None:
+            errand.run()
+            self._done.append(errand)
+            self._advanced_at = time.monotonic()
+            unsaid += 1
+            if unsaid == TOGETHER:
+                unsaid = 0
+                loop.call_soon_threadsafe(self._answer)
+        if unsaid:
+            loop.call_soon_threadsafe(self._answer)
+
+    def _next(self) -> Errand | None:
+        """None when there is no more to do; then this thread counts as gone, and the next errand calls another."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._runners -= 1
+            return None

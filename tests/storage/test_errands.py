@@ -1,0 +1,121 @@
+"""Small blocking calls: done in order by one thread, by more when one blocks; each gets its own answer."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from incoming.core.errors import ServerShutdown
+from incoming.storage.errands import TOGETHER, Errands
+
+
+@pytest.fixture
+def errands() -> Iterator[Errands]:
+    made = Errands(3, "errands-test")
+    yield made
+    made.close()
+    made.join()
+
+
+class Blocked:
+    """A call that blocks until it is let go."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self) -> str:
+        self.started.set()
+        assert self.go_on.wait(20)
+        return "blocked"
+
+
+async def begun(errands: Errands, call: Blocked) -> "asyncio.Task[str]":
+    task = asyncio.ensure_future(errands.run(call))
+    await asyncio.sleep(0)
+    await asyncio.get_running_loop().run_in_executor(None, call.started.wait, 20)
+    return task
+
+
+async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands) -> None:
+    done: list[int] = []
+    threads: set[int] = set()
+
+    def work(number: int) -> Callable[[], int]:
+        def call() -> int:
+            done.append(number)
+            threads.add(threading.get_ident())
+            return -number
+
+        return call
+
+    count = 5 * TOGETHER + 3
+    assert await asyncio.gather(*(errands.run(work(number)) for number in range(count))) == [-n for n in range(count)]
+    assert done == list(range(count))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_an_error_is_told_to_whom_it_belongs(errands: Errands) -> None:
+    def fail() -> None:
+        raise OSError("mine")
+
+    outcome = await asyncio.gather(
+        errands.run(lambda: 1), errands.run(fail), errands.run(lambda: 2), return_exceptions=True
+    )
+    assert outcome[0] == 1
+    assert isinstance(outcome[1], OSError)
+    assert outcome[2] == 2
+
+
+async def test_one_that_blocks_holds_up_nobody(errands: Errands) -> None:
+    """Neither those behind it nor the answers of those before it, which one thread was to give together."""
+    stuck = Blocked()
+    before = asyncio.ensure_future(errands.run(lambda: "before"))
+    blocked = asyncio.ensure_future(errands.run(stuck))
+    after = asyncio.ensure_future(errands.run(lambda: "after"))
+    assert await asyncio.wait_for(asyncio.gather(before, after), 20) == ["before", "after"]
+    assert stuck.started.is_set()
+    assert not blocked.done()
+    stuck.go_on.set()
+    assert await blocked == "blocked"
+
+
+async def test_no_more_threads_than_allowed(errands: Errands) -> None:
+    stuck = [Blocked() for _ in range(3)]
+    blocked = [await begun(errands, call) for call in stuck]
+    after = asyncio.ensure_future(errands.run(lambda: "after"))
+    turns = asyncio.ensure_future(asyncio.sleep(0.05))  # several times the patience
+    await turns
+    assert not after.done()
+    for call in stuck:
+        call.go_on.set()
+    assert await asyncio.gather(*blocked, after) == ["blocked"] * 3 + ["after"]
+
+
+async def test_it_goes_on_after_a_rest(errands: Errands) -> None:
+    for number in range(50):
+        assert await errands.run(lambda number=number: number) == number  # type: ignore[misc]
+
+
+async def test_who_does_not_wait_any_more_gets_no_answer(errands: Errands) -> None:
+    stuck = Blocked()
+    task = await begun(errands, stuck)
+    task.cancel()
+    stuck.go_on.set()
+    assert await errands.run(lambda: "after") == "after"
+    assert task.cancelled()
+
+
+async def test_what_was_asked_before_the_end_is_done(errands: Errands) -> None:
+    stuck = Blocked()
+    blocked = await begun(errands, stuck)
+    waiting = [asyncio.ensure_future(errands.run(lambda: "waiting")) for _ in range(3)]
+    await asyncio.sleep(0)
+    errands.close()
+    with pytest.raises(ServerShutdown):
+        await errands.run(lambda: "late")
+    stuck.go_on.set()
+    await asyncio.get_running_loop().run_in_executor(None, errands.join)
+    assert await asyncio.gather(blocked, *waiting) == ["blocked"] + ["waiting"] * 3
