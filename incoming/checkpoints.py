@@ -81,10 +81,15 @@ class Checkpoints:
                 return
             committed = self._subject.ticket.extents
             await self._sync()
-            update = self._tickets.update
-            ticket_id = self._subject.ticket.id
+            believed = self._subject.ticket
             self._subject.know(
-                await update(ticket_id, lambda known: known.checkpoint(committed), durable=False, quiet=True)
+                await self._tickets.update(
+                    believed.id,
+                    lambda known: known.checkpoint(committed),
+                    durable=False,
+                    quiet=True,
+                    believed=believed,
+                )
             )
 
     async def sync(self) -> None:

@@ -227,6 +227,7 @@ class Upload:
                 lambda known: _stored(known, batch, self._clock(), synced=power),
                 durable=power,
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
+                believed=self.ticket,
             )
         except UploadError as error:
             await self._refuse(batch, error)

@@ -528,12 +528,20 @@ class Flaky:
         self.failures = failures
         self.updates = 0
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        believed: Ticket | None = None,
+    ) -> Ticket:
         self.updates += 1
         if self.updates > 1 and self.failures:
             self.failures -= 1
             raise StorageFailed("the disk is on strike")
-        return await self.stores.tickets.update(ticket_id, change, durable=durable, quiet=quiet)
+        return await self.stores.tickets.update(ticket_id, change, durable=durable, quiet=quiet, believed=believed)
 
 
 async def test_an_answer_is_recorded_however_long_the_database_needs(

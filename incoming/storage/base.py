@@ -97,7 +97,15 @@ class TicketStore(Protocol):
         """The ticket as last committed by any worker."""
         ...
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        believed: Ticket | None = None,
+    ) -> Ticket:
         """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
 
         `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
@@ -107,6 +115,8 @@ class TicketStore(Protocol):
         more than all together may, which is decided in the same transaction.
 
         A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
+        It may wait for some milliseconds, so that it is committed together with others. `believed` is the newest
+        version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
         """
         ...
 

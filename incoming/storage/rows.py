@@ -11,7 +11,7 @@ import json
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -26,6 +26,9 @@ COLUMNS = (
 """`terms` stands apart because it never changes; `due_at` repeats the callback's, for the index. The last two are there
 for the sums that the database keeps.
 """
+
+PROGRESS = ("version", "active_at", "extents", "synced")
+"""The columns that change when bytes have come or were synced, and nothing else has happened."""
 
 T = TypeVar("T")
 
@@ -57,6 +60,19 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
         ticket.reserved,
         ticket.terms.requested_by.encode("ascii", "replace").decode("ascii"),
     )
+
+
+def is_progress(before: Ticket, after: Ticket) -> bool:
+    """Whether the two differ in nothing but PROGRESS."""
+    told = {name: getattr(before, name) for name in PROGRESS}
+    return after.reserved == before.reserved and replace(after, **told) == before
+
+
+def to_progress(ticket: Ticket) -> tuple[Any, ...]:
+    """The values of PROGRESS."""
+    packed = pack(ticket.extents)
+    synced = packed if ticket.synced is ticket.extents else pack(ticket.synced)
+    return ticket.version, ticket.active_at, packed, synced
 
 
 def from_row(row: Sequence[Any]) -> Ticket:

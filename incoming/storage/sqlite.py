@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -20,10 +20,11 @@ from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage import sqlite_notes
 from incoming.storage.base import Change, Claim, Notes
-from incoming.storage.rows import COLUMNS, from_row, to_row
+from incoming.storage.rows import from_row
 from incoming.storage.sqlite_faults import DatabaseFaults
 from incoming.storage.sqlite_limits import StoreLimits
 from incoming.storage.sqlite_schema import connect, open_database
+from incoming.storage.sqlite_tickets import SELECT, advance, insert, load, rows_at, save
 from incoming.storage.sqlite_watcher import Watcher
 from incoming.storage.sqlite_writer import Transaction, Writer
 
@@ -31,11 +32,6 @@ log = logging.getLogger("incoming.storage")
 
 T = TypeVar("T")
 NO_LIMITS = StoreLimits()
-
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM tickets"  # noqa: S608  (constants only, here and below)
-_INSERT = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
-_UPDATE = f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE id = ?"  # noqa: S608
-
 
 SPARE = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
@@ -71,19 +67,26 @@ class SqliteStore:
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
     async def create(self, ticket: Ticket) -> None:
-        def insert(transaction: Transaction) -> None:
-            row = to_row(replace(ticket, version=transaction.change(ticket.id)))
-            transaction.connection.execute(_INSERT, row)
+        def add(transaction: Transaction) -> None:
+            insert(transaction, ticket)
             self._limits.check_created(transaction.connection, ticket)
 
-        await self._writer.perform(insert, durable=True)
+        await self._writer.perform(add, durable=True)
 
     async def get(self, ticket_id: str) -> Ticket | None:
-        return await self._read(lambda connection: _load(connection, ticket_id))
+        return await self._read(lambda connection: load(connection, ticket_id))
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        believed: Ticket | None = None,
+    ) -> Ticket:
         def apply(transaction: Transaction) -> Ticket:
-            known = _load(transaction.connection, ticket_id)
+            known = load(transaction.connection, ticket_id)
             if known is None:
                 raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
             changed = change(known)
@@ -91,11 +94,14 @@ class SqliteStore:
                 raise ValueError("a change gave the ticket another id")
             if changed is known:
                 return known
-            saved = _save(transaction, changed, quiet=quiet)
+            saved = save(transaction, changed, quiet=quiet)
             self._limits.check_saved(transaction.connection, known, saved)
             return saved
 
-        return await self._writer.perform(apply, durable=durable)
+        def move_on(transaction: Transaction) -> Ticket | None:
+            return None if believed is None else advance(transaction, believed, change(believed), quiet=quiet)
+
+        return await self._writer.perform(apply, durable=durable, patient=quiet, quick=move_on if believed else None)
 
     async def forget(self, ticket_id: str) -> None:
         def delete(transaction: Transaction) -> None:
@@ -110,8 +116,8 @@ class SqliteStore:
         until = now + lease
         # Two questions, for an OR would keep SQLite from reading the index in order.
         due = (
-            (f"{_SELECT} WHERE due_at <= ? ORDER BY due_at LIMIT ?", now),
-            (f"{_SELECT} WHERE due_at > ? ORDER BY due_at LIMIT ?", until + self._max_backoff),
+            (f"{SELECT} WHERE due_at <= ? ORDER BY due_at LIMIT ?", now),
+            (f"{SELECT} WHERE due_at > ? ORDER BY due_at LIMIT ?", until + self._max_backoff),
         )
 
         def take(transaction: Transaction) -> list[Claim]:
@@ -121,7 +127,7 @@ class SqliteStore:
             for ticket in self._readable(rows, limit):
                 if ticket.callback is not None:
                     callback = replace(ticket.callback, due_at=until)
-                    taken = _save(transaction, replace(ticket, callback=callback))
+                    taken = save(transaction, replace(ticket, callback=callback))
                     claims.append(Claim(taken, callback, until))
             return claims
 
@@ -154,7 +160,7 @@ class SqliteStore:
             for state in dict.fromkeys(states or State):
                 values = {**bounds, "after": after, "state": state.value, "limit": limit + SPARE}
                 found += [(when, rowid) for rowid, when in connection.execute(query, values)]
-            return self._readable(_rows(connection, [rowid for _, rowid in sorted(found)]), limit)
+            return self._readable(rows_at(connection, [rowid for _, rowid in sorted(found)]), limit)
 
         return await self._read(search)
 
@@ -166,7 +172,7 @@ class SqliteStore:
         return await self._read(count)
 
     async def distrust_after_boot(self, boot_id: str) -> int:
-        unfinished = f"{_SELECT} WHERE state = ? AND extents != synced"
+        unfinished = f"{SELECT} WHERE state = ? AND extents != synced"
 
         def distrust(transaction: Transaction) -> int:
             known = transaction.connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0]
@@ -176,7 +182,7 @@ class SqliteStore:
             rows = [row for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()]
             tickets = self._readable(rows)
             for ticket in tickets:
-                _save(transaction, ticket.distrust())
+                save(transaction, ticket.distrust())
             return len(tickets)
 
         return await self._writer.perform(distrust, durable=True)
@@ -201,7 +207,7 @@ class SqliteStore:
             found: list[tuple[float, int]] = []
             for state in dict.fromkeys(states):
                 found += connection.execute(query, (state.value, limit))
-            return self._readable(_rows(connection, [rowid for _, rowid in sorted(found, reverse=True)]), limit)
+            return self._readable(rows_at(connection, [rowid for _, rowid in sorted(found, reverse=True)]), limit)
 
         return await self._read(search)
 
@@ -211,7 +217,7 @@ class SqliteStore:
 
         def search(connection: sqlite3.Connection) -> list[Ticket]:
             return self._readable(
-                _rows(connection, [row[0] for row in connection.execute(query, (*bounds, limit))]), limit
+                rows_at(connection, [row[0] for row in connection.execute(query, (*bounds, limit))]), limit
             )
 
         return await self._read(search)
@@ -276,22 +282,3 @@ class SqliteStore:
             return await asyncio.wrap_future(call)
         except sqlite3.Error as error:
             raise self._faults.blame(error) from error
-
-
-def _load(connection: sqlite3.Connection, ticket_id: str) -> Ticket | None:
-    row = connection.execute(f"{_SELECT} WHERE id = ?", (ticket_id,)).fetchone()
-    return None if row is None else from_row(row)
-
-
-def _rows(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[Sequence[Any]]:
-    """Those that are still there, read one by one as they are wanted."""
-    for rowid in rowids:
-        yield from connection.execute(f"{_SELECT} WHERE rowid = ?", (rowid,)).fetchall()
-
-
-def _save(transaction: Transaction, ticket: Ticket, *, quiet: bool = False) -> Ticket:
-    """Writes over the row of the same id and returns the ticket with its new version."""
-    saved = replace(ticket, version=transaction.change(ticket.id, quiet=quiet))
-    ticket_id, *values = to_row(saved)
-    transaction.connection.execute(_UPDATE, (*values, ticket_id))
-    return saved

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from incoming.core.errors import ServerShutdown, StorageFailed
@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 1000
 """Operations in one transaction, so that the first one's answer does not wait for an endless stream of others."""
+
+INTERVAL = 0.02
+"""Seconds from one transaction to the next when all that waits may wait: then it carries what many uploads bring."""
 
 TURN = 0.01
 """Seconds that SQLite itself waits for its turn to write before `patiently` does."""
@@ -53,10 +56,17 @@ class Transaction:
 class Operation:
     """One call of the store on its way. `error` or `result` is set when it has been through."""
 
-    __slots__ = ("durable", "error", "future", "result", "work")
+    __slots__ = ("durable", "error", "future", "quick", "result", "work")
 
-    def __init__(self, work: Callable[[Transaction], Any], durable: bool, future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Transaction], Any],
+        quick: Callable[[Transaction], Any] | None,
+        durable: bool,
+        future: asyncio.Future[Any],
+    ) -> None:
         self.work = work
+        self.quick = quick
         self.durable = durable
         self.future = future
         self.result: Any = None
@@ -79,24 +89,53 @@ class Writer:
         self._connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000)}")
         self._full = False
         self._suspect = False
-        self._queue: SimpleQueue[Operation | None] = SimpleQueue()
+        self._waiting: deque[Operation] = deque()
+        self._turns: SimpleQueue[bool] = SimpleQueue()
+        """One entry for each time that the thread is to commit what waits; False when it is to end then."""
+        self._turn_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="incoming-sqlite-write", daemon=True)
         self._thread.start()
 
-    async def perform(self, work: Callable[[Transaction], T], *, durable: bool) -> T:
-        """Runs `work` in a transaction and returns its result once that is committed."""
+    async def perform(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        durable: bool,
+        patient: bool = False,
+        quick: Callable[[Transaction], T | None] | None = None,
+    ) -> T:
+        """Runs `work` in a transaction and returns its result once that is committed.
+
+        `patient` work may wait for INTERVAL after the transaction before. `quick` is tried first: it is at most one
+        statement, and returns None when it has changed nothing and `work` is to be done instead, as when it raises.
+        """
         if self._closed:
             raise ServerShutdown("the server is stopping")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(Operation(work, durable, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(Operation(work, quick, durable, future))
+        delay = self._turn_at + INTERVAL - time.monotonic() if patient else 0.0
+        if delay <= 0:
+            self._give_turn()
+        elif self._timer is None:
+            self._timer = loop.call_later(delay, self._give_turn)
         return await future
+
+    def _give_turn(self) -> None:
+        """Now the thread commits all that waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._turn_at = time.monotonic()
+        self._turns.put(True)
 
     def stop(self) -> None:
         """Blocks until all that was asked before is committed."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
+            self._turns.put(False)
         self._thread.join()
 
     # --- the thread ---------------------------------------------------------------------------------------------------
@@ -104,25 +143,20 @@ class Writer:
     def _run(self) -> None:
         going = True
         while going:
-            batch, going = self._collect()
-            if batch:
+            going = self._turns.get()
+            while batch := self._collect():
                 changed = self._commit(batch)
                 self._report(batch, changed)
+                if going and len(batch) < MOST_AT_ONCE:
+                    break  # who has come meanwhile gives a turn as well, or can wait for one
         self._connection.close()
 
-    def _collect(self) -> tuple[list[Operation], bool]:
-        """All operations that wait by now, at least one; False when the end was asked for."""
+    def _collect(self) -> list[Operation]:
+        """All operations that wait by now, but no more than a transaction may have."""
         batch: list[Operation] = []
-        operation = self._queue.get()
-        while operation is not None:
-            batch.append(operation)
-            if len(batch) == MOST_AT_ONCE:
-                return batch, True
-            try:
-                operation = self._queue.get_nowait()
-            except Empty:
-                return batch, True
-        return batch, False
+        while self._waiting and len(batch) < MOST_AT_ONCE:
+            batch.append(self._waiting.popleft())
+        return batch
 
     def _commit(self, batch: list[Operation]) -> list[str]:
         """All in one transaction; returns the ids of what changed. Afterwards each has its result or its error."""
@@ -174,8 +208,10 @@ class Writer:
         self._suspect = False
 
     def _perform(self, operation: Operation, transaction: Transaction) -> None:
-        noted = len(transaction.changed)
         operation.error = None
+        if operation.quick is not None and self._is_quick(operation, operation.quick, transaction):
+            return
+        noted = len(transaction.changed)
         self._connection.execute("SAVEPOINT operation")
         try:
             operation.result = operation.work(transaction)
@@ -186,6 +222,19 @@ class Writer:
             self._connection.execute("ROLLBACK TO operation")
             del transaction.changed[noted:]
         self._connection.execute("RELEASE operation")
+
+    def _is_quick(self, operation: Operation, quick: Callable[[Transaction], Any], transaction: Transaction) -> bool:
+        """Whether that was all. An error is not told yet: what was assumed may have been wrong."""
+        noted = len(transaction.changed)
+        try:
+            operation.result = quick(transaction)
+        except Exception as error:
+            operation.result = None
+            if not self._connection.in_transaction:
+                raise TransactionLostError from error
+        if operation.result is None:
+            del transaction.changed[noted:]
+        return operation.result is not None
 
     def _give_up(self, batch: list[Operation], error: BaseException) -> None:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class WatchedTickets(SqliteStore):
         await super().create(ticket)
         self.synced = self.log_length()
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, **how: bool) -> Ticket:
+    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, **how: Any) -> Ticket:
         self.before("update")
         ticket = await super().update(ticket_id, change, durable=durable, **how)
         if durable:

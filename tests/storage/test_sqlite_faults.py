@@ -12,7 +12,7 @@ import pytest
 
 from incoming.core.errors import StorageFailed, StorageFull
 from incoming.core.extents import Extents
-from incoming.core.ticket import State, Ticket
+from incoming.core.ticket import Identity, State, Ticket
 from incoming.storage import sqlite_faults, sqlite_writer
 from incoming.storage.sqlite import SqliteStore
 from incoming.storage.sqlite_faults import DatabaseFaults
@@ -190,6 +190,63 @@ async def test_what_sqlite_rolled_back_by_itself_is_tried_one_by_one(faulty: Fau
     assert await states(tickets) == [False, True, True]
     assert told == [ticket.id, "id1", "id2"]
     assert len(connection.hits) == 2
+
+
+MOVE_ON = "UPDATE tickets SET version = ?, active_at = ?"
+WHOLE_WAY = "UPDATE tickets SET version = ?, state = ?"
+
+
+async def progress_of_three(tickets: SqliteStore, order: Callable[[], None]) -> list[object]:
+    """Progress of three uploads in one transaction, in which `order` is called first; each outcome is what is kept, too."""
+    uploads = []
+    for _ in range(3):
+        await tickets.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 100)))
+        uploads.append(await tickets.get(ticket.id))
+    orders = [order]
+
+    def gain(known: Ticket) -> Ticket:
+        if orders:
+            orders.pop()()
+        return replace(known, extents=Extents([(0, 10)]))
+
+    async with Held(tickets):
+        under_way = [
+            asyncio.ensure_future(tickets.update(ticket.id, gain, quiet=True, believed=ticket))
+            for ticket in uploads
+            if ticket is not None
+        ]
+        await asyncio.sleep(0)
+        tickets._writer._give_turn()
+    outcome = await asyncio.gather(*under_way, return_exceptions=True)
+    for before, told in zip(uploads, outcome, strict=True):
+        assert before is not None
+        assert await tickets.get(before.id) == (told if isinstance(told, Ticket) else before)
+    return list(outcome)
+
+
+async def test_progress_that_fails_is_one_uploads_failure(faulty: Faulty) -> None:
+    tickets, connection = faulty
+
+    def order() -> None:
+        connection.fail(MOVE_ON)
+        connection.fail(WHOLE_WAY)
+
+    outcome = await progress_of_three(tickets, order)
+    assert [type(each) for each in outcome] == [StorageFailed, Ticket, Ticket]
+    assert len(connection.hits) == 2
+
+
+async def test_progress_in_a_transaction_that_was_lost(faulty: Faulty) -> None:
+    tickets, connection = faulty
+    outcome = await progress_of_three(tickets, lambda: connection.fail(MOVE_ON, losing_all=True))
+    assert [type(each) for each in outcome] == [Ticket] * 3
+    assert len(connection.hits) == 1
+
+
+async def test_a_failed_commit_makes_no_version_that_could_be_believed(faulty: Faulty) -> None:
+    tickets, connection = faulty
+    outcome = await progress_of_three(tickets, lambda: connection.fail("COMMIT"))
+    assert [type(each) for each in outcome] == [StorageFailed] * 3
 
 
 async def test_a_rollback_that_fails(faulty: Faulty) -> None:

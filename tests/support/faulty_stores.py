@@ -198,9 +198,17 @@ class FaultyTickets:
     async def get(self, ticket_id: str) -> Ticket | None:
         return await self._through("get", lambda: self.inner.get(ticket_id))
 
-    async def update(self, ticket_id: str, change: Change, *, durable: bool = True, quiet: bool = False) -> Ticket:
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        believed: Ticket | None = None,
+    ) -> Ticket:
         ticket = await self._through(
-            "update", lambda: self.inner.update(ticket_id, change, durable=durable, quiet=quiet)
+            "update", lambda: self.inner.update(ticket_id, change, durable=durable, quiet=quiet, believed=believed)
         )
         await self.faults.meet("updated")
         return ticket

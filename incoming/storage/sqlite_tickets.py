@@ -1,0 +1,54 @@
+"""One ticket's row in the database: how it is read, written over, and moved on when nothing but bytes have come.
+
+Every function works in its caller's transaction, on the thread that the connection belongs to. What a transaction is
+made of is storage/sqlite_writer.py's, how a ticket is laid out storage/rows.py's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from incoming.core.ticket import Ticket
+from incoming.storage.rows import COLUMNS, PROGRESS, from_row, is_progress, to_progress, to_row
+from incoming.storage.sqlite_writer import Transaction
+
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM tickets"  # noqa: S608  (constants only, here and below)
+_INSERT = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_UPDATE = f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE id = ?"  # noqa: S608
+_ADVANCE = f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in PROGRESS)} WHERE id = ? AND version = ?"  # noqa: S608
+
+
+def load(connection: sqlite3.Connection, ticket_id: str) -> Ticket | None:
+    row = connection.execute(f"{SELECT} WHERE id = ?", (ticket_id,)).fetchone()
+    return None if row is None else from_row(row)
+
+
+def rows_at(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[Sequence[Any]]:
+    """Those that are still there, read one by one as they are wanted."""
+    for rowid in rowids:
+        yield from connection.execute(f"{SELECT} WHERE rowid = ?", (rowid,)).fetchall()
+
+
+def insert(transaction: Transaction, ticket: Ticket) -> None:
+    """A new row."""
+    transaction.connection.execute(_INSERT, to_row(replace(ticket, version=transaction.change(ticket.id))))
+
+
+def save(transaction: Transaction, ticket: Ticket, *, quiet: bool = False) -> Ticket:
+    """Writes over the row of the same id and returns the ticket with its new version."""
+    saved = replace(ticket, version=transaction.change(ticket.id, quiet=quiet))
+    ticket_id, *values = to_row(saved)
+    transaction.connection.execute(_UPDATE, (*values, ticket_id))
+    return saved
+
+
+def advance(transaction: Transaction, believed: Ticket, changed: Ticket, *, quiet: bool) -> Ticket | None:
+    """Writes progress over the row if it still is the version that it is believed to be; None, and nothing, if not."""
+    if changed is believed or not is_progress(believed, changed):
+        return None
+    saved = replace(changed, version=transaction.change(changed.id, quiet=quiet))
+    values = (*to_progress(saved), believed.id, believed.version)
+    return saved if transaction.connection.execute(_ADVANCE, values).rowcount else None

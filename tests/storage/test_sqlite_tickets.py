@@ -1,0 +1,118 @@
+"""Progress of a ticket that the caller believes to know: one statement if so, the whole way if not."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from incoming.core.errors import FileTooLarge, TakenOver, UnknownTicket
+from incoming.core.extents import Extents
+from incoming.core.ticket import Identity, State, Ticket
+from incoming.storage.sqlite import SqliteStore
+from incoming.storage.sqlite_limits import StoreLimits
+from tests.storage.conftest import OpenTickets
+from tests.storage.test_sqlite import Held
+from tests.storage.tickets import NOW, new
+
+
+async def uploading(tickets: SqliteStore, size: int | None = 1000) -> Ticket:
+    await tickets.create(ticket := new())
+    return await tickets.update(
+        ticket.id, lambda known: replace(known, state=State.UPLOADING, identity=Identity("a", size), session="s")
+    )
+
+
+def stored(start: int, end: int, now: float = NOW) -> Callable[[Ticket], Ticket]:
+    return lambda known: known.store([(start, end)], None, now)
+
+
+async def progress(tickets: SqliteStore, believed: Ticket, change: Callable[[Ticket], Ticket]) -> Ticket:
+    return await tickets.update(believed.id, change, durable=False, quiet=True, believed=believed)
+
+
+def asked(tickets: SqliteStore) -> list[str]:
+    """What the writing connection executes on tickets from now on."""
+    found: list[str] = []
+    tickets._writer._connection.set_trace_callback(
+        lambda statement: found.append(statement.split()[0]) if "tickets" in statement else None
+    )
+    return found
+
+
+async def test_progress_reads_nothing_and_is_kept(tickets: SqliteStore) -> None:
+    ticket = await uploading(tickets)
+    executed = asked(tickets)
+    first = await progress(tickets, ticket, stored(0, 10, NOW + 1))
+    second = await progress(tickets, first, lambda known: stored(20, 30)(known).checkpoint(Extents([(0, 10)])))
+    assert executed == ["UPDATE", "UPDATE"]
+    assert await tickets.get(ticket.id) == second
+    assert (second.extents, second.synced) == (Extents([(0, 10), (20, 30)]), Extents([(0, 10)]))
+    assert ticket.version < first.version < second.version
+    assert (first.active_at, second.active_at) == (NOW + 1, NOW)
+
+
+async def test_an_old_belief_loses_nothing(open_tickets: OpenTickets) -> None:
+    here, elsewhere = open_tickets(), open_tickets()
+    ticket = await uploading(here)
+    await elsewhere.update(ticket.id, stored(0, 10))
+    both = await progress(here, ticket, stored(20, 30))
+    assert both.extents == Extents([(0, 10), (20, 30)])
+    assert await elsewhere.get(ticket.id) == both
+
+
+async def test_the_newest_version_decides_what_may_be_done(tickets: SqliteStore) -> None:
+    """Neither an error nor a success of the version that was believed counts."""
+    ticket = await uploading(tickets)
+    newer = await tickets.update(ticket.id, lambda known: known.open("other", None, NOW))
+
+    def store(epoch: int) -> Callable[[Ticket], Ticket]:
+        return lambda known: known.store([(0, 10)], epoch, NOW)
+
+    with pytest.raises(TakenOver):
+        await progress(tickets, ticket, store(ticket.epoch))
+    assert await tickets.get(ticket.id) == newer
+    assert (await progress(tickets, ticket, store(newer.epoch))).extents == Extents([(0, 10)])
+
+
+async def test_a_ticket_that_is_gone_does_not_come_back(tickets: SqliteStore) -> None:
+    ticket = await uploading(tickets)
+    await tickets.forget(ticket.id)
+    with pytest.raises(UnknownTicket):
+        await progress(tickets, ticket, stored(0, 10))
+    assert await tickets.get(ticket.id) is None
+
+
+async def test_more_than_progress_goes_the_whole_way(tickets: SqliteStore) -> None:
+    ticket = await uploading(tickets)
+    paused = await progress(tickets, ticket, lambda known: known.pause(None, NOW))
+    assert paused.paused
+    assert await tickets.get(ticket.id) == paused
+    assert await progress(tickets, paused, lambda known: known) == paused
+
+
+async def test_the_quota_counts_what_has_come_of_a_file_of_unknown_size(open_tickets: OpenTickets) -> None:
+    tickets = open_tickets(limits=StoreLimits(quota=1000))
+    ticket = await progress(tickets, await uploading(tickets, None), stored(0, 1000))
+    with pytest.raises(FileTooLarge):
+        await progress(tickets, ticket, stored(1000, 1001))
+    assert await tickets.get(ticket.id) == ticket
+
+
+async def test_of_a_batch_one_fails_and_takes_nobody_with_it(tickets: SqliteStore) -> None:
+    uploads = [await uploading(tickets) for _ in range(5)]
+
+    def fail(known: Ticket) -> Ticket:
+        raise TakenOver("not yours")
+
+    changes = [stored(0, 10), fail, stored(0, 10), stored(0, 10), stored(0, 10)]
+    async with Held(tickets):
+        under_way = [
+            asyncio.ensure_future(progress(tickets, ticket, change))
+            for ticket, change in zip(uploads, changes, strict=True)
+        ]
+        await asyncio.sleep(0)
+        tickets._writer._give_turn()
+    outcome = await asyncio.gather(*under_way, return_exceptions=True)
+    assert [type(each) for each in outcome] == [Ticket, TakenOver, Ticket, Ticket, Ticket]
+    assert [(await tickets.get(ticket.id)).extents.size for ticket in uploads] == [10, 0, 10, 10, 10]  # type: ignore[union-attr]
