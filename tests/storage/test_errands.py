@@ -38,7 +38,8 @@ async def begun(errands: Errands, call: Blocked) -> "asyncio.Task[str]":
     return task
 
 
-async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands) -> None:
+async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incoming.storage.errands.PATIENCE", 20.0)
     done: list[int] = []
     threads: set[int] = set()
 
@@ -51,7 +52,13 @@ async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands) -
         return call
 
     count = 5 * TOGETHER + 3
-    assert await asyncio.gather(*(errands.run(work(number)) for number in range(count))) == [-n for n in range(count)]
+    first = Blocked()
+    blocked = await begun(errands, first)
+    tasks = [asyncio.ensure_future(errands.run(work(number))) for number in range(count)]
+    await asyncio.sleep(0)
+    first.go_on.set()
+    assert await asyncio.gather(*tasks) == [-number for number in range(count)]
+    assert await blocked == "blocked"
     assert done == list(range(count))
     assert len(threads) == 1
     assert threading.get_ident() not in threads

@@ -197,7 +197,7 @@ WHOLE_WAY = "UPDATE tickets SET version = ?, state = ?"
 
 
 async def progress_of_three(tickets: SqliteStore, order: Callable[[], None]) -> list[object]:
-    """Progress of three uploads in one transaction, in which `order` is called first; each outcome is what is kept, too."""
+    """Progress of three uploads in one transaction, in which `order` is called first; each outcome is what is kept."""
     uploads = []
     for _ in range(3):
         await tickets.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 100)))
