@@ -192,3 +192,41 @@ test("a further connection's chunks grow, too, when its line allows", () => {
     const { sizes } = run(pace, [further], 100e6, 2);
     assert.equal(Math.max(...sizes), LIMITS.chunk_max);
 });
+
+test("a connection that has nothing on its way gets a chunk although slow ones fill the window", () => {
+    const { pace, connections } = paced();
+    run(pace, connections, 20e6, 3);
+    const further = {};
+    pace.join(further);
+    assert.equal(pace.next_size(connections[0], A_LOT, ROOMY), 0);
+    const size = pace.next_size(further, A_LOT, ROOMY);
+    assert.ok(size > 0);
+    pace.sent(further, size, 3000);
+    assert.equal(pace.next_size(further, A_LOT, ROOMY), 0);
+});
+
+test("but not more than the server allows over all", () => {
+    const { pace, connections } = paced();
+    pace.obey({ ...LIMITS, window: 2 * MIB });
+    run(pace, connections, 20e6, 3);
+    const further = {};
+    pace.join(further);
+    assert.equal(pace.next_size(further, A_LOT, ROOMY), 0);
+});
+
+test("near the end a connection that has not shown anything yet gets nothing", () => {
+    const { pace, connections } = paced();
+    run(pace, connections, 10e6, 5);
+    const further = {};
+    pace.join(further);
+    assert.equal(pace.next_size(further, 5e6, ROOMY), 0);
+    assert.ok(pace.next_size(further, 100e6, ROOMY) > 0);
+});
+
+test("the round trip before the first ack is not taken for slowness", () => {
+    const { pace, connections: [connection] } = paced();
+    for (let i = 0; i < 4; i++) pace.sent(connection, 64 * KIB, 0);
+    pace.acked(connection, 64 * KIB, 800);
+    pace.acked(connection, 64 * KIB, 810);
+    assert.equal(Math.round(pace.expected(connection)), 20, "two more, 10 ms each");
+});

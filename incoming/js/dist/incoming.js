@@ -1855,6 +1855,7 @@ var incoming = (() => {
   };
   var Lane = class {
     meter = new Meter(MEMORY);
+    heard = false;
     ahead = 0;
     /** Chunks grow until they are as large as the line wants them: a slow line must never get a huge one first. */
     ramp;
@@ -1934,13 +1935,16 @@ var incoming = (() => {
       const lane = this.#lanes.get(connection);
       if (!lane) return 0;
       const { rate } = lane;
-      const soon = missing < this.rate * ENDGAME_SECONDS ? ENDGAME_FACTOR : 1;
+      const ending = missing < this.rate * ENDGAME_SECONDS;
+      const soon = ending ? ENDGAME_FACTOR : 1;
       const seconds = capacity.depth === 1 ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
       const size = this.#chunk_size(lane, rate * seconds * soon, missing);
       if (this.#ahead === 0) return size;
       const { chunk_min, window } = this.#limits;
-      if (this.#ahead + size > clamp(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW, window)) return 0;
+      if (this.#ahead + size > window) return 0;
+      if (ending && !lane.meter.rate) return 0;
       if (lane.ahead === 0) return size;
+      if (this.#ahead + size > Math.max(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW)) return 0;
       if (capacity.depth === 1) return 0;
       if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
       const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
@@ -1995,6 +1999,18 @@ var incoming = (() => {
       this.#ahead -= bytes;
     }
     /**
+     * Where chunks follow each other closely the round trip before the first ack tells nothing of the line's rate.
+     * @param {Lane} lane
+     * @param {number} bytes
+     * @param {number} now
+     */
+    #measure(lane, bytes, now) {
+      if (lane.heard || lane.ahead === 0) lane.meter.add(now, bytes);
+      else lane.meter.resume(now);
+      lane.heard = true;
+      this.#meter.add(now, bytes);
+    }
+    /**
      * @param {object} connection
      * @param {number} bytes
      * @param {number} now
@@ -2004,8 +2020,7 @@ var incoming = (() => {
       if (!lane) return;
       this.undone(connection, bytes);
       this.#proven = Math.max(this.#proven, bytes);
-      lane.meter.add(now, bytes);
-      this.#meter.add(now, bytes);
+      this.#measure(lane, bytes, now);
       if (bytes >= lane.ramp) lane.ramp *= GROWTH;
     }
   };
