@@ -1,6 +1,8 @@
 """What bad networks do between a real browser and the real server: every fault costs time, and nothing else."""
 
 import re
+import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from tests.support.known_files import KnownFile, make_file
 from tests.support.waiting import wait_until
 
 KIB, MIB = 1 << 10, 1 << 20
+ESTABLISHED = "01"
+"""In the kernel's table of TCP connections."""
 SLOW = 1 * MIB
 """Bytes a second: `file` is on its way for as long as a test may want."""
 
@@ -141,6 +145,43 @@ def test_peer_that_vanishes(
         assert "nothing came for" not in attentive.log
 
 
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("transport", ["auto", "http"])
+def test_changed_address(
+    page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile, transport: str
+) -> None:
+    """Another network, another address: to the server it is the same uploader all the same."""
+    proxy = start_proxy(attentive.port)
+    with UploadApp(attentive.base_url) as app:
+        upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
+        ticket = app.new_ticket()
+        slow = upload_page.upload(ticket, file.path)
+        slow.set("max_rate", SLOW)
+        slow.start().wait_for_bytes()
+        assert addresses_of_clients(attentive) == {"127.0.0.1"}
+        page.context.set_offline(True)
+        proxy.move("127.0.0.2")
+        assert proxy.half_open() > 0
+        before = slow.now.bytes_acked
+        page.context.set_offline(False)
+        again = slow.wait_for_bytes(before + 1)
+        assert "127.0.0.2" in addresses_of_clients(attentive)
+        assert 0 < before < again.bytes_acked < file.size
+        slow.set("max_rate", 0)
+        assert_only_delayed(slow)
+        app.assert_received(ticket, file)
+        assert "nothing came for" not in attentive.log, "the server still believed in the old address"
+
+
+def addresses_of_clients(server: IncomingServer) -> set[str]:
+    """Where the server's connections come from, as its kernel sees it."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    there = [row[2] for row in rows if row[1].endswith(f":{server.port:04X}") and row[3] == ESTABLISHED]
+    return {
+        str(IPv4Address(int.from_bytes(bytes.fromhex(remote.partition(":")[0]), sys.byteorder))) for remote in there
+    }
+
+
 @pytest.mark.parametrize("transport", ["websocket", "http"])
 def test_place_of_a_vanished_peer_is_freed(
     page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile, transport: str
@@ -162,7 +203,9 @@ def test_place_of_a_vanished_peer_is_freed(
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize(("transport", "direction"), [("auto", TO_SERVER), ("auto", TO_CLIENT), ("http", TO_SERVER)])
+@pytest.mark.parametrize(
+    ("transport", "direction"), [("auto", TO_SERVER), ("auto", TO_CLIENT), ("http", TO_SERVER), ("http", TO_CLIENT)]
+)
 def test_stalled(
     page: Page,
     start_server: StartServer,

@@ -306,7 +306,7 @@ def test_cancel_at_every_moment(
 
 
 @pytest.mark.promise(106)
-@pytest.mark.parametrize("reach", [connecting, handing_over, processing, finished, cancelled])
+@pytest.mark.parametrize("reach", [connecting, reconnecting, handing_over, processing, finished, cancelled])
 def test_start_called_again(upload: PageUpload, app: UploadApp, proxy: FaultProxy, reach: Reach) -> None:
     """Where there is nothing to start, start() changes nothing and opens nothing."""
     reach(upload, app, proxy)

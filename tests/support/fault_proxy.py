@@ -121,6 +121,10 @@ class FaultProxy:
         """
         return self._each(ProxiedConnection.abandon)
 
+    def move(self, source: str) -> None:
+        """From now on new connections come to the server from this address of the loopback network, e.g. 127.0.0.2."""
+        self._set("source", source)
+
     # Faults of connections
 
     def cut(self) -> int:

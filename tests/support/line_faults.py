@@ -100,3 +100,5 @@ class Faults:
     idle_limit: float | None = None
     answer: bytes | None = None
     strip_upgrade: bool = False
+    source: str = ""
+    """The address from which new connections come to the server; any if empty."""

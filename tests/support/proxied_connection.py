@@ -87,6 +87,8 @@ class ProxiedConnection:
                 await self._answer(self._faults.answer)
                 return
             head = await self._read_without_upgrade() if self._faults.strip_upgrade else b""
+            if self._faults.source:
+                self._server.bind((self._faults.source, 0))
             try:
                 await loop.sock_connect(self._server, upstream)
             except OSError:
