@@ -1,8 +1,10 @@
 """Pages are reloaded and closed, browsers change, files change: an upload goes on where it was, or is refused."""
 
 import os
+import sqlite3
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page
 from playwright.sync_api import Error as PlaywrightError
 
-from tests.conftest import StartProxy
+from tests.conftest import StartProxy, StartServer
 from tests.e2e.upload_app import UploadApp
 from tests.e2e.upload_page import PageUpload, UploadPage
+from tests.faults.consistency import tickets_in
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
 from tests.support.waiting import wait_until
@@ -20,6 +23,8 @@ from tests.support.waiting import wait_until
 MIB = 1 << 20
 SLOW = 1 * MIB
 """Bytes a second: `file` is on its way for as long as a test may want."""
+THREE_DAYS = 3 * 24 * 3600
+"""More than an upload may be idle, less than it may be paused."""
 
 
 @pytest.fixture
@@ -85,6 +90,41 @@ def test_closed_and_gone_on_in_another_browser(
         assert unfinished(other) == [], "another browser knows nothing of it"
         assert_goes_on(other.upload(ticket, file.path).start(), before.bytes_acked)
     app.assert_received(ticket, file)
+
+
+def three_days_pass(server: IncomingServer) -> None:
+    """For everything that the server knows of; it is not running meanwhile."""
+    assert server.stop() == 0
+    with closing(sqlite3.connect(server.storage_dir / "incoming.sqlite")) as database, database:
+        changes = "active_at = active_at - :passed, state_since = state_since - :passed"
+        assert database.execute(f"UPDATE tickets SET {changes}", {"passed": THREE_DAYS}).rowcount
+    server.start()
+
+
+def test_gone_on_after_days(page: Page, start_server: StartServer, file: KnownFile) -> None:
+    """A paused upload outlives its page, the server and an upload that was just left alone."""
+    server = start_server("--failed-grace", "1s")  # a short limit makes the janitor come often
+    with UploadApp(server.base_url) as app:
+        ticket, abandoned = app.new_ticket(), app.new_ticket()
+        upload_page = UploadPage(page, app, server.host).open()
+        slow = upload_page.upload(ticket, file.path)
+        slow.set("max_rate", SLOW)
+        slow.start().wait_for_bytes(MIB)
+        slow.pause("pause")
+        before = slow.now
+        wait_until(lambda: tickets_in(server.storage_dir)[ticket].paused, "the server to know of the pause")
+        page.goto("about:blank")
+        three_days_pass(server)
+        (callback,) = app.wait_for(1, abandoned)
+        assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "upload timed out")
+        later = page.context.new_page()
+        later.clock.install(time=time.time() + THREE_DAYS)
+        upload_page = UploadPage(later, app, server.host).open()
+        (entry,) = unfinished(upload_page)
+        assert entry["ticket"] == ticket
+        assert later.evaluate("Date.now()") - entry["last_activity"] > 0.99 * THREE_DAYS * 1000
+        assert_goes_on(upload_page.upload(ticket, file.path).start(), before.bytes_acked)
+        app.assert_received(ticket, file)
 
 
 # --- What the browser remembers

@@ -64,6 +64,23 @@ def test_kill_rounds(durability: str, start_server: StartServer, start_load: Sta
     assert server.log.count("a worker ended with code 137") == count // 2
 
 
+def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad) -> None:
+    """Nobody is left to replace its workers, so they end as if they were told to; the next server has everything."""
+    server = start_server("--workers", "2", *SOON)
+    load = start_load(server.port)
+    clients = load.add_each(UPLOADS_AT_ONCE, 2 * MIB, rate=MIB)
+    wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
+    workers = workers_of(server)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "the workers to end", 60)
+    assert server.log.count("the supervisor is gone") == len(workers) == 2
+    assert load.running == len(clients), "none was through"
+    load.check(server.storage_dir)
+    server.restart(kill=True)
+    load.finish(server.storage_dir)
+    assert all(client.reconnects for client in clients)
+
+
 @pytest.mark.soak
 def test_a_hundred_kill_rounds(start_server: StartServer, start_load: StartLoad) -> None:
     server = start_server("--workers", "2", *SOON)

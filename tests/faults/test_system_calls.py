@@ -1,4 +1,5 @@
-"""SIGKILL, EIO and ENOSPC at the n-th system call of the real server, n = 1, 2, ... until a run is not hit any more.
+"""SIGKILL, EIO and ENOSPC at the n-th system call of the real server, n = 1, 2, ... until a run is not hit any more; a
+disk on which one kind of call always fails, for a while.
 
 Only calls on the upload's own file and names are counted, so that each n is another step of an upload's life. The
 database's own calls failing is what tests/storage/test_sqlite_faults.py proves.
@@ -10,15 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.conftest import StartServer
 from tests.faults.conftest import StartLoad
-from tests.faults.load import KIB, Load
+from tests.faults.load import KIB, MIB, Load
 from tests.support.incoming_server import IncomingServer
 from tests.support.tools import require_root, require_tool
+from tests.support.upload_client import WAYS
 from tests.support.waiting import wait_until
 
 SIZE = 100 * KIB
+STORAGE_FAILED = 502
 
 Tampered = Callable[[str, str, int, str], bool]
 NUMBERS = (1, 2, 3, 4, 6, 9, 13, 20, 30, 45, 70, 100, 200, 300)
@@ -52,13 +56,19 @@ class Strace:
 
 
 @pytest.fixture
-def tampered(start_server: StartServer, start_load: StartLoad, tmp_path: Path) -> Tampered:
-    """Function that uploads a file while the n-th call is tampered with; returns whether one was."""
+def server(start_server: StartServer) -> IncomingServer:
+    """With a checkpoint every few chunks."""
     require_root()
     require_tool("strace")
     checkpoints = ("--checkpoint-bytes", "32KiB", "--checkpoint-seconds", "0.1")
     server = start_server("--workers", "1", *checkpoints, "--handover-timeout", "2")
     server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
+    return server
+
+
+@pytest.fixture
+def tampered(server: IncomingServer, start_load: StartLoad, tmp_path: Path) -> Tampered:
+    """Function that uploads a file while the n-th call is tampered with; returns whether one was."""
 
     def upload(call: str, fault: str, number: int, way: str) -> bool:
         load = start_load(server.port, seed=number)
@@ -115,3 +125,24 @@ def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
     else:
         pytest.fail("every upload was hit")
     assert hits, "nothing was hit"
+
+
+@pytest.mark.parametrize(("call", "error"), [("pwritev,pwritev2", "EROFS"), ("fdatasync", "EIO")])
+def test_every_call_for_a_while(
+    call: str, error: str, server: IncomingServer, start_load: StartLoad, tmp_path: Path
+) -> None:
+    """A disk that nobody can write to or sync: uploads of all ways wait, are told why, and go on by themselves."""
+    load = start_load(server.port)
+    clients = [load.add(2 * MIB, way, rate=MIB, chunk=32 * KIB, forgiving=True) for way in WAYS]
+    wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
+    tracing = Strace(server.pid, f"{call}:error={error}", tmp_path / "strace")
+    try:
+        wait_until(lambda: all(client.errors[STORAGE_FAILED] for client in clients), "all to be told", 60)
+        assert tracing.hits >= len(clients)
+        assert load.running == len(clients), "no upload was ended by it"
+        live = requests.get(f"{server.base_url}/incoming/0.1/health/live", timeout=20)
+        assert live.status_code == 200
+    finally:
+        tracing.detach()
+    load.finish(server.storage_dir)
+    assert {code for client in clients for code in client.errors} == {STORAGE_FAILED}
