@@ -69,7 +69,7 @@ class Intake:
         self._failed = failed
         self._under_way = 0
         self._room = asyncio.Event()
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Future[None]] = set()
 
     @property
     def busy(self) -> bool:
@@ -78,30 +78,27 @@ class Intake:
 
     def put(self, offset: int, data: Buffer) -> None:
         """Sends a piece on its way. Before the next one, `room` must have returned."""
-        cost = len(data) + OVERHEAD
-        self._under_way += cost
-        self._memory.take(cost)
-        task = asyncio.get_running_loop().create_task(self._write(offset, data, time.perf_counter()))
-        self._writes.add(task)
-        task.add_done_callback(lambda _: self._done(task, cost))
+        length, came_at = len(data), time.perf_counter()
+        self._under_way += length + OVERHEAD
+        self._memory.take(length + OVERHEAD)
+        written = self._upload.write(offset, data, self._epoch)
+        self._writes.add(written)
+        written.add_done_callback(lambda _: self._done(written, offset, length, came_at))
 
-    async def _write(self, offset: int, data: Buffer, came_at: float) -> None:
-        try:
-            await self._upload.write(offset, data, self._epoch)
-        except UploadError as error:
-            self._failed(error)
-        except Exception:
-            log.exception("upload %s: a piece could not be taken", self._upload.ticket.id)
-            self._failed(InternalError("the server has a defect; its log says more"))
-        else:
-            self._sender.stored(len(data), time.perf_counter() - came_at)
-            self._acked((offset, offset + len(data)))
-
-    def _done(self, task: asyncio.Task[None], cost: int) -> None:
-        self._writes.discard(task)
-        self._under_way -= cost
-        self._memory.give(cost)
+    def _done(self, written: asyncio.Future[None], offset: int, length: int, came_at: float) -> None:
+        self._writes.discard(written)
+        self._under_way -= length + OVERHEAD
+        self._memory.give(length + OVERHEAD)
         self._room.set()
+        error = None if written.cancelled() else written.exception()
+        if error is None:
+            self._sender.stored(length, time.perf_counter() - came_at)
+            self._acked((offset, offset + length))
+        elif isinstance(error, UploadError):
+            self._failed(error)
+        else:
+            log.error("upload %s: a piece could not be taken", self._upload.ticket.id, exc_info=error)
+            self._failed(InternalError("the server has a defect; its log says more"))
 
     async def room(self) -> None:
         """Returns when another piece may be received."""

@@ -98,17 +98,21 @@ class Upload:
         self.ticket = ticket
         return True
 
-    async def write(self, offset: int, data: Buffer, epoch: int | None = None) -> None:
-        """Returns when every byte of `data` is committed at `offset`, that is, may be acked.
+    def write(self, offset: int, data: Buffer, epoch: int | None = None) -> asyncio.Future[None]:
+        """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
 
-        Raises BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome when it
-        receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
+        Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
+        when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
         piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future())
-        if self._is_there(piece):
-            return
-        self._put(piece)
-        await piece.acked
+        try:
+            if self._is_there(piece):
+                piece.ack()
+            else:
+                self._put(piece)
+        except UploadError as error:
+            piece.acked.set_exception(error)
+        return piece.acked
 
     def _put(self, piece: Piece) -> None:
         self._queue.append(piece)

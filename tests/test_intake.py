@@ -26,8 +26,11 @@ class HeldUpload:
         self.error: Exception | None = None
         self.written: list[tuple[int, int, int | None]] = []
 
-    async def write(self, offset: int, data: Buffer, epoch: int | None) -> None:
+    def write(self, offset: int, data: Buffer, epoch: int | None) -> asyncio.Future[None]:
         self.written.append((offset, len(data), epoch))
+        return asyncio.ensure_future(self._write())
+
+    async def _write(self) -> None:
         await self.go_on.wait()
         if self.error is not None:
             raise self.error

@@ -1,8 +1,9 @@
 """Small blocking calls, done by one thread after the other as long as that goes quickly, and answered together.
 
 A thread of its own for each small write costs many times what the write does: to be woken, to wrest the interpreter
-from the event loop, to wake that in turn. So one thread does all that waits. Decides when a second one is called to
-help: when a call blocks, the others go on after PATIENCE. Knows nothing of what is done.
+from the event loop, to wake that in turn. So one thread does all that waits. Decides how long calls wait for others
+under load, and when a second thread is called to help: when a call blocks, the others go on after PATIENCE. Knows
+nothing of what is done.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from incoming.core.errors import ServerShutdown
 
 T = TypeVar("T")
 
-PATIENCE = 0.01
-"""Seconds that one call may hold up the others, and that an answer may wait for further ones."""
+INTERVAL = 0.005
+"""Seconds after which a thread is woken again at the earliest, and answers are given at the latest."""
+
+PATIENCE = 0.02
+"""Seconds that one call may hold up the others."""
 
 TOGETHER = 32
 """Answers that are given at the latest when there are so many."""
@@ -64,7 +68,7 @@ class Errands:
         self._runners = 0
         self._advanced_at = 0.0
         self._closed = False
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises. Raises ServerShutdown after `close`."""
@@ -73,37 +77,42 @@ class Errands:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.append(Errand(work, future))
-        with self._lock:
-            needed = not self._runners
-        if needed:
-            self._send_runner(loop)
-        if self._watchdog is None:
-            self._watchdog = loop.call_later(PATIENCE, self._look, loop)
+        if self._timer is None:
+            self._look(loop)
         return await future
 
     def close(self) -> None:
         """Nothing new is taken; what was is done by the time that `join` returns."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting:
+            self._send_runner(asyncio.get_running_loop())
 
     def join(self) -> None:
         """Blocks until all is done. After `close`."""
         self._threads.shutdown()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Whether what waits needs a thread: the first one, or a further one because a call blocks the others."""
+        self._timer = None
+        self._answer()
+        if self._closed:
+            return
+        with self._lock:
+            runners = self._runners
+        blocked = time.monotonic() - self._advanced_at >= PATIENCE and runners < self._most
+        if self._waiting and (blocked or not runners):
+            self._send_runner(loop)
+        elif not runners:
+            return  # the next errand need not wait
+        self._timer = loop.call_later(INTERVAL, self._look, loop)
 
     def _send_runner(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             self._runners += 1
         self._advanced_at = time.monotonic()
         self._threads.submit(self._run_all, loop)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Every now and then while there is something to do: whether a call blocks the others."""
-        self._watchdog = None
-        self._answer()
-        stuck = time.monotonic() - self._advanced_at >= PATIENCE
-        if stuck and self._waiting and not self._closed and self._runners < self._most:
-            self._send_runner(loop)
-        if self._runners:
-            self._watchdog = loop.call_later(PATIENCE, self._look, loop)
 
     def _answer(self) -> None:
         while self._done:

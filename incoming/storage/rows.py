@@ -11,8 +11,9 @@ import json
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import chain
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from incoming.core.errors import StorageFailed
@@ -36,6 +37,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind)) for kind in (Callback, Identity, Terms)
 }
+_constant = attrgetter(*(field.name for field in fields(Ticket) if field.name not in PROGRESS))
 _REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLUMNS, "identity", "callback"))
 
 
@@ -64,8 +66,7 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
 
 def is_progress(before: Ticket, after: Ticket) -> bool:
     """Whether the two differ in nothing but PROGRESS."""
-    told = {name: getattr(before, name) for name in PROGRESS}
-    return after.reserved == before.reserved and replace(after, **told) == before
+    return _constant(after) == _constant(before) and after.reserved == before.reserved
 
 
 def to_progress(ticket: Ticket) -> tuple[Any, ...]:

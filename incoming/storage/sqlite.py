@@ -99,7 +99,7 @@ class SqliteStore:
             return saved
 
         def move_on(transaction: Transaction) -> Ticket | None:
-            return None if believed is None else advance(transaction, believed, change(believed), quiet=quiet)
+            return None if believed is None else advance(transaction, believed, change, quiet=quiet)
 
         return await self._writer.perform(apply, durable=durable, patient=quiet, quick=move_on if believed else None)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from incoming.core.ticket import Ticket
+from incoming.storage.base import Change
 from incoming.storage.rows import COLUMNS, PROGRESS, from_row, is_progress, to_progress, to_row
 from incoming.storage.sqlite_writer import Transaction
 
@@ -42,13 +43,18 @@ def save(transaction: Transaction, ticket: Ticket, *, quiet: bool = False) -> Ti
     saved = replace(ticket, version=transaction.change(ticket.id, quiet=quiet))
     ticket_id, *values = to_row(saved)
     transaction.connection.execute(_UPDATE, (*values, ticket_id))
+    transaction.saved[ticket_id] = saved
     return saved
 
 
-def advance(transaction: Transaction, believed: Ticket, changed: Ticket, *, quiet: bool) -> Ticket | None:
+def advance(transaction: Transaction, believed: Ticket, change: Change, *, quiet: bool) -> Ticket | None:
     """Writes progress over the row if it still is the version that it is believed to be; None, and nothing, if not."""
-    if changed is believed or not is_progress(believed, changed):
+    known = transaction.saved.get(believed.id, believed)
+    changed = change(known)
+    if changed is known or not is_progress(known, changed):
         return None
-    saved = replace(changed, version=transaction.change(changed.id, quiet=quiet))
-    values = (*to_progress(saved), believed.id, believed.version)
-    return saved if transaction.connection.execute(_ADVANCE, values).rowcount else None
+    saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
+    if not transaction.connection.execute(_ADVANCE, (*to_progress(saved), known.id, known.version)).rowcount:
+        return None
+    transaction.saved[known.id] = saved
+    return saved

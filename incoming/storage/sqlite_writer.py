@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from incoming.core.errors import ServerShutdown, StorageFailed
+from incoming.core.ticket import Ticket
 from incoming.storage.sqlite_faults import DatabaseFaults
 from incoming.storage.sqlite_schema import PATIENCE, connect, patiently
 
@@ -44,6 +45,8 @@ class Transaction:
             connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
         )
         self.changed: list[str] = []
+        self.saved: dict[str, Ticket] = {}
+        """What was written of each ticket last. It may have been undone since: no row has that version then."""
 
     def change(self, ticket_id: str, *, quiet: bool = False) -> int:
         """Notes that the ticket changes, and gives it its version. A quiet change is told nobody in this process."""

@@ -111,12 +111,12 @@ def open_descriptors(directory: Path) -> list[str]:
     return found
 
 
-async def outcome(writing: "asyncio.Task[None]") -> BaseException | None:
+async def outcome(writing: "asyncio.Future[None]") -> BaseException | None:
     """The error with which it ended, None if it went well."""
     [result] = await asyncio.gather(writing, return_exceptions=True)
     return result
 
 
-def start_write(upload: Upload, offset: int, data: bytes, epoch: int | None = None) -> "asyncio.Task[None]":
+def start_write(upload: Upload, offset: int, data: bytes, epoch: int | None = None) -> "asyncio.Future[None]":
     """A write under way."""
-    return asyncio.get_running_loop().create_task(upload.write(offset, data, epoch))
+    return upload.write(offset, data, epoch)
