@@ -300,6 +300,50 @@ def test_one_click_goes_on(upload_page: UploadPage, app: UploadApp, ticket: str)
     assert rejected == "rejected", "the handle went with the upload"
 
 
+TAKE_DROPPED = """() => {
+    document.addEventListener("dragover", (event) => event.preventDefault());
+    document.addEventListener("drop", async (event) => {
+        event.preventDefault();
+        const [item] = event.dataTransfer.items;
+        window.file = item.getAsFile();
+        window.handle = await item.getAsFileSystemHandle();
+    });
+}"""
+
+
+def drop(page: Page, path: Path) -> None:
+    """A file from the disk is dragged onto the page."""
+    page.evaluate(TAKE_DROPPED)
+    session = page.context.new_cdp_session(page)
+    dragged = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 50, "y": 50, "data": dragged})
+    page.wait_for_function("() => window.handle")
+
+
+def test_dropped_file_goes_on_after_a_crash(
+    upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
+) -> None:
+    """A file of the user's disk, with the handle that comes with a drop."""
+    drop(upload_page.tab, file.path)
+    upload_page.tab.evaluate("(ticket) => { make_upload(ticket, file, { handle }); }", ticket)
+    first = PageUpload(upload_page.tab, 0)
+    first.set("max_rate", SLOW)
+    before = first.start().wait_for_bytes(MIB)
+    wait_until(lambda: [entry["can_continue"] for entry in unfinished(upload_page)] == [True], "the handle to be kept")
+    with upload_page.tab.expect_event("crash"), suppress(PlaywrightError):
+        upload_page.tab.goto("chrome://crash")
+    other = UploadPage(upload_page.tab.context.new_page(), app, server.host).open()
+    other.tab.evaluate(
+        """(ticket) => addEventListener("click", async () => record(await incoming.continue_upload(ticket)))""", ticket
+    )
+    other.tab.mouse.click(5, 5)
+    other.tab.wait_for_function("() => uploads.length")
+    again = PageUpload(other.tab, 0)
+    assert_goes_on(again.start(), before.bytes_acked)
+    app.assert_received(ticket, file)
+
+
 # --- The page is about to be left
 
 

@@ -92,6 +92,40 @@ def test_away_for_a_while(
 
 
 @pytest.mark.promise(3)
+def test_rolling_restart(page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile) -> None:
+    """The next generation serves before the old one ends: a page sees a short reconnection and nothing else."""
+    old = start_server()
+    proxy = start_proxy(old.port)
+    with UploadApp(old.base_url) as app:
+        upload_page = UploadPage(page, app, proxy.host).open()
+        uploads = {}
+        for transport in ("websocket", "http"):
+            page.evaluate("(transport) => incoming.set_transport(transport)", transport)
+            ticket = app.new_ticket()
+            uploads[ticket] = upload_page.upload(ticket, file.path)
+            uploads[ticket].set("max_rate", SLOW)
+            assert uploads[ticket].start().wait_for_bytes().transport == transport
+        new = start_server(storage_dir=old.storage_dir)
+        proxy.forward_to(new.port)
+        before = {ticket: upload.now for ticket, upload in uploads.items()}
+        assert old.stop() == 0
+        for ticket, upload in uploads.items():
+            ended = upload.now.bytes_acked
+            assert before[ticket].bytes_acked <= upload.wait_for_bytes(ended + MIB).bytes_acked < file.size
+            upload.set("max_rate", 0)
+            upload.wait_until_finished()
+            assert {call.callback for call in upload.calls} == {"onprogress", "onfinished"}
+            acked = [moment.bytes_acked for moment in upload.moments]
+            assert acked == sorted(acked), "no acknowledged byte is missing"
+            app.assert_received(ticket, file)
+            assert len(app.of(ticket)) == 1
+        over_websocket = next(iter(uploads.values()))
+        reconnecting = [moment for moment in over_websocket.moments[1:-1] if not moment.connected]
+        assert {moment.error_code for moment in reconnecting} <= {None, 500}
+        assert any(moment.bytes_acked for moment in reconnecting), "the connection outlived its server"
+
+
+@pytest.mark.promise(3)
 def test_killed_again_and_again(
     slow: PageUpload, server: IncomingServer, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:

@@ -164,6 +164,27 @@ def test_cancelled_offline_and_left(
     assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "not today")
 
 
+@pytest.mark.promise(46, 108)
+def test_cancelled_offline_for_good(
+    start_server: StartServer, start_proxy: StartProxy, page: Page, file: KnownFile
+) -> None:
+    """Nobody ever brings the message: the app hears of the end when the upload has been idle for too long."""
+    server = start_server("--idle-timeout", "3s")
+    proxy = start_proxy(server.port)
+    with UploadApp(server.base_url) as app:
+        ticket = app.new_ticket()
+        slow = begin(UploadPage(page, app, proxy.host).open().upload(ticket, file.path))
+        proxy.refuse()
+        assert proxy.cut() > 0
+        slow.wait_for(lambda now: not now.connected, "the loss to be noticed")
+        slow.cancel("nobody hears this")
+        assert slow.now.cancelled
+        page.context.close()
+        (callback,) = app.wait_for(1, ticket)
+        assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "upload timed out")
+        assert not list(server.storage_dir.rglob(f"*{ticket}*")), "what had arrived is removed"
+
+
 # --- Buttons at every moment
 
 

@@ -289,6 +289,6 @@ class AnyTransport(RuleBasedStateMachine):
 @pytest.mark.promise(1, 3, 111)
 def test_any_sequence_over_both_transports() -> None:
     AnyTransport.hit.clear()
-    run_state_machine_as_test(AnyTransport, settings=settings(max_examples=25, stateful_step_count=15))
+    run_state_machine_as_test(AnyTransport, settings=settings(max_examples=20, stateful_step_count=15))
     for what in (*WAYS, "WebSocket cut", "PUT cut", "restart", "taken over"):
         assert AnyTransport.hit[what] >= 3, f"{what}: {AnyTransport.hit}"

@@ -101,6 +101,10 @@ class FaultProxy:
     ) -> None:
         self.stop()
 
+    def forward_to(self, upstream_port: int) -> None:
+        """From now on new connections go to another server, as when a proxy's configuration is changed."""
+        self._do(lambda: setattr(self, "_upstream", ("127.0.0.1", upstream_port)))
+
     # Faults of the line
 
     def limit(self, bytes_per_second: float | None, *directions: Direction) -> None:
