@@ -7,6 +7,7 @@ ratios. Every upload is verified by SHA-256. Results go to bench/results/, the r
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
@@ -26,6 +27,7 @@ import browser
 import native
 import report
 import scale
+import throughput
 from cost import cost
 from line import Line, stretched
 from servers import BENCH, Servers
@@ -152,8 +154,8 @@ def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """Many slow uploads at once, with one worker and with two."""
-    rows = []
+    """Many slow uploads at once, then a few fast ones, with one worker and with two."""
+    rows: list[dict[str, Any]] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for workers in (1, 2):
@@ -163,6 +165,26 @@ def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append({"workers": workers, **asdict(measured)})
             say(f"{workers} workers, {uploads} uploads: acks within {measured.latency_99:.3f} s (99 %)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return rows + throughput_rows(told)
+
+
+def throughput_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """One worker and two in turn, both servers running all the time."""
+    rows = []
+    with scratch(told) as directory, contextlib.ExitStack() as stack:
+        path, digest = source(directory, told.size * MIB // 2)
+        running = []
+        for workers in (1, 2):
+            place = directory / str(workers)
+            place.mkdir()
+            servers = Servers("127.0.0.1", place, workers=workers)
+            running.append(stack.enter_context(servers.running()))
+        for _ in range(told.rounds):
+            for way in throughput.WAYS:
+                for servers in running:
+                    done = throughput.rush(servers, way, path, digest)
+                    rows.append(asdict(done))
+                    say(f"{way}, {done.workers} workers: {done.rate:.0f} MB/s, {100 * done.idle:.0f} % idle")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What a process and its children have used so far: CPU seconds and peak memory, from /proc."""
+"""What a process and its children, or the whole machine, have used so far: CPU seconds and peak memory, from /proc."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def cost(pid: int) -> Cost:
         peak += memory.get("VmHWM", 0)
         resident += memory.get("VmRSS", 0)
     return Cost(cpu, peak, resident)
+
+
+def machine() -> tuple[float, float]:
+    """Seconds that all processors together have been busy and idle; waiting for a disk is idle."""
+    told = [int(number) / TICK for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = told[3] + told[4]
+    return sum(told) - idle, idle
 
 
 def family(pid: int) -> set[int]:

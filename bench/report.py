@@ -13,6 +13,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from throughput import CLIENTS
 
 DOC = Path(__file__).resolve().parent.parent / "doc"
 START, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
@@ -113,6 +114,34 @@ def _server(rows: Rows) -> str:
 
 
 def _scale(rows: Rows) -> str:
+    return _crowds([row for row in rows if "uploads" in row]) + "\n\n" + _rushes([row for row in rows if "way" in row])
+
+
+def _rushes(rows: Rows) -> str:
+    """One worker against two: the medians of each, and their ratio."""
+
+    def key(row: dict[str, Any]) -> tuple[str, int]:
+        return row["way"], row["workers"]
+
+    rates, idle = _medians(rows, key, "rate"), _medians(rows, key, "idle")
+    server, clients = _medians(rows, key, "server_cores"), _medians(rows, key, "client_cores")
+    lines = [
+        [
+            way,
+            str(workers),
+            f"{rates[way, workers]:.0f}",
+            f"{rates[way, workers] / rates[way, 1]:.2f}",
+            f"{server[way, workers]:.2f}",
+            f"{clients[way, workers]:.2f}",
+            f"{100 * idle[way, workers]:.0f} %",
+        ]
+        for way, workers in rates
+    ]
+    head = ["way", "workers", "MB/s", "/ one worker", "cores of the server", "cores of the clients", "machine idle"]
+    return f"### Throughput: one worker and two, {CLIENTS} uploads at once\n\n" + _table(head, lines)
+
+
+def _crowds(rows: Rows) -> str:
     lines = [
         [
             str(row["workers"]),
@@ -120,6 +149,7 @@ def _scale(rows: Rows) -> str:
             f"{row['latency_median'] * 1000:.0f} ms",
             f"{row['latency_99'] * 1000:.0f} ms",
             f"{row['server_cpu'] / row['seconds']:.2f}",
+            f"{row['cpu_per_chunk'] * 1000:.2f} ms",
             f"{row['memory'] / 1e6:.0f} MB",
             f"{row['memory_per_upload'] / 1e3:.0f} KB",
             "-" if row["loop_lag_99"] is None else f"{row['loop_lag_99'] * 1000:.0f} ms",
@@ -132,6 +162,7 @@ def _scale(rows: Rows) -> str:
         "ack, median",
         "ack, 99 %",
         "cores used",
+        "CPU a chunk",
         "memory",
         "per upload",
         "loop lag, 99 %, at most",
