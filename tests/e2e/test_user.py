@@ -9,9 +9,11 @@ from playwright.sync_api import Page
 from tests.conftest import StartProxy, StartServer
 from tests.e2e.upload_app import UploadApp
 from tests.e2e.upload_page import PageUpload, UploadPage
+from tests.faults.consistency import tickets_in
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 SLOW = 1 * MIB
@@ -323,6 +325,28 @@ def test_cancel_at_every_moment(
     assert outcomes(upload) == ["oncancelled"]
     upload.assert_lawful()
     callback = app.wait_for(told + 1, ticket)[-1]
+    assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "enough")
+
+
+@pytest.mark.promise(94, 97, 108)
+def test_pause_and_cancel_over_http(
+    upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
+) -> None:
+    slow = begin(upload_page.open(transport="http").upload(ticket, file.path))
+    assert slow.now.transport == "http"
+    slow.pause("pause")
+    paused = slow.now
+    wait_until(lambda: tickets_in(server.storage_dir)[ticket].paused, "the server to know of the pause")
+    slow.pause("unpause")
+    slow.wait_for_bytes(paused.bytes_acked + 1)
+    assert not tickets_in(server.storage_dir)[ticket].paused
+    slow.cancel("enough")
+    end = slow.wait_until_over()
+    assert any(moment.cancelling for moment in slow.moments), "the server's answer was waited for"
+    assert (end.cancelled, end.cancel_msg) == (True, "enough")
+    assert outcomes(slow) == ["oncancelled"]
+    slow.assert_lawful()
+    (callback,) = app.wait_for(1, ticket)
     assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "enough")
 
 
