@@ -184,8 +184,8 @@ def http_server(services: Services) -> HTTPServer:
     server = GuardedServer(
         application(services, library()),
         chunk_size=READ_SIZE,
-        # The largest message, and what one read may bring beyond its end.
-        max_buffer_size=services.settings.chunk_max + 4 * READ_SIZE,
+        # Bodies and messages are taken in parts, none of them larger than one read.
+        max_buffer_size=4 * READ_SIZE,
         # A body of unknown length may pass MAX_BODY by one read, so that it is refused with an answer.
         max_body_size=MAX_BODY + READ_SIZE,
         max_header_size=services.settings.max_header,

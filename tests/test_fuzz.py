@@ -8,6 +8,7 @@ import pytest
 from incoming.core import content_range, messages
 from incoming.core.messages import Cancel, Hello
 from incoming.core.ticket import Identity
+from incoming.handlers import frames
 from tests.support.tools import ROOT
 from tools import fuzz, fuzz_targets
 
@@ -69,3 +70,10 @@ def test_a_chunk_that_is_not_whole_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(messages, "parse_chunk", lambda message: (0, memoryview(b"")))
     with pytest.raises(AssertionError):
         fuzz.by_chance("chunk", 5)
+
+
+def test_frames_that_depend_on_how_they_are_cut_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = frames.FrameReader.feed
+    monkeypatch.setattr(frames.FrameReader, "feed", lambda self, data: feed(self, bytes(data)[:-1]))
+    with pytest.raises(AssertionError):
+        fuzz.by_chance("frames", 5)

@@ -1,4 +1,4 @@
-"""Fuzzes what reads strangers' bytes: control messages, chunk headers, Content-Range.
+"""Fuzzes what reads strangers' bytes: WebSocket frames, control messages, chunk headers, Content-Range.
 
     python tools/fuzz.py [--seconds S] [TARGET...]
 
@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("control", "chunk", "ranges")
+NAMES = ("control", "chunk", "ranges", "frames")
 
 TOKENS = [b'"', b"\\u", b"{", b"}", b"[", b",", b":", b"null", b"1e3", b"-", b"9" * 20, b"\xff", b"\0", b"*", b"/"]
 
@@ -51,7 +51,9 @@ def by_coverage(name: str, seconds: float) -> None:
     """Ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["incoming.core"], enable_loader_override=False):
+    with atheris.instrument_imports(
+        include=["incoming.core", "incoming.handlers.frames"], enable_loader_override=False
+    ):
         from tools.fuzz_targets import MAX_INPUT, TARGETS, seeds
     with tempfile.TemporaryDirectory() as directory:
         for number, seed in enumerate(seeds(name)):

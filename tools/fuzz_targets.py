@@ -11,9 +11,13 @@ from pathlib import Path
 
 from incoming.core import content_range, messages
 from incoming.core.errors import BadRange, BadRequest, MessageTooLarge
+from incoming.handlers import frames as websocket
 
 MAX_INPUT = 20_000
 """Bytes: a little above the longest control message."""
+
+FRAMES = ["81 85 00000000 48656c6c6f", "02 83 01020304 414141 80 81 00000000 41 89 80 00000000", "88 82 00000000 03e8"]
+"""As RFC 6455 draws them, their masks mostly zeros."""
 
 RANGES = ["bytes 0-9/26", "bytes */26", "bytes */*", "bytes 5-*/9007199254740991", "bytes 3-/*", "BYTES 1-1/2"]
 
@@ -57,6 +61,41 @@ def ranges(data: bytes) -> None:
     assert parsed.length in (None, length)
 
 
+def frames(data: bytes) -> None:
+    """However it is cut, it means the same; the first byte says how."""
+    sent = data[1:]
+    step = 1 + data[0] % 16 if data else 1
+    limit, text_limit = 1000, 100
+    told = _events([sent], limit, text_limit)
+    assert told == _events([sent[start : start + step] for start in range(0, len(sent), step)], limit, text_limit)
+    lengths = [len(value) for _, value in told if isinstance(value, str | bytes)]
+    assert max(lengths, default=0) <= limit
+    assert all(code in (1002, 1007, 1009) for kind, code in told if kind == "FrameError")
+
+
+def _events(portions: list[bytes], limit: int, text_limit: int) -> list[tuple[str, object]]:
+    """What it means; all data of one message together."""
+    reader = websocket.FrameReader(limit, text_limit)
+    told: list[tuple[str, object]] = []
+    message = b""
+    try:
+        for portion in portions:
+            for event in reader.feed(portion):
+                if isinstance(event, websocket.Data):
+                    message += event.data
+                    if event.last:
+                        told.append(("Data", message))
+                        message = b""
+                elif isinstance(event, websocket.Text):
+                    assert len(event.text.encode()) <= text_limit
+                    told.append(("Text", event.text))
+                elif event is not None:
+                    told.append((type(event).__name__, getattr(event, "payload", None)))
+    except websocket.FrameError as error:
+        told.append(("FrameError", error.code))
+    return [*told, ("begun", message)]
+
+
 def seeds(target: str) -> list[bytes]:
     """Honest inputs to begin with."""
     vectors = json.loads((Path(__file__).resolve().parents[1] / "tests" / "vectors" / "messages.json").read_text())
@@ -64,7 +103,9 @@ def seeds(target: str) -> list[bytes]:
         return [vector["text"].encode("utf-8", "surrogatepass") for vector in vectors["from_client"]]
     if target == "chunk":
         return [bytes.fromhex(vector["header"]) + b"x" for vector in vectors["chunk_headers"]]
+    if target == "frames":
+        return [bytes([step]) + bytes.fromhex(text) for text in FRAMES for step in (0, 3)]
     return [length.to_bytes(2, "big") + text.encode() for text in RANGES for length in (0, 1, 10)]
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"control": control, "chunk": chunk, "ranges": ranges}
+TARGETS: dict[str, Callable[[bytes], None]] = {"control": control, "chunk": chunk, "ranges": ranges, "frames": frames}

@@ -113,7 +113,7 @@ def parse_control(text: str) -> ClientMessage:
     raise BadRequest("unknown type of control message")
 
 
-def parse_chunk(message: bytes) -> tuple[int, memoryview]:
+def parse_chunk(message: bytes | memoryview) -> tuple[int, memoryview]:
     """A binary message: the offset in the file and the bytes, not copied. Raises BadRequest."""
     if len(message) <= CHUNK_HEADER.size:
         raise BadRequest(

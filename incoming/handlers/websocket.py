@@ -1,8 +1,9 @@
 """Chunks and control messages over a WebSocket (RFC 6455, sub-protocol `incoming.1`, doc/protocol.md).
 
 Turns messages into calls of the assembler and its news into messages. Decides only what belongs to the connection: its
-first message, how much it may have under way, when it is dead. Tornado's own pings stay off: a browser's pong waits
-behind the data it has queued, so that only bytes of any kind tell who is alive.
+first message, how it ends, when it is dead. Tornado makes the handshake and writes; what comes is read by inlet.py.
+Tornado's own pings stay off: a browser's pong waits behind the data it has queued, so that only bytes of any kind tell
+who is alive.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler
 
 from incoming.core import messages
@@ -20,6 +23,7 @@ from incoming.core.errors import (
     BadRequest,
     Forbidden,
     InternalError,
+    MessageTooLarge,
     MethodNotAllowed,
     StorageFailed,
     TakenOver,
@@ -29,18 +33,16 @@ from incoming.core.errors import (
 )
 from incoming.core.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
-from incoming.handlers import origins
+from incoming.handlers import frames, origins
 from incoming.handlers.base import Answering
+from incoming.handlers.chunks import Chunks
+from incoming.handlers.inlet import receive
 from incoming.handlers.liveness import Pace, received_by, silent_for
 from incoming.handlers.outlet import Outlet
 from incoming.handlers.services import Services
-from incoming.intake import Intake
 from incoming.upload import Upload
 
 log = logging.getLogger("incoming.websocket")
-
-CHUNKS_UNDER_WAY = 2
-"""Chunks of the largest size that a connection may have received but not acked; then it is read no further."""
 
 
 class UploadSocket(Answering, WebSocketHandler):
@@ -52,9 +54,11 @@ class UploadSocket(Answering, WebSocketHandler):
         self._assembler = services.assembler
         self._ticket_id = ""
         self._problem: UploadError | None = None
+        self._stream: IOStream | None = None
+        """Set when the handshake is over."""
         self._upload: Upload | None = None
         """Set by a hello that was accepted, until the connection ends; so are these."""
-        self._intake: Intake | None = None
+        self._chunks: Chunks | None = None
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
         self._session = ""
@@ -99,27 +103,47 @@ class UploadSocket(Answering, WebSocketHandler):
     def get_compression_options(self) -> dict[str, Any] | None:
         return None
 
-    def open(self, *args: str, **kwargs: str) -> None:
+    async def open(self, *args: str, **kwargs: str) -> None:
+        """Lasts as long as the connection: Tornado, which would read it otherwise, waits for this."""
         self.set_nodelay(True)
         if self._problem is None and self.selected_subprotocol != SUBPROTOCOL:
             self._problem = BadRequest(f"the WebSocket sub-protocol must be {SUBPROTOCOL}")
         if self._problem is not None:
             self._fail(self._problem)
-            return
-        self._watch(self._settings.hello_timeout)
+        else:
+            self._watch(self._settings.hello_timeout)
+        connection = self.ws_connection
+        try:
+            if connection is not None and connection.stream is not None:
+                await self._receive(connection.stream)
+        finally:
+            if connection is not None:
+                connection.on_connection_close()
+            self.on_connection_close()
 
     # --- from the client ----------------------------------------------------------------------------------------------
 
-    async def on_message(self, message: str | bytes) -> None:
+    async def _receive(self, stream: IOStream) -> None:
+        self._stream = stream
+        try:
+            await receive(stream, frames.FrameReader(self.max_message_size, MAX_CONTROL), self._take)
+        except frames.FrameError as error:
+            self.close(error.code, error.message)
+        except OSError:  # the connection has ended
+            if self._chunks is not None and not self._outlet.ended:
+                self._chunks.cut()
+
+    async def _take(self, event: frames.Event) -> None:
         """Not returning is the flow control: nothing more is read, and TCP tells the sender."""
-        self.heard = time.monotonic()
+        if not isinstance(event, frames.Data) or event.last:
+            self.heard = time.monotonic()
+        if isinstance(event, frames.Close):
+            self.close(event.code)  # says so, too, unless that was done (RFC 6455 section 5.5.1)
+            return
         if self._outlet.ended:
             return
         try:
-            if isinstance(message, str):
-                await self._on_control(message)
-            else:
-                await self._on_chunk(message)
+            await self._on_event(event)
         except UploadError as error:
             self._fail(error)
         except Exception:
@@ -127,15 +151,28 @@ class UploadSocket(Answering, WebSocketHandler):
             self._fail(InternalError("the server has a defect; its log says more"))
         await self._outlet.room()
 
+    async def _on_event(self, event: frames.Event) -> None:
+        if isinstance(event, frames.Data):
+            if self._chunks is None:
+                raise BadRequest("the first message must be a hello")
+            await self._chunks.take(event.data, last=event.last)
+        elif isinstance(event, frames.Text):
+            await self._on_control(event.text)
+        elif isinstance(event, frames.LongText):
+            raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+        elif isinstance(event, frames.Ping) and self._stream is not None:
+            with suppress(StreamClosedError):
+                await self._stream.write(frames.pong(event.payload))
+
     async def _on_control(self, text: str) -> None:
         message = messages.parse_control(text)
         if isinstance(message, Hello):
             await self._on_hello(message)
             return
-        if self._intake is None:
+        if self._chunks is None:
             raise BadRequest("the first message must be a hello")
         if isinstance(message, Pause):
-            await self._intake.settle()
+            await self._chunks.settle()
             await self._assembler.pause(self._ticket_id, self._epoch)
             self._outlet.send(messages.paused())
         elif isinstance(message, Cancel):
@@ -164,11 +201,9 @@ class UploadSocket(Answering, WebSocketHandler):
             leave()
             return
         self._leave = leave
-        limit = CHUNKS_UNDER_WAY * self._settings.chunk_max
         self._begin(upload, hello.session)
-        self._intake = Intake(
-            upload, sender, self.services.memory, limit, self._epoch, self._outlet.ack, self._not_stored
-        )
+        memory, chunk_max = self.services.memory, self._settings.chunk_max
+        self._chunks = Chunks(upload, sender, memory, chunk_max, self._epoch, self._outlet.ack, self._not_stored)
 
     def _begin(self, upload: Upload, session: str) -> None:
         """Welcomes the uploader."""
@@ -176,29 +211,17 @@ class UploadSocket(Answering, WebSocketHandler):
         self._upload = upload
         self._epoch = ticket.epoch
         self._session = session
-        self.services.door.know(getattr(self.ws_connection, "stream", None))
+        self.services.door.know(self._stream)
         self.services.seats.take(ticket.id, self, self._settings.connections_per_upload)
         self._outlet.send(messages.welcome(ticket, self.services.limits(ticket)))
         self._watch(self._settings.ping_interval)
         self._on_news(ticket)
-
-    async def _on_chunk(self, message: bytes) -> None:
-        if self._intake is None:
-            raise BadRequest("the first message must be a hello")
-        self._intake.put(*messages.parse_chunk(message))
-        await self._intake.room()
 
     def _not_stored(self, error: UploadError) -> None:
         """An upload that has ended or was taken over meanwhile is told as such, not as this chunk's failure."""
         if self._upload is not None:
             self._on_news(self._upload.ticket)
         self._fail(error)
-
-    def on_ping(self, data: bytes) -> None:
-        """Such a frame (RFC 6455 section 5.5.2) is a whole message of a client that has nothing to send."""
-        self.heard = time.monotonic()
-
-    on_pong = on_ping
 
     # --- to the client ------------------------------------------------------------------------------------------------
 
@@ -243,14 +266,14 @@ class UploadSocket(Answering, WebSocketHandler):
     def _look_after(self) -> None:
         now = time.monotonic()
         silent = now - self.heard
-        stream = getattr(self.ws_connection, "stream", None)
+        stream = self._stream
         if stream is None or stream.socket is None:
             return
         if self._upload is None and silent >= self._settings.hello_timeout:
             self._fail(TooSlow(f"no hello came within {self._settings.hello_timeout:g} s"))
             return
         silent = silent_for(stream.socket, silent)
-        is_ours = self._intake is not None and self._intake.busy
+        is_ours = self._chunks is not None and self._chunks.busy
         if not is_ours and silent >= self._settings.dead_after:
             self._fail(TooSlow(f"nothing came for {self._settings.dead_after:g} s"))
             return

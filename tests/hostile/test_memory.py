@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from incoming.core.messages import CHUNK_HEADER
-from tests.hostile.wire import BINARY, Socket, Wire, ask, frame, new_ticket, request, rss, upload_path
+from incoming.handlers.chunks import PART
+from incoming.handlers.inlet import LARGEST_READ
+from tests.hostile.wire import BINARY, Socket, Wire, ask, frame, new_ticket, request, rss, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 CHUNK = 256 * 1024
+LARGEST_CHUNK = 2 * MIB
 CONNECTIONS = 200
 OVERHEAD = 128 * 1024
 """Bytes of memory that a connection may cost besides what it has half sent: buffers of Python and Tornado."""
@@ -19,7 +22,7 @@ OVERHEAD = 128 * 1024
 
 @pytest.fixture(scope="module")
 def options() -> tuple[str, ...]:
-    return ("--chunk-max", str(CHUNK), "--memory", "8MiB", "--connections-per-upload", "256")
+    return ("--chunk-max", str(LARGEST_CHUNK), "--memory", "8MiB", "--connections-per-upload", "256")
 
 
 @pytest.fixture
@@ -42,13 +45,15 @@ def grown(server: IncomingServer, before: int) -> int:
 
 
 def test_half_sent_chunks(hostile_server: IncomingServer, before: int) -> None:
+    """What comes of a chunk is stored as it comes: in memory are its last part and the room to read into."""
     ticket = new_ticket(hostile_server)
-    half = frame(BINARY, CHUNK_HEADER.pack(1, 0) + bytes(CHUNK))[:-1]
+    half = frame(BINARY, CHUNK_HEADER.pack(1, 0) + bytes(LARGEST_CHUNK))[:-1]
     for _ in range(CONNECTIONS):
         socket = Socket(hostile_server.port, ticket)
         socket.hello(10 * MIB)
         socket.send(half)
-    assert CONNECTIONS * CHUNK // 2 < grown(hostile_server, before) < CONNECTIONS * (2 * CHUNK + OVERHEAD)
+    assert grown(hostile_server, before) < CONNECTIONS * (PART + 2 * LARGEST_READ + OVERHEAD)
+    assert status_of(hostile_server, ticket)["arrived"] > LARGEST_CHUNK // 2, "they are really there"
 
 
 def test_chunks_of_strangers_are_not_even_begun(hostile_server: IncomingServer, before: int) -> None:

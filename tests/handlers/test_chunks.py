@@ -1,0 +1,224 @@
+"""A chunk in parts: what is handed on when, and that each is acked once, as it was sent, when all of it is safe."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from incoming.core.errors import BadRequest, StorageFailed, UploadError
+from incoming.core.extents import Range
+from incoming.core.messages import CHUNK_HEADER
+from incoming.handlers.chunks import CHUNKS_UNDER_WAY, PART, Chunks
+from incoming.intake import OVERHEAD, Memory
+from tests.support.stores import until
+
+MIB = 1024 * 1024
+
+
+@dataclass
+class Write:
+    """A part that is to be stored."""
+
+    offset: int
+    data: bytes
+    done: "asyncio.Future[None]"
+
+    @property
+    def range(self) -> Range:
+        return self.offset, self.offset + len(self.data)
+
+
+class Bench:
+    """Chunks of an upload whose writes end when the test says so."""
+
+    def __init__(self, chunk_max: int = 8 * MIB) -> None:
+        self.writes: list[Write] = []
+        self.acked: list[Range] = []
+        self.failed: list[UploadError] = []
+        self.memory = Memory(1024 * MIB)
+        stand_in: Any = self
+        self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, self.acked.append, self.failed.append)
+
+    def write(self, offset: int, data: bytes, epoch: int | None) -> "asyncio.Future[None]":
+        assert epoch == 1
+        one = Write(offset, bytes(data), asyncio.get_running_loop().create_future())
+        self.writes.append(one)
+        return one.done
+
+    def stored(self, length: int, seconds: float) -> None:
+        """Is only counted."""
+
+    async def finish(self, *writes: Write) -> None:
+        for one in writes or self.writes:
+            if not one.done.done():
+                one.done.set_result(None)
+        if not writes:
+            await self.chunks.settle()
+        else:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+
+def message(offset: int, data: bytes) -> bytes:
+    return CHUNK_HEADER.pack(1, offset) + data
+
+
+async def test_a_small_chunk_is_one_part() -> None:
+    bench = Bench()
+    await bench.chunks.take(message(7, b"abc"), last=True)
+    assert [(one.offset, one.data) for one in bench.writes] == [(7, b"abc")]
+    assert bench.chunks.busy
+    assert bench.acked == []
+    await bench.finish()
+    assert bench.acked == [(7, 10)]
+    assert not bench.chunks.busy
+    assert bench.memory.used == 0
+
+
+async def test_small_pieces_are_gathered() -> None:
+    bench = Bench()
+    whole = message(0, bytes(range(256)) * (PART // 256))
+    for start in range(0, len(whole), 1000):
+        await bench.chunks.take(whole[start : start + 1000], last=False)
+    assert len(bench.writes) == 1
+    assert PART - CHUNK_HEADER.size <= len(bench.writes[0].data) < PART + 1000
+    await bench.chunks.take(b"", last=True)
+    assert b"".join(one.data for one in bench.writes) == whole[CHUNK_HEADER.size :]
+    await bench.finish()
+    assert bench.acked == [(0, len(whole) - CHUNK_HEADER.size)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+async def test_a_chunk_is_acked_when_its_last_part_is_safe(order: tuple[int, ...]) -> None:
+    bench = Bench()
+    await bench.chunks.take(message(100, bytes(PART)), last=False)
+    await bench.chunks.take(bytes(PART), last=False)
+    await bench.chunks.take(b"x", last=True)
+    for number in order:
+        assert bench.acked == []
+        await bench.finish(bench.writes[number])
+    assert bench.acked == [(100, 100 + 2 * PART + 1)]
+
+
+async def test_a_chunk_is_not_acked_before_its_end_has_come() -> None:
+    bench = Bench()
+    await bench.chunks.take(message(0, bytes(PART)), last=False)
+    await bench.finish()
+    assert bench.acked == []
+    await bench.chunks.take(b"", last=True)
+    assert bench.acked == [(0, PART)]
+
+
+@given(
+    sent=st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 3), min_size=1, max_size=4)), max_size=6),
+    data=st.data(),
+)
+def test_each_chunk_is_acked_once_and_only_when_it_is_safe(
+    sent: list[tuple[int, list[int]]], data: st.DataObject
+) -> None:
+    """Also when the same ranges come several times, in the same parts or in others."""
+
+    async def run() -> None:
+        bench = Bench(64 * MIB)
+        awaited: list[Range] = []
+        for offset, parts in sent:
+            length = sum(parts) * PART + 1
+            await bench.chunks.take(message(offset * PART, b""), last=False)
+            for part in parts:
+                await bench.chunks.take(bytes(part * PART), last=False)
+            await bench.chunks.take(b"x", last=True)
+            awaited.append((offset * PART, offset * PART + length))
+        waiting = list(bench.writes)
+        stored: list[Range] = []
+        while waiting:
+            one = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
+            stored.append(one.range)
+            await bench.finish(one)
+            for start, end in bench.acked:
+                position = start
+                for low, high in sorted(stored):
+                    position = max(position, high) if low <= position else position
+                assert position >= end
+        await bench.chunks.settle()
+        assert sorted(bench.acked) == sorted(awaited)
+        assert bench.chunks._waiting == {}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"", bytes(8), message(0, b""), b"\x02" + message(0, b"x")[1:], message(2**53, b"x")], ids=len
+)
+async def test_what_is_no_chunk(wrong: bytes) -> None:
+    bench = Bench()
+    with pytest.raises(BadRequest):
+        await bench.chunks.take(wrong, last=True)
+    assert bench.writes == []
+
+
+async def test_what_is_no_chunk_is_refused_before_its_end() -> None:
+    bench = Bench()
+    with pytest.raises(BadRequest):
+        await bench.chunks.take(bytes(PART), last=False)
+
+
+async def test_a_part_that_fails_leaves_its_chunk_without_ack() -> None:
+    bench = Bench()
+    await bench.chunks.take(message(0, bytes(PART)), last=False)
+    await bench.chunks.take(b"x", last=True)
+    bench.writes[0].done.set_exception(StorageFailed("broken"))
+    await bench.finish()
+    assert [error.code for error in bench.failed] == [StorageFailed.code]
+    assert bench.acked == []
+
+
+async def test_what_came_before_a_cut_is_handed_on() -> None:
+    bench = Bench()
+    await bench.chunks.take(message(5, bytes(PART)), last=False)
+    await bench.chunks.take(b"rest", last=False)
+    bench.chunks.cut()
+    bench.chunks.cut()
+    await until(lambda: len(bench.writes) == 2, "both parts")
+    assert (bench.writes[1].offset, bench.writes[1].data) == (5 + PART, b"rest")
+    await bench.finish()
+    assert bench.acked == []
+
+
+@pytest.mark.parametrize("came", [b"", bytes(8), message(0, b""), b"\x02" + bytes(100)], ids=len)
+async def test_of_what_is_no_chunk_yet_nothing_is_kept(came: bytes) -> None:
+    bench = Bench()
+    await bench.chunks.take(came, last=False)
+    bench.chunks.cut()
+    await asyncio.sleep(0)
+    assert bench.writes == []
+
+
+async def test_no_more_is_taken_than_may_be_under_way() -> None:
+    bench = Bench(chunk_max=PART)
+    taken = 0
+
+    async def send() -> None:
+        nonlocal taken
+        await bench.chunks.take(message(0, b""), last=False)
+        for _ in range(6):
+            await bench.chunks.take(bytes(PART), last=False)
+            taken += 1
+
+    sending = asyncio.create_task(send())
+    await until(lambda: len(bench.writes) > CHUNKS_UNDER_WAY - 1, "the first parts")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert taken < 3
+    assert bench.memory.used <= (CHUNKS_UNDER_WAY + 1) * (PART + OVERHEAD)
+    await until(lambda: bench_goes_on(bench, sending), "all of it")
+    await bench.finish()
+
+
+def bench_goes_on(bench: Bench, sending: "asyncio.Task[None]") -> bool:
+    for one in bench.writes:
+        if not one.done.done():
+            one.done.set_result(None)
+    return sending.done()
