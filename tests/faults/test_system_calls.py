@@ -127,7 +127,7 @@ def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
     assert hits, "nothing was hit"
 
 
-@pytest.mark.parametrize(("call", "error"), [("pwritev,pwritev2", "EROFS"), ("fdatasync", "EIO")])
+@pytest.mark.parametrize(("call", "error"), [("pwritev,pwritev2", "EROFS"), ("fdatasync", "EIO"), ("rename", "EIO")])
 def test_every_call_for_a_while(
     call: str, error: str, server: IncomingServer, start_load: StartLoad, tmp_path: Path
 ) -> None:
