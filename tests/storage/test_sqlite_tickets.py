@@ -11,6 +11,8 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
 from incoming.storage.sqlite import SqliteStore
 from incoming.storage.sqlite_limits import StoreLimits
+from incoming.storage.sqlite_tickets import save
+from incoming.storage.sqlite_writer import Transaction
 from tests.storage.conftest import OpenTickets
 from tests.storage.test_sqlite import Held
 from tests.storage.tickets import NOW, new
@@ -50,6 +52,42 @@ async def test_progress_reads_nothing_and_is_kept(tickets: SqliteStore) -> None:
     assert (second.extents, second.synced) == (Extents([(0, 10), (20, 30)]), Extents([(0, 10)]))
     assert ticket.version < first.version < second.version
     assert (first.active_at, second.active_at) == (NOW + 1, NOW)
+
+
+async def test_two_of_one_upload_in_one_transaction_build_on_each_other(tickets: SqliteStore) -> None:
+    """As a commit and a checkpoint do, both of which believe the version before."""
+    ticket = await uploading(tickets)
+    executed = asked(tickets)
+    async with Held(tickets):
+        under_way = [
+            asyncio.ensure_future(progress(tickets, ticket, change))
+            for change in (stored(0, 10), lambda known: known.checkpoint(Extents([(0, 5)])))
+        ]
+        await asyncio.sleep(0)
+        tickets._writer._give_turn()
+    first, second = await asyncio.gather(*under_way)
+    assert executed == ["UPDATE", "UPDATE"]
+    assert (second.extents, second.synced) == (first.extents, Extents([(0, 5)]))
+    assert await tickets.get(ticket.id) == second
+
+
+async def test_what_was_undone_is_not_built_upon(tickets: SqliteStore) -> None:
+    ticket = await uploading(tickets)
+
+    def undone(transaction: Transaction) -> None:
+        save(transaction, replace(ticket, reason="undone"))
+        raise ValueError("so it is rolled back")
+
+    async with Held(tickets):
+        failing = asyncio.ensure_future(tickets._writer.perform(undone, durable=False))
+        await asyncio.sleep(0)
+        gaining = asyncio.ensure_future(progress(tickets, ticket, stored(0, 10)))
+        await asyncio.sleep(0)
+        tickets._writer._give_turn()
+    with pytest.raises(ValueError, match="rolled back"):
+        await failing
+    assert (await gaining).reason == ""
+    assert await tickets.get(ticket.id) == await gaining
 
 
 async def test_an_old_belief_loses_nothing(open_tickets: OpenTickets) -> None:
