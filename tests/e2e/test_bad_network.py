@@ -146,30 +146,31 @@ def test_peer_that_vanishes(
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("transport", ["auto", "http"])
-def test_changed_address(
-    page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile, transport: str
-) -> None:
-    """Another network, another address: to the server it is the same uploader all the same."""
+def test_changed_address(page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile) -> None:
+    """Another network, another address: to the server they are the same uploaders all the same."""
     proxy = start_proxy(attentive.port)
     with UploadApp(attentive.base_url) as app:
-        upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
-        ticket = app.new_ticket()
-        slow = upload_page.upload(ticket, file.path)
-        slow.set("max_rate", SLOW)
-        slow.start().wait_for_bytes()
+        upload_page = UploadPage(page, app, proxy.host).open()
+        uploads = {}
+        for transport in ("websocket", "http"):
+            page.evaluate("(transport) => incoming.set_transport(transport)", transport)
+            ticket = app.new_ticket()
+            uploads[ticket] = slow = upload_page.upload(ticket, file.path)
+            slow.set("max_rate", SLOW)
+            assert slow.start().wait_for_bytes().transport == transport
         assert addresses_of_clients(attentive) == {"127.0.0.1"}
         page.context.set_offline(True)
         proxy.move("127.0.0.2")
-        assert proxy.half_open() > 0
-        before = slow.now.bytes_acked
+        assert proxy.half_open() >= len(uploads)
+        before = {ticket: slow.now.bytes_acked for ticket, slow in uploads.items()}
         page.context.set_offline(False)
-        again = slow.wait_for_bytes(before + 1)
-        assert "127.0.0.2" in addresses_of_clients(attentive)
-        assert 0 < before < again.bytes_acked < file.size
-        slow.set("max_rate", 0)
-        assert_only_delayed(slow)
-        app.assert_received(ticket, file)
+        for ticket, slow in uploads.items():
+            assert 0 < before[ticket] < slow.wait_for_bytes(before[ticket] + 1).bytes_acked < file.size
+            assert "127.0.0.2" in addresses_of_clients(attentive)
+        for ticket, slow in uploads.items():
+            slow.set("max_rate", 0)
+            assert_only_delayed(slow)
+            app.assert_received(ticket, file)
         assert "nothing came for" not in attentive.log, "the server still believed in the old address"
 
 
