@@ -22,6 +22,18 @@ log = logging.getLogger("incoming.upload")
 OVERHEAD = 4096
 """Bytes that a piece takes besides its data, roughly: chunks of one byte must not cost more than they count."""
 
+TRICKLE = 16 * 1024
+"""Bytes. Reads of fewer cost a wake-up each, and there are hundreds of them in a second over many slow connections."""
+
+SIP = 0.02
+"""Seconds in which the kernel gathers more; a line that brings a trickle does not fill its window meanwhile."""
+
+
+async def sip(count: int, left: int) -> None:
+    """Between two reads: the last one brought `count` bytes, and `left` are still to come of what is awaited."""
+    if count < TRICKLE <= left:
+        await asyncio.sleep(SIP)
+
 
 class Memory:
     """The bytes that one worker has received and not yet stored. `limit` is exceeded by one piece of each sender."""

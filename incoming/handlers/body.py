@@ -11,7 +11,7 @@ from collections.abc import Callable
 from incoming.connections import Sender
 from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Range
-from incoming.intake import Intake, Memory
+from incoming.intake import TRICKLE, Intake, Memory, sip
 from incoming.upload import Upload
 
 UNDER_WAY = 16 * 1024 * 1024
@@ -22,12 +22,6 @@ GATHERED = 512 * 1024
 
 GATHERED_FOR = 0.1
 """... but at the latest after so many seconds: a cut must not cost more than that."""
-
-TRICKLE = 16 * 1024
-"""Bytes. After a read of fewer the next one waits, so that the kernel gathers what costs a wake-up each ..."""
-
-SIP = 0.01
-"""... for so many seconds, in which no line fills its window that had not more to bring."""
 
 
 class Body:
@@ -70,8 +64,7 @@ class Body:
             raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
         self._gather(data)
         await self._intake.room()
-        if len(data) < TRICKLE and self.position != self._end:
-            await asyncio.sleep(SIP)
+        await sip(len(data), TRICKLE if self._end is None else self._end - self.position)
 
     def _gather(self, data: bytes) -> None:
         self._gathered.append(data)

@@ -108,6 +108,11 @@ class FrameReader:
         self._size = 0
         self._text = bytearray()
 
+    @property
+    def left(self) -> int:
+        """Bytes of the frame under way that are still to come."""
+        return self._left or 0
+
     def feed(self, data: bytes | memoryview) -> Iterator[Event | None]:
         """Tells what the next bytes mean; at least once for every frame that ends, so that frames can be counted, and
         then None if that means nothing yet. `data` must stay as it is meanwhile. After a FrameError nothing can be fed.

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from tornado.iostream import IOStream
 
 from incoming.handlers.frames import Event, FrameReader
+from incoming.intake import sip
 
 SMALLEST_READ = 4 * 1024
 LARGEST_READ = 256 * 1024
@@ -45,6 +46,7 @@ async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event
                 if work >= TURN:
                     work = 0
                     await asyncio.sleep(0)
+        await sip(count, reader.left)
         size = next_read(len(buffer), count)
         if size != len(buffer):
             buffer = bytearray(size)
