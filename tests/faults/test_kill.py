@@ -6,10 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import requests
 
+from incoming.core.ticket import State
 from tests.conftest import StartServer
 from tests.faults.conftest import StartLoad
-from tests.faults.load import KIB, MIB, Load
+from tests.faults.consistency import Witness, assert_consistent, tickets_in
+from tests.faults.load import KIB, MIB, Load, new_ticket
 from tests.support.incoming_server import IncomingServer
 from tests.support.waiting import wait_until
 
@@ -79,6 +82,27 @@ def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLo
     server.restart(kill=True)
     load.finish(server.storage_dir)
     assert all(client.reconnects for client in clients)
+
+
+def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witness) -> None:
+    """The user was told that it is cancelled, the application was away: it is told by the next server."""
+    witness.stop()
+    server = start_server("--workers", "1", *SOON)
+    tickets = [new_ticket(server.port, witness.url) for _ in range(3)]
+    for ticket_id in tickets:
+        url = f"{server.base_url}/incoming/0.1/frontend/upload/{ticket_id}"
+        piece = {"Content-Range": f"bytes 0-{KIB - 1}/{MIB}"}
+        assert requests.put(url, bytes(KIB), headers=piece, timeout=20).status_code == 308
+        assert requests.post(url, json={"type": "cancel", "reason": "enough"}, timeout=20).status_code == 200
+    server.kill()
+    left = tickets_in(server.storage_dir)
+    assert all(left[ticket_id].state == State.CANCELLED and left[ticket_id].callback for ticket_id in tickets)
+    witness.start()
+    server.restart(kill=True)
+    for ticket_id in tickets:
+        (callback,) = witness.wait_for(1, ticket_id)
+        assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "enough")
+    assert_consistent(server.storage_dir, {}, witness.snapshot(), dict.fromkeys(tickets, b""))
 
 
 @pytest.mark.soak
