@@ -80,19 +80,21 @@ class Intake:
         self._acked = acked
         self._failed = failed
         self._under_way = 0
+        self._held = False
         self._room = asyncio.Event()
         self._writes: set[asyncio.Future[None]] = set()
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way: then it is not the sender who keeps the connection waiting."""
-        return bool(self._writes)
+        """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
+        return self._held or bool(self._writes)
 
     def put(self, offset: int, data: Buffer) -> None:
         """Sends a piece on its way. Before the next one, `room` must have returned."""
         length, came_at = len(data), time.perf_counter()
         self._under_way += length + OVERHEAD
         self._memory.take(length + OVERHEAD)
+        self._upload.allowance.spend(length)
         written = self._upload.write(offset, data, self._epoch)
         self._writes.add(written)
         written.add_done_callback(lambda _: self._done(written, offset, length, came_at))
@@ -119,6 +121,10 @@ class Intake:
             await self._room.wait()
         if self._writes:
             await self._memory.room()
+        while wait := self._upload.allowance.wait:
+            self._held = True
+            await asyncio.sleep(wait)
+        self._held = False
 
     async def settle(self) -> None:
         """Returns when nothing is under way any more."""

@@ -19,6 +19,7 @@ from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, Storag
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.storage.base import Buffer, ByteStore, TicketStore
+from incoming.token_bucket import TokenBucket
 
 log = logging.getLogger("incoming.upload")
 
@@ -67,6 +68,7 @@ class Upload:
         """The newest version that this worker has seen."""
         self.users = 0
         self.checkpoints = Checkpoints(self, tickets, store, settings)
+        self.allowance = TokenBucket(ticket.terms.max_rate)
         self._tickets = tickets
         self._store = store
         self._settings = settings

@@ -12,6 +12,7 @@ from incoming.core.extents import Range
 from incoming.intake import OVERHEAD, Intake, Memory
 from incoming.metrics import Counters
 from incoming.storage.base import Buffer
+from incoming.token_bucket import TokenBucket
 from incoming.upload import Upload
 
 PIECE = bytes(1000)
@@ -22,6 +23,7 @@ class HeldUpload:
     """Stores nothing before it is told to."""
 
     def __init__(self) -> None:
+        self.allowance = TokenBucket(0)
         self.go_on = asyncio.Event()
         self.error: Exception | None = None
         self.written: list[tuple[int, int, int | None]] = []
@@ -125,3 +127,17 @@ async def test_a_piece_that_fails_is_told_of_once(error: Exception, caplog: pyte
     assert isinstance(failure, StorageFull if isinstance(error, StorageFull) else InternalError)
     assert (sending.acked, memory.used) == ([], 0)
     assert bool([r for r in caplog.records if r.levelno >= logging.ERROR]) == isinstance(error, ZeroDivisionError)
+
+
+async def test_who_is_too_fast_for_the_ticket_is_not_read_and_not_blamed() -> None:
+    upload = HeldUpload()
+    upload.go_on.set()
+    clock = iter(range(100, 200, 10))
+    upload.allowance = TokenBucket(100, lambda: float(next(clock)))
+    upload.allowance.spend(10**6)
+    sending = Sending(upload, Memory(10**9))
+    waiting = sending.room()
+    await turn()
+    assert not waiting.done()
+    assert sending.intake.busy, "it is the server who keeps the sender waiting"
+    waiting.cancel()

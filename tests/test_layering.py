@@ -32,6 +32,7 @@ MODULES = {
     "incoming.upload_list": 2,
     "incoming.recovery": 2,
     "incoming.ticket_batches": 2,
+    "incoming.token_bucket": 2,
     "incoming.logs": 1,
     "incoming.app": 4,
     "incoming.uploads_command": 4,
