@@ -283,10 +283,12 @@ class UploadSocket(Answering, WebSocketHandler):
             self._fail(TooSlow(f"less than {self._settings.minimum_rate} bytes a second came"))
             return
         # Also to a peer that sends: while a large chunk crawls over a slow line, nothing else tells it that we live.
-        quiet = max(silent, now - self._outlet.said_at)
-        if quiet >= self._settings.ping_interval * 0.9 and self._upload is not None:
+        interval = self._settings.ping_interval
+        due = interval - max(silent, now - self._outlet.said_at)
+        if due <= interval * 0.1 and self._upload is not None:
             self._outlet.send(messages.ping())
-        self._watch(min(self._settings.ping_interval, self._settings.dead_after / 2))
+            due = interval
+        self._watch(min(max(due, interval * 0.1), self._settings.dead_after / 2))
 
     def on_close(self) -> None:
         self._outlet.abandon()

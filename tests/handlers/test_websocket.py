@@ -866,6 +866,19 @@ async def test_an_idle_connection_is_pinged_and_lives(start_worker: StartWorker)
     socket.close()
 
 
+async def test_silence_never_lasts_longer_than_the_interval(start_worker: StartWorker) -> None:
+    """Also after words that came between two pings."""
+    worker = await start_worker("--ping-interval", "2")
+    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket())
+    assert await socket.hear() == {"type": "ping"}
+    await asyncio.sleep(0.3)
+    await socket.send(text({"type": "ping"}))
+    assert await socket.hear() == {"type": "pong"}
+    async with asyncio.timeout(3):
+        assert await socket.hear() == {"type": "ping"}
+    socket.close()
+
+
 async def test_a_dead_connection_is_freed(start_worker: StartWorker, log_lines: LogLines) -> None:
     """Half-open: nothing comes any more, and nobody says so."""
     worker = await start_worker("--ping-interval", "0.2", "--dead-after", "0.6")
