@@ -134,8 +134,10 @@ class Uploader(asyncio.Protocol):
             self.finished.set_exception(exc or RuntimeError("the server has closed the connection"))
 
 
-async def _run(servers: Servers, tickets: list[str], rate: int, seconds: int) -> tuple[list[float], float]:
-    """The latency of each chunk, and the server's CPU seconds for each of the chunks in the middle."""
+async def _run(
+    servers: Servers, tickets: list[str], rate: int, seconds: int
+) -> tuple[list[float], float, float | None]:
+    """The latency of each chunk; the server's CPU seconds for each chunk and its loop lag while all of them send."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     payload = bytes(rate)
@@ -153,12 +155,14 @@ async def _run(servers: Servers, tickets: list[str], rate: int, seconds: int) ->
         # Evenly over each second.
         loop.call_at(begin + CONNECTING + 1 + index / len(tickets), upload.start)
     await asyncio.sleep(begin + CONNECTING + 3 - loop.time())
+    lags = await asyncio.to_thread(_lags, servers)
     before, acked = cost(pid).cpu, len(latencies)
-    await asyncio.sleep(seconds - 3)
+    await asyncio.sleep(seconds - 4)
     per_chunk = (cost(pid).cpu - before) / max(1, len(latencies) - acked)
+    lag = _percentile_99(lags, await asyncio.to_thread(_lags, servers))
     async with asyncio.timeout(60):
         await asyncio.gather(*(upload.finished for upload in uploads))
-    return latencies, per_chunk
+    return latencies, per_chunk, lag
 
 
 def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20) -> Crowd:
@@ -167,7 +171,7 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
     idle = cost(pid).resident
     tickets = [servers.ticket_here() for _ in range(uploads)]
     before = cost(pid)
-    latencies, per_chunk = asyncio.run(_run(servers, tickets, rate, seconds))
+    latencies, per_chunk, lag = asyncio.run(_run(servers, tickets, rate, seconds))
     latencies.sort()
     after = cost(pid)
     return Crowd(
@@ -180,21 +184,26 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
         per_chunk,
         after.peak,
         max(0.0, (after.peak - idle) / uploads),
-        _loop_lag(servers),
+        lag,
     )
 
 
-def _loop_lag(servers: Servers) -> float | None:
-    """The 99th percentile of the server's loop lag as its metrics tell it, None when they are not installed."""
+def _lags(servers: Servers) -> dict[float, float]:
+    """How many measurements of the server's loop lag were at most so long, in seconds; {} without the metrics extra."""
     try:
         with urllib.request.urlopen(f"{servers.origin(servers.incoming_port)}/incoming/metrics") as answer:
             text = answer.read().decode()
     except OSError:
-        return None
-    buckets = [
-        (float(line.split('le="')[1].split('"')[0]), float(line.rsplit(" ", 1)[1]))
+        return {}
+    return {
+        float(line.split('le="')[1].split('"')[0]): float(line.rsplit(" ", 1)[1])
         for line in text.splitlines()
         if line.startswith("incoming_loop_lag_seconds_bucket")
-    ]
-    total = max((count for _, count in buckets), default=0.0)
-    return next((bound for bound, count in sorted(buckets) if total and count >= 0.99 * total), None)
+    }
+
+
+def _percentile_99(before: dict[float, float], after: dict[float, float]) -> float | None:
+    """The upper bound of the bucket that it falls into, None if nothing was measured."""
+    counts = {bound: count - before.get(bound, 0.0) for bound, count in after.items()}
+    total = max(counts.values(), default=0.0)
+    return next((bound for bound in sorted(counts) if total and counts[bound] >= 0.99 * total), None)
