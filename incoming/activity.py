@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incoming.connections import Connections
+from incoming.connections import Connections, together
 from incoming.core.errors import UploadError
 from incoming.metrics import Counters
 from incoming.storage.base import OperatorStore
@@ -108,7 +108,7 @@ class Activity:
 
     async def note(self) -> None:
         """Tells the store how things are now and what was counted since the last time. Raises what the store raises."""
-        await self._note(json.dumps(self._facts(), separators=(",", ":")))
+        await self._note(json.dumps(await self._facts(), separators=(",", ":")))
 
     async def close(self) -> None:
         """The last counts; from now on nobody sees this worker. What the store cannot take is lost."""
@@ -127,14 +127,17 @@ class Activity:
             await self._store.note(self._name, self._clock(), facts, news, received - self._noted_bytes)
             self._noted, self._noted_bytes = totals, received
 
-    def _facts(self) -> dict[str, Any]:
+    async def _facts(self) -> dict[str, Any]:
+        uploads: dict[str, dict[str, Any]] = {}
+        for uploads in self._connections.uploads():  # noqa: B007 - the last one is whole
+            await asyncio.sleep(0)
         lag, self._lag = self._lag, 0.0
         return {
             "pid": os.getpid(),
             "lag": round(lag, 4),
             "memory": _resident(),
             "connections": dict(self._connections.open()),
-            "uploads": dict(list(self._connections.uploads().items())[:MOST_UPLOADS]),
+            "uploads": dict(list(uploads.items())[:MOST_UPLOADS]),
         }
 
     async def overview(self) -> Overview:
@@ -147,19 +150,9 @@ class Activity:
         for worker in workers:
             connections.update(worker["connections"])
             for ticket_id, facts in worker["uploads"].items():
-                uploads[ticket_id] = _together(uploads.get(ticket_id), facts)
+                known = uploads.get(ticket_id)
+                uploads[ticket_id] = together(known, facts) if known else facts
         return Overview(workers, uploads, connections, dict(notes.counted), dict(notes.traffic))
-
-
-def _together(known: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
-    if known is None:
-        return more
-    return {
-        "clients": sorted({*known["clients"], *more["clients"]}),
-        "transports": sorted({*known["transports"], *more["transports"]}),
-        "connections": known["connections"] + more["connections"],
-        "speed": known["speed"] + more["speed"],
-    }
 
 
 def _resident() -> int:

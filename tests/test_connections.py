@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from incoming.connections import BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
+from incoming.connections import AT_ONCE, BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
 from incoming.metrics import Counters
 from tests.support.stores import Clock
 
@@ -20,7 +20,8 @@ class Scene:
         self.connections = Connections(self.counters, self.clock)
 
     def facts(self, ticket: str = TICKET) -> dict[str, object] | None:
-        return self.connections.uploads().get(ticket)
+        *_, uploads = self.connections.uploads()
+        return uploads.get(ticket)
 
 
 @pytest.fixture
@@ -50,6 +51,13 @@ def test_who_sends_by_requests_is_there_between_them(scene: Scene) -> None:
     assert scene.connections.open() == {"http": 0}
     scene.clock.advance(BETWEEN_REQUESTS)
     assert scene.facts() is None
+
+
+def test_many_are_told_bit_by_bit(scene: Scene) -> None:
+    for number in range(3 * AT_ONCE):
+        scene.connections.enter(f"ticket {number}", "websocket", "::1")
+    parts = [len(uploads) for uploads in scene.connections.uploads()]
+    assert parts == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, 3 * AT_ONCE]
 
 
 def test_speed_is_that_of_the_last_seconds(scene: Scene) -> None:
