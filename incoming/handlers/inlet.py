@@ -46,7 +46,8 @@ async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event
                 if work >= TURN:
                     work = 0
                     await asyncio.sleep(0)
-        await sip(count, reader.left)
+        if count < len(buffer):
+            await sip(count, reader.left)
         size = next_read(len(buffer), count)
         if size != len(buffer):
             buffer = bytearray(size)
