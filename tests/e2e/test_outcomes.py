@@ -205,7 +205,8 @@ def test_cancelled_by_the_app(
     start_server: StartServer, page: Page, file: KnownFile, workers: int, transport: str
 ) -> None:
     """The page is told at once, on the connection that it has, whichever worker hears of the cancellation."""
-    server = start_server("--workers", str(workers))
+    # One connection each: a further one would be somebody who comes back.
+    server = start_server("--workers", str(workers), "--connections-per-upload", "1")
     with UploadApp(server.base_url) as app:
         upload_page = UploadPage(page, app, server.host).open(transport=transport)
         for _ in range(4):
