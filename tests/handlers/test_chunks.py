@@ -13,6 +13,7 @@ from incoming.core.extents import Range
 from incoming.core.messages import CHUNK_HEADER
 from incoming.handlers.chunks import CHUNKS_UNDER_WAY, PART, Chunks
 from incoming.intake import OVERHEAD, Memory
+from incoming.token_bucket import TokenBucket
 from tests.support.stores import until
 
 MIB = 1024 * 1024
@@ -39,6 +40,7 @@ class Bench:
         self.acked: list[Range] = []
         self.failed: list[UploadError] = []
         self.memory = Memory(1024 * MIB)
+        self.allowance = TokenBucket(0)
         stand_in: Any = self
         self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, self.acked.append, self.failed.append)
 
