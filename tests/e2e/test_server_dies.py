@@ -79,8 +79,7 @@ def test_away_for_a_while(
     else:
         server.kill()
     wait_until_missed(proxy)
-    away = slow.now
-    assert not away.connected
+    away = slow.wait_for(lambda now: not now.connected, "every connection's loss to be noticed")
     assert (away.can_pause, away.can_cancel, away.finished, away.cancelled) == (True, True, False, False)
     server.start()
     again = slow.wait_for(lambda now: now.connected, "the upload to go on")
