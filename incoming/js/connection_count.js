@@ -33,6 +33,13 @@ const DOWN = 0.75;
 const HOLD_FIRST = 15_000;
 const HOLD_LIMIT = 120_000;
 
+/**
+ * @param {{count: number, rate: number}} more
+ * @param {{count: number, rate: number}} fewer
+ * @returns {number} what more connections have brought, as a part of what they would on an ideal line
+ */
+const gain = (more, fewer) => (more.rate / fewer.rate - 1) / (more.count / fewer.count - 1);
+
 export class ConnectionCount {
     /** How many connections there should be now. */
     target = 1;
@@ -42,6 +49,8 @@ export class ConnectionCount {
     #reference = null;
     /** @type {{count: number, rate: number} | null} what a larger number has brought, before it was made smaller */
     #above = null;
+    /** @type {{count: number, rate: number} | null} what a larger number has brought that was not worth it */
+    #rejected = null;
     /** @type {"up" | "down" | null} */
     #probe = null;
     /** @type {"up" | "down"} */
@@ -62,7 +71,7 @@ export class ConnectionCount {
     begin(now, limit, setup) {
         this.#limit = limit;
         this.#setup = setup;
-        this.#reference = this.#above = this.#probe = null;
+        this.#reference = this.#above = this.#rejected = this.#probe = null;
         this.#step_up = UP_FIRST;
         this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
         this.#direction = this.target < limit ? "up" : "down";
@@ -77,7 +86,7 @@ export class ConnectionCount {
     obey(now, limit) {
         this.#limit = limit;
         if (this.target <= limit) return;
-        this.#reference = this.#above = this.#probe = null;
+        this.#reference = this.#above = this.#rejected = this.#probe = null;
         this.#aim(now, limit);
     }
 
@@ -135,6 +144,7 @@ export class ConnectionCount {
         if (this.#probe === "up" && reference) this.#judge_more(now, rate, reference);
         else if (this.#probe === "down" && reference) this.#judge_fewer(now, rate, reference);
         else this.#reference = { count: this.target, rate };
+        if (!this.#probe && this.#rejected) this.#judge_again(now, this.#rejected);
         if (!this.#probe && this.#missed(rate)) this.#return_up(now);
         else this.#try_next(now);
     }
@@ -145,10 +155,11 @@ export class ConnectionCount {
      * @param {{count: number, rate: number}} reference
      */
     #judge_more(now, rate, reference) {
-        const gained = (rate / reference.rate - 1) / (this.target / reference.count - 1);
+        const gained = gain({ count: this.target, rate }, reference);
         this.#probe = null;
         this.#step_up = UP;
         if (gained < WORTH_KEEPING) {
+            this.#rejected = { count: this.target, rate };
             this.#direction = "down";
             this.#aim(now, reference.count);
             this.#reference = null;
@@ -176,6 +187,19 @@ export class ConnectionCount {
         this.#reference = null;
         this.#direction = "up";
         this.#wait(now);
+    }
+
+    /**
+     * More were not worth it beside what young connections did; these now may have met their losses since.
+     * @param {number} now
+     * @param {{count: number, rate: number}} rejected
+     */
+    #judge_again(now, rejected) {
+        if (!this.#reference) return;
+        this.#rejected = null;
+        if (rejected.count <= this.target || gain(rejected, this.#reference) < WORTH_KEEPING) return;
+        this.#direction = "up";
+        this.#hold_until = now;
     }
 
     /**

@@ -89,6 +89,12 @@ test("a line that needs six gets about six", () => {
     assert.ok(goodput > 10 * MB);
 });
 
+test("what a few young connections do at first is not what they will do", () => {
+    const young = (count, now) => (now < 2_500 ? 12 * MB : Math.min(1.2 * MB * count, 12 * MB));
+    const { counts } = upload_over(young, { setup: 60, seconds: 40 });
+    assert.ok(mean(counts.slice(15)) >= 8, `${counts}`);
+});
+
 test("the limit is never passed, and one means one", () => {
     assert.ok(Math.max(...upload_over(loss_limited, { setup: 320, limit: 3 }).counts) <= 3);
     assert.deepEqual(new Set(upload_over(loss_limited, { setup: 320, limit: 1 }).counts), new Set([1]));

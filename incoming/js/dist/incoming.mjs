@@ -1259,6 +1259,7 @@ var UP_FIRST = 4;
 var DOWN = 0.75;
 var HOLD_FIRST = 15e3;
 var HOLD_LIMIT = 12e4;
+var gain = (more, fewer) => (more.rate / fewer.rate - 1) / (more.count / fewer.count - 1);
 var ConnectionCount = class {
   /** How many connections there should be now. */
   target = 1;
@@ -1268,6 +1269,8 @@ var ConnectionCount = class {
   #reference = null;
   /** @type {{count: number, rate: number} | null} what a larger number has brought, before it was made smaller */
   #above = null;
+  /** @type {{count: number, rate: number} | null} what a larger number has brought that was not worth it */
+  #rejected = null;
   /** @type {"up" | "down" | null} */
   #probe = null;
   /** @type {"up" | "down"} */
@@ -1287,7 +1290,7 @@ var ConnectionCount = class {
   begin(now, limit, setup) {
     this.#limit = limit;
     this.#setup = setup;
-    this.#reference = this.#above = this.#probe = null;
+    this.#reference = this.#above = this.#rejected = this.#probe = null;
     this.#step_up = UP_FIRST;
     this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
     this.#direction = this.target < limit ? "up" : "down";
@@ -1300,7 +1303,7 @@ var ConnectionCount = class {
   obey(now, limit) {
     this.#limit = limit;
     if (this.target <= limit) return;
-    this.#reference = this.#above = this.#probe = null;
+    this.#reference = this.#above = this.#rejected = this.#probe = null;
     this.#aim(now, limit);
   }
   /**
@@ -1354,6 +1357,7 @@ var ConnectionCount = class {
     if (this.#probe === "up" && reference) this.#judge_more(now, rate, reference);
     else if (this.#probe === "down" && reference) this.#judge_fewer(now, rate, reference);
     else this.#reference = { count: this.target, rate };
+    if (!this.#probe && this.#rejected) this.#judge_again(now, this.#rejected);
     if (!this.#probe && this.#missed(rate)) this.#return_up(now);
     else this.#try_next(now);
   }
@@ -1363,10 +1367,11 @@ var ConnectionCount = class {
    * @param {{count: number, rate: number}} reference
    */
   #judge_more(now, rate, reference) {
-    const gained = (rate / reference.rate - 1) / (this.target / reference.count - 1);
+    const gained = gain({ count: this.target, rate }, reference);
     this.#probe = null;
     this.#step_up = UP;
     if (gained < WORTH_KEEPING) {
+      this.#rejected = { count: this.target, rate };
       this.#direction = "down";
       this.#aim(now, reference.count);
       this.#reference = null;
@@ -1393,6 +1398,18 @@ var ConnectionCount = class {
     this.#reference = null;
     this.#direction = "up";
     this.#wait(now);
+  }
+  /**
+   * More were not worth it beside what young connections did; these now may have met their losses since.
+   * @param {number} now
+   * @param {{count: number, rate: number}} rejected
+   */
+  #judge_again(now, rejected) {
+    if (!this.#reference) return;
+    this.#rejected = null;
+    if (rejected.count <= this.target || gain(rejected, this.#reference) < WORTH_KEEPING) return;
+    this.#direction = "up";
+    this.#hold_until = now;
   }
   /**
    * Each step down has cost little, but all together, or with time, they have cost more.
