@@ -27,8 +27,8 @@ const TOLERATED_LOSS = 0.06;
 /** A loss of some hundredths is seen only over a longer time than a gain by a multiple. */
 const LONGER_LOOK = 2;
 
+/** More at once would all begin in the same moment, and on a full line drown everybody's packets, their own too. */
 const UP = 2;
-const UP_FIRST = 4;
 const DOWN = 0.75;
 const HOLD_FIRST = 15_000;
 const HOLD_LIMIT = 120_000;
@@ -55,7 +55,6 @@ export class ConnectionCount {
     #probe = null;
     /** @type {"up" | "down"} */
     #direction = "up";
-    #step_up = UP_FIRST;
     #hold_until = 0;
     #hold = HOLD_FIRST;
     #changed = 0;
@@ -72,8 +71,7 @@ export class ConnectionCount {
         this.#limit = limit;
         this.#setup = setup;
         this.#reference = this.#above = this.#rejected = this.#probe = null;
-        this.#step_up = UP_FIRST;
-        this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
+                this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
         this.#direction = this.target < limit ? "up" : "down";
         // Young connections are faster than they will be when they have met their first losses: not yet the time for fewer.
         this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
@@ -157,7 +155,6 @@ export class ConnectionCount {
     #judge_more(now, rate, reference) {
         const gained = gain({ count: this.target, rate }, reference);
         this.#probe = null;
-        this.#step_up = UP;
         if (gained < WORTH_KEEPING) {
             this.#rejected = { count: this.target, rate };
             this.#direction = "down";
@@ -228,7 +225,7 @@ export class ConnectionCount {
             this.#wait(now);
             return;
         }
-        const count = this.#direction === "up" ? this.target * this.#step_up : Math.floor(this.target * DOWN);
+        const count = this.#direction === "up" ? this.target * UP : Math.floor(this.target * DOWN);
         this.#probe = this.#direction;
         this.#aim(now, Math.max(1, Math.min(this.#limit, count)));
     }

@@ -1287,7 +1287,6 @@ var incoming = (() => {
   var TOLERATED_LOSS = 0.06;
   var LONGER_LOOK = 2;
   var UP = 2;
-  var UP_FIRST = 4;
   var DOWN = 0.75;
   var HOLD_FIRST = 15e3;
   var HOLD_LIMIT = 12e4;
@@ -1307,7 +1306,6 @@ var incoming = (() => {
     #probe = null;
     /** @type {"up" | "down"} */
     #direction = "up";
-    #step_up = UP_FIRST;
     #hold_until = 0;
     #hold = HOLD_FIRST;
     #changed = 0;
@@ -1323,7 +1321,6 @@ var incoming = (() => {
       this.#limit = limit;
       this.#setup = setup;
       this.#reference = this.#above = this.#rejected = this.#probe = null;
-      this.#step_up = UP_FIRST;
       this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
       this.#direction = this.target < limit ? "up" : "down";
       this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
@@ -1401,7 +1398,6 @@ var incoming = (() => {
     #judge_more(now, rate, reference) {
       const gained = gain({ count: this.target, rate }, reference);
       this.#probe = null;
-      this.#step_up = UP;
       if (gained < WORTH_KEEPING) {
         this.#rejected = { count: this.target, rate };
         this.#direction = "down";
@@ -1470,7 +1466,7 @@ var incoming = (() => {
         this.#wait(now);
         return;
       }
-      const count = this.#direction === "up" ? this.target * this.#step_up : Math.floor(this.target * DOWN);
+      const count = this.#direction === "up" ? this.target * UP : Math.floor(this.target * DOWN);
       this.#probe = this.#direction;
       this.#aim(now, Math.max(1, Math.min(this.#limit, count)));
     }

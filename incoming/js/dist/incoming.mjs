@@ -1255,7 +1255,6 @@ var SCALES = 0.5;
 var TOLERATED_LOSS = 0.06;
 var LONGER_LOOK = 2;
 var UP = 2;
-var UP_FIRST = 4;
 var DOWN = 0.75;
 var HOLD_FIRST = 15e3;
 var HOLD_LIMIT = 12e4;
@@ -1275,7 +1274,6 @@ var ConnectionCount = class {
   #probe = null;
   /** @type {"up" | "down"} */
   #direction = "up";
-  #step_up = UP_FIRST;
   #hold_until = 0;
   #hold = HOLD_FIRST;
   #changed = 0;
@@ -1291,7 +1289,6 @@ var ConnectionCount = class {
     this.#limit = limit;
     this.#setup = setup;
     this.#reference = this.#above = this.#rejected = this.#probe = null;
-    this.#step_up = UP_FIRST;
     this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
     this.#direction = this.target < limit ? "up" : "down";
     this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
@@ -1369,7 +1366,6 @@ var ConnectionCount = class {
   #judge_more(now, rate, reference) {
     const gained = gain({ count: this.target, rate }, reference);
     this.#probe = null;
-    this.#step_up = UP;
     if (gained < WORTH_KEEPING) {
       this.#rejected = { count: this.target, rate };
       this.#direction = "down";
@@ -1438,7 +1434,7 @@ var ConnectionCount = class {
       this.#wait(now);
       return;
     }
-    const count = this.#direction === "up" ? this.target * this.#step_up : Math.floor(this.target * DOWN);
+    const count = this.#direction === "up" ? this.target * UP : Math.floor(this.target * DOWN);
     this.#probe = this.#direction;
     this.#aim(now, Math.max(1, Math.min(this.#limit, count)));
   }
