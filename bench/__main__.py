@@ -70,7 +70,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
                     for round_number in range(told.rounds):
                         for client in turned(browser.CLIENTS, round_number):
-                            path, digest = files[line_size(line, client, told.line_size)]
+                            path, digest = files[line_size(line, client, told.line_seconds, told.line_size)]
                             done = browser.upload(chromium, servers, client, path, digest)
                             rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
                             say(f"{line.name}: {client} {done.rate:.2f} MB/s")
@@ -88,14 +88,14 @@ def line_sizes(most: int) -> list[int]:
     return [MIB << power for power in range(3, 20) if 1 << power <= most]
 
 
-def line_size(line: Line, client: str, most: int) -> int:
-    """Bytes of a file that keeps this client busy for about twenty seconds or more, so that a round ends today.
+def line_size(line: Line, client: str, seconds: float, most: int) -> int:
+    """Bytes of a file that keeps this client busy for about so long or somewhat longer, so that a round ends today.
 
     What a connection gets of a line that loses packets does not depend on the size of the file (Mathis et al. 1997).
     """
     capacity = line.rate * 1e6 / 8
     single = capacity if not line.loss else 1.22 * SEGMENT / (line.rtt / 1000 * math.sqrt(line.loss / 100))
-    expected = min(capacity, single * browser.CONNECTIONS[client]) * 20
+    expected = min(capacity, single * browser.CONNECTIONS[client]) * seconds
     return next((size for size in line_sizes(most) if size >= expected), line_sizes(most)[-1])
 
 
@@ -218,6 +218,12 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", default=list(PARTS), help="which parts (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default %(default)s)")
     parser.add_argument("--size", type=int, default=512, help="MiB of a file on loopback (default %(default)s)")
+    parser.add_argument(
+        "--line-seconds",
+        type=float,
+        default=20,
+        help="how long an upload on the line lasts at least (default %(default)s)",
+    )
     parser.add_argument(
         "--line-size",
         type=int,
