@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
                 servers = Servers(ends.far_address, place, ends.far_command())
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
                     for round_number in range(told.rounds):
-                        for client in turned(browser.CLIENTS, round_number):
+                        for client in shuffled(browser.CLIENTS, round_number):
                             path, digest = files[line_size(line, client, told.line_seconds, told.line_size)]
                             done = browser.upload(chromium, servers, client, path, digest)
                             rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
@@ -77,10 +78,9 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def turned(ways: Sequence[T], number: int) -> list[T]:
-    """Another one begins each round: who comes after whom must not decide who is faster."""
-    first = number % len(ways)
-    return [*ways[first:], *ways[:first]]
+def shuffled(ways: Sequence[T], number: int) -> list[T]:
+    """In another order each round, the same in every run: who comes after whom must not decide who is faster."""
+    return random.Random(number).sample(ways, len(ways))
 
 
 def line_sizes(most: int) -> list[int]:
@@ -108,7 +108,7 @@ def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             for client in browser.CLIENTS:  # files, programs and memory that nobody has touched yet are slower
                 browser.upload(chromium, servers, client, path, digest)
             for number in range(told.rounds):
-                for client in turned(browser.CLIENTS, number):
+                for client in shuffled(browser.CLIENTS, number):
                     done = browser.upload(chromium, servers, client, path, digest)
                     rows.append({**asdict(done), "rate": done.rate})
                     say(f"loopback: {client} {done.rate:.0f} MB/s, client {done.client_cpu:.2f} s CPU")
@@ -126,7 +126,7 @@ def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
         for _, _, send in ways:
             send().unlink()
         for number in range(told.rounds):
-            for name, server, send in turned(ways, number):
+            for name, server, send in shuffled(ways, number):
                 before = cost(servers.pids[server])
                 received = send()
                 spent = cost(servers.pids[server]) - before

@@ -56,12 +56,13 @@ def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
 
 def _line(rows: Rows) -> str:
     rates = _medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "rate")
+    sizes = _medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "bytes")
     places = sorted({(rtt, loss) for rtt, loss, _ in rates})
     clients = [client for client in NAMES if any(name == client for *_, name in rates)]
     lines = []
     for rtt, loss in places:
         own = max(rates[rtt, loss, "incoming-websocket"], rates[rtt, loss, "incoming-http"])
-        cells = [f"{rates[rtt, loss, client]:.2f}" for client in clients]
+        cells = [f"{rates[rtt, loss, client]:.2f} ({sizes[rtt, loss, client] / (1 << 20):.0f})" for client in clients]
         lines.append([f"{rtt:g} ms, {loss:g} %", *cells, f"{own / rates[rtt, loss, 'tus']:.1f}"])
     head = ["line (RTT, loss)", *(NAMES[client] for client in clients), "best of ours / tus"]
     figure, axes = plt.subplots(figsize=(9, 4))
@@ -80,7 +81,7 @@ def _line(rows: Rows) -> str:
     (DOC / "images").mkdir(exist_ok=True)
     figure.savefig(DOC / "images" / "benchmark-line.png", dpi=110)
     plt.close(figure)
-    text = "### Line: MB/s over 100 Mbit/s (12.5 MB/s)\n\n" + _table(head, lines)
+    text = "### Line: MB/s over 100 Mbit/s (12.5 MB/s), in brackets the MiB of the file\n\n" + _table(head, lines)
     return text + "\n\n![MB/s on each line, by client](images/benchmark-line.png)"
 
 
