@@ -119,9 +119,11 @@ def attentive(start_server: StartServer) -> IncomingServer:
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("transport", ["auto", "http"])
 def test_peer_that_vanishes(
-    page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile, transport: str
+    page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile, transport: str
 ) -> None:
     """The first new connection takes over, at once, although the server takes the dead one for a living one."""
+    # One connection: with several, others go on and nobody is told of a loss.
+    attentive = start_server("--ping-interval", "1s", "--dead-after", "10min", "--connections-per-upload", "1")
     proxy = start_proxy(attentive.port)
     with UploadApp(attentive.base_url) as app:
         upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
