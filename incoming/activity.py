@@ -150,8 +150,7 @@ class Activity:
         for worker in workers:
             connections.update(worker["connections"])
             for ticket_id, facts in worker["uploads"].items():
-                known = uploads.get(ticket_id)
-                uploads[ticket_id] = together(known, facts) if known else facts
+                uploads[ticket_id] = together(uploads.get(ticket_id), facts)
         return Overview(workers, uploads, connections, dict(notes.counted), dict(notes.traffic))
 
 

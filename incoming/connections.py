@@ -118,15 +118,16 @@ class Connections:
                     "connections": sender.open,
                     "speed": sender.speed(now),
                 }
-                known = found.get(key.ticket_id)
-                found[key.ticket_id] = together(known, more) if known else more
+                found[key.ticket_id] = together(found.get(key.ticket_id), more)
             if number % AT_ONCE == 0:
                 yield found
         yield found
 
 
-def together(known: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """What two places, or two clients, tell of one upload."""
+def together(known: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """What two places, or two clients, tell of one upload; None is nothing yet."""
+    if known is None:
+        return more
     return {
         "clients": sorted({*known["clients"], *more["clients"]}),
         "transports": sorted({*known["transports"], *more["transports"]}),

@@ -71,7 +71,7 @@ export class ConnectionCount {
         this.#limit = limit;
         this.#setup = setup;
         this.#reference = this.#above = this.#rejected = this.#probe = null;
-                this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
+        this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
         this.#direction = this.target < limit ? "up" : "down";
         // Young connections are faster than they will be when they have met their first losses: not yet the time for fewer.
         this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
