@@ -30,30 +30,40 @@ TOGETHER = 32
 """Answers that are given at the latest when there are so many."""
 
 
-class Errand:
-    """One call on its way. `error` or `result` is set when it has been made."""
+class Answer:
+    """What a thread tells the event loop of one call. `error` or `result` is set when it has been made."""
 
-    __slots__ = ("error", "future", "result", "work")
+    __slots__ = ("error", "future", "result")
 
-    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        self.work = work
+    def __init__(self, future: asyncio.Future[Any]) -> None:
         self.future = future
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def run(self) -> None:
-        try:
-            self.result = self.work()
-        except BaseException as error:
-            self.error = error
-
     def answer(self) -> None:
+        """On the event loop; nobody is told who has given up waiting."""
         if self.future.done():
             return
         if self.error is None:
             self.future.set_result(self.result)
         else:
             self.future.set_exception(self.error)
+
+
+class Errand(Answer):
+    """One call on its way."""
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        super().__init__(future)
+        self.work = work
+
+    def run(self) -> None:
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
 
 
 class Errands:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.core.ticket import Ticket
+from incoming.storage.errands import Answer
 from incoming.storage.sqlite_faults import DatabaseFaults
 from incoming.storage.sqlite_schema import PATIENCE, connect, patiently
 
@@ -56,10 +57,10 @@ class Transaction:
         return self.version
 
 
-class Operation:
-    """One call of the store on its way. `error` or `result` is set when it has been through."""
+class Operation(Answer):
+    """One call of the store on its way."""
 
-    __slots__ = ("durable", "error", "future", "quick", "result", "work")
+    __slots__ = ("durable", "quick", "work")
 
     def __init__(
         self,
@@ -68,12 +69,10 @@ class Operation:
         durable: bool,
         future: asyncio.Future[Any],
     ) -> None:
+        super().__init__(future)
         self.work = work
         self.quick = quick
         self.durable = durable
-        self.future = future
-        self.result: Any = None
-        self.error: BaseException | None = None
 
 
 class TransactionLostError(Exception):
@@ -266,10 +265,5 @@ class Writer:
 
     def _resolve(self, batch: list[Operation], changed: list[str]) -> None:
         for operation in batch:
-            if operation.future.done():
-                continue
-            if operation.error is None:
-                operation.future.set_result(operation.result)
-            else:
-                operation.future.set_exception(operation.error)
+            operation.answer()
         self._committed(changed)
