@@ -6,6 +6,7 @@ Decides in what parts a chunk is handed on, and when all of it is safe. Knows no
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from incoming.connections import Sender
 from incoming.core import messages
 from incoming.core.errors import BadRequest, UploadError
 from incoming.core.extents import Range
+from incoming.core.messages import CHUNK_HEADER
 from incoming.intake import Intake, Memory
 from incoming.storage.base import Buffer
 from incoming.upload import Upload
@@ -22,6 +24,9 @@ PART = 512 * 1024
 """Bytes of a chunk that are gathered before they are handed on, unless it ends: a slow line must not cost a write for
 each packet, and a fast one not hold 8 MiB.
 """
+
+PART_SECONDS = 2.0
+"""So long they are gathered at most while more comes: it is to be seen that a slow line does not stand still."""
 
 CHUNKS_UNDER_WAY = 2
 """Chunks of the largest size that a connection may have received but not acked; then it is read no further."""
@@ -49,9 +54,12 @@ class Chunks:
         epoch: int,
         ack: Callable[[Range], None],
         failed: Callable[[UploadError], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ack = ack
+        self._clock = clock
         self._gathered = bytearray()
+        self._gathering_since = 0.0
         self._coming: _Chunk | None = None
         """The chunk of which parts have been handed on already and more is to come."""
         self._waiting: dict[Range, list[_Chunk]] = {}
@@ -71,12 +79,18 @@ class Chunks:
 
         Raises BadRequest for what is no chunk; then nothing more may be taken.
         """
+        if not self._gathered:
+            self._gathering_since = self._clock()
         self._gathered += data
-        if last or len(self._gathered) >= PART:
+        if last or len(self._gathered) >= PART or self._is_old():
             self._hand_on(last=last)
             if last:
                 await asyncio.sleep(0)  # Its way begins: a chunk that cannot be taken is refused before what follows.
             await self._intake.room()
+
+    def _is_old(self) -> bool:
+        has_data = len(self._gathered) > (CHUNK_HEADER.size if self._coming is None else 0)
+        return has_data and self._clock() - self._gathering_since >= PART_SECONDS
 
     def cut(self) -> None:
         """The connection has ended: what came of a chunk and its end did not is kept, so it need not come again."""

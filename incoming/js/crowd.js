@@ -64,16 +64,12 @@ export class Crowd {
      * @param {boolean} first after none
      */
     welcomed(lane, first) {
-        const { kind } = lane.connection;
         const now = this.#page.env.now();
         this.#open_again_after = OPEN_AGAIN_AFTER;
-        if (first) {
-            this.#counting = false;
-            this.#setup = now - lane.opened;
-            this.#websocket_at = now + this.#websocket_wait;
-        }
-        const others = this.#lanes.active.filter((other) => other.connection.kind !== kind);
-        if (kind === "websocket") this.#lanes.retire(others);
+        if (!first) return;
+        this.#counting = false;
+        this.#setup = now - lane.opened;
+        this.#websocket_at = now + this.#websocket_wait;
     }
 
     /**
@@ -88,11 +84,14 @@ export class Crowd {
     }
 
     /**
+     * @param {Lane} lane
      * @param {number} bytes just acknowledged
      * @param {Welcome} limits
      */
-    acked(bytes, limits) {
+    acked({ connection: { kind } }, bytes, limits) {
         const now = this.#page.env.now();
+        // Only now it is known that a WebSocket, perhaps one that was tried on the side, lets chunks through.
+        if (kind === "websocket") this.#lanes.retire(this.#lanes.active.filter(({ connection }) => connection.kind !== kind));
         const missing = this.#scheduler.bytes_missing;
         if (missing === 0 && this.#scheduler.complete) return this.#lanes.retire(this.#lanes.active.slice(1));
         if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);

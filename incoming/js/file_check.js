@@ -14,6 +14,7 @@ export class FileCheck {
     #size;
     #last_modified;
     #fingerprint = "";
+    #confirming = false;
     #checked = 0;
 
     /**
@@ -37,6 +38,25 @@ export class FileCheck {
             fingerprint: this.#fingerprint,
             media_type: this.#file.type || undefined,
         };
+    }
+
+    /**
+     * A file that was changed meanwhile must not become complete: it would be half the old one and half the new.
+     * @param {(problem: Problem | null) => void} done called with why it cannot be uploaded, when that is known
+     * @returns {boolean} whether the file was found in order a moment ago; otherwise it is looked at now
+     */
+    confirmed(done) {
+        if (this.fresh) return true;
+        if (!this.#confirming) this.#confirm_for(done);
+        return false;
+    }
+
+    /** @param {(problem: Problem | null) => void} done */
+    async #confirm_for(done) {
+        this.#confirming = true;
+        const problem = await this.confirm();
+        this.#confirming = false;
+        done(problem);
     }
 
     /** Whether the file was found in order a moment ago. */

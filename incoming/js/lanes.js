@@ -21,7 +21,7 @@
  * @typedef {object} Owner
  * @property {(kind: "websocket" | "http", listener: Listener) => Connection} connect
  * @property {(lane: Lane, welcome: Welcome) => void} welcomed
- * @property {(bytes: number) => void} acked
+ * @property {(lane: Lane, bytes: number) => void} acked
  * @property {(outcome: Outcome) => void} told
  * @property {() => boolean} may_complete asked before the last bytes go out; `pump` again when the answer has changed
  * @property {(lane: Lane, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
@@ -219,7 +219,7 @@ export class Lanes {
         }
         this.#close_if_done(lane);
         this.pump();
-        this.#owner.acked(bytes);
+        this.#owner.acked(lane, bytes);
     }
 
     /**

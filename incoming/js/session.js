@@ -8,6 +8,7 @@ import { Lanes } from "./lanes.js";
 import { has_arrived, is_receiving, reason_follows, session_name } from "./messages.js";
 import { Pace } from "./pace.js";
 import { Scheduler } from "./scheduler.js";
+import { Standstill } from "./standstill.js";
 import { TokenBucket } from "./token_bucket.js";
 import { TransportChoice } from "./transport_choice.js";
 
@@ -25,8 +26,6 @@ import { TransportChoice } from "./transport_choice.js";
  */
 
 const CANCEL_ANSWERED_WITHIN = 8_000;
-/** All is acknowledged but the server does not say so: perhaps it lost something. First after 15 s, then less often. */
-const ARRIVAL_DOUBTED_AFTER = 15_000;
 
 export class Session {
     #page;
@@ -37,12 +36,12 @@ export class Session {
     #choice;
     #crowd;
     #backoff;
+    #standstill;
     #id;
     /** @type {number | undefined} */
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
-    #confirming = false;
     #running = false;
     #connected = false;
     #connected_at = 0;
@@ -53,7 +52,6 @@ export class Session {
     problem = null;
     /** @type {unknown} */
     #timer = null;
-    #doubt_after = ARRIVAL_DOUBTED_AFTER;
     #attempt_number = 0;
 
     /**
@@ -78,12 +76,20 @@ export class Session {
         this.#lanes = new Lanes(page.env, this.scheduler, pace, bucket, {
             connect: (kind, listener) => page.connect(kind, ticket, file, listener),
             welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
-            acked: (bytes) => this.#acked(bytes),
+            acked: (lane, bytes) => this.#acked(lane, bytes),
             told: (outcome) => this.#told(outcome),
-            may_complete: () => this.#may_complete(),
+            may_complete: () => check.confirmed((problem) => this.#confirmed(problem)),
             lost: (lane, problem, oldest) => this.#lane_lost(lane, problem, oldest),
         });
         this.#crowd = new Crowd(page, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
+        this.#standstill = new Standstill(page, ticket, {
+            waiting: () => this.scheduler.chunks_ahead > 0,
+            swallowed: () => {
+                this.#choice.swallowed();
+                this.#anew();
+            },
+            doubtful: () => this.#anew(),
+        });
     }
 
     get connected() {
@@ -125,6 +131,7 @@ export class Session {
     /** @param {string} reason */
     cancel(reason) {
         this.#cancelling = true;
+        this.#standstill.stop();
         this.#lanes.hold();
         this.#lanes.quickest?.cancel(reason);
         this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
@@ -146,6 +153,7 @@ export class Session {
         this.#cancelling = false;
         this.#attempt_number++;
         this.#page.env.stop(this.#timer);
+        this.#standstill.stop();
     }
 
     async #attempt() {
@@ -162,17 +170,8 @@ export class Session {
         return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
     }
 
-    /** A file that was changed meanwhile must not become complete: it would be half the old one and half the new. */
-    #may_complete() {
-        if (this.#check.fresh) return true;
-        if (!this.#confirming) this.#confirm();
-        return false;
-    }
-
-    async #confirm() {
-        this.#confirming = true;
-        const problem = await this.#check.confirm();
-        this.#confirming = false;
+    /** @param {Problem | null} problem of the file that is about to become complete */
+    #confirmed(problem) {
         if (!this.#running) return;
         if (problem) this.#fail(problem);
         else this.#lanes.pump();
@@ -203,24 +202,26 @@ export class Session {
         this.#owner.changed();
     }
 
-    /** @param {number} bytes */
-    #acked(bytes) {
+    /**
+     * @param {Lane} lane
+     * @param {number} bytes
+     */
+    #acked(lane, bytes) {
         this.#backoff.reset();
-        this.#choice.heard();
-        this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
-        if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
+        this.#choice.heard(lane.connection.kind);
+        this.#standstill.moved();
+        if (this.#limits && !this.#cancelling) this.#crowd.acked(lane, bytes, this.#limits);
         this.#after_progress();
         this.#owner.changed();
     }
 
     #after_progress() {
-        if (this.#cancelling || !this.#running) return;
-        this.#page.env.stop(this.#timer);
-        if (this.scheduler.complete && this.#receiving) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
+        if (this.#cancelling || !this.#running || !this.#receiving) return;
+        if (this.scheduler.complete) this.#standstill.await_arrival();
+        else if (this.transport === "websocket") this.#standstill.watch_chunks();
     }
 
-    #doubt_arrival() {
-        this.#doubt_after *= 2;
+    #anew() {
         this.#lanes.close();
         this.#connected = false;
         this.#attempt();
@@ -232,7 +233,7 @@ export class Session {
         this.#receiving = is_receiving(outcome.state);
         if (!this.#receiving) {
             this.#lanes.hold();
-            if (!this.#cancelling) this.#page.env.stop(this.#timer);
+            this.#standstill.stop();
             if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
         }
         this.#owner.told(outcome);
@@ -268,6 +269,7 @@ export class Session {
     #lost(problem) {
         this.#attempt_number++;
         this.#connected = false;
+        this.#standstill.stop();
         this.#lanes.close();
         if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
         this.#cancelling = false;

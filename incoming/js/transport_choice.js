@@ -63,9 +63,7 @@ export class TransportChoice {
      */
     welcomed(kind) {
         this.#failures = 0;
-        if (kind !== "websocket") return;
-        this.#memory.websocket_works = true;
-        if (this.#preferred === "http") this.#prefer("websocket");
+        if (kind === "websocket") this.#memory.websocket_works = true;
     }
 
     /**
@@ -81,9 +79,19 @@ export class TransportChoice {
         this.#prefer("http");
     }
 
-    /** Chunks were acknowledged. */
-    heard() {
+    /** Chunks do not get through a WebSocket although it stands. */
+    swallowed() {
+        this.unheard();
+        this.#prefer("http");
+    }
+
+    /**
+     * Chunks were acknowledged. Only that, not a welcome, shows that a WebSocket tried on the side is of use.
+     * @param {Kind} kind
+     */
+    heard(kind) {
         this.#unheard = 0;
+        if (kind === "websocket" && this.#preferred === "http") this.#prefer("websocket");
     }
 
     /**

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
 from incoming.core.messages import CHUNK_HEADER
-from incoming.handlers.chunks import CHUNKS_UNDER_WAY, PART, Chunks
+from incoming.handlers.chunks import CHUNKS_UNDER_WAY, PART, PART_SECONDS, Chunks
 from incoming.intake import OVERHEAD, Memory
 from incoming.token_bucket import TokenBucket
 from tests.support.stores import until
@@ -42,7 +42,9 @@ class Bench:
         self.memory = Memory(1024 * MIB)
         self.allowance = TokenBucket(0)
         stand_in: Any = self
-        self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, self.acked.append, self.failed.append)
+        self.now = 0.0
+        heard = self.acked.append, self.failed.append
+        self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, *heard, lambda: self.now)
 
     def write(self, offset: int, data: bytes, epoch: int | None) -> "asyncio.Future[None]":
         assert epoch == 1
@@ -91,6 +93,23 @@ async def test_small_pieces_are_gathered() -> None:
     assert b"".join(one.data for one in bench.writes) == whole[CHUNK_HEADER.size :]
     await bench.finish()
     assert bench.acked == [(0, len(whole) - CHUNK_HEADER.size)]
+
+
+async def test_on_a_slow_line_what_has_come_is_stored_all_the_same() -> None:
+    """By that a client sees that its bytes arrive, long before the chunk is whole."""
+    bench = Bench()
+    whole = message(7, b"abcdef")
+    await bench.chunks.take(whole[:16], last=False)
+    bench.now += 3 * PART_SECONDS
+    await bench.chunks.take(b"", last=False)
+    assert bench.writes == [], "of a header nothing can be stored"
+    for position in range(16, 22):
+        await bench.chunks.take(whole[position : position + 1], last=False)
+        bench.now += PART_SECONDS / 2
+    assert [(one.offset, one.data) for one in bench.writes] == [(7, b"a"), (8, b"bcd")]
+    await bench.chunks.take(b"", last=True)
+    await bench.finish()
+    assert bench.acked == [(7, 13)]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])

@@ -261,7 +261,7 @@ test("WebSockets that are cut soon again and again: HTTP from where it was", asy
     assert.equal(fourth.chunks[0][0], bytes_acked);
 });
 
-test("on HTTP a WebSocket is tried again on the side; when it works, HTTP retires after its last chunk", async () => {
+test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived by it, HTTP retires after its last one", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(LARGE).start();
     (await stage.connected()).lose();
@@ -273,6 +273,10 @@ test("on HTTP a WebSocket is tried again on the side; when it works, HTTP retire
     assert.ok(websocket);
     assert.equal(uploader.transport, "http");
     websocket.welcome({ extents: [[0, uploader.bytes_acked]] });
+    assert.deepEqual([uploader.transport, http.chunks.length], ["http", 1], "a welcome proves nothing");
+    http.ack();
+    assert.equal(http.chunks.length, 1, "it goes on");
+    websocket.ack([websocket.chunks.shift()]);
     assert.ok(http.open_still, "its chunk is still on its way");
     for (const connection of stage.connections) if (connection.kind === "http" && connection.chunks.length) connection.ack();
     assert.ok(!http.open_still);
@@ -292,6 +296,61 @@ test("a WebSocket that fails on the side costs nothing", async () => {
     websocket.lose();
     await until(() => true);
     assert.deepEqual([uploader.connected, uploader.transport], [true, "http"]);
+});
+
+/** The answers to the questions how much has arrived, as long as some are asked; returns how many were. */
+function answer_looks(stage, seconds, arrived) {
+    let asked = 0;
+    for (let second = 0; second < seconds; second++) {
+        stage.env.pass(1000);
+        for (const request of stage.env.requests.splice(0)) if (!request.aborted) request.answer(200, { arrived: arrived(asked++) });
+    }
+    return asked;
+}
+
+test("a WebSocket that swallows chunks: HTTP, as soon as the server has said that it gets none", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(LARGE);
+    connection.ack([connection.chunks.shift()]);
+    const { bytes_acked } = uploader;
+    assert.equal(answer_looks(stage, 20, () => bytes_acked), 3);
+    const http = await stage.connected(2);
+    assert.deepEqual([http.kind, connection.open_still, uploader.connected], ["http", false, false]);
+    http.welcome({ extents: [[0, bytes_acked]] });
+    assert.deepEqual([uploader.transport, uploader.error_code, stage.calls.names()], ["http", null, []]);
+    assert.equal(http.chunks[0][0], bytes_acked);
+});
+
+test("a slow line is none that swallows: the server has more each time", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(LARGE);
+    assert.ok(answer_looks(stage, 60, (asked) => 10_000 + asked) > 10);
+    assert.deepEqual([connection.open_still, uploader.transport], [true, "websocket"]);
+});
+
+test("nor is one over which the server cannot be asked", async () => {
+    const stage = new Stage();
+    const { connection } = await stage.transferring(LARGE);
+    for (let second = 0; second < 60; second++) {
+        stage.env.pass(1000);
+        const [request] = stage.env.requests.splice(0);
+        if (second < 30) request?.answer(502);
+    }
+    assert.ok(connection.open_still);
+});
+
+test("acks and pauses are no reasons to ask", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(LARGE);
+    for (let second = 0; second < 20; second++) {
+        stage.env.pass(1000);
+        connection.ack([connection.chunks.shift()]);
+    }
+    connection.chunks.length = 0;
+    stage.env.pass(5_000);
+    uploader.pause("pause");
+    stage.env.pass(20_000);
+    assert.deepEqual(stage.env.requests, []);
 });
 
 test("a piece refused as too large goes out again in smaller ones, and larger ones never again", async () => {

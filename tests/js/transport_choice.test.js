@@ -44,13 +44,21 @@ test("one that lived for a while breaks the row", () => {
     assert.equal(chosen.kind, "websocket");
 });
 
+test("a WebSocket that swallows chunks is of no use, however well it stands", () => {
+    const chosen = choice();
+    chosen.welcomed("websocket");
+    chosen.heard("websocket");
+    chosen.swallowed();
+    assert.deepEqual([chosen.kind, chosen.fallen_back], ["http", true]);
+});
+
 test("HTTP requests that fail are not held against WebSockets", () => {
     const chosen = choice();
     for (let i = 0; i < 5; i++) chosen.cut("http", 10);
     assert.equal(chosen.kind, "websocket");
 });
 
-test("a WebSocket that is welcomed again while on HTTP is preferred from then on", () => {
+test("a WebSocket over which a chunk arrives while on HTTP is preferred from then on; a welcome is not enough", () => {
     const memory = { wanted: "auto", websocket_works: false };
     const chosen = new TransportChoice(memory);
     chosen.failed("websocket");
@@ -58,6 +66,9 @@ test("a WebSocket that is welcomed again while on HTTP is preferred from then on
     assert.ok(!chosen.failed("websocket"), "a try on the side changes nothing when it fails");
     assert.equal(chosen.kind, "http");
     chosen.welcomed("websocket");
+    chosen.heard("http");
+    assert.deepEqual([chosen.kind, chosen.fallen_back], ["http", true]);
+    chosen.heard("websocket");
     assert.deepEqual([chosen.kind, chosen.fallen_back, memory.websocket_works], ["websocket", false, true]);
 });
 
@@ -73,6 +84,7 @@ for (const wanted of ["websocket", "http"]) {
         for (let i = 0; i < 10; i++) {
             assert.ok(!chosen.failed(wanted));
             chosen.cut(wanted, 1);
+            chosen.swallowed();
             assert.deepEqual([chosen.kind, chosen.fallen_back], [wanted, false]);
         }
     });

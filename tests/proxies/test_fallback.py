@@ -76,7 +76,7 @@ def test_upgrade_stripped(
     assert {moment.transport for moment in upload.moments} == {"", "http"}
 
 
-@pytest.mark.parametrize("whim", ["silent", "cut"])
+@pytest.mark.parametrize("whim", ["silent", "cut", "swallow"])
 def test_useless_from_the_beginning(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
 ) -> None:
@@ -89,7 +89,7 @@ def test_useless_from_the_beginning(
     assert upload.moments[-2].transport == "http" or upload.moments[-3].transport == "http"
 
 
-@pytest.mark.parametrize("whim", ["silent", "cut"])
+@pytest.mark.parametrize("whim", ["silent", "cut", "swallow"])
 def test_useless_all_of_a_sudden(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
 ) -> None:

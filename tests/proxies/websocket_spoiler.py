@@ -8,11 +8,50 @@ from typing import Literal
 
 from tests.support.ports import free_port
 
-Whim = Literal["pass", "silent", "cut"]
-"""`silent`: the handshake succeeds, then nothing comes through. `cut`: it ends after the first few messages."""
+Whim = Literal["pass", "silent", "cut", "swallow"]
+"""`silent`: the handshake succeeds, then nothing comes through. `cut`: it ends after the first few messages. `swallow`:
+text comes through both ways, and no binary message does: somebody keeps them to look into them.
+"""
 
 A_FEW_MESSAGES = 300_000
 """Bytes from the browser."""
+
+
+class BinarySieve:
+    """Takes a browser's frames (RFC 6455 section 5.2) and lets all go but binary messages."""
+
+    def __init__(self) -> None:
+        self._waiting = b""
+        self._left = 0
+        """Bytes of the present frame that are still to come."""
+        self._holds = False
+        """Whether the present frame belongs to a binary message."""
+
+    def sift(self, data: bytes) -> bytes:
+        """What goes on of the bytes that have come."""
+        self._waiting += data
+        passed = b""
+        while self._waiting:
+            if not self._left and not self._begin():
+                break
+            part, self._waiting = self._waiting[: self._left], self._waiting[self._left :]
+            self._left -= len(part)
+            passed += b"" if self._holds else part
+        return passed
+
+    def _begin(self) -> bool:
+        """Whether the head of the next frame has come as far as its length."""
+        if len(self._waiting) < 2:
+            return False
+        opcode, short = self._waiting[0] & 15, self._waiting[1] & 127
+        extra = {126: 2, 127: 8}.get(short, 0)
+        if len(self._waiting) < 2 + extra:
+            return False
+        length = int.from_bytes(self._waiting[2 : 2 + extra], "big") if extra else short
+        self._left = 2 + extra + 4 + length  # a browser's frames are masked
+        if opcode != 0:
+            self._holds = opcode == 2
+        return True
 
 
 class WebSocketSpoiler:
@@ -65,7 +104,11 @@ class WebSocketSpoiler:
             server.sendall(head)
             back = threading.Thread(target=self._answer, args=(server, client, whim), daemon=True)
             back.start()
-            self._pump(client, server, A_FEW_MESSAGES if whim == "cut" else None)
+            if whim == "swallow":
+                self._count()
+                self._pump(client, server, None, BinarySieve())
+            else:
+                self._pump(client, server, A_FEW_MESSAGES if whim == "cut" else None)
             if whim == "cut":
                 self._count()
                 self._end([client, server])
@@ -83,10 +126,12 @@ class WebSocketSpoiler:
         self._end([client])
 
     @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    def _pump(
+        source: socket.socket, sink: socket.socket, limit: int | None, sieve: "BinarySieve | None" = None
+    ) -> None:
         passed = 0
         while (limit is None or passed < limit) and (data := source.recv(65536)):
-            sink.sendall(data)
+            sink.sendall(sieve.sift(data) if sieve else data)
             passed += len(data)
         if limit is None:
             sink.shutdown(socket.SHUT_WR)

@@ -1125,6 +1125,7 @@ var incoming = (() => {
     #size;
     #last_modified;
     #fingerprint = "";
+    #confirming = false;
     #checked = 0;
     /**
      * @param {import("./environment.js").Environment} env
@@ -1146,6 +1147,23 @@ var incoming = (() => {
         fingerprint: this.#fingerprint,
         media_type: this.#file.type || void 0
       };
+    }
+    /**
+     * A file that was changed meanwhile must not become complete: it would be half the old one and half the new.
+     * @param {(problem: Problem | null) => void} done called with why it cannot be uploaded, when that is known
+     * @returns {boolean} whether the file was found in order a moment ago; otherwise it is looked at now
+     */
+    confirmed(done) {
+      if (this.fresh) return true;
+      if (!this.#confirming) this.#confirm_for(done);
+      return false;
+    }
+    /** @param {(problem: Problem | null) => void} done */
+    async #confirm_for(done) {
+      this.#confirming = true;
+      const problem2 = await this.confirm();
+      this.#confirming = false;
+      done(problem2);
     }
     /** Whether the file was found in order a moment ago. */
     get fresh() {
@@ -1536,16 +1554,12 @@ var incoming = (() => {
      * @param {boolean} first after none
      */
     welcomed(lane, first) {
-      const { kind } = lane.connection;
       const now = this.#page.env.now();
       this.#open_again_after = OPEN_AGAIN_AFTER;
-      if (first) {
-        this.#counting = false;
-        this.#setup = now - lane.opened;
-        this.#websocket_at = now + this.#websocket_wait;
-      }
-      const others = this.#lanes.active.filter((other) => other.connection.kind !== kind);
-      if (kind === "websocket") this.#lanes.retire(others);
+      if (!first) return;
+      this.#counting = false;
+      this.#setup = now - lane.opened;
+      this.#websocket_at = now + this.#websocket_wait;
     }
     /**
      * A connection of several was lost, or could not be had: the next one is not opened in the same moment, and ever later
@@ -1558,11 +1572,13 @@ var incoming = (() => {
       this.#open_again_after = Math.min(OPEN_AGAIN_AT_LAST, this.#open_again_after * 2);
     }
     /**
+     * @param {Lane} lane
      * @param {number} bytes just acknowledged
      * @param {Welcome} limits
      */
-    acked(bytes, limits) {
+    acked({ connection: { kind } }, bytes, limits) {
       const now = this.#page.env.now();
+      if (kind === "websocket") this.#lanes.retire(this.#lanes.active.filter(({ connection }) => connection.kind !== kind));
       const missing = this.#scheduler.bytes_missing;
       if (missing === 0 && this.#scheduler.complete) return this.#lanes.retire(this.#lanes.active.slice(1));
       if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
@@ -1780,7 +1796,7 @@ var incoming = (() => {
       }
       this.#close_if_done(lane);
       this.pump();
-      this.#owner.acked(bytes);
+      this.#owner.acked(lane, bytes);
     }
     /**
      * @param {Lane} lane
@@ -2269,6 +2285,87 @@ var incoming = (() => {
     }
   };
 
+  // standstill.js
+  var UNACKED_FOR = 6e3;
+  var LOOK_AGAIN_AFTER = 3e3;
+  var ANSWERED_WITHIN = 5e3;
+  var LOOKS = 2;
+  var ARRIVAL_DOUBTED_AFTER = 15e3;
+  var Standstill = class {
+    #env;
+    #page;
+    #ticket;
+    #owner;
+    /** @type {unknown} */
+    #timer = null;
+    /** @type {(() => void) | null} aborts the question under way */
+    #abort = null;
+    #doubt_after = ARRIVAL_DOUBTED_AFTER;
+    /**
+     * @param {import("./page.js").Page} page
+     * @param {string} ticket
+     * @param {Owner} owner
+     */
+    constructor(page2, ticket, owner) {
+      this.#env = page2.env;
+      this.#page = page2;
+      this.#ticket = ticket;
+      this.#owner = owner;
+    }
+    /** Chunks were acknowledged. */
+    moved() {
+      this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
+    }
+    /** Chunks flow over a WebSocket; to be said again with each ack. */
+    watch_chunks() {
+      this.stop();
+      this.#wait(UNACKED_FOR, () => {
+        if (this.#owner.waiting()) this.#look(-1, 0);
+        else this.watch_chunks();
+      });
+    }
+    /** All is acknowledged; what is left is the server's word that the file has arrived. */
+    await_arrival() {
+      this.stop();
+      this.#wait(this.#doubt_after, () => {
+        this.#doubt_after *= 2;
+        this.#owner.doubtful();
+      });
+    }
+    stop() {
+      this.#env.stop(this.#timer);
+      this.#abort?.();
+      this.#abort = null;
+    }
+    /**
+     * @param {number} before bytes that the server had when it was asked last
+     * @param {number} in_vain so many looks in a row found no more
+     */
+    #look(before, in_vain) {
+      this.#wait(ANSWERED_WITHIN, () => this.watch_chunks());
+      const url = upload_url(this.#page.frontend, this.#ticket);
+      this.#abort = request(this.#env, { method: "GET", url }, ({ status, json }) => {
+        if (status !== 200 || !Number.isSafeInteger(json?.arrived)) return this.watch_chunks();
+        const times = json.arrived === before ? in_vain + 1 : 0;
+        if (times === LOOKS) {
+          this.stop();
+          this.#owner.swallowed();
+        } else {
+          this.#wait(LOOK_AGAIN_AFTER, () => this.#look(json.arrived, times));
+        }
+      });
+    }
+    /**
+     * The one timer: what is waited for at present.
+     * @param {number} milliseconds
+     * @param {() => void} action
+     */
+    #wait(milliseconds, action) {
+      this.#env.stop(this.#timer);
+      this.#timer = this.#env.after(milliseconds, action);
+    }
+  };
+
   // token_bucket.js
   var BURST_SECONDS = 0.5;
   var PORTION_SECONDS = 0.5;
@@ -2360,9 +2457,7 @@ var incoming = (() => {
      */
     welcomed(kind) {
       this.#failures = 0;
-      if (kind !== "websocket") return;
-      this.#memory.websocket_works = true;
-      if (this.#preferred === "http") this.#prefer("websocket");
+      if (kind === "websocket") this.#memory.websocket_works = true;
     }
     /**
      * A connection that had been welcomed has ended without a word of explanation.
@@ -2376,9 +2471,18 @@ var incoming = (() => {
       this.#short_lives = 0;
       this.#prefer("http");
     }
-    /** Chunks were acknowledged. */
-    heard() {
+    /** Chunks do not get through a WebSocket although it stands. */
+    swallowed() {
+      this.unheard();
+      this.#prefer("http");
+    }
+    /**
+     * Chunks were acknowledged. Only that, not a welcome, shows that a WebSocket tried on the side is of use.
+     * @param {Kind} kind
+     */
+    heard(kind) {
       this.#unheard = 0;
+      if (kind === "websocket" && this.#preferred === "http") this.#prefer("websocket");
     }
     /**
      * A connection has ended with chunks on their way. Some browsers never finish to send a Blob that is part of a file:
@@ -2396,7 +2500,6 @@ var incoming = (() => {
 
   // session.js
   var CANCEL_ANSWERED_WITHIN = 8e3;
-  var ARRIVAL_DOUBTED_AFTER = 15e3;
   var Session = class {
     #page;
     #file;
@@ -2406,12 +2509,12 @@ var incoming = (() => {
     #choice;
     #crowd;
     #backoff;
+    #standstill;
     #id;
     /** @type {number | undefined} */
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
-    #confirming = false;
     #running = false;
     #connected = false;
     #connected_at = 0;
@@ -2422,7 +2525,6 @@ var incoming = (() => {
     problem = null;
     /** @type {unknown} */
     #timer = null;
-    #doubt_after = ARRIVAL_DOUBTED_AFTER;
     #attempt_number = 0;
     /**
      * @param {import("./page.js").Page} page
@@ -2446,12 +2548,20 @@ var incoming = (() => {
       this.#lanes = new Lanes(page2.env, this.scheduler, pace, bucket, {
         connect: (kind, listener) => page2.connect(kind, ticket, file, listener),
         welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
-        acked: (bytes) => this.#acked(bytes),
+        acked: (lane, bytes) => this.#acked(lane, bytes),
         told: (outcome) => this.#told(outcome),
-        may_complete: () => this.#may_complete(),
+        may_complete: () => check.confirmed((problem2) => this.#confirmed(problem2)),
         lost: (lane, problem2, oldest) => this.#lane_lost(lane, problem2, oldest)
       });
       this.#crowd = new Crowd(page2, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
+      this.#standstill = new Standstill(page2, ticket, {
+        waiting: () => this.scheduler.chunks_ahead > 0,
+        swallowed: () => {
+          this.#choice.swallowed();
+          this.#anew();
+        },
+        doubtful: () => this.#anew()
+      });
     }
     get connected() {
       return this.#connected;
@@ -2486,6 +2596,7 @@ var incoming = (() => {
     /** @param {string} reason */
     cancel(reason) {
       this.#cancelling = true;
+      this.#standstill.stop();
       this.#lanes.hold();
       this.#lanes.quickest?.cancel(reason);
       this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
@@ -2505,6 +2616,7 @@ var incoming = (() => {
       this.#cancelling = false;
       this.#attempt_number++;
       this.#page.env.stop(this.#timer);
+      this.#standstill.stop();
     }
     async #attempt() {
       const number = ++this.#attempt_number;
@@ -2518,16 +2630,8 @@ var incoming = (() => {
     #hello() {
       return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
     }
-    /** A file that was changed meanwhile must not become complete: it would be half the old one and half the new. */
-    #may_complete() {
-      if (this.#check.fresh) return true;
-      if (!this.#confirming) this.#confirm();
-      return false;
-    }
-    async #confirm() {
-      this.#confirming = true;
-      const problem2 = await this.#check.confirm();
-      this.#confirming = false;
+    /** @param {Problem | null} problem of the file that is about to become complete */
+    #confirmed(problem2) {
       if (!this.#running) return;
       if (problem2) this.#fail(problem2);
       else this.#lanes.pump();
@@ -2556,22 +2660,24 @@ var incoming = (() => {
       this.#after_progress();
       this.#owner.changed();
     }
-    /** @param {number} bytes */
-    #acked(bytes) {
+    /**
+     * @param {Lane} lane
+     * @param {number} bytes
+     */
+    #acked(lane, bytes) {
       this.#backoff.reset();
-      this.#choice.heard();
-      this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
-      if (this.#limits && !this.#cancelling) this.#crowd.acked(bytes, this.#limits);
+      this.#choice.heard(lane.connection.kind);
+      this.#standstill.moved();
+      if (this.#limits && !this.#cancelling) this.#crowd.acked(lane, bytes, this.#limits);
       this.#after_progress();
       this.#owner.changed();
     }
     #after_progress() {
-      if (this.#cancelling || !this.#running) return;
-      this.#page.env.stop(this.#timer);
-      if (this.scheduler.complete && this.#receiving) this.#wait(this.#doubt_after, () => this.#doubt_arrival());
+      if (this.#cancelling || !this.#running || !this.#receiving) return;
+      if (this.scheduler.complete) this.#standstill.await_arrival();
+      else if (this.transport === "websocket") this.#standstill.watch_chunks();
     }
-    #doubt_arrival() {
-      this.#doubt_after *= 2;
+    #anew() {
       this.#lanes.close();
       this.#connected = false;
       this.#attempt();
@@ -2582,7 +2688,7 @@ var incoming = (() => {
       this.#receiving = is_receiving(outcome.state);
       if (!this.#receiving) {
         this.#lanes.hold();
-        if (!this.#cancelling) this.#page.env.stop(this.#timer);
+        this.#standstill.stop();
         if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
       }
       this.#owner.told(outcome);
@@ -2615,6 +2721,7 @@ var incoming = (() => {
     #lost(problem2) {
       this.#attempt_number++;
       this.#connected = false;
+      this.#standstill.stop();
       this.#lanes.close();
       if (this.#cancelling && !(problem2 && ASK_AGAIN.has(problem2.code))) return this.#unanswered();
       this.#cancelling = false;
