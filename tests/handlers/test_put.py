@@ -1,7 +1,6 @@
 """The PUT endpoint, case by case as raw requests: status, headers, what is stored, and what the next request gets."""
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,28 +13,14 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import Event, State, Ticket
 from tests.support.faulty_stores import FaultyFiles
 from tests.support.one_worker import OneWorker
-from tests.support.raw_http import Answer, RawConnection, chunked, request
+from tests.support.put_requests import CONTENT, ask, path, piece, post, put
+from tests.support.raw_http import RawConnection, chunked, request
 from tests.support.stores import until
 
 StartWorker = Callable[..., Awaitable[OneWorker]]
 LogLines = Callable[[], list[str]]
 
-CONTENT = bytes(offset % 251 for offset in range(100))
 ORIGIN = "https://app.example.org"
-
-
-def path(ticket_id: str, query: str = "") -> str:
-    return f"/incoming/0.1/frontend/upload/{ticket_id}{query}"
-
-
-def put(ticket_id: str, content_range: str | None, *headers: str, body: bytes = b"", query: str = "") -> bytes:
-    told = () if content_range is None else (f"Content-Range: {content_range}",)
-    return request("PUT", path(ticket_id, query), *told, *headers, body=body)
-
-
-def piece(ticket_id: str, start: int, end: int, total: object = 100, *headers: str, query: str = "") -> bytes:
-    """Bytes [start, end) of CONTENT."""
-    return put(ticket_id, f"bytes {start}-{end - 1}/{total}", *headers, body=CONTENT[start:end], query=query)
 
 
 async def look(worker: OneWorker, ticket_id: str) -> Ticket:
@@ -50,14 +35,6 @@ def files(worker: OneWorker) -> FaultyFiles:
 
 def stored(worker: OneWorker, ticket: Ticket) -> bytes:
     return Path(ticket.path).read_bytes() if ticket.path else files(worker).part(ticket.id).read_bytes()
-
-
-async def ask(worker: OneWorker, data: bytes) -> Answer:
-    """One request on a connection of its own."""
-    connection = await RawConnection.open(worker.port)
-    answer = await connection.ask(data)
-    connection.close()
-    return answer
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -99,6 +76,13 @@ CASES = [
     Case("open end, part of it", [("bytes 0-*/100", CONTENT[:30])], 308, "bytes=0-29", [(0, 30)]),
     Case("open end of curl", [part(0, 50), ("bytes 50-/100", CONTENT[50:])], 200, None, [(0, 100)]),
     Case("empty file", [("bytes */0", b"")], 200, None, []),
+    Case("empty file as an open range", [("bytes 0-*/0", b"")], 200, None, []),
+    Case("empty file as curl's open range", [("bytes 0-/0", b"")], 200, None, []),
+    Case("nothing at the end", [part(0, 40), ("bytes 40-/100", b"")], 308, "bytes=0-39", [(0, 40)]),
+    Case("nothing behind the end", [part(0, 40), ("bytes 100-/100", b"")], 308, "bytes=0-39", [(0, 40)]),
+    Case("total no more told", [part(0, 40), part(40, 100, "*")], 200, None, [(0, 100)]),
+    Case("leading zeros", [("bytes 000-039/0100", CONTENT[:40])], 308, "bytes=0-39", [(0, 40)]),
+    Case("unit in capitals", [("BYTES 0-39/100", CONTENT[:40])], 308, "bytes=0-39", [(0, 40)]),
     Case("empty file without a range", [(None, b"")], 200, None, []),
     Case("whole file without a range", [(None, CONTENT)], 200, None, [(0, 100)]),
     Case("the rest as a whole file again", [part(0, 40), (None, CONTENT)], 200, None, [(0, 100)]),
@@ -577,6 +561,8 @@ BAD_FRAMING = {
     "chunk size with a sign": request("PUT", "@", "Transfer-Encoding: chunked", length=-1)
     + b"+5\r\nhello\r\n0\r\n\r\n",
     "chunk without its end": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"5\r\nhelloX\r\n0\r\n\r\n",
+    "trailers": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"5\r\nhello\r\n0\r\nX-A: b\r\n\r\n",
+    "chunk extension": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"5;a=b\r\nhello\r\n0\r\n\r\n",
     "chunk of 2^64": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"f" * 16 + b"\r\nhello",
     "folded header": request("PUT", "@", "Content-Range: bytes\r\n 0-4/100", body=b"hello"),
     "header without a colon": request("PUT", "@", "nonsense", body=b"hello"),
@@ -672,11 +658,6 @@ async def test_a_name_that_is_too_long(worker: OneWorker) -> None:
 def hello(ticket_id: str, session: str = "session-1", **more: object) -> bytes:
     message = {"type": "hello", "session": session, "size": 100, "name": "a.bin", **more}
     return post(ticket_id, message)
-
-
-def post(ticket_id: str, message: object, *headers: str) -> bytes:
-    body = message if isinstance(message, bytes) else json.dumps(message).encode()
-    return request("POST", path(ticket_id), "Content-Type: text/plain", "Accept: application/json", *headers, body=body)
 
 
 async def test_the_protocol_of_the_library_over_http(worker: OneWorker) -> None:
