@@ -49,9 +49,15 @@ def app(server: IncomingServer) -> Iterator[UploadApp]:
 
 
 @pytest.fixture
-def upload_page(page: Page, app: UploadApp, server: IncomingServer) -> UploadPage:
+def transport() -> str:
+    """What pages use. Tests with `over_both` run once with each."""
+    return "auto"
+
+
+@pytest.fixture
+def upload_page(page: Page, app: UploadApp, server: IncomingServer, transport: str) -> UploadPage:
     """The recording page, loaded from `app`, with the library of `server`."""
-    return UploadPage(page, app, server.host).open()
+    return UploadPage(page, app, server.host).open(transport=transport)
 
 
 @pytest.fixture

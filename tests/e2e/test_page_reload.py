@@ -14,7 +14,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.conftest import StartProxy, StartServer
 from tests.e2e.upload_app import UploadApp
-from tests.e2e.upload_page import PageUpload, UploadPage
+from tests.e2e.upload_page import PageUpload, UploadPage, over_both
 from tests.faults.consistency import tickets_in
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
@@ -61,18 +61,16 @@ def assert_goes_on(upload: PageUpload, acked: int) -> None:
 # --- The page is gone
 
 
+@over_both
 @pytest.mark.promise(3, 111)
-@pytest.mark.parametrize("transport", ["auto", "http"])
-def test_reloaded(upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str, transport: str) -> None:
-    upload_page.open(transport=transport)
-    first = upload_page.upload(ticket, file.path)
-    first.set("max_rate", SLOW)
-    before = first.start().wait_for_bytes(MIB)
-    upload_page.open(transport=transport)
+def test_reloaded(slow: PageUpload, upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str) -> None:
+    before = slow.now
+    upload_page.open()
     assert_goes_on(upload_page.upload(ticket, file.path).start(), before.bytes_acked)
     app.assert_received(ticket, file)
 
 
+@over_both
 @pytest.mark.promise(3, 111)
 def test_closed_and_gone_on_in_another_browser(
     slow: PageUpload,
@@ -82,11 +80,12 @@ def test_closed_and_gone_on_in_another_browser(
     server: IncomingServer,
     file: KnownFile,
     ticket: str,
+    transport: str,
 ) -> None:
     before = slow.now
     upload_page.tab.context.close()
     with chromium.new_context() as context:
-        other = UploadPage(context.new_page(), app, server.host).open()
+        other = UploadPage(context.new_page(), app, server.host).open(transport=transport)
         assert unfinished(other) == [], "another browser knows nothing of it"
         assert_goes_on(other.upload(ticket, file.path).start(), before.bytes_acked)
     app.assert_received(ticket, file)
@@ -101,12 +100,13 @@ def three_days_pass(server: IncomingServer) -> None:
     server.start()
 
 
-def test_gone_on_after_days(page: Page, start_server: StartServer, file: KnownFile) -> None:
+@over_both
+def test_gone_on_after_days(page: Page, start_server: StartServer, file: KnownFile, transport: str) -> None:
     """A paused upload outlives its page, the server and an upload that was just left alone."""
     server = start_server("--failed-grace", "1s")  # a short limit makes the janitor come often
     with UploadApp(server.base_url) as app:
         ticket, abandoned = app.new_ticket(), app.new_ticket()
-        upload_page = UploadPage(page, app, server.host).open()
+        upload_page = UploadPage(page, app, server.host).open(transport=transport)
         slow = upload_page.upload(ticket, file.path)
         slow.set("max_rate", SLOW)
         slow.start().wait_for_bytes(MIB)
@@ -119,7 +119,7 @@ def test_gone_on_after_days(page: Page, start_server: StartServer, file: KnownFi
         assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "upload timed out")
         later = page.context.new_page()
         later.clock.install(time=time.time() + THREE_DAYS)
-        upload_page = UploadPage(later, app, server.host).open()
+        upload_page = UploadPage(later, app, server.host).open(transport=transport)
         (entry,) = unfinished(upload_page)
         assert entry["ticket"] == ticket
         assert later.evaluate("Date.now()") - entry["last_activity"] > 0.99 * THREE_DAYS * 1000
@@ -130,6 +130,7 @@ def test_gone_on_after_days(page: Page, start_server: StartServer, file: KnownFi
 # --- What the browser remembers
 
 
+@over_both
 def test_unfinished_uploads_are_offered(
     slow: PageUpload, upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str, tmp_path: Path
 ) -> None:
@@ -154,14 +155,21 @@ def test_unfinished_uploads_are_offered(
     app.assert_received(ticket, file)
 
 
+@over_both
 def test_crashed_tab(
-    slow: PageUpload, upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
+    slow: PageUpload,
+    upload_page: UploadPage,
+    app: UploadApp,
+    server: IncomingServer,
+    file: KnownFile,
+    ticket: str,
+    transport: str,
 ) -> None:
     """A tab that had no time to say anything: the next one knows of its upload all the same."""
     before = slow.now
     with upload_page.tab.expect_event("crash"), suppress(PlaywrightError):
         upload_page.tab.goto("chrome://crash")
-    other = UploadPage(upload_page.tab.context.new_page(), app, server.host).open()
+    other = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
     assert [entry["ticket"] for entry in unfinished(other)] == [ticket]
     assert_goes_on(other.upload(ticket, file.path).start(), before.bytes_acked)
     app.assert_received(ticket, file)
@@ -212,6 +220,7 @@ def other_time(file: KnownFile) -> None:
     os.utime(file.path, ns=(was.st_atime_ns, was.st_mtime_ns + 5_000_000_000))
 
 
+@over_both
 @pytest.mark.parametrize("change", [other_content, other_size, other_time])
 def test_changed_file_is_refused(
     slow: PageUpload,
@@ -239,6 +248,7 @@ def test_changed_file_is_refused(
     app.assert_received(ticket, file)
 
 
+@over_both
 @pytest.mark.parametrize(("change", "code"), [(other_time, 1002), (lambda file: file.path.unlink(), 1001)])
 def test_file_that_changes_while_it_is_read(
     slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str, change: Callable[[KnownFile], None], code: int
@@ -270,6 +280,7 @@ MAKE_FILE_WITH_HANDLE = """async (size) => {
 }"""
 
 
+@over_both
 def test_one_click_goes_on(upload_page: UploadPage, app: UploadApp, ticket: str) -> None:
     """The handle of a file survives the reload of the page, and reads the file again."""
     size = 8 * MIB
@@ -394,8 +405,15 @@ STUB_OF_WAKE_LOCK = """
 """
 
 
+@over_both
 def test_machine_is_kept_awake_while_bytes_flow(
-    page: Page, app: UploadApp, server: IncomingServer, start_proxy: StartProxy, file: KnownFile, ticket: str
+    page: Page,
+    app: UploadApp,
+    server: IncomingServer,
+    start_proxy: StartProxy,
+    file: KnownFile,
+    ticket: str,
+    transport: str,
 ) -> None:
     def held() -> int:
         number: int = page.evaluate("locks.requested - locks.released")
@@ -403,7 +421,7 @@ def test_machine_is_kept_awake_while_bytes_flow(
 
     proxy = start_proxy(server.port)
     page.add_init_script(STUB_OF_WAKE_LOCK)
-    upload = UploadPage(page, app, proxy.host).open().upload(ticket, file.path)
+    upload = UploadPage(page, app, proxy.host).open(transport=transport).upload(ticket, file.path)
     upload.set("max_rate", SLOW)
     assert page.evaluate("locks.requested") == 0
     upload.start().wait_for_bytes()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.upload_app import UploadApp
-from tests.e2e.upload_page import UploadPage
+from tests.e2e.upload_page import UploadPage, over_both
 from tests.support.known_files import KnownFile, make_file
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -16,6 +16,7 @@ def file(tmp_path: Path) -> KnownFile:
     return make_file(tmp_path / "file.bin", 8 * MIB)
 
 
+@over_both
 @pytest.mark.promise(88, 89, 91, 102)
 def test_an_unknown_ticket(upload_page: UploadPage, file: KnownFile) -> None:
     upload = upload_page.upload("8d7b1a6e-0000-4000-8000-000000000000", file.path).start()
@@ -38,6 +39,7 @@ def test_bad_arguments(upload_page: UploadPage) -> None:
         assert code == 1003, call
 
 
+@over_both
 def test_another_file_for_the_same_ticket(
     upload_page: UploadPage, app: UploadApp, file: KnownFile, tmp_path: Path
 ) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.upload_app import UploadApp
-from tests.e2e.upload_page import UploadPage
+from tests.e2e.upload_page import UploadPage, over_both
 from tests.support.known_files import make_file, make_sparse_file
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNK_MIN, CHUNK_MAX = 64 * KIB, 8 * MIB  # the server's defaults
 
 
+@over_both
 @pytest.mark.promise(1, 2, 77, 79, 81)
 @pytest.mark.parametrize(
     "size",

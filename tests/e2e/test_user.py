@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from tests.conftest import StartProxy, StartServer
 from tests.e2e.upload_app import UploadApp
-from tests.e2e.upload_page import PageUpload, UploadPage
+from tests.e2e.upload_page import PageUpload, UploadPage, over_both
 from tests.faults.consistency import tickets_in
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
@@ -50,12 +50,12 @@ def outcomes(upload: PageUpload) -> list[str]:
 
 
 @pytest.mark.promise(111)
-@pytest.mark.parametrize("transport", ["auto", "http"])
+@over_both
 def test_the_newest_tab_wins(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
     """The older one is told, and does not come back by itself: two tabs never fight for a ticket."""
-    first = begin(upload_page.open(transport=transport).upload(ticket, file.path))
+    first = begin(upload_page.upload(ticket, file.path))
     tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
     second = begin(tab.upload(ticket, file.path))
     end = first.wait_until_over()
@@ -71,11 +71,12 @@ def test_the_newest_tab_wins(
     assert len(app.of(ticket)) == 1
 
 
+@over_both
 def test_a_tab_takes_its_upload_back(
-    upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
+    upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
     first = begin(upload_page.upload(ticket, file.path))
-    tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open()
+    tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
     second = begin(tab.upload(ticket, file.path))
     assert first.wait_until_over().error_code == 204
     first.start()
@@ -127,15 +128,16 @@ def test_pause_that_was_too_long(start_server: StartServer, page: Page, file: Kn
 
 
 @pytest.fixture
-def lost(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticket: str) -> PageUpload:
+def lost(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticket: str, transport: str) -> PageUpload:
     """An upload whose server cannot be reached any more."""
-    slow = begin(UploadPage(page, app, proxy.host).open().upload(ticket, file.path))
+    slow = begin(UploadPage(page, app, proxy.host).open(transport=transport).upload(ticket, file.path))
     proxy.refuse()
     assert proxy.cut() > 0
     slow.wait_for(lambda now: not now.connected, "the loss to be noticed")
     return slow
 
 
+@over_both
 @pytest.mark.promise(46, 108)
 def test_cancelled_offline(lost: PageUpload, proxy: FaultProxy, app: UploadApp, ticket: str) -> None:
     """For the user it is over at once; the server is told when it can be."""
@@ -151,6 +153,7 @@ def test_cancelled_offline(lost: PageUpload, proxy: FaultProxy, app: UploadApp, 
     lost.assert_lawful()
 
 
+@over_both
 @pytest.mark.promise(108)
 def test_cancelled_offline_and_left(
     lost: PageUpload, page: Page, proxy: FaultProxy, app: UploadApp, ticket: str
@@ -262,10 +265,11 @@ MOMENTS: list[tuple[Reach, bool, bool]] = [
 
 
 @pytest.fixture
-def upload(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticket: str) -> PageUpload:
-    return UploadPage(page, app, proxy.host).open().upload(ticket, file.path)
+def upload(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticket: str, transport: str) -> PageUpload:
+    return UploadPage(page, app, proxy.host).open(transport=transport).upload(ticket, file.path)
 
 
+@over_both
 @pytest.mark.promise(94, 97)
 @pytest.mark.parametrize(("reach", "can_pause", "can_cancel"), MOMENTS)
 def test_pause_at_every_moment(
@@ -298,6 +302,7 @@ def test_pause_at_every_moment(
     upload.assert_lawful()
 
 
+@over_both
 @pytest.mark.promise(97, 108)
 @pytest.mark.parametrize(("reach", "can_pause", "can_cancel"), MOMENTS)
 def test_cancel_at_every_moment(
@@ -350,6 +355,7 @@ def test_pause_and_cancel_over_http(
     assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "enough")
 
 
+@over_both
 @pytest.mark.promise(106)
 @pytest.mark.parametrize("reach", [connecting, reconnecting, handing_over, processing, finished, cancelled])
 def test_start_called_again(upload: PageUpload, app: UploadApp, proxy: FaultProxy, reach: Reach) -> None:

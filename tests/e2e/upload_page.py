@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import Page
 
 from tests.e2e.upload_app import UploadApp
@@ -109,6 +110,10 @@ class Call:
     moment: Moment
 
 
+over_both = pytest.mark.parametrize("transport", ["auto", "http"])
+"""Runs a test whose pages use the fixture `transport` by WebSocket, which nothing hinders here, and by HTTP."""
+
+
 class PageUpload:
     """One uploader of the page."""
 
@@ -203,14 +208,16 @@ class UploadPage:
         self.sockets: list[str] = []
         self._app = app
         self._host = host
+        self._transport = "auto"
         page.on("websocket", lambda socket: self.sockets.append(socket.url))
 
-    def open(self, script: str = SCRIPT, transport: str = "auto") -> "UploadPage":
-        """Load the page, and tell the library where the server is."""
+    def open(self, script: str = SCRIPT, transport: str | None = None) -> "UploadPage":
+        """Load the page, and tell the library where the server is; the transport is the last one that was given."""
+        self._transport = transport or self._transport
         self.tab.goto(self._app.page_url + "?" + urlencode({"script": f"http://{self._host}{script}"}))
         self.tab.evaluate("(host) => incoming.set_server_hostname(host)", self._host)
-        if transport != "auto":
-            self.tab.evaluate("(transport) => incoming.set_transport(transport)", transport)
+        if self._transport != "auto":
+            self.tab.evaluate("(transport) => incoming.set_transport(transport)", self._transport)
         return self
 
     def upload(self, ticket: str, file: Path | None) -> PageUpload:
