@@ -134,8 +134,19 @@ def test_simple_shows_errors(quiet_page: Page, simple: ExampleApp) -> None:
     page.goto(simple.url)
     page.set_input_files("#input_file", a_file())
     expect(page.locator("#stats_error_msg")).to_be_hidden()
-    play(page, 0, state_msg="failed", error_code=200, error_msg="unknown upload")
-    expect(page.locator("#stats_error_msg")).to_have_text("unknown upload")
+    waiting = {"state_msg": "waiting: disk full", "error_code": 501, "error_msg": "disk full"}
+    play(page, 0, **waiting)
+    expect(page.locator("#stats_error_msg")).to_have_text("waiting: disk full")
+    expect(page.locator("#stats_state_msg")).to_be_hidden()
+    expect(page.locator("#output_failed")).to_be_hidden()
+    play(page, 0, state_msg="uploading", error_code=None, error_msg="")
+    expect(page.locator("#stats_error_msg")).to_be_hidden()
+    expect(page.locator("#stats_state_msg")).to_have_text("uploading")
+    play(page, 0, state_msg="failed: unknown upload", error_code=200, error_msg="unknown upload", failed=True)
+    expect(page.locator("#stats_error_msg")).to_have_text("failed: unknown upload")
+    page.click("#output_failed a")
+    expect(page.locator("#output_failed")).to_be_hidden()
+    expect(page.locator("#input_file")).to_be_enabled()
 
 
 @pytest.mark.promise(115, 120, 122)
@@ -315,6 +326,17 @@ def test_dynamic_without_a_ticket(page: Page, dynamic: ExampleApp, incoming: Fak
     page.set_input_files("#input_file", a_file())
     wait_for_uploaders(page, 1)
     expect(page.locator("#stats_error_msg")).to_be_hidden()
+
+
+def test_dynamic_without_its_own_backend(page: Page, dynamic: ExampleApp) -> None:
+    page.goto(dynamic.url)
+    page.route("**/request_upload*", lambda route: route.abort("connectionrefused"))
+    page.set_input_files("#input_file", a_file())
+    expect(page.locator("#stats_error_msg")).to_have_text("no answer from this app. Is it running?")
+    expect(page.locator("#input_file")).to_be_enabled()
+    page.unroute("**/request_upload*")
+    page.set_input_files("#input_file", a_file())
+    wait_for_uploaders(page, 1)
 
 
 @pytest.mark.promise(122, 124)

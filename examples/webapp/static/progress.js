@@ -60,5 +60,6 @@ export function progress_text(uploader, speed) {
     if (speed !== null && bytes_acked < bytes_total) {
         parts.push(human_size(speed) + "/s", human_duration((bytes_total - bytes_acked) / speed) + " left");
     }
-    return parts.join(" · ");
+    // On a narrow screen lines end between the parts, not within one.
+    return parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 }
