@@ -23,6 +23,12 @@ const shared = {
 };
 
 await mkdir(outdir, { recursive: true });
-await build({ ...shared, format: "iife", globalName: "incoming", outfile: path.join(outdir, "incoming.js") });
+await build({
+    ...shared,
+    format: "iife",
+    globalName: "incoming",
+    outfile: path.join(outdir, "incoming.js"),
+    logOverride: { "empty-import-meta": "silent" }, // index.js knows that a classic script has none
+});
 await build({ ...shared, format: "esm", outfile: path.join(outdir, "incoming.mjs") });
 await copyFile(path.join(source, "incoming.d.ts"), path.join(outdir, "incoming.d.ts"));

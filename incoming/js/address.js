@@ -6,7 +6,7 @@ const FRONTEND = "/incoming/0.1/frontend/";
  * @typedef {object} Place of this script and of the page that loaded it
  * @property {string} page_host
  * @property {string} page_protocol such as "https:"
- * @property {string | null} script URL, null where it cannot be known (an ES module, a bundle)
+ * @property {string | null} script URL, of another name where the library is part of somebody's bundle; null where it cannot be known
  */
 
 /**

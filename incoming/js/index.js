@@ -4,11 +4,12 @@ import { browser } from "./environment.js";
 import { Page } from "./page.js";
 import { Uploader as UploaderClass } from "./uploader.js";
 
+// Only a classic script has the one, only a module has the other.
 const script = typeof document === "undefined" ? null : document.currentScript;
 const page = new Page(browser(), {
     page_host: globalThis.location?.host ?? "",
     page_protocol: globalThis.location?.protocol ?? "https:",
-    script: script && "src" in script ? String(script.src) : null,
+    script: script && "src" in script ? String(script.src) : (import.meta.url ?? null),
 });
 page.courier.resume();
 

@@ -1,5 +1,6 @@
 """How a page gets the library, what it finds then, and which server the library talks to."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.e2e.upload_app import UploadApp, page
 from tests.e2e.upload_page import SCRIPT, UploadPage
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import make_file
+from tests.support.tools import ROOT
 
 FRONTENDS = ["/incoming/0.1/frontend/", "/incoming/frontend/"]
 
@@ -26,6 +28,62 @@ def test_both_addresses(
     assert upload_page.sockets
     for address in upload_page.sockets:
         assert address.startswith(f"ws://{server.host}{frontend}upload_ws?"), address
+
+
+MODULE_PAGE = """<!DOCTYPE html><link rel="icon" href="data:,"><input type="file" id="file">
+<script type="module">
+    const before = Object.getOwnPropertyNames(window);
+    const module = await import("MODULE_URL");
+    window.added = Object.getOwnPropertyNames(window).filter((name) => !before.includes(name));
+    window.library = module;
+</script>"""
+
+UPLOAD_BY_MODULE = """(ticket) => new Promise((resolve) => {
+    const uploader = library.Uploader(ticket, document.getElementById("file").files[0]);
+    uploader.onfinished = () => resolve("finished");
+    uploader.onerror = () => resolve(uploader.error_msg);
+    uploader.start();
+})"""
+
+MEMBERS = """() => {
+    const uploader = library.Uploader("ticket", new File(["content"], "file"));
+    return [...Object.keys(uploader), ...Object.getOwnPropertyNames(Object.getPrototypeOf(uploader))];
+}"""
+
+
+def declared() -> tuple[set[str], set[str]]:
+    """What TypeScript is told that the library exports, and that an Uploader has."""
+    source = re.sub(r"/\*.*?\*/", "", (ROOT / "incoming/js/dist/incoming.d.ts").read_text(), flags=re.DOTALL)
+    [uploader] = re.findall(r"^export interface Uploader \{(.*?)^\}", source, re.MULTILINE | re.DOTALL)
+    exported = set(re.findall(r"^export (?:function|const) (\w+)", source, re.MULTILINE))
+    return exported, set(re.findall(r"^    (?:readonly )?(\w+)[(:]", uploader, re.MULTILINE))
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_module(quiet_page: Page, app: UploadApp, server: IncomingServer, tmp_path: Path, frontend: str) -> None:
+    """It is what is declared, adds nothing to the page, and goes to where it came from, as the classic script does."""
+    page = quiet_page
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    address = f"{app.page_url}module"
+    html = MODULE_PAGE.replace("MODULE_URL", f"{server.base_url}{frontend}incoming.mjs")
+    page.route(address, lambda route: route.fulfill(body=html, content_type="text/html"))
+    page.context.grant_permissions(["local-network-access"])
+    page.goto(address)
+    page.wait_for_function("window.library")
+    assert page.evaluate("added") == []
+    exported, members = declared()
+    assert set(page.evaluate("Object.keys(library)")) == exported
+    assert set(page.evaluate(MEMBERS)) - {"constructor"} == members
+    page.evaluate("(host) => library.set_server_hostname(host)", server.host)
+    file = make_file(tmp_path / "file.bin", 100_000)
+    page.set_input_files("#file", file.path)
+    ticket = app.new_ticket()
+    assert page.evaluate(UPLOAD_BY_MODULE, ticket) == "finished"
+    app.assert_received(ticket, file)
+    assert sockets
+    for socket in sockets:
+        assert socket.startswith(f"ws://{server.host}{frontend}upload_ws?"), socket
 
 
 @pytest.mark.promise(13, 68, 69)

@@ -19,6 +19,7 @@ const CASES = [
     ["two slashes without a scheme", "//up.example", PAGE, "https://up.example/incoming/0.1/frontend/"],
     ["a path prefix", "up.example/files/", PAGE, "https://up.example/files/incoming/0.1/frontend/"],
     ["the prefix of the script", "", script("https://app.example:8080/files/incoming/0.1/frontend/incoming.js?v=3"), "https://app.example:8080/files/incoming/0.1/frontend/"],
+    ["the prefix of the module", "", script("https://app.example:8080/files/incoming/frontend/incoming.mjs"), "https://app.example:8080/files/incoming/frontend/"],
     ["the script's old prefix", "up.example", script("https://up.example/incoming/frontend/incoming.js"), "https://up.example/incoming/frontend/"],
     ["the script's host is not taken", "", script("https://cdn.example/incoming/0.1/frontend/incoming.js"), "https://app.example:8080/incoming/0.1/frontend/"],
     ["a prefix given wins", "up.example/a", script("https://up.example/b/incoming/0.1/frontend/incoming.js"), "https://up.example/a/incoming/0.1/frontend/"],

@@ -2997,11 +2997,12 @@ var incoming = (() => {
   }
 
   // index.js
+  var import_meta = {};
   var script = typeof document === "undefined" ? null : document.currentScript;
   var page = new Page(browser(), {
     page_host: globalThis.location?.host ?? "",
     page_protocol: globalThis.location?.protocol ?? "https:",
-    script: script && "src" in script ? String(script.src) : null
+    script: script && "src" in script ? String(script.src) : import_meta.url ?? null
   });
   page.courier.resume();
   function set_server_hostname(hostname) {

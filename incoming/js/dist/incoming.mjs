@@ -2969,7 +2969,7 @@ var script = typeof document === "undefined" ? null : document.currentScript;
 var page = new Page(browser(), {
   page_host: globalThis.location?.host ?? "",
   page_protocol: globalThis.location?.protocol ?? "https:",
-  script: script && "src" in script ? String(script.src) : null
+  script: script && "src" in script ? String(script.src) : import.meta.url ?? null
 });
 page.courier.resume();
 function set_server_hostname(hostname) {
