@@ -332,6 +332,7 @@ def drop(page: Page, path: Path) -> None:
     page.wait_for_function("() => window.handle")
 
 
+@pytest.mark.promise(73)
 def test_dropped_file_goes_on_after_a_crash(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
 ) -> None:

@@ -16,6 +16,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
+@pytest.mark.promise(130)
 def test_the_code_in_it_is_that_of_the_examples() -> None:
     first, second = PAGE.split("## Example 1: ")[1].split("## Example 2: ")
     for text, folder in ((first, "1-simple"), (second, "2-dynamic")):
