@@ -20,6 +20,7 @@ import incoming
 from incoming import config, logs, uploads_command
 from incoming.config import ConfigError, Settings
 from incoming.options import Network
+from incoming.readiness import tell_ready
 from incoming.worker import Worker
 from incoming.workers import Supervisor, run_once
 
@@ -63,12 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
     if settings.workers == 1:
-        return asyncio.run(Worker(settings).serve(sockets))
+        try:
+            return asyncio.run(Worker(settings, tell_ready).serve(sockets))
+        finally:
+            _close(sockets)
 
     # Recovery once, before anybody is served, and in a process of its own: the parent must open no database.
     if code := run_once(lambda lifeline: asyncio.run(Worker(settings).recover())):
         _close(sockets)
         return code
+    # The kernel takes connections for the workers that start now.
+    tell_ready()
 
     def serve(lifeline: int) -> int:
         return asyncio.run(Worker(settings).serve(sockets, lifeline))

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
@@ -53,8 +53,10 @@ POLL = 0.02
 class Worker:
     """Everything of one worker. `serve` or `recover` is called once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called when `serve` begins to take connections."""
         self._settings = settings
+        self._ready = ready
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._told_at = 0.0
@@ -93,6 +95,7 @@ class Worker:
                     await services.janitor.recover()
                 server = http_server(services)
                 server.add_sockets(sockets)
+                self._ready()
                 code = await self._work(services)
                 await self._drain(services, server)
             finally:

@@ -34,6 +34,7 @@ MODULES = {
     "incoming.ticket_batches": 2,
     "incoming.token_bucket": 2,
     "incoming.logs": 1,
+    "incoming.readiness": 4,
     "incoming.app": 4,
     "incoming.uploads_command": 4,
     "incoming.worker": 4,

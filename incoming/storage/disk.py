@@ -134,7 +134,14 @@ class PosixDisk:
             os.mkdir(path, mode)  # noqa: PTH102
         except FileExistsError:
             return
-        os.chmod(path, mode)  # noqa: PTH101
+        # A directory made in one whose group is inherited (set-group-ID) inherits that, too. It has to stay so: without
+        # it, files below would belong to this process's own group and not to the one that is to read them.
+        inherited = os.stat(path).st_mode & stat.S_ISGID  # noqa: PTH116
+        try:
+            os.chmod(path, mode | inherited)  # noqa: PTH101
+        except PermissionError:
+            # RestrictSUIDSGID of systemd.exec(5) forbids to set that bit, even where it is set.
+            os.chmod(path, mode)  # noqa: PTH101
 
     def sync_directory(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -75,12 +75,31 @@ def test_a_mode_that_cannot_be_set_leaves_nothing_open(path: str, monkeypatch: p
     assert open_descriptors() == before
 
 
+def test_a_directory_where_systemd_forbids_the_bit_that_inherits_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chmod = os.chmod
+
+    def restricted(path: str, mode: int) -> None:
+        if mode & 0o6000:
+            raise PermissionError
+        chmod(path, mode)
+
+    tmp_path.chmod(0o2755)
+    monkeypatch.setattr(os, "chmod", restricted)
+    disk.make_directory(str(tmp_path / "made"), 0o770)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o770
+
+
 def test_directories(tmp_path: Path) -> None:
     made = tmp_path / "made"
     disk.make_directory(str(made), 0o700)
     disk.make_directory(str(made), 0o777)
     assert made.stat().st_mode & 0o777 == 0o700
     disk.sync_directory(str(made))
+    made.chmod(0o2755)
+    disk.make_directory(str(made / "below"), 0o750)
+    assert (made / "below").stat().st_mode & 0o7777 == 0o2750, "files below are to have the same group"
     with pytest.raises(FileNotFoundError):
         disk.make_directory(str(tmp_path / "gone" / "deep"), 0o700)
     (tmp_path / "file").touch()
