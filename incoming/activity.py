@@ -143,15 +143,20 @@ class Activity:
     async def overview(self) -> Overview:
         """All of it, this worker's part as of now. Raises what the store raises."""
         await self.note()
-        notes = await self._store.notes(self._clock() - STALE)
-        workers = [json.loads(notes.facts[name]) for name in sorted(notes.facts)]
-        uploads: dict[str, dict[str, Any]] = {}
-        connections: Counter[str] = Counter()
-        for worker in workers:
-            connections.update(worker["connections"])
-            for ticket_id, facts in worker["uploads"].items():
-                uploads[ticket_id] = together(uploads.get(ticket_id), facts)
-        return Overview(workers, uploads, connections, dict(notes.counted), dict(notes.traffic))
+        return await overview_of(self._store, self._clock())
+
+
+async def overview_of(store: OperatorStore, now: float) -> Overview:
+    """What the workers have noted so far; anybody may ask who has the store. Raises what the store raises."""
+    notes = await store.notes(now - STALE)
+    workers = [json.loads(notes.facts[name]) for name in sorted(notes.facts)]
+    uploads: dict[str, dict[str, Any]] = {}
+    connections: Counter[str] = Counter()
+    for worker in workers:
+        connections.update(worker["connections"])
+        for ticket_id, facts in worker["uploads"].items():
+            uploads[ticket_id] = together(uploads.get(ticket_id), facts)
+    return Overview(workers, uploads, connections, dict(notes.counted), dict(notes.traffic))
 
 
 def _resident() -> int:

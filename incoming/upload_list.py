@@ -14,6 +14,9 @@ from incoming.storage.base import OperatorStore, TicketStore
 UNDER_WAY = (State.UPLOADING, State.ARRIVED, State.HANDING_OVER, State.WAITING, State.FAILED)
 """What an operator may have to do something about. A ticket in `new` says nothing yet, ended ones nothing any more."""
 
+WITH_THE_APP = tuple(state for state in UNDER_WAY if state not in RECEIVING)
+"""Those of them that wait for an app, or for an operator."""
+
 ENDED = (State.FINISHED, State.CANCELLED)
 ENDED_SHOWN_FOR = 300.0
 """Seconds for which an upload that has ended well stays in the list."""
@@ -26,20 +29,23 @@ async def shown(
 ) -> list[Ticket]:
     """At most `limit` tickets: those that somebody is connected to, those under way, and those that ended just now.
 
+    What waits for an app or for an operator has half of the places, so that no crowd of uploads pushes it off the list.
     Raises what the stores raise.
     """
     found: dict[str, Ticket] = {}
+    for ticket in await operators.latest(WITH_THE_APP, limit // 2):
+        found[ticket.id] = ticket
     for ticket_id in connected[:limit]:
-        ticket = await tickets.get(ticket_id)
-        if ticket is not None:
-            found[ticket_id] = ticket
+        known = found.get(ticket_id) or await tickets.get(ticket_id)
+        if known is not None:
+            found[ticket_id] = known
     for ticket in await operators.latest(UNDER_WAY, limit):
         found.setdefault(ticket.id, ticket)
     for ticket in await operators.latest(ENDED, limit // 10):
         if now - ticket.state_since < ENDED_SHOWN_FOR:
             found.setdefault(ticket.id, ticket)
     there = frozenset(connected)
-    return sorted(found.values(), key=lambda ticket: _order(ticket, there))[:limit]
+    return sorted(list(found.values())[:limit], key=lambda ticket: _order(ticket, there))
 
 
 def _order(ticket: Ticket, connected: frozenset[str]) -> tuple[int, float]:

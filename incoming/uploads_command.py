@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from incoming import config, logs
+from incoming.activity import overview_of
 from incoming.assembler import Assembler
 from incoming.config import ConfigError, Settings
 from incoming.core.errors import BadParameter, UnknownTicket, UploadError
@@ -26,9 +27,16 @@ from incoming.storage.sqlite import SqliteStore
 from incoming.storage.sqlite_schema import MIGRATIONS, version_of
 from incoming.upload_list import OPERATOR_REASON, UNDER_WAY, describe
 
-COLUMNS = ("id", "state", "arrived", "size", "idle", "attempts", "name")
+COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
+MORE = ("age", "in_state", "paused", "clients", "transports", "connections", "requested_by", "next_attempt", "problem")
 SHORT_ID = 8
 """Characters of an id that are printed, as in the log."""
+
+
+ABOUT = (
+    "What the status page does, from a shell on the server's machine, as the service's user or root; the server may be "
+    "running or not. Exit codes: 0 done, 1 it cannot be done, 2 it was not said right."
+)
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
@@ -47,18 +55,24 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"incoming uploads: {logs.printable(message)}", file=sys.stderr)  # noqa: T201
+    _warn(message)
     return code
 
 
+def _warn(message: str) -> None:
+    print(f"incoming uploads: {logs.printable(message)}", file=sys.stderr)  # noqa: T201
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="incoming uploads", allow_abbrev=False, description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="incoming uploads", allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md."
+    )
     parser.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
     parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="uploads under way, or those in one state, the latest first")
     listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
-    listing.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    listing.add_argument("--limit", type=_number, default=100, metavar="N", help="at most so many (default: 100)")
     for name, about in (
         ("show", "all that is known of one upload"),
         ("cancel", "cancel it, remove what has arrived, and tell the app"),
@@ -71,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def _server_options(told: argparse.Namespace) -> list[str]:
@@ -93,6 +113,7 @@ class _Command:
     def __init__(self, settings: Settings, told: argparse.Namespace) -> None:
         self._settings = settings
         self._told = told
+        self._sending: dict[str, dict[str, Any]] | None = None
 
     async def run(self) -> int:
         self._tickets = SqliteStore(self._settings.storage_dir / "incoming.sqlite")
@@ -109,30 +130,32 @@ class _Command:
 
     async def _list(self) -> None:
         states = (State(self._told.state),) if self._told.state else UNDER_WAY
-        found = await self._tickets.latest(states, max(1, self._told.limit))
-        facts = [describe(ticket, None, time.time()) for ticket in found]
+        found = await self._tickets.latest(states, self._told.limit + 1)
+        facts = [await self._facts(ticket) for ticket in found[: self._told.limit]]
         if self._told.json:
             _say(json.dumps(facts, indent=2))
         elif facts:
             for line in table([COLUMNS, *(_cells(fact) for fact in facts)]):
                 _say(line)
+            if len(found) > len(facts):
+                _warn(f"there are more than these {len(facts)}: --limit shows more")
         else:
             _say("no uploads" if self._told.state is None else f"no uploads in state {self._told.state}")
 
     async def _show(self) -> None:
-        self._tell(await self._named())
+        await self._tell(await self._named())
 
     async def _cancel(self) -> None:
         ticket = await self._named()
         assembler = Assembler(self._tickets, self._files, self._settings)
-        self._tell(await assembler.cancel(ticket.id, self._told.reason, notify_app=True))
+        await self._tell(await assembler.cancel(ticket.id, self._told.reason, notify_app=True))
         await assembler.drain()
 
     async def _retry(self) -> None:
         handover = Handover(self._tickets, self._files, self._settings)
         ticket = await self._named()
         try:
-            self._tell(await handover.retry_now(ticket.id))
+            await self._tell(await handover.retry_now(ticket.id))
         finally:
             await handover.stop(0)
 
@@ -148,12 +171,18 @@ class _Command:
             raise BadParameter(f"several ids begin with {beginning}: give more of it")
         return found[0]
 
-    def _tell(self, ticket: Ticket) -> None:
-        facts = describe(ticket, None, time.time())
+    async def _facts(self, ticket: Ticket) -> dict[str, Any]:
+        """With who sends it now, as the workers noted it at most some seconds ago."""
+        if self._sending is None:
+            self._sending = (await overview_of(self._tickets, time.time())).uploads
+        return describe(ticket, self._sending.get(ticket.id), time.time())
+
+    async def _tell(self, ticket: Ticket) -> None:
+        facts = await self._facts(ticket)
         if self._told.json:
             _say(json.dumps(facts, indent=2))
             return
-        for name in ("id", *COLUMNS[1:], "age", "in_state", "paused", "requested_by", "next_attempt", "problem"):
+        for name in ("id", *COLUMNS[1:], *MORE):
             _say(f"{name:<13} {_text(name, facts[name])}")
 
 
@@ -167,6 +196,10 @@ def _text(name: str, value: Any) -> str:
         return "-"
     if name in ("arrived", "size"):
         return readable_size(value)
+    if name == "speed":
+        return f"{readable_size(value)}/s" if value else "-"
+    if isinstance(value, bool | list):
+        value = ", ".join(value) if isinstance(value, list) else "yes" if value else "no"
     if name in ("age", "idle", "in_state", "next_attempt"):
         return readable_duration(value)
     return logs.printable(str(value)) or "-"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -97,6 +98,21 @@ def test_retry_while_the_server_runs(start_server: StartServer, app_stub: AppStu
     assert refused.stderr.startswith("incoming uploads: nothing to hand over: the upload is in state 'finished'")
 
 
+def test_who_sends_now(start_server: StartServer, app_stub: AppStub) -> None:
+    server = start_server("--workers", "2")
+    ticket = new_ticket(server, app_stub.url)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head = f"PUT /incoming/frontend/upload/{ticket}?filename=a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+        connection.sendall(head.encode() + b"1234")
+
+        def sender() -> object:
+            facts = json.loads(told(server.storage_dir, "show", ticket, "--json"))
+            return (facts["clients"], facts["transports"], facts["connections"]) == (["127.0.0.1"], ["http"], 1)
+
+        wait_until(sender, "the command to see who sends")
+        assert "clients       127.0.0.1\n" in told(server.storage_dir, "show", ticket)
+
+
 # --- while it does not ----------------------------------------------------------------------------------------------
 
 
@@ -119,6 +135,15 @@ def test_what_is_shown(tmp_path: Path) -> None:
     assert (facts["id"], facts["name"], facts["arrived"], facts["size"]) == (ticket, NASTY, 4, 8)
     [listed] = json.loads(told(tmp_path, "list", "--json"))
     assert listed["id"] == ticket
+
+
+def test_a_list_that_was_cut_says_so(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        asyncio.run(_store(tmp_path, name))
+    done = command(tmp_path, "list", "--limit", "2")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+    assert done.stderr == "incoming uploads: there are more than these 2: --limit shows more\n"
+    assert command(tmp_path, "list", "--limit", "3").stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -162,7 +187,13 @@ def test_a_database_of_another_release_is_left_alone(tmp_path: Path) -> None:
     assert sqlite_schema.version_of(tmp_path / "incoming.sqlite") == 1
 
 
-@pytest.mark.parametrize("words", [(), ("destroy",), ("show",), ("list", "--state", "lost"), ("--nonsense", "list")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((), ("destroy",), ("show",), ("--nonsense", "list")),
+        *(("list", "--state", "lost"), ("list", "--limit", "0"), ("list", "--limit", "-3"), ("list", "--limit", "x")),
+    ],
+)
 def test_what_it_does_not_know(words: tuple[str, ...], tmp_path: Path) -> None:
     done = command(tmp_path, *words)
     assert done.returncode == 2

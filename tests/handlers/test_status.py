@@ -128,6 +128,22 @@ async def test_a_long_list_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert MOST_SHOWN == 200
 
 
+async def test_what_waits_for_an_operator_is_in_the_list_however_many_are_sending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.handlers.status.MOST_SHOWN", 4)
+    async with one_worker(tmp_path) as worker:
+        owed = await worker.ticket()
+        await worker.upload(owed)
+        for sender in tuple(worker.services.connections._senders.values()):
+            sender.left_at -= 3600
+        for number in range(5):
+            await send(worker, await worker.ticket(), str(number))
+        listed = (await now(worker))["uploads"]
+        assert [upload["state"] for upload in listed] == ["uploading"] * 3 + ["arrived"]
+        assert listed[3]["id"] == owed
+
+
 async def test_cancel(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
