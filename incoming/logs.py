@@ -56,11 +56,13 @@ def _tidy(text: str) -> str:
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as `extra`."""
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and name != "event"}
 
 
 def _event(record: logging.LogRecord) -> str:
     """What a program can look for: the same whatever upload, client or reason it is about."""
+    if isinstance(named := getattr(record, "event", None), str):
+        return named
     template = str(record.msg)
     return _tidy(_SUBJECT.sub("", template, count=1) if template != "%s" else record.getMessage())
 

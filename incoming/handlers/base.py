@@ -133,7 +133,8 @@ def request_logger(services: Services) -> Callable[[RequestHandler], None]:
         level = logging.WARNING if serious else logging.INFO if "function" in facts else logging.DEBUG
         if log.isEnabledFor(level):
             request = handler.request
-            extra = {"client": str(client_address(request, services.settings)), **facts}
+            event = f"{facts['function']} answered" if "function" in facts else "request answered"
+            extra = {"event": event, "client": str(client_address(request, services.settings)), **facts}
             log.log(level, "%s %s %d", request.method, request.path[:200], status, extra=extra)
 
     return log_request
