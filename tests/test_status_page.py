@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
@@ -143,9 +143,34 @@ def test_a_server_that_is_gone_is_noticed(page: Page, server: IncomingServer) ->
     server.kill()
     expect(page.locator("#health")).to_have_class("bad")
     expect(page.locator("#health-text")).to_contain_text("no answer")
+    expect(page.locator("body")).to_have_class("stale")
+    page.evaluate("document.body.style.minHeight = '5000px'; window.scrollTo(0, 3000)")
+    expect(page.locator("#health-text")).to_be_in_viewport()
     server.start()
     if f":{server.port}/" in page.url:
         expect(page.locator("#health-text")).to_have_text("live")
+        expect(page.locator("body")).not_to_have_class("stale")
+
+
+def test_a_refusal_is_shown_as_what_it_is(page: Page, server: IncomingServer) -> None:
+    open_page(page, server)
+    page.route("**/status/now", lambda route: route.fulfill(status=403, body="not to <b>you</b>\u202e"))
+    expect(page.locator("#health-text")).to_contain_text("answers 403: not to <b>you</b>\\u{202e}")
+    expect(page.locator("body")).to_have_class("stale")
+
+
+def test_more_uploads_than_it_shows(
+    page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
+) -> None:
+    def crowded(route: Route) -> None:
+        answer = route.fetch()
+        status = answer.json()
+        status["states"]["uploading"] = 1000
+        route.fulfill(response=answer, json=status)
+
+    page.route("**/status/now", crowded)
+    open_page(page, server)
+    expect(page.locator("#shown")).to_have_text("6 shown of 1000; all: incoming uploads list --limit 1000")
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
@@ -163,6 +188,11 @@ def test_it_fits_every_screen(
     open_page(page, server)
     expect(page.locator("#uploads tr")).to_have_count(len(sending))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    heading, reading = (page.locator(f"#traffic-{part}").bounding_box() for part in ("heading", "reading"))
+    assert heading is not None
+    assert reading is not None
+    beside = reading["x"] >= heading["x"] + heading["width"]
+    assert beside or reading["y"] >= heading["y"] + heading["height"] - 1
     for button in page.get_by_role("button").all():
         box = button.bounding_box()
         assert box is not None

@@ -238,7 +238,8 @@ function show(status) {
     showUploads(status.uploads);
     const all = Object.entries(status.states).filter(([state]) => state !== "new" && state !== "finished" && state !== "cancelled");
     const more = all.reduce((sum, [, count]) => sum + count, 0);
-    say(element("shown"), `${status.uploads.length} shown` + (more > status.uploads.length ? ` of ${more}` : ""));
+    const rest = more > status.uploads.length ? ` of ${more}; all: incoming uploads list --limit ${more}` : "";
+    say(element("shown"), `${status.uploads.length} shown${rest}`);
 }
 
 /** @param {boolean} good @param {string} text */
@@ -247,17 +248,27 @@ function tellHealth(good, text) {
     say(element("health-text"), text);
 }
 
+/** What is on the page is as it was, not as it is. @param {string} text */
+function tellStale(text) {
+    document.body.classList.add("stale");
+    const since = lastAnswer ? ` for ${readableDuration((Date.now() - lastAnswer) / 1000)}` : "";
+    tellHealth(false, text + since);
+}
+
 async function refresh() {
     try {
         const answer = await fetch("status/now", { signal: AbortSignal.timeout(PATIENCE) });
-        if (!answer.ok) throw new Error(await answer.text());
+        if (!answer.ok) {
+            tellStale(`answers ${answer.status}: ${visible((await answer.text()).slice(0, 200))}`);
+            return;
+        }
         const status = /** @type {Status} */ (await answer.json());
         lastAnswer = Date.now();
         show(status);
+        document.body.classList.remove("stale");
         tellHealth(!status.stopping, status.stopping ? "stopping" : "live");
     } catch {
-        const since = lastAnswer ? ` for ${readableDuration((Date.now() - lastAnswer) / 1000)}` : "";
-        tellHealth(false, `no answer${since}`);
+        tellStale("no answer");
     }
 }
 
