@@ -38,7 +38,12 @@ READ_SIZE = 256 * 1024
 """Bytes read from a socket at once: Tornado's 64 KiB cost twice the CPU time per GiB, more than this gains little."""
 
 KEEP_ALIVE = 75.0
-"""Seconds that an idle HTTP connection is kept: longer than nginx keeps its own to an upstream (60)."""
+"""Seconds that an idle HTTP connection is kept, longer than nginx keeps its own to an upstream (60), and that a header
+may take to come.
+"""
+
+BODY_SECONDS = 30.0
+"""Time for a body of at most MAX_BODY. Uploads have no such limit, but must go on."""
 
 SAME_SIGNAL = 1.0
 """Seconds within which another SIGTERM is taken for the same one."""
@@ -189,8 +194,8 @@ def http_server(services: Services) -> HTTPServer:
         chunk_size=READ_SIZE,
         # Bodies and messages are taken in parts, none of them larger than one read.
         max_buffer_size=4 * READ_SIZE,
-        # A body of unknown length may pass MAX_BODY by one read, so that it is refused with an answer.
-        max_body_size=MAX_BODY + READ_SIZE,
+        max_body_size=MAX_BODY,
+        body_timeout=BODY_SECONDS,
         max_header_size=services.settings.max_header,
         idle_connection_timeout=KEEP_ALIVE,
         decompress_request=False,

@@ -24,7 +24,15 @@ from incoming.options import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_FORWARDING = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
+_FORWARDING = frozenset(
+    {
+        *("forwarded", "forwarded-for", "via", "x-forwarded", "x-original-forwarded-for", "x-real-ip", "x-client-ip"),
+        *("true-client-ip", "cf-connecting-ip", "cdn-loop", "fastly-client-ip", "x-cluster-client-ip"),
+        *("x-envoy-external-address", "x-azure-clientip", "x-proxyuser-ip", "proxy-client-ip", "wl-proxy-client-ip"),
+    }
+)
+"""What proxies and content delivery networks are known to add, besides all of X-Forwarded-*."""
+
 _HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
 """An entry of X-Forwarded-For: [IPv6], IPv4, either with a port, or a bare IPv6 address."""
 

@@ -19,8 +19,8 @@ from incoming.handlers.base import Handler
 from incoming.handlers.parameters import MAX_BODY, Parameters, parameters
 from incoming.handlers.terms import secret, terms
 
-BODY_SECONDS = 30.0
-"""Time for a body of at most MAX_BODY; backends are near."""
+TOLD = MAX_BODY + 256 * 1024
+"""Bytes up to which a body of unknown length is read to its end, so that its sender is told what is wrong."""
 
 
 @stream_request_body
@@ -35,13 +35,13 @@ class BackendFunction(Handler):
         self._refusal: UploadError | None = None
         self._caller = ""
         connection = self.request.connection
-        if connection is not None and hasattr(connection, "set_body_timeout"):
-            connection.set_body_timeout(BODY_SECONDS)
-        if self.request.method != "POST":
-            return
+        if connection is not None and hasattr(connection, "set_max_body_size"):
+            connection.set_max_body_size(TOLD)
         length = self.request.headers.get("Content-Length", "")
         if re.fullmatch("[0-9]{1,19}", length, re.ASCII) and int(length) > MAX_BODY:
             raise _too_large()
+        if self.request.method != "POST":
+            return
         try:
             self._caller = str(require_backend_caller(self.request, self.services.settings))
             self.services.door.know(getattr(connection, "stream", None))

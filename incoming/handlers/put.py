@@ -62,6 +62,7 @@ class UploadResource(StreamedHandler):
         ticket = await self.services.assembler.look(self.path_args[0])
         if not origins.allowed(origin, ticket.terms.allowed_origins):
             raise Forbidden("pages of this origin may not use this ticket")
+        self.services.door.know(getattr(self.request.connection, "stream", None))
         if self.request.method == "PUT":
             await self._begin(ticket)
         elif self.request.method == "POST" and (self.body_length or 0) > MAX_CONTROL:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tornado.web import stream_request_body
 
-from incoming.core.errors import BadRequest, UploadError
+from incoming.core.errors import BadRequest, TooSlow, UploadError
 from incoming.core.messages import MAX_SIZE
 from incoming.handlers.base import Handler, answer_error
 from incoming.handlers.liveness import Pace, silent_for
@@ -71,6 +71,7 @@ class StreamedHandler(Handler):
     async def prepare(self) -> None:
         # Tornado's own limit is for the bodies that it gathers, and its refusal tells a browser nothing.
         self.request.connection.set_max_body_size(MAX_SIZE)  # type: ignore[union-attr]
+        self.request.connection.set_body_timeout(None)  # type: ignore[union-attr] # watched below, by its progress
         try:
             await self.admit()
         except UploadError as error:
@@ -146,12 +147,20 @@ class StreamedHandler(Handler):
         if self._ended or stream is None or stream.socket is None:
             return
         now = time.monotonic()
+        settings = self.services.settings
         silent = silent_for(stream.socket, now - self._heard)
-        is_slow = self._pace.too_slow(now, self._received, excused=self.is_busy)
-        if is_slow or (silent >= self.services.settings.dead_after and not self.is_busy):
-            stream.close()
+        if self._pace.too_slow(now, self._received, excused=self.is_busy):
+            self._give_up(TooSlow(f"less than {settings.minimum_rate} bytes a second came"))
+        elif silent >= settings.dead_after and not self.is_busy:
+            self._give_up(TooSlow(f"nothing came for {settings.dead_after:g} s"))
         else:
             self._watch()
+
+    def _give_up(self, error: TooSlow) -> None:
+        """Ends the request, and the connection with it."""
+        if self._conclusion is None:
+            self.refuse(error)
+        self._answer_now()
 
     def on_finish(self) -> None:
         self._end()

@@ -328,7 +328,12 @@ async def test_a_stalled_body_is_given_up(start_worker: StartWorker, method: str
     ticket_id = await worker.ticket() if ticket == "known" else "unknown"
     connection = await RawConnection.open(worker.port)
     await connection.send(request(method, path(ticket_id), length=100) + b"x" * 40)
-    assert await connection.is_closed()
+    answer = await connection.everything()
+    if ticket == "unknown":
+        assert answer.startswith(b"HTTP/1.1 404 ")
+    else:
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert answer.endswith(b"\r\n\r\nnothing came for 0.4 s")
     if (method, ticket) == ("PUT", "known"):
         assert (await look(worker, ticket_id)).extents == Extents([(0, 40)])
     connection.close()

@@ -50,6 +50,8 @@ def test_a_body_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
     with honest_upload(hostile_server), Wire(hostile_server.port, STRANGER) as wire:
         wire.send(request(f"PUT {upload_path(ticket)}", "Content-Length: 1000000"))
         dribble(wire, lambda: b"x")
+    assert wire.received.startswith(b"HTTP/1.1 408 ")
+    assert wire.received.endswith(b"less than 1000 bytes a second came")
     kept = status_of(hostile_server, ticket)
     assert kept["arrived"] > 0
     assert kept["extents"] == [[0, kept["arrived"]]]  # what came is kept, and can be gone on from
@@ -138,13 +140,25 @@ def test_a_client_that_only_keeps_the_connection_is_not_cut(hostile_server: Inco
 
 
 def test_idle_connections_keep_nobody_out(hostile_server: IncomingServer) -> None:
+    """And end no upload that is under way, by whatever transport."""
     idle = []
+    over_http, over_websocket = new_ticket(hostile_server), new_ticket(hostile_server)
+    body, socket = Wire(hostile_server.port, "127.0.0.4"), Socket(hostile_server.port, over_websocket, "127.0.0.4")
+    body.send(request(f"PUT {upload_path(over_http)}", "Content-Length: 20000") + bytes(10_000))
+    socket.hello(20_000)
+    socket.chunk(0, bytes(10_000))
+    assert socket.hear()["type"] == "ack"
     with honest_upload(hostile_server):
         for number in range(1000):
             idle.append(Wire(hostile_server.port, f"127.0.1.{number % 200 + 1}"))
             if number % 2:
                 idle[-1].send(b"GET /incoming/ HTTP/1.1\r\nX-A: ")
+            if number % 100 == 0:
+                body.send(bytes(1000))
+                socket.chunk(10_000 + 10 * number, bytes(1000))
     wait_until(lambda: sum(not wire.is_closed for wire in idle) <= 50, "most of them being sent away")
+    assert body.until_closed().startswith(b"HTTP/1.1 200 ")
+    wait_until(lambda: status_of(hostile_server, over_websocket)["arrived"] == 20_000, "all chunks")
 
 
 def test_many_tickets_that_nobody_uses_keep_nobody_out(hostile_server: IncomingServer) -> None:
