@@ -26,6 +26,7 @@ from functools import cached_property
 
 from tornado.httpclient import HTTPError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
+from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from incoming import __version__
@@ -131,8 +132,8 @@ class Caller:
             await self._client.fetch(self._request(ticket, callback, heard), raise_error=False)
         except CallbackForbidden as error:
             return Answer(Verdict.REFUSED, str(error))
-        except (HTTPError, HTTPInputError, OSError) as error:
-            if heard.status in (0, 200) and heard.length <= JUDGED:
+        except (HTTPError, HTTPInputError, UnsatisfiableReadError, OSError) as error:
+            if heard.status <= 200 and heard.length <= JUDGED:  # an interim response (1xx) says nothing yet
                 return Answer(Verdict.AGAIN, self._describe(error), heard=False)
         except ValueError:
             return Answer(Verdict.REFUSED, UNUSABLE)

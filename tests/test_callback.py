@@ -383,6 +383,19 @@ async def test_interim_responses_are_not_the_answer() -> None:
         assert (await post(ticket_for(url))).verdict == Verdict.DONE
 
 
+@pytest.mark.parametrize("count", [1, 20])
+async def test_an_app_that_dies_after_interim_responses_is_tried_again(count: int) -> None:
+    with raw_server(lambda connection: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * count)) as url:
+        answer = await post(ticket_for(url))
+    assert (answer.verdict, answer.heard) == (Verdict.AGAIN, False)
+
+
+async def test_a_header_without_end_is_tried_again() -> None:
+    with raw_server(endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 10_000)) as url:
+        answer = await post(ticket_for(url))
+    assert (answer.verdict, answer.heard) == (Verdict.AGAIN, False)
+
+
 @pytest.mark.parametrize(
     "garbage", [b"\x00\xff" * 500 + b"\r\n\r\n", b"HTTP/9 x\r\n\r\n", b"220 smtp.example ESMTP\r\n"]
 )
