@@ -89,6 +89,15 @@ FORWARDING = [
     ("CF-Connecting-IP", "127.0.0.1"),
     ("True-Client-IP", "127.0.0.1"),
     ("X-Client-IP", "127.0.0.1"),
+    ("Forwarded-For", "127.0.0.1"),
+    ("X-Forwarded", "for=127.0.0.1"),
+    ("X-Original-Forwarded-For", "127.0.0.1"),
+    ("X-Cluster-Client-IP", "127.0.0.1"),
+    ("Fastly-Client-IP", "127.0.0.1"),
+    ("X-Envoy-External-Address", "127.0.0.1"),
+    ("X-Azure-ClientIP", "127.0.0.1"),
+    ("CDN-Loop", "cdn.example"),
+    ("WL-Proxy-Client-IP", "127.0.0.1"),
 ]
 
 
