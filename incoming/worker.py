@@ -132,6 +132,8 @@ class Worker:
         """Takes nothing new and lets everything under way end, as long as drain_timeout allows."""
         log.info("ending: %d uploads are connected", len(services.assembler.uploads()))
         server.stop()
+        # Who asks again over an open connection has to come back over another one, which is somebody else's to take.
+        server.conn_params.no_keep_alive = True
         loop = asyncio.get_running_loop()
         ending = loop.create_task(self._let_end(services))
         hurry = loop.create_task(self._hurry.wait())

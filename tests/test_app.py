@@ -327,6 +327,24 @@ def test_a_second_signal_hurries(workers: str, start_server: StartServer, app_st
     app_stub.release()
 
 
+def test_an_open_connection_ends_with_its_next_answer(start_server: StartServer, app_stub: AppStub) -> None:
+    app_stub.hold()
+    server = start_server("--workers", "1")
+    ticket_id = new_upload(server, app_stub.url)
+    ask = f"GET /incoming/frontend/upload/{ticket_id} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(ask)
+        assert b"Connection: close" not in connection.recv(65536)
+        assert put(server, ticket_id, b"all", "bytes 0-2/3").status_code == 200
+        app_stub.wait_for(1, ticket_id)
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: "ending: " in server.log, "the end to begin")
+        connection.sendall(ask)
+        assert b"Connection: close" in b"".join(iter(lambda: connection.recv(65536), b""))
+    app_stub.release()
+    assert server.wait() == 0
+
+
 def test_a_client_that_never_ends_is_not_waited_for(start_server: StartServer) -> None:
     server = start_server("--workers", "1", "--drain-timeout", "0.2")
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
