@@ -354,6 +354,41 @@ def test_a_client_that_never_ends_is_not_waited_for(start_server: StartServer) -
     assert "not everything could end in good order" in server.log
 
 
+# --- several applications ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(7, 40, 45)
+def test_applications_share_a_server_and_nothing_else(start_server: StartServer) -> None:
+    server = start_server("--workers", "2")
+
+    def call(function: str, **given: str) -> requests.Response:
+        return requests.post(f"{server.base_url}/incoming/0.1/backend/{function}", data=given, timeout=20)
+
+    with AppStub(default="wait") as one, AppStub(default="wait") as other:
+        apps = {one: "secret of one", other: "secret of the other"}
+        tickets = {
+            app: [call("new_upload", signalFinishURL=app.url, backendSecret=secret).text for _ in range(3)]
+            for app, secret in apps.items()
+        }
+        for number in range(3):
+            for app in apps:
+                content = f"{app.port} {number}".encode()
+                answer = put(server, tickets[app][number], content, f"bytes 0-{len(content) - 1}/{len(content)}")
+                assert answer.status_code == 200
+        for app, secret in apps.items():
+            wait_until(lambda app=app: len(app.callbacks) == 3, "the application to be told of its files")
+            for told in app.callbacks:
+                number = tickets[app].index(told.params["id"])
+                assert told.params["backendSecret"] == secret
+                assert Path(told.params["filename"]).read_bytes() == f"{app.port} {number}".encode()
+        for app, theirs in ((one, apps[other]), (other, apps[one])):
+            for ticket in tickets[app]:
+                wait_until(lambda ticket=ticket: state(server, ticket) == "waiting", "the application's wait")
+                assert call("finish_upload", id=ticket, backendSecret=theirs).status_code == 403
+                assert state(server, ticket) == "waiting"
+                assert call("finish_upload", id=ticket, backendSecret=apps[app]).text == "ok"
+
+
 # --- several workers --------------------------------------------------------------------------------------------------
 
 
