@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from typing import Protocol
 
 from incoming.config import Settings
@@ -35,7 +36,7 @@ class Checkpoints:
     def __init__(self, subject: Subject, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:
         self.task: asyncio.Task[None] | None = None
         self.suspect = False
-        self._subject = subject
+        self._subject: Subject = weakref.proxy(subject)  # it has us: a cycle would be left to the garbage collector
         self._tickets = tickets
         self._store = store
         self._settings = settings

@@ -126,7 +126,15 @@ class Intake:
             await asyncio.sleep(wait)
         self._held = False
 
+    def let_go(self) -> None:
+        """The sender has gone: what is under way is stored, and nobody is told. Till then the two hold each other."""
+        self._acked = self._failed = _nobody
+
     async def settle(self) -> None:
         """Returns when nothing is under way any more."""
         while self._writes:
             await asyncio.wait(tuple(self._writes))
+
+
+def _nobody(told: object) -> None:
+    """Who listens when the sender has gone."""

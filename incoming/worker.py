@@ -20,6 +20,7 @@ from incoming.config import Settings
 from incoming.connections import Connections
 from incoming.core.errors import UploadError
 from incoming.delivery import longest_pause
+from incoming.garbage import look_seldom
 from incoming.handlers.frontend import library
 from incoming.handlers.parameters import MAX_BODY
 from incoming.handlers.routes import application
@@ -99,6 +100,7 @@ class Worker:
                 if lifeline is None:
                     await services.janitor.recover()
                 server = http_server(services)
+                look_seldom()
                 server.add_sockets(sockets)
                 self._ready()
                 code = await self._work(services)

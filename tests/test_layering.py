@@ -33,6 +33,7 @@ MODULES = {
     "incoming.recovery": 2,
     "incoming.ticket_batches": 2,
     "incoming.token_bucket": 2,
+    "incoming.garbage": 4,
     "incoming.logs": 1,
     "incoming.readiness": 4,
     "incoming.app": 4,

@@ -97,6 +97,7 @@ class Body:
     def let_go(self) -> None:
         """The request has ended, one way or the other. What has come is kept."""
         self._hand_on()
+        self._intake.let_go()
         self._leave()
         self._leave = lambda: None
 

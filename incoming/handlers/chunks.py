@@ -98,6 +98,10 @@ class Chunks:
             with suppress(BadRequest):
                 self._hand_on(last=False)
 
+    def let_go(self) -> None:
+        """The connection is gone, and nobody is told any more."""
+        self._intake.let_go()
+
     async def settle(self) -> None:
         """Returns when nothing is under way any more."""
         await self._intake.settle()

@@ -67,6 +67,8 @@ class Outlet:
         self._room.set()
         if self._deadline is not None:
             self._deadline.cancel()
+        # What owns us is held by these two: without them nothing is left to the garbage collector.
+        self._write, self._close = _to_nobody, _nothing
 
     async def room(self) -> None:
         """Returns when another message may be received."""
@@ -95,3 +97,12 @@ class Outlet:
             self._sending = None
         if self._last_words is not None:
             self._close(*self._last_words)
+
+
+async def _to_nobody(message: str) -> None:
+    """The connection is gone."""
+    raise WebSocketClosedError
+
+
+def _nothing(code: int, reason: str) -> None:
+    """It is closed already."""

@@ -63,7 +63,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._epoch = 0
         self._session = ""
         self._told_state = State.UPLOADING
-        self._outlet = Outlet(self._write, self.close)
+        self._outlet = Outlet(self.write_message, self.close)
         self._watchdog: asyncio.TimerHandle | None = None
         self.heard = self._seen_at = time.monotonic()
         self._pace = Pace(self._settings.minimum_rate, self._settings.dead_after)
@@ -253,9 +253,6 @@ class UploadSocket(Answering, WebSocketHandler):
             self._outlet.send(messages.error(error))
             self._outlet.end(messages.close_code(error), error.name)
 
-    async def _write(self, message: str) -> None:
-        await self.write_message(message)
-
     # --- life and death -----------------------------------------------------------------------------------------------
 
     def _watch(self, delay: float) -> None:
@@ -292,6 +289,8 @@ class UploadSocket(Answering, WebSocketHandler):
 
     def on_close(self) -> None:
         self._outlet.abandon()
+        if self._chunks is not None:
+            self._chunks.let_go()
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._leave()

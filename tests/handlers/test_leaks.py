@@ -7,9 +7,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tornado.iostream import IOStream
 
+from incoming.checkpoints import Checkpoints
+from incoming.handlers.body import Body
+from incoming.handlers.chunks import Chunks
+from incoming.handlers.outlet import Outlet
 from incoming.handlers.put import UploadResource
 from incoming.handlers.websocket import UploadSocket
+from incoming.intake import Intake
+from incoming.upload import Upload
 from tests.handlers.conftest import holds
 from tests.support.one_worker import OneWorker
 from tests.support.raw_http import RawConnection, request
@@ -98,6 +105,45 @@ async def test_broken_off_uploads_leave_nothing_behind(worker: OneWorker, abort:
     for ticket_id in tickets:
         await worker.call("cancel_upload", id=ticket_id)
     assert uploaded_files(worker) == []
+
+
+async def test_what_has_ended_goes_without_the_garbage_collector(worker: OneWorker) -> None:
+    """A cycle would stay until the collector looks at everything, and for that everybody has to wait."""
+    tickets = [await worker.ticket() for _ in range(45)]
+    gc.collect()
+    before = server_objects()
+    gc.disable()
+    try:
+        for number, ticket_id in enumerate(tickets):
+            await end_well(worker, ticket_id, number)
+        await until(lambda: holds(worker) == [], "nothing being held")
+        await until(lambda: server_objects() == before, "nothing being left", 5)
+    finally:
+        gc.enable()
+
+
+async def end_well(worker: OneWorker, ticket_id: str, number: int) -> None:
+    """A whole file over either transport, or half of one."""
+    if number % 3 == 0:
+        connection = await RawConnection.open(worker.port)
+        path = f"/incoming/frontend/upload/{ticket_id}"
+        assert (await connection.ask(request("PUT", path, body=PIECE))).status == 200
+        connection.close()
+        return
+    socket = await RawWebSocket.welcomed(worker.port, ticket_id, number % 3 * len(PIECE))
+    await socket.send(chunk(0, PIECE))
+    if number % 3 == 1:
+        assert (await socket.hear("state"))["state"] == "arrived"
+    else:
+        await socket.until_acked((0, len(PIECE)))
+    socket.close()
+
+
+def server_objects() -> dict[str, int]:
+    """How many objects there are of each class that a connection or an upload is made of."""
+    kinds = (UploadSocket, UploadResource, Upload, Checkpoints, Intake, Chunks, Outlet, Body, IOStream)
+    found = [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)]
+    return {name: found.count(name) for name in found}
 
 
 async def counted() -> dict[str, int]:

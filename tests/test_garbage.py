@@ -1,0 +1,51 @@
+"""When everything stops for the garbage collector."""
+
+import gc
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from incoming.garbage import THRESHOLDS, look_seldom
+from tests.support.ports import free_port
+from tests.support.tools import ROOT
+
+PROGRAM = """
+import os
+import sys
+import incoming.worker
+from incoming.app import main
+
+incoming.worker.look_seldom = lambda: os.write(1, b"looks seldom\\n")
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def _seldom() -> Iterator[None]:
+    before = gc.get_threshold()
+    look_seldom()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_seldom")
+def test_what_stays_is_not_looked_at() -> None:
+    assert gc.get_threshold() == THRESHOLDS
+    assert gc.get_freeze_count() > 10_000
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_worker_looks_seldom(workers: int, tmp_path: Path) -> None:
+    options = ("--workers", str(workers), "--storage-dir", str(tmp_path), "--port", str(free_port()))
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *options, "--address", "127.0.0.1"], cwd=ROOT, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        try:
+            assert [server.stdout.readline() for _ in range(workers)] == [b"looks seldom\n"] * workers
+        finally:
+            server.terminate()
