@@ -36,11 +36,12 @@ async def recover(
     if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
         log.warning("the machine has booted: of %d uploads only what was synced is believed", count)
     unfinished = trimmed = 0
-    async for ticket in older(tickets, (State.UPLOADING,), math.inf):
+    async for ticket in older(tickets, (State.UPLOADING,), math.inf, breath=0.0):
         unfinished += 1
-        whole = ticket.complete or await _is_complete(tickets, store, ticket)
+        held = await store.present(ticket.id)
+        whole = ticket.complete or (held is None and await _is_complete(tickets, store, ticket))
         if not (whole and await finalise(assembler, ticket)):
-            trimmed += await _trim(tickets, store, ticket.id)
+            trimmed += await _trim(tickets, store, ticket, held or 0)
     log.info("%d unfinished uploads, %d of them with less on the disk than noted", unfinished, trimmed)
     return unfinished, trimmed
 
@@ -54,12 +55,13 @@ def _read_boot_id(boot_id_file: Path) -> str:
 
 
 async def _is_complete(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> bool:
-    """Whether the file has its final name, although the ticket knows of less: completed, and then the power failed.
+    """Whether a file without a partial one has its final name, although the ticket knows of less: completed, and then
+    the power failed.
 
     A file gets that name only when all of it is on the disk, so it is believed whatever the ticket says.
     """
     size = ticket.size
-    if size is None or await store.present(ticket.id) is not None:
+    if size is None:
         return False
     try:
         await store.complete(ticket.id, size)
@@ -84,24 +86,25 @@ async def finalise(assembler: Assembler, ticket: Ticket) -> bool:
     return True
 
 
-async def _trim(tickets: TicketStore, store: ByteStore, ticket_id: str) -> bool:
-    """Lets the ticket believe only what fits into the partial file; says whether that was less.
+async def _trim(tickets: TicketStore, store: ByteStore, ticket: Ticket, held: int) -> bool:
+    """Lets the ticket believe only what fits into the partial file, `held` bytes; says whether that was less.
 
     The file only grows. So a ticket that was read before the file's length was taken, and is still the same, claims
     what is not there.
     """
-    while True:
-        seen = await tickets.get(ticket_id)
-        if seen is None or seen.state != State.UPLOADING:
-            return False
-        held = await store.present(ticket_id) or 0
+    seen: Ticket | None = ticket
+    while seen is not None and seen.state == State.UPLOADING:
         extents = seen.extents
-        if extents.clip(held) == extents:
+        believed = extents.clip(held)
+        if believed == extents:
             return False
-        after = await tickets.update(ticket_id, lambda known: _trimmed(known, extents, held))  # noqa: B023 - awaited here
-        if after.extents == extents.clip(held):
-            log.warning("upload %s: %d of %d bytes are there", ticket_id, after.extents.size, extents.size)
+        after = await tickets.update(ticket.id, lambda known: _trimmed(known, extents, held))  # noqa: B023 - awaited here
+        if after.extents == believed:
+            log.warning("upload %s: %d of %d bytes are there", ticket.id, believed.size, extents.size)
             return True
+        seen = await tickets.get(ticket.id)
+        held = await store.present(ticket.id) or 0
+    return False
 
 
 def _trimmed(known: Ticket, seen: Extents, held: int) -> Ticket:

@@ -18,13 +18,22 @@ BREATH = 0.02
 
 
 def older(
-    tickets: TicketStore, states: Sequence[State], before: float, after: float | None = None
+    tickets: TicketStore,
+    states: Sequence[State],
+    before: float,
+    after: float | None = None,
+    *,
+    breath: float = BREATH,
 ) -> AsyncIterator[Ticket]:
-    """The tickets that entered one of these states between the two times, the oldest first."""
+    """The tickets that entered one of these states between the two times, the oldest first.
+
+    `breath` is how many seconds there are between two batches: 0 where nobody else has work.
+    """
     return _walk(
         lambda start: tickets.find(states, state_before=before, after=start, limit=BATCH),
         lambda ticket: ticket.state_since,
         after,
+        breath,
     )
 
 
@@ -34,11 +43,15 @@ def idle(tickets: TicketStore, states: Sequence[State], before: float) -> AsyncI
         lambda start: tickets.find(states, idle_since=before, after=start, limit=BATCH),
         lambda ticket: ticket.active_at,
         None,
+        BREATH,
     )
 
 
 async def _walk(
-    find: Callable[[float | None], Awaitable[list[Ticket]]], key: Callable[[Ticket], float], start: float | None
+    find: Callable[[float | None], Awaitable[list[Ticket]]],
+    key: Callable[[Ticket], float],
+    start: float | None,
+    breath: float,
 ) -> AsyncIterator[Ticket]:
     seen: set[str] = set()
     while True:
@@ -52,4 +65,4 @@ async def _walk(
         last = key(batch[-1])
         start = last if last != start else math.nextafter(last, math.inf)
         seen = {ticket.id for ticket in batch}
-        await asyncio.sleep(BREATH)
+        await asyncio.sleep(breath)

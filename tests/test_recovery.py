@@ -113,13 +113,22 @@ async def test_every_ticket_of_many_is_looked_at(
     for ticket in tickets[::2]:
         await stores.files.release(ticket.id)
         cut(part_of(stores, ticket), 5)
+    pauses: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real(seconds)
+
+    monkeypatch.setattr("incoming.ticket_batches.asyncio.sleep", sleep)
     assert await machine.start(stores) == (11, 6)
+    assert set(pauses) == {0}, "nobody is served yet for whom there should be a pause"
 
 
 async def test_bytes_that_arrive_while_the_file_is_measured_are_not_trimmed(
     stores: Stores, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker serves already; its commit falls between the two looks."""
+    """Another worker serves already; its commit falls between the looks at the ticket and at its file."""
     ticket = await stores.uploading(b"x" * 1000, size=5000)
     await stores.files.release(ticket.id)
     cut(part_of(stores, ticket), 700)
@@ -130,7 +139,7 @@ async def test_bytes_that_arrive_while_the_file_is_measured_are_not_trimmed(
         nonlocal looks
         held = await real(ticket_id)
         looks += 1
-        if looks == 2:  # the first one asks whether there is a partial file at all
+        if looks == 1:
             await stores.files.write(ticket_id, [(0, b"y" * 2000)])
             await stores.tickets.update(ticket_id, lambda known: known.store([(0, 2000)], None, 0))
         return held
