@@ -177,10 +177,22 @@ class Janitor:
             (State.FINISHED, LEFT_ALONE),
             (State.CANCELLED, LEFT_ALONE),
         ):
-            async for ticket in older(self._tickets, (state,), now - age, self._swept.get(state)):
-                if not await self._remove(ticket):
-                    self._unremoved.add(ticket.id)
-                self._swept[state] = ticket.state_since
+            await self._sweep_ended(state, now - age)
+
+    async def _sweep_ended(self, state: State, before: float) -> None:
+        """Those that have ended since any worker's last round: a restart must not look at a million tombstones anew."""
+        noted = await self._tickets.swept(state)
+        after = max((at for at in (noted, self._swept.get(state)) if at is not None), default=None)
+        if after is not None and after > before:
+            after = None  # the clock was set back
+        async for ticket in older(self._tickets, (state,), before, after):
+            if not await self._remove(ticket):
+                self._unremoved.add(ticket.id)
+            self._swept[state] = ticket.state_since
+        swept = self._swept.get(state)
+        # What could not be removed is only in this process's mind, so that the next one has to look again.
+        if swept is not None and swept != noted and not self._unremoved:
+            await self._tickets.note_swept(state, swept)
 
     async def _forget(self) -> None:
         """Tombstones past their time, files first. A callback that is still owed keeps its ticket."""

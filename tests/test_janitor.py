@@ -293,6 +293,55 @@ async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, mo
     assert removals in (tickets, [*tickets, tickets[-1]])
 
 
+async def test_a_restart_does_not_look_at_all_tombstones_anew(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does another worker: one has looked at them, and noted it in the store."""
+    for _ in range(5):
+        last = (await stores.finished()).id
+        clock.advance(1)
+    clock.advance(HOUR)
+    await employ(stores).sweep()
+    removals: list[str] = []
+    real = stores.files.remove
+
+    async def remove(ticket_id: str, *, finished: bool) -> None:
+        removals.append(ticket_id)
+        await real(ticket_id, finished=finished)
+
+    monkeypatch.setattr(stores.files, "remove", remove)
+    await employ(stores).sweep()
+    assert removals in ([], [last])
+    ended_since = (await stores.finished()).id
+    clock.advance(HOUR)
+    await employ(stores).sweep()
+    assert removals[-1] == ended_since
+    assert set(removals) <= {last, ended_since}
+
+
+async def test_what_could_not_be_removed_is_looked_at_again_after_a_restart(stores: Stores, clock: Clock) -> None:
+    ticket = await stores.finished()
+    mend = stores.obstruct(ticket)
+    clock.advance(1)
+    await stores.finished()
+    clock.advance(HOUR)
+    await employ(stores).sweep()
+    mend()
+    assert stores.files_of(ticket) == [ticket.id]
+    await employ(stores).sweep()
+    assert stores.files_of(ticket) == []
+
+
+async def test_a_mark_from_the_future_is_not_believed(stores: Stores, clock: Clock) -> None:
+    """The clock was wrong when it was made."""
+    await stores.tickets.note_swept(State.FINISHED, clock() + 100 * HOUR)
+    ticket = await stores.finished()
+    clock.advance(HOUR)
+    await employ(stores).sweep()
+    assert stores.files_of(ticket) == []
+    assert await stores.tickets.swept(State.FINISHED) == ticket.state_since
+
+
 # --- tombstones -------------------------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,14 @@ class TicketStore(Protocol):
         """Removes a tombstone for good."""
         ...
 
+    async def swept(self, state: State) -> float | None:
+        """What `note_swept` noted last for this state, whichever process did; None before."""
+        ...
+
+    async def note_swept(self, state: State, until: float) -> None:
+        """Of tickets that entered `state` before `until`, all has been cleared up that was to be."""
+        ...
+
     def watch(self, listener: Callable[[str], None]) -> None:
         """Calls `listener` on the event loop with the id of every ticket that any process changes, soon after."""
         ...

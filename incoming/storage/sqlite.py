@@ -110,6 +110,19 @@ class SqliteStore:
 
         await self._writer.perform(delete, durable=False)
 
+    async def swept(self, state: State) -> float | None:
+        def read(connection: sqlite3.Connection) -> float | None:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", (f"swept/{state}",)).fetchone()
+            return None if row is None else float(row[0])
+
+        return await self._read(read)
+
+    async def note_swept(self, state: State, until: float) -> None:
+        def write(transaction: Transaction) -> None:
+            transaction.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"swept/{state}", until))
+
+        await self._writer.perform(write, durable=False)
+
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
     async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:

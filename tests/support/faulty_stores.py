@@ -236,6 +236,12 @@ class FaultyTickets:
     async def forget(self, ticket_id: str) -> None:
         await self.inner.forget(ticket_id)
 
+    async def swept(self, state: State) -> float | None:
+        return await self.inner.swept(state)
+
+    async def note_swept(self, state: State, until: float) -> None:
+        await self.inner.note_swept(state, until)
+
     def watch(self, listener: Callable[[str], None]) -> None:
         self.inner.watch(listener)
 
