@@ -18,6 +18,8 @@ from incoming.storage.sqlite_schema import connect
 INTERVAL = 0.1
 """Seconds between two looks, which is how late a worker may learn of a cancellation made by another."""
 
+NEWS = "SELECT version, id FROM tickets WHERE version > ? ORDER BY version"
+
 
 class Watcher:
     """A thread with a connection of its own. `changed` is called on it with the ids of what others changed.
@@ -60,9 +62,7 @@ class Watcher:
         generation: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if generation == self._generation:
             return
-        rows = self._connection.execute(
-            "SELECT version, id FROM tickets WHERE version > ? ORDER BY version", (self._seen,)
-        ).fetchall()
+        rows = self._connection.execute(NEWS, (self._seen,)).fetchall()
         own = tuple(self._own)
         ends = [end for _, end in own]
         news = [ticket_id for version, ticket_id in rows if not _within(version, own, ends)]
