@@ -29,6 +29,7 @@ import native
 import report
 import scale
 import throughput
+import tickets
 from cost import cost
 from line import Line, stretched
 from servers import BENCH, Servers
@@ -167,7 +168,7 @@ def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """Many slow uploads at once, then a few fast ones, with one worker and with two."""
+    """Many slow uploads at once, then a few fast ones, with one worker and with two; and many tickets."""
     rows: list[dict[str, Any]] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -178,7 +179,18 @@ def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append({"workers": workers, **asdict(measured)})
             say(f"{workers} workers, {uploads} uploads: acks within {measured.latency_99:.3f} s (99 %)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return rows + throughput_rows(told)
+    return rows + ticket_rows(told) + throughput_rows(told)
+
+
+def ticket_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """An empty database and one of a million tombstones."""
+    rows = []
+    for tombstones in (0, 1_000_000):
+        with scratch(told) as directory:
+            measured = tickets.desk(Servers("127.0.0.1", directory), tombstones)
+        rows.append(asdict(measured))
+        say(f"{tombstones} tombstones: {measured.rate:.0f} new_upload a second, start {measured.start:.2f} s")
+    return rows
 
 
 def throughput_rows(told: argparse.Namespace) -> list[dict[str, Any]]:

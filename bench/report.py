@@ -14,6 +14,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from throughput import CLIENTS
+from tickets import BACKENDS
 
 DOC = Path(__file__).resolve().parent.parent / "doc"
 START, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
@@ -115,7 +116,32 @@ def _server(rows: Rows) -> str:
 
 
 def _scale(rows: Rows) -> str:
-    return _crowds([row for row in rows if "uploads" in row]) + "\n\n" + _rushes([row for row in rows if "way" in row])
+    parts = (("uploads", _crowds), ("tombstones", _desks), ("way", _rushes))
+    sections = [(make, [row for row in rows if mark in row]) for mark, make in parts]
+    return "\n\n".join(make(found) for make, found in sections if found)
+
+
+def _desks(rows: Rows) -> str:
+    lines = [
+        [
+            f"{row['tombstones']:,}",
+            f"{row['rate']:.0f}",
+            f"{row['latency_99'] * 1000:.0f} ms",
+            f"{row['cores']:.2f}",
+            f"{row['upload'] * 1000:.0f} ms",
+            f"{row['status'] * 1000:.0f} ms",
+            f"{row['metrics'] * 1000:.0f} ms",
+            f"{row['start']:.1f} s",
+            f"{row['rest']:.3f}",
+            f"{row['memory'] / 1e6:.0f} MB",
+        ]
+        for row in rows
+    ]
+    head = [
+        *("tombstones", "new_upload a second", "answer, 99 %", "cores used", "a small file's upload", "status page"),
+        *("metrics", "start", "cores used at rest", "memory"),
+    ]
+    return f"### Tickets: one worker, {BACKENDS} connections that ask\n\n" + _table(head, lines)
 
 
 def _rushes(rows: Rows) -> str:

@@ -96,17 +96,26 @@ class Servers:
     @contextlib.contextmanager
     def running(self) -> Iterator[Servers]:
         with contextlib.ExitStack() as stack:
-            self._start(stack, "app", self.app_port, [sys.executable, "-c", APP, self.host, str(self.app_port)])
-            storage = self.directory / "incoming"
-            command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
-            command += ["--port", str(self.incoming_port), "--storage-dir", str(storage)]
-            command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
-            self._start(stack, "incoming", self.incoming_port, command)
+            self._start_product(stack)
             self._start(stack, "nginx", self.nginx_port, self._nginx())
             (self.directory / "tus").mkdir()
             tus = ["node", str(BENCH / "peers" / "tus_server.mjs"), self.host, str(self.tus_port)]
             self._start(stack, "tus", self.tus_port, [*tus, str(self.directory / "tus")])
             yield self
+
+    @contextlib.contextmanager
+    def product(self) -> Iterator[Servers]:
+        """Incoming and its app, without the rivals."""
+        with contextlib.ExitStack() as stack:
+            self._start_product(stack)
+            yield self
+
+    def _start_product(self, stack: contextlib.ExitStack) -> None:
+        self._start(stack, "app", self.app_port, [sys.executable, "-c", APP, self.host, str(self.app_port)])
+        command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
+        command += ["--port", str(self.incoming_port), "--storage-dir", str(self.directory / "incoming")]
+        command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
+        self._start(stack, "incoming", self.incoming_port, command)
 
     def _nginx(self) -> list[str]:
         pages = self.directory / "pages"
