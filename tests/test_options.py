@@ -63,8 +63,11 @@ def test_lists() -> None:
     assert split_list("") == []
 
 
-def test_workers() -> None:
-    assert 1 <= worker_count().parse("auto") <= 4
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_workers(cores: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default one for each core that this process may use, and no more than a database of one writer is good for."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
+    assert worker_count().parse("auto") == workers
     assert worker_count().parse("64") == 64
 
 
