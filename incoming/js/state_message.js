@@ -31,11 +31,11 @@ export function state_message(phase, { connected, server_state, reason, problem 
         case "paused":
             return "paused";
         case "cancelling":
-            return `cancelling: ${reason}`;
+            return reason ? `cancelling: ${reason}` : "cancelling";
         case "finished":
             return "all done";
         case "cancelled":
-            return `cancelled: ${reason}`;
+            return reason ? `cancelled: ${reason}` : "cancelled";
         case "failed":
             return `failed: ${problem?.message ?? ""}`;
     }

@@ -277,6 +277,16 @@ test("cancel waits for the server's word", async () => {
     all_sound(stage);
 });
 
+test("without a reason nothing stands in its place", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(SIZE);
+    uploader.cancel();
+    assert.equal(uploader.state_msg, "cancelling");
+    connection.state("cancelled", "");
+    assert.deepEqual([uploader.cancel_msg, uploader.state_msg], ["", "cancelled"]);
+    all_sound(stage);
+});
+
 test("the app's cancellation reaches the page at once, with its reason", async () => {
     const stage = new Stage();
     const { uploader, connection } = await stage.transferring(SIZE);

@@ -1227,11 +1227,11 @@ var incoming = (() => {
       case "paused":
         return "paused";
       case "cancelling":
-        return `cancelling: ${reason}`;
+        return reason ? `cancelling: ${reason}` : "cancelling";
       case "finished":
         return "all done";
       case "cancelled":
-        return `cancelled: ${reason}`;
+        return reason ? `cancelled: ${reason}` : "cancelled";
       case "failed":
         return `failed: ${problem2?.message ?? ""}`;
     }

@@ -1195,11 +1195,11 @@ function state_message(phase, { connected, server_state, reason, problem: proble
     case "paused":
       return "paused";
     case "cancelling":
-      return `cancelling: ${reason}`;
+      return reason ? `cancelling: ${reason}` : "cancelling";
     case "finished":
       return "all done";
     case "cancelled":
-      return `cancelled: ${reason}`;
+      return reason ? `cancelled: ${reason}` : "cancelled";
     case "failed":
       return `failed: ${problem2?.message ?? ""}`;
   }
