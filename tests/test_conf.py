@@ -348,7 +348,10 @@ def test_the_containers_settings_are_keys() -> None:
     assert int(exposed) == config.load([], {}).port
 
 
-def test_the_containers_healthcheck_tells_well_from_ill(server: IncomingServer) -> None:
+def test_the_containers_healthcheck_tells_well_from_ill(start_server: StartServer) -> None:
+    """With the networks that the file itself proposes."""
+    [networks] = re.findall(r"-e INCOMING_BACKEND_NETWORKS=(\S+)", (CONF / "docker" / "Dockerfile").read_text())
+    server = start_server("--backend-networks", networks)
     [check] = [value for name, value in instructions() if name == "HEALTHCHECK"]
     program, *arguments = json.loads(check[check.index("[") :])
     assert program == "python"
