@@ -197,7 +197,7 @@ def throughput_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
     """One worker and two in turn, both servers running all the time."""
     rows = []
     with scratch(told) as directory, contextlib.ExitStack() as stack:
-        path, digest = source(directory, told.size * MIB // 2)
+        files = {size: source(directory, size * MIB) for size in {way.size for way in throughput.WAYS.values()}}
         running = []
         for workers in (1, 2):
             place = directory / str(workers)
@@ -205,9 +205,9 @@ def throughput_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
             servers = Servers("127.0.0.1", place, workers=workers)
             running.append(stack.enter_context(servers.running()))
         for _ in range(told.rounds):
-            for way in throughput.WAYS:
+            for way, shape in throughput.WAYS.items():
                 for servers in running:
-                    done = throughput.rush(servers, way, path, digest)
+                    done = throughput.rush(servers, way, *files[shape.size])
                     rows.append(asdict(done))
                     say(f"{way}, {done.workers} workers: {done.rate:.0f} MB/s, {100 * done.idle:.0f} % idle")
     return rows

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import time
@@ -18,6 +19,7 @@ import urllib.request
 import uuid
 from dataclasses import dataclass
 
+from browser import digest
 from cost import cost
 from native import CHUNK_HEADER, frame_head
 from servers import Servers
@@ -174,6 +176,9 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
     latencies, per_chunk, lag = asyncio.run(_run(servers, tickets, rate, seconds))
     latencies.sort()
     after = cost(pid)
+    expected = hashlib.sha256(bytes(rate * seconds)).hexdigest()
+    if any(digest(servers.received("incoming", ticket)) != expected for ticket in tickets):
+        raise RuntimeError("a file that arrived is not the one that was sent")
     return Crowd(
         uploads,
         rate,

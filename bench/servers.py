@@ -70,22 +70,18 @@ class Servers:
 
     def ticket(self) -> str:
         """A ticket of the Incoming server, fetched from where the backend functions may be called."""
-        told = urllib.parse.urlencode(
-            {
-                "signalFinishURL": f"{self.origin(self.app_port)}/finished",
-                "removeFileWhenFinished": "false",
-            }
-        )
-        url = f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{told}"
-        command = [*self.prefix, sys.executable, "-c", _POST, url]
+        command = [*self.prefix, sys.executable, "-c", _POST, self._new_upload()]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def ticket_here(self) -> str:
         """The same without a namespace in between, for many."""
-        told = urllib.parse.urlencode({"signalFinishURL": f"{self.origin(self.app_port)}/finished"})
-        url = f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{told}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST")) as answer:
+        with urllib.request.urlopen(urllib.request.Request(self._new_upload(), method="POST")) as answer:
             return answer.read().decode()
+
+    def _new_upload(self) -> str:
+        """The URL that gives a ticket for a file that stays, so that it can be compared."""
+        told = {"signalFinishURL": f"{self.origin(self.app_port)}/finished", "removeFileWhenFinished": "false"}
+        return f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{urllib.parse.urlencode(told)}"
 
     def received(self, server: str, name: str) -> Path:
         """Where that server keeps an upload."""

@@ -3,16 +3,19 @@
 Clients share the machine with the server, so each is a process of its own that does as little as can be: a PUT's body
 goes from the page cache to the socket by sendfile, a WebSocket's in whole messages whose mask is zero. How much of the
 machine was idle meanwhile tells whether a core was left that another worker could have used.
+
+Small pieces, each a request of its own with its answer, cost the server's Python most and the clients next to nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import multiprocessing
 import resource
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,10 @@ from servers import Servers
 
 CLIENTS = 6
 """Enough that each of two workers gets some, whichever accepts first."""
+
+PIECE = 16 * 1024
+PIECEMEAL = 64
+"""Uploads at once that come in pieces, from one process."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class Rush:
     idle: float
 
 
-def put(servers: Servers, ticket: str, source: Path) -> None:
+def put(servers: Servers, tickets: Sequence[str], source: Path) -> None:
+    [ticket] = tickets
     connection = http.client.HTTPConnection(servers.host, servers.incoming_port)
     connection.putrequest("PUT", f"/incoming/0.1/frontend/upload/{ticket}?filename=rush")
     connection.putheader("Content-Length", str(source.stat().st_size))
@@ -52,20 +60,85 @@ def put(servers: Servers, ticket: str, source: Path) -> None:
     connection.close()
 
 
-def websocket(servers: Servers, ticket: str, source: Path) -> None:
+def websocket(servers: Servers, tickets: Sequence[str], source: Path) -> None:
+    [ticket] = tickets
     data = memoryview(source.read_bytes())
     client = WebSocketClient(servers.host, servers.incoming_port, ticket, frame=0)
     client.upload(data, 0, len(data), len(data), uuid.uuid4().hex)
 
 
-WAYS: dict[str, Callable[[Servers, str, Path], None]] = {"PUT": put, "WebSocket": websocket}
+def put_pieces(servers: Servers, tickets: Sequence[str], source: Path) -> None:
+    asyncio.run(_in_pieces(servers, tickets, source.read_bytes()))
 
 
-def rush(servers: Servers, way: str, source: Path, expected: str) -> Rush:
-    """CLIENTS uploads of `source` at once. Raises when what arrived is not what was sent."""
-    tickets = [servers.ticket() for _ in range(CLIENTS)]
+class Piecemeal(asyncio.Protocol):
+    """A keep-alive connection that sends a file in pieces, each when the one before is acknowledged."""
+
+    def __init__(self, host: str, ticket: str, data: bytes) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines = f"PUT /incoming/0.1/frontend/upload/{ticket}?filename=rush HTTP/1.1\r\nHost: {host}\r\n"
+        self._data = data
+        self._sent = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._send()
+
+    def _send(self) -> None:
+        start, size = self._sent, len(self._data)
+        self._sent = end = min(start + PIECE, size)
+        told = f"Content-Range: bytes {start}-{end - 1}/{size}\r\nContent-Length: {end - start}\r\n\r\n"
+        self._transport.write((self._lines + told).encode() + self._data[start:end])
+
+    def data_received(self, answer: bytes) -> None:
+        """An answer is small and comes in one piece."""
+        last = self._sent == len(self._data)
+        if not answer.startswith(b"HTTP/1.1 200" if last else b"HTTP/1.1 308"):
+            self.done.set_exception(RuntimeError(f"a piece was answered {answer!r}"))
+        elif last:
+            self.done.set_result(None)
+            self._transport.close()
+        else:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or RuntimeError("the server has closed the connection"))
+
+
+async def _in_pieces(servers: Servers, tickets: Sequence[str], data: bytes) -> None:
+    connect = asyncio.get_running_loop().create_connection
+    uploads = []
+    for ticket in tickets:
+        upload = Piecemeal(servers.host, ticket, data)
+        await connect(lambda upload=upload: upload, servers.host, servers.incoming_port)  # type: ignore[misc]
+        uploads.append(upload)
+    await asyncio.gather(*(upload.done for upload in uploads))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How `clients` processes send `each` files at once, of so many MiB."""
+
+    send: Callable[[Servers, Sequence[str], Path], None]
+    clients: int
+    each: int
+    size: int
+
+
+WAYS = {
+    "PUT": Way(put, CLIENTS, 1, 256),
+    "WebSocket": Way(websocket, CLIENTS, 1, 256),
+    "PUTs of 16 KiB": Way(put_pieces, 1, PIECEMEAL, 2),
+}
+
+
+def rush(servers: Servers, name: str, source: Path, expected: str) -> Rush:
+    """Uploads of `source` at once. Raises when what arrived is not what was sent."""
+    way = WAYS[name]
+    tickets = [[servers.ticket_here() for _ in range(way.each)] for _ in range(way.clients)]
     make = multiprocessing.get_context("fork")
-    clients = [make.Process(target=WAYS[way], args=(servers, ticket, source)) for ticket in tickets]
+    clients = [make.Process(target=way.send, args=(servers, given, source)) for given in tickets]
     pid = servers.pids["incoming"]
     server, children, whole, began = cost(pid).cpu, _of_children(), machine(), time.monotonic()
     for client in clients:
@@ -76,14 +149,14 @@ def rush(servers: Servers, way: str, source: Path, expected: str) -> Rush:
     busy, idle = (after - before for after, before in zip(machine(), whole, strict=True))
     server_cpu, client_cpu = cost(pid).cpu - server, _of_children() - children
     if any(client.exitcode for client in clients):
-        raise RuntimeError(f"{way}: a client has failed")
-    for ticket in tickets:
-        received = servers.received("incoming", ticket)
+        raise RuntimeError(f"{name}: a client has failed")
+    arrived = [servers.received("incoming", ticket) for given in tickets for ticket in given]
+    for received in arrived:
         if digest(received) != expected:
-            raise RuntimeError(f"{way}: the file that arrived is not the one that was sent")
+            raise RuntimeError(f"{name}: the file that arrived is not the one that was sent")
         received.unlink()
-    rate = CLIENTS * source.stat().st_size / took / 1e6
-    return Rush(way, servers.workers, rate, server_cpu / took, client_cpu / took, idle / (busy + idle))
+    rate = len(arrived) * source.stat().st_size / took / 1e6
+    return Rush(name, servers.workers, rate, server_cpu / took, client_cpu / took, idle / (busy + idle))
 
 
 def _of_children() -> float:

@@ -201,6 +201,8 @@ def _upload(servers: Servers, ticket: str) -> None:
     data = memoryview(bytes(SMALL))
     client = WebSocketClient(servers.host, servers.incoming_port, ticket, chunk=SMALL)
     client.upload(data, 0, SMALL, SMALL, uuid.uuid4().hex)
+    if servers.received("incoming", ticket).read_bytes() != data:
+        raise RuntimeError("the file that arrived is not the one that was sent")
 
 
 def _get(url: str) -> None:
