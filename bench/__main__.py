@@ -1,4 +1,5 @@
-"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server and scale.
+"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server, scale, tickets
+and throughput.
 
 Each part compares side by side in one run: clients take turns, several rounds, and the medians are shown with their
 ratios. Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
@@ -168,7 +169,7 @@ def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """Many slow uploads at once, then a few fast ones, with one worker and with two; and many tickets."""
+    """Many slow uploads at once, with one worker and with two."""
     rows: list[dict[str, Any]] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -179,10 +180,10 @@ def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append({"workers": workers, **asdict(measured)})
             say(f"{workers} workers, {uploads} uploads: acks within {measured.latency_99:.3f} s (99 %)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return rows + ticket_rows(told) + throughput_rows(told)
+    return rows
 
 
-def ticket_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
+def tickets_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     """An empty database and one of a million tombstones."""
     rows = []
     for tombstones in (0, 1_000_000):
@@ -193,7 +194,7 @@ def ticket_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def throughput_rows(told: argparse.Namespace) -> list[dict[str, Any]]:
+def throughput_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     """One worker and two in turn, both servers running all the time."""
     rows = []
     with scratch(told) as directory, contextlib.ExitStack() as stack:
@@ -218,6 +219,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "browser": browser_part,
     "server": server_part,
     "scale": scale_part,
+    "tickets": tickets_part,
+    "throughput": throughput_part,
 }
 
 

@@ -29,15 +29,26 @@ Rows = list[dict[str, Any]]
 
 
 def write(results: Path) -> None:
-    """Rewrites the part between the marks in doc/benchmarks.md from what bench/results/ holds."""
+    """Rewrites the part between the marks in doc/benchmarks.md from what bench/results/ holds; other sections stay."""
+    page = DOC / "benchmarks.md"
+    before, _, rest = page.read_text().partition(START)
+    known, _, after = rest.partition(END)
+    stood = {text.split(":", 1)[0].lower(): f"### {text.strip()}" for text in known.split("### ")[1:]}
+    makers = {
+        "line": _line,
+        "browser": _browser,
+        "server": _server,
+        "scale": _scale,
+        "tickets": _tickets,
+        "throughput": _throughput,
+    }
     sections = []
-    for part, make in (("line", _line), ("browser", _browser), ("server", _server), ("scale", _scale)):
+    for part, make in makers.items():
         path = results / f"{part}.json"
         if path.exists():
             sections.append(make(json.loads(path.read_text())["rows"]))
-    page = DOC / "benchmarks.md"
-    before, _, rest = page.read_text().partition(START)
-    after = rest.partition(END)[2]
+        elif part in stood:
+            sections.append(stood[part])
     page.write_text(f"{before}{START}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
 
 
@@ -114,13 +125,7 @@ def _server(rows: Rows) -> str:
     return "### Server: what a GiB costs\n\n" + _table(head, lines)
 
 
-def _scale(rows: Rows) -> str:
-    parts = (("uploads", _crowds), ("tombstones", _desks), ("way", _rushes))
-    sections = [(make, [row for row in rows if mark in row]) for mark, make in parts]
-    return "\n\n".join(make(found) for make, found in sections if found)
-
-
-def _desks(rows: Rows) -> str:
+def _tickets(rows: Rows) -> str:
     lines = [
         [
             f"{row['tombstones']:,}",
@@ -143,7 +148,7 @@ def _desks(rows: Rows) -> str:
     return f"### Tickets: one worker, {BACKENDS} connections that ask\n\n" + _table(head, lines)
 
 
-def _rushes(rows: Rows) -> str:
+def _throughput(rows: Rows) -> str:
     """One worker against two: the medians of each, and their ratio."""
 
     def key(row: dict[str, Any]) -> tuple[str, int]:
@@ -164,10 +169,10 @@ def _rushes(rows: Rows) -> str:
         for way, workers in rates
     ]
     head = ["way", "workers", "MB/s", "/ one worker", "cores of the server", "cores of the clients", "machine idle"]
-    return "### Throughput: one worker and two\n\n" + _table(head, lines)
+    return "### Throughput: one worker and two on the same two cores\n\n" + _table(head, lines)
 
 
-def _crowds(rows: Rows) -> str:
+def _scale(rows: Rows) -> str:
     lines = [
         [
             str(row["workers"]),
