@@ -6,6 +6,7 @@ The page comes from the application, at 127.0.0.1, or at localhost, which to a b
 import http.client
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from incoming.core.errors import Forbidden
 from tests.conftest import StartServer
 from tests.e2e.upload_app import UploadApp
 from tests.e2e.upload_page import SCRIPT, PageUpload, UploadPage
+from tests.support.app_stub import Answer, Callback
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
 from tests.support.ports import free_port
@@ -51,6 +53,15 @@ def file(tmp_path: Path) -> KnownFile:
 def app(server: IncomingServer, app_port: int) -> Iterator[UploadApp]:
     with UploadApp(server.base_url, port=app_port) as app:
         yield app
+
+
+class SandboxingApp(UploadApp):
+    """Its pages have no origin of their own."""
+
+    def answer(self, callback: Callback) -> Answer:
+        answer = super().answer(callback)
+        headers = {**answer.headers, "Content-Security-Policy": "sandbox allow-scripts"}
+        return replace(answer, headers=headers) if callback.method == "GET" else answer
 
 
 class Statuses:
@@ -122,6 +133,33 @@ def test_origin_that_the_ticket_does_not_allow(
         assert end.failed
         assert (end.error_code, end.bytes_acked) == (Forbidden.code, 0)
         assert arrived(open_server, ticket) == 0
+
+
+@both_transports
+@pytest.mark.parametrize("open_to_all", [True, False], ids=["open", "narrow"])
+def test_page_without_an_origin_of_its_own(
+    page: Page,
+    app_port: int,
+    server: IncomingServer,
+    open_server: IncomingServer,
+    file: KnownFile,
+    transport: str,
+    open_to_all: bool,
+) -> None:
+    """A sandboxed page says "null", and has no localStorage either."""
+    where = open_server if open_to_all else server
+    with SandboxingApp(where.base_url, port=app_port) as app:
+        ticket = app.new_ticket()
+        upload_page = upload_from(page, "127.0.0.1", app, where, transport)
+        assert page.evaluate("self.origin") == "null"
+        statuses = Statuses(page)
+        upload = upload_page.upload(ticket, file.path).start()
+        if open_to_all:
+            upload.wait_until_finished()
+            app.assert_received(ticket, file)
+        else:
+            wait_until(lambda: not upload.now.connected and 403 in statuses.all, "a refusal")
+            assert arrived(where, ticket) == 0
 
 
 def test_what_a_page_may_read(page: Page, app: UploadApp, server: IncomingServer) -> None:

@@ -13,6 +13,7 @@ from tests.proxies.conftest import OpenPage, StartRealProxy
 from tests.proxies.websocket_spoiler import WebSocketSpoiler, Whim
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 RATE = 8 * MIB
@@ -107,6 +108,32 @@ def test_useless_all_of_a_sudden(
     assert spoiler.spoiled > 0
     over_http = [moment for moment in upload.moments if moment.transport == "http"]
     assert before.bytes_acked <= over_http[0].bytes_acked < file.size
+
+
+def test_each_stands_in_for_the_other(
+    spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
+) -> None:
+    """WebSockets are of no use, then nothing gets through for a while, then only WebSockets, then only requests."""
+    spoiler.spoil("cut")
+    upload_page = open_directly(spoiler.host)
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path)
+    upload.set("max_rate", 1 * MIB)
+    upload.start()
+    upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken", timeout=60)
+    spoiler.take_requests(False)
+    spoiler.spoil("silent")
+    lost = upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
+    assert (lost.can_pause, lost.can_cancel, lost.error_code) == (True, True, None)
+    wait_until(lambda: upload.now and spoiler.refused >= 3, "both to be tried in vain")
+    spoiler.spoil("pass")
+    upload.wait_for(lambda now: now.transport == "websocket", "a WebSocket to be taken", timeout=60)
+    spoiler.take_requests(True)
+    spoiler.spoil("cut")
+    again = upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken again", timeout=60)
+    assert lost.bytes_acked <= again.bytes_acked < file.size
+    upload.set("max_rate", 0)
+    assert_same_as_ever(upload, app, ticket, file)
 
 
 def test_the_next_upload_tries_a_websocket_again(

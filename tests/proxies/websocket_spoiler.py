@@ -55,12 +55,16 @@ class BinarySieve:
 
 
 class WebSocketSpoiler:
-    """Listens on 127.0.0.1:`port`. `spoiled` counts the WebSockets that have met with `whim`."""
+    """Listens on 127.0.0.1:`port`. `spoiled` counts the WebSockets that have met with `whim`, `refused` the requests
+    that came while there were to be none.
+    """
 
     def __init__(self, upstream_port: int) -> None:
         self.port = free_port()
         self.whim: Whim = "pass"
         self.spoiled = 0
+        self.refused = 0
+        self._takes_requests = True
         self._upstream = ("127.0.0.1", upstream_port)
         self._listening = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self._sockets: list[socket.socket] = []
@@ -87,6 +91,12 @@ class WebSocketSpoiler:
         self.whim = whim
         self._end(self._websockets)
 
+    def take_requests(self, yes: bool) -> None:
+        """Whether plain HTTP comes through, from now on; if not, what is under way is cut."""
+        self._takes_requests = yes
+        if not yes:
+            self._end([one for one in self._sockets if one not in self._websockets])
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -100,6 +110,9 @@ class WebSocketSpoiler:
             with self._lock:
                 self._sockets += [client, server]
                 self._websockets += [client, server] if is_websocket else []
+            if not is_websocket and not self._takes_requests:
+                self.refused += 1
+                return
             whim = self.whim if is_websocket else "pass"
             server.sendall(head)
             back = threading.Thread(target=self._answer, args=(server, client, whim), daemon=True)
