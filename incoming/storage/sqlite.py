@@ -94,7 +94,7 @@ class SqliteStore:
                 raise ValueError("a change gave the ticket another id")
             if changed is known:
                 return known
-            saved = save(transaction, changed, quiet=quiet)
+            saved = save(transaction, known, changed, quiet=quiet)
             self._limits.check_saved(transaction.connection, known, saved)
             return saved
 
@@ -140,7 +140,7 @@ class SqliteStore:
             for ticket in self._readable(rows, limit):
                 if ticket.callback is not None:
                     callback = replace(ticket.callback, due_at=until)
-                    taken = save(transaction, replace(ticket, callback=callback))
+                    taken = save(transaction, ticket, replace(ticket, callback=callback))
                     claims.append(Claim(taken, callback, until))
             return claims
 
@@ -195,7 +195,7 @@ class SqliteStore:
             rows = [row for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()]
             tickets = self._readable(rows)
             for ticket in tickets:
-                save(transaction, ticket.distrust())
+                save(transaction, ticket, ticket.distrust())
             return len(tickets)
 
         return await self._writer.perform(distrust, durable=True)

@@ -192,8 +192,8 @@ async def test_what_sqlite_rolled_back_by_itself_is_tried_one_by_one(faulty: Fau
     assert len(connection.hits) == 2
 
 
-MOVE_ON = "UPDATE tickets SET version = ?, active_at = ?"
-WHOLE_WAY = "UPDATE tickets SET version = ?, state = ?"
+MOVE_ON = "UPDATE tickets SET version = ?, active_at = ?, extents = ?"
+WHOLE_WAY = "UPDATE tickets SET version = ?, active_at = ?, state_since = ?"
 
 
 async def progress_of_three(tickets: SqliteStore, order: Callable[[], None]) -> list[object]:
