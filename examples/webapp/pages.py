@@ -24,6 +24,8 @@ _HERE = Path(__file__).resolve().parent
 # A host name, an IPv4 or a bracketed IPv6 address. Nothing else out of a Host header gets into a page or a policy.
 _HOST_NAME = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 
+_LENGTH = re.compile(r"[0-9]{0,18}", re.ASCII)
+
 _NOTHING_BUT_OUR_STYLE = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS_OF_EVERY_ANSWER = {
     "X-Content-Type-Options": "nosniff",
@@ -37,6 +39,11 @@ def new_app() -> bottle.Bottle:
     """A Bottle application with the static files and error pages that the examples share."""
     app = bottle.Bottle()
     app.default_error_handler = _error_page
+
+    @app.hook("before_request")
+    def only_real_lengths() -> None:  # Bottle takes it for granted
+        if not _LENGTH.fullmatch(bottle.request.environ.get("CONTENT_LENGTH", "")):
+            bottle.abort(400, "The Content-Length is not a number of bytes.")
 
     @app.get("/static/<name>")
     def static_file(name: str) -> bottle.HTTPResponse:
