@@ -35,7 +35,7 @@ class GuardedServer(HTTPServer):
         if self.door.enter(own, str(address[0]) if address else ""):
             super().handle_stream(own, address)
             return None
-        return _turn_away(own)
+        return _turn_away(own, self.door.per_client)
 
 
 class TellingStream(IOStream):
@@ -61,10 +61,11 @@ class TellingStream(IOStream):
         super().close(exc_info)
 
 
-async def _turn_away(stream: IOStream) -> None:
+async def _turn_away(stream: IOStream, limit: int) -> None:
     """Closing at once would tear down the answer together with the request that nobody reads."""
     status = f"{TooBusy.status} Service Unavailable"
-    answer = _last_words(status, "too many connections from this address", f"Retry-After: {TooBusy.retry_after}\r\n")
+    text = f"this address has {limit} connections, which is the limit"
+    answer = _last_words(status, text, f"Retry-After: {TooBusy.retry_after}\r\n")
     with suppress(StreamClosedError, TimeoutError):
         async with asyncio.timeout(LINGER):
             await stream.write(answer)

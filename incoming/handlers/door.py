@@ -30,7 +30,8 @@ class Door:
     """One worker's. Connections from `exempt` networks are not counted."""
 
     def __init__(self, per_client: int, strangers: int, exempt: Sequence[Network]) -> None:
-        self._per_client = per_client
+        self.per_client = per_client
+        """Connections that one client may have."""
         self._most_strangers = strangers
         self._exempt = tuple(exempt)
         self._clients: dict[str, WeakSet[IOStream]] = {}
@@ -49,8 +50,8 @@ class Door:
         if client is None:
             return True
         streams = self._clients.setdefault(client, WeakSet())
-        if sum(not each.closed() for each in streams) >= self._per_client:
-            log.warning("a client has %d connections, more are refused", self._per_client, extra={"client": client})
+        if sum(not each.closed() for each in streams) >= self.per_client:
+            log.warning("a client has %d connections, more are refused", self.per_client, extra={"client": client})
             return False
         streams.add(stream)
         self._make_room_for_stranger()

@@ -2,7 +2,11 @@
 
 import json
 import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +141,36 @@ def test_parallel_uploads_do_not_pass_the_quota_together(hostile_server: Incomin
         cancel(hostile_server, ticket)
 
 
+def test_nor_do_those_of_several_workers(tmp_path: Path) -> None:
+    """Tickets that are fetched, and files that are begun by either transport, side by side in two processes."""
+    limits = ("--storage-quota", "1500000", "--max-tickets", "12")
+    with IncomingServer(tmp_path / "shared", "--workers", "2", *limits) as server:
+        form = b"signalFinishURL=http://127.0.0.1:9/"
+        new = request("POST /incoming/backend/new_upload", "Content-Type: application/x-www-form-urlencoded", body=form)
+        answers = side_by_side([lambda: ask(server, new)] * 20)
+        tickets = [answer[2].decode() for answer in answers if answer[0] == 200]
+        assert len(tickets) == 12
+        assert {answer[0] for answer in answers} == {200, 503}
+
+        def by_put(ticket: str) -> object:
+            return put(server, ticket, b"x", "Content-Range: bytes 0-0/400000")[0]
+
+        def by_websocket(ticket: str) -> object:
+            return over_websocket(server, ticket, 400_000)["type"]
+
+        ways = [partial(way, ticket) for way, ticket in zip([by_put, by_websocket] * 6, tickets, strict=True)]
+        begun = side_by_side(ways)
+        assert sum(answer in (308, "welcome") for answer in begun) == 3, begun
+        assert all(answer in (308, "welcome", 503, "error") for answer in begun)
+        assert server.stop() == 0
+        server.assert_quiet()
+
+
+def side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
 def test_tickets_of_one_backend(hostile_server: IncomingServer) -> None:
     tickets = []
     form = b"signalFinishURL=http://127.0.0.1:9/"
@@ -159,7 +193,7 @@ def test_connections_of_one_client(hostile_server: IncomingServer) -> None:
         assert sockets[-1].hello()["type"] == "welcome"
     idle = [Wire(hostile_server.port, STRANGER) for _ in range(PER_CLIENT - 2)]
     status, head, body = ask(hostile_server, request(f"GET {upload_path(ticket)}"), STRANGER)
-    assert (status, body) == (503, b"too many connections from this address")
+    assert (status, body) == (503, b"this address has 4 connections, which is the limit")
     assert "Retry-After: 5" in head
     assert ask(hostile_server, request(f"GET {upload_path(ticket)}"), "127.0.0.3")[0] == 200
     idle[0].socket.close()
