@@ -1,6 +1,8 @@
 // The open connections of one upload, and the pump that gives each its chunks. Decides who sends next; why a
 // connection is opened or what its end means is the session's business.
 
+import { Endgame } from "./endgame.js";
+
 /** @typedef {import("./websocket_transport.js").Connection} Connection */
 /** @typedef {import("./websocket_transport.js").Listener} Listener */
 /** @typedef {import("./messages.js").Hello} Hello */
@@ -27,10 +29,7 @@
  * @property {(lane: Lane, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
  */
 
-const RELIEF_EVERY = 1_000;
-const STUCK_AFTER = 5_000;
-/** How much longer than expected a connection may take. */
-const STUCK_FACTOR = 3;
+const RELIEF_EVERY = 500;
 
 export class Lanes {
     #env;
@@ -38,6 +37,7 @@ export class Lanes {
     #pace;
     #bucket;
     #owner;
+    #endgame;
     /** @type {Set<Lane>} */
     #lanes = new Set();
     /** @type {unknown} */
@@ -61,6 +61,7 @@ export class Lanes {
         this.#pace = pace;
         this.#bucket = bucket;
         this.#owner = owner;
+        this.#endgame = new Endgame(scheduler, pace);
     }
 
     /** @returns {Lane[]} those that a server has answered on */
@@ -113,24 +114,34 @@ export class Lanes {
             for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
         }
         this.#env.stop(this.#relief);
-        if (this.#scheduler.bytes_missing === 0 && this.#scheduler.chunks_ahead > 0) {
-            this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
-        }
+        if (this.#endgame.has_come(this.#env.now())) this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
     }
 
-    /** At the end of the file, whoever is stuck is left, and those who have nothing to do send its chunks. */
+    /** Whoever is stuck is left, when there are others who have nothing to do. */
     #relieve() {
-        const is_idle = (/** @type {Lane} */ lane) => !lane.retiring && !this.#scheduler.oldest(lane.connection);
-        if (this.welcomed.some(is_idle)) {
+        if (this.welcomed.some((lane) => this.#is_idle(lane))) {
             const now = this.#env.now();
-            const patience = (/** @type {Lane} */ lane) => STUCK_AFTER + STUCK_FACTOR * this.#pace.expected(lane.connection);
-            const is_stuck = (/** @type {Lane} */ lane) => !is_idle(lane) && now - lane.heard > patience(lane);
+            const is_stuck = (/** @type {Lane} */ lane) => !this.#is_idle(lane) && this.#endgame.is_stuck(lane, now);
             for (const lane of this.welcomed.filter(is_stuck)) {
                 lane.connection.close();
                 this.#closed(lane, null);
             }
         }
         this.pump();
+    }
+
+    /** @param {Lane} lane */
+    #is_idle(lane) {
+        return !lane.retiring && !this.#scheduler.oldest(lane.connection);
+    }
+
+    /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
+    keep_one() {
+        const carried = (/** @type {Lane} */ { connection }) => this.#scheduler.chunks_of(connection);
+        for (const lane of this.active.sort((a, b) => carried(a) - carried(b)).slice(1)) {
+            lane.connection.close();
+            this.#forget(lane);
+        }
     }
 
     /** Nothing more is sent; what is on its way is waited for. */
@@ -170,28 +181,44 @@ export class Lanes {
         }
     }
 
-    /** @param {Lane} lane */
+    /**
+     * @param {Lane} lane
+     * @returns {boolean} whether it was given a chunk
+     */
     #feed(lane) {
         if (!lane.welcomed || lane.retiring) return false;
         const { connection } = lane;
-        const size = this.#pace.next_size(connection, this.#scheduler.bytes_missing, connection);
-        if (size === 0) return false;
-        if (size >= this.#scheduler.bytes_missing && !this.#owner.may_complete()) return false;
+        const { bytes_missing, bytes_ahead } = this.#scheduler;
         const now = this.#env.now();
+        const repeats = bytes_missing === 0;
+        // Those who have nothing to do send once more what others are late with.
+        if (repeats && !(this.#endgame.is_late(now) && this.#is_idle(lane))) return false;
+        const size = this.#pace.next_size(connection, bytes_missing || bytes_ahead, connection);
+        if (size === 0) return false;
+        if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
         const wait = this.#bucket.wait(now);
         if (wait > 0) {
             this.#env.stop(this.#thaw);
             this.#thaw = this.#env.after(wait, () => this.pump());
             return false;
         }
-        const chunk = this.#scheduler.take(connection, this.#bucket.portion(size));
-        if (!chunk) return false;
+        const portion = this.#bucket.portion(size);
+        const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
+        if (chunk) this.#send(lane, chunk, now);
+        return chunk !== null;
+    }
+
+    /**
+     * @param {Lane} lane
+     * @param {[number, number]} chunk
+     * @param {number} now
+     */
+    #send(lane, chunk, now) {
         const bytes = chunk[1] - chunk[0];
         this.#bucket.spend(bytes);
-        if (this.#scheduler.chunks_of(connection) === 1) lane.heard = now;
-        this.#pace.sent(connection, bytes, now);
-        connection.send(chunk);
-        return true;
+        if (this.#scheduler.chunks_of(lane.connection) === 1) lane.heard = now;
+        this.#pace.sent(lane.connection, bytes, now);
+        lane.connection.send(chunk);
     }
 
     /**

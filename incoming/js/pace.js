@@ -226,6 +226,11 @@ export class Pace {
         return lane?.rate ? (lane.ahead * 1000) / lane.rate : 0;
     }
 
+    /** Milliseconds in which all that is on its way should arrive, if the line is what sets the speed. */
+    get remaining() {
+        return (this.#ahead * 1000) / Math.max(1, this.rate);
+    }
+
     /**
      * A chunk turned out not to be on its way.
      * @param {object} connection

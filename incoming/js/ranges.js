@@ -23,6 +23,11 @@ export class Ranges {
         return this.#ranges[0];
     }
 
+    /** @returns {Range | undefined} the highest range */
+    get last() {
+        return this.#ranges.at(-1);
+    }
+
     [Symbol.iterator]() {
         return this.#ranges[Symbol.iterator]();
     }

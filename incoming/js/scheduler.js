@@ -1,5 +1,5 @@
 // Which bytes go over which connection: what has arrived, what is on its way, what is still to be sent. Every byte is
-// in exactly one of the three, whatever connections do. Pure: how large and how fast is the pace's business, and a
+// in exactly one of the three, whatever connections do, and on its way perhaps over two of them. Pure: how large and how fast is the pace's business, and a
 // connection is any object.
 
 import { Ranges } from "./ranges.js";
@@ -27,9 +27,7 @@ export class Scheduler {
 
     /** Bytes sent that are not known to have arrived. */
     get bytes_ahead() {
-        let sum = 0;
-        for (const [start, end] of this.#chunks()) sum += end - start - this.#arrived.measure(start, end);
-        return sum;
+        return this.#total - this.#arrived.size - this.#missing.size;
     }
 
     /** Bytes not yet sent. */
@@ -80,6 +78,42 @@ export class Scheduler {
         if (!first) return null;
         const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
         this.#missing.remove(start, end);
+        return this.#fly(connection, start, end);
+    }
+
+    /**
+     * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends the
+     * first ones first. Null when all that is on its way goes over two connections already.
+     * @param {object} connection
+     * @param {number} size bytes at most
+     * @returns {Range | null}
+     */
+    repeat(connection, size) {
+        const [most] = [...this.#flying.keys()].map((owner) => this.#alone(owner)).sort((a, b) => b.size - a.size);
+        const last = most?.last;
+        return last ? this.#fly(connection, Math.max(last[0], last[1] - size), last[1]) : null;
+    }
+
+    /**
+     * @param {object} owner
+     * @returns {Ranges} bytes that are on their way over this connection and no other
+     */
+    #alone(owner) {
+        const alone = new Ranges(this.#flying.get(owner));
+        for (const [start, end] of this.#arrived) alone.remove(start, end);
+        for (const [other, chunks] of this.#flying) {
+            if (other !== owner) for (const [start, end] of chunks) alone.remove(start, end);
+        }
+        return alone;
+    }
+
+    /**
+     * @param {object} connection
+     * @param {number} start
+     * @param {number} end
+     * @returns {Range}
+     */
+    #fly(connection, start, end) {
         let chunks = this.#flying.get(connection);
         if (!chunks) this.#flying.set(connection, (chunks = new Map()));
         chunks.set(start, end);

@@ -32,6 +32,45 @@ test("a lost connection costs its own chunks only", () => {
     assert.deepEqual(scheduler.take(b, 50), [0, 30]);
 });
 
+test("what one connection is late with goes over another as well, the last of it first, and counts once", () => {
+    const scheduler = new Scheduler(100);
+    scheduler.take(a, 20);
+    scheduler.take(a, 50);
+    scheduler.take(b, 30);
+    scheduler.ack(b, [70, 100]);
+    assert.deepEqual(scheduler.repeat(b, 30), [40, 70]);
+    assert.deepEqual([scheduler.bytes_ahead, scheduler.bytes_missing, scheduler.chunks_ahead], [70, 0, 3]);
+    assert.ok(scheduler.ack(b, [40, 70]));
+    assert.deepEqual([scheduler.bytes_acked, scheduler.bytes_ahead], [60, 40]);
+    assert.deepEqual(scheduler.repeat(b, 30), [10, 40]);
+    assert.ok(scheduler.ack(a, [0, 20]));
+    assert.ok(scheduler.ack(a, [20, 70]));
+    assert.ok(scheduler.complete);
+    assert.ok(scheduler.ack(b, [10, 40]));
+    assert.deepEqual([scheduler.bytes_acked, scheduler.bytes_ahead, scheduler.chunks_acked], [100, 0, 5]);
+});
+
+test("nothing goes over three connections", () => {
+    const scheduler = new Scheduler(100);
+    const c = { name: "c" };
+    scheduler.take(a, 60);
+    scheduler.take(b, 40);
+    assert.deepEqual(scheduler.repeat(c, 50), [10, 60]);
+    assert.deepEqual(scheduler.repeat({}, 50), [60, 100]);
+    assert.deepEqual(scheduler.repeat({}, 50), [0, 10]);
+    assert.equal(scheduler.repeat({}, 50), null);
+});
+
+test("when one of two that carry the same bytes is lost, the other still has them on their way", () => {
+    const scheduler = new Scheduler(100);
+    scheduler.take(a, 100);
+    scheduler.repeat(b, 40);
+    scheduler.drop(a);
+    assert.deepEqual([scheduler.bytes_ahead, scheduler.bytes_missing], [40, 60]);
+    scheduler.drop(b);
+    assert.deepEqual(scheduler.take(b, 100), [0, 100]);
+});
+
 test("only the connection that sent a chunk can acknowledge it, exactly and once", () => {
     const scheduler = new Scheduler(100);
     scheduler.take(a, 30);

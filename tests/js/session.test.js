@@ -108,6 +108,22 @@ test("connections that cannot be had beside the first are tried ever less often"
     assert.ok(uploader.connected);
 });
 
+test("at the end of the file those who have nothing to do send once more what one is late with", async () => {
+    const { stage, uploader } = await crowd();
+    const slow = stage.open[1];
+    for (let turn = 0; uploader.frac_complete < 1; turn++) {
+        assert.ok(turn < 3000 && slow.open_still, "nobody waits until it must be given up");
+        stage.env.pass(10);
+        for (const connection of stage.open) if (connection !== slow && connection.chunks.length) connection.ack();
+        welcome_new(stage, uploader);
+        await until(() => true);
+    }
+    assert.ok(slow.chunks.length > 0, "it has acknowledged nothing");
+    assert.equal(stage.open.length, 1, "one is enough to hear what becomes of the upload");
+    assert.ok(!stage.open.includes(slow));
+    assert.equal(uploader.connected, true);
+});
+
 test("at the end of the file a stuck connection is left, and the others send what it had", async () => {
     const { stage, uploader } = await crowd();
     const stuck = stage.open[1];

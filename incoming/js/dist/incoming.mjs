@@ -1548,7 +1548,7 @@ var Crowd = class {
     const now = this.#page.env.now();
     if (kind === "websocket") this.#lanes.retire(this.#lanes.active.filter(({ connection }) => connection.kind !== kind));
     const missing = this.#scheduler.bytes_missing;
-    if (missing === 0 && this.#scheduler.complete) return this.#lanes.retire(this.#lanes.active.slice(1));
+    if (missing === 0 && this.#scheduler.complete) return this.#lanes.keep_one();
     if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
     if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
     if (this.#bucket.binding) return this.#count.disturb(now);
@@ -1590,16 +1590,56 @@ var Crowd = class {
   }
 };
 
-// lanes.js
-var RELIEF_EVERY = 1e3;
+// endgame.js
+var LATE_AFTER = 500;
 var STUCK_AFTER = 5e3;
 var STUCK_FACTOR = 3;
+var Endgame = class {
+  #scheduler;
+  #pace;
+  #late_at = Infinity;
+  /**
+   * @param {import("./scheduler.js").Scheduler} scheduler
+   * @param {import("./pace.js").Pace} pace
+   */
+  constructor(scheduler, pace) {
+    this.#scheduler = scheduler;
+    this.#pace = pace;
+  }
+  /**
+   * @param {number} now
+   * @returns {boolean} whether it has come, and `is_late` and `is_stuck` are to be asked from time to time
+   */
+  has_come(now) {
+    if (this.#scheduler.bytes_missing > 0 || this.#scheduler.complete) {
+      this.#late_at = Infinity;
+      return false;
+    }
+    this.#late_at = Math.min(this.#late_at, now + Math.max(LATE_AFTER, this.#pace.remaining));
+    return true;
+  }
+  /** @param {number} now */
+  is_late(now) {
+    return now >= this.#late_at;
+  }
+  /**
+   * @param {import("./lanes.js").Lane} lane that has chunks on their way
+   * @param {number} now
+   */
+  is_stuck({ connection, heard }, now) {
+    return now - heard > STUCK_AFTER + STUCK_FACTOR * this.#pace.expected(connection);
+  }
+};
+
+// lanes.js
+var RELIEF_EVERY = 500;
 var Lanes = class {
   #env;
   #scheduler;
   #pace;
   #bucket;
   #owner;
+  #endgame;
   /** @type {Set<Lane>} */
   #lanes = /* @__PURE__ */ new Set();
   /** @type {unknown} */
@@ -1622,6 +1662,7 @@ var Lanes = class {
     this.#pace = pace;
     this.#bucket = bucket;
     this.#owner = owner;
+    this.#endgame = new Endgame(scheduler, pace);
   }
   /** @returns {Lane[]} those that a server has answered on */
   get welcomed() {
@@ -1667,23 +1708,31 @@ var Lanes = class {
       for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
     }
     this.#env.stop(this.#relief);
-    if (this.#scheduler.bytes_missing === 0 && this.#scheduler.chunks_ahead > 0) {
-      this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
-    }
+    if (this.#endgame.has_come(this.#env.now())) this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
   }
-  /** At the end of the file, whoever is stuck is left, and those who have nothing to do send its chunks. */
+  /** Whoever is stuck is left, when there are others who have nothing to do. */
   #relieve() {
-    const is_idle = (lane) => !lane.retiring && !this.#scheduler.oldest(lane.connection);
-    if (this.welcomed.some(is_idle)) {
+    if (this.welcomed.some((lane) => this.#is_idle(lane))) {
       const now = this.#env.now();
-      const patience = (lane) => STUCK_AFTER + STUCK_FACTOR * this.#pace.expected(lane.connection);
-      const is_stuck = (lane) => !is_idle(lane) && now - lane.heard > patience(lane);
+      const is_stuck = (lane) => !this.#is_idle(lane) && this.#endgame.is_stuck(lane, now);
       for (const lane of this.welcomed.filter(is_stuck)) {
         lane.connection.close();
         this.#closed(lane, null);
       }
     }
     this.pump();
+  }
+  /** @param {Lane} lane */
+  #is_idle(lane) {
+    return !lane.retiring && !this.#scheduler.oldest(lane.connection);
+  }
+  /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
+  keep_one() {
+    const carried = ({ connection }) => this.#scheduler.chunks_of(connection);
+    for (const lane of this.active.sort((a, b) => carried(a) - carried(b)).slice(1)) {
+      lane.connection.close();
+      this.#forget(lane);
+    }
   }
   /** Nothing more is sent; what is on its way is waited for. */
   hold() {
@@ -1717,28 +1766,42 @@ var Lanes = class {
       this.#forget(lane);
     }
   }
-  /** @param {Lane} lane */
+  /**
+   * @param {Lane} lane
+   * @returns {boolean} whether it was given a chunk
+   */
   #feed(lane) {
     if (!lane.welcomed || lane.retiring) return false;
     const { connection } = lane;
-    const size = this.#pace.next_size(connection, this.#scheduler.bytes_missing, connection);
-    if (size === 0) return false;
-    if (size >= this.#scheduler.bytes_missing && !this.#owner.may_complete()) return false;
+    const { bytes_missing, bytes_ahead } = this.#scheduler;
     const now = this.#env.now();
+    const repeats = bytes_missing === 0;
+    if (repeats && !(this.#endgame.is_late(now) && this.#is_idle(lane))) return false;
+    const size = this.#pace.next_size(connection, bytes_missing || bytes_ahead, connection);
+    if (size === 0) return false;
+    if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
     const wait = this.#bucket.wait(now);
     if (wait > 0) {
       this.#env.stop(this.#thaw);
       this.#thaw = this.#env.after(wait, () => this.pump());
       return false;
     }
-    const chunk = this.#scheduler.take(connection, this.#bucket.portion(size));
-    if (!chunk) return false;
+    const portion = this.#bucket.portion(size);
+    const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
+    if (chunk) this.#send(lane, chunk, now);
+    return chunk !== null;
+  }
+  /**
+   * @param {Lane} lane
+   * @param {[number, number]} chunk
+   * @param {number} now
+   */
+  #send(lane, chunk, now) {
     const bytes = chunk[1] - chunk[0];
     this.#bucket.spend(bytes);
-    if (this.#scheduler.chunks_of(connection) === 1) lane.heard = now;
-    this.#pace.sent(connection, bytes, now);
-    connection.send(chunk);
-    return true;
+    if (this.#scheduler.chunks_of(lane.connection) === 1) lane.heard = now;
+    this.#pace.sent(lane.connection, bytes, now);
+    lane.connection.send(chunk);
   }
   /**
    * @param {Lane} lane
@@ -1984,6 +2047,10 @@ var Pace = class {
     const lane = this.#lanes.get(connection);
     return lane?.rate ? lane.ahead * 1e3 / lane.rate : 0;
   }
+  /** Milliseconds in which all that is on its way should arrive, if the line is what sets the speed. */
+  get remaining() {
+    return this.#ahead * 1e3 / Math.max(1, this.rate);
+  }
   /**
    * A chunk turned out not to be on its way.
    * @param {object} connection
@@ -2038,6 +2105,10 @@ var Ranges = class {
   /** @returns {Range | undefined} the lowest range */
   get first() {
     return this.#ranges[0];
+  }
+  /** @returns {Range | undefined} the highest range */
+  get last() {
+    return this.#ranges.at(-1);
   }
   [Symbol.iterator]() {
     return this.#ranges[Symbol.iterator]();
@@ -2132,9 +2203,7 @@ var Scheduler = class {
   }
   /** Bytes sent that are not known to have arrived. */
   get bytes_ahead() {
-    let sum = 0;
-    for (const [start, end] of this.#chunks()) sum += end - start - this.#arrived.measure(start, end);
-    return sum;
+    return this.#total - this.#arrived.size - this.#missing.size;
   }
   /** Bytes not yet sent. */
   get bytes_missing() {
@@ -2178,6 +2247,39 @@ var Scheduler = class {
     if (!first) return null;
     const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
     this.#missing.remove(start, end);
+    return this.#fly(connection, start, end);
+  }
+  /**
+   * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends the
+   * first ones first. Null when all that is on its way goes over two connections already.
+   * @param {object} connection
+   * @param {number} size bytes at most
+   * @returns {Range | null}
+   */
+  repeat(connection, size) {
+    const [most] = [...this.#flying.keys()].map((owner) => this.#alone(owner)).sort((a, b) => b.size - a.size);
+    const last = most?.last;
+    return last ? this.#fly(connection, Math.max(last[0], last[1] - size), last[1]) : null;
+  }
+  /**
+   * @param {object} owner
+   * @returns {Ranges} bytes that are on their way over this connection and no other
+   */
+  #alone(owner) {
+    const alone = new Ranges(this.#flying.get(owner));
+    for (const [start, end] of this.#arrived) alone.remove(start, end);
+    for (const [other, chunks] of this.#flying) {
+      if (other !== owner) for (const [start, end] of chunks) alone.remove(start, end);
+    }
+    return alone;
+  }
+  /**
+   * @param {object} connection
+   * @param {number} start
+   * @param {number} end
+   * @returns {Range}
+   */
+  #fly(connection, start, end) {
     let chunks = this.#flying.get(connection);
     if (!chunks) this.#flying.set(connection, chunks = /* @__PURE__ */ new Map());
     chunks.set(start, end);
