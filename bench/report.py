@@ -74,8 +74,11 @@ def _line(rows: Rows) -> str:
     for rtt, loss in places:
         own = max(rates[rtt, loss, "incoming-websocket"], rates[rtt, loss, "incoming-http"])
         cells = [f"{rates[rtt, loss, client]:.2f} ({sizes[rtt, loss, client] / (1 << 20):.0f})" for client in clients]
-        lines.append([f"{rtt:g} ms, {loss:g} %", *cells, f"{own / rates[rtt, loss, 'tus']:.1f}"])
-    head = ["line (RTT, loss)", *(NAMES[client] for client in clients), "best of ours / tus"]
+        rounds = sum((row["rtt"], row["loss"], row["client"]) == (rtt, loss, "tus") for row in rows)
+        lines.append([f"{rtt:g} ms, {loss:g} %", f"{rounds}", *cells, f"{own / rates[rtt, loss, 'tus']:.1f}"])
+        others = max(rates[rtt, loss, "tus"], rates[rtt, loss, "put"])
+        lines[-1].append(f"{own / others:.2f}")
+    head = ["line (RTT, loss)", "rounds", *(NAMES[client] for client in clients), "best of ours / tus", "/ best other"]
     figure, axes = plt.subplots(figsize=(9, 4))
     width = 0.8 / len(clients)
     for index, client in enumerate(clients):
