@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from incoming.core.ticket import State, Ticket
 from incoming.storage.files import FileStore
 from tests.support.assembler_bench import open_descriptors
 from tests.support.faulty_stores import FaultyFiles
@@ -16,6 +17,7 @@ from tests.support.one_worker import OneWorker, one_worker
 from tests.support.stores import until
 
 StartWorker = Callable[..., Awaitable[OneWorker]]
+LogLines = Callable[[], list[str]]
 
 
 @pytest.fixture
@@ -54,6 +56,30 @@ def worker(start_worker: StartWorker, io_loop: IOLoop) -> OneWorker:
     return started
 
 
+def files(worker: OneWorker) -> FaultyFiles:
+    store = worker.services.store
+    assert isinstance(store, FaultyFiles)
+    return store
+
+
+async def look(worker: OneWorker, ticket_id: str) -> Ticket:
+    return await worker.services.assembler.look(ticket_id)
+
+
+def stored(worker: OneWorker, ticket: Ticket) -> bytes:
+    return Path(ticket.path).read_bytes() if ticket.path else files(worker).part(ticket.id).read_bytes()
+
+
+async def reaches(worker: OneWorker, ticket_id: str, state: State) -> Ticket:
+    async def there() -> Ticket | None:
+        ticket = await look(worker, ticket_id)
+        return ticket if ticket.state == state else None
+
+    ticket = await until(there, f"state {state}")
+    assert ticket is not None
+    return ticket
+
+
 def holds(worker: OneWorker) -> list[object]:
     """What it still has in mind of requests and uploads that are over."""
     services = worker.services
@@ -71,7 +97,7 @@ def holds(worker: OneWorker) -> list[object]:
 
 
 @pytest.fixture
-def log_lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def log_lines(caplog: pytest.LogCaptureFixture) -> LogLines:
     """Gives the records of the server at level info and above, and forgets them; none may have a traceback."""
     caplog.set_level(logging.INFO)
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,12 @@ from incoming.handlers.chunks import PART
 from incoming.handlers.inlet import LARGEST_READ
 from incoming.worker import READ_SIZE
 from tests.conftest import StartServer
-from tests.handlers.conftest import holds
+from tests.handlers.conftest import StartWorker, holds
 from tests.support.faulty_stores import FaultyFiles
 from tests.support.incoming_server import IncomingServer
-from tests.support.one_worker import OneWorker
 from tests.support.raw_http import RawConnection, request
 from tests.support.raw_websocket import RawWebSocket, chunk, hello
 from tests.support.stores import until
-
-StartWorker = Callable[..., Awaitable[OneWorker]]
 
 MIB = 1024 * 1024
 CONNECTIONS = 200

@@ -11,14 +11,11 @@ import pytest
 from incoming.core.errors import StorageFailed, StorageFull
 from incoming.core.extents import Extents
 from incoming.core.ticket import Event, Ticket
-from tests.support.faulty_stores import FaultyFiles
+from tests.handlers.conftest import LogLines, StartWorker, files
 from tests.support.one_worker import OneWorker
 from tests.support.put_requests import CONTENT, ask, path, piece, post, put
 from tests.support.raw_http import Answer, RawConnection, chunked, request
 from tests.support.stores import until
-
-StartWorker = Callable[..., Awaitable[OneWorker]]
-LogLines = Callable[[], list[str]]
 
 PAGE = "https://app.example.org"
 ORIGIN = f"Origin: {PAGE}"
@@ -77,12 +74,6 @@ async def disk_full(worker: OneWorker, ticket: str) -> None:
 
 async def disk_broken(worker: OneWorker, ticket: str) -> None:
     files(worker).faults.fail("write", StorageFailed("it is broken"))
-
-
-def files(worker: OneWorker) -> FaultyFiles:
-    store = worker.services.store
-    assert isinstance(store, FaultyFiles)
-    return store
 
 
 def piece_of(start: int, end: int, total: object = 100, *headers: str, query: str = "") -> Callable[[str], bytes]:

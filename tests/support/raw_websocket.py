@@ -135,3 +135,9 @@ class RawWebSocket:
 def hello(size: int = 100, session: str = "session-1", **more: Any) -> bytes:
     """The usual first message."""
     return text({"type": "hello", "session": session, "name": "a.bin", "size": size, **more})
+
+
+def error_of(messages: list[dict[str, Any]]) -> int:
+    """The code of the error that is the last message."""
+    assert messages[-1]["type"] == "error", messages
+    return int(messages[-1]["code"])
