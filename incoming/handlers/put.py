@@ -168,8 +168,7 @@ class UploadResource(StreamedHandler):
     def make_room(self) -> None:
         """More connections carry this upload than may. What has come is kept."""
         self.refuse(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
-        if not self._finished and self._conclusion is not None:
-            self._conclusion()
+        self._answer_now()
 
     def let_go(self) -> None:
         if self._body is not None:
@@ -191,6 +190,8 @@ class UploadResource(StreamedHandler):
                 await body.finish()
             await self._end_of_unknown_length(upload, body)
         known = await self.services.assembler.settled(upload)
+        if self._ended:
+            return  # it has made room, or the client is gone
         if known.state in RECEIVING:
             self._tell_missing(known)
         elif known.state in (State.CANCELLED, State.FAILED):

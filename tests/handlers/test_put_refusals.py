@@ -191,6 +191,27 @@ async def test_of_too_many_requests_the_silent_one_is_told(start_worker: StartWo
     silent.close()
 
 
+async def test_a_request_that_makes_room_while_its_body_is_stored_is_answered_once(
+    start_worker: StartWorker, log_lines: LogLines
+) -> None:
+    worker = await start_worker("--connections-per-upload", "1")
+    ticket = await worker.ticket()
+    faults = files(worker).faults
+    first, second = await RawConnection.open(worker.port), await RawConnection.open(worker.port)
+    faults.hold("write")
+    await first.send(piece(ticket, 0, 40))
+    await faults.until_held("write")
+    await second.send(piece(ticket, 40, 60))
+    assert (await first.answer()).status == 503
+    faults.release("write")
+    answer = await second.answer()
+    assert (answer.status, answer.headers["range"]) == (308, "bytes=0-59")
+    await until(lambda: not worker.services.requests, "the requests having ended")
+    assert not [line for line in log_lines() if "failed" in line]
+    for connection in (first, second):
+        connection.close()
+
+
 async def test_a_defect_is_readable_too(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
