@@ -1,6 +1,6 @@
 """What the handlers work with: everything that lives below them in one worker, by type.
 
-app.py makes one Services and gives it to every handler; a test makes one of what it needs.
+worker.py makes one Services and gives it to every handler; a test makes one of what it needs.
 """
 
 from __future__ import annotations
