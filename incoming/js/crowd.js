@@ -92,10 +92,9 @@ export class Crowd {
         const now = this.#page.env.now();
         // Only now it is known that a WebSocket, perhaps one that was tried on the side, lets chunks through.
         if (kind === "websocket") this.#lanes.retire(this.#lanes.active.filter(({ connection }) => connection.kind !== kind));
-        const missing = this.#scheduler.bytes_missing;
-        if (missing === 0 && this.#scheduler.complete) return this.#lanes.keep_one();
+        if (this.#scheduler.complete) return this.#lanes.keep_one();
         if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
-        if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
+        if (this.#scheduler.bytes_missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
         if (this.#bucket.binding) return this.#count.disturb(now);
         if (!this.#counting) this.#first_ack = now;
         const limit = this.#limit(limits, now - this.#first_ack < YOUNG);

@@ -138,7 +138,10 @@ export class Lanes {
     /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
     keep_one() {
         const carried = (/** @type {Lane} */ { connection }) => this.#scheduler.chunks_of(connection);
-        for (const lane of this.active.sort((a, b) => carried(a) - carried(b)).slice(1)) {
+        const answered = this.active.filter((lane) => lane.welcomed).sort((a, b) => carried(a) - carried(b));
+        const [kept = this.active[0]] = answered;
+        for (const lane of this.active) {
+            if (lane === kept) continue;
             lane.connection.close();
             this.#forget(lane);
         }

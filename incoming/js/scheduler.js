@@ -1,6 +1,6 @@
 // Which bytes go over which connection: what has arrived, what is on its way, what is still to be sent. Every byte is
-// in exactly one of the three, whatever connections do, and on its way perhaps over two of them. Pure: how large and how fast is the pace's business, and a
-// connection is any object.
+// in exactly one of the three, whatever connections do, and on its way perhaps over two of them. Pure: how large and
+// how fast is the pace's business, and a connection is any object.
 
 import { Ranges } from "./ranges.js";
 

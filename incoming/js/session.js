@@ -197,7 +197,7 @@ export class Session {
         this.#receiving = is_receiving(welcome.state);
         if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
-        if (this.#receiving) this.#lanes.flow();
+        if (this.#receiving && !this.#cancelling) this.#lanes.flow();
         this.#after_progress();
         this.#owner.changed();
     }

@@ -299,6 +299,18 @@ test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived b
     assert.equal(uploader.transport, "websocket");
 });
 
+test("a connection that is answered while the upload is being cancelled gets nothing to send", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(LARGE);
+    while (stage.connections.length === 1) {
+        stage.env.pass(20);
+        connection.ack([connection.chunks.shift()]);
+    }
+    uploader.cancel("x");
+    stage.connection.welcome({ extents: [[0, uploader.bytes_acked]] });
+    assert.deepEqual([connection.calls, stage.connection.chunks], [["cancel x"], []]);
+});
+
 test("a WebSocket that fails on the side costs nothing", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(LARGE).start();

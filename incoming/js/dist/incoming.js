@@ -1579,10 +1579,9 @@ var incoming = (() => {
     acked({ connection: { kind } }, bytes, limits) {
       const now = this.#page.env.now();
       if (kind === "websocket") this.#lanes.retire(this.#lanes.active.filter(({ connection }) => connection.kind !== kind));
-      const missing = this.#scheduler.bytes_missing;
-      if (missing === 0 && this.#scheduler.complete) return this.#lanes.keep_one();
+      if (this.#scheduler.complete) return this.#lanes.keep_one();
       if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
-      if (missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
+      if (this.#scheduler.bytes_missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
       if (this.#bucket.binding) return this.#count.disturb(now);
       if (!this.#counting) this.#first_ack = now;
       const limit = this.#limit(limits, now - this.#first_ack < YOUNG);
@@ -1761,7 +1760,10 @@ var incoming = (() => {
     /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
     keep_one() {
       const carried = ({ connection }) => this.#scheduler.chunks_of(connection);
-      for (const lane of this.active.sort((a, b) => carried(a) - carried(b)).slice(1)) {
+      const answered = this.active.filter((lane) => lane.welcomed).sort((a, b) => carried(a) - carried(b));
+      const [kept = this.active[0]] = answered;
+      for (const lane of this.active) {
+        if (lane === kept) continue;
         lane.connection.close();
         this.#forget(lane);
       }
@@ -2758,7 +2760,7 @@ var incoming = (() => {
       this.#receiving = is_receiving(welcome.state);
       if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
       if (!this.#running) return;
-      if (this.#receiving) this.#lanes.flow();
+      if (this.#receiving && !this.#cancelling) this.#lanes.flow();
       this.#after_progress();
       this.#owner.changed();
     }

@@ -1,0 +1,35 @@
+// What is seen of the connections themselves; the rest is seen through the session (session.test.js).
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Lanes } from "../../incoming/js/lanes.js";
+import { Pace } from "../../incoming/js/pace.js";
+import { Scheduler } from "../../incoming/js/scheduler.js";
+import { TokenBucket } from "../../incoming/js/token_bucket.js";
+import { FakeConnection } from "./support/connections.js";
+import { FakeEnvironment } from "./support/environment.js";
+
+const MIB = 1024 * 1024;
+
+function lanes_of(size) {
+    const owner = {
+        connect: (kind, listener) => new FakeConnection(kind, listener),
+        welcomed: () => {},
+        acked: () => {},
+        told: () => {},
+        may_complete: () => true,
+        lost: () => {},
+    };
+    const scheduler = new Scheduler(size);
+    return { scheduler, lanes: new Lanes(new FakeEnvironment(), scheduler, new Pace(), new TokenBucket(() => [0]), owner) };
+}
+
+test("of those that are left at the end one is kept that the server has answered on", () => {
+    const { scheduler, lanes } = lanes_of(MIB);
+    const [idle, answered] = [lanes.open("websocket", {}), lanes.open("websocket", {})];
+    answered.connection.welcome();
+    lanes.flow();
+    scheduler.confirm([[0, MIB]]);
+    assert.ok(scheduler.chunks_of(answered.connection) > 0);
+    lanes.keep_one();
+    assert.deepEqual([idle.connection.open_still, answered.connection.open_still], [false, true]);
+});
