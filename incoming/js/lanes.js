@@ -274,6 +274,8 @@ export class Lanes {
             this.#pace.unanswered(oldest[1] - oldest[0]);
         }
         this.#forget(lane);
+        // With nobody left to take their place, those that were to go stay.
+        if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#lanes) left.retiring = false;
         this.#owner.lost(lane, problem, oldest);
         this.pump();
     }

@@ -299,6 +299,27 @@ test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived b
     assert.equal(uploader.transport, "websocket");
 });
 
+test("when that WebSocket is lost before HTTP has sent its last chunk, HTTP stays", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(LARGE).start();
+    (await stage.connected()).lose();
+    const http = await stage.connected(2);
+    http.welcome();
+    stage.env.pass(31_000);
+    http.ack([http.chunks.shift()]);
+    const websocket = stage.connections.find((connection, n) => n > 0 && connection.kind === "websocket");
+    websocket.welcome({ extents: [[0, uploader.bytes_acked]] });
+    websocket.ack([websocket.chunks.shift()]);
+    for (const connection of stage.open.filter((one) => one !== http)) {
+        connection.calls.push("close");
+        connection.lose();
+    }
+    await until(() => true);
+    assert.deepEqual([uploader.connected, uploader.transport], [true, "http"]);
+    http.ack();
+    assert.ok(http.open_still && http.chunks.length > 0, "it goes on");
+});
+
 test("a connection that is answered while the upload is being cancelled gets nothing to send", async () => {
     const stage = new Stage();
     const { uploader, connection } = await stage.transferring(LARGE);

@@ -1852,6 +1852,7 @@ var Lanes = class {
       this.#pace.unanswered(oldest[1] - oldest[0]);
     }
     this.#forget(lane);
+    if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#lanes) left.retiring = false;
     this.#owner.lost(lane, problem2, oldest);
     this.pump();
   }
