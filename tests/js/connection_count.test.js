@@ -126,3 +126,10 @@ test("what was measured while something else set the speed is not judged by", ()
     }
     assert.equal(count.target, before);
 });
+
+test("there is always to be one, also when the last ack came over one that has been closed since", () => {
+    const count = new ConnectionCount();
+    count.begin(0, 16, 30);
+    count.acked(7 * SECOND, 65536, 0);
+    assert.equal(count.target, 1);
+});

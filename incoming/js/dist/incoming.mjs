@@ -1357,9 +1357,10 @@ var ConnectionCount = class {
   #settled(now, count) {
     const since = now - this.#changed;
     if (count !== this.target && since > GIVE_UP_OPENING) {
-      if (count < this.target) this.#limit = count;
+      const found = Math.max(1, count);
+      if (found < this.target) this.#limit = found;
       this.#probe = null;
-      this.#aim(now, count);
+      this.#aim(now, found);
     }
     return count === this.target && since >= Math.max(SHORTEST_SETTLING, SETTLE_SETUPS * this.#setup);
   }
