@@ -198,8 +198,10 @@ def _text(name: str, value: Any) -> str:
         return readable_size(value)
     if name == "speed":
         return f"{readable_size(value)}/s" if value else "-"
-    if isinstance(value, bool | list):
-        value = ", ".join(value) if isinstance(value, list) else "yes" if value else "no"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(value)
     if name in ("age", "idle", "in_state", "next_attempt"):
         return readable_duration(value)
     return logs.printable(str(value)) or "-"

@@ -272,7 +272,8 @@ async def test_what_could_not_be_removed_is_removed_later(
     assert stores.files_of(ticket) == []
 
 
-async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched_removals(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the tickets whose files are removed from now on, whether there are any or not."""
     removals: list[str] = []
     real = stores.files.remove
 
@@ -281,6 +282,11 @@ async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, mo
         await real(ticket_id, finished=finished)
 
     monkeypatch.setattr(stores.files, "remove", remove)
+    return removals
+
+
+async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    removals = watched_removals(stores, monkeypatch)
     tickets = []
     for _ in range(5):
         tickets.append((await stores.finished()).id)
@@ -302,14 +308,7 @@ async def test_a_restart_does_not_look_at_all_tombstones_anew(
         clock.advance(1)
     clock.advance(HOUR)
     await employ(stores).sweep()
-    removals: list[str] = []
-    real = stores.files.remove
-
-    async def remove(ticket_id: str, *, finished: bool) -> None:
-        removals.append(ticket_id)
-        await real(ticket_id, finished=finished)
-
-    monkeypatch.setattr(stores.files, "remove", remove)
+    removals = watched_removals(stores, monkeypatch)
     await employ(stores).sweep()
     assert removals in ([], [last])
     ended_since = (await stores.finished()).id

@@ -17,9 +17,8 @@ import pytest
 from incoming.config import Settings
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
-from incoming.storage.rows import COLUMNS, to_row
-from incoming.storage.sqlite_schema import connect, open_database
-from tests.storage.tickets import new
+from incoming.storage.sqlite_schema import open_database
+from tests.storage.tickets import fill, new
 from tests.support.one_worker import one_worker
 from tests.support.raw_http import RawConnection, request
 from tests.support.raw_websocket import RawWebSocket, chunk
@@ -70,16 +69,10 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
         gc.enable()
 
 
-def fill(storage: Path, tickets: list[Ticket]) -> None:
+def prepare(storage: Path, tickets: list[Ticket]) -> None:
     storage.mkdir()
     open_database(storage / "incoming.sqlite", 0o600)
-    connection = connect(storage / "incoming.sqlite")
-    insert = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-    connection.execute("BEGIN")
-    connection.executemany(insert, map(to_row, tickets))
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (len(tickets),))
-    connection.execute("COMMIT")
-    connection.close()
+    fill(storage / "incoming.sqlite", tickets)
 
 
 def aged(number: int, age: float, state: State = State.UPLOADING) -> Ticket:
@@ -93,7 +86,7 @@ async def test_the_status_page_and_the_metrics_with_thousands_of_uploads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets = [aged(number, 0) for number in range(MANY)]
-    fill(tmp_path / "storage", tickets)
+    prepare(tmp_path / "storage", tickets)
     async with one_worker(tmp_path / "storage") as worker:
         for number, ticket in enumerate(tickets):
             worker.services.connections.enter(ticket.id, "websocket", f"10.0.{number // 250}.{number % 250}")
@@ -108,7 +101,7 @@ async def test_clearing_up_thousands_of_tickets(tmp_path: Path, monkeypatch: pyt
     tickets = [
         aged(number, Settings().tombstone_time, State.FINISHED if number % 2 else State.NEW) for number in range(MANY)
     ]
-    fill(tmp_path / "storage", tickets)
+    prepare(tmp_path / "storage", tickets)
     monkeypatch.setattr("incoming.ticket_batches.BREATH", 0)
     async with one_worker(tmp_path / "storage") as worker:
         with turns(monkeypatch) as found:
@@ -123,7 +116,7 @@ async def test_recovering_thousands_of_uploads(tmp_path: Path, monkeypatch: pyte
     """Bytes are noted of which there is no file: each ticket has to be changed."""
     noted = Extents([(0, 1000)])
     tickets = [replace(aged(number, 0), extents=noted, synced=noted) for number in range(MANY)]
-    fill(tmp_path / "storage", tickets)
+    prepare(tmp_path / "storage", tickets)
     async with one_worker(tmp_path / "storage") as worker:
         with turns(monkeypatch) as found:
             await worker.services.janitor.recover()

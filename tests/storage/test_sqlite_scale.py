@@ -10,12 +10,10 @@ import pytest
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, RECEIVING, Identity, State, Ticket
 from incoming.storage import sqlite_watcher
-from incoming.storage.rows import COLUMNS, to_row
 from incoming.storage.sqlite import SqliteStore
 from incoming.storage.sqlite_limits import StoreLimits
-from incoming.storage.sqlite_schema import connect
 from incoming.upload_list import ENDED, UNDER_WAY
-from tests.storage.tickets import NOW, new, owing
+from tests.storage.tickets import NOW, fill, new, owing
 
 FEW, MANY = 500, 8000
 """The few are more than any of the questions is answered with."""
@@ -27,12 +25,10 @@ LEEWAY = 1.05
 Question = Callable[[SqliteStore, Ticket], Awaitable[object]]
 
 
-def bury(path: Path, count: int) -> None:
+def tombstones(count: int) -> list[Ticket]:
     """So many finished uploads of which everybody knows, and a few that failed or were cancelled."""
-    connection = connect(path)
-    insert = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
     ends = [State.FINISHED] * 8 + [State.FAILED, State.CANCELLED]
-    dead = (
+    return [
         new(
             version=number + 1,
             state=ends[number % 10],
@@ -40,12 +36,7 @@ def bury(path: Path, count: int) -> None:
             active_at=NOW - count + number,
         )
         for number in range(count)
-    )
-    connection.execute("BEGIN")
-    connection.executemany(insert, map(to_row, dead))
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (count,))
-    connection.execute("COMMIT")
-    connection.close()
+    ]
 
 
 async def create(tickets: SqliteStore, ticket: Ticket) -> object:
@@ -104,11 +95,11 @@ QUESTIONS: dict[str, Question] = {
 }
 
 
-async def steps(path: Path, question: Question, tombstones: int) -> int:
+async def steps(path: Path, question: Question, dead: int) -> int:
     """Instructions of SQLite's virtual machine."""
     tickets = SqliteStore(path, limits=StoreLimits(quota=10**15, tickets=10**6))
     try:
-        bury(path, tombstones)
+        fill(path, tombstones(dead))
         await tickets.create(ticket := new())
         await tickets.create(owing(NOW))
         made = 0

@@ -1,13 +1,17 @@
 """Tickets for the tests of what keeps them: plain ones, and any that there can be."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from hypothesis import strategies as st
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.storage.rows import COLUMNS, to_row
+from incoming.storage.sqlite_schema import connect
 
 T = TypeVar("T")
 
@@ -26,6 +30,17 @@ def owing(due_at: float, **known: Any) -> Ticket:
     """A ticket whose app is owed a callback."""
     callback = Callback(str(uuid.uuid4()), cancelled=False, since=NOW, due_at=due_at)
     return new(state=State.ARRIVED, callback=callback, **known)
+
+
+def fill(database: Path, tickets: Sequence[Ticket]) -> None:
+    """Puts thousands into a new database at once; the last one's version is the highest."""
+    connection = connect(database)
+    insert = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    connection.execute("BEGIN")
+    connection.executemany(insert, map(to_row, tickets))
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (tickets[-1].version,))
+    connection.execute("COMMIT")
+    connection.close()
 
 
 # --- any ticket -------------------------------------------------------------------------------------------------------
