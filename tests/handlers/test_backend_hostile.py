@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from incoming.handlers.parameters import MAX_BODY
+from tests.hostile.wire import request
 from tests.support.incoming_server import IncomingServer
 from tests.support.waiting import wait_until
 
@@ -23,14 +24,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncomingServer]
         yield running
         running.stop()
         running.assert_quiet()
-
-
-def request(start: str, *headers: str, body: bytes = b"", close: bool = True) -> bytes:
-    """A request with what every honest one has."""
-    lines = [f"{start} HTTP/1.1", "Host: incoming", *headers, *(["Connection: close"] if close else [])]
-    if body and not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in headers):
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def form(body: bytes = URL, *headers: str, close: bool = True) -> bytes:
