@@ -27,6 +27,7 @@ ABORTED = 2000
 AT_ONCE = 20
 TICKETS = 10
 PIECE = bytes(3000)
+POOLS = ("incoming-files", "incoming-writes")
 
 Abort = Callable[[OneWorker, str, int], Awaitable[None]]
 
@@ -155,8 +156,8 @@ async def counted() -> dict[str, int]:
         return {
             "descriptors": len(list(Path("/proc/self/fd").iterdir())),
             "tasks": len(asyncio.all_tasks()),
-            # The pool for files starts its threads one by one, as they are needed.
-            "threads": sum(not thread.name.startswith("incoming-files") for thread in threading.enumerate()),
+            # The pools for files start their threads one by one, as they are needed.
+            "threads": sum(not thread.name.startswith(POOLS) for thread in threading.enumerate()),
             "handlers": len(handlers),
         }
 
