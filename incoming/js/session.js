@@ -40,8 +40,7 @@ export class Session {
     #id;
     /** @type {number | undefined} */
     #epoch;
-    /** @type {Welcome | null} */
-    #limits = null;
+    #limits = /** @type {Welcome | null} */ (null);
     #running = false;
     #connected = false;
     #connected_at = 0;
@@ -50,8 +49,7 @@ export class Session {
     #receiving = true;
     /** @type {Problem | null} why it is waiting, if the server said why */
     problem = null;
-    /** @type {unknown} */
-    #timer = null;
+    #timer = /** @type {unknown} */ (null);
     #attempt_number = 0;
 
     /**
@@ -195,9 +193,11 @@ export class Session {
         this.problem = null;
         this.scheduler.confirm(welcome.extents);
         this.#receiving = is_receiving(welcome.state);
+        // This further connection was on its way when a cancel was said: that the server still receives is no answer to it.
+        if (this.#cancelling && this.#receiving) return this.#owner.changed();
         if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
-        if (this.#receiving && !this.#cancelling) this.#lanes.flow();
+        if (this.#receiving) this.#lanes.flow();
         this.#after_progress();
         this.#owner.changed();
     }

@@ -320,7 +320,7 @@ test("when that WebSocket is lost before HTTP has sent its last chunk, HTTP stay
     assert.ok(http.open_still && http.chunks.length > 0, "it goes on");
 });
 
-test("a connection that is answered while the upload is being cancelled gets nothing to send", async () => {
+test("a connection that is answered while the upload is being cancelled gets nothing to send and changes nothing", async () => {
     const stage = new Stage();
     const { uploader, connection } = await stage.transferring(LARGE);
     while (stage.connections.length === 1) {
@@ -330,6 +330,7 @@ test("a connection that is answered while the upload is being cancelled gets not
     uploader.cancel("x");
     stage.connection.welcome({ extents: [[0, uploader.bytes_acked]] });
     assert.deepEqual([connection.calls, stage.connection.chunks], [["cancel x"], []]);
+    assert.deepEqual([uploader.cancelling, uploader.can_cancel], [true, false]);
 });
 
 test("a WebSocket that fails on the side costs nothing", async () => {

@@ -2619,8 +2619,10 @@ var incoming = (() => {
     #id;
     /** @type {number | undefined} */
     #epoch;
-    /** @type {Welcome | null} */
-    #limits = null;
+    #limits = (
+      /** @type {Welcome | null} */
+      null
+    );
     #running = false;
     #connected = false;
     #connected_at = 0;
@@ -2629,8 +2631,10 @@ var incoming = (() => {
     #receiving = true;
     /** @type {Problem | null} why it is waiting, if the server said why */
     problem = null;
-    /** @type {unknown} */
-    #timer = null;
+    #timer = (
+      /** @type {unknown} */
+      null
+    );
     #attempt_number = 0;
     /**
      * @param {import("./page.js").Page} page
@@ -2760,9 +2764,10 @@ var incoming = (() => {
       this.problem = null;
       this.scheduler.confirm(welcome.extents);
       this.#receiving = is_receiving(welcome.state);
+      if (this.#cancelling && this.#receiving) return this.#owner.changed();
       if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
       if (!this.#running) return;
-      if (this.#receiving && !this.#cancelling) this.#lanes.flow();
+      if (this.#receiving) this.#lanes.flow();
       this.#after_progress();
       this.#owner.changed();
     }
