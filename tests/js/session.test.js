@@ -277,7 +277,8 @@ test("WebSockets that are cut soon again and again: HTTP from where it was", asy
     assert.equal(fourth.chunks[0][0], bytes_acked);
 });
 
-test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived by it, HTTP retires after its last one", async () => {
+/** An upload that has gone over to HTTP and, after half a minute, has a WebSocket opened on the side. */
+async function trying_a_websocket() {
     const stage = new Stage();
     const uploader = stage.uploader(LARGE).start();
     (await stage.connected()).lose();
@@ -286,6 +287,11 @@ test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived b
     stage.env.pass(31_000);
     http.ack([http.chunks.shift()]);
     const websocket = stage.connections.find((connection, n) => n > 0 && connection.kind === "websocket");
+    return { stage, uploader, http, websocket };
+}
+
+test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived by it, HTTP retires after its last one", async () => {
+    const { stage, uploader, http, websocket } = await trying_a_websocket();
     assert.ok(websocket);
     assert.equal(uploader.transport, "http");
     websocket.welcome({ extents: [[0, uploader.bytes_acked]] });
@@ -300,14 +306,7 @@ test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived b
 });
 
 test("when that WebSocket is lost before HTTP has sent its last chunk, HTTP stays", async () => {
-    const stage = new Stage();
-    const uploader = stage.uploader(LARGE).start();
-    (await stage.connected()).lose();
-    const http = await stage.connected(2);
-    http.welcome();
-    stage.env.pass(31_000);
-    http.ack([http.chunks.shift()]);
-    const websocket = stage.connections.find((connection, n) => n > 0 && connection.kind === "websocket");
+    const { stage, uploader, http, websocket } = await trying_a_websocket();
     websocket.welcome({ extents: [[0, uploader.bytes_acked]] });
     websocket.ack([websocket.chunks.shift()]);
     for (const connection of stage.open.filter((one) => one !== http)) {
@@ -334,14 +333,7 @@ test("a connection that is answered while the upload is being cancelled gets not
 });
 
 test("a WebSocket that fails on the side costs nothing", async () => {
-    const stage = new Stage();
-    const uploader = stage.uploader(LARGE).start();
-    (await stage.connected()).lose();
-    const http = await stage.connected(2);
-    http.welcome();
-    stage.env.pass(31_000);
-    http.ack([http.chunks.shift()]);
-    const websocket = stage.connections.find((connection, n) => n > 0 && connection.kind === "websocket");
+    const { stage, uploader, http, websocket } = await trying_a_websocket();
     websocket.calls.push("close");
     websocket.lose();
     await until(() => true);
