@@ -1,12 +1,12 @@
 // Keeps one upload connected: opens connections, says hello, comes back after every loss, falls back to HTTP and stops
 // for good on what cannot be mended. What the user may do and is told is the uploader's business.
 
-import { Backoff } from "./backoff.js";
 import { Crowd } from "./crowd.js";
 import { ASK_AGAIN } from "./errors.js";
 import { Lanes } from "./lanes.js";
 import { has_arrived, is_receiving, reason_follows, session_name } from "./messages.js";
 import { Pace } from "./pace.js";
+import { Reconnection } from "./reconnection.js";
 import { Scheduler } from "./scheduler.js";
 import { Standstill } from "./standstill.js";
 import { TokenBucket } from "./token_bucket.js";
@@ -35,22 +35,23 @@ export class Session {
     #lanes;
     #choice;
     #crowd;
-    #backoff;
+    #reconnection;
     #standstill;
     #id;
     /** @type {number | undefined} */
     #epoch;
-    #limits = /** @type {Welcome | null} */ (null);
+    /** @type {Welcome | null} */
+    #limits = null;
     #running = false;
     #connected = false;
     #connected_at = 0;
     #cancelling = false;
+    /** @type {unknown} */
+    #cancel_timer = null;
     /** Whether the server, by its last word, still waits for bytes. */
     #receiving = true;
     /** @type {Problem | null} why it is waiting, if the server said why */
     problem = null;
-    #timer = /** @type {unknown} */ (null);
-    #attempt_number = 0;
 
     /**
      * @param {import("./page.js").Page} page
@@ -66,7 +67,10 @@ export class Session {
         this.#check = check;
         this.#owner = owner;
         this.#id = session_name(page.env.random);
-        this.#backoff = new Backoff(page.env.random);
+        this.#reconnection = new Reconnection(page.env, check, {
+            connect: () => this.#lanes.open(this.#choice.kind, this.#hello()),
+            failed: (problem) => this.#fail(problem),
+        });
         this.#choice = new TransportChoice(page.transports);
         this.scheduler = new Scheduler(file.size);
         const pace = new Pace();
@@ -109,8 +113,8 @@ export class Session {
         this.#running = true;
         this.#epoch = undefined;
         this.problem = null;
-        this.#backoff.reset();
-        this.#attempt();
+        this.#reconnection.reset();
+        this.#reconnection.now();
     }
 
     /** Without a word to the server. Nothing that is pending happens any more. */
@@ -132,7 +136,7 @@ export class Session {
         this.#standstill.stop();
         this.#lanes.hold();
         this.#lanes.quickest?.cancel(reason);
-        this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
+        this.#cancel_timer = this.#page.env.after(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
     }
 
     /**
@@ -141,26 +145,21 @@ export class Session {
      */
     revive(doubtful) {
         if (!this.#running || this.#cancelling) return;
-        if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#attempt();
+        if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#reconnection.now();
         else if (doubtful) this.#lanes.check();
     }
 
     #halt() {
         this.#running = false;
         this.#connected = false;
-        this.#cancelling = false;
-        this.#attempt_number++;
-        this.#page.env.stop(this.#timer);
+        this.#end_cancel();
+        this.#reconnection.stop();
         this.#standstill.stop();
     }
 
-    async #attempt() {
-        const number = ++this.#attempt_number;
-        this.#page.env.stop(this.#timer);
-        const problem = await this.#check.confirm();
-        if (number !== this.#attempt_number) return;
-        if (problem) this.#fail(problem);
-        else this.#lanes.open(this.#choice.kind, this.#hello());
+    #end_cancel() {
+        this.#cancelling = false;
+        this.#page.env.stop(this.#cancel_timer);
     }
 
     /** @returns {import("./messages.js").Hello} */
@@ -207,7 +206,7 @@ export class Session {
      * @param {number} bytes
      */
     #acked(lane, bytes) {
-        this.#backoff.reset();
+        this.#reconnection.reset();
         this.#choice.heard(lane.connection.kind);
         this.#standstill.moved();
         if (this.#limits && !this.#cancelling) this.#crowd.acked(lane, bytes, this.#limits);
@@ -224,7 +223,7 @@ export class Session {
     #anew() {
         this.#lanes.close();
         this.#connected = false;
-        this.#attempt();
+        this.#reconnection.now();
         this.#owner.changed();
     }
 
@@ -246,10 +245,10 @@ export class Session {
      */
     async #lane_lost(lane, problem, oldest) {
         if (problem && !problem.retry && !ASK_AGAIN.has(problem.code)) return this.#fail(problem);
-        const number = this.#attempt_number;
+        const { attempt } = this.#reconnection;
         if (!problem && oldest) {
             const found = await this.#check.doubt(oldest);
-            if (number !== this.#attempt_number) return;
+            if (attempt !== this.#reconnection.attempt) return;
             if (found) return this.#fail(found);
             this.#choice.unheard();
         }
@@ -259,7 +258,7 @@ export class Session {
         }
         const { kind } = lane.connection;
         // Where the other kind is tried at once nothing that is shown has changed: it is still the same attempt.
-        if (!problem && !this.#connected && this.#choice.failed(kind)) return this.#attempt();
+        if (!problem && !this.#connected && this.#choice.failed(kind)) return this.#reconnection.now();
         if (!problem && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
         this.#lost(problem);
         this.#owner.changed();
@@ -267,14 +266,13 @@ export class Session {
 
     /** @param {Problem | null} problem */
     #lost(problem) {
-        this.#attempt_number++;
         this.#connected = false;
         this.#standstill.stop();
         this.#lanes.close();
         if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
-        this.#cancelling = false;
+        this.#end_cancel();
         if (problem?.retry) this.problem = problem;
-        this.#wait(this.#backoff.next(problem?.retry_after), () => this.#attempt());
+        this.#reconnection.later(problem?.retry_after);
     }
 
     #unanswered() {
@@ -286,15 +284,5 @@ export class Session {
     #fail(problem) {
         this.stop();
         this.#owner.failed(problem);
-    }
-
-    /**
-     * The one timer of the session: what it waits for at present.
-     * @param {number} milliseconds
-     * @param {() => void} action
-     */
-    #wait(milliseconds, action) {
-        this.#page.env.stop(this.#timer);
-        this.#timer = this.#page.env.after(milliseconds, action);
     }
 }

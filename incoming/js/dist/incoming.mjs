@@ -2093,6 +2093,55 @@ var Pace = class {
   }
 };
 
+// reconnection.js
+var Reconnection = class {
+  #env;
+  #check;
+  #owner;
+  #backoff;
+  #attempt = 0;
+  /** @type {unknown} */
+  #timer = null;
+  /**
+   * @param {import("./environment.js").Environment} env
+   * @param {import("./file_check.js").FileCheck} check
+   * @param {Owner} owner
+   */
+  constructor(env, check, owner) {
+    this.#env = env;
+    this.#check = check;
+    this.#owner = owner;
+    this.#backoff = new Backoff(env.random);
+  }
+  /** Another number means that what was begun under the last one was given up meanwhile. */
+  get attempt() {
+    return this.#attempt;
+  }
+  /** Nobody waits any longer. */
+  async now() {
+    this.stop();
+    const attempt = this.#attempt;
+    const problem2 = await this.#check.confirm();
+    if (attempt !== this.#attempt) return;
+    if (problem2) this.#owner.failed(problem2);
+    else this.#owner.connect();
+  }
+  /** @param {number | null} [wanted] seconds that the server asked us to wait */
+  later(wanted) {
+    this.stop();
+    this.#timer = this.#env.after(this.#backoff.next(wanted), () => this.now());
+  }
+  /** The attempt under way, or the one that was to come, is given up. */
+  stop() {
+    this.#attempt++;
+    this.#env.stop(this.#timer);
+  }
+  /** Progress was made, or the user wants it anew: the next wait is a first one again. */
+  reset() {
+    this.#backoff.reset();
+  }
+};
+
 // ranges.js
 var Ranges = class {
   /** @type {Range[]} */
@@ -2582,28 +2631,23 @@ var Session = class {
   #lanes;
   #choice;
   #crowd;
-  #backoff;
+  #reconnection;
   #standstill;
   #id;
   /** @type {number | undefined} */
   #epoch;
-  #limits = (
-    /** @type {Welcome | null} */
-    null
-  );
+  /** @type {Welcome | null} */
+  #limits = null;
   #running = false;
   #connected = false;
   #connected_at = 0;
   #cancelling = false;
+  /** @type {unknown} */
+  #cancel_timer = null;
   /** Whether the server, by its last word, still waits for bytes. */
   #receiving = true;
   /** @type {Problem | null} why it is waiting, if the server said why */
   problem = null;
-  #timer = (
-    /** @type {unknown} */
-    null
-  );
-  #attempt_number = 0;
   /**
    * @param {import("./page.js").Page} page
    * @param {string} ticket
@@ -2618,7 +2662,10 @@ var Session = class {
     this.#check = check;
     this.#owner = owner;
     this.#id = session_name(page2.env.random);
-    this.#backoff = new Backoff(page2.env.random);
+    this.#reconnection = new Reconnection(page2.env, check, {
+      connect: () => this.#lanes.open(this.#choice.kind, this.#hello()),
+      failed: (problem2) => this.#fail(problem2)
+    });
     this.#choice = new TransportChoice(page2.transports);
     this.scheduler = new Scheduler(file.size);
     const pace = new Pace();
@@ -2657,8 +2704,8 @@ var Session = class {
     this.#running = true;
     this.#epoch = void 0;
     this.problem = null;
-    this.#backoff.reset();
-    this.#attempt();
+    this.#reconnection.reset();
+    this.#reconnection.now();
   }
   /** Without a word to the server. Nothing that is pending happens any more. */
   stop() {
@@ -2677,7 +2724,7 @@ var Session = class {
     this.#standstill.stop();
     this.#lanes.hold();
     this.#lanes.quickest?.cancel(reason);
-    this.#wait(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
+    this.#cancel_timer = this.#page.env.after(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
   }
   /**
    * A moment in which connecting may succeed. It ends no wait that the server asked for.
@@ -2685,24 +2732,19 @@ var Session = class {
    */
   revive(doubtful) {
     if (!this.#running || this.#cancelling) return;
-    if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#attempt();
+    if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#reconnection.now();
     else if (doubtful) this.#lanes.check();
   }
   #halt() {
     this.#running = false;
     this.#connected = false;
-    this.#cancelling = false;
-    this.#attempt_number++;
-    this.#page.env.stop(this.#timer);
+    this.#end_cancel();
+    this.#reconnection.stop();
     this.#standstill.stop();
   }
-  async #attempt() {
-    const number = ++this.#attempt_number;
-    this.#page.env.stop(this.#timer);
-    const problem2 = await this.#check.confirm();
-    if (number !== this.#attempt_number) return;
-    if (problem2) this.#fail(problem2);
-    else this.#lanes.open(this.#choice.kind, this.#hello());
+  #end_cancel() {
+    this.#cancelling = false;
+    this.#page.env.stop(this.#cancel_timer);
   }
   /** @returns {import("./messages.js").Hello} */
   #hello() {
@@ -2744,7 +2786,7 @@ var Session = class {
    * @param {number} bytes
    */
   #acked(lane, bytes) {
-    this.#backoff.reset();
+    this.#reconnection.reset();
     this.#choice.heard(lane.connection.kind);
     this.#standstill.moved();
     if (this.#limits && !this.#cancelling) this.#crowd.acked(lane, bytes, this.#limits);
@@ -2759,7 +2801,7 @@ var Session = class {
   #anew() {
     this.#lanes.close();
     this.#connected = false;
-    this.#attempt();
+    this.#reconnection.now();
     this.#owner.changed();
   }
   /** @param {Outcome} outcome */
@@ -2779,10 +2821,10 @@ var Session = class {
    */
   async #lane_lost(lane, problem2, oldest) {
     if (problem2 && !problem2.retry && !ASK_AGAIN.has(problem2.code)) return this.#fail(problem2);
-    const number = this.#attempt_number;
+    const { attempt } = this.#reconnection;
     if (!problem2 && oldest) {
       const found = await this.#check.doubt(oldest);
-      if (number !== this.#attempt_number) return;
+      if (attempt !== this.#reconnection.attempt) return;
       if (found) return this.#fail(found);
       this.#choice.unheard();
     }
@@ -2791,21 +2833,20 @@ var Session = class {
       return this.#owner.changed();
     }
     const { kind } = lane.connection;
-    if (!problem2 && !this.#connected && this.#choice.failed(kind)) return this.#attempt();
+    if (!problem2 && !this.#connected && this.#choice.failed(kind)) return this.#reconnection.now();
     if (!problem2 && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
     this.#lost(problem2);
     this.#owner.changed();
   }
   /** @param {Problem | null} problem */
   #lost(problem2) {
-    this.#attempt_number++;
     this.#connected = false;
     this.#standstill.stop();
     this.#lanes.close();
     if (this.#cancelling && !(problem2 && ASK_AGAIN.has(problem2.code))) return this.#unanswered();
-    this.#cancelling = false;
+    this.#end_cancel();
     if (problem2?.retry) this.problem = problem2;
-    this.#wait(this.#backoff.next(problem2?.retry_after), () => this.#attempt());
+    this.#reconnection.later(problem2?.retry_after);
   }
   #unanswered() {
     this.stop();
@@ -2815,15 +2856,6 @@ var Session = class {
   #fail(problem2) {
     this.stop();
     this.#owner.failed(problem2);
-  }
-  /**
-   * The one timer of the session: what it waits for at present.
-   * @param {number} milliseconds
-   * @param {() => void} action
-   */
-  #wait(milliseconds, action) {
-    this.#page.env.stop(this.#timer);
-    this.#timer = this.#page.env.after(milliseconds, action);
   }
 };
 
