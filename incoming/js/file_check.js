@@ -32,7 +32,7 @@ export class FileCheck {
     get identity() {
         const known = Number.isSafeInteger(this.#last_modified) && this.#last_modified >= 0;
         return {
-            name: this.#file.name ?? "",
+            name: this.#file.name,
             size: this.#size,
             last_modified: known ? this.#last_modified : undefined,
             fingerprint: this.#fingerprint,

@@ -88,7 +88,7 @@ export class Uploader {
      */
     constructor(page, upload_id, file, { handle = null } = {}) {
         if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
-        if (!(file instanceof Blob)) throw bad_argument("the second argument is a File");
+        if (kind_of(file) !== "File") throw bad_argument(`the second argument must be a File; given: ${kind_of(file)}`);
         this.upload_id = upload_id;
         this.filename = base_name(file.name);
         this.bytes_total = file.size;
@@ -279,7 +279,15 @@ function bad_argument(message) {
     return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
 }
 
-/** @param {string | undefined} name of a File; a Blob has none */
+/**
+ * What it is by its own account: unlike its class this is the same for a File from another window or frame.
+ * @param {unknown} value
+ */
+function kind_of(value) {
+    return Object.prototype.toString.call(value).slice("[object ".length, -1);
+}
+
+/** @param {string} name of a File */
 function base_name(name) {
-    return (name ?? "").replace(/^.*[/\\]/s, "") || "file";
+    return name.replace(/^.*[/\\]/s, "") || "file";
 }

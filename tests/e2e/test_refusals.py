@@ -34,9 +34,26 @@ def test_garbage_for_a_ticket(upload_page: UploadPage, file: KnownFile, ticket: 
 
 
 def test_bad_arguments(upload_page: UploadPage) -> None:
-    for call in ("incoming.Uploader()", "incoming.Uploader('ticket', 'name')", "incoming.Uploader(7, new Blob([]))"):
+    for call in (
+        "incoming.Uploader()",
+        "incoming.Uploader('ticket', 'name')",
+        "incoming.Uploader('ticket', new Blob([]))",
+        "incoming.Uploader('ticket', document.getElementById('file').files)",
+        "incoming.Uploader(7, new File([], 'name'))",
+    ):
         code = upload_page.tab.evaluate(f"try {{ {call}; 'none'; }} catch (error) {{ error.code; }}")
         assert code == 1003, call
+
+
+@over_both
+def test_a_file_from_another_frame(upload_page: UploadPage, app: UploadApp) -> None:
+    """Its class is not the page's File, and it is one all the same."""
+    ticket = app.new_ticket()
+    frame = "document.body.appendChild(document.createElement('iframe')).contentWindow"
+    upload_page.tab.evaluate(f"() => {{ window.foreign = new ({frame}).File(['content'], 'foreign.txt'); }}")
+    assert upload_page.tab.evaluate("foreign instanceof File") is False
+    upload_page.upload_of("foreign", ticket).start().wait_until_finished()
+    assert app.receipts[ticket].name == "foreign.txt"
 
 
 @over_both

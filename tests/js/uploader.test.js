@@ -52,6 +52,14 @@ test("what is no upload id or no file is refused with a TypeError", () => {
     }
 });
 
+test("a mistake for a File is called by its name", () => {
+    const { page } = new Stage();
+    for (const [given, name] of [[new Blob(["x"]), "Blob"], [[file_of(1)], "Array"], ["film.mp4", "String"], [null, "Null"]]) {
+        const message = `incoming: the second argument must be a File; given: ${name}`;
+        assert.throws(() => new Uploader(page, "t", given), { name: "TypeError", code: 1003, message });
+    }
+});
+
 test("from start to finish", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(SIZE);

@@ -1141,7 +1141,7 @@ var incoming = (() => {
     get identity() {
       const known = Number.isSafeInteger(this.#last_modified) && this.#last_modified >= 0;
       return {
-        name: this.#file.name ?? "",
+        name: this.#file.name,
         size: this.#size,
         last_modified: known ? this.#last_modified : void 0,
         fingerprint: this.#fingerprint,
@@ -2961,7 +2961,7 @@ var incoming = (() => {
      */
     constructor(page2, upload_id, file, { handle = null } = {}) {
       if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
-      if (!(file instanceof Blob)) throw bad_argument("the second argument is a File");
+      if (kind_of(file) !== "File") throw bad_argument(`the second argument must be a File; given: ${kind_of(file)}`);
       this.upload_id = upload_id;
       this.filename = base_name(file.name);
       this.bytes_total = file.size;
@@ -3135,8 +3135,11 @@ var incoming = (() => {
   function bad_argument(message) {
     return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
   }
+  function kind_of(value) {
+    return Object.prototype.toString.call(value).slice("[object ".length, -1);
+  }
   function base_name(name) {
-    return (name ?? "").replace(/^.*[/\\]/s, "") || "file";
+    return name.replace(/^.*[/\\]/s, "") || "file";
   }
 
   // index.js
