@@ -6,7 +6,7 @@ The pages' policy forbids `eval`, so tests poll from here and not by Playwright'
 from typing import Any
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.examples.conftest import StartExample
 from tests.examples.example_app import ExampleApp
@@ -375,6 +375,41 @@ def test_dynamic_lists_a_file_as_soon_as_it_is_finished(
         page.click("#uploaded_files_list a")
     assert download.value.suggested_filename == "new.txt"
     assert download.value.path().read_bytes() == b"content"
+
+
+@pytest.mark.promise(118, 124)
+@pytest.mark.parametrize("away", ["nobody listens", "a proxy says so"])
+def test_dynamic_lists_a_file_when_its_backend_is_back(
+    page: Page, page_errors: list[str], dynamic: ExampleApp, incoming: FakeIncoming, away: str
+) -> None:
+    """The app is away just when the upload is finished."""
+    page.clock.install()
+    page.goto(dynamic.url)
+    error = page.locator("#uploaded_files_error")
+    expect(error).to_be_hidden()
+    page.set_input_files("#input_file", a_file("new.txt"))
+    wait_for_uploaders(page, 1)
+    incoming.hand_over(ticket_of(page, 0), b"content")
+    wait_until(lambda: "new.txt" in dynamic.contents(), "the file to be taken")
+    looks: list[str] = []
+
+    def miss(route: Route) -> None:
+        looks.append(route.request.url)
+        if away == "nobody listens":
+            route.abort("connectionrefused")
+        else:
+            route.fulfill(status=502, body="<html>Bad Gateway</html>")
+
+    page.route("**/api/frontend/uploads", miss)
+    play(page, 0, finished=True)
+    expect(error).to_have_text("This app does not answer. Until it does, files may be missing here.")
+    page.clock.fast_forward(3000)
+    wait_until(lambda: page.title() and len(looks) == 2, "another try")
+    page.unroute("**/api/frontend/uploads")
+    page.clock.fast_forward(3000)
+    expect(page.locator("#uploaded_files_list a")).to_have_text("new.txt", timeout=20_000)
+    expect(error).to_be_hidden()
+    assert [told for told in page_errors if told.startswith("uncaught")] == []
 
 
 # A library that remembers: what a later version of the page's library offers.
