@@ -45,7 +45,7 @@ audit: setup ## look for known faults in what the project builds on
 	$(BIN)/python tools/audit.py
 
 clean: ## remove what the other targets made (not the storage directory)
-	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/peers/node_modules bench/peers/bin
 
 $(BIN)/python:
 	@tools/make_venv.sh $(PYTHON) $(VENV)

@@ -15,7 +15,6 @@ import math
 import os
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -28,6 +27,7 @@ from typing import Any, TypeVar
 import browser
 import native
 import report
+import rivals
 import scale
 import throughput
 import tickets
@@ -77,7 +77,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
                 servers = Servers(ends.far_address, place, ends.far_command())
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
                     for round_number in range(told.rounds):
-                        for client in shuffled(browser.CLIENTS, round_number):
+                        for client in shuffled(browser.clients(servers), round_number):
                             path, digest = files[line_size(line, client, told.line_seconds, told.line_size)]
                             done = browser.upload(chromium, servers, client, path, digest)
                             rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
@@ -130,10 +130,11 @@ def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     with scratch(told) as directory:
         path, digest = source(directory, told.size * MIB)
         with Servers("127.0.0.1", directory).running() as servers, browser.chromium() as chromium:
-            for client in browser.CLIENTS:  # files, programs and memory that nobody has touched yet are slower
+            clients = browser.clients(servers)
+            for client in clients:  # files, programs and memory that nobody has touched yet are slower
                 browser.upload(chromium, servers, client, path, digest)
             for number in range(told.rounds):
-                for client in shuffled(browser.CLIENTS, number):
+                for client in shuffled(clients, number):
                     done = browser.upload(chromium, servers, client, path, digest)
                     rows.append({**asdict(done), "rate": done.rate})
                     say(f"loopback: {client} {done.rate:.0f} MB/s, client {done.client_cpu:.2f} s CPU")
@@ -180,15 +181,16 @@ def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple
         native.put(servers.host, servers.nginx_port, "/put/file", data, size)
         return servers.received("put", "file")
 
-    def tus() -> Path:
-        name = native.tus(servers.host, servers.tus_port, data, size)
-        return servers.received("tus", name)
+    def tus(server: str, port: int) -> Path:
+        return servers.received(server, native.tus(servers.host, port, data, size))
 
     yield "WebSocket, frames as Chromium's", "incoming", lambda: websocket(native.CHROMIUM_FRAME)
     yield "WebSocket, whole messages", "incoming", lambda: websocket(0)
     yield "PUT", "incoming", put
     yield "nginx DAV PUT", "nginx", nginx
-    yield "@tus/server PATCH", "tus", tus
+    yield "@tus/server PATCH", "tus", lambda: tus("tus", servers.tus_port)
+    if "tusd" in servers.pids:
+        yield "tusd PATCH", "tusd", lambda: tus("tusd", servers.tusd_port)
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
@@ -277,7 +279,7 @@ def main() -> int:
     )
     parser.add_argument("--directory", default=None, help="where files are made and stored (default: TMPDIR)")
     told = parser.parse_args()
-    subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=BENCH / "peers", check=True)
+    rivals.install()
     RESULTS.mkdir(exist_ok=True)
     for part in told.parts:
         rows = PARTS[part](told)

@@ -25,8 +25,15 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-CLIENTS = ("incoming-websocket", "incoming-http", "tus", "put")
-CONNECTIONS = {"incoming-websocket": 16, "incoming-http": 4, "tus": 1, "put": 1}
+CLIENTS = {
+    "incoming-websocket": "incoming",
+    "incoming-http": "incoming",
+    "tus": "tus",
+    "tusd": "tusd",
+    "put": "nginx",
+}
+"""The server that each uploads to."""
+CONNECTIONS = {"incoming-websocket": 16, "incoming-http": 4, "tus": 1, "tusd": 1, "put": 1}
 """How many connections each has for one file at most."""
 PATIENCE = 600_000
 """Milliseconds that one upload may take before the run is given up."""
@@ -62,6 +69,11 @@ def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
             browser.close()
 
 
+def clients(servers: Servers) -> list[str]:
+    """Those whose server runs."""
+    return [client for client, server in CLIENTS.items() if server in servers.pids]
+
+
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -69,13 +81,13 @@ def digest(path: Path) -> str:
 
 def upload(browser: Browser, servers: Servers, client: str, source: Path, expected: str) -> Upload:
     """Uploads `source` once with a fresh page. Raises when what arrived is not what was sent."""
-    told, server, name = _how(servers, client)
+    told, name = _how(servers, client)
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(f"{servers.origin(servers.nginx_port)}/page.html")
     page.set_input_files("#file", str(source))
-    pid = servers.pids[server]
+    pid = servers.pids[CLIENTS[client]]
     server_before, client_before = cost(pid), cost(os.getpid())
     seconds = float(page.evaluate("told => window.upload(told)", told))
     spent, used = cost(pid) - server_before, cost(os.getpid()) - client_before
@@ -87,19 +99,21 @@ def upload(browser: Browser, servers: Servers, client: str, source: Path, expect
     return Upload(client, source.stat().st_size, seconds, spent.cpu, used.cpu - spent.cpu)
 
 
-def _how(servers: Servers, client: str) -> tuple[dict[str, str], str, str]:
+def _how(servers: Servers, client: str) -> tuple[dict[str, str], str]:
+    """What the page is told, and by which name the server keeps the file, if that is known before."""
     if client.startswith("incoming"):
         origin, ticket = servers.origin(servers.incoming_port), servers.ticket()
         told = {"way": "incoming", "library": f"{origin}/incoming/0.1/frontend/incoming.js", "ticket": ticket}
         told |= {"host": origin.partition("//")[2], "transport": client.partition("-")[2]}
-        return told, "incoming", ticket
-    if client == "tus":
-        told = {"way": "tus", "library": "tus.min.js", "endpoint": f"{servers.origin(servers.tus_port)}/files/"}
-        return told, "tus", ""
-    return {"way": "put", "url": f"{servers.origin(servers.nginx_port)}/put/file"}, "nginx", "file"
+        return told, ticket
+    if client in ("tus", "tusd"):
+        origin = servers.origin(servers.tus_port if client == "tus" else servers.tusd_port)
+        return {"way": "tus", "library": "tus.min.js", "endpoint": f"{origin}/files/"}, ""
+    return {"way": "put", "url": f"{servers.origin(servers.nginx_port)}/put/file"}, "file"
 
 
 def _received(servers: Servers, client: str, name: str) -> Path:
-    if client == "tus":
-        return max((servers.directory / "tus").glob("*[!.json]"), key=lambda path: path.stat().st_mtime)
+    if client in ("tus", "tusd"):  # what they know about a file lies beside it, with a suffix
+        files = (path for path in (servers.directory / client).iterdir() if not path.suffix)
+        return max(files, key=lambda path: path.stat().st_mtime)
     return servers.received("incoming" if name != "file" else "put", name)

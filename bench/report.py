@@ -21,9 +21,17 @@ NAMES = {
     "incoming-websocket": "Incoming!!, WebSocket",
     "incoming-http": "Incoming!!, HTTP",
     "tus": "tus-js-client, @tus/server",
+    "tusd": "tus-js-client, tusd",
     "put": "fetch PUT, nginx",
 }
-COLOURS = {"incoming-websocket": "#0b6e4f", "incoming-http": "#53b58f", "tus": "#c8553d", "put": "#7a8da0"}
+COLOURS = {
+    "incoming-websocket": "#0b6e4f",
+    "incoming-http": "#53b58f",
+    "tus": "#c8553d",
+    "tusd": "#e6a08f",
+    "put": "#7a8da0",
+}
+OURS, TUS = ("incoming-websocket", "incoming-http"), ("tus", "tusd")
 
 Rows = list[dict[str, Any]]
 
@@ -59,6 +67,11 @@ def _medians(rows: Rows, key: Callable[[dict[str, Any]], Any], value: str) -> di
     return {name: median(values) for name, values in groups.items()}
 
 
+def _best(rates: dict[str, float], clients: Iterable[str]) -> float:
+    """The highest rate among these; runs without tusd have none for it."""
+    return max(rates[client] for client in clients if client in rates)
+
+
 def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = list(head)
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -72,22 +85,26 @@ def _line(rows: Rows) -> str:
     clients = [client for client in NAMES if any(name == client for *_, name in rates)]
     lines = []
     for rtt, loss in places:
-        own = max(rates[rtt, loss, "incoming-websocket"], rates[rtt, loss, "incoming-http"])
-        cells = [f"{rates[rtt, loss, client]:.2f} ({sizes[rtt, loss, client] / (1 << 20):.0f})" for client in clients]
+        here = {client: rates[rtt, loss, client] for client in clients if (rtt, loss, client) in rates}
+        cells = [
+            f"{here[client]:.2f} ({sizes[rtt, loss, client] / (1 << 20):.0f})" if client in here else "-"
+            for client in clients
+        ]
         rounds = sum((row["rtt"], row["loss"], row["client"]) == (rtt, loss, "tus") for row in rows)
-        lines.append([f"{rtt:g} ms, {loss:g} %", f"{rounds}", *cells, f"{own / rates[rtt, loss, 'tus']:.1f}"])
-        others = max(rates[rtt, loss, "tus"], rates[rtt, loss, "put"])
-        lines[-1].append(f"{own / others:.2f}")
-    head = ["line (RTT, loss)", "rounds", *(NAMES[client] for client in clients), "best of ours / tus", "/ best other"]
+        own = _best(here, OURS)
+        ratios = [f"{own / _best(here, TUS):.2f}", f"{own / _best(here, (*TUS, 'put')):.2f}"]
+        lines.append([f"{rtt:g} ms, {loss:g} %", f"{rounds}", *cells, *ratios])
+    names = [NAMES[client] for client in clients]
+    head = ["line (RTT, loss)", "rounds", *names, "best of ours / best tus", "/ best other"]
     figure, axes = plt.subplots(figsize=(9, 4))
     width = 0.8 / len(clients)
     for index, client in enumerate(clients):
-        xs = [place + index * width for place in range(len(places))]
-        axes.bar(
-            xs, [rates[rtt, loss, client] for rtt, loss in places], width, label=NAMES[client], color=COLOURS[client]
-        )
+        xs = [at + index * width for at in range(len(places))]
+        heights = [rates.get((*place, client), 0) for place in places]
+        axes.bar(xs, heights, width, label=NAMES[client], color=COLOURS[client])
     axes.axhline(12.5, color="black", linewidth=0.8, linestyle=":", label="the line, 100 Mbit/s")
-    axes.set_xticks([place + 0.3 for place in range(len(places))], [f"{rtt:g} ms\n{loss:g} %" for rtt, loss in places])
+    middles = [at + (0.8 - width) / 2 for at in range(len(places))]
+    axes.set_xticks(middles, [f"{rtt:g} ms\n{loss:g} %" for rtt, loss in places])
     axes.set_ylabel("MB/s")
     axes.set_xlabel("round trip time and loss")
     axes.legend(fontsize=8)
@@ -104,18 +121,19 @@ def _browser(rows: Rows) -> str:
     client_cpu = _medians(rows, lambda row: row["client"], "client_cpu")
     server_cpu = _medians(rows, lambda row: row["client"], "server_cpu")
     gib = rows[0]["bytes"] / (1 << 30)
+    best = _best(rates, TUS)
     lines = [
         [
             NAMES[client],
             f"{rates[client]:.0f}",
-            f"{rates[client] / rates['tus']:.2f}",
+            f"{rates[client] / best:.2f}",
             f"{client_cpu[client] / gib:.1f}",
             f"{server_cpu[client] / gib:.1f}",
         ]
         for client in NAMES
         if client in rates
     ]
-    head = ["client", "MB/s", "/ tus", "client CPU-s/GiB", "server CPU-s/GiB"]
+    head = ["client", "MB/s", "/ best tus", "client CPU-s/GiB", "server CPU-s/GiB"]
     return "### Browser: Chromium over loopback\n\n" + _table(head, lines)
 
 

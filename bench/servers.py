@@ -19,6 +19,10 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
+PEERS = BENCH / "peers"
+TUSD_VERSION = "2.9.1"
+TUSD = PEERS / "bin" / f"tusd-{TUSD_VERSION}" / "tusd"
+"""Is not there when it could not be built."""
 
 APP = """
 import http.server, sys
@@ -53,7 +57,9 @@ def _free_port() -> int:
 
 @dataclass
 class Servers:
-    """Everything at the far end: Incoming with an app, nginx with the page and DAV PUT, @tus/server."""
+    """Everything at the far end: Incoming with an app, nginx with the page and DAV PUT, @tus/server, and tusd if it was
+    built. `pids` has those that run, by name.
+    """
 
     host: str
     directory: Path
@@ -64,6 +70,7 @@ class Servers:
     app_port: int = field(default_factory=_free_port)
     nginx_port: int = field(default_factory=_free_port)
     tus_port: int = field(default_factory=_free_port)
+    tusd_port: int = field(default_factory=_free_port)
 
     def origin(self, port: int) -> str:
         return f"http://{self.host}:{port}"
@@ -95,8 +102,11 @@ class Servers:
             self._start_product(stack)
             self._start(stack, "nginx", self.nginx_port, self._nginx())
             (self.directory / "tus").mkdir()
-            tus = ["node", str(BENCH / "peers" / "tus_server.mjs"), self.host, str(self.tus_port)]
+            tus = ["node", str(PEERS / "tus_server.mjs"), self.host, str(self.tus_port)]
             self._start(stack, "tus", self.tus_port, [*tus, str(self.directory / "tus")])
+            if TUSD.exists():
+                tusd = [str(TUSD), "-host", self.host, "-port", str(self.tusd_port), "-verbose=false"]
+                self._start(stack, "tusd", self.tusd_port, [*tusd, "-upload-dir", str(self.directory / "tusd")])
             yield self
 
     @contextlib.contextmanager
@@ -118,7 +128,7 @@ class Servers:
         pages.mkdir()
         (self.directory / "put").mkdir()
         shutil.copy(BENCH / "page.html", pages)
-        shutil.copy(BENCH / "peers" / "node_modules" / "tus-js-client" / "dist" / "tus.min.js", pages)
+        shutil.copy(PEERS / "node_modules" / "tus-js-client" / "dist" / "tus.min.js", pages)
         (pages / "empty").touch()
         configuration = self.directory / "nginx.conf"
         text = NGINX.format(directory=self.directory, host=self.host, port=self.nginx_port, pages=pages)
