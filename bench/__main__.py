@@ -68,8 +68,9 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     lines = told.line or LINES
     names = {(line.rtt, line.loss) for line in lines}
     rows = [row for row in earlier("line") if (row["rtt"], row["loss"]) not in names]
+    sizes = [told.line_size * MIB] if told.line_same_size else line_sizes(told.line_size)
     with scratch(told) as directory:
-        files = {size: source(directory, size) for size in line_sizes(told.line_size)}
+        files = {size: source(directory, size) for size in sizes}
         for number, line in enumerate(lines):
             place = directory / str(number)
             place.mkdir()
@@ -78,7 +79,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
                     for round_number in range(told.rounds):
                         for client in shuffled(browser.clients(servers), round_number):
-                            path, digest = files[line_size(line, client, told.line_seconds, told.line_size)]
+                            path, digest = files[line_size(line, client, told.line_seconds, sizes)]
                             done = browser.upload(chromium, servers, client, path, digest)
                             rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
                             say(f"{line.name}: {client} {done.rate:.2f} MB/s")
@@ -106,22 +107,23 @@ def shuffled(ways: Sequence[T], number: int) -> list[T]:
 
 
 def line_sizes(most: int) -> list[int]:
-    """Bytes of the files there are for the line: powers of two from 16 MiB up to `most` MiB.
+    """Bytes of the files there are for the line: powers of two from 32 MiB, and at last `most` MiB.
 
-    Smaller ones would show what a connection does before its first losses, not what it does.
+    Smaller ones would show what a connection does before its first losses, not what it does. With 64 MiB at least,
+    three rounds of the nine lines would take four hours in place of two.
     """
-    return [MIB << power for power in range(4, 20) if 1 << power <= most]
+    return [*(MIB << power for power in range(5, 20) if 1 << power < most), most * MIB]
 
 
-def line_size(line: Line, client: str, seconds: float, most: int) -> int:
-    """Bytes of a file that keeps this client busy for about so long or somewhat longer, so that a round ends today.
+def line_size(line: Line, client: str, seconds: float, sizes: Sequence[int]) -> int:
+    """Of `sizes`, that of a file which keeps this client busy for about so long or somewhat longer: rounds must end.
 
     What a connection gets of a line that loses packets does not depend on the size of the file (Mathis et al. 1997).
     """
     capacity = line.rate * 1e6 / 8
     single = capacity if not line.loss else 1.22 * SEGMENT / (line.rtt / 1000 * math.sqrt(line.loss / 100))
     expected = min(capacity, single * browser.CONNECTIONS[client]) * seconds
-    return next((size for size in line_sizes(most) if size >= expected), line_sizes(most)[-1])
+    return next((size for size in sizes if size >= expected), sizes[-1])
 
 
 def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
@@ -269,6 +271,11 @@ def main() -> int:
         type=int,
         default=256,
         help="MiB of a file on the line at most; clients that are slow get smaller ones (default %(default)s)",
+    )
+    parser.add_argument(
+        "--line-same-size",
+        action="store_true",
+        help="every client gets a file of --line-size on the line, however long that takes",
     )
     parser.add_argument(
         "--line",
