@@ -4,4 +4,6 @@ import { Server } from "@tus/server";
 
 const [host, port, directory] = process.argv.slice(2);
 const server = new Server({ path: "/files", datastore: new FileStore({ directory }) });
-server.listen({ host, port: Number(port) }, () => console.log("ready"));
+const listening = server.listen({ host, port: Number(port) }, () => console.log("ready"));
+// Node would end a request after five minutes, and a file can take longer on a line that loses packets.
+listening.requestTimeout = 0;
