@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from incoming.basin import Buffers
 from incoming.connections import Sender
 from incoming.core.errors import InternalError, UploadError
 from incoming.core.extents import Range
@@ -28,6 +29,9 @@ TRICKLE = 16 * 1024
 SIP = 0.02
 """Seconds in which the kernel gathers more; a line that brings a trickle does not fill its window meanwhile."""
 
+REST = 10.0
+"""Seconds after the last byte was stored for which its buffers are kept, if nothing comes by then."""
+
 
 async def sip(count: int, left: int) -> None:
     """Between two reads: the last one brought `count` bytes, and `left` are still to come of what is awaited."""
@@ -40,9 +44,11 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self.used = 0
+        self.buffers = Buffers()
         self._limit = limit
         self._room = asyncio.Event()
         self._room.set()
+        self._tidying: asyncio.TimerHandle | None = None
 
     def take(self, count: int) -> None:
         self.used += count
@@ -51,12 +57,19 @@ class Memory:
 
     def give(self, count: int) -> None:
         self.used -= count
+        if not self.used and self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(REST, self._tidy)
         if self.used <= self._limit:
             self._room.set()
 
     async def room(self) -> None:
         """Returns when there is some."""
         await self._room.wait()
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if not self.used:
+            self.buffers.forget()
 
 
 class Intake:

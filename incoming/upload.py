@@ -11,13 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from incoming.checkpoints import Checkpoints
 from incoming.config import Settings
 from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
-from incoming.core.extents import Extents, Range
+from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Event, Ticket
+from incoming.piece import Piece
 from incoming.storage.base import Buffer, ByteStore, TicketStore
 from incoming.token_bucket import TokenBucket
 
@@ -31,31 +31,6 @@ COMMIT_INTERVAL = 0.02
 
 BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
-
-
-@dataclass(eq=False, slots=True)
-class Piece:
-    """A chunk or a part of a body on its way. `epoch` is None for a client that knows of no sessions."""
-
-    offset: int
-    data: Buffer
-    epoch: int | None
-    acked: asyncio.Future[None]
-    written_at: int = 0
-    """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""
-
-    @property
-    def range(self) -> Range:
-        return self.offset, self.offset + len(self.data)
-
-    def ack(self) -> None:
-        if not self.acked.done():
-            self.acked.set_result(None)
-
-    def fail(self, error: UploadError) -> None:
-        """One error each: whoever raises it hangs its traceback on it."""
-        if not self.acked.done():
-            self.acked.set_exception(type(error)(error.message))
 
 
 class Upload:

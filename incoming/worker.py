@@ -16,6 +16,7 @@ from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_bo
 
 from incoming.activity import Activity
 from incoming.assembler import Assembler
+from incoming.basin import LARGEST
 from incoming.config import Settings
 from incoming.connections import Connections
 from incoming.core.errors import UploadError
@@ -34,9 +35,6 @@ from incoming.storage.sqlite_limits import StoreLimits
 from incoming.worker_server import GuardedServer
 
 log = logging.getLogger("incoming.worker")
-
-READ_SIZE = 256 * 1024
-"""Bytes read from a socket at once: Tornado's 64 KiB cost twice the CPU time per GiB, more than this gains little."""
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle HTTP connection is kept, longer than nginx keeps its own to an upstream (60), and that a header
@@ -195,9 +193,9 @@ def http_server(services: Services) -> HTTPServer:
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
     server = GuardedServer(
         application(services, library()),
-        chunk_size=READ_SIZE,
+        chunk_size=LARGEST,
         # Bodies and messages are taken in parts, none of them larger than one read.
-        max_buffer_size=4 * READ_SIZE,
+        max_buffer_size=2 * LARGEST,
         max_body_size=MAX_BODY,
         body_timeout=BODY_SECONDS,
         max_header_size=services.settings.max_header,

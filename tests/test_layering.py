@@ -19,6 +19,8 @@ MODULES = {
     "incoming.upload": 2,
     "incoming.checkpoints": 2,
     "incoming.intake": 2,
+    "incoming.basin": 2,
+    "incoming.piece": 2,
     "incoming.listeners": 2,
     "incoming.handover": 2,
     "incoming.delivery": 2,
@@ -64,6 +66,7 @@ HIDDEN_BY = {
     "tornado.httpserver": {"incoming.worker"},
     "yaml": {"incoming.config"},
     "prometheus_client": {"incoming.handlers.exposition"},
+    "websockets": {"incoming.handlers.masks"},
 }
 
 

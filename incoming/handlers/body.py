@@ -8,20 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from incoming.basin import Basin
 from incoming.connections import Sender
 from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Range
 from incoming.intake import TRICKLE, Intake, Memory, sip
+from incoming.storage.base import Buffer
 from incoming.upload import Upload
 
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes of one body that may have been received but not committed; then no more of it is read."""
 
-GATHERED = 512 * 1024
-"""Bytes that are handed on together, because a few of them cost the store as much as many ..."""
-
 GATHERED_FOR = 0.1
-"""... but at the latest after so many seconds: a cut must not cost more than that."""
+"""Seconds that bytes gather at most, because a few of them cost the store as much as many: a cut must not cost more."""
 
 
 class Body:
@@ -44,8 +43,8 @@ class Body:
         self._error: UploadError | None = None
         self._leave: Callable[[], None] = sender.leave
         self._memory = memory
-        self._gathered: list[bytes] = []
-        self._length = 0
+        self.basin = Basin(memory.buffers)
+        """What is received into it need not be copied."""
         self._timer: asyncio.TimerHandle | None = None
         self._intake = Intake(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
 
@@ -54,24 +53,30 @@ class Body:
         """Whether bytes are under way: then it is not the sender who keeps the request waiting."""
         return self._intake.busy
 
-    async def take(self, data: bytes) -> None:
+    async def take(self, data: Buffer) -> None:
         """The next bytes. Returns when there is room for more, which is the flow control: TCP tells the sender.
 
         Raises the first error; what was committed before it is kept.
         """
         self._check()
-        if self._end is not None and self.position + len(data) > self._end:
+        count = len(data)
+        if self._end is not None and self.position + count > self._end:
             raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
-        self._gather(data)
+        if self.basin.holds(data):
+            self.basin.fill(count)
+            self._gathered(count)
+        else:
+            while data:
+                poured = self.basin.pour(data)
+                self._gathered(poured)
+                data = memoryview(data)[poured:]
         await self._intake.room()
-        await sip(len(data), TRICKLE if self._end is None else self._end - self.position)
+        await sip(count, TRICKLE if self._end is None else self._end - self.position)
 
-    def _gather(self, data: bytes) -> None:
-        self._gathered.append(data)
-        self._length += len(data)
-        self._memory.take(len(data))
-        self.position += len(data)
-        if self._length >= GATHERED or self.position == self._end:
+    def _gathered(self, count: int) -> None:
+        self._memory.take(count)
+        self.position += count
+        if self.basin.full or self.position == self._end:
             self._hand_on()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHERED_FOR, self._hand_on)
@@ -80,10 +85,9 @@ class Body:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._gathered:
-            data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-            self._memory.give(self._length)
-            self._gathered, self._length = [], 0
+        if self.basin.length:
+            data = self.basin.take()
+            self._memory.give(len(data))
             self._intake.put(self.position - len(data), data)
 
     async def finish(self) -> None:

@@ -1,6 +1,6 @@
 """The chunks of one WebSocket on their way into the assembler: stored while they come, acked when they are whole.
 
-Decides in what parts a chunk is handed on, and when all of it is safe. Knows nothing of frames and control messages.
+Decides when a part of a chunk is handed on, and when all of it is safe. Knows nothing of frames and control messages.
 """
 
 from __future__ import annotations
@@ -8,25 +8,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
+from incoming.basin import Basin
 from incoming.connections import Sender
 from incoming.core import messages
-from incoming.core.errors import BadRequest, UploadError
+from incoming.core.errors import UploadError
 from incoming.core.extents import Range
 from incoming.core.messages import CHUNK_HEADER
 from incoming.intake import Intake, Memory
 from incoming.storage.base import Buffer
 from incoming.upload import Upload
 
-PART = 512 * 1024
-"""Bytes of a chunk that are gathered before they are handed on, unless it ends: a slow line must not cost a write for
-each packet, and a fast one not hold 8 MiB.
-"""
-
 PART_SECONDS = 2.0
-"""So long they are gathered at most while more comes: it is to be seen that a slow line does not stand still."""
+"""So long the bytes of a chunk gather at most while more comes: it is to be seen that a slow line goes on."""
 
 CHUNKS_UNDER_WAY = 2
 """Chunks of the largest size that a connection may have received but not acked; then it is read no further."""
@@ -58,10 +53,12 @@ class Chunks:
     ) -> None:
         self._ack = ack
         self._clock = clock
-        self._gathered = bytearray()
+        self._basin = Basin(memory.buffers)
         self._gathering_since = 0.0
+        self._head = b""
+        """What has come of a chunk whose offset is not complete."""
         self._coming: _Chunk | None = None
-        """The chunk of which parts have been handed on already and more is to come."""
+        """The chunk of which more is to come."""
         self._waiting: dict[Range, list[_Chunk]] = {}
         """The chunks that wait for a part, by its range. If two wait for the same one, either may have it: once it is
         committed, its bytes are safe for both.
@@ -79,24 +76,37 @@ class Chunks:
 
         Raises BadRequest for what is no chunk; then nothing more may be taken.
         """
-        if not self._gathered:
+        rest: Buffer = data
+        if self._coming is None:
+            rest = self._begin(data, last=last)
+        if not self._basin.length:
             self._gathering_since = self._clock()
-        self._gathered += data
-        if last or len(self._gathered) >= PART or self._is_old():
-            self._hand_on(last=last)
+        while rest:
+            rest = memoryview(rest)[self._basin.pour(rest) :]
+            if self._basin.full:
+                self._hand_on()
+                await self._intake.room()
+        if self._coming is not None and (last or self._clock() - self._gathering_since >= PART_SECONDS):
+            self._hand_on()
             if last:
+                self._end(self._coming)
                 await asyncio.sleep(0)  # Its way begins: a chunk that cannot be taken is refused before what follows.
             await self._intake.room()
 
-    def _is_old(self) -> bool:
-        has_data = len(self._gathered) > (CHUNK_HEADER.size if self._coming is None else 0)
-        return has_data and self._clock() - self._gathering_since >= PART_SECONDS
+    def _begin(self, data: bytes, *, last: bool) -> Buffer:
+        """Reads where the chunk lies, once that is complete, and returns the bytes behind it."""
+        message = self._head + data
+        if len(message) <= CHUNK_HEADER.size and not last:
+            self._head = message
+            return b""
+        self._head = b""
+        offset, rest = messages.parse_chunk(message)
+        self._coming = _Chunk(offset, offset)
+        return rest
 
     def cut(self) -> None:
         """The connection has ended: what came of a chunk and its end did not is kept, so it need not come again."""
-        if self._gathered:
-            with suppress(BadRequest):
-                self._hand_on(last=False)
+        self._hand_on()
 
     def let_go(self) -> None:
         """The connection is gone, and nobody is told any more."""
@@ -106,23 +116,22 @@ class Chunks:
         """Returns when nothing is under way any more."""
         await self._intake.settle()
 
-    def _hand_on(self, *, last: bool) -> None:
-        part: Buffer = memoryview(self._gathered)
-        self._gathered = bytearray()
-        if self._coming is None:
-            offset, part = messages.parse_chunk(part)
-            self._coming = _Chunk(offset, offset)
+    def _hand_on(self) -> None:
+        """What has gathered of the chunk that comes."""
         chunk = self._coming
-        if part:
-            start = chunk.end
-            chunk.end += len(part)
-            chunk.under_way += 1
-            self._waiting.setdefault((start, chunk.end), []).append(chunk)
-            self._intake.put(start, part)
-        if last:
-            self._coming = None
-            chunk.is_whole = True
-            self._ack_if_safe(chunk)
+        if chunk is None or not self._basin.length:
+            return
+        part = self._basin.take()
+        start = chunk.end
+        chunk.end += len(part)
+        chunk.under_way += 1
+        self._waiting.setdefault((start, chunk.end), []).append(chunk)
+        self._intake.put(start, part)
+
+    def _end(self, chunk: _Chunk) -> None:
+        self._coming = None
+        chunk.is_whole = True
+        self._ack_if_safe(chunk)
 
     def _stored(self, part: Range) -> None:
         waiting = self._waiting[part]

@@ -62,7 +62,7 @@ class UploadResource(StreamedHandler):
         ticket = await self.services.assembler.look(self.path_args[0])
         if not origins.allowed(origin, ticket.terms.allowed_origins):
             raise Forbidden("pages of this origin may not use this ticket")
-        self.services.door.know(getattr(self.request.connection, "stream", None))
+        self.services.door.know(self._stream)
         if self.request.method == "PUT":
             await self._begin(ticket)
         elif self.request.method == "POST" and (self.body_length or 0) > MAX_CONTROL:
@@ -103,6 +103,7 @@ class UploadResource(StreamedHandler):
         self.services.seats.take(ticket.id, self, self.services.settings.connections_per_upload)
         sender = self.services.connections.enter(ticket.id, "http", self.client)
         self._body = Body(self._upload, sender, self.services.memory, asked.start, asked.end, self._epoch)
+        self.receive_into(None if length is None else self._body.basin)
 
     def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
         """A PUT to a complete file is answered as the one that completed it was; to an ended one with its outcome."""
@@ -174,6 +175,7 @@ class UploadResource(StreamedHandler):
         if self._body is not None:
             self.services.seats.leave(self.path_args[0], self)
             self._body.let_go()
+            self.receive_into(None)
         if self._upload is not None:
             self.services.assembler.leave(self._upload)
             self._upload = None

@@ -11,13 +11,16 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from tornado.iostream import IOStream
 from tornado.web import stream_request_body
 
+from incoming.basin import Basin
 from incoming.core.errors import BadRequest, TooSlow, UploadError
 from incoming.core.messages import MAX_SIZE
 from incoming.handlers.base import Handler, answer_error
 from incoming.handlers.liveness import Pace, silent_for
 from incoming.handlers.services import Services
+from incoming.handlers.stream import ClientStream
 
 DRAINED = 64 * 1024 * 1024
 """Bytes of a body that are read and thrown away, so that a browser can read the answer instead of a reset."""
@@ -36,6 +39,7 @@ class StreamedHandler(Handler):
         self._watchdog: asyncio.TimerHandle | None = None
         self._pace = Pace(services.settings.minimum_rate, services.settings.dead_after)
         self._ended = False
+        self._stream: IOStream | None = None
 
     async def admit(self) -> None:
         """Before the body is read. Raises what the request is to be refused with."""
@@ -47,6 +51,11 @@ class StreamedHandler(Handler):
 
     def let_go(self) -> None:
         """The request has ended, one way or the other. May be called twice."""
+
+    def receive_into(self, basin: Basin | None) -> None:
+        """Where the body that is read next is received, so that `take` need not copy it; None for nowhere special."""
+        if isinstance(self._stream, ClientStream):
+            self._stream.basin = basin
 
     @property
     def is_busy(self) -> bool:
@@ -69,6 +78,7 @@ class StreamedHandler(Handler):
         return int(told)
 
     async def prepare(self) -> None:
+        self._stream = getattr(self.request.connection, "stream", None)
         # Tornado's own limit is for the bodies that it gathers, and its refusal tells a browser nothing.
         self.request.connection.set_max_body_size(MAX_SIZE)  # type: ignore[union-attr]
         self.request.connection.set_body_timeout(None)  # type: ignore[union-attr] # watched below, by its progress
@@ -143,12 +153,11 @@ class StreamedHandler(Handler):
         """A body that stalls is given up when no byte of it has come for `dead_after`, or too few; what arrived is
         kept.
         """
-        stream = getattr(self.request.connection, "stream", None)
-        if self._ended or stream is None or stream.socket is None:
+        if self._ended or self._stream is None or self._stream.socket is None:
             return
         now = time.monotonic()
         settings = self.services.settings
-        silent = silent_for(stream.socket, now - self._heard)
+        silent = silent_for(self._stream.socket, now - self._heard)
         if self._pace.too_slow(now, self._received, excused=self.is_busy):
             self._give_up(TooSlow(f"less than {settings.minimum_rate} bytes a second came"))
         elif silent >= settings.dead_after and not self.is_busy:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from incoming.handlers.chunks import PART
+from incoming.basin import LARGEST
 from incoming.handlers.inlet import LARGEST_READ
-from incoming.worker import READ_SIZE
 from tests.conftest import StartServer
 from tests.handlers.conftest import StartWorker, holds
 from tests.support.faulty_stores import FaultyFiles
@@ -79,7 +78,7 @@ async def test_half_sent_chunks(start_server: StartServer) -> None:
         assert (await sockets[-1].hear())["type"] == "welcome"
         await sockets[-1].send(message)
     size = await grown(server, before)
-    assert size < CONNECTIONS * (PART + 2 * LARGEST_READ + KEPT)
+    assert size < CONNECTIONS * (LARGEST + 2 * LARGEST_READ + KEPT)
     probe = await RawConnection.open(server.port)
     for ticket in tickets:
         status = await probe.ask(request("GET", f"/incoming/frontend/upload/{ticket}"))
@@ -101,7 +100,7 @@ async def test_half_sent_bodies(start_server: StartServer) -> None:
         connections.append(await RawConnection.open(server.port))
         path = f"/incoming/frontend/upload/{tickets[number // 10]}"
         await connections[-1].send(request("PUT", path, length=10 * MIB) + bytes(MIB))
-    assert await grown(server, before) < CONNECTIONS * (2 * READ_SIZE + KEPT)
+    assert await grown(server, before) < CONNECTIONS * (LARGEST + KEPT)
     for connection in connections:
         connection.close()
 

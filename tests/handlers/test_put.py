@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.handlers.conftest import LogLines, StartWorker, look, stored
 from tests.support.one_worker import OneWorker
 from tests.support.put_requests import CONTENT, ask, path, piece, put
 from tests.support.raw_http import RawConnection, chunked, request
+from tests.support.stores import until
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
@@ -214,6 +216,27 @@ async def test_a_body_in_many_small_parts(worker: OneWorker) -> None:
     answer = await connection.answer()
     assert answer.status == 200
     assert stored(worker, await look(worker, ticket_id)) == CONTENT
+    connection.close()
+
+
+async def test_a_body_that_stops_and_goes_on(worker: OneWorker) -> None:
+    """What has come is stored while the next bytes are waited for; what is sent behind the body is the next request."""
+    ticket_id, other = await worker.ticket(), await worker.ticket()
+    content = bytes(number * 7 % 251 for number in range(100_000))
+    connection = await RawConnection.open(worker.port)
+    await connection.send(request("PUT", path(ticket_id), length=len(content)))
+    ends = [1, 2, 5_000, 21_000, 21_001, 90_000, len(content)]
+    for start, end in pairwise([0, *ends]):
+
+        async def arrived(count: int = start) -> bool:
+            return (await look(worker, ticket_id)).extents.prefix >= count
+
+        await until(arrived, "what was sent before")
+        behind = b"" if end < len(content) else request("PUT", path(other), body=CONTENT)
+        await connection.send(content[start:end] + behind)
+    assert [(await connection.answer()).status for _ in range(2)] == [200, 200]
+    assert stored(worker, await look(worker, ticket_id)) == content
+    assert stored(worker, await look(worker, other)) == CONTENT
     connection.close()
 
 
