@@ -9,16 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-try:
-    from tornado.speedups import websocket_mask as unmask
-except ImportError:  # Tornado has been built without a compiler
-
-    def unmask(mask: bytes, data: bytes) -> bytes:
-        """`data` with RFC 6455's mask (section 5.3) undone."""
-        length = len(data)
-        pattern = (mask * (length // 4 + 1))[:length]
-        return (int.from_bytes(data) ^ int.from_bytes(pattern)).to_bytes(length)
-
+from incoming.handlers.masks import unmask
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -127,7 +118,7 @@ class FrameReader:
                 with view[position : position + self._left] as piece:
                     if not piece and self._left:
                         return
-                    payload = unmask(self._mask, bytes(piece))
+                    payload = unmask(piece, self._mask)
                 position += len(payload)
                 self._left -= len(payload)
                 turn = len(payload) % 4

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.handlers import frames
+from incoming.handlers import frames, masks
 from incoming.handlers.frames import (
     BINARY,
     CLOSE,
@@ -280,20 +280,35 @@ def test_segmentation_changes_nothing(sent: bytes, cuts: Sequence[int], limit: i
         assert error.code in (1002, 1007, 1009)
 
 
-@given(mask=st.binary(min_size=4, max_size=4), data=payloads)
-def test_masks_are_undone(mask: bytes, data: bytes) -> None:
-    assert frames.unmask(mask, data) == bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
+@given(mask=st.binary(min_size=4, max_size=4), data=payloads, start=st.integers(0, 3))
+def test_masks_are_undone(mask: bytes, data: bytes, start: int) -> None:
+    """By whatever is installed, out of the middle of a buffer that is used again."""
+    room = bytearray(bytes(start) + data + b"behind")
+    expected = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
+    for unmask in (masks.unmask, masks.by_tornado, masks.by_python):
+        with memoryview(room) as view, view[start : start + len(data)] as piece:
+            assert unmask(piece, mask) == expected
+    assert room == bytes(start) + data + b"behind"
+    room.clear()
 
 
-def test_masks_are_undone_without_what_tornado_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tornado.speedups", None)
-    spec = importlib.util.spec_from_file_location("plain_frames", frames.__file__)
+@pytest.mark.parametrize(
+    ("missing", "chosen"),
+    [
+        ([], "apply_mask"),
+        (["websockets.speedups"], "by_tornado"),
+        (["websockets.speedups", "tornado.speedups"], "by_python"),
+    ],
+    ids=["fast", "tornado", "python"],
+)
+def test_the_fastest_that_is_there_is_chosen(monkeypatch: pytest.MonkeyPatch, missing: list[str], chosen: str) -> None:
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    spec = importlib.util.spec_from_file_location("masks_again", masks.__file__)
     assert spec is not None
     assert spec.loader is not None
-    plain = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "plain_frames", plain)
-    spec.loader.exec_module(plain)
-    assert plain.unmask is not frames.unmask
-    for length in range(20):
-        data = os.urandom(length)
-        assert plain.unmask(b"\x00\x01\xfe\xff", data) == frames.unmask(b"\x00\x01\xfe\xff", data)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again.unmask.__name__ == chosen
+    with memoryview(b"\x01\x02\x03\x04\x05") as data:
+        assert again.unmask(data, b"\x00\x01\xfe\xff") == b"\x01\x03\xfd\xfb\x05"

