@@ -60,7 +60,11 @@ async def test_taken_over_in_the_middle_of_a_piece(worker: OneWorker) -> None:
     connection = await RawConnection.open(worker.port)
     headers = ("Content-Range: bytes 0-99/100", "Accept: application/json")
     await connection.send(request("PUT", path(ticket_id, "?epoch=1"), *headers, length=100) + CONTENT[:40])
-    await until(lambda: files(worker).faults.calls["write"], "the first part being stored")
+
+    async def arrived() -> bool:
+        return (await look(worker, ticket_id)).extents == Extents([(0, 40)])
+
+    await until(arrived, "the first part being stored")
     await ask(worker, hello(ticket_id, "session-2"))
     answer = await connection.ask(CONTENT[40:])
     assert (answer.status, answer.json["code"]) == (409, 204)
