@@ -145,8 +145,13 @@ export class Session {
      */
     revive(doubtful) {
         if (!this.#running || this.#cancelling) return;
-        if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#reconnection.now();
-        else if (doubtful) this.#lanes.check();
+        if (this.#connected && this.#lanes.count > 0) {
+            if (doubtful) this.#lanes.check();
+        } else if ((doubtful || this.#lanes.count === 0) && this.problem?.retry_after == null) {
+            // An attempt that was begun without a network takes its time to fail, and then there would be a wait.
+            this.#lanes.close();
+            this.#reconnection.now();
+        }
     }
 
     #halt() {

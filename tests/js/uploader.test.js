@@ -418,6 +418,22 @@ test("when the network is back nobody waits for the timer", async () => {
     }
 });
 
+test("an attempt begun without a network is left for another one as soon as the network is back", async () => {
+    for (const [event, attempts] of [["online", 3], ["pageshow", 2]]) {
+        const stage = new Stage();
+        const { uploader, connection } = await stage.transferring(SIZE);
+        connection.lose();
+        await until(() => !uploader.connected);
+        stage.env.pass(999);
+        const hopeless = await stage.connected(2);
+        stage.env.page.dispatchEvent(new Event(event));
+        await until(() => stage.connections.length === attempts && stage.connection.hello);
+        assert.equal(hopeless.open_still, attempts === 2);
+        stage.connection.welcome();
+        assert.deepEqual([uploader.connected, stage.env.time], [true, 999]);
+    }
+});
+
 test("while connected, a change of the network has the connections checked", async () => {
     const stage = new Stage();
     const { connection } = await stage.transferring(SIZE);

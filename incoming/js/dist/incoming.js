@@ -2764,8 +2764,12 @@ var incoming = (() => {
      */
     revive(doubtful) {
       if (!this.#running || this.#cancelling) return;
-      if (this.#lanes.count === 0 && this.problem?.retry_after == null) this.#reconnection.now();
-      else if (doubtful) this.#lanes.check();
+      if (this.#connected && this.#lanes.count > 0) {
+        if (doubtful) this.#lanes.check();
+      } else if ((doubtful || this.#lanes.count === 0) && this.problem?.retry_after == null) {
+        this.#lanes.close();
+        this.#reconnection.now();
+      }
     }
     #halt() {
       this.#running = false;
