@@ -5,6 +5,7 @@ and it can swallow the Upgrade header. Every fault is counted, so that a test ca
 """
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -38,7 +39,6 @@ class FaultProxy:
         self._connections: set[ProxiedConnection] = set()
         self._served: list[asyncio.Task[None]] = []
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -158,7 +158,7 @@ class FaultProxy:
 
     def refuse(self) -> None:
         """Refuse new connections as a machine does on which nobody listens. This alone cannot be counted."""
-        self._run(self._close_listener())
+        self._do(self._close_listener)
 
     def accept(self) -> None:
         """The end of `refuse()`."""
@@ -225,19 +225,19 @@ class FaultProxy:
         self._listening.bind(("127.0.0.1", self.port))
         self._listening.listen(128)
         self._listening.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept_forever(self._listening))
+        # No task waits in accept(): one that is cancelled loses the socket that it has just been given.
+        asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening)
 
-    async def _close_listener(self) -> None:
-        if self._accepting is not None and self._listening is not None:
-            self._accepting.cancel()
-            await asyncio.wait({self._accepting})
+    def _close_listener(self) -> None:
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
-            self._accepting = self._listening = None
+            self._listening = None
 
-    async def _accept_forever(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listening)
+    def _accept(self, listening: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # it has gone before it was its turn
+            client, _ = listening.accept()
+            client.setblocking(False)
             self._counters.accepted += 1
             connection = ProxiedConnection(client, self._faults, self._counters, self._buffer)
             self._connections.add(connection)
