@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from incoming.core.messages import CHUNK_HEADER
-from tests.hostile.wire import BINARY, STRANGER, Socket, Wire, ask, frame, new_ticket, request, status_of, upload_path
+from tests.hostile.wire import STRANGER, Socket, Wire, ask, new_ticket, request, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
+from tests.support.raw_websocket import BINARY, TEXT, frame
 from tests.support.waiting import wait_until
 
 HEADER = 2048
@@ -291,7 +292,7 @@ def test_control_message_size(hostile_server: IncomingServer) -> None:
     assert (status, body) == (413, b"a control message has at most 16384 bytes")
     with Socket(hostile_server.port, ticket) as socket:
         socket.hello()
-        socket.send(frame(1, beyond.encode()))
+        socket.send(frame(TEXT, beyond.encode()))
         last, code = socket.closing()
         assert last is not None
         assert (last["code"], code) == (103, 4103)

@@ -8,8 +8,9 @@ import pytest
 from incoming.core.messages import CHUNK_HEADER
 from incoming.handlers.chunks import PART
 from incoming.handlers.inlet import LARGEST_READ
-from tests.hostile.wire import BINARY, Socket, Wire, ask, frame, new_ticket, request, rss, status_of, upload_path
+from tests.hostile.wire import Socket, Wire, ask, new_ticket, request, rss, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
+from tests.support.raw_websocket import BINARY, TEXT, frame
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -87,7 +88,7 @@ def test_answers_that_nobody_reads(hostile_server: IncomingServer, before: int) 
     ticket = new_ticket(hostile_server)
     socket = Socket(hostile_server.port, ticket)
     socket.hello()
-    pings = frame(1, json.dumps({"type": "ping"}).encode()) * 2000
+    pings = frame(TEXT, json.dumps({"type": "ping"}).encode()) * 2000
     socket.socket.settimeout(0.5)
     sent = 0
     while sent < 64 * MIB:

@@ -2,8 +2,9 @@
 
 from incoming.core.messages import CHUNK_HEADER
 from incoming.upload import MAX_EXTENTS
-from tests.hostile.wire import BINARY, Socket, ask, frame, new_ticket, request, status_of, upload_path
+from tests.hostile.wire import Socket, ask, new_ticket, request, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
+from tests.support.raw_websocket import BINARY, frame
 
 
 def test_separate_ranges_are_capped(hostile_server: IncomingServer) -> None:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 from incoming.core.messages import CHUNK_HEADER
-from tests.hostile.wire import BINARY, STRANGER, Socket, Wire, ask, frame, new_ticket, request, status_of, upload_path
+from tests.hostile.wire import STRANGER, Socket, Wire, ask, new_ticket, request, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
+from tests.support.raw_websocket import BINARY, CONTINUATION, PING, TEXT, frame
 from tests.support.waiting import wait_until
 
 DEAD_AFTER = 1.5
@@ -98,15 +99,15 @@ def test_fragments_of_nothing(hostile_server: IncomingServer) -> None:
     with honest_upload(hostile_server):
         socket = Socket(hostile_server.port, ticket, STRANGER)
         socket.hello()
-        socket.send(frame(BINARY, b"x", first=BINARY))
-        dribble(socket, lambda: frame(0, b"", first=0))
+        socket.send(frame(BINARY, b"x", final=False))
+        dribble(socket, lambda: frame(CONTINUATION, final=False))
 
 
 def test_a_hello_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server):
         socket = Socket(hostile_server.port, ticket, STRANGER)
-        socket.send(frame(1, bytes(5000))[:8])
+        socket.send(frame(TEXT, bytes(5000))[:8])
         dribble(socket, lambda: b"x")
     assert b"no hello came within 1.5 s" in socket.received
 
@@ -133,7 +134,7 @@ def test_a_client_that_only_keeps_the_connection_is_not_cut(hostile_server: Inco
     socket.hello()
     until = time.monotonic() + 3 * DEAD_AFTER
     while time.monotonic() < until:
-        socket.send(frame(9, b"x"))
+        socket.send(frame(PING, b"x"))
         time.sleep(0.3)
         assert not socket.is_closed
     assert b"too_slow" not in socket.received

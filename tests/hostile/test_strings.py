@@ -11,9 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.hostile.conftest import LogLines
-from tests.hostile.wire import Socket, ask, frame, new_ticket, request, status_of, upload_path
+from tests.hostile.wire import Socket, ask, new_ticket, request, status_of, upload_path
 from tests.support.app_stub import AppStub
 from tests.support.incoming_server import IncomingServer
+from tests.support.raw_websocket import CLOSE, frame
 from tests.support.waiting import wait_until
 
 HOSTILE = {
@@ -204,7 +205,7 @@ def test_close_reason(hostile_server: IncomingServer, log_lines: LogLines, text:
     with Socket(hostile_server.port, new_ticket(hostile_server)) as socket:
         socket.hello()
         log_lines()
-        socket.send(frame(8, b"\x0f\xa0" + text.encode("utf-8", "surrogatepass")[:120]))
+        socket.send(frame(CLOSE, b"\x0f\xa0" + text.encode("utf-8", "surrogatepass")[:120]))
         socket.closing()
     lines = log_lines()
     assert len(lines) <= 1

@@ -13,12 +13,10 @@ from urllib.parse import quote, urlencode
 
 from incoming.core.messages import CHUNK_HEADER, SUBPROTOCOL
 from tests.support.incoming_server import IncomingServer
+from tests.support.raw_websocket import BINARY, CLOSE, TEXT, frame
 
 STRANGER = "127.0.0.2"
 """An address of this machine that is no backend's where `backend_networks` is 127.0.0.1 only."""
-
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-
 
 OPEN: set["Wire"] = set()
 """What a test leaves open; conftest.py closes it."""
@@ -145,19 +143,6 @@ def handshake(ticket: str, *headers: str) -> bytes:
     usual += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", f"Sec-WebSocket-Protocol: {SUBPROTOCOL}"]
     start = f"GET /incoming/frontend/upload_ws?ticket={quote(ticket)} HTTP/1.1"
     return "\r\n".join([start, *usual, *headers, "", ""]).encode("latin-1")
-
-
-def frame(opcode: int, payload: bytes, *, first: int | None = None, masked: bool = True) -> bytes:
-    """One frame of a client; `first` is its first byte if that is not to be the one of a whole message."""
-    head = bytes([0x80 | opcode if first is None else first])
-    flag = 0x80 if masked else 0
-    if len(payload) < 126:
-        head += bytes([flag | len(payload)])
-    elif len(payload) < 65536:
-        head += bytes([flag | 126]) + struct.pack(">H", len(payload))
-    else:
-        head += bytes([flag | 127]) + struct.pack(">Q", len(payload))
-    return head + (bytes(4) if masked else b"") + payload
 
 
 def request(start: str, *headers: str, body: bytes = b"", close: bool = True) -> bytes:
