@@ -224,7 +224,9 @@ class Ticket:
         """
         if epoch is not None and epoch < self.epoch and self.session not in ("", session):
             raise TakenOver("the upload goes on in another window")
-        opened = self.move(Event.OPEN, now, paused=False, active_at=now)
+        # A further connection that was on its way when the user paused; whoever resumes leaves the epoch out.
+        late = self.paused and session == self.session and epoch == self.epoch
+        opened = self.move(Event.OPEN, now, paused=late, active_at=now)
         if session in ("", self.session):
             return opened
         return replace(opened, session=session, epoch=self.epoch + 1)

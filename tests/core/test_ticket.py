@@ -249,6 +249,14 @@ def test_pause_and_what_ends_it() -> None:
     assert not paused.cancel("why", None, NOW).paused
 
 
+def test_a_further_connection_that_was_on_its_way_ends_no_pause() -> None:
+    opened = ticket(state=State.NEW).open("session1", None, NOW)
+    paused = opened.pause(opened.epoch, NOW)
+    assert paused.open("session1", opened.epoch, NOW).paused
+    for session, epoch in (("session1", None), ("session2", None), ("", None)):
+        assert not paused.open(session, epoch, NOW).paused
+
+
 def test_only_what_has_arrived_is_ever_synced() -> None:
     noted = ticket(extents=Extents([(0, 5)]), synced=Extents([(0, 2)])).checkpoint(Extents([(1, 9)]))
     assert noted.synced == Extents([(0, 5)])

@@ -28,8 +28,9 @@ async def test_the_protocol_of_the_library_over_http(worker: OneWorker) -> None:
     query = "?session=session-1&epoch=1"
     assert (await connection.ask(piece(ticket_id, 0, 40, query=query))).status == 308
     assert (await connection.ask(post(ticket_id, {"type": "pause", "epoch": 1}))).json == {"type": "paused"}
+    assert (await connection.ask(hello(ticket_id, epoch=1))).json["type"] == "welcome"  # had been on its way
     assert (await connection.ask(request("GET", path(ticket_id)))).json["paused"]
-    welcome = (await connection.ask(hello(ticket_id, epoch=1))).json
+    welcome = (await connection.ask(hello(ticket_id))).json
     assert (welcome["epoch"], welcome["extents"]) == (1, [[0, 40]])
     assert not (await connection.ask(request("GET", path(ticket_id)))).json["paused"]
     assert (await connection.ask(piece(ticket_id, 40, 100, query=query))).status == 200

@@ -96,8 +96,11 @@ async def test_pausing_waits_for_what_was_sent_before(worker: OneWorker) -> None
     assert (await look(worker, ticket_id)).paused
     socket.close()
     await until(lambda: not worker.services.assembler.uploads(), "the connection being forgotten")
-    again = await RawWebSocket.welcomed(worker.port, ticket_id, epoch=1)
+    late = await RawWebSocket.welcomed(worker.port, ticket_id, epoch=1)
+    assert (await look(worker, ticket_id)).paused, "it had been on its way"
+    again = await RawWebSocket.welcomed(worker.port, ticket_id)
     assert not (await look(worker, ticket_id)).paused
+    late.close()
     again.close()
 
 
