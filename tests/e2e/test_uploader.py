@@ -95,12 +95,26 @@ def test_progress(upload_page: UploadPage, slow: PageUpload, app: UploadApp, fil
     for earlier, later in pairwise(moments):
         assert earlier.bytes_acked <= later.bytes_acked
         assert earlier.chunks_acked_now <= later.chunks_acked_now
-        assert (earlier.bytes_acked < later.bytes_acked) == (earlier.chunks_acked_now < later.chunks_acked_now)
     assert moments[-1].chunks_acked_now == moments[-1].chunks_tx_now > 1
     words = list(dict.fromkeys(moment.state_msg for moment in moments))
     assert words[:2] == ["connecting to upload server", "transfer file chunks to upload server"]
     assert words[-1] == "all done"
     app.assert_received(ticket, file)
+
+
+@pytest.mark.promise(79, 83)
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+def test_bytes_arrive_by_chunks(page: Page, start_server: StartServer, file: KnownFile, transport: str) -> None:
+    """Over one connection: a further one is told also of parts of chunks that others have on their way."""
+    server = start_server("--connections-per-upload", "1")
+    with UploadApp(server.base_url) as app:
+        upload = UploadPage(page, app, server.host).open(transport=transport).upload(app.new_ticket(), file.path)
+        upload.set("max_rate", 16 * MIB)
+        upload.start().wait_until_finished()
+    arriving = [moment for moment in upload.moments if moment.connected]
+    for earlier, later in pairwise(arriving):
+        assert (earlier.bytes_acked < later.bytes_acked) == (earlier.chunks_acked_now < later.chunks_acked_now)
+    assert len({moment.bytes_acked for moment in arriving}) > 5, "this upload was to take its time"
 
 
 @pytest.mark.promise(82, 83, 85)
