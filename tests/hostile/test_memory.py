@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from incoming.basin import LARGEST
 from incoming.core.messages import CHUNK_HEADER
-from incoming.handlers.chunks import PART
 from incoming.handlers.inlet import LARGEST_READ
 from tests.hostile.wire import Socket, Wire, ask, new_ticket, request, rss, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
@@ -53,7 +53,7 @@ def test_half_sent_chunks(hostile_server: IncomingServer, before: int) -> None:
         socket = Socket(hostile_server.port, ticket)
         socket.hello(10 * MIB)
         socket.send(half)
-    assert grown(hostile_server, before) < CONNECTIONS * (PART + 2 * LARGEST_READ + OVERHEAD)
+    assert grown(hostile_server, before) < CONNECTIONS * (LARGEST + 2 * LARGEST_READ + OVERHEAD)
     assert status_of(hostile_server, ticket)["arrived"] > LARGEST_CHUNK // 2, "they are really there"
 
 
