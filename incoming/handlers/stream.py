@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
-from tornado.iostream import IOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from incoming.basin import Basin
 
@@ -28,6 +28,9 @@ class ClientStream(IOStream):
     """Bytes, while a request's header is what is read; otherwise 0."""
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        # What was read behind a request whose answer closed the connection is none any more (RFC 9112 section 9.6).
+        if self.closed():
+            raise StreamClosedError(real_error=self.error)
         self._header_limit = max_bytes or 0
         return super().read_until_regex(regex, max_bytes)
 

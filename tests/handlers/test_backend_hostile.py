@@ -159,6 +159,13 @@ def test_hostile_bytes(case: str, server: IncomingServer) -> None:
     assert len(lines) <= 1, lines
 
 
+def test_nothing_is_done_behind_an_answer_that_closes_the_connection(server: IncomingServer) -> None:
+    """Nobody would hear of the ticket."""
+    before = settled_log(server)
+    assert statuses(talk(server, CASES["too large, and nothing after it"][0])) == [413]
+    assert settled_log(server)[len(before) :].count("/new_upload 200 ") == 1, "that of settled_log()"
+
+
 def test_a_body_that_never_comes(server: IncomingServer) -> None:
     """The client goes away in the middle; the server neither answers nor complains."""
     before = settled_log(server)
