@@ -112,6 +112,19 @@ test("a connection for one request at a time gets one chunk at a time", () => {
     assert.ok(pace.next_size(connection, A_LOT, capacity) > 0);
 });
 
+test("a request may be larger than a chunk, if its connection is that fast: all of them fill the window", () => {
+    const lone = { depth: 1, buffered: 0 };
+    for (const count of [1, 4, 16]) {
+        const { pace, connections } = paced(count);
+        const { sizes, most_ahead } = run(pace, connections, 500e6, 5, lone);
+        assert.equal(Math.max(...sizes), Math.max(8, 64 / count) * MIB, `${count} connections`);
+        assert.ok(most_ahead <= LIMITS.window, `${most_ahead}`);
+    }
+    const { pace, connections } = paced(4);
+    const { sizes } = run(pace, connections, 10e6, 10, lone);
+    assert.ok(Math.max(...sizes) <= 12e6, "about a second of its line");
+});
+
 test("a size that was refused is halved and never reached again", () => {
     const { pace, connections } = paced();
     const [connection] = connections;

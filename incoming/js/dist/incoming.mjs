@@ -2001,15 +2001,17 @@ var Pace = class {
     const { rate } = lane;
     const ending = missing < this.rate * ENDGAME_SECONDS;
     const soon = ending ? ENDGAME_FACTOR : 1;
-    const seconds = capacity.depth === 1 ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
-    const size = this.#chunk_size(lane, rate * seconds * soon, missing);
+    const lone = capacity.depth === 1;
+    const { chunk_min, chunk_max, window } = this.#limits;
+    const most = lone ? Math.max(chunk_max, window / this.#lanes.size) : chunk_max;
+    const seconds = lone ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
+    const size = this.#chunk_size(lane, Math.min(rate * seconds * soon, most), missing);
     if (this.#ahead === 0) return size;
-    const { chunk_min, window } = this.#limits;
     if (this.#ahead + size > window) return 0;
     if (ending && !lane.meter.rate) return 0;
     if (lane.ahead === 0) return size;
     if (this.#ahead + size > Math.max(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW)) return 0;
-    if (capacity.depth === 1) return 0;
+    if (lone) return 0;
     if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
     const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
     return lane.ahead + size <= Math.min(wanted, FIRST_CHUNKS * lane.ramp) ? size : 0;
@@ -2020,9 +2022,9 @@ var Pace = class {
    * @param {number} missing
    */
   #chunk_size(lane, bytes, missing) {
-    const { chunk_min, chunk_max } = this.#limits;
+    const { chunk_min } = this.#limits;
     const share = missing / (2 * this.#lanes.size);
-    const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min), chunk_max);
+    const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min));
     return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
   }
   /** @param {number} bytes */
