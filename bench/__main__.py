@@ -149,15 +149,19 @@ def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     size = told.size * MIB
     data = memoryview(os.urandom(size))
     digest = hashlib.sha256(data).hexdigest()
-    with scratch(told) as directory, Servers("127.0.0.1", directory).running() as servers:
-        ways = list(server_ways(servers, data, size))
+    with scratch(told) as directory, contextlib.ExitStack() as stack:
+        servers = stack.enter_context(Servers("127.0.0.1", directory).running())
+        slower = directory / "slower"
+        slower.mkdir()
+        plain = stack.enter_context(Servers("127.0.0.1", slower, fast=False).product())
+        ways = list(server_ways(servers, plain, data, size))
         for _, _, send in ways:
             send().unlink()
         for number in range(told.rounds):
-            for name, server, send in shuffled(ways, number):
-                before = cost(servers.pids[server])
+            for name, pid, send in shuffled(ways, number):
+                before = cost(pid)
                 received = send()
-                spent = cost(servers.pids[server]) - before
+                spent = cost(pid) - before
                 if browser.digest(received) != digest:
                     raise RuntimeError(f"{name}: the file that arrived is not the one that was sent")
                 received.unlink()
@@ -166,12 +170,16 @@ def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple[str, str, Callable[[], Path]]]:
-    def websocket(frame: int) -> Path:
-        ticket = servers.ticket()
-        client = native.WebSocketClient(servers.host, servers.incoming_port, ticket, frame=frame)
+def server_ways(
+    servers: Servers, plain: Servers, data: memoryview, size: int
+) -> Iterator[tuple[str, int, Callable[[], Path]]]:
+    """Name, process and upload of each; `plain` is Incoming without its extra `fast`."""
+
+    def websocket(at: Servers, frame: int) -> Path:
+        ticket = at.ticket()
+        client = native.WebSocketClient(at.host, at.incoming_port, ticket, frame=frame)
         client.upload(data, 0, size, size, uuid.uuid4().hex)
-        return servers.received("incoming", ticket)
+        return at.received("incoming", ticket)
 
     def put() -> Path:
         ticket = servers.ticket()
@@ -186,13 +194,16 @@ def server_ways(servers: Servers, data: memoryview, size: int) -> Iterator[tuple
     def tus(server: str, port: int) -> Path:
         return servers.received(server, native.tus(servers.host, port, data, size))
 
-    yield "WebSocket, frames as Chromium's", "incoming", lambda: websocket(native.CHROMIUM_FRAME)
-    yield "WebSocket, whole messages", "incoming", lambda: websocket(0)
-    yield "PUT", "incoming", put
-    yield "nginx DAV PUT", "nginx", nginx
-    yield "@tus/server PATCH", "tus", lambda: tus("tus", servers.tus_port)
-    if "tusd" in servers.pids:
-        yield "tusd PATCH", "tusd", lambda: tus("tusd", servers.tusd_port)
+    pids = servers.pids
+    yield "WebSocket, frames as Chromium's", pids["incoming"], lambda: websocket(servers, native.CHROMIUM_FRAME)
+    yield "WebSocket, whole messages", pids["incoming"], lambda: websocket(servers, 0)
+    without = "WebSocket, frames as Chromium's, without `fast`"
+    yield without, plain.pids["incoming"], lambda: websocket(plain, native.CHROMIUM_FRAME)
+    yield "PUT", pids["incoming"], put
+    yield "nginx DAV PUT", pids["nginx"], nginx
+    yield "@tus/server PATCH", pids["tus"], lambda: tus("tus", servers.tus_port)
+    if "tusd" in pids:
+        yield "tusd PATCH", pids["tusd"], lambda: tus("tusd", servers.tusd_port)
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Every server can be asked for the file that a finished upload left, so that the 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -65,6 +67,8 @@ class Servers:
     directory: Path
     prefix: Sequence[str] = ()
     workers: int = 1
+    fast: bool = True
+    """Whether Incoming may use what its extra `fast` brings."""
     pids: dict[str, int] = field(default_factory=dict)
     incoming_port: int = field(default_factory=_free_port)
     app_port: int = field(default_factory=_free_port)
@@ -121,7 +125,14 @@ class Servers:
         command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
         command += ["--port", str(self.incoming_port), "--storage-dir", str(self.directory / "incoming")]
         command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
-        self._start(stack, "incoming", self.incoming_port, command)
+        self._start(stack, "incoming", self.incoming_port, command, {} if self.fast else self._without_fast())
+
+    def _without_fast(self) -> dict[str, str]:
+        """For the environment: Python finds the extra's package, but cannot import it."""
+        hidden = self.directory / "hidden"
+        hidden.mkdir()
+        (hidden / "websockets.py").write_text("raise ImportError\n")
+        return {"PYTHONPATH": str(hidden)}
 
     def _nginx(self) -> list[str]:
         pages = self.directory / "pages"
@@ -135,10 +146,17 @@ class Servers:
         configuration.write_text("user root;\n" + text)
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx", "-c", str(configuration)]
 
-    def _start(self, stack: contextlib.ExitStack, name: str, port: int, command: list[str]) -> None:
+    def _start(
+        self,
+        stack: contextlib.ExitStack,
+        name: str,
+        port: int,
+        command: list[str],
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         log = (self.directory / f"{name}.log").open("wb")
         stack.callback(log.close)
-        process = subprocess.Popen([*self.prefix, *command], stdout=log, stderr=log)
+        process = subprocess.Popen([*self.prefix, *command], stdout=log, stderr=log, env={**os.environ, **environment})
         stack.callback(_stop, process)
         self.pids[name] = process.pid
         probe = [*self.prefix, sys.executable, "-c", _PROBE, self.host, str(port)]
