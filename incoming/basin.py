@@ -112,6 +112,7 @@ class Basin:
         If it is less than half of the buffer it is copied, so that nobody keeps more than twice of what he knows of.
         """
         size, length = len(self._buffer), self.length
+        is_first = self._start == 0
         part = self._view[self._start : self._end]
         data: Buffer = part if 2 * length >= size else bytes(part)
         self._start = self._end
@@ -122,8 +123,9 @@ class Basin:
         if self._end == size:
             self._renew()
         elif not self._lent:
-            if data is part or self._size != size:
-                self._renew()
-            else:
+            # An earlier part of this buffer may be with others.
+            if is_first and data is not part and self._size == size:
                 self._start = self._end = 0
+            else:
+                self._renew()
         return data

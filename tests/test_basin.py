@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from incoming.basin import LARGEST, SMALLEST, SPARE, Basin, Buffers
@@ -82,6 +82,19 @@ def test_room_that_is_being_received_into_stays_where_it_is() -> None:
     assert basin.take() == b"third"
 
 
+def test_a_buffer_of_which_a_part_was_handed_on_is_not_begun_anew() -> None:
+    basin = Basin(Buffers())
+    received(basin, b"a" * (SMALLEST // 2))
+    room = basin.room(1)
+    first = basin.take()
+    assert isinstance(first, memoryview)
+    room[:] = b"b"
+    basin.fill(1)
+    assert basin.take() == b"b"
+    received(basin, b"c" * 100)
+    assert first == b"a" * (SMALLEST // 2)
+
+
 def test_no_buffer_is_used_again_while_somebody_looks_at_it() -> None:
     buffers = Buffers()
     first = buffers.get()
@@ -153,6 +166,7 @@ class Connection:
 STEPS = (Connection.receive, Connection.take_while_waiting, Connection.pour, Connection.take, Connection.drop)
 
 
+@settings(max_examples=1000)
 @given(steps=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(STEPS), st.integers(1, SMALLEST)), max_size=60))
 def test_everything_comes_out_once_and_stays_as_it_was(
     steps: list[tuple[int, Callable[[Connection, int], None], int]],
