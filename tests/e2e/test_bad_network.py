@@ -371,21 +371,26 @@ def test_offline(page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile,
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("transport", ["auto", "http"])
 def test_laptop_that_has_slept(
-    page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str, transport: str
+    page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile, transport: str
 ) -> None:
     """An hour later everybody else has forgotten its connections, and nobody tells it."""
     page.clock.install()
-    upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
-    proxy.limit(SLOW)
-    upload = upload_page.upload(ticket, file.path).start()
-    upload.wait_for_bytes()
-    proxy.stall(TO_CLIENT)
-    upload.wait_for(lambda now: now.chunks_ahead, "a chunk to be on its way")
-    assert proxy.half_open() > 0
-    proxy.resume(TO_CLIENT)
-    page.clock.fast_forward(3_600_000)
-    upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
-    proxy.limit(None)
-    assert_only_delayed(upload)
-    app.assert_received(ticket, file)
-    assert proxy.counters.half_opened > 0
+    # One connection: with several, one that is made anew goes on and nobody is told of a loss.
+    server = start_server("--connections-per-upload", "1")
+    proxy = start_proxy(server.port)
+    with UploadApp(server.base_url) as app:
+        upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
+        ticket = app.new_ticket()
+        proxy.limit(SLOW)
+        upload = upload_page.upload(ticket, file.path).start()
+        upload.wait_for_bytes()
+        proxy.stall(TO_CLIENT)
+        upload.wait_for(lambda now: now.chunks_ahead, "a chunk to be on its way")
+        assert proxy.half_open() > 0
+        proxy.resume(TO_CLIENT)
+        page.clock.fast_forward(3_600_000)
+        upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
+        proxy.limit(None)
+        assert_only_delayed(upload)
+        app.assert_received(ticket, file)
+        assert proxy.counters.half_opened > 0

@@ -43,7 +43,7 @@ def test_they_wait_say_why_and_go_on(page: Page, start_server: StartServer, disk
         for upload in uploads.values():
             told = upload.wait_for(lambda now: now.error_code is not None, "the full disk to be told")
             assert told.error_code == 501
-            assert "storage" in told.error_msg
+            assert "no space is left" in told.error_msg, "for the file or for what is noted of it"
             assert told.error_msg in told.state_msg
             assert (told.can_pause, told.can_cancel, told.paused) == (True, True, False)
         disk.empty()
