@@ -29,6 +29,12 @@ TRICKLE = 16 * 1024
 SIP = 0.02
 """Seconds in which the kernel gathers more; a line that brings a trickle does not fill its window meanwhile."""
 
+GULP = 256 * 1024
+"""Bytes. What Python does for each read costs about as much as what the kernel does for so many."""
+
+BREATH = 0.001
+"""Seconds between two reads of fewer: the fastest line brings a gulp or two, and no receive window is full."""
+
 REST = 10.0
 """Seconds after the last byte was stored for which its buffers are kept, if nothing comes by then."""
 
@@ -37,6 +43,8 @@ async def sip(count: int, left: int) -> None:
     """Between two reads: the last one brought `count` bytes, and `left` are still to come of what is awaited."""
     if count < TRICKLE <= left:
         await asyncio.sleep(SIP)
+    elif count < GULP <= left:
+        await asyncio.sleep(BREATH)
 
 
 class Memory:
@@ -102,13 +110,13 @@ class Intake:
         """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
         return self._held or bool(self._writes)
 
-    def put(self, offset: int, data: Buffer) -> None:
+    def put(self, offset: int, data: Buffer, *, is_awaited: bool = False) -> None:
         """Sends a piece on its way. Before the next one, `room` must have returned."""
         length, came_at = len(data), time.perf_counter()
         self._under_way += length + OVERHEAD
         self._memory.take(length + OVERHEAD)
         self._upload.allowance.spend(length)
-        written = self._upload.write(offset, data, self._epoch)
+        written = self._upload.write(offset, data, self._epoch, is_awaited=is_awaited)
         self._writes.add(written)
         written.add_done_callback(lambda _: self._done(written, offset, length, came_at))
 

@@ -19,6 +19,8 @@ class Piece:
     """Let go of as soon as nobody needs it any more, for its memory is used again."""
     epoch: int | None
     acked: asyncio.Future[None]
+    is_awaited: bool = False
+    """Whether its sender does nothing else until it is safe."""
     end: int = field(init=False)
     written_at: int = 0
     """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""

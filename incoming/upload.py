@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from incoming.checkpoints import Checkpoints
 from incoming.config import Settings
@@ -27,7 +28,9 @@ MAX_EXTENTS = 10_000
 """Separate ranges that one upload may consist of; an honest uploader has about as many as connections."""
 
 COMMIT_INTERVAL = 0.02
-"""Seconds from one commit of an upload to the next: what comes meanwhile goes together, so that acks cost little."""
+"""Seconds from one commit of an upload to the next, unless somebody waits: what comes meanwhile goes together, so that
+acks cost little.
+"""
 
 BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
@@ -53,6 +56,8 @@ class Upload:
         self._written: list[Piece] = []
         self._committing: list[Piece] = []
         self._committed_at = 0.0
+        self._awaited = asyncio.Event()
+        """Set when a sender waits for what has been written."""
         self._write_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
         self._failed: Callable[[UploadError], None] = lambda error: None
@@ -75,13 +80,17 @@ class Upload:
         self.ticket = ticket
         return True
 
-    def write(self, offset: int, data: Buffer, epoch: int | None = None) -> asyncio.Future[None]:
+    def write(
+        self, offset: int, data: Buffer, epoch: int | None = None, *, is_awaited: bool = False
+    ) -> asyncio.Future[None]:
         """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
+
+        `is_awaited` says that the sender has nothing else to send until then.
 
         Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
-        piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future())
+        piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future(), is_awaited)
         try:
             if self._is_there(piece):
                 piece.ack()
@@ -156,6 +165,8 @@ class Upload:
         else:
             self._writing = []
             self._written += batch
+            if any(piece.is_awaited for piece in batch):
+                self._awaited.set()
             self.checkpoints.wrote(sum(len(data) for _, data in news))
             if self._commit_task is None:
                 self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
@@ -183,7 +194,10 @@ class Upload:
         clock = asyncio.get_running_loop().time
         try:
             while self._written:
-                await asyncio.sleep(self._committed_at + COMMIT_INTERVAL - clock())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._committed_at + COMMIT_INTERVAL):
+                        await self._awaited.wait()
+                self._awaited.clear()
                 self._committed_at = clock()
                 self._committing, self._written = self._written, []
                 await self._commit_batch(self._committing)
@@ -208,6 +222,7 @@ class Upload:
                 lambda known: _stored(known, batch, self._clock(), synced=power),
                 durable=power,
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
+                patient=not any(piece.is_awaited for piece in batch),
                 believed=self.ticket,
             )
         except UploadError as error:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -535,13 +536,15 @@ class Flaky:
         *,
         durable: bool = True,
         quiet: bool = False,
+        patient: bool = False,
         believed: Ticket | None = None,
     ) -> Ticket:
         self.updates += 1
         if self.updates > 1 and self.failures:
             self.failures -= 1
             raise StorageFailed("the disk is on strike")
-        return await self.stores.tickets.update(ticket_id, change, durable=durable, quiet=quiet, believed=believed)
+        how: dict[str, Any] = {"durable": durable, "quiet": quiet, "patient": patient, "believed": believed}
+        return await self.stores.tickets.update(ticket_id, change, **how)
 
 
 async def test_an_answer_is_recorded_however_long_the_database_needs(

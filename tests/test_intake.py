@@ -28,7 +28,7 @@ class HeldUpload:
         self.error: Exception | None = None
         self.written: list[tuple[int, int, int | None]] = []
 
-    def write(self, offset: int, data: Buffer, epoch: int | None) -> asyncio.Future[None]:
+    def write(self, offset: int, data: Buffer, epoch: int | None, *, is_awaited: bool = False) -> asyncio.Future[None]:
         self.written.append((offset, len(data), epoch))
         return asyncio.ensure_future(self._write())
 

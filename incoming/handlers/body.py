@@ -12,7 +12,7 @@ from incoming.basin import Basin
 from incoming.connections import Sender
 from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Range
-from incoming.intake import TRICKLE, Intake, Memory, sip
+from incoming.intake import GULP, Intake, Memory, sip
 from incoming.storage.base import Buffer
 from incoming.upload import Upload
 
@@ -71,28 +71,29 @@ class Body:
                 self._gathered(poured)
                 data = memoryview(data)[poured:]
         await self._intake.room()
-        await sip(count, TRICKLE if self._end is None else self._end - self.position)
+        await sip(count, GULP if self._end is None else self._end - self.position)
 
     def _gathered(self, count: int) -> None:
         self._memory.take(count)
         self.position += count
-        if self.basin.full or self.position == self._end:
-            self._hand_on()
+        is_last = self.position == self._end
+        if self.basin.full or is_last:
+            self._hand_on(is_last=is_last)
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHERED_FOR, self._hand_on)
 
-    def _hand_on(self) -> None:
+    def _hand_on(self, *, is_last: bool = False) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self.basin.length:
             data = self.basin.take()
             self._memory.give(len(data))
-            self._intake.put(self.position - len(data), data)
+            self._intake.put(self.position - len(data), data, is_awaited=is_last)
 
     async def finish(self) -> None:
         """The body has ended. Returns when all of it is committed; raises the first error."""
-        self._hand_on()
+        self._hand_on(is_last=True)
         await self._intake.settle()
         self._check()
         if self._end is not None and self.position != self._end:

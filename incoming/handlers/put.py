@@ -8,9 +8,8 @@ what belongs to HTTP; what may be stored the assembler decides.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from incoming.core import content_range, messages
 from incoming.core.content_range import ContentRange
@@ -34,6 +33,8 @@ from incoming.handlers.disposition import file_name
 from incoming.handlers.services import Services
 from incoming.handlers.streamed import StreamedHandler
 from incoming.upload import Upload
+
+T = TypeVar("T")
 
 LONG_POLL = 25.0
 """Seconds that a status request may wait at most: below the 30 s after which some proxies lose patience."""
@@ -127,14 +128,12 @@ class UploadResource(StreamedHandler):
             raise BadParameter("'epoch' is not a number")
         self._epoch = int(epoch)
         ticket.identify(identity, self.services.settings.max_size)
-        async with self._no_false_alarm():
-            return await self.services.assembler.join(ticket.id, self._epoch)
+        return await self._unless_lost(self.services.assembler.join(ticket.id, self._epoch))
 
-    @asynccontextmanager
-    async def _no_false_alarm(self) -> AsyncIterator[None]:
+    async def _unless_lost(self, step: Awaitable[T]) -> T:
         """The epoch rises too when a disk has lost bytes. Then nobody has taken over: the client is to ask anew."""
         try:
-            yield
+            return await step
         except TakenOver as error:
             ticket = await self.services.assembler.look(self.path_args[0])
             if ticket.session in ("", self.get_query_argument("session", "")):
@@ -146,8 +145,7 @@ class UploadResource(StreamedHandler):
 
     async def take(self, data: bytes) -> None:
         if self._body is not None:
-            async with self._no_false_alarm():
-                await self._body.take(data)
+            await self._unless_lost(self._body.take(data))
         elif self.request.method == "POST":
             self._control += data
             if len(self._control) > MAX_CONTROL:
@@ -188,8 +186,7 @@ class UploadResource(StreamedHandler):
         if self.concluded() or upload is None:
             return
         if body is not None:
-            async with self._no_false_alarm():
-                await body.finish()
+            await self._unless_lost(body.finish())
             await self._end_of_unknown_length(upload, body)
         known = await self.services.assembler.settled(upload)
         if self._ended:

@@ -104,6 +104,7 @@ class TicketStore(Protocol):
         *,
         durable: bool = True,
         quiet: bool = False,
+        patient: bool = False,
         believed: Ticket | None = None,
     ) -> Ticket:
         """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
@@ -115,8 +116,8 @@ class TicketStore(Protocol):
         more than all together may, which is decided in the same transaction.
 
         A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
-        It may wait for some milliseconds, so that it is committed together with others. `believed` is the newest
-        version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
+        A `patient` one may wait for some milliseconds, so that it is committed together with others. `believed` is the
+        newest version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
         """
         ...
 

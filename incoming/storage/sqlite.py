@@ -83,6 +83,7 @@ class SqliteStore:
         *,
         durable: bool = True,
         quiet: bool = False,
+        patient: bool = False,
         believed: Ticket | None = None,
     ) -> Ticket:
         def apply(transaction: Transaction) -> Ticket:
@@ -101,7 +102,8 @@ class SqliteStore:
         def move_on(transaction: Transaction) -> Ticket | None:
             return None if believed is None else advance(transaction, believed, change, quiet=quiet)
 
-        return await self._writer.perform(apply, durable=durable, patient=quiet, quick=move_on if believed else None)
+        quick = move_on if believed else None
+        return await self._writer.perform(apply, durable=durable, patient=patient, quick=quick)
 
     async def forget(self, ticket_id: str) -> None:
         def delete(transaction: Transaction) -> None:

@@ -57,7 +57,7 @@ class Bench:
         heard = self.acked.append, self.failed.append
         self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, *heard, lambda: self.now)
 
-    def write(self, offset: int, data: bytes, epoch: int | None) -> "asyncio.Future[None]":
+    def write(self, offset: int, data: bytes, epoch: int | None, *, is_awaited: bool = False) -> "asyncio.Future[None]":
         assert epoch == 1
         one = Write(offset, bytes(data), asyncio.get_running_loop().create_future())
         self.writes.append(one)

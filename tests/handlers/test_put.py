@@ -1,5 +1,6 @@
 """The PUT endpoint, case by case as raw requests: status, headers, what is stored, and what the next request gets."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -217,6 +218,19 @@ async def test_a_body_in_many_small_parts(worker: OneWorker) -> None:
     assert answer.status == 200
     assert stored(worker, await look(worker, ticket_id)) == CONTENT
     connection.close()
+
+
+async def test_who_waits_for_the_answer_waits_for_nobodys_interval(
+    worker: OneWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.upload.COMMIT_INTERVAL", 3600.0)
+    monkeypatch.setattr("incoming.storage.sqlite_writer.INTERVAL", 3600.0)
+    ticket_id = await worker.ticket()
+    statuses = []
+    for start in range(0, 100, 20):
+        answer = await asyncio.wait_for(ask(worker, piece(ticket_id, start, start + 20)), 20)
+        statuses.append(answer.status)
+    assert statuses == [308] * 4 + [200]
 
 
 async def test_a_body_that_stops_and_goes_on(worker: OneWorker) -> None:

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from incoming.core.errors import StorageFailed, UploadError
@@ -205,11 +205,11 @@ class FaultyTickets:
         *,
         durable: bool = True,
         quiet: bool = False,
+        patient: bool = False,
         believed: Ticket | None = None,
     ) -> Ticket:
-        ticket = await self._through(
-            "update", lambda: self.inner.update(ticket_id, change, durable=durable, quiet=quiet, believed=believed)
-        )
+        how: dict[str, Any] = {"durable": durable, "quiet": quiet, "patient": patient, "believed": believed}
+        ticket = await self._through("update", lambda: self.inner.update(ticket_id, change, **how))
         await self.faults.meet("updated")
         return ticket
 
