@@ -12,6 +12,7 @@
  * @property {() => XMLHttpRequest} new_request
  * @property {Storage | null} storage
  * @property {IDBFactory | null} databases
+ * @property {SubtleCrypto | null} crypto on secure pages
  * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
  * @property {(EventTarget & {visibilityState: string}) | null} document
  * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
@@ -32,6 +33,7 @@ export function browser() {
         new_request: () => new XMLHttpRequest(),
         storage: absent_if_refused(() => scope.localStorage),
         databases: absent_if_refused(() => scope.indexedDB),
+        crypto: scope.crypto?.subtle ?? null,
         page: typeof scope.addEventListener === "function" ? scope : null,
         document: scope.document ?? null,
         wake_lock: navigator?.wakeLock ?? null,

@@ -72,7 +72,7 @@ export class FileCheck {
         if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) return changed();
         let found;
         try {
-            found = await fingerprint(this.#file);
+            found = await fingerprint(this.#file, this.#env.crypto);
         } catch (error) {
             return unreadable(error);
         }

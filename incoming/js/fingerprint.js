@@ -12,9 +12,10 @@ const KIND = "1-";
 /**
  * Rejects as `Blob.arrayBuffer` does when the file cannot be read.
  * @param {Blob} file
+ * @param {SubtleCrypto | null} crypto the browser's own, which is faster; the digest is the same without
  * @returns {Promise<string>}
  */
-export async function fingerprint(file) {
+export async function fingerprint(file, crypto) {
     const parts = await Promise.all(sampled(file.size).map(([start, end]) => file.slice(start, end).arrayBuffer()));
     const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
     let offset = 0;
@@ -22,7 +23,12 @@ export async function fingerprint(file) {
         bytes.set(new Uint8Array(part), offset);
         offset += part.byteLength;
     }
-    return KIND + sha256(bytes);
+    return KIND + (crypto ? hexadecimal(await crypto.digest("SHA-256", bytes)) : sha256(bytes));
+}
+
+/** @param {ArrayBuffer} bytes */
+function hexadecimal(bytes) {
+    return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**

@@ -138,8 +138,9 @@ export class Lanes {
     /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
     keep_one() {
         const carried = (/** @type {Lane} */ { connection }) => this.#scheduler.chunks_of(connection);
-        const answered = this.active.filter((lane) => lane.welcomed).sort((a, b) => carried(a) - carried(b));
-        const [kept = this.active[0]] = answered;
+        // Who was told last that all is there goes on to what comes next; others may be resting.
+        const soonest = (/** @type {Lane} */ a, /** @type {Lane} */ b) => carried(a) - carried(b) || b.heard - a.heard;
+        const [kept = this.active[0]] = this.active.filter((lane) => lane.welcomed).sort(soonest);
         for (const lane of this.active) {
             if (lane === kept) continue;
             lane.connection.close();

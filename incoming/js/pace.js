@@ -20,6 +20,8 @@ const BUFFERED_SECONDS = 0.75;
 /** Near the end no connection gets more than it can deliver soon, or all others would wait for it. */
 const ENDGAME_SECONDS = 2;
 const ENDGAME_FACTOR = 0.5;
+/** Pieces that take less time than this cost more for what goes along with each than the others would wait. */
+const SHORTEST_CHUNK_SECONDS = 0.05;
 
 const MEMORY = 2000;
 
@@ -196,7 +198,7 @@ export class Pace {
     #chunk_size(lane, bytes, missing) {
         const { chunk_min } = this.#limits;
         const share = missing / (2 * this.#lanes.size);
-        const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min));
+        const wanted = Math.min(bytes, lane.ramp, Math.max(share, lane.rate * SHORTEST_CHUNK_SECONDS, chunk_min));
         return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
     }
 

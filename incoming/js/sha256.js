@@ -1,5 +1,5 @@
-// SHA-256 (FIPS 180-4) in plain JavaScript. crypto.subtle exists on secure pages only, and a digest must come out the
-// same wherever the page was loaded from; for the few hundred kilobytes of samples this is fast enough.
+// SHA-256 (FIPS 180-4) in plain JavaScript, for pages that are not secure: crypto.subtle does not exist there, and a
+// digest must come out the same wherever the page was loaded from. A few hundred kilobytes take some tens of milliseconds.
 
 const PRIMES = first_primes(64);
 const ROUND = Int32Array.from(PRIMES, (prime) => fraction_bits(Math.cbrt(prime)));

@@ -2,12 +2,19 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { fingerprint, sampled } from "../../incoming/js/fingerprint.js";
 
-const of = (bytes) => fingerprint(new Blob([bytes]));
+const of = (bytes, crypto = null) => fingerprint(new Blob([bytes]), crypto);
 
 test("the same content has the same fingerprint, here and on any other page", async () => {
     const bytes = new Uint8Array(1_000_000).fill(7);
     assert.equal(await of(bytes), await of(bytes));
     assert.equal(await of(new TextEncoder().encode("abc")), "1-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+});
+
+test("a page that is not secure comes to the same as one that is", async () => {
+    for (const length of [0, 1, 163_840, 1_000_000]) {
+        const bytes = Uint8Array.from({ length }, (_, i) => (i * i) >> 3);
+        assert.equal(await of(bytes, null), await of(bytes, crypto.subtle));
+    }
 });
 
 test("a change at either end, or of all of it, shows", async () => {
@@ -37,5 +44,5 @@ test("an empty file has one too", async () => assert.match(await of(new Uint8Arr
 
 test("a file that cannot be read says why", async () => {
     const file = { size: 10, slice: () => ({ arrayBuffer: () => Promise.reject(new DOMException("gone", "NotFoundError")) }) };
-    await assert.rejects(fingerprint(file), { name: "NotFoundError" });
+    await assert.rejects(fingerprint(file, null), { name: "NotFoundError" });
 });

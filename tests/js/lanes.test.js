@@ -19,8 +19,8 @@ function lanes_of(size) {
         may_complete: () => true,
         lost: () => {},
     };
-    const scheduler = new Scheduler(size);
-    return { scheduler, lanes: new Lanes(new FakeEnvironment(), scheduler, new Pace(), new TokenBucket(() => [0]), owner) };
+    const [env, scheduler] = [new FakeEnvironment(), new Scheduler(size)];
+    return { env, scheduler, lanes: new Lanes(env, scheduler, new Pace(), new TokenBucket(() => [0]), owner) };
 }
 
 test("of those that are left at the end one is kept that the server has answered on", () => {
@@ -32,4 +32,21 @@ test("of those that are left at the end one is kept that the server has answered
     assert.ok(scheduler.chunks_of(answered.connection) > 0);
     lanes.keep_one();
     assert.deepEqual([idle.connection.open_still, answered.connection.open_still], [false, true]);
+});
+
+test("of those that have nothing on their way the one is kept that was told of the end", () => {
+    const { env, scheduler, lanes } = lanes_of(4 * MIB);
+    const opened = [lanes.open("http", {}), lanes.open("http", {}), lanes.open("http", {})];
+    for (const { connection } of opened) connection.welcome();
+    lanes.flow();
+    lanes.hold();
+    const [resting, other, told] = opened;
+    resting.connection.ack();
+    env.time += 100;
+    other.connection.ack();
+    env.time += 100;
+    told.connection.ack();
+    scheduler.confirm([[0, 4 * MIB]]);
+    lanes.keep_one();
+    assert.deepEqual(opened.map(({ connection }) => connection.open_still), [false, false, true]);
 });

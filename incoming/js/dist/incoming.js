@@ -46,6 +46,7 @@ var incoming = (() => {
       new_request: () => new XMLHttpRequest(),
       storage: absent_if_refused(() => scope.localStorage),
       databases: absent_if_refused(() => scope.indexedDB),
+      crypto: scope.crypto?.subtle ?? null,
       page: typeof scope.addEventListener === "function" ? scope : null,
       document: scope.document ?? null,
       wake_lock: navigator?.wakeLock ?? null,
@@ -1095,7 +1096,7 @@ var incoming = (() => {
   var SAMPLE = 4 * 1024;
   var SAMPLES = 8;
   var KIND = "1-";
-  async function fingerprint(file) {
+  async function fingerprint(file, crypto) {
     const parts = await Promise.all(sampled(file.size).map(([start, end]) => file.slice(start, end).arrayBuffer()));
     const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
     let offset = 0;
@@ -1103,7 +1104,10 @@ var incoming = (() => {
       bytes.set(new Uint8Array(part), offset);
       offset += part.byteLength;
     }
-    return KIND + sha256(bytes);
+    return KIND + (crypto ? hexadecimal(await crypto.digest("SHA-256", bytes)) : sha256(bytes));
+  }
+  function hexadecimal(bytes) {
+    return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
   }
   function sampled(size) {
     if (size <= 2 * EDGE + SAMPLES * SAMPLE) return [[0, size]];
@@ -1177,7 +1181,7 @@ var incoming = (() => {
       if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) return changed();
       let found;
       try {
-        found = await fingerprint(this.#file);
+        found = await fingerprint(this.#file, this.#env.crypto);
       } catch (error) {
         return unreadable(error);
       }
@@ -1761,8 +1765,8 @@ var incoming = (() => {
     /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
     keep_one() {
       const carried = ({ connection }) => this.#scheduler.chunks_of(connection);
-      const answered = this.active.filter((lane) => lane.welcomed).sort((a, b) => carried(a) - carried(b));
-      const [kept = this.active[0]] = answered;
+      const soonest = (a, b) => carried(a) - carried(b) || b.heard - a.heard;
+      const [kept = this.active[0]] = this.active.filter((lane) => lane.welcomed).sort(soonest);
       for (const lane of this.active) {
         if (lane === kept) continue;
         lane.connection.close();
@@ -1910,6 +1914,7 @@ var incoming = (() => {
   var BUFFERED_SECONDS = 0.75;
   var ENDGAME_SECONDS = 2;
   var ENDGAME_FACTOR = 0.5;
+  var SHORTEST_CHUNK_SECONDS = 0.05;
   var MEMORY = 2e3;
   var KIB = 1024;
   var MIB2 = 1024 * KIB;
@@ -2056,7 +2061,7 @@ var incoming = (() => {
     #chunk_size(lane, bytes, missing) {
       const { chunk_min } = this.#limits;
       const share = missing / (2 * this.#lanes.size);
-      const wanted = Math.min(bytes, lane.ramp, Math.max(share, chunk_min));
+      const wanted = Math.min(bytes, lane.ramp, Math.max(share, lane.rate * SHORTEST_CHUNK_SECONDS, chunk_min));
       return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
     }
     /** @param {number} bytes */

@@ -16,6 +16,7 @@ export class FakeEnvironment {
     document = Object.assign(new EventTarget(), { visibilityState: "visible" });
     storage = new FakeStorage();
     databases = null;
+    crypto = null;
     wake_lock = null;
 
     now = () => this.time;
