@@ -17,7 +17,6 @@ import random
 import resource
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,20 +24,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import browser
-import native
+import price
 import report
 import rivals
 import scale
 import throughput
 import tickets
-from cost import cost
 from line import Line, stretched
 from servers import BENCH, Servers
 
 T = TypeVar("T")
 
 RESULTS = BENCH / "results"
-MIB, GIB = 1 << 20, 1 << 30
+MIB = 1 << 20
 SEGMENT = 1448
 """Bytes of data in a TCP segment with timestamps, on a line of 1,500-byte packets."""
 LINES = [Line(100, rtt, loss) for rtt in (20, 100, 200) for loss in (0, 0.1, 0.5)]
@@ -144,66 +142,24 @@ def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """What a GiB costs the server, sent by a client that costs next to nothing."""
+    """What a GiB costs each server, and Incoming without its extra `fast`."""
     rows = []
-    size = told.size * MIB
-    data = memoryview(os.urandom(size))
+    data = memoryview(os.urandom(told.size * MIB))
     digest = hashlib.sha256(data).hexdigest()
     with scratch(told) as directory, contextlib.ExitStack() as stack:
         servers = stack.enter_context(Servers("127.0.0.1", directory).running())
         slower = directory / "slower"
         slower.mkdir()
         plain = stack.enter_context(Servers("127.0.0.1", slower, fast=False).product())
-        ways = list(server_ways(servers, plain, data, size))
-        for _, _, send in ways:
-            send().unlink()
+        ways = list(price.ways(servers, plain, data))
+        for way in ways:
+            way.send().unlink()
         for number in range(told.rounds):
-            for name, pid, send in shuffled(ways, number):
-                before = cost(pid)
-                received = send()
-                spent = cost(pid) - before
-                if browser.digest(received) != digest:
-                    raise RuntimeError(f"{name}: the file that arrived is not the one that was sent")
-                received.unlink()
-                rows.append({"way": name, "cpu_per_gib": spent.cpu * GIB / size, "peak": spent.peak})
-                say(f"server: {name} {spent.cpu * GIB / size:.2f} CPU-s/GiB")
+            for way in shuffled(ways, number):
+                paid = price.pay(way, len(data), digest)
+                rows.append(asdict(paid))
+                say(f"server: {paid.way} {paid.cpu_per_gib:.2f} CPU-s/GiB")
     return rows
-
-
-def server_ways(
-    servers: Servers, plain: Servers, data: memoryview, size: int
-) -> Iterator[tuple[str, int, Callable[[], Path]]]:
-    """Name, process and upload of each; `plain` is Incoming without its extra `fast`."""
-
-    def websocket(at: Servers, frame: int) -> Path:
-        ticket = at.ticket()
-        client = native.WebSocketClient(at.host, at.incoming_port, ticket, frame=frame)
-        client.upload(data, 0, size, size, uuid.uuid4().hex)
-        return at.received("incoming", ticket)
-
-    def put() -> Path:
-        ticket = servers.ticket()
-        path = f"/incoming/0.1/frontend/upload/{ticket}?filename=bench"
-        native.put(servers.host, servers.incoming_port, path, data, size)
-        return servers.received("incoming", ticket)
-
-    def nginx() -> Path:
-        native.put(servers.host, servers.nginx_port, "/put/file", data, size)
-        return servers.received("put", "file")
-
-    def tus(server: str, port: int) -> Path:
-        return servers.received(server, native.tus(servers.host, port, data, size))
-
-    pids = servers.pids
-    yield "WebSocket, frames as Chromium's", pids["incoming"], lambda: websocket(servers, native.CHROMIUM_FRAME)
-    yield "WebSocket, whole messages", pids["incoming"], lambda: websocket(servers, 0)
-    without = "WebSocket, frames as Chromium's, without `fast`"
-    yield without, plain.pids["incoming"], lambda: websocket(plain, native.CHROMIUM_FRAME)
-    yield "PUT", pids["incoming"], put
-    yield "nginx DAV PUT", pids["nginx"], nginx
-    yield "@tus/server PATCH", pids["tus"], lambda: tus("tus", servers.tus_port)
-    if "tusd" in pids:
-        yield "tusd PATCH", pids["tusd"], lambda: tus("tusd", servers.tusd_port)
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:

@@ -35,6 +35,10 @@ CLIENTS = {
 """The server that each uploads to."""
 CONNECTIONS = {"incoming-websocket": 16, "incoming-http": 4, "tus": 1, "tusd": 1, "put": 1}
 """How many connections each has for one file at most."""
+SETTLING = 1_500
+"""Milliseconds from the loading of a page to its upload: Chromium starts a spare process for the next page meanwhile,
+which takes half a second of a core.
+"""
 PATIENCE = 3_600_000
 """Milliseconds that one upload may take before the run is given up: a single connection needs 36 minutes for 256 MiB on
 the worst of the lines.
@@ -88,6 +92,7 @@ def upload(browser: Browser, servers: Servers, client: str, source: Path, expect
     page = context.new_page()
     page.goto(f"{servers.origin(servers.nginx_port)}/page.html")
     page.set_input_files("#file", str(source))
+    page.wait_for_timeout(SETTLING)
     pid = servers.pids[CLIENTS[client]]
     server_before, client_before = cost(pid), cost(os.getpid())
     seconds = float(page.evaluate("told => window.upload(told)", {**told, "patience": PATIENCE}))

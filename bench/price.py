@@ -1,0 +1,79 @@
+"""What a GiB costs a server, sent by a client that costs next to nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import native
+from browser import digest
+from cost import cost
+from servers import Servers
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Way:
+    """`send` uploads once to the server whose first process is `pid`, and returns where it keeps the file."""
+
+    name: str
+    pid: int
+    send: Callable[[], Path]
+
+
+@dataclass(frozen=True)
+class Price:
+    """`cpu_per_gib` in CPU seconds, `peak` in bytes of memory."""
+
+    way: str
+    cpu_per_gib: float
+    peak: int
+
+
+def pay(way: Way, size: int, expected: str) -> Price:
+    """One upload of `size` bytes. Raises when what arrived is not what was sent."""
+    before = cost(way.pid)
+    received = way.send()
+    spent = cost(way.pid) - before
+    if digest(received) != expected:
+        raise RuntimeError(f"{way.name}: the file that arrived is not the one that was sent")
+    received.unlink()
+    return Price(way.name, spent.cpu * GIB / size, spent.peak)
+
+
+def ways(servers: Servers, plain: Servers, data: memoryview) -> Iterator[Way]:
+    """Each server that runs, with the same `data`; `plain` is Incoming without its extra `fast`."""
+    size = len(data)
+
+    def websocket(at: Servers, frame: int) -> Path:
+        ticket = at.ticket()
+        client = native.WebSocketClient(at.host, at.incoming_port, ticket, frame=frame)
+        client.upload(data, 0, size, size, uuid.uuid4().hex)
+        return at.received("incoming", ticket)
+
+    def put() -> Path:
+        ticket = servers.ticket()
+        path = f"/incoming/0.1/frontend/upload/{ticket}?filename=bench"
+        native.put(servers.host, servers.incoming_port, path, data, size)
+        return servers.received("incoming", ticket)
+
+    def nginx() -> Path:
+        native.put(servers.host, servers.nginx_port, "/put/file", data, size)
+        return servers.received("put", "file")
+
+    def tus(server: str, port: int) -> Path:
+        return servers.received(server, native.tus(servers.host, port, data, size))
+
+    pids = servers.pids
+    framed = "WebSocket, frames as Chromium's"
+    yield Way(framed, pids["incoming"], lambda: websocket(servers, native.CHROMIUM_FRAME))
+    yield Way("WebSocket, whole messages", pids["incoming"], lambda: websocket(servers, 0))
+    yield Way(f"{framed}, without `fast`", plain.pids["incoming"], lambda: websocket(plain, native.CHROMIUM_FRAME))
+    yield Way("PUT", pids["incoming"], put)
+    yield Way("nginx DAV PUT", pids["nginx"], nginx)
+    yield Way("@tus/server PATCH", pids["tus"], lambda: tus("tus", servers.tus_port))
+    if "tusd" in pids:
+        yield Way("tusd PATCH", pids["tusd"], lambda: tus("tusd", servers.tusd_port))
