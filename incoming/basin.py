@@ -14,8 +14,8 @@ LARGEST = 1024 * 1024
 """Bytes that gather at most: to hand them to another thread costs about as much as to copy half of them."""
 
 SPARE = 20
-"""Largest buffers that a worker keeps for the next bytes; one fast connection has 16 of them under way. New memory has
-to be cleared by the kernel, page by page, and by Python: a sixth of what a PUT costs.
+"""Largest buffers that a worker keeps for the next bytes; one fast connection may have 16 of them under way. New memory
+has to be cleared by the kernel, page by page, and by Python: a sixth of what a PUT costs.
 """
 
 
@@ -24,6 +24,7 @@ class Buffers:
 
     def __init__(self) -> None:
         self._known: list[bytearray] = []
+        """The last ones used first: what the processor's caches may still hold."""
 
     def get(self) -> bytearray:
         """LARGEST bytes of any content."""
@@ -35,7 +36,7 @@ class Buffers:
             buffer = bytearray(LARGEST + 1)
             buffer.pop()  # now a byte can come and go without the buffer being moved
         if len(self._known) < SPARE:
-            self._known.append(buffer)
+            self._known.insert(0, buffer)
         return buffer
 
     def forget(self) -> None:

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from incoming.basin import Buffers
 from incoming.connections import Sender
 from incoming.core.errors import InternalError, UploadError
 from incoming.core.extents import Range
 from incoming.storage.base import Buffer
-from incoming.upload import Upload
+from incoming.upload import COMMIT_INTERVAL, Upload
 
 log = logging.getLogger("incoming.upload")
 
@@ -110,21 +111,25 @@ class Intake:
         """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
         return self._held or bool(self._writes)
 
-    def put(self, offset: int, data: Buffer, *, is_awaited: bool = False) -> None:
-        """Sends a piece on its way. Before the next one, `room` must have returned."""
+    def put(self, offset: int, data: Buffer, *, within: float = COMMIT_INTERVAL) -> None:
+        """Sends a piece on its way. Before the next one, `room` must have returned. `within` as for `Upload.write`."""
         length, came_at = len(data), time.perf_counter()
         self._under_way += length + OVERHEAD
         self._memory.take(length + OVERHEAD)
         self._upload.allowance.spend(length)
-        written = self._upload.write(offset, data, self._epoch, is_awaited=is_awaited)
-        self._writes.add(written)
-        written.add_done_callback(lambda _: self._done(written, offset, length, came_at))
+        let_go = partial(self._give, length)
+        acked = self._upload.write(offset, data, self._epoch, within=within, let_go=let_go)
+        self._writes.add(acked)
+        acked.add_done_callback(lambda _: self._done(acked, offset, length, came_at))
+
+    def _give(self, size: int) -> None:
+        self._under_way -= size
+        self._memory.give(size)
+        self._room.set()
 
     def _done(self, written: asyncio.Future[None], offset: int, length: int, came_at: float) -> None:
         self._writes.discard(written)
-        self._under_way -= length + OVERHEAD
-        self._memory.give(length + OVERHEAD)
-        self._room.set()
+        self._give(OVERHEAD)
         error = None if written.cancelled() else written.exception()
         if error is None:
             self._sender.stored(length, time.perf_counter() - came_at)

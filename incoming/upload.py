@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from incoming.config import Settings
 from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Event, Ticket
-from incoming.piece import Piece
+from incoming.piece import Piece, new_parts
 from incoming.storage.base import Buffer, ByteStore, TicketStore
 from incoming.token_bucket import TokenBucket
 
@@ -28,8 +29,8 @@ MAX_EXTENTS = 10_000
 """Separate ranges that one upload may consist of; an honest uploader has about as many as connections."""
 
 COMMIT_INTERVAL = 0.02
-"""Seconds from one commit of an upload to the next, unless somebody waits: what comes meanwhile goes together, so that
-acks cost little.
+"""Seconds from one commit of an upload to the next, unless a sender says otherwise: what comes meanwhile goes together,
+so that acks cost little.
 """
 
 BATCH = 32 * 1024 * 1024
@@ -56,8 +57,10 @@ class Upload:
         self._written: list[Piece] = []
         self._committing: list[Piece] = []
         self._committed_at = 0.0
-        self._awaited = asyncio.Event()
-        """Set when a sender waits for what has been written."""
+        self._within = math.inf
+        """How long what has been written may wait for the next commit."""
+        self._sooner = asyncio.Event()
+        """Set when that has become less."""
         self._write_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
         self._failed: Callable[[UploadError], None] = lambda error: None
@@ -81,23 +84,30 @@ class Upload:
         return True
 
     def write(
-        self, offset: int, data: Buffer, epoch: int | None = None, *, is_awaited: bool = False
+        self,
+        offset: int,
+        data: Buffer,
+        epoch: int | None = None,
+        *,
+        within: float = COMMIT_INTERVAL,
+        let_go: Callable[[], None] | None = None,
     ) -> asyncio.Future[None]:
         """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
 
-        `is_awaited` says that the sender has nothing else to send until then.
+        `within` are the seconds that the commit may wait for what else comes, 0 if the sender does nothing until then.
+        `let_go` is called once, when `data` is not needed any more.
 
         Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
-        piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future(), is_awaited)
+        piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go)
         try:
             if self._is_there(piece):
                 piece.ack()
             else:
                 self._put(piece)
         except UploadError as error:
-            piece.acked.set_exception(error)
+            piece.fail(error)
         return piece.acked
 
     def _put(self, piece: Piece) -> None:
@@ -154,7 +164,7 @@ class Upload:
 
     async def _write_batch(self, batch: list[Piece]) -> None:
         try:
-            news = self._new_parts(batch)
+            news = new_parts(batch, (*self._committing, *self._written), self.ticket)
             if news:
                 await self._store.write(self.ticket.id, news)
         except UploadError as error:
@@ -163,30 +173,21 @@ class Upload:
             log.exception("upload %s: writing failed", self.ticket.id)
             await self._refuse(batch, StorageFailed("the write failed by a defect of the server"))
         else:
-            self._writing = []
-            self._written += batch
-            if any(piece.is_awaited for piece in batch):
-                self._awaited.set()
             self.checkpoints.wrote(sum(len(data) for _, data in news))
+            news.clear()
+            self._note_written(batch)
             if self._commit_task is None:
                 self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
 
-    def _new_parts(self, batch: Sequence[Piece]) -> list[tuple[int, Buffer]]:
-        """Of each piece what is neither committed nor on its way there: what was acked is never overwritten.
-
-        What was written in an epoch that is over does not count, for it will not be committed.
-        """
-        before = (*self._committing, *self._written)
-        under_way = Extents(piece.range for piece in before if piece.written_at == self.ticket.epoch)
-        news: list[tuple[int, Buffer]] = []
+    def _note_written(self, batch: list[Piece]) -> None:
+        self._writing = []
+        self._written += batch
+        within = min((piece.within for piece in batch), default=math.inf)
+        if within < self._within:
+            self._within = within
+            self._sooner.set()
         for piece in batch:
-            start, end = piece.range
-            for gap in self.ticket.extents.missing(start, end):
-                for low, high in under_way.missing(*gap):
-                    whole = (low, high) == (start, end)
-                    news.append((low, piece.data if whole else memoryview(piece.data)[low - start : high - start]))
-            under_way = under_way.add(start, end)
-        return news
+            piece.drop()
 
     # --- second stage: to the ticket ----------------------------------------------------------------------------------
 
@@ -194,13 +195,14 @@ class Upload:
         clock = asyncio.get_running_loop().time
         try:
             while self._written:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._committed_at + COMMIT_INTERVAL):
-                        await self._awaited.wait()
-                self._awaited.clear()
-                self._committed_at = clock()
+                while clock() < (due := self._committed_at + self._within):
+                    self._sooner.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await self._sooner.wait()
+                self._committed_at, patient, self._within = clock(), self._within > 0, math.inf
                 self._committing, self._written = self._written, []
-                await self._commit_batch(self._committing)
+                await self._commit_batch(self._committing, patient=patient)
                 self._committing = []
                 if self.ticket.complete:
                     self._completed()
@@ -210,7 +212,7 @@ class Upload:
             self._committing = []
             self._commit_task = None
 
-    async def _commit_batch(self, batch: list[Piece]) -> None:
+    async def _commit_batch(self, batch: list[Piece], *, patient: bool) -> None:
         power = self._settings.durability == "power"
         try:
             if power:
@@ -222,7 +224,7 @@ class Upload:
                 lambda known: _stored(known, batch, self._clock(), synced=power),
                 durable=power,
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
-                patient=not any(piece.is_awaited for piece in batch),
+                patient=patient,
                 believed=self.ticket,
             )
         except UploadError as error:
@@ -236,7 +238,7 @@ class Upload:
                 if ticket.extents.covers(*piece.range):
                     piece.ack()
                 elif piece.epoch is None:
-                    self._put(piece)
+                    piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
                 else:
                     piece.fail(TakenOver("the upload goes on in another window"))
 

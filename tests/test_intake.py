@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -25,17 +26,23 @@ class HeldUpload:
     def __init__(self) -> None:
         self.allowance = TokenBucket(0)
         self.go_on = asyncio.Event()
+        self.commit = asyncio.Event()
+        self.commit.set()
         self.error: Exception | None = None
         self.written: list[tuple[int, int, int | None]] = []
 
-    def write(self, offset: int, data: Buffer, epoch: int | None, *, is_awaited: bool = False) -> asyncio.Future[None]:
+    def write(
+        self, offset: int, data: Buffer, epoch: int | None, *, within: float, let_go: Callable[[], None]
+    ) -> asyncio.Future[None]:
         self.written.append((offset, len(data), epoch))
-        return asyncio.ensure_future(self._write())
+        return asyncio.ensure_future(self._write(let_go))
 
-    async def _write(self) -> None:
+    async def _write(self, let_go: Callable[[], None]) -> None:
         await self.go_on.wait()
+        let_go()
         if self.error is not None:
             raise self.error
+        await self.commit.wait()
 
 
 class Sending:
@@ -69,6 +76,22 @@ async def test_each_piece_is_acked_once_it_is_stored() -> None:
     await sending.intake.settle()
     await turn()
     assert (sending.acked, sending.intake.busy, memory.used) == ([(0, 1000), (1000, 2000)], False, 0)
+
+
+async def test_what_is_written_takes_no_memory_while_it_waits_for_its_commit() -> None:
+    upload, memory = HeldUpload(), Memory(10**9)
+    upload.commit.clear()
+    upload.go_on.set()
+    sending = Sending(upload, memory, limit=2 * OVERHEAD)
+    sending.intake.put(0, PIECE)
+    sending.intake.put(1000, PIECE)
+    await asyncio.wait_for(sending.intake.room(), 5)
+    await turn()
+    assert (sending.acked, sending.intake.busy, memory.used) == ([], True, 2 * OVERHEAD)
+    upload.commit.set()
+    await sending.intake.settle()
+    await turn()
+    assert (len(sending.acked), memory.used) == (2, 0)
 
 
 async def test_one_sender_has_its_limit() -> None:

@@ -191,14 +191,21 @@ async def test_what_a_newcomer_sends_wins_over_what_the_old_one_had_under_way(be
 
 
 async def test_a_client_without_a_session_is_taken_at_any_epoch(bench: Bench) -> None:
+    """Only what was being written when the epoch rose has to come again, and may."""
     upload = await bench.open(await bench.new(), session="session-1")
+    await upload.write(0, data(0, 10))
     bench.files.faults.hold("write")
-    chunk = start_write(upload, 0, data(0, 10))
+    under_way = start_write(upload, 10, data(10, 20))
     await bench.files.faults.until_held("write")
+    queued = start_write(upload, 20, data(20, 30))
     bench.assembler.leave(await bench.open(upload.ticket.id, session="session-2"))
     bench.files.faults.release("write")
-    await chunk
-    assert upload.ticket.extents == Extents([(0, 10)])
+    with pytest.raises(StorageFailed, match="ask for what has arrived"):
+        await under_way
+    await queued
+    assert upload.ticket.extents == Extents([(0, 10), (20, 30)])
+    await upload.write(10, data(10, 20))
+    assert upload.ticket.extents == Extents([(0, 30)])
     bench.assembler.leave(upload)
 
 
@@ -273,6 +280,21 @@ async def test_a_chunk_under_way_when_the_upload_is_cancelled_learns_of_that(ben
         error = await outcome(task)
         assert isinstance(error, UploadCancelled)
         assert "enough" in error.message
+    bench.assembler.leave(upload)
+
+
+async def test_when_all_that_was_queued_is_refused_nothing_is_written(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    bench.files.faults.hold("write")
+    chunk = start_write(upload, 0, data(0, 10), upload.ticket.epoch)
+    await bench.files.faults.until_held("write")
+    queued = start_write(upload, 10, data(10, 20), upload.ticket.epoch)
+    upload.know(await bench.tickets.inner.update(upload.ticket.id, lambda known: known.cancel("enough", None, 1.0)))
+    bench.files.faults.release("write")
+    assert upload._write_task is not None
+    await upload._write_task
+    for task in (chunk, queued):
+        assert isinstance(await outcome(task), UploadCancelled)
     bench.assembler.leave(upload)
 
 

@@ -14,10 +14,13 @@ from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Range
 from incoming.intake import GULP, Intake, Memory, sip
 from incoming.storage.base import Buffer
-from incoming.upload import Upload
+from incoming.upload import COMMIT_INTERVAL, Upload
 
 UNDER_WAY = 16 * 1024 * 1024
-"""Bytes of one body that may have been received but not committed; then no more of it is read."""
+"""Bytes of one body that may have been received but not written; then no more of it is read."""
+
+UNHEARD_INTERVAL = 0.1
+"""Seconds from one commit to the next while more of a body is awaited: nobody is told before its end."""
 
 GATHERED_FOR = 0.1
 """Seconds that bytes gather at most, because a few of them cost the store as much as many: a cut must not cost more."""
@@ -89,7 +92,9 @@ class Body:
         if self.basin.length:
             data = self.basin.take()
             self._memory.give(len(data))
-            self._intake.put(self.position - len(data), data, is_awaited=is_last)
+            # Of a body without a length nobody knows whether this was its end.
+            within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else UNHEARD_INTERVAL
+            self._intake.put(self.position - len(data), data, within=within)
 
     async def finish(self) -> None:
         """The body has ended. Returns when all of it is committed; raises the first error."""

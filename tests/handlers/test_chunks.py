@@ -1,7 +1,7 @@
 """A chunk in parts: what is handed on when, and that each is acked once, as it was sent, when all of it is safe."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,12 @@ class Bench:
         heard = self.acked.append, self.failed.append
         self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, *heard, lambda: self.now)
 
-    def write(self, offset: int, data: bytes, epoch: int | None, *, is_awaited: bool = False) -> "asyncio.Future[None]":
+    def write(
+        self, offset: int, data: bytes, epoch: int | None, *, within: float, let_go: Callable[[], None]
+    ) -> "asyncio.Future[None]":
         assert epoch == 1
         one = Write(offset, bytes(data), asyncio.get_running_loop().create_future())
+        one.done.add_done_callback(lambda _: let_go())
         self.writes.append(one)
         return one.done
 

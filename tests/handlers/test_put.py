@@ -223,7 +223,7 @@ async def test_a_body_in_many_small_parts(worker: OneWorker) -> None:
 async def test_who_waits_for_the_answer_waits_for_nobodys_interval(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.upload.COMMIT_INTERVAL", 3600.0)
+    monkeypatch.setattr("incoming.handlers.body.UNHEARD_INTERVAL", 3600.0)
     monkeypatch.setattr("incoming.storage.sqlite_writer.INTERVAL", 3600.0)
     ticket_id = await worker.ticket()
     statuses = []
