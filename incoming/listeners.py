@@ -96,6 +96,7 @@ class Listeners:
         if ticket is not None:
             if upload := self._uploads.get(ticket_id):
                 upload.know(ticket)
+                ticket = upload.ticket  # a session may have begun since it was read
             self.tell(ticket_id, ticket)
         return True
 

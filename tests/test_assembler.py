@@ -114,6 +114,27 @@ async def test_the_size_may_become_known_late(make_bench: MakeBench) -> None:
 # --- taking over ------------------------------------------------------------------------------------------------------
 
 
+async def test_nobody_is_told_what_was_before_their_session(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    before = await bench.ticket(ticket_id)
+    upload = await bench.open(ticket_id)
+    heard = bench.hear(ticket_id)
+
+    async def read_before(asked: str) -> Ticket:
+        return before
+
+    monkeypatch.setattr(bench.tickets, "get", read_before)
+    bench.assembler._listeners._changed(ticket_id)
+    await heard.until(lambda news: isinstance(news, Ticket), "the news")
+    assert heard.news == [upload.ticket]
+    heard.stop()
+    monkeypatch.undo()
+    bench.assembler.leave(upload)
+
+
 async def test_the_newcomer_takes_over_and_the_old_one_is_told_at_once(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
