@@ -80,6 +80,10 @@ class PosixDisk:
     # What POSIX guarantees for UIO_MAXIOV everywhere that matters; sysconf may answer -1 for "no limit".
     _MOST_PIECES = 1024
 
+    # To write several MiB at once costs the kernel 1.1 CPU-seconds a GiB, one at a time 0.6 (Linux 6.18, ext4, a virtual
+    # machine). Nearly all of it is the copy into the page cache, whose folios grow with what is written at once.
+    _MOST_BYTES = 1024 * 1024
+
     def create(self, path: str, mode: int) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
@@ -97,7 +101,14 @@ class PosixDisk:
         os.close(fd)
 
     def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
-        return os.pwritev(fd, pieces[: self._MOST_PIECES], offset)
+        together: list[bytes | memoryview] = []
+        left = self._MOST_BYTES
+        for piece in pieces[: self._MOST_PIECES]:
+            together.append(piece if len(piece) <= left else memoryview(piece)[:left])
+            left -= len(piece)
+            if left <= 0:
+                break
+        return os.pwritev(fd, together, offset)
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)

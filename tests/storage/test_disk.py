@@ -120,3 +120,16 @@ def test_locks(path: str) -> None:
     fd = disk.open(path)
     disk.lock(fd, exclusive=True)  # closing has ended the other
     disk.close(fd)
+
+
+def test_a_write_is_no_larger_than_is_cheap(path: str) -> None:
+    """And says how much it took: nothing is left out or written twice, wherever it ends."""
+    content = b"".join(bytes([number]) * size for number, size in enumerate((700_000, 600_000, 1, 3_000_000, 5)))
+    fd = disk.create(path, 0o600)
+    writes: list[int] = []
+    while rest := content[sum(writes) :]:
+        pieces = [rest[:700_000], memoryview(rest)[700_000:]] if len(rest) > 700_000 else [rest]
+        writes.append(disk.write(fd, pieces, sum(writes)))
+    disk.close(fd)
+    assert Path(path).read_bytes() == content
+    assert set(writes[:-1]) == {1 << 20}
