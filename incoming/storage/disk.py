@@ -80,8 +80,8 @@ class PosixDisk:
     # What POSIX guarantees for UIO_MAXIOV everywhere that matters; sysconf may answer -1 for "no limit".
     _MOST_PIECES = 1024
 
-    # To write several MiB at once costs the kernel 1.1 CPU-seconds a GiB, one at a time 0.6 (Linux 6.18, ext4, a virtual
-    # machine). Nearly all of it is the copy into the page cache, whose folios grow with what is written at once.
+    # To write several MiB at once costs the kernel 1.1 CPU-seconds a GiB, one at a time 0.6 (Linux 6.18, ext4, a VM).
+    # Nearly all of it is the copy into the page cache, whose folios grow with what is written at once.
     _MOST_BYTES = 1024 * 1024
 
     def create(self, path: str, mode: int) -> int:
