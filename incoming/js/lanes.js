@@ -275,6 +275,9 @@ export class Lanes {
             this.#pace.unanswered(oldest[1] - oldest[0]);
         }
         this.#forget(lane);
+        // Those that only wait for news would go on doing so for half a minute.
+        const waiting = this.welcomed.filter((other) => other.connection.kind === "http" && this.#is_idle(other));
+        if (!problem) for (const { connection } of waiting) connection.check();
         // With nobody left to take their place, those that were to go stay.
         if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#lanes) left.retiring = false;
         this.#owner.lost(lane, problem, oldest);

@@ -8,7 +8,8 @@ import { TokenBucket } from "../../incoming/js/token_bucket.js";
 import { FakeConnection } from "./support/connections.js";
 import { FakeEnvironment } from "./support/environment.js";
 
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = 1024 * KIB;
 
 function lanes_of(size) {
     const owner = {
@@ -49,4 +50,18 @@ test("of those that have nothing on their way the one is kept that was told of t
     scheduler.confirm([[0, 4 * MIB]]);
     lanes.keep_one();
     assert.deepEqual(opened.map(({ connection }) => connection.open_still), [false, false, true]);
+});
+
+test("when a request is lost, those who only wait for news are asked whether they still hear any", () => {
+    const { lanes } = lanes_of(64 * KIB);
+    const [sending, waiting] = [lanes.open("http", {}), lanes.open("http", {})];
+    for (const { connection } of [sending, waiting]) connection.welcome();
+    lanes.flow();
+    assert.deepEqual([sending.connection.chunks.length, waiting.connection.chunks.length], [1, 0]);
+    sending.connection.lose({ code: 503, message: "busy", retry: true });
+    assert.deepEqual(waiting.connection.calls, [], "the server itself has said why");
+    const other = lanes.open("http", {});
+    other.connection.welcome();
+    waiting.connection.lose();
+    assert.deepEqual(other.connection.calls, ["check"]);
 });

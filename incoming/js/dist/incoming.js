@@ -1889,6 +1889,8 @@ var incoming = (() => {
         this.#pace.unanswered(oldest[1] - oldest[0]);
       }
       this.#forget(lane);
+      const waiting = this.welcomed.filter((other) => other.connection.kind === "http" && this.#is_idle(other));
+      if (!problem2) for (const { connection } of waiting) connection.check();
       if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#lanes) left.retiring = false;
       this.#owner.lost(lane, problem2, oldest);
       this.pump();
