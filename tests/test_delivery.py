@@ -529,21 +529,11 @@ class Flaky:
         self.failures = failures
         self.updates = 0
 
-    async def update(
-        self,
-        ticket_id: str,
-        change: Change,
-        *,
-        durable: bool = True,
-        quiet: bool = False,
-        patient: bool = False,
-        believed: Ticket | None = None,
-    ) -> Ticket:
+    async def update(self, ticket_id: str, change: Change, **how: Any) -> Ticket:
         self.updates += 1
         if self.updates > 1 and self.failures:
             self.failures -= 1
             raise StorageFailed("the disk is on strike")
-        how: dict[str, Any] = {"durable": durable, "quiet": quiet, "patient": patient, "believed": believed}
         return await self.stores.tickets.update(ticket_id, change, **how)
 
 

@@ -198,17 +198,7 @@ class FaultyTickets:
     async def get(self, ticket_id: str) -> Ticket | None:
         return await self._through("get", lambda: self.inner.get(ticket_id))
 
-    async def update(
-        self,
-        ticket_id: str,
-        change: Change,
-        *,
-        durable: bool = True,
-        quiet: bool = False,
-        patient: bool = False,
-        believed: Ticket | None = None,
-    ) -> Ticket:
-        how: dict[str, Any] = {"durable": durable, "quiet": quiet, "patient": patient, "believed": believed}
+    async def update(self, ticket_id: str, change: Change, **how: Any) -> Ticket:
         ticket = await self._through("update", lambda: self.inner.update(ticket_id, change, **how))
         await self.faults.meet("updated")
         return ticket
