@@ -194,6 +194,7 @@ def test_place_of_a_vanished_peer_is_freed(
     proxy = start_proxy(server.port)
     with UploadApp(server.base_url) as app:
         upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
+        proxy.limit(SLOW)
         upload = upload_page.upload(app.new_ticket(), file.path).start()
         upload.wait_for_bytes()
         proxy.limit(50_000)
