@@ -23,8 +23,8 @@ from servers import Servers
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Terms, Ticket
-from incoming.storage.rows import COLUMNS, to_row
-from incoming.storage.sqlite_schema import open_database
+from incoming.storage.sqlite.schema import open_database
+from incoming.storage.ticket_row import COLUMNS, to_row
 
 BACKENDS = 32
 """Connections that ask for tickets at once, each for the next when it has one."""

@@ -2,7 +2,7 @@
 
 import sys
 
-from incoming.app import main
+from incoming.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from incoming.activity import STALE, Activity
-from incoming.connections import Connections
 from incoming.core.errors import StorageFailed
-from incoming.metrics import Counters
-from incoming.storage.base import TRAFFIC_SLOT, TRAFFIC_SLOTS
+from incoming.monitoring.connections import Connections
+from incoming.monitoring.metrics import Counters
+from incoming.monitoring.worker_reports import STALE, Activity
+from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 from tests.support.stores import Clock, Stores, until
 
 
@@ -131,8 +131,8 @@ async def test_nothing_is_noted_twice_by_who_is_cancelled(tmp_path: Path) -> Non
 async def test_a_worker_notes_by_itself_and_measures_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("incoming.activity.TICK", 0.01)
-    monkeypatch.setattr("incoming.activity.BUSY_INTERVAL", 0.02)
+    monkeypatch.setattr("incoming.monitoring.worker_reports.TICK", 0.01)
+    monkeypatch.setattr("incoming.monitoring.worker_reports.BUSY_INTERVAL", 0.02)
     stores = Stores(tmp_path, Clock())
     worker = OneOfSeveral(stores)
     running = asyncio.get_running_loop().create_task(worker.activity.run())
@@ -154,7 +154,9 @@ async def test_a_worker_notes_by_itself_and_measures_the_loop(
     worker.connections.enter("a", "http", "::1")
     monkeypatch.setattr(stores.tickets, "note", broken)
     await until(lambda: failures > 3, "failures")
-    assert [record.levelno for record in caplog.records if record.name == "incoming.activity"] == [logging.WARNING]
+    assert [record.levelno for record in caplog.records if record.name == "incoming.monitoring.worker_reports"] == [
+        logging.WARNING
+    ]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await stores.close()

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from incoming.core.errors import StorageFailed, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Identity, State, Ticket
-from incoming.upload import Upload
+from incoming.uploads.active_upload import Upload
 from tests.support.assembler_bench import Bench
 from tests.support.stores import until
 

@@ -19,8 +19,8 @@ import requests
 from tornado.websocket import websocket_connect
 
 from incoming import __version__
-from incoming.app import announcements, url
-from incoming.config import load
+from incoming.cli.main import announcements, url
+from incoming.settings.settings import load
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
 from tests.support.incoming_server import IncomingServer

@@ -18,8 +18,8 @@ from incoming.core.errors import (
     WrongState,
 )
 from incoming.core.extents import Extents
-from incoming.core.messages import Hello
 from incoming.core.ticket import Event, Identity, State, Ticket
+from incoming.wire.messages import Hello
 from tests.support.assembler_bench import Bench, outcome, start_write
 from tests.support.stores import until
 
@@ -461,7 +461,7 @@ async def test_whoever_waits_is_sent_away_when_the_worker_ends(make_bench: MakeB
 async def test_a_change_that_cannot_be_read_is_read_again(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.listeners.PATIENCE", 0.01)
+    monkeypatch.setattr("incoming.uploads.subscriptions.PATIENCE", 0.01)
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
     heard = here.hear(ticket_id)

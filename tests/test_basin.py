@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incoming.basin import LARGEST, SMALLEST, SPARE, Basin, Buffers
+from incoming.uploads.receive_buffer import LARGEST, SMALLEST, SPARE, Basin, Buffers
 
 
 def received(basin: Basin, data: bytes) -> None:
@@ -173,8 +173,8 @@ def test_everything_comes_out_once_and_stays_as_it_was(
 ) -> None:
     """Of two connections that share buffers, whoever keeps what he was handed for however long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("incoming.basin.SMALLEST", 256)
-        patch.setattr("incoming.basin.LARGEST", 1024)
+        patch.setattr("incoming.uploads.receive_buffer.SMALLEST", 256)
+        patch.setattr("incoming.uploads.receive_buffer.LARGEST", 1024)
         kept: list[tuple[bytes | memoryview, bytes]] = []
         buffers, source = Buffers(), stream()
         connections = [Connection(buffers, source, kept) for _ in range(2)]

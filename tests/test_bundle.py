@@ -49,7 +49,7 @@ def test_wheel_has_what_the_server_serves(tmp_path: Path) -> None:
     assert {f"incoming/js/dist/{name}" for name in ("incoming.js", "incoming.mjs", "incoming.d.ts")} <= names
     assert "incoming/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
-    assert "incoming = incoming.app:main" in entry_points
+    assert "incoming = incoming.cli.main:main" in entry_points
     foreign = [name for name in names if not name.startswith(("incoming/", "incoming-"))]
     assert foreign == []
     assert [

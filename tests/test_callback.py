@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from tornado import netutil
 
-from incoming.callback import Answer, Caller, Verdict, app_host, form, safe_name, sign
-from incoming.config import Settings
+from incoming.callbacks.client import Answer, Caller, Verdict, app_host, form, safe_name, sign
 from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.settings.settings import Settings
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Answer as Says
 from tests.support.ports import free_port

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from incoming import options
-from incoming.callback import Answer, Caller, Verdict
-from incoming.callback_guard import CallbackForbidden, GuardedResolver
-from incoming.config import Settings
+from incoming.callbacks.allowlist_resolver import CallbackForbidden, GuardedResolver
+from incoming.callbacks.client import Answer, Caller, Verdict
+from incoming.settings import value_types
+from incoming.settings.settings import Settings
 from tests.support.app_stub import Answer as Says
 from tests.support.app_stub import AppStub
 from tests.test_callback import ARRIVED, ticket_for
 
-LOOPBACK = options.networks().parse("127.0.0.0/8,::1")
-INSIDE = options.networks().parse("10.0.0.0/8")
+LOOPBACK = value_types.networks().parse("127.0.0.0/8,::1")
+INSIDE = value_types.networks().parse("10.0.0.0/8")
 
 SPELLINGS = [
     "127.0.0.1",
@@ -67,30 +67,30 @@ async def test_without_lists_every_address_is_called(app_stub: AppStub) -> None:
 
 @pytest.mark.parametrize("hosts", ["127.0.0.1", "other.example,127.0.0.1"])
 async def test_a_listed_host_is_called(app_stub: AppStub, hosts: str) -> None:
-    assert await post(app_stub.url, callback_hosts=options.hosts().parse(hosts)) == Answer(Verdict.DONE)
+    assert await post(app_stub.url, callback_hosts=value_types.hosts().parse(hosts)) == Answer(Verdict.DONE)
 
 
 async def test_a_name_is_listed_in_any_case_and_with_its_final_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, ["10.0.0.1"])
-    assert await GuardedResolver(hosts=options.hosts().parse("App.Example")).resolve("aPP.example.", 80)
+    assert await GuardedResolver(hosts=value_types.hosts().parse("App.Example")).resolve("aPP.example.", 80)
 
 
 async def test_a_host_listed_with_a_port_is_called_on_that_port_only(app_stub: AppStub) -> None:
-    listed = options.hosts().parse(f"127.0.0.1:{app_stub.port}")
+    listed = value_types.hosts().parse(f"127.0.0.1:{app_stub.port}")
     assert await post(app_stub.url, callback_hosts=listed) == Answer(Verdict.DONE)
     assert (await post(f"http://127.0.0.1:{app_stub.port + 1}/", callback_hosts=listed)).verdict == Verdict.REFUSED
 
 
 @pytest.mark.parametrize("host", [host for host in SPELLINGS if not host.lower().startswith("localhost")])
 async def test_an_address_does_not_pass_for_a_listed_name(app_stub: AppStub, host: str) -> None:
-    hosts = options.hosts().parse("localhost,allowed.example")
+    hosts = value_types.hosts().parse("localhost,allowed.example")
     answer = await post(f"http://{host}:{app_stub.port}/", callback_hosts=hosts)
     assert answer.verdict == Verdict.REFUSED
     assert app_stub.callbacks == []
 
 
 async def test_both_lists_must_agree(app_stub: AppStub) -> None:
-    hosts = options.hosts().parse("localhost")
+    hosts = value_types.hosts().parse("localhost")
     url = f"http://localhost:{app_stub.port}/"
     assert (await post(url, callback_hosts=hosts, callback_networks=INSIDE)).verdict == Verdict.REFUSED
     assert (await post(url, callback_hosts=hosts, callback_networks=LOOPBACK)).verdict == Verdict.DONE
@@ -99,7 +99,7 @@ async def test_both_lists_must_agree(app_stub: AppStub) -> None:
 async def test_a_redirect_does_not_lead_inside(app_stub: AppStub) -> None:
     with AppStub() as inside:
         app_stub.default = Says(302, "", {"Location": inside.url})
-        listed = options.hosts().parse(f"127.0.0.1:{app_stub.port}")
+        listed = value_types.hosts().parse(f"127.0.0.1:{app_stub.port}")
         assert (await post(app_stub.url, callback_hosts=listed)).verdict == Verdict.REFUSED
         assert inside.callbacks == []
 

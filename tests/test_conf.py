@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from incoming import config
-from incoming.config import KEYS
-from incoming.metrics import COUNTED, GAUGES, TIMED
+from incoming.monitoring.metrics import COUNTED, GAUGES, TIMED
+from incoming.settings.settings import KEYS, load_settings
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
 from tests.support.incoming_server import IncomingServer
@@ -58,7 +57,7 @@ def test_every_key_is_in_the_configuration_file_with_its_default(tmp_path: Path)
     uncommented = re.sub(r"^#(\w+:)", r"\1", text, flags=re.MULTILINE)
     assert set(yaml.safe_load(uncommented)) == set(KEYS)
     (tmp_path / "all.yaml").write_text(uncommented)
-    assert config.load(["--config", str(tmp_path / "all.yaml")], {}) == config.load([], {})
+    assert load_settings(["--config", str(tmp_path / "all.yaml")], {}) == load_settings([], {})
 
 
 # --- systemd --------------------------------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ def test_the_unit_is_understood(tmp_path: Path) -> None:
 
 def test_the_units_times_fit_the_servers() -> None:
     [stop] = unit_values("TimeoutStopSec")
-    assert int(stop) > config.load([], {}).drain_timeout + 10
+    assert int(stop) > load_settings([], {}).drain_timeout + 10
     assert unit_values("Type") == ["notify"]
     assert unit_values("TimeoutStartSec") == ["30min"], "recovery and migrations may take longer than systemd's 90 s"
     [writable], [needed] = unit_values("ReadWritePaths"), unit_values("RequiresMountsFor")
@@ -196,7 +195,7 @@ def test_the_scrape_job_asks_where_the_server_answers() -> None:
     [job] = yaml.safe_load((CONF / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("incoming", "/incoming/metrics")
     assert 'up{job="incoming"}' in ALERTS.read_text()
-    assert job["static_configs"][0]["targets"] == [f"127.0.0.1:{config.load([], {}).port}"]
+    assert job["static_configs"][0]["targets"] == [f"127.0.0.1:{load_settings([], {}).port}"]
 
 
 # What is seen, minute by minute over two hours, when all is well and when each alert should fire.
@@ -343,9 +342,9 @@ def test_what_the_container_copies_is_there_and_not_ignored() -> None:
 def test_the_containers_settings_are_keys() -> None:
     [environment] = [value for name, value in instructions() if name == "ENV"]
     given = dict(pair.split("=", 1) for pair in environment.split() if pair.startswith("INCOMING_"))
-    assert str(config.load([], given).storage_dir) == "/srv/incoming"
+    assert str(load_settings([], given).storage_dir) == "/srv/incoming"
     [exposed] = [value for name, value in instructions() if name == "EXPOSE"]
-    assert int(exposed) == config.load([], {}).port
+    assert int(exposed) == load_settings([], {}).port
 
 
 def test_the_containers_healthcheck_tells_well_from_ill(start_server: StartServer) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from incoming import __version__
-from incoming.config import KEYS, ConfigError, Settings, load
+from incoming.settings.settings import KEYS, ConfigError, Settings, load
 from tests.support.tools import ROOT
 
 # Of every key a value other than its default, as an operator would write it, and what comes of it.

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from incoming.connections import AT_ONCE, BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
-from incoming.metrics import Counters
+from incoming.monitoring.connections import AT_ONCE, BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
+from incoming.monitoring.metrics import Counters
 from tests.support.stores import Clock
 
 TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"

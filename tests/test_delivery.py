@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.callback import Caller
-from incoming.config import Settings
+from incoming.callbacks.client import Caller
+from incoming.callbacks.delivery import Delivery, longest_pause
 from incoming.core.errors import StorageFailed
+from incoming.core.steady_clock import SteadyClock
 from incoming.core.ticket import Callback, State, Ticket
-from incoming.delivery import Delivery, longest_pause
-from incoming.steady_clock import SteadyClock
-from incoming.storage.base import Change, Claim
+from incoming.settings.settings import Settings
+from incoming.storage.ticket_store import Change, Claim
 from tests.support.app_stub import DROP, Answer, AppStub, Reply, Script
 from tests.support.app_stub import Callback as Call
 from tests.support.ports import free_port
@@ -311,7 +311,7 @@ async def test_a_clock_that_jumps_by_an_hour_gives_no_app_up(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
     ticks = Clock(100.0)
-    monkeypatch.setattr("incoming.delivery.steady", lambda wall: SteadyClock(wall, ticks))
+    monkeypatch.setattr("incoming.callbacks.delivery.steady", lambda wall: SteadyClock(wall, ticks))
     await stores.arrived(refused())
     desk = Desk(stores, clock, handover_retry_time=600.0)
     clock.advance(jump)
@@ -540,7 +540,7 @@ class Flaky:
 async def test_an_answer_is_recorded_however_long_the_database_needs(
     stores: Stores, clock: Clock, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.delivery.RECORD_PAUSES", (0.0, 0.01))
+    monkeypatch.setattr("incoming.callbacks.delivery.RECORD_PAUSES", (0.0, 0.01))
     await stores.arrived(app_stub.url)
     flaky = Flaky(stores, failures=5)
     after = await Desk(stores, clock, flaky).attempt()

@@ -13,13 +13,16 @@ from types import ModuleType
 import pytest
 import yaml
 
-from incoming import callback, config, upload
-from incoming.core import messages, ticket
+from incoming.callbacks import client
+from incoming.core import ticket
 from incoming.core.errors import TABLE, UnknownTicket
-from incoming.core.messages import CHUNK_HEADER, Limits
 from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
-from incoming.handlers import terms
+from incoming.handlers.backend import ticket_options
 from incoming.handlers.routes import ROUTES
+from incoming.settings.settings import KEYS, load_settings
+from incoming.uploads.active_upload import MAX_EXTENTS
+from incoming.wire import messages
+from incoming.wire.messages import CHUNK_HEADER, Limits
 from tests.support.tools import ROOT, require_tool
 
 DOC = ROOT / "doc"
@@ -203,7 +206,7 @@ def test_limits_of_the_protocol() -> None:
     assert f"{messages.MAX_CONTROL:,} bytes of UTF-8" in PROTOCOL
     assert f"≤ {messages.MAX_NAME} characters" in PROTOCOL
     assert f"≤ {messages.MAX_FINGERPRINT} characters" in PROTOCOL
-    assert f"at most {upload.MAX_EXTENTS:,} separate ranges" in PROTOCOL
+    assert f"at most {MAX_EXTENTS:,} separate ranges" in PROTOCOL
     assert f"`{CHUNK_HEADER.pack(1, 1_048_576).hex(' ')}`" in PROTOCOL
     assert f"sub-protocol `{messages.SUBPROTOCOL}`" in PROTOCOL
     assert messages.MAX_SIZE == 2**53 - 1
@@ -256,9 +259,9 @@ def test_every_route_is_documented() -> None:
 
 @pytest.mark.promise(20)
 def test_parameters_of_new_upload_are_documented() -> None:
-    taken = set(re.findall(r'_read\(given, "(\w+)"', Path(terms.__file__).read_text())) | {
-        terms.SECRET,
-        terms.OLD_SECRET,
+    taken = set(re.findall(r'_read\(given, "(\w+)"', Path(ticket_options.__file__).read_text())) | {
+        ticket_options.SECRET,
+        ticket_options.OLD_SECRET,
     }
     assert len(taken) > 5
     assert first_cells(API, "`POST /incoming/0.1/backend/new_upload`") >= taken
@@ -272,11 +275,11 @@ DELIVERY = Callback("d", cancelled=False, since=0, due_at=0, attempts=1)
 
 def test_callback_is_documented() -> None:
     documented = first_cells(API, "The function that your backend provides")
-    fields = set(re.findall(r"(?:^|&)(\w+)=", callback.form(UPLOAD, DELIVERY).decode()))
+    fields = set(re.findall(r"(?:^|&)(\w+)=", client.form(UPLOAD, DELIVERY).decode()))
     assert fields == {"id", "backendSecret", "secret", "filename", "filenameFromBrowser", "cancelled", "cancelReason"}
     assert fields <= documented
-    assert set(callback.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type"} <= documented
-    for status in callback.BUSY_STATUSES:
+    assert set(client.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type"} <= documented
+    for status in client.BUSY_STATUSES:
         assert f"{status}" in API
 
 
@@ -286,14 +289,14 @@ def test_signature_is_checked_as_documented() -> None:
     exec(source, names)
     is_genuine = names["is_genuine"]
     assert callable(is_genuine)
-    body = callback.form(UPLOAD, DELIVERY)
-    headers = callback.headers(UPLOAD, DELIVERY, body, int(time.time()))
+    body = client.form(UPLOAD, DELIVERY)
+    headers = client.headers(UPLOAD, DELIVERY, body, int(time.time()))
     assert is_genuine(headers, body, "s")
     assert not is_genuine(headers, body + b"x", "s")
     assert not is_genuine(headers, body, "t")
     assert not is_genuine({}, body, "s")
     assert not is_genuine({"Incoming-Timestamp": "x", "Incoming-Signature": "sha256=\xe9"}, body, "s")
-    assert not is_genuine(callback.headers(UPLOAD, DELIVERY, body, int(time.time()) - 3600), body, "s")
+    assert not is_genuine(client.headers(UPLOAD, DELIVERY, body, int(time.time()) - 3600), body, "s")
 
 
 # --- the library ------------------------------------------------------------------------------------------------------
@@ -358,13 +361,13 @@ def test_shell_snippets_parse(page: str, source: str) -> None:
 def test_yaml_snippets_are_configurations(page: str, source: str, tmp_path: Path) -> None:
     assert yaml.safe_load(source)
     (tmp_path / "incoming.yaml").write_text(source)
-    config.load(["--config", str(tmp_path / "incoming.yaml")], {})
+    load_settings(["--config", str(tmp_path / "incoming.yaml")], {})
 
 
 def test_keys_named_in_the_pages_exist() -> None:
     written = {name for page in PAGES for name in re.findall(r"`([a-z]+(?:_[a-z]+)+):", page.read_text())}
     assert {"dir_mode", "log_format"} <= written
-    assert written - {"some_key"} <= set(config.KEYS)
+    assert written - {"some_key"} <= set(KEYS)
 
 
 def _source_of(module: ModuleType, function: str) -> str:

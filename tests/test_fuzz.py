@@ -6,10 +6,9 @@ import sys
 
 import pytest
 
-from incoming.core import content_range, messages
-from incoming.core.messages import Cancel, Hello
 from incoming.core.ticket import Identity
-from incoming.handlers import frames
+from incoming.wire import content_range, messages, websocket_frames
+from incoming.wire.messages import Cancel, Hello
 from tests.support.tools import ROOT
 from tools import fuzz, fuzz_targets
 
@@ -77,7 +76,7 @@ def test_a_chunk_that_is_not_whole_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_frames_that_depend_on_how_they_are_cut_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = frames.FrameReader.feed
-    monkeypatch.setattr(frames.FrameReader, "feed", lambda self, data: feed(self, bytes(data)[:-1]))
+    feed = websocket_frames.FrameReader.feed
+    monkeypatch.setattr(websocket_frames.FrameReader, "feed", lambda self, data: feed(self, bytes(data)[:-1]))
     with pytest.raises(AssertionError):
         fuzz.by_chance("frames", 5)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from incoming.garbage import THRESHOLDS, look_seldom
+from incoming.server.gc_tuning import THRESHOLDS, look_seldom
 from tests.support.ports import free_port
 from tests.support.tools import ROOT
 
 PROGRAM = """
 import os
 import sys
-import incoming.worker
-from incoming.app import main
+import incoming.server.worker
+from incoming.cli.main import main
 
-incoming.worker.look_seldom = lambda: os.write(1, b"looks seldom\\n")
+incoming.server.worker.look_seldom = lambda: os.write(1, b"looks seldom\\n")
 main(sys.argv[1:])
 """
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.callback import Caller
-from incoming.config import Settings
+from incoming.callbacks.client import Caller
+from incoming.callbacks.delivery import LEASE_MARGIN, Delivery
+from incoming.callbacks.dispatcher import Handover
 from incoming.core.errors import StorageFailed, UnknownTicket, WrongState
 from incoming.core.ticket import State, Ticket
-from incoming.delivery import LEASE_MARGIN, Delivery
-from incoming.handover import Handover
-from incoming.storage.base import Claim
+from incoming.settings.settings import Settings
+from incoming.storage.ticket_store import Claim
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Callback as Call
 from tests.support.stores import Clock, Stores, until
@@ -213,7 +213,7 @@ async def test_an_app_gets_so_many_callbacks_at_once_and_no_more(workers: Worker
 async def test_those_that_waited_beyond_their_lease_are_claimed_anew(
     workers: Workers, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.handover.LONGEST_SLEEP", 0.05)
+    monkeypatch.setattr("incoming.callbacks.dispatcher.LONGEST_SLEEP", 0.05)
     clock = Clock()
     stores = workers.open(clock)
     app_stub.hold()
@@ -233,7 +233,7 @@ async def test_those_that_waited_beyond_their_lease_are_claimed_anew(
 async def test_another_worker_goes_on_when_one_dies_in_a_delivery(
     workers: Workers, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.handover.LONGEST_SLEEP", 0.05)
+    monkeypatch.setattr("incoming.callbacks.dispatcher.LONGEST_SLEEP", 0.05)
     clock = Clock()
     stores = workers.open(clock)
     ticket = await stores.arrived(app_stub.url)
@@ -377,7 +377,7 @@ async def test_a_defect_in_one_delivery_stops_no_other(
 async def test_a_clock_that_jumps_by_an_hour_delays_no_callback(
     workers: Workers, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    monkeypatch.setattr("incoming.handover.LONGEST_SLEEP", 0.05)
+    monkeypatch.setattr("incoming.callbacks.dispatcher.LONGEST_SLEEP", 0.05)
     clock = Clock()
     stores = workers.open(clock)
     app_stub.answer_next((500, ""))

@@ -77,4 +77,4 @@ def test_unit_for_systemd_starts_the_command_that_is_installed() -> None:
     program, *options = shlex.split(command)
     assert program == "/opt/incoming/bin/incoming"
     assert options[0] == "--config"
-    assert 'incoming = "incoming.app:main"' in (ROOT / "pyproject.toml").read_text()
+    assert 'incoming = "incoming.cli.main:main"' in (ROOT / "pyproject.toml").read_text()

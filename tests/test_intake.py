@@ -7,14 +7,14 @@ from typing import cast
 
 import pytest
 
-from incoming.connections import Connections
 from incoming.core.errors import InternalError, StorageFull, UploadError
 from incoming.core.extents import Range
-from incoming.intake import OVERHEAD, Intake, Memory
-from incoming.metrics import Counters
-from incoming.storage.base import Buffer
-from incoming.token_bucket import TokenBucket
-from incoming.upload import Upload
+from incoming.core.token_bucket import TokenBucket
+from incoming.monitoring.connections import Connections
+from incoming.monitoring.metrics import Counters
+from incoming.storage.byte_store import Buffer
+from incoming.uploads.active_upload import Upload
+from incoming.uploads.flow_control import OVERHEAD, Intake, Memory
 
 PIECE = bytes(1000)
 COST = 1000 + OVERHEAD

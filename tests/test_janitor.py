@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming import janitor as module
-from incoming.assembler import Assembler
-from incoming.config import Settings
+from incoming.callbacks.dispatcher import Handover
 from incoming.core.errors import StorageFailed, StorageFull, WrongState
+from incoming.core.steady_clock import SteadyClock
 from incoming.core.ticket import State, Ticket
-from incoming.handover import Handover
-from incoming.janitor import Janitor
-from incoming.steady_clock import SteadyClock
+from incoming.maintenance import janitor as module
+from incoming.maintenance.janitor import Janitor
+from incoming.settings.settings import Settings
+from incoming.uploads.upload_service import Assembler
 from tests.support.stores import Clock, Stores, until
 
 HOUR = 3600.0
@@ -94,7 +94,7 @@ async def test_a_paused_upload_has_a_limit_of_its_own(stores: Stores, clock: Clo
 async def test_many_paused_uploads_hide_no_idle_one(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.ticket_batches.BATCH", 3)
+    monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH", 3)
     for _ in range(10):
         ticket = await stores.uploading()
         await stores.tickets.update(ticket.id, lambda known: known.pause(None, clock()))
@@ -404,7 +404,7 @@ async def test_a_ticket_is_not_forgotten_while_its_file_is_there(stores: Stores,
 async def test_many_tombstones_are_forgotten_batch_by_batch(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.ticket_batches.BATCH", 4)
+    monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH", 4)
     owed = [await stores.cancelled("") for _ in range(6)]  # these cannot go, and must not stand in the way
     clock.advance(1)
     for number in range(10):

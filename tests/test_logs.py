@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from incoming.logs import FLOOD_LIMIT, FloodGate, JsonLines, TextLines, configure, printable
+from incoming.server.log_format import FLOOD_LIMIT, FloodGate, JsonLines, TextLines, configure, printable
 from tests.support.tools import ROOT
 
 TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
@@ -140,7 +140,7 @@ def test_printable_text_stays_as_it_is() -> None:
 
 def test_floods_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("incoming.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr("incoming.server.log_format.time.monotonic", lambda: now)
     gate = FloodGate()
     passed = [gate.filter(record("refused %s", str(i), level=logging.WARNING)) for i in range(FLOOD_LIMIT + 5)]
     assert passed == [True] * FLOOD_LIMIT + [False] * 5

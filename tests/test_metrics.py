@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from incoming.callback import Verdict
+from incoming.callbacks.client import Verdict
 from incoming.core.errors import TABLE
-from incoming.metrics import ANSWERS, COUNTED, ERRORS, GAUGES, STATES, TIMED, Counters, Histogram, cumulated
+from incoming.monitoring.metrics import ANSWERS, COUNTED, ERRORS, GAUGES, STATES, TIMED, Counters, Histogram, cumulated
 from tests.support.tools import ROOT
 
 OPERATIONS = (ROOT / "doc" / "operations.md").read_text()

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.options import duration, duration_text, parse_size, path, size_text, split_list, truth, worker_count
+from incoming.settings.value_types import (
+    duration,
+    duration_text,
+    parse_size,
+    path,
+    size_text,
+    split_list,
+    truth,
+    worker_count,
+)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.readiness import tell_ready
+from incoming.server.sd_notify import tell_ready
 from tests.conftest import StartServer
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming import recovery
-from incoming.assembler import Assembler
-from incoming.config import Settings
 from incoming.core.errors import StorageFull
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
+from incoming.maintenance import recovery
+from incoming.settings.settings import Settings
+from incoming.uploads.upload_service import Assembler
 from tests.support.stores import Stores
 
 
@@ -108,7 +108,7 @@ async def test_a_missing_file_is_asked_for_from_the_start(stores: Stores, machin
 async def test_every_ticket_of_many_is_looked_at(
     stores: Stores, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.ticket_batches.BATCH", 3)
+    monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH", 3)
     tickets = [await stores.uploading(b"x" * 10) for _ in range(11)]
     for ticket in tickets[::2]:
         await stores.files.release(ticket.id)
@@ -120,7 +120,7 @@ async def test_every_ticket_of_many_is_looked_at(
         pauses.append(seconds)
         await real(seconds)
 
-    monkeypatch.setattr("incoming.ticket_batches.asyncio.sleep", sleep)
+    monkeypatch.setattr("incoming.maintenance.ticket_scan.asyncio.sleep", sleep)
     assert await machine.start(stores) == (11, 6)
     assert set(pauses) == {0}, "nobody is served yet for whom there should be a pause"
 

@@ -2,7 +2,7 @@
 
 import time
 
-from incoming.steady_clock import ABSORBED, SteadyClock, steady
+from incoming.core.steady_clock import ABSORBED, SteadyClock, steady
 from tests.support.stores import Clock
 
 HOUR = 3600.0

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming import ticket_batches
 from incoming.core.ticket import State
-from incoming.ticket_batches import idle, older
+from incoming.maintenance import ticket_scan
+from incoming.maintenance.ticket_scan import idle, older
 from tests.support.stores import Clock, Stores
 
 
@@ -19,7 +19,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def stores(tmp_path: Path, clock: Clock, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
-    monkeypatch.setattr(ticket_batches, "BATCH", 5)
+    monkeypatch.setattr(ticket_scan, "BATCH", 5)
     stores = Stores(tmp_path / "storage", clock)
     yield stores
     io_loop.run_sync(stores.close)

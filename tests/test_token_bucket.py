@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.token_bucket import BURST, MARGIN, TokenBucket
+from incoming.core.token_bucket import BURST, MARGIN, TokenBucket
 
 
 class Clock:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.storage import sqlite_schema
+from incoming.storage.sqlite import schema
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
 from tests.support.old_databases import old_database
@@ -17,7 +17,7 @@ CONTENT = bytes(range(256)) * 8
 TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
 
 
-@pytest.mark.parametrize("version", range(1, len(sqlite_schema.MIGRATIONS)))
+@pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
 def test_uploads_go_on_after_an_upgrade(
     version: int, tmp_path: Path, start_server: StartServer, app_stub: AppStub
 ) -> None:
@@ -41,9 +41,9 @@ def test_an_older_release_does_not_touch_a_newer_database(tmp_path: Path, start_
     server.stop()
     database = server.storage_dir / "incoming.sqlite"
     connection = sqlite3.connect(database)
-    connection.execute(f"PRAGMA user_version = {len(sqlite_schema.MIGRATIONS) + 1}")
+    connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
     connection.close()
     server.expect_noise("the ticket database has version")
     with pytest.raises(AssertionError, match="this release knows up to"):
         server.start()
-    assert sqlite_schema.version_of(database) == len(sqlite_schema.MIGRATIONS) + 1
+    assert schema.version_of(database) == len(schema.MIGRATIONS) + 1

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming import upload as upload_module
 from incoming.core.errors import (
     AlreadyComplete,
     BadRange,
@@ -20,6 +19,7 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
+from incoming.uploads import active_upload as upload_module
 from tests.support.assembler_bench import Bench, outcome, start_write
 from tests.support.stores import until
 

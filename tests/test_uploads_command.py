@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from incoming.storage import sqlite_schema
-from incoming.uploads_command import readable_duration, readable_size, table
+from incoming.cli.uploads import readable_duration, readable_size, table
+from incoming.storage.sqlite import schema
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
 from tests.support.incoming_server import IncomingServer
@@ -183,8 +183,8 @@ def test_a_database_of_another_release_is_left_alone(tmp_path: Path) -> None:
     old_database(tmp_path, 1, "a197b8f5-fb74-434f-9df0-9a4048b857a7", b"half", 8, "http://127.0.0.1:9/")
     done = command(tmp_path, "list")
     assert done.returncode == 2
-    assert f"has version 1, this release uses {len(sqlite_schema.MIGRATIONS)}" in done.stderr
-    assert sqlite_schema.version_of(tmp_path / "incoming.sqlite") == 1
+    assert f"has version 1, this release uses {len(schema.MIGRATIONS)}" in done.stderr
+    assert schema.version_of(tmp_path / "incoming.sqlite") == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.workers import run_once
+from incoming.server.supervisor import run_once
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 
@@ -18,12 +18,12 @@ from tests.support.waiting import wait_until
 PROGRAM = """
 import logging, os, signal, sys, time
 from pathlib import Path
-from incoming.workers import Supervisor
-import incoming.workers
+from incoming.server.supervisor import Supervisor
+import incoming.server.supervisor
 
 diary = Path(sys.argv[1])
 logging.basicConfig(level=logging.INFO)
-incoming.workers.KILL_AFTER = 0.2
+incoming.server.supervisor.KILL_AFTER = 0.2
 
 def note(what):
     with diary.open("a") as file:

@@ -52,7 +52,7 @@ def by_coverage(name: str, seconds: float) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["incoming.core", "incoming.handlers.frames"], enable_loader_override=False
+        include=["incoming.core", "incoming.wire.websocket_frames"], enable_loader_override=False
     ):
         from tools.fuzz_targets import MAX_INPUT, TARGETS, seeds
     with tempfile.TemporaryDirectory() as directory:

@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from incoming.core import content_range, messages
 from incoming.core.errors import BadRange, BadRequest, MessageTooLarge
-from incoming.handlers import frames as websocket
+from incoming.wire import content_range, messages
+from incoming.wire import websocket_frames as websocket
 
 MAX_INPUT = 20_000
 """Bytes: a little above the longest control message."""

@@ -1,1 +1,1 @@
-"""Ground floor: decides. Pure functions and values, no I/O, no clock, no asyncio, no logging, no Tornado."""
+"""The domain: tickets, extents, identities and errors. Pure: no I/O, no asyncio, no logging, no Tornado."""

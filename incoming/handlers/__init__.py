@@ -1,1 +1,1 @@
-"""Floor 3: talks. Tornado in, core types out; nothing is decided and nothing is stored here."""
+"""The HTTP and WebSocket interface: Tornado in, domain types out. Handlers neither decide nor store."""

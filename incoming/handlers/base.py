@@ -13,12 +13,12 @@ from typing import Any
 
 from tornado.web import HTTPError, RequestHandler
 
-from incoming.core import messages
 from incoming.core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, UploadError
-from incoming.handlers.access import client_address
+from incoming.handlers.caller_access import client_address
 from incoming.handlers.services import Services
+from incoming.wire import messages
 
-log = logging.getLogger("incoming.http")
+log = logging.getLogger(__name__)
 
 DEFECT = "the server has a defect; its log says more"
 

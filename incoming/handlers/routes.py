@@ -8,14 +8,14 @@ from typing import Any
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
-from incoming.handlers.backend import CancelUpload, FinishUpload, NewUpload
+from incoming.handlers.backend.functions import CancelUpload, FinishUpload, NewUpload
 from incoming.handlers.base import Nowhere, request_logger
-from incoming.handlers.frontend import Health, Library, LibraryFile
-from incoming.handlers.metrics import Metrics
-from incoming.handlers.put import UploadResource
+from incoming.handlers.library import Health, Library, LibraryFile
+from incoming.handlers.operator.metrics import Metrics
+from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
-from incoming.handlers.status import OperatorAction, StatusNow, StatusPage, status_files
-from incoming.handlers.websocket import UploadSocket
+from incoming.handlers.upload.resumable_put import UploadResource
+from incoming.handlers.upload.websocket import UploadSocket
 
 PREFIX = r"/incoming(?:/0\.1)?"
 """With the version, or without it as apps of before there was one know it."""

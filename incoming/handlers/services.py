@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from incoming.activity import Activity
-from incoming.config import Settings
-from incoming.connections import Connections
-from incoming.core.messages import Limits
 from incoming.core.ticket import Ticket
-from incoming.handlers.door import Door
-from incoming.handlers.seats import Seats
-from incoming.intake import Memory
-from incoming.metrics import Counters
+from incoming.handlers.connection_limiter import Door
+from incoming.handlers.upload.upload_connections import Seats
+from incoming.monitoring.connections import Connections
+from incoming.monitoring.metrics import Counters
+from incoming.monitoring.worker_reports import Activity
+from incoming.settings.settings import Settings
+from incoming.uploads.flow_control import Memory
+from incoming.wire.messages import Limits
 
 if TYPE_CHECKING:
-    from incoming.assembler import Assembler
-    from incoming.handover import Handover
-    from incoming.janitor import Janitor
-    from incoming.storage.base import ByteStore, OperatorStore, TicketStore
+    from incoming.callbacks.dispatcher import Handover
+    from incoming.maintenance.janitor import Janitor
+    from incoming.storage.byte_store import ByteStore
+    from incoming.storage.operator_store import OperatorStore
+    from incoming.storage.ticket_store import TicketStore
+    from incoming.uploads.upload_service import Assembler
 
 
 @dataclass(frozen=True)

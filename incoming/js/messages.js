@@ -1,4 +1,4 @@
-// Messages of the sub-protocol incoming.1, the mirror of incoming/core/messages.py; tests/vectors/messages.json holds
+// Messages of the sub-protocol incoming.1, the mirror of incoming/wire/messages.py; tests/vectors/messages.json holds
 // both to the same bytes. Decides what a message looks like; does not know when one is sent or what it brings about.
 
 /** @typedef {import("./errors.js").Problem} Problem */

@@ -1,1 +1,1 @@
-"""Floor 1: keeps. Each module hides one outside system behind the Protocols of `base`."""
+"""The stores: one Protocol a file, and a package for each implementation."""

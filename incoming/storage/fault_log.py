@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Hashable
 
-log = logging.getLogger("incoming.storage")
+log = logging.getLogger(__name__)
 
 INTERVAL = 10.0
 """Seconds between two records of the same fault."""

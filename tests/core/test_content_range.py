@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.core.content_range import ContentRange, parse, prefix_range
 from incoming.core.errors import BadRange
-from incoming.core.messages import MAX_SIZE
+from incoming.wire.content_range import ContentRange, parse, prefix_range
+from incoming.wire.messages import MAX_SIZE
 from tests.core.scaling import assert_linear
 
 

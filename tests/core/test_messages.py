@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.core import messages
 from incoming.core.errors import TABLE, BadRequest, HandoverFailed, MessageTooLarge, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
-from incoming.core.messages import (
+from incoming.core.ticket import Identity, State
+from incoming.wire import messages
+from incoming.wire.messages import (
     CHUNK_HEADER,
     MAX_CONTROL,
     MAX_NAME,
@@ -24,7 +25,6 @@ from incoming.core.messages import (
     parse_chunk,
     parse_control,
 )
-from incoming.core.ticket import Identity, State
 from tests.core.scaling import assert_linear
 from tests.core.test_ticket import ticket
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from incoming.core import messages
 from incoming.core.errors import TABLE, UploadError
 from incoming.core.extents import Extents
-from incoming.core.messages import CHUNK_HEADER, Cancel, Hello, Limits, Pause, Ping, Pong
 from incoming.core.ticket import Identity, State, Terms, Ticket
+from incoming.wire import messages
+from incoming.wire.messages import CHUNK_HEADER, Cancel, Hello, Limits, Pause, Ping, Pong
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "messages.json").read_text(encoding="utf-8"))
 

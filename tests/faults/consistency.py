@@ -9,7 +9,7 @@ from pathlib import Path
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, State, Ticket
-from incoming.storage.rows import COLUMNS, from_row
+from incoming.storage.ticket_row import COLUMNS, from_row
 from tests.support.app_stub import AppStub, Callback
 
 DATABASE = "incoming.sqlite"

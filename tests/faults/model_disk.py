@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from incoming.storage.disk import Facts
+from incoming.storage.filesystem.disk import Facts
 
 Change = tuple[int, bytes | None]
 """A write at an offset; or with None the file's new length."""

@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from incoming import recovery
-from incoming.assembler import Assembler
-from incoming.config import Settings
 from incoming.core.extents import Extents
-from incoming.core.messages import Hello
 from incoming.core.ticket import Identity, State, Terms, Ticket
-from incoming.storage.base import Change
-from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteStore
+from incoming.maintenance import recovery
+from incoming.settings.settings import Settings
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.ticket_store import Change
+from incoming.uploads.upload_service import Assembler
+from incoming.wire.messages import Hello
 from tests.faults.consistency import DATABASE, assert_consistent, tickets_in
 from tests.faults.model_disk import ModelDisk
 from tests.support.stores import until

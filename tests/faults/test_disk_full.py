@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from incoming.storage.files import THREADS
+from incoming.storage.filesystem.store import THREADS
 from tests.conftest import StartServer
 from tests.faults.conftest import StartLoad
 from tests.faults.consistency import Witness

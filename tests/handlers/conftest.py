@@ -10,7 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.core.ticket import State, Ticket
-from incoming.storage.files import FileStore
+from incoming.storage.filesystem.store import FileStore
 from tests.support.assembler_bench import open_descriptors
 from tests.support.faulty_stores import FaultyFiles
 from tests.support.one_worker import OneWorker, one_worker
@@ -27,7 +27,7 @@ def start_worker(tmp_path: Path, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatc
     def faulty(root: Path, **others: Any) -> FaultyFiles:
         return FaultyFiles(root, FileStore(root, **others))
 
-    monkeypatch.setattr("incoming.worker.FileStore", faulty)
+    monkeypatch.setattr("incoming.server.worker.FileStore", faulty)
     stack = AsyncExitStack()
     workers: list[OneWorker] = []
 

@@ -3,9 +3,9 @@
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from incoming.config import Settings, load
 from incoming.core.errors import Forbidden
-from incoming.handlers.access import client_address, require_backend_caller, require_backend_peer, same_secret
+from incoming.handlers.caller_access import client_address, require_backend_caller, require_backend_peer, same_secret
+from incoming.settings.settings import Settings, load
 
 TOKEN = "correct-horse-battery-staple"
 PROXIED = (

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from incoming.core.ticket import Event, State, Ticket
-from incoming.handlers.parameters import MAX_BODY
+from incoming.handlers.backend.parameters import MAX_BODY
 from tests.support.app_stub import AppStub
 from tests.support.one_worker import FORM, OneWorker, one_worker
 

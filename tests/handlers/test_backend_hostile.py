@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from incoming.handlers.parameters import MAX_BODY
+from incoming.handlers.backend.parameters import MAX_BODY
 from tests.hostile.wire import request
 from tests.support.incoming_server import IncomingServer
 from tests.support.waiting import wait_until

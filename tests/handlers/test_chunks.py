@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.basin import SMALLEST
 from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
-from incoming.core.messages import CHUNK_HEADER
-from incoming.handlers.chunks import CHUNKS_UNDER_WAY, PART_SECONDS, Chunks
-from incoming.intake import OVERHEAD, Memory
-from incoming.token_bucket import TokenBucket
+from incoming.core.token_bucket import TokenBucket
+from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, Chunks
+from incoming.uploads.flow_control import OVERHEAD, Memory
+from incoming.uploads.receive_buffer import SMALLEST
+from incoming.wire.messages import CHUNK_HEADER
 from tests.support.stores import until
 
 MIB = 1024 * 1024
@@ -26,7 +26,7 @@ PART = SMALLEST
 def parts_of_one_size() -> Iterator[None]:
     """So that a test knows when one is handed on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("incoming.basin.LARGEST", PART)
+        patch.setattr("incoming.uploads.receive_buffer.LARGEST", PART)
         yield
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from tornado.iostream import IOStream
 
-from incoming import options
-from incoming.handlers import door
-from incoming.handlers.door import Door
+from incoming.handlers import connection_limiter
+from incoming.handlers.connection_limiter import Door
+from incoming.settings import value_types
 from tests.support.one_worker import one_worker
 
-EXEMPT = options.networks().parse("127.0.0.0/8,10.0.0.0/8,2001:db8:ffff::/48")
+EXEMPT = value_types.networks().parse("127.0.0.0/8,10.0.0.0/8,2001:db8:ffff::/48")
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_of_too_many_strangers_the_oldest_goes(streams: list[IOStream]) ->
 
 
 async def test_clients_that_are_gone_are_forgotten(streams: list[IOStream], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FEW_CLIENTS", 10)
+    monkeypatch.setattr(connection_limiter, "FEW_CLIENTS", 10)
     at = Door(per_client=1, strangers=1000, exempt=())
     at.enter(connect(streams), "198.51.100.1")
     for number in range(250):
@@ -91,7 +91,7 @@ async def test_clients_that_are_gone_are_forgotten(streams: list[IOStream], monk
 
 
 async def test_a_header_must_come_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.worker.KEEP_ALIVE", 0.5)
+    monkeypatch.setattr("incoming.server.worker.KEEP_ALIVE", 0.5)
     async with one_worker(tmp_path / "storage") as worker:
         reader, writer = await asyncio.open_connection("127.0.0.1", worker.port)
         writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from incoming.storage import sqlite_schema
-from incoming.storage.disk import Facts, PosixDisk
-from incoming.storage.files import FileStore
+from incoming.storage.filesystem.disk import Facts, PosixDisk
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite import schema
 from tests.support.faulty_stores import FaultyFiles
 from tests.support.one_worker import one_worker
 from tests.support.raw_http import RawConnection, request
@@ -127,7 +127,7 @@ def watch_database(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect_watched(*given: Any, **more: Any) -> sqlite3.Connection:
         return connect(*given, **{**more, "factory": Watched})
 
-    monkeypatch.setattr(sqlite_schema.sqlite3, "connect", connect_watched)
+    monkeypatch.setattr(schema.sqlite3, "connect", connect_watched)
 
 
 async def test_nothing_slow_is_done_on_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ async def test_nothing_slow_is_done_on_the_event_loop(tmp_path: Path, monkeypatc
     def slow_files(root: Path, **others: Any) -> FaultyFiles:
         return FaultyFiles(root, FileStore(root, disk=SlowDisk(watch), **others))
 
-    monkeypatch.setattr("incoming.worker.FileStore", slow_files)
+    monkeypatch.setattr("incoming.server.worker.FileStore", slow_files)
     watch_database(watch, monkeypatch)
     turning = asyncio.create_task(watch.run())
     async with one_worker(tmp_path / "storage", "--checkpoint-bytes", "1MiB") as worker:

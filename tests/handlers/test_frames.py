@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.handlers import frames, masks
-from incoming.handlers.frames import (
+from incoming.wire import websocket_frames, websocket_mask
+from incoming.wire.websocket_frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -131,8 +131,8 @@ def test_control_frames_between_fragments() -> None:
 
 
 def test_a_pong_is_a_frame_without_mask() -> None:
-    assert frames.pong(b"abc") == frame(PONG, b"abc", masked=False)
-    assert frames.pong(bytes(125)) == frame(PONG, bytes(125), masked=False)
+    assert websocket_frames.pong(b"abc") == frame(PONG, b"abc", masked=False)
+    assert websocket_frames.pong(bytes(125)) == frame(PONG, bytes(125), masked=False)
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_masks_are_undone(mask: bytes, data: bytes, start: int) -> None:
     """By whatever is installed, out of the middle of a buffer that is used again."""
     room = bytearray(bytes(start) + data + b"behind")
     expected = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
-    for unmask in (masks.unmask, masks.by_tornado, masks.by_python):
+    for unmask in (websocket_mask.unmask, websocket_mask.by_tornado, websocket_mask.by_python):
         with memoryview(room) as view, view[start : start + len(data)] as piece:
             assert unmask(piece, mask) == expected
     assert room == bytes(start) + data + b"behind"
@@ -304,7 +304,7 @@ def test_masks_are_undone(mask: bytes, data: bytes, start: int) -> None:
 def test_the_fastest_that_is_there_is_chosen(monkeypatch: pytest.MonkeyPatch, missing: list[str], chosen: str) -> None:
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
-    spec = importlib.util.spec_from_file_location("masks_again", masks.__file__)
+    spec = importlib.util.spec_from_file_location("masks_again", websocket_mask.__file__)
     assert spec is not None
     assert spec.loader is not None
     again = importlib.util.module_from_spec(spec)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from incoming.core.errors import StorageFailed
-from incoming.handlers.frontend import DIST, library
+from incoming.handlers.library import DIST, library
 from tests.support.one_worker import one_worker
 
 PREFIXES = ["/incoming", "/incoming/0.1"]
@@ -131,7 +131,7 @@ async def test_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_database_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.frontend.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("incoming.handlers.library.CHECK_SECONDS", 0.05)
     async with one_worker(tmp_path) as worker:
         monkeypatch.setattr(worker.services.tickets, "check", asyncio.Event().wait)
         response = await worker.fetch("GET", "/incoming/health")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.handlers.parameters import MAX_BODY
+from incoming.handlers.backend.parameters import MAX_BODY
 from tests.support.one_worker import one_worker
 from tests.support.raw_http import RawConnection, request
 
@@ -23,7 +23,7 @@ URLS = [
 async def test_a_body_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, url: str
 ) -> None:
-    monkeypatch.setattr("incoming.worker.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("incoming.server.worker.BODY_SECONDS", 0.3)
     async with one_worker(tmp_path / "storage") as worker:
         connection = await RawConnection.open(worker.port)
         await connection.send(request(method, url, length=1000) + b"x" * 10)

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tornado.iostream import IOStream, StreamClosedError
 
-from incoming.handlers import inlet
-from incoming.handlers.frames import Close, Data, Event, FrameError, FrameReader, Text
-from incoming.handlers.inlet import LARGEST_READ, SMALLEST_READ, next_read, receive
+from incoming.handlers.upload import websocket_reader
+from incoming.handlers.upload.websocket_reader import LARGEST_READ, SMALLEST_READ, next_read, receive
+from incoming.wire.websocket_frames import Close, Data, Event, FrameError, FrameReader, Text
 from tests.support.raw_websocket import BINARY, CLOSE, CONTINUATION, TEXT, frame
 
 LIMIT = 64 * 1024 * 1024
@@ -154,8 +154,8 @@ async def test_others_get_their_turn(burst: bytes, monkeypatch: pytest.MonkeyPat
     await asyncio.sleep(0)
     await receive(server, FrameReader(LIMIT, 100), count)
     waiting.cancel()
-    assert turns >= (100_000 if burst[0] == 0 else 50) * inlet.FRAME_COST // inlet.TURN
-    assert most <= inlet.TURN // inlet.FRAME_COST + 2
+    assert turns >= (100_000 if burst[0] == 0 else 50) * websocket_reader.FRAME_COST // websocket_reader.TURN
+    assert most <= websocket_reader.TURN // websocket_reader.FRAME_COST + 2
     server.close()
     ends[1].close()
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tornado.iostream import IOStream
 
-from incoming.checkpoints import Checkpoints
-from incoming.handlers.body import Body
-from incoming.handlers.chunks import Chunks
-from incoming.handlers.outlet import Outlet
-from incoming.handlers.put import UploadResource
-from incoming.handlers.websocket import UploadSocket
-from incoming.intake import Intake
-from incoming.upload import Upload
+from incoming.handlers.upload.body_receiver import Body
+from incoming.handlers.upload.chunk_receiver import Chunks
+from incoming.handlers.upload.resumable_put import UploadResource
+from incoming.handlers.upload.websocket import UploadSocket
+from incoming.handlers.upload.websocket_sender import Outlet
+from incoming.uploads.active_upload import Upload
+from incoming.uploads.checkpointer import Checkpoints
+from incoming.uploads.flow_control import Intake
 from tests.handlers.conftest import holds
 from tests.support.one_worker import OneWorker
 from tests.support.raw_http import RawConnection, request

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from incoming.handlers.liveness import Pace, received_by, silent_for
+from incoming.handlers.upload.tcp_info import Pace, received_by, silent_for
 from tests.support.waiting import wait_until
 
 

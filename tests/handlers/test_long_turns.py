@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from incoming.config import Settings
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
-from incoming.storage.sqlite_schema import open_database
+from incoming.settings.settings import Settings
+from incoming.storage.sqlite.schema import open_database
 from tests.storage.tickets import fill, new
 from tests.support.one_worker import one_worker
 from tests.support.raw_http import RawConnection, request
@@ -102,7 +102,7 @@ async def test_clearing_up_thousands_of_tickets(tmp_path: Path, monkeypatch: pyt
         aged(number, Settings().tombstone_time, State.FINISHED if number % 2 else State.NEW) for number in range(MANY)
     ]
     prepare(tmp_path / "storage", tickets)
-    monkeypatch.setattr("incoming.ticket_batches.BREATH", 0)
+    monkeypatch.setattr("incoming.maintenance.ticket_scan.BREATH", 0)
     async with one_worker(tmp_path / "storage") as worker:
         with turns(monkeypatch) as found:
             await worker.services.janitor.sweep()

@@ -135,7 +135,7 @@ async def test_metrics_are_not_for_the_world(tmp_path: Path) -> None:
 
 
 async def test_without_the_library_the_answer_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.metrics.exposition", None)
+    monkeypatch.setattr("incoming.handlers.operator.metrics.exposition", None)
     async with one_worker(tmp_path) as worker:
         response = await worker.fetch("GET", "/incoming/metrics")
         assert response.code == 501
@@ -148,7 +148,7 @@ async def test_without_the_library_the_answer_names_it(tmp_path: Path, monkeypat
 def test_the_server_does_not_need_the_library() -> None:
     program = (
         "import sys; sys.modules['prometheus_client'] = None\n"
-        "import incoming.app, incoming.handlers.metrics as m, json; print(json.dumps(m.exposition))"
+        "import incoming.cli.main, incoming.handlers.operator.metrics as m, json; print(json.dumps(m.exposition))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) is None

@@ -6,7 +6,7 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from incoming.core.errors import BadRequest, UnsupportedEncoding
-from incoming.handlers.parameters import parameters
+from incoming.handlers.backend.parameters import parameters
 
 FORM = "application/x-www-form-urlencoded"
 

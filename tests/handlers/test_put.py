@@ -223,8 +223,8 @@ async def test_a_body_in_many_small_parts(worker: OneWorker) -> None:
 async def test_who_waits_for_the_answer_waits_for_nobodys_interval(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.handlers.body.UNHEARD_INTERVAL", 3600.0)
-    monkeypatch.setattr("incoming.storage.sqlite_writer.INTERVAL", 3600.0)
+    monkeypatch.setattr("incoming.handlers.upload.body_receiver.UNHEARD_INTERVAL", 3600.0)
+    monkeypatch.setattr("incoming.storage.sqlite.group_commit.INTERVAL", 3600.0)
     ticket_id = await worker.ticket()
     statuses = []
     for start in range(0, 100, 20):
@@ -337,7 +337,7 @@ async def test_who_asks_first_is_told_to_go_on(worker: OneWorker) -> None:
 
 
 async def test_a_repeated_put_of_any_size_after_completion(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.streamed.DRAINED", 1_000_000)
+    monkeypatch.setattr("incoming.handlers.upload.streaming_handler.DRAINED", 1_000_000)
     ticket_id = await worker.ticket()
     small, large = CONTENT * 5_000, CONTENT * 50_000
     assert (await ask(worker, request("PUT", path(ticket_id), body=large))).status == 200
@@ -353,7 +353,7 @@ async def test_a_repeated_put_of_any_size_after_completion(worker: OneWorker, mo
 
 
 async def test_a_refused_body_without_an_end(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.streamed.DRAINED", 1_000_000)
+    monkeypatch.setattr("incoming.handlers.upload.streaming_handler.DRAINED", 1_000_000)
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path("unknown"), "Transfer-Encoding: chunked", length=-1))
     part = b"%x\r\n%b\r\n" % (100_000, bytes(100_000))

@@ -10,9 +10,9 @@ import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.websocket import websocket_connect
 
-from incoming.core import messages
 from incoming.core.ticket import Event
-from incoming.handlers.status import GUARD, MOST_SHOWN, PAGE, status_files
+from incoming.handlers.operator.status_page import GUARD, MOST_SHOWN, PAGE, status_files
+from incoming.wire import messages
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.stores import until
 
@@ -118,7 +118,7 @@ async def test_who_is_sending_comes_first_and_tickets_without_a_file_are_only_co
 
 
 async def test_a_long_list_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.status.MOST_SHOWN", 3)
+    monkeypatch.setattr("incoming.handlers.operator.status_page.MOST_SHOWN", 3)
     async with one_worker(tmp_path) as worker:
         for number in range(5):
             await send(worker, await worker.ticket(), str(number))
@@ -131,7 +131,7 @@ async def test_a_long_list_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 async def test_what_waits_for_an_operator_is_in_the_list_however_many_are_sending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.handlers.status.MOST_SHOWN", 4)
+    monkeypatch.setattr("incoming.handlers.operator.status_page.MOST_SHOWN", 4)
     async with one_worker(tmp_path) as worker:
         owed = await worker.ticket()
         await worker.upload(owed)

@@ -4,7 +4,7 @@ import pytest
 
 from incoming.core.errors import BadParameter
 from incoming.core.ticket import Terms
-from incoming.handlers.terms import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, terms
+from incoming.handlers.backend.ticket_options import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, terms
 
 URL = "http://app.example.org/done"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from incoming.core.extents import Extents
-from incoming.core.messages import CHUNK_HEADER, MAX_CONTROL
 from incoming.core.ticket import State
-from incoming.handlers.websocket import UploadSocket
+from incoming.handlers.upload.websocket import UploadSocket
+from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL
 from tests.handlers.conftest import LogLines, StartWorker, holds, look
 from tests.support.one_worker import OneWorker
 from tests.support.put_requests import CONTENT

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from incoming.basin import SMALLEST as PART
 from incoming.core.extents import Extents
-from incoming.core.messages import CHUNK_HEADER, MAX_CONTROL
 from incoming.core.ticket import State
+from incoming.uploads.receive_buffer import SMALLEST as PART
+from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL
 from tests.handlers.conftest import LogLines, StartWorker, files, holds, look, reaches
 from tests.support.one_worker import OneWorker
 from tests.support.put_requests import CONTENT

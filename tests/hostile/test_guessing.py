@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.handlers import access
+from incoming.handlers import caller_access
 from tests.hostile.wire import Socket, ask, new_ticket, request, upload_path
 from tests.support.incoming_server import IncomingServer
 from tests.support.one_worker import OneWorker, one_worker
@@ -58,7 +58,7 @@ async def test_a_wrong_secret_costs_what_a_right_one_does(tmp_path: Path, monkey
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr(access.hmac, "compare_digest", compare_digest)
+    monkeypatch.setattr(caller_access.hmac, "compare_digest", compare_digest)
     async with one_worker(tmp_path / "storage") as worker:
         ticket = await worker.ticket(backendSecret="the right one")
         looked_up = count_look_ups(worker, monkeypatch)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from incoming.basin import LARGEST
-from incoming.core.messages import CHUNK_HEADER
-from incoming.handlers.inlet import LARGEST_READ
+from incoming.handlers.upload.websocket_reader import LARGEST_READ
+from incoming.uploads.receive_buffer import LARGEST
+from incoming.wire.messages import CHUNK_HEADER
 from tests.hostile.wire import Socket, Wire, ask, new_ticket, request, rss, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, TEXT, frame

@@ -1,7 +1,7 @@
 """An upload of ever so many separate ranges: bounded, and no slower for the others."""
 
-from incoming.core.messages import CHUNK_HEADER
-from incoming.upload import MAX_EXTENTS
+from incoming.uploads.active_upload import MAX_EXTENTS
+from incoming.wire.messages import CHUNK_HEADER
 from tests.hostile.wire import Socket, ask, new_ticket, request, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, frame

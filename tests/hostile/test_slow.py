@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from incoming.core.messages import CHUNK_HEADER
+from incoming.wire.messages import CHUNK_HEADER
 from tests.hostile.wire import STRANGER, Socket, Wire, ask, new_ticket, request, status_of, upload_path
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, CONTINUATION, PING, TEXT, frame

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from incoming.core.messages import CHUNK_HEADER, SUBPROTOCOL
+from incoming.wire.messages import CHUNK_HEADER, SUBPROTOCOL
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, CLOSE, TEXT, frame
 

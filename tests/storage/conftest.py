@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteStore
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.store import SqliteStore
 from tests.storage.faulty_disk import FaultyDisk
 
 ID = "0a3b5c7d-1111-4222-8333-444455556666"

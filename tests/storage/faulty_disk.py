@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from incoming.storage.disk import PosixDisk
+from incoming.storage.filesystem.disk import PosixDisk
 
 Rule = Callable[[str, int], BaseException | None]
 """From the name of a call and its number, counted from 1 over all calls, to the error that it raises."""

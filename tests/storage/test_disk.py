@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.storage.disk import PosixDisk
+from incoming.storage.filesystem.disk import PosixDisk
 from tests.storage.conftest import open_descriptors
 
 disk = PosixDisk()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from incoming.core.errors import ServerShutdown
-from incoming.storage.errands import TOGETHER, Errands
+from incoming.storage.call_batcher import TOGETHER, Errands
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def begun(errands: Errands, call: Blocked) -> "asyncio.Task[str]":
 
 
 async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.storage.errands.PATIENCE", 20.0)
+    monkeypatch.setattr("incoming.storage.call_batcher.PATIENCE", 20.0)
     done: list[int] = []
     threads: set[int] = set()
 

@@ -12,8 +12,8 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.core.errors import AlreadyComplete, ServerShutdown, StorageFailed, StorageFull, UnknownTicket
-from incoming.storage.base import ByteStore
-from incoming.storage.files import FileStore
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.filesystem.store import FileStore
 from tests.storage.conftest import ID, OTHER, OpenFiles, open_descriptors
 from tests.storage.faulty_disk import Died, FaultyDisk
 

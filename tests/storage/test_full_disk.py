@@ -12,8 +12,8 @@ import pytest
 from incoming.core.errors import StorageFailed, StorageFull
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
-from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteStore
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.store import SqliteStore
 from tests.storage.conftest import ID, OTHER
 from tests.storage.tickets import NOW, new
 from tests.support.tools import require_root, require_tool

@@ -10,7 +10,7 @@ from hypothesis import given
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Identity, Ticket
-from incoming.storage.rows import COLUMNS, from_row, pack, to_row, unpack
+from incoming.storage.ticket_row import COLUMNS, from_row, pack, to_row, unpack
 from tests.storage.tickets import NOW, any_ticket, new, owing
 
 

@@ -15,9 +15,9 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, Event, State, Ticket
-from incoming.storage.base import TicketStore
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_writer import Transaction
+from incoming.storage.sqlite.group_commit import Transaction
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.ticket_store import TicketStore
 from tests.storage.conftest import OpenTickets
 from tests.storage.tickets import NOW, any_ticket, new, owing
 

@@ -13,11 +13,11 @@ import pytest
 from incoming.core.errors import StorageFailed, StorageFull
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
-from incoming.storage import sqlite_faults, sqlite_writer
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_faults import DatabaseFaults
-from incoming.storage.sqlite_schema import connect, patiently
-from incoming.storage.sqlite_writer import Transaction
+from incoming.storage.sqlite import errors, group_commit
+from incoming.storage.sqlite.errors import DatabaseFaults
+from incoming.storage.sqlite.group_commit import Transaction
+from incoming.storage.sqlite.schema import connect, patiently
+from incoming.storage.sqlite.store import SqliteStore
 from tests.storage.conftest import OpenTickets
 from tests.storage.test_sqlite import Held, statements
 from tests.storage.tickets import NOW, new, owing
@@ -70,7 +70,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch, open_tickets: OpenTickets) -> tuple[
         made.append(FaultyConnection(connect(path)))
         return made[-1]
 
-    monkeypatch.setattr(sqlite_writer, "connect", connect_faulty)
+    monkeypatch.setattr(group_commit, "connect", connect_faulty)
     return open_tickets(), made[0]
 
 
@@ -426,7 +426,7 @@ def test_blame(
     def statvfs(path: object) -> os.statvfs_result:
         return os.statvfs_result((1, 1, real.f_blocks, free, free, *real[5:]))
 
-    monkeypatch.setattr(sqlite_faults.os, "statvfs", statvfs)
+    monkeypatch.setattr(errors.os, "statvfs", statvfs)
     faults = DatabaseFaults(tmp_path / "incoming.sqlite")
     blamed = faults.blame(sqlite_error(code))
     assert type(blamed) is error

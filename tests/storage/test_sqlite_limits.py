@@ -8,8 +8,8 @@ import pytest
 from incoming.core.errors import FileTooLarge, StorageFull, TooBusy
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, Identity, State, Terms, Ticket
-from incoming.storage.base import Change
-from incoming.storage.sqlite_limits import StoreLimits
+from incoming.storage.sqlite.quotas import StoreLimits
+from incoming.storage.ticket_store import Change
 from tests.storage.conftest import OpenTickets
 from tests.storage.tickets import new
 

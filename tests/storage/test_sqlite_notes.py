@@ -7,8 +7,8 @@ import pytest
 
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import State
-from incoming.storage.sqlite_notes import KEPT_FOR
-from incoming.storage.sqlite_schema import MIGRATIONS, version_of
+from incoming.storage.sqlite.reports import KEPT_FOR
+from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from tests.support.old_databases import old_database
 from tests.support.stores import Clock, Stores
 

@@ -9,10 +9,10 @@ import pytest
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, RECEIVING, Identity, State, Ticket
-from incoming.storage import sqlite_watcher
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_limits import StoreLimits
-from incoming.upload_list import ENDED, UNDER_WAY
+from incoming.monitoring.upload_overview import ENDED, UNDER_WAY
+from incoming.storage.sqlite import watcher
+from incoming.storage.sqlite.quotas import StoreLimits
+from incoming.storage.sqlite.store import SqliteStore
 from tests.storage.tickets import NOW, fill, new, owing
 
 FEW, MANY = 500, 8000
@@ -67,7 +67,7 @@ async def forget(tickets: SqliteStore, ticket: Ticket) -> object:
 async def look_elsewhere(tickets: SqliteStore, ticket: Ticket) -> object:
     """What a worker's watcher asks ten times a second."""
     version = (await tickets.get(ticket.id)).version  # type: ignore[union-attr]
-    return await tickets._read(lambda connection: connection.execute(sqlite_watcher.NEWS, (version - 1,)).fetchall())
+    return await tickets._read(lambda connection: connection.execute(watcher.NEWS, (version - 1,)).fetchall())
 
 
 QUESTIONS: dict[str, Question] = {

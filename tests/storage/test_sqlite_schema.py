@@ -10,10 +10,10 @@ import pytest
 
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import Identity, State
-from incoming.storage import sqlite_schema
-from incoming.storage.rows import COLUMNS, to_row
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_schema import MIGRATIONS, connect, open_database
+from incoming.storage.sqlite import schema
+from incoming.storage.sqlite.schema import MIGRATIONS, connect, open_database
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.ticket_row import COLUMNS, to_row
 from tests.storage.conftest import OpenTickets
 from tests.storage.tickets import NOW, new, owing
 
@@ -86,7 +86,7 @@ async def test_one_of_any_earlier_release_goes_on(
 ) -> None:
     ticket = owing(NOW)
     with monkeypatch.context() as earlier:
-        earlier.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:known])
+        earlier.setattr(schema, "MIGRATIONS", MIGRATIONS[:known])
         open_database(path, 0o640)
     connection = connect(path)
     there = [row[1] for row in connection.execute("PRAGMA table_info(tickets)")]
@@ -109,7 +109,7 @@ async def test_what_uploads_of_an_earlier_release_take_is_summed_up(
     path: Path, open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
-        earlier.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:2])
+        earlier.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
         open_database(path, 0o640)
     connection = connect(path)
     for state, size in ((State.UPLOADING, 600), (State.WAITING, 300), (State.FINISHED, 9000), (State.UPLOADING, None)):
@@ -127,7 +127,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
     open_database(path, 0o640)
     broken = (*MIGRATIONS, ("CREATE TABLE half (x)", "CREATE TABLE meta (x)"))
     with monkeypatch.context() as later:
-        later.setattr(sqlite_schema, "MIGRATIONS", broken)
+        later.setattr(schema, "MIGRATIONS", broken)
         with pytest.raises(StorageFailed, match="already exists"):
             open_database(path, 0o640)
     connection = connect(path)

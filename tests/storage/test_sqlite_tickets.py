@@ -9,10 +9,10 @@ import pytest
 from incoming.core.errors import FileTooLarge, TakenOver, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_limits import StoreLimits
-from incoming.storage.sqlite_tickets import save
-from incoming.storage.sqlite_writer import Transaction
+from incoming.storage.sqlite.group_commit import Transaction
+from incoming.storage.sqlite.quotas import StoreLimits
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.sqlite.tickets import save
 from tests.storage.conftest import OpenTickets
 from tests.storage.test_sqlite import Held
 from tests.storage.tickets import NOW, new

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from incoming.storage import sqlite_writer
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_writer import Transaction
+from incoming.storage.sqlite import group_commit
+from incoming.storage.sqlite.group_commit import Transaction
+from incoming.storage.sqlite.store import SqliteStore
 from tests.storage.test_sqlite import Held, statements
 from tests.storage.tickets import new
 
@@ -27,7 +27,7 @@ async def asking(tickets: SqliteStore, count: int, *, patient: bool) -> "list[as
 
 @pytest.fixture
 def endless_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "INTERVAL", 3600.0)
+    monkeypatch.setattr(group_commit, "INTERVAL", 3600.0)
 
 
 @pytest.mark.usefixtures("endless_interval")
@@ -39,7 +39,7 @@ async def test_an_idle_writer_keeps_nobody_waiting(tickets: SqliteStore) -> None
 async def test_what_may_wait_goes_together_in_the_next_interval(
     tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, "INTERVAL", 0.2)
+    monkeypatch.setattr(group_commit, "INTERVAL", 0.2)
     await tickets.create(new())
     executed = statements(tickets)
     versions = await asyncio.gather(*await asking(tickets, 100, patient=True))
@@ -61,7 +61,7 @@ async def test_what_is_urgent_takes_along_what_waits(tickets: SqliteStore) -> No
 
 @pytest.mark.usefixtures("endless_interval")
 async def test_more_than_a_transaction_may_have(tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(group_commit, "MOST_AT_ONCE", 10)
     await tickets.create(new())
     waiting = await asking(tickets, 25, patient=True)
     executed = statements(tickets)

@@ -15,9 +15,9 @@ import pytest
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
-from incoming.storage import sqlite_watcher
-from incoming.storage.sqlite import SqliteStore
-from incoming.storage.sqlite_schema import connect
+from incoming.storage.sqlite import watcher
+from incoming.storage.sqlite.schema import connect
+from incoming.storage.sqlite.store import SqliteStore
 from tests.storage.conftest import OpenTickets
 from tests.storage.tickets import NOW, new, owing
 from tests.support.stores import until
@@ -169,7 +169,7 @@ async def test_nothing_is_lost_between_workers(open_tickets: OpenTickets) -> Non
 
 def test_looks_often_enough() -> None:
     """A worker is to hear of a cancellation made by another within a blink."""
-    assert sqlite_watcher.INTERVAL <= 0.1
+    assert watcher.INTERVAL <= 0.1
 
 
 # --- processes that are killed ----------------------------------------------------------------------------------------
@@ -178,8 +178,8 @@ WRITER = """
 import asyncio, json, random, sys, uuid
 from pathlib import Path
 from incoming.core.ticket import Terms, Ticket, State
-from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteStore
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.store import SqliteStore
 
 async def upload(files, tickets, number):
     ticket = Ticket(str(uuid.uuid4()), Terms("http://app/"), 1.0, 1.0, 1.0, state=State.UPLOADING)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
-from incoming.storage.rows import COLUMNS, to_row
-from incoming.storage.sqlite_schema import connect
+from incoming.storage.sqlite.schema import connect
+from incoming.storage.ticket_row import COLUMNS, to_row
 
 T = TypeVar("T")
 

@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from incoming.assembler import Assembler
-from incoming.config import Settings
-from incoming.core.messages import Hello
 from incoming.core.ticket import Identity, Terms, Ticket
-from incoming.listeners import News
-from incoming.storage.files import FileStore
-from incoming.upload import Upload
+from incoming.settings.settings import Settings
+from incoming.storage.filesystem.store import FileStore
+from incoming.uploads.active_upload import Upload
+from incoming.uploads.subscriptions import News
+from incoming.uploads.upload_service import Assembler
+from incoming.wire.messages import Hello
 from tests.support.faulty_stores import FaultyFiles, FaultyTickets
 from tests.support.stores import until
 

@@ -14,9 +14,10 @@ from weakref import WeakSet
 from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.extents import Range
 from incoming.core.ticket import State, Ticket
-from incoming.storage.base import Buffer, Change, Claim
-from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteStore
+from incoming.storage.byte_store import Buffer
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.ticket_store import Change, Claim
 from tests.support.stores import until
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import struct
 import time
 from pathlib import Path
 
-from incoming.storage.sqlite_schema import MIGRATIONS
+from incoming.storage.sqlite.schema import MIGRATIONS
 
 
 def old_database(directory: Path, version: int, ticket_id: str, content: bytes, size: int, url: str) -> None:

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.netutil import bind_sockets
 
-from incoming import config
 from incoming.handlers.services import Services
-from incoming.worker import close_services, http_server, open_services
+from incoming.server.worker import close_services, http_server, open_services
+from incoming.settings.settings import load_settings
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -70,7 +70,7 @@ class OneWorker:
 @asynccontextmanager
 async def one_worker(storage_dir: Path, *options: str) -> AsyncIterator[OneWorker]:
     """A worker with these command-line options."""
-    settings = config.load(["--storage-dir", str(storage_dir), *options], {})
+    settings = load_settings(["--storage-dir", str(storage_dir), *options], {})
     storage_dir.mkdir(exist_ok=True)
     services = open_services(settings)
     server = http_server(services)

@@ -6,7 +6,7 @@ import os
 import struct
 from typing import Any
 
-from incoming.core.messages import CHUNK_HEADER, SUBPROTOCOL
+from incoming.wire.messages import CHUNK_HEADER, SUBPROTOCOL
 from tests.support.raw_http import PATIENCE, Answer, RawConnection
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA

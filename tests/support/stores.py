@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
-from incoming.storage.files import FileStore
-from incoming.storage.sqlite import SqliteStore
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.store import SqliteStore
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from incoming.core.extents import Extents, Range
-from incoming.core.messages import CHUNK_HEADER, SUBPROTOCOL
+from incoming.wire.messages import CHUNK_HEADER, SUBPROTOCOL
 
 WEBSOCKET, HTTP, PUT = "websocket", "http", "put"
 WAYS = (WEBSOCKET, HTTP, PUT)

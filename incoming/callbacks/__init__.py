@@ -1,0 +1,1 @@
+"""The handover to applications: outbox dispatcher, delivery attempts and the HTTP client."""

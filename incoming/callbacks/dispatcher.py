@@ -1,0 +1,206 @@
+"""The outbox of callbacks: sees to it that every app hears of every file that arrived and every upload cancelled.
+
+Decides when a callback is tried and how many at once go to one app, so that a slow app delays nobody else. What comes
+of an attempt is delivery.py's to say; where the outbox is kept, the TicketStore's. A worker that dies leaves its leases
+behind, and when they end another goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from incoming.callbacks.client import Caller, app_host
+from incoming.callbacks.delivery import Delivery, changed
+from incoming.core.errors import UnknownTicket, UploadError, WrongState
+from incoming.core.steady_clock import Clock
+from incoming.core.ticket import Callback, State, Ticket
+from incoming.monitoring.metrics import Counters
+from incoming.settings.settings import Settings
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.ticket_store import Claim, TicketStore
+
+log = logging.getLogger(__name__)
+
+CLAIMED_AT_ONCE = 100
+"""What is due beyond that is claimed after the next GATHERING: 5,000 callbacks a second, more than apps will answer."""
+
+LONGEST_SLEEP = 15.0
+"""Seconds after which the outbox is looked at although nothing is due: the clock may have been set meanwhile."""
+
+GATHERING = 0.02
+"""Seconds between a change of some ticket and the look into the outbox. Every commit of chunks is such a change."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What is owed to one app: how many callbacks are under way, and those claimed that wait for their turn."""
+
+    active: int = 0
+    queue: OrderedDict[str, Claim] = field(default_factory=OrderedDict)
+
+
+class Handover:
+    """One worker's part in emptying the outbox. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        tickets: TicketStore,
+        store: ByteStore,
+        settings: Settings,
+        clock: Clock = time.time,
+        counters: Counters | None = None,
+    ) -> None:
+        self._tickets = tickets
+        self._clock = clock
+        self._at_once = settings.handover_connections
+        self._caller = Caller(settings, clock)
+        self._delivery = Delivery(tickets, store, settings, clock, self._caller, counters)
+        self._lanes: dict[str, _Lane] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+        self._stopping = False
+        tickets.watch(lambda ticket_id: self._news.set())
+
+    # --- which callback when ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Delivers what is due until `stop`."""
+        while not self._stopping:
+            wake_at = self._clock() + LONGEST_SLEEP
+            try:
+                await self._claim_due()
+                wake_at = min(wake_at, await self._next_due())
+                await self._sleep(wake_at)
+            except UploadError as error:
+                log.warning("the outbox cannot be read: %s", error.message)
+                await asyncio.sleep(1.0)
+
+    async def _claim_due(self) -> None:
+        claims = await self._tickets.claim(self._clock(), self._delivery.lease, CLAIMED_AT_ONCE)
+        if self._stopping:
+            await self._give_back(claims)
+            return
+        for claim in claims:
+            host = app_host(claim.ticket.terms.signal_finish_url)
+            lane = self._lanes.setdefault(host, _Lane())
+            lane.queue[claim.ticket.id] = claim
+            self._start_next(host, lane)
+
+    async def _next_due(self) -> float:
+        due_at = await self._tickets.next_due()
+        return float("inf") if due_at is None else due_at
+
+    async def _sleep(self, wake_at: float) -> None:
+        """Until then, or until a ticket's change has made a callback due earlier."""
+        try:
+            async with asyncio.timeout(max(min(wake_at - self._clock(), LONGEST_SLEEP), GATHERING)):
+                while not self._stopping:
+                    await self._news.wait()
+                    await asyncio.sleep(GATHERING)
+                    self._news.clear()
+                    if await self._next_due() < wake_at:
+                        return
+        except TimeoutError:
+            return
+
+    def _start_next(self, host: str, lane: _Lane) -> None:
+        """As many as this app gets at once. A slow app's callbacks wait here and take nobody else's place."""
+        while lane.queue and lane.active < self._at_once and not self._stopping:
+            ticket_id, claim = lane.queue.popitem(last=False)
+            # Past its lease it is due again, for whoever claims it then, so it needs no giving back.
+            if self._clock() < claim.until and ticket_id not in self._under_way:
+                lane.active += 1
+                task = asyncio.get_running_loop().create_task(self._deliver(claim))
+                self._under_way[ticket_id] = task
+                task.add_done_callback(partial(self._ended, host, ticket_id))
+        if not lane.queue and not lane.active:
+            self._lanes.pop(host, None)
+
+    def _ended(self, host: str, ticket_id: str, task: asyncio.Task[None]) -> None:
+        del self._under_way[ticket_id]
+        lane = self._lanes[host]
+        lane.active -= 1
+        self._start_next(host, lane)
+
+    async def _deliver(self, claim: Claim) -> None:
+        try:
+            await self._delivery.attempt(claim)
+        except UnknownTicket:
+            return
+        except UploadError as error:
+            log.warning("upload %s: the callback is put off: %s", claim.ticket.id, error.message)
+        except Exception:
+            log.exception("upload %s: the callback failed", claim.ticket.id)
+
+    # --- what the app and the operator ask for ------------------------------------------------------------------------
+
+    async def finish(self, ticket_id: str) -> Ticket:
+        """finish_upload: the app has what it wants. Early and repeated calls count.
+
+        Raises UnknownTicket, or WrongState when the app was not called yet or the upload has failed.
+        """
+        now = self._clock()
+        ticket = await self._tickets.update(
+            ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now)
+        )
+        log.info("upload %s: finished by the app", ticket_id)
+        await self._delivery.clear(ticket)
+        return ticket
+
+    async def retry_now(self, ticket_id: str) -> Ticket:
+        """Has a callback tried at once: one that waits for its next attempt, or a failed one while its file is kept.
+
+        Raises UnknownTicket, or WrongState when there is nothing to tell the app.
+        """
+        now = self._clock()
+        notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
+
+        def change(known: Ticket) -> Ticket:
+            if known.callback is not None:
+                return replace(known, callback=replace(known.callback, due_at=now))
+            if known.state == State.FAILED and known.path:
+                return known.retry(notice, now)
+            kept = (
+                "and its file is not kept any more" if known.state == State.FAILED else "and owes the app no callback"
+            )
+            raise WrongState(f"nothing to hand over: the upload is in state '{known.state}' {kept}")
+
+        return await self._tickets.update(ticket_id, change)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    async def stop(self, within: float) -> None:
+        """Starts nothing any more, gives back the callbacks that waited for their turn, and waits up to `within`
+        seconds for the apps that are about to answer.
+        """
+        self._stopping = True
+        self._news.set()
+        await self._give_back([claim for lane in self._lanes.values() for claim in lane.queue.values()])
+        try:
+            if self._under_way:
+                await asyncio.wait(tuple(self._under_way.values()), timeout=within)
+        finally:
+            unanswered = tuple(self._under_way.values())
+            for task in unanswered:
+                task.cancel()
+            self._caller.close()
+        await asyncio.gather(*unanswered, return_exceptions=True)
+
+    async def _give_back(self, claims: Iterable[Claim]) -> None:
+        async def give_back(claim: Claim, due: Callback) -> None:
+            try:
+                await self._tickets.update(
+                    claim.ticket.id, lambda known: changed(known, claim.callback, due), durable=False
+                )
+            except UploadError as error:
+                log.warning("upload %s: the callback waits for its lease to end: %s", claim.ticket.id, error.message)
+
+        now = self._clock()
+        await asyncio.gather(*(give_back(claim, replace(claim.callback, due_at=now)) for claim in claims))

@@ -1,0 +1,162 @@
+"""The server as a program: from the command line to workers that serve, and what the operator is told at the start.
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 when something failed, 2 when the configuration cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+
+from tornado.netutil import bind_sockets
+
+import incoming
+from incoming.cli import uploads
+from incoming.server import log_format
+from incoming.server.sd_notify import tell_ready
+from incoming.server.supervisor import Supervisor, run_once
+from incoming.server.worker import Worker
+from incoming.settings.settings import ConfigError, Settings, load_settings
+from incoming.settings.value_types import Network
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections that the kernel holds until a worker accepts them."""
+
+_INSIDE = [
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+]
+"""What the internet does not route (RFC 6890)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the server until it is told to end, or the command `uploads`; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["uploads"]:
+        return uploads.run(arguments[1:])
+    try:
+        settings = load_settings(arguments, os.environ)
+        _make_storage_dir(settings)
+        sockets = _listen(settings)
+    except ConfigError as error:
+        print(f"incoming: {log_format.printable(str(error))}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    log_format.configure(settings.log_level, settings.log_format)
+    _allow_many_descriptors()
+    for level, line in announcements(settings, sockets):
+        log.log(level, "%s", line)
+    try:
+        return _serve(settings, sockets)
+    except Exception:
+        log.critical("the server has a defect and ends", exc_info=True)
+        return 1
+
+
+def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
+    if settings.workers == 1:
+        try:
+            return asyncio.run(Worker(settings, tell_ready).serve(sockets))
+        finally:
+            _close(sockets)
+
+    # Recovery once, before anybody is served, and in a process of its own: the parent must open no database.
+    if code := run_once(lambda lifeline: asyncio.run(Worker(settings).recover())):
+        _close(sockets)
+        return code
+    # The kernel takes connections for the workers that start now.
+    tell_ready()
+
+    def serve(lifeline: int) -> int:
+        return asyncio.run(Worker(settings).serve(sockets, lifeline))
+
+    return Supervisor(settings.workers, serve, settings.drain_timeout, lambda: _close(sockets)).run()
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for listening in sockets:
+        listening.close()
+
+
+def _allow_many_descriptors() -> None:
+    """The usual soft limit of 1,024 would be a limit on connections; the hard one is the operator's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _make_storage_dir(settings: Settings) -> None:
+    directory = settings.storage_dir
+    try:
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+            directory.chmod(settings.dir_mode)
+    except OSError as error:
+        raise ConfigError(f"storage_dir {str(directory)!r} cannot be made: {error.strerror}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(f"storage_dir {str(directory)!r} cannot be written to")
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    try:
+        if settings.address == "::" and socket.has_dualstack_ipv6():
+            # One socket for both kinds, as operators expect of "::"; IPv4 peers then appear as ::ffff:a.b.c.d.
+            address = ("::", settings.port)
+            both = socket.create_server(address, family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+            both.setblocking(False)
+            return [both]
+        return bind_sockets(settings.port, settings.address, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.address} port {settings.port}"
+        raise ConfigError(f"cannot listen at {where}: {error.strerror or error}") from error
+
+
+# --- what the operator is told ----------------------------------------------------------------------------------------
+
+
+def announcements(settings: Settings, sockets: Sequence[socket.socket]) -> Iterator[tuple[int, str]]:
+    """One line a fact that decides who can do what: level and text."""
+    addresses = ", ".join(url(listening) for listening in sockets)
+    workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''}"
+    yield logging.INFO, f"Incoming!! {incoming.__version__} listens at {addresses} with {workers}"
+    yield logging.INFO, f"uploads and database are in {settings.storage_dir}, durability '{settings.durability}'"
+    networks = ", ".join(map(str, settings.backend_networks)) or "nobody"
+    token = " with the Bearer token" if settings.backend_token else ""
+    yield logging.INFO, f"backend functions may be called by {networks}{token}{_through_proxies(settings)}"
+    wide = [str(network) for network in settings.backend_networks if not _is_inside(network)]
+    if wide and not settings.backend_token and not all(_is_loopback(listening) for listening in sockets):
+        yield (
+            logging.WARNING,
+            f"backend functions are open to the internet ({', '.join(wide)}) without a token; "
+            "narrow backend_networks or set backend_token",
+        )
+
+
+def _through_proxies(settings: Settings) -> str:
+    if not settings.trusted_proxies:
+        return "; requests that came through a proxy may not"
+    return f"; X-Forwarded-For is believed from {', '.join(map(str, settings.trusted_proxies))}"
+
+
+def url(listening: socket.socket) -> str:
+    """Where a listening socket can be reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listening.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def _is_inside(network: Network) -> bool:
+    return any(network.version == inside.version and network.subnet_of(inside) for inside in _INSIDE)  # type: ignore[arg-type]
+
+
+def _is_loopback(listening: socket.socket) -> bool:
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback

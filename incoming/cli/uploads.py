@@ -1,0 +1,238 @@
+"""`incoming uploads list|show|cancel|retry`: what the status page does, from a shell on the server's machine.
+
+Works on the stores in the storage directory whether the server runs or not: what is changed here the workers learn as
+they learn of each other's changes. Decides what is printed; what may be done is decided below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from incoming.callbacks.dispatcher import Handover
+from incoming.core.errors import BadParameter, UnknownTicket, UploadError
+from incoming.core.ticket import State, Ticket
+from incoming.monitoring.upload_overview import OPERATOR_REASON, UNDER_WAY, describe
+from incoming.monitoring.worker_reports import overview_of
+from incoming.server import log_format
+from incoming.settings.settings import ConfigError, Settings, load_settings
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.schema import MIGRATIONS, version_of
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.uploads.upload_service import Assembler
+
+COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
+MORE = ("age", "in_state", "paused", "clients", "transports", "connections", "requested_by", "next_attempt", "problem")
+SHORT_ID = 8
+"""Characters of an id that are printed, as in the log."""
+
+
+ABOUT = (
+    "What the status page does, from a shell on the server's machine, as the service's user or root; the server may be "
+    "running or not. Exit codes: 0 done, 1 it cannot be done, 2 it was not said right."
+)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
+    """The exit code: 0, 1 when it cannot be done, 2 when it was not said right. Prints to standard output."""
+    told = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(_server_options(told), environment)
+        _check_version(settings)
+    except (ConfigError, UploadError) as error:
+        return _fail(str(error), 2)
+    log_format.configure("warning", "text")
+    try:
+        return asyncio.run(_Command(settings, told).run())
+    except (UploadError, OSError) as error:
+        return _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> int:
+    _warn(message)
+    return code
+
+
+def _warn(message: str) -> None:
+    print(f"incoming uploads: {log_format.printable(message)}", file=sys.stderr)  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="incoming uploads", allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md."
+    )
+    parser.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
+    parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="uploads under way, or those in one state, the latest first")
+    listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
+    listing.add_argument("--limit", type=_number, default=100, metavar="N", help="at most so many (default: 100)")
+    for name, about in (
+        ("show", "all that is known of one upload"),
+        ("cancel", "cancel it, remove what has arrived, and tell the app"),
+        ("retry", "try its handover now, also one that has failed while its file is kept"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("id", help="its id, or the beginning of it as the log shows it")
+        if name == "cancel":
+            command.add_argument("--reason", default=OPERATOR_REASON, help="what its user and its app are told")
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def _server_options(told: argparse.Namespace) -> list[str]:
+    given = {"--config": told.config, "--storage-dir": told.storage_dir}
+    return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _check_version(settings: Settings) -> None:
+    """A database is neither made nor brought up to date here: the server that uses it may be of another release."""
+    database = settings.storage_dir / "incoming.sqlite"
+    if not database.is_file():
+        raise ConfigError(f"there is no ticket database in {settings.storage_dir}")
+    if (found := version_of(database)) != len(MIGRATIONS):
+        raise ConfigError(f"{database} has version {found}, this release uses {len(MIGRATIONS)}")
+
+
+class _Command:
+    """One call."""
+
+    def __init__(self, settings: Settings, told: argparse.Namespace) -> None:
+        self._settings = settings
+        self._told = told
+        self._sending: dict[str, dict[str, Any]] | None = None
+
+    async def run(self) -> int:
+        self._tickets = SqliteStore(self._settings.storage_dir / "incoming.sqlite")
+        self._files = FileStore(
+            self._settings.storage_dir, dir_mode=self._settings.dir_mode, file_mode=self._settings.file_mode
+        )
+        try:
+            work: Callable[[], Awaitable[None]] = getattr(self, f"_{self._told.command}")
+            await work()
+        finally:
+            await self._files.close()
+            await self._tickets.close()
+        return 0
+
+    async def _list(self) -> None:
+        states = (State(self._told.state),) if self._told.state else UNDER_WAY
+        found = await self._tickets.latest(states, self._told.limit + 1)
+        facts = [await self._facts(ticket) for ticket in found[: self._told.limit]]
+        if self._told.json:
+            _say(json.dumps(facts, indent=2))
+        elif facts:
+            for line in table([COLUMNS, *(_cells(fact) for fact in facts)]):
+                _say(line)
+            if len(found) > len(facts):
+                _warn(f"there are more than these {len(facts)}: --limit shows more")
+        else:
+            _say("no uploads" if self._told.state is None else f"no uploads in state {self._told.state}")
+
+    async def _show(self) -> None:
+        await self._tell(await self._named())
+
+    async def _cancel(self) -> None:
+        ticket = await self._named()
+        assembler = Assembler(self._tickets, self._files, self._settings)
+        await self._tell(await assembler.cancel(ticket.id, self._told.reason, notify_app=True))
+        await assembler.drain()
+
+    async def _retry(self) -> None:
+        handover = Handover(self._tickets, self._files, self._settings)
+        ticket = await self._named()
+        try:
+            await self._tell(await handover.retry_now(ticket.id))
+        finally:
+            await handover.stop(0)
+
+    async def _named(self) -> Ticket:
+        """The one upload whose id begins as it was told."""
+        beginning = self._told.id.rstrip("…").lower()
+        if len(beginning) < SHORT_ID:
+            raise BadParameter(f"give at least the first {SHORT_ID} characters of the id")
+        found = await self._tickets.matching(beginning, 2)
+        if not found:
+            raise UnknownTicket(f"there is no upload whose id begins with {beginning}")
+        if len(found) > 1:
+            raise BadParameter(f"several ids begin with {beginning}: give more of it")
+        return found[0]
+
+    async def _facts(self, ticket: Ticket) -> dict[str, Any]:
+        """With who sends it now, as the workers noted it at most some seconds ago."""
+        if self._sending is None:
+            self._sending = (await overview_of(self._tickets, time.time())).uploads
+        return describe(ticket, self._sending.get(ticket.id), time.time())
+
+    async def _tell(self, ticket: Ticket) -> None:
+        facts = await self._facts(ticket)
+        if self._told.json:
+            _say(json.dumps(facts, indent=2))
+            return
+        for name in ("id", *COLUMNS[1:], *MORE):
+            _say(f"{name:<13} {_text(name, facts[name])}")
+
+
+def _cells(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    shortened = {**facts, "id": facts["id"][:SHORT_ID]}
+    return tuple(_text(name, shortened[name]) for name in COLUMNS)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in ("arrived", "size"):
+        return readable_size(value)
+    if name == "speed":
+        return f"{readable_size(value)}/s" if value else "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(value)
+    if name in ("age", "idle", "in_state", "next_attempt"):
+        return readable_duration(value)
+    return log_format.printable(str(value)) or "-"
+
+
+def readable_size(size: int) -> str:
+    """In binary units, with three significant digits."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{size} B" if unit == "B" else f"{value:.3g} {unit}" if value < 999.5 else f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB" if value < 999.5 else f"{value:.0f} TiB"
+
+
+def readable_duration(seconds: float) -> str:
+    """In the two largest units that fit."""
+    whole = max(0, round(seconds))
+    for length, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // small} {small_unit}"
+    return f"{whole} s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines in which the columns stand below each other; the last one is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        yield "  ".join((*padded, row[-1]))
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201 - this is what the command is for

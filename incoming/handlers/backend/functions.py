@@ -1,0 +1,126 @@
+"""The functions that the app's backend calls: new_upload, cancel_upload, finish_upload.
+
+Each is a POST whose answer is 200 with the return value as plain text, or an error status with its message. They are
+closed to the world (access.py); who is let in is checked before a byte of the body is read.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import ClassVar
+
+from tornado.web import stream_request_body
+
+from incoming.core.errors import BadParameter, MessageTooLarge, ServerShutdown, UnknownId, UploadError, WrongSecret
+from incoming.core.ticket import Ticket
+from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
+from incoming.handlers.backend.ticket_options import secret, terms
+from incoming.handlers.base import Handler
+from incoming.handlers.caller_access import require_backend_caller, same_secret
+
+TOLD = MAX_BODY + 256 * 1024
+"""Bytes up to which a body of unknown length is read to its end, so that its sender is told what is wrong."""
+
+
+@stream_request_body
+class BackendFunction(Handler):
+    """What the three have in common. A small body is read to its end before a refusal, so that the answer arrives."""
+
+    function: ClassVar[str]
+
+    def prepare(self) -> None:
+        self.logged["function"] = self.function
+        self._body = bytearray()
+        self._refusal: UploadError | None = None
+        self._caller = ""
+        connection = self.request.connection
+        if connection is not None and hasattr(connection, "set_max_body_size"):
+            connection.set_max_body_size(TOLD)
+        length = self.request.headers.get("Content-Length", "")
+        if re.fullmatch("[0-9]{1,19}", length, re.ASCII) and int(length) > MAX_BODY:
+            raise _too_large()
+        if self.request.method != "POST":
+            return
+        try:
+            self._caller = str(require_backend_caller(self.request, self.services.settings))
+            self.services.door.know(getattr(connection, "stream", None))
+        except UploadError as error:
+            self._refusal = error
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) + len(chunk) > MAX_BODY:
+            self._refusal = self._refusal or _too_large()
+        if self._refusal is None:
+            self._body += chunk
+
+    async def post(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        answer = await self.call(parameters(self.request, bytes(self._body)))
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(answer)
+
+    async def call(self, given: Parameters) -> str:
+        """Does it and gives the return value. Raises UploadError."""
+        raise NotImplementedError
+
+    async def upload(self, given: Parameters) -> Ticket:
+        """The upload that a call is about. Raises BadParameter, UnknownId, or WrongSecret."""
+        ticket_id = given.get("id", "")
+        if not ticket_id:
+            raise BadParameter("id not given")
+        ticket = await self.services.tickets.get(ticket_id)
+        if ticket is None:
+            raise UnknownId("id unknown")
+        self.logged["upload"] = ticket.id
+        terms = ticket.terms
+        told = secret(given)
+        excused = not told and terms.secret_optional and not self.services.settings.finish_requires_secret
+        if not excused and not same_secret(told, terms.backend_secret):
+            raise WrongSecret("backendSecret not given or wrong")
+        return ticket
+
+
+class NewUpload(BackendFunction):
+    """Issues a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4)."""
+
+    function = "new_upload"
+
+    async def call(self, given: Parameters) -> str:
+        if self.services.assembler.draining:
+            raise ServerShutdown("the server is restarting; ask again")
+        wanted = terms(given, self._caller)
+        await self.services.janitor.admit()
+        now = self.services.clock()
+        ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
+        await self.services.tickets.create(ticket)
+        self.logged["upload"] = ticket.id
+        return ticket.id
+
+
+class CancelUpload(BackendFunction):
+    """Cancels on behalf of the app, which therefore gets no callback about it."""
+
+    function = "cancel_upload"
+
+    async def call(self, given: Parameters) -> str:
+        ticket = await self.upload(given)
+        await self.services.assembler.cancel(ticket.id, "Cancelled by request", notify_app=False)
+        return "ok"
+
+
+class FinishUpload(BackendFunction):
+    """The app has taken the file over; it had answered 'wait', or is about to."""
+
+    function = "finish_upload"
+
+    async def call(self, given: Parameters) -> str:
+        ticket = await self.upload(given)
+        await self.services.handover.finish(ticket.id)
+        return "ok"
+
+
+def _too_large() -> MessageTooLarge:
+    return MessageTooLarge(f"the body is larger than {MAX_BODY} bytes")

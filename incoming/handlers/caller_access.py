@@ -1,0 +1,167 @@
+"""Who calls, and who may call the backend functions: the one place where addresses and tokens are judged.
+
+A proxy on the same host makes the whole world look like loopback. So a request that came through a proxy is judged by
+its client's address, which only a proxy in `trusted_proxies` is believed to tell, and one with forwarding headers from
+any other peer is refused. This file knows nothing of what the functions do.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+
+from incoming.core.errors import Forbidden
+from incoming.settings.settings import Settings
+from incoming.settings.value_types import Network
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_FORWARDING = frozenset(
+    {
+        *("forwarded", "forwarded-for", "via", "x-forwarded", "x-original-forwarded-for", "x-real-ip", "x-client-ip"),
+        *("true-client-ip", "cf-connecting-ip", "cdn-loop", "fastly-client-ip", "x-cluster-client-ip"),
+        *("x-envoy-external-address", "x-azure-clientip", "x-proxyuser-ip", "proxy-client-ip", "wl-proxy-client-ip"),
+    }
+)
+"""What proxies and content delivery networks are known to add, besides all of X-Forwarded-*."""
+
+_HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
+"""An entry of X-Forwarded-For: [IPv6], IPv4, either with a port, or a bare IPv6 address."""
+
+NOBODY = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - no address to bind to
+"""The address of a peer that has none, such as one on a Unix socket."""
+
+
+def client_address(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address that a request came from, as far as it can be believed; never raises."""
+    try:
+        return _judged_address(request, settings)
+    except Forbidden:
+        return peer_address(request)
+
+
+def peer_address(request: HTTPServerRequest) -> Address:
+    """The other end of the TCP connection; an IPv4-mapped IPv6 address is the IPv4 one."""
+    return _address(request.remote_ip or "") or NOBODY
+
+
+def require_backend_peer(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of a caller within `backend_networks`. Raises Forbidden for any other."""
+    address = _judged_address(request, settings)
+    if not _within(address, settings.backend_networks):
+        raise Forbidden(f"backend functions are not open to {address}")
+    return address
+
+
+def require_backend_caller(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of who may call backend functions: from the right network, no browser, with the token if one is set.
+
+    Raises Forbidden. A browser on the right network would do what any web page tells it to, so that none may; they all
+    send Sec-Fetch-Site or, with POST, Origin (Fetch standard section 3.2; Fetch Metadata).
+    """
+    address = require_backend_peer(request, settings)
+    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+        raise Forbidden("backend functions are not open to browsers")
+    if settings.backend_token and not same_secret(_bearer(request.headers), settings.backend_token):
+        raise Forbidden("backend functions want the right 'Authorization: Bearer' token")
+    return address
+
+
+def require_operator(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of who may see the status page: within `backend_networks`, a browser or not. Raises Forbidden.
+
+    A page of any site can have its own name pointed at this address and then passes for ours in a browser here (DNS
+    rebinding). Unless a token is set, which that browser would not send, only names that no stranger can have count.
+    """
+    address = require_backend_peer(request, settings)
+    if not settings.backend_token and not _is_own_name(request.host_name):
+        raise Forbidden("under a host name of the internet the status page is open only with a backend_token")
+    return address
+
+
+def shows_token(request: HTTPServerRequest, settings: Settings) -> bool:
+    """Whether the backend token, if one is set, comes along: as Bearer, or as the password that a browser asks for."""
+    given = _bearer(request.headers) or _password(request.headers)
+    return not settings.backend_token or same_secret(given, settings.backend_token)
+
+
+def same_site(request: HTTPServerRequest) -> bool:
+    """Whether nothing says that a page of another origin is asking (Fetch standard section 3.2; Fetch Metadata)."""
+    origin = request.headers.get("Origin")
+    own = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
+    return own and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+
+def _is_own_name(name: str) -> bool:
+    name = name.lower()
+    numeric = _address(name.strip("[]")) is not None
+    return numeric or "." not in name or name.endswith(".localhost") or name == socket.gethostname().lower()
+
+
+def same_secret(given: str, expected: str) -> bool:
+    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
+
+
+def _judged_address(request: HTTPServerRequest, settings: Settings) -> Address:
+    peer = peer_address(request)
+    forwarding = sorted(name for name in request.headers if _is_forwarding(name))
+    if not forwarding:
+        return peer
+    if not _within(peer, settings.trusted_proxies):
+        raise Forbidden(f"{forwarding[0]} from {peer}, which is none of trusted_proxies")
+    hops = request.headers.get("X-Forwarded-For")
+    if hops is None:
+        raise Forbidden(f"the proxy at {peer} sends {forwarding[0]} but not X-Forwarded-For")
+    # From the right: each trusted proxy has appended whom it heard from. The first that is not ours is the client;
+    # what stands left of it the client may have invented.
+    for hop in reversed(hops.split(",")):
+        match = _HOP.fullmatch(hop.strip())
+        address = _address(match[match.lastindex or 0]) if match else None
+        if address is None:
+            raise Forbidden(f"the proxy at {peer} sends an X-Forwarded-For that is not a list of addresses")
+        peer = address
+        if not _within(address, settings.trusted_proxies):
+            break
+    return peer
+
+
+def _is_forwarding(name: str) -> bool:
+    name = name.lower()
+    return name in _FORWARDING or name.startswith("x-forwarded-")
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _bearer(headers: HTTPHeaders) -> str:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _password(headers: HTTPHeaders) -> str:
+    """That of HTTP Basic authentication (RFC 7617); the user may be anybody."""
+    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode("utf-8").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,1 @@
+"""The interface for operators: status page, metrics, health checks."""

@@ -1,0 +1,46 @@
+"""`/incoming/metrics`: the whole server's numbers for Prometheus, whichever worker answers; for backend_networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import incoming
+from incoming.handlers.base import Handler
+from incoming.handlers.caller_access import require_backend_peer
+from incoming.monitoring.metrics import TRANSPORTS
+
+exposition: Callable[..., tuple[bytes, str]] | None
+try:
+    from incoming.monitoring.prometheus import exposition
+except ImportError:
+    exposition = None
+
+MISSING = "metrics need the Python package prometheus-client: pip install 'incoming[metrics]'"
+
+
+class Metrics(Handler):
+    """All families of incoming/monitoring/metrics.py; 501 where the library that writes them is not installed."""
+
+    def prepare(self) -> None:
+        require_backend_peer(self.request, self.services.settings)
+
+    async def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        if exposition is None:
+            self.set_status(501)
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish(MISSING)
+            return
+        services = self.services
+        overview = await services.activity.overview()
+        measured: dict[str, dict[str, float]] = {
+            "incoming_uploads": {str(state): count for state, count in (await services.tickets.counts()).items()},
+            "incoming_connections": {transport: overview.connections[transport] for transport in TRANSPORTS},
+            "incoming_free_bytes": {"": await services.store.free_bytes()},
+            "incoming_workers": {"": len(overview.workers)},
+            "incoming_resident_memory_bytes": {"": sum(worker["memory"] for worker in overview.workers)},
+            "incoming_info": {incoming.__version__: 1},
+        }
+        page, content_type = exposition(overview.counted, measured, self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", content_type)
+        self.finish(page)

@@ -1,0 +1,122 @@
+"""The body of one PUT on its way into the assembler, as it arrives and within bounds.
+
+Decides where the next bytes go and when a body is too long or too short. Knows nothing of headers and answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from incoming.core.errors import BadRange, UploadError
+from incoming.core.extents import Range
+from incoming.monitoring.connections import Sender
+from incoming.storage.byte_store import Buffer
+from incoming.uploads.active_upload import COMMIT_INTERVAL, Upload
+from incoming.uploads.flow_control import GULP, Intake, Memory, sip
+from incoming.uploads.receive_buffer import Basin
+
+UNDER_WAY = 16 * 1024 * 1024
+"""Bytes of one body that may have been received but not written; then no more of it is read."""
+
+UNHEARD_INTERVAL = 0.1
+"""Seconds from one commit to the next while more of a body is awaited: nobody is told before its end."""
+
+GATHERED_FOR = 0.1
+"""Seconds that bytes gather at most, because a few of them cost the store as much as many: a cut must not cost more."""
+
+
+class Body:
+    """Writes what comes at rising offsets from `start` on; `end` is where it ends, None if only the body itself tells.
+
+    After the first error nothing more is taken.
+    """
+
+    def __init__(
+        self,
+        upload: Upload,
+        sender: Sender,
+        memory: Memory,
+        start: int,
+        end: int | None,
+        epoch: int | None,
+    ) -> None:
+        self.position = start
+        self._end = end
+        self._error: UploadError | None = None
+        self._leave: Callable[[], None] = sender.leave
+        self._memory = memory
+        self.basin = Basin(memory.buffers)
+        """What is received into it need not be copied."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._intake = Intake(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether bytes are under way: then it is not the sender who keeps the request waiting."""
+        return self._intake.busy
+
+    async def take(self, data: Buffer) -> None:
+        """The next bytes. Returns when there is room for more, which is the flow control: TCP tells the sender.
+
+        Raises the first error; what was committed before it is kept.
+        """
+        self._check()
+        count = len(data)
+        if self._end is not None and self.position + count > self._end:
+            raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
+        if self.basin.holds(data):
+            self.basin.fill(count)
+            self._gathered(count)
+        else:
+            while data:
+                poured = self.basin.pour(data)
+                self._gathered(poured)
+                data = memoryview(data)[poured:]
+        await self._intake.room()
+        await sip(count, GULP if self._end is None else self._end - self.position)
+
+    def _gathered(self, count: int) -> None:
+        self._memory.take(count)
+        self.position += count
+        is_last = self.position == self._end
+        if self.basin.full or is_last:
+            self._hand_on(is_last=is_last)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHERED_FOR, self._hand_on)
+
+    def _hand_on(self, *, is_last: bool = False) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.basin.length:
+            data = self.basin.take()
+            self._memory.give(len(data))
+            # Of a body without a length nobody knows whether this was its end.
+            within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else UNHEARD_INTERVAL
+            self._intake.put(self.position - len(data), data, within=within)
+
+    async def finish(self) -> None:
+        """The body has ended. Returns when all of it is committed; raises the first error."""
+        self._hand_on(is_last=True)
+        await self._intake.settle()
+        self._check()
+        if self._end is not None and self.position != self._end:
+            raise BadRange(f"the body ends at byte {self.position}, announced was {self._end}")
+
+    def let_go(self) -> None:
+        """The request has ended, one way or the other. What has come is kept."""
+        self._hand_on()
+        self._intake.let_go()
+        self._leave()
+        self._leave = lambda: None
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _stored(self, part: Range) -> None:
+        """The answer tells of it."""
+
+    def _failed(self, error: UploadError) -> None:
+        self._error = self._error or error

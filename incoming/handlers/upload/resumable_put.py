@@ -1,0 +1,274 @@
+"""An upload as an HTTP resource: PUT with Content-Range, status, control messages, DELETE (doc/protocol.md).
+
+Speaks the dialect of resumable PUT that existing clients know: 308 with the safe prefix while bytes are missing, 200
+when all are there. Bodies go to the assembler as they arrive, so that what came before a cut is kept. Decides only
+what belongs to HTTP; what may be stored the assembler decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from incoming.core.errors import (
+    BadParameter,
+    BadRange,
+    BadRequest,
+    FileTooLarge,
+    Forbidden,
+    MessageTooLarge,
+    StorageFailed,
+    TakenOver,
+    TooBusy,
+    UnsupportedEncoding,
+)
+from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
+from incoming.handlers import cors
+from incoming.handlers.services import Services
+from incoming.handlers.upload.body_receiver import Body
+from incoming.handlers.upload.streaming_handler import StreamedHandler
+from incoming.uploads.active_upload import Upload
+from incoming.wire import content_range, messages
+from incoming.wire.content_disposition import file_name
+from incoming.wire.content_range import ContentRange
+from incoming.wire.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Cancel, Hello, Pause
+
+T = TypeVar("T")
+
+LONG_POLL = 25.0
+"""Seconds that a status request may wait at most: below the 30 s after which some proxies lose patience."""
+
+
+class UploadResource(StreamedHandler):
+    """`.../frontend/upload/<ticket>`."""
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._upload: Upload | None = None
+        self._body: Body | None = None
+        self._control = bytearray()
+        self._epoch: int | None = None
+        self._cors: dict[str, str] = {}
+
+    async def admit(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if not cors.allowed(origin, self.services.settings.allowed_origins):
+            raise Forbidden("pages of this origin may not upload here")
+        self._cors = cors.cors(self.request.headers, origin)
+        self._let_page_read()
+        self.set_header("Cache-Control", "no-store")
+        if self.request.method == "OPTIONS":
+            return
+        ticket = await self.services.assembler.look(self.path_args[0])
+        if not cors.allowed(origin, ticket.terms.allowed_origins):
+            raise Forbidden("pages of this origin may not use this ticket")
+        self.services.door.know(self._stream)
+        if self.request.method == "PUT":
+            await self._begin(ticket)
+        elif self.request.method == "POST" and (self.body_length or 0) > MAX_CONTROL:
+            raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+
+    def _let_page_read(self) -> None:
+        for name, value in self._cors.items():
+            self.set_header(name, value)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tornado has cleared all headers by now; without these a page of another host could not read the refusal."""
+        self._let_page_read()
+        super().write_error(status_code, **kwargs)
+
+    # --- PUT: the headers ---------------------------------------------------------------------------------------------
+
+    async def _begin(self, ticket: Ticket) -> None:
+        headers = self.request.headers
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedEncoding(f"Content-Encoding {headers['Content-Encoding']!r}: only identity is taken")
+        length = self.body_length
+        told = headers.get("Content-Range")
+        asked = ContentRange(0, None, length) if told is None else content_range.parse(told)
+        asked = asked if length is None else asked.close(length)
+        name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
+        media_type = headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None
+        identity = Identity(name, asked.total, media_type=media_type)
+        if ticket.state not in RECEIVING:
+            self._conclude_ended(ticket, identity)
+            return
+        self._check_limits(ticket, asked)
+        self._upload = await self._join(ticket, identity)
+        if asked.start is None:
+            return
+        known = self._upload.ticket.size
+        if known is not None and asked.end is not None and asked.end > known:
+            raise BadRange(f"the Content-Range reaches byte {asked.end}, the file has {known}")
+        self.services.seats.take(ticket.id, self, self.services.settings.connections_per_upload)
+        sender = self.services.connections.enter(ticket.id, "http", self.client)
+        self._body = Body(self._upload, sender, self.services.memory, asked.start, asked.end, self._epoch)
+        self.receive_into(None if length is None else self._body.basin)
+
+    def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
+        """A PUT to a complete file is answered as the one that completed it was; to an ended one with its outcome."""
+        if ticket.state in (State.CANCELLED, State.FAILED):
+            raise ticket.outcome(Event.STORE)
+        ticket.identify(identity)
+        self.conclude(lambda: self._tell_complete(ticket))
+
+    def _check_limits(self, ticket: Ticket, asked: ContentRange) -> None:
+        """What the range alone shows, before the body is read."""
+        for limit in (ticket.terms.max_size, self.services.settings.max_size):
+            if limit and asked.end is not None and asked.end > limit:
+                raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
+
+    async def _join(self, ticket: Ticket, identity: Identity) -> Upload:
+        """The library's pieces name the epoch they were welcomed with; other clients are taken at any."""
+        epoch = self.get_query_argument("epoch", None)
+        if epoch is None:
+            return await self.services.assembler.open_plain(ticket.id, identity)
+        if not (epoch.isascii() and epoch.isdigit()) or len(epoch) > 16:
+            raise BadParameter("'epoch' is not a number")
+        self._epoch = int(epoch)
+        ticket.identify(identity, self.services.settings.max_size)
+        return await self._unless_lost(self.services.assembler.join(ticket.id, self._epoch))
+
+    async def _unless_lost(self, step: Awaitable[T]) -> T:
+        """The epoch rises too when a disk has lost bytes. Then nobody has taken over: the client is to ask anew."""
+        try:
+            return await step
+        except TakenOver as error:
+            ticket = await self.services.assembler.look(self.path_args[0])
+            if ticket.session in ("", self.get_query_argument("session", "")):
+                lost = "bytes that had arrived were lost by a fault of the disk; send them again"
+                raise StorageFailed(lost) from error
+            raise
+
+    # --- bodies -------------------------------------------------------------------------------------------------------
+
+    async def take(self, data: bytes) -> None:
+        if self._body is not None:
+            await self._unless_lost(self._body.take(data))
+        elif self.request.method == "POST":
+            self._control += data
+            if len(self._control) > MAX_CONTROL:
+                raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+        elif self._upload is not None:
+            raise BadRange("a status query has an empty body")
+        else:
+            await super().take(data)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._body is not None and self._body.busy
+
+    @property
+    def heard(self) -> float:
+        """When a part of the body last came, by the monotonic clock."""
+        return self._heard
+
+    def make_room(self) -> None:
+        """More connections carry this upload than may. What has come is kept."""
+        self.refuse(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
+        self._answer_now()
+
+    def let_go(self) -> None:
+        if self._body is not None:
+            self.services.seats.leave(self.path_args[0], self)
+            self._body.let_go()
+            self.receive_into(None)
+        if self._upload is not None:
+            self.services.assembler.leave(self._upload)
+            self._upload = None
+
+    # --- the methods --------------------------------------------------------------------------------------------------
+
+    async def put(self, ticket: str) -> None:
+        # Kept here, too: all is let go of when the client leaves while this waits.
+        upload, body = self._upload, self._body
+        if self.concluded() or upload is None:
+            return
+        if body is not None:
+            await self._unless_lost(body.finish())
+            await self._end_of_unknown_length(upload, body)
+        known = await self.services.assembler.settled(upload)
+        if self._ended:
+            return  # it has made room, or the client is gone
+        if known.state in RECEIVING:
+            self._tell_missing(known)
+        elif known.state in (State.CANCELLED, State.FAILED):
+            raise known.outcome(Event.STORE)
+        else:
+            self._tell_complete(known)
+
+    async def _end_of_unknown_length(self, upload: Upload, body: Body) -> None:
+        """A whole file sent with a chunked body (RFC 9112 section 7.1): now that it has ended, its length is known."""
+        if "Content-Range" not in self.request.headers and upload.ticket.size is None:
+            whole = Identity(size=body.position)
+            self.services.assembler.leave(await self.services.assembler.open_plain(upload.ticket.id, whole))
+
+    def _tell_missing(self, ticket: Ticket) -> None:
+        self.set_status(308, "Resume Incomplete")
+        safe = content_range.prefix_range(ticket.extents.prefix)
+        if safe is not None:
+            self.set_header("Range", safe)
+        self.set_header("Content-Length", "0")
+        self.clear_header("Content-Type")
+        self.finish()
+
+    def _tell_complete(self, ticket: Ticket) -> None:
+        self._tell(json.dumps(messages.status(ticket)))
+
+    def _tell(self, text: str) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(text)
+
+    async def get(self, ticket: str) -> None:
+        """The status; with `wait=S` as soon as the state is another than `state` (default: the present one)."""
+        if self.concluded():
+            return
+        known = await self.services.assembler.look(ticket)
+        seconds = self._seconds(self.get_query_argument("wait", "0"))
+        if seconds:
+            seen = self.get_query_argument("state", known.state)
+            known = await self.services.assembler.wait_for_change(ticket, seen, seconds)
+        if not self._ended:
+            self._tell(json.dumps(messages.status(known, self.services.limits(known))))
+
+    def _seconds(self, told: str) -> float:
+        if not (told.isascii() and told.isdigit()) or len(told) > 4:
+            raise BadParameter("'wait' is a number of seconds")
+        return min(float(told), LONG_POLL)
+
+    async def post(self, ticket: str) -> None:
+        """One control message of the WebSocket's protocol, answered like there."""
+        if self.concluded():
+            return
+        try:
+            text = self._control.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRequest("a control message is UTF-8") from error
+        message = messages.parse_control(text)
+        assembler = self.services.assembler
+        if isinstance(message, Hello):
+            self._upload = await assembler.open(ticket, message)
+            known = await assembler.settled(self._upload)
+            self._tell(messages.welcome(known, self.services.limits(known)))
+        elif isinstance(message, Pause):
+            await assembler.pause(ticket, message.epoch)
+            self._tell(messages.paused())
+        elif isinstance(message, Cancel):
+            self._tell(messages.state(await assembler.cancel(ticket, message.reason, notify_app=True)))
+        else:
+            raise BadRequest("over HTTP the control messages are hello, pause and cancel")
+
+    async def delete(self, ticket: str) -> None:
+        """Cancels, for the `reason` in the query."""
+        if self.concluded():
+            return
+        reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]
+        self._tell_complete(await self.services.assembler.cancel(ticket, reason, notify_app=True))
+
+    def options(self, ticket: str) -> None:
+        if self.concluded():
+            return
+        self.set_status(204)
+        self.set_header("Allow", "GET, PUT, POST, DELETE, OPTIONS")
+        self.finish()

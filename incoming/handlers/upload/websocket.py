@@ -1,0 +1,298 @@
+"""Chunks and control messages over a WebSocket (RFC 6455, sub-protocol `incoming.1`, doc/protocol.md).
+
+Turns messages into calls of the assembler and its news into messages. Decides only what belongs to the connection: its
+first message, how it ends, when it is dead. Tornado makes the handshake and writes; what comes is read by inlet.py.
+Tornado's own pings stay off: a browser's pong waits behind the data it has queued, so that only bytes of any kind tell
+who is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.websocket import WebSocketHandler
+
+from incoming.core.errors import (
+    BadRequest,
+    Forbidden,
+    InternalError,
+    MessageTooLarge,
+    MethodNotAllowed,
+    StorageFailed,
+    TakenOver,
+    TooBusy,
+    TooSlow,
+    UploadError,
+)
+from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
+from incoming.handlers import cors
+from incoming.handlers.base import Answering
+from incoming.handlers.services import Services
+from incoming.handlers.upload.chunk_receiver import Chunks
+from incoming.handlers.upload.tcp_info import Pace, received_by, silent_for
+from incoming.handlers.upload.websocket_reader import receive
+from incoming.handlers.upload.websocket_sender import Outlet
+from incoming.uploads.active_upload import Upload
+from incoming.wire import messages, websocket_frames
+from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
+
+log = logging.getLogger(__name__)
+
+
+class UploadSocket(Answering, WebSocketHandler):
+    """One connection that carries one upload, or its share of it."""
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._settings = services.settings
+        self._assembler = services.assembler
+        self._ticket_id = ""
+        self._problem: UploadError | None = None
+        self._stream: IOStream | None = None
+        """Set when the handshake is over."""
+        self._upload: Upload | None = None
+        """Set by a hello that was accepted, until the connection ends; so are these."""
+        self._chunks: Chunks | None = None
+        self._leave: Callable[[], None] = lambda: None
+        self._epoch = 0
+        self._session = ""
+        self._told_state = State.UPLOADING
+        self._outlet = Outlet(self.write_message, self.close)
+        self._watchdog: asyncio.TimerHandle | None = None
+        self.heard = self._seen_at = time.monotonic()
+        self._pace = Pace(self._settings.minimum_rate, self._settings.dead_after)
+
+    # --- the handshake ------------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Looks the ticket up before anything of the client is buffered: a stranger gets no room for a chunk."""
+        origin = self.request.headers.get("Origin")
+        if not cors.allowed(origin, self._settings.allowed_origins):
+            raise Forbidden("pages of this origin may not upload here")
+        if self.request.method != "GET":
+            raise MethodNotAllowed(f"{self.request.method} is not a method of this URL")
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            raise BadRequest("at this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
+        self._ticket_id = self.get_query_argument("ticket", "")
+        try:
+            ticket = await self._assembler.look(self._ticket_id)
+            if not cors.allowed(origin, ticket.terms.allowed_origins):
+                raise Forbidden("pages of this origin may not use this ticket")
+        except UploadError as error:
+            self._problem = error
+
+    def check_origin(self, origin: str) -> bool:
+        """Decided by `prepare`, which is asked for requests of the same origin as well."""
+        return True
+
+    @property
+    def max_message_size(self) -> int:
+        if self._problem is not None:
+            return MAX_CONTROL
+        return max(MAX_CONTROL, self._settings.chunk_max + CHUNK_HEADER.size)
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        return None
+
+    async def open(self, *args: str, **kwargs: str) -> None:
+        """Lasts as long as the connection: Tornado, which would read it otherwise, waits for this."""
+        self.set_nodelay(True)
+        if self._problem is None and self.selected_subprotocol != SUBPROTOCOL:
+            self._problem = BadRequest(f"the WebSocket sub-protocol must be {SUBPROTOCOL}")
+        if self._problem is not None:
+            self._fail(self._problem)
+        else:
+            self._watch(self._settings.hello_timeout)
+        connection = self.ws_connection
+        try:
+            if connection is not None and connection.stream is not None:
+                await self._receive(connection.stream)
+        finally:
+            if connection is not None:
+                connection.on_connection_close()
+            self.on_connection_close()
+
+    # --- from the client ----------------------------------------------------------------------------------------------
+
+    async def _receive(self, stream: IOStream) -> None:
+        self._stream = stream
+        try:
+            await receive(stream, websocket_frames.FrameReader(self.max_message_size, MAX_CONTROL), self._take)
+        except websocket_frames.FrameError as error:
+            self.close(error.code, error.message)
+        except OSError:  # the connection has ended
+            if self._chunks is not None and not self._outlet.ended:
+                self._chunks.cut()
+
+    async def _take(self, event: websocket_frames.Event) -> None:
+        """Not returning is the flow control: nothing more is read, and TCP tells the sender."""
+        if not isinstance(event, websocket_frames.Data) or event.last:
+            self.heard = time.monotonic()
+        if isinstance(event, websocket_frames.Close):
+            self.close(event.code)  # says so, too, unless that was done (RFC 6455 section 5.5.1)
+            return
+        if self._outlet.ended:
+            return
+        try:
+            await self._on_event(event)
+        except UploadError as error:
+            self._fail(error)
+        except Exception:
+            log.exception("upload %s: a message could not be handled", self._ticket_id)
+            self._fail(InternalError("the server has a defect; its log says more"))
+        await self._outlet.room()
+
+    async def _on_event(self, event: websocket_frames.Event) -> None:
+        if isinstance(event, websocket_frames.Data):
+            if self._chunks is None:
+                raise BadRequest("the first message must be a hello")
+            await self._chunks.take(event.data, last=event.last)
+        elif isinstance(event, websocket_frames.Text):
+            await self._on_control(event.text)
+        elif isinstance(event, websocket_frames.LongText):
+            raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+        elif isinstance(event, websocket_frames.Ping) and self._stream is not None:
+            with suppress(StreamClosedError):
+                await self._stream.write(websocket_frames.pong(event.payload))
+
+    async def _on_control(self, text: str) -> None:
+        message = messages.parse_control(text)
+        if isinstance(message, Hello):
+            await self._on_hello(message)
+            return
+        if self._chunks is None:
+            raise BadRequest("the first message must be a hello")
+        if isinstance(message, Pause):
+            await self._chunks.settle()
+            await self._assembler.pause(self._ticket_id, self._epoch)
+            self._outlet.send(messages.paused())
+        elif isinstance(message, Cancel):
+            self._on_news(await self._assembler.cancel(self._ticket_id, message.reason, notify_app=True))
+        elif isinstance(message, Ping):
+            self._outlet.send(messages.pong())
+
+    async def _on_hello(self, hello: Hello) -> None:
+        if self._upload is not None:
+            raise BadRequest("hello was said already")
+        stop_listening = self._assembler.listen(self._ticket_id, self._on_news)
+        try:
+            upload = await self._assembler.open(self._ticket_id, hello)
+        except BaseException:
+            stop_listening()
+            raise
+        sender = self.services.connections.enter(self._ticket_id, "websocket", self.client)
+
+        def leave() -> None:
+            stop_listening()
+            sender.leave()
+            self.services.seats.leave(self._ticket_id, self)
+            self._assembler.leave(upload)
+
+        if self._outlet.ended:
+            leave()
+            return
+        self._leave = leave
+        self._begin(upload, hello.session)
+        memory, chunk_max = self.services.memory, self._settings.chunk_max
+        self._chunks = Chunks(upload, sender, memory, chunk_max, self._epoch, self._outlet.ack, self._not_stored)
+
+    def _begin(self, upload: Upload, session: str) -> None:
+        """Welcomes the uploader."""
+        ticket = upload.ticket
+        self._upload = upload
+        self._epoch = ticket.epoch
+        self._session = session
+        self.services.door.know(self._stream)
+        self.services.seats.take(ticket.id, self, self._settings.connections_per_upload)
+        self._outlet.send(messages.welcome(ticket, self.services.limits(ticket)))
+        self._watch(self._settings.ping_interval)
+        self._on_news(ticket)
+
+    def _not_stored(self, error: UploadError) -> None:
+        """An upload that has ended or was taken over meanwhile is told as such, not as this chunk's failure."""
+        if self._upload is not None:
+            self._on_news(self._upload.ticket)
+        self._fail(error)
+
+    # --- to the client ------------------------------------------------------------------------------------------------
+
+    def _on_news(self, news: Ticket | UploadError) -> None:
+        if isinstance(news, UploadError):
+            self._fail(news)
+            return
+        if self._upload is None:
+            return
+        if news.epoch != self._epoch and news.state in RECEIVING:
+            if news.session in ("", self._session):
+                self._fail(StorageFailed("bytes that had arrived were lost by a fault of the disk; send them again"))
+            else:
+                self._fail(TakenOver("the upload goes on in another window"))
+            return
+        if news.state != self._told_state:
+            self._told_state = news.state
+            self._outlet.send(messages.state(news))
+        if news.state in FINAL:
+            self._outlet.end(1000, "")
+
+    def make_room(self) -> None:
+        """More connections carry this upload than may."""
+        self._fail(TooBusy(f"an upload has at most {self._settings.connections_per_upload} connections"))
+
+    def _fail(self, error: UploadError) -> None:
+        if not self._outlet.ended:
+            self.services.counters.errors[error.name] += 1
+            self._outlet.send(messages.error(error))
+            self._outlet.end(messages.close_code(error), error.name)
+
+    # --- life and death -----------------------------------------------------------------------------------------------
+
+    def _watch(self, delay: float) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = asyncio.get_running_loop().call_later(delay, self._look_after)
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        silent = now - self.heard
+        stream = self._stream
+        if stream is None or stream.socket is None:
+            return
+        if self._upload is None and silent >= self._settings.hello_timeout:
+            self._fail(TooSlow(f"no hello came within {self._settings.hello_timeout:g} s"))
+            return
+        silent = silent_for(stream.socket, silent)
+        is_ours = self._chunks is not None and self._chunks.busy
+        if not is_ours and silent >= self._settings.dead_after:
+            self._fail(TooSlow(f"nothing came for {self._settings.dead_after:g} s"))
+            return
+        excused = is_ours or self.heard > self._seen_at
+        self._seen_at = now
+        if self._pace.too_slow(now, received_by(stream.socket), excused=excused):
+            self._fail(TooSlow(f"less than {self._settings.minimum_rate} bytes a second came"))
+            return
+        # Also to a peer that sends: while a large chunk crawls over a slow line, nothing else tells it that we live.
+        interval = self._settings.ping_interval
+        due = interval - max(silent, now - self._outlet.said_at)
+        if due <= interval * 0.1 and self._upload is not None:
+            self._outlet.send(messages.ping())
+            due = interval
+        self._watch(min(max(due, interval * 0.1), self._settings.dead_after / 2))
+
+    def on_close(self) -> None:
+        self._outlet.abandon()
+        if self._chunks is not None:
+            self._chunks.let_go()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._leave()
+        self._leave = lambda: None
+        self._upload = None

@@ -1,0 +1,226 @@
+"""Clears up: uploads that nobody goes on with, files and tombstones past their time; and looks after the free space.
+
+Decides what is over and what may be removed, and removes nothing that the TicketStore does not know. Every worker has a
+janitor and none knows of the others: each change is made on the ticket as it is at that moment, and removing what is
+gone is no error, so it does no harm that two do the same. It knows no file system, no database and no client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from incoming.core.errors import StorageFull, UnknownTicket, UploadError
+from incoming.core.steady_clock import Clock, steady
+from incoming.core.ticket import FINAL, RECEIVING, Callback, State, Ticket
+from incoming.maintenance import recovery
+from incoming.maintenance.ticket_scan import idle, older
+from incoming.settings.settings import Settings
+from incoming.settings.value_types import size_text
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.ticket_store import TicketStore
+from incoming.uploads.upload_service import Assembler
+
+log = logging.getLogger(__name__)
+
+LONGEST_INTERVAL = 30.0
+SHORTEST_INTERVAL = 0.5
+
+LEFT_ALONE = 60.0
+"""Seconds for whoever changed a ticket to finish the work on its files, before the janitor lends a hand."""
+
+ROOM_SEEN_FOR = 1.0
+"""Seconds for which a measurement of the free space holds."""
+
+IDLE_REASON = "upload timed out"
+WAIT_REASON = "Timed out waiting for app backend to retrieve the file"
+
+
+class _NotAnyMore(Exception):
+    """Somebody goes on with the upload after all, or another worker's janitor was faster."""
+
+
+class Janitor:
+    """One worker's janitor. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        tickets: TicketStore,
+        store: ByteStore,
+        assembler: Assembler,
+        settings: Settings,
+        clock: Clock = time.time,
+    ) -> None:
+        self._tickets = tickets
+        self._store = store
+        self._assembler = assembler
+        self._settings = settings
+        self._clock = clock
+        self._steady = steady(clock)
+        self._swept: dict[State, float] = {}
+        self._unremoved: set[str] = set()
+        self._room_lock = asyncio.Lock()
+        self._room: tuple[float, int] = (-math.inf, 0)
+
+    async def recover(self) -> None:
+        """What recovery.py says, once, before anybody is served. Raises what the stores raise."""
+        await recovery.recover(self._tickets, self._store, self._assembler)
+
+    async def admit(self) -> None:
+        """Raises StorageFull when there is too little room for another upload to begin."""
+        limit = self._settings.low_space
+        now = asyncio.get_running_loop().time()
+        async with self._room_lock:
+            if now - self._room[0] > ROOM_SEEN_FOR:
+                self._room = (now, await self._store.free_bytes())
+            free = self._room[1]
+        if free < limit:
+            raise StorageFull(
+                f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
+            )
+
+    # --- now and then -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Sweeps until cancelled, at irregular intervals so that several workers do not do it at the same time."""
+        while True:
+            await asyncio.sleep(self._interval() * random.uniform(0.5, 1.0))
+            await self.sweep()
+
+    def _interval(self) -> float:
+        """Short limits are kept more exactly than long ones."""
+        settings = self._settings
+        limits = (
+            *(settings.idle_timeout, settings.paused_timeout, settings.handover_wait_timeout),
+            *(settings.failed_grace, settings.tombstone_time),
+        )
+        return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, min(limit for limit in limits if limit) / 4))
+
+    async def sweep(self) -> None:
+        """One round of everything. What fails is logged and tried again in the next one."""
+        for step in (
+            self._expire_idle,
+            self._expire_waiting,
+            self._complete_whole,
+            self._remove_left_over,
+            self._forget,
+        ):
+            try:
+                await step()
+            except UploadError as error:
+                log.warning("clearing up has to wait: %s", error.message)
+            except Exception:
+                log.exception("clearing up failed")
+
+    # --- what nobody goes on with -------------------------------------------------------------------------------------
+
+    async def _expire_idle(self) -> None:
+        now = self._steady()
+        shortest = min(self._settings.idle_timeout, self._settings.paused_timeout)
+        async for ticket in idle(self._tickets, tuple(RECEIVING), now - shortest):
+            if self._is_abandoned(ticket, now):
+                await self._expire(ticket.id, IDLE_REASON, lambda known: self._is_abandoned(known, now))
+
+    def _is_abandoned(self, ticket: Ticket, now: float) -> bool:
+        limit = self._settings.paused_timeout if ticket.paused else self._settings.idle_timeout
+        return ticket.state in RECEIVING and not ticket.complete and now - ticket.active_at >= limit
+
+    async def _expire_waiting(self) -> None:
+        limit = self._settings.handover_wait_timeout
+        if not limit:
+            return
+        async for ticket in older(self._tickets, (State.WAITING,), self._steady() - limit):
+            await self._expire(ticket.id, WAIT_REASON, lambda known: known.state == State.WAITING)
+
+    async def _expire(self, ticket_id: str, reason: str, still: Callable[[Ticket], bool]) -> None:
+        """Ends the upload if it is `still` as it was found, decided in the transaction that ends it."""
+        now = self._clock()
+        notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now)
+
+        def change(known: Ticket) -> Ticket:
+            if not still(known):
+                raise _NotAnyMore
+            return known.expire(reason, notice, now)
+
+        try:
+            ticket = await self._tickets.update(ticket_id, change)
+        except (_NotAnyMore, UnknownTicket):
+            return
+        log.info("upload %s: %s: %s", ticket_id, ticket.state, reason)
+        if ticket.state == State.CANCELLED:
+            await self._remove(ticket)
+
+    async def _complete_whole(self) -> None:
+        """Files whose last byte was committed by a worker that died then."""
+        async for ticket in idle(self._tickets, (State.UPLOADING,), self._steady() - LEFT_ALONE):
+            if ticket.complete:
+                await recovery.finalise(self._assembler, ticket)
+
+    # --- files and tombstones -----------------------------------------------------------------------------------------
+
+    async def _remove_left_over(self) -> None:
+        """The files of failed handovers that nobody came for; and what should be gone and is not, because a disk or a
+        worker failed or a late write brought it back. Each is looked at once, and again only if removing it failed.
+        """
+        for ticket_id in tuple(self._unremoved):
+            ticket = await self._tickets.get(ticket_id)
+            if ticket is None or ticket.state not in FINAL or await self._remove(ticket):
+                self._unremoved.discard(ticket_id)
+        now = self._steady()
+        for state, age in (
+            (State.FAILED, self._settings.failed_grace),
+            (State.FINISHED, LEFT_ALONE),
+            (State.CANCELLED, LEFT_ALONE),
+        ):
+            await self._sweep_ended(state, now - age)
+
+    async def _sweep_ended(self, state: State, before: float) -> None:
+        """Those that have ended since any worker's last round: a restart must not look at a million tombstones anew."""
+        noted = await self._tickets.swept(state)
+        after = max((at for at in (noted, self._swept.get(state)) if at is not None), default=None)
+        if after is not None and after > before:
+            after = None  # the clock was set back
+        async for ticket in older(self._tickets, (state,), before, after):
+            if not await self._remove(ticket):
+                self._unremoved.add(ticket.id)
+            self._swept[state] = ticket.state_since
+        swept = self._swept.get(state)
+        # What could not be removed is only in this process's mind, so that the next one has to look again.
+        if swept is not None and swept != noted and not self._unremoved:
+            await self._tickets.note_swept(state, swept)
+
+    async def _forget(self) -> None:
+        """Tombstones past their time, files first. A callback that is still owed keeps its ticket."""
+        now = self._steady()
+        async for ticket in older(self._tickets, tuple(FINAL), now - self._settings.tombstone_time):
+            kept = ticket.state == State.FAILED and now - ticket.state_since < self._settings.failed_grace
+            if ticket.callback is None and not kept and await self._remove(ticket):
+                await self._tickets.forget(ticket.id)
+                log.debug("upload %s: forgotten", ticket.id)
+
+    async def _remove(self, ticket: Ticket) -> bool:
+        """Removes an ended upload's files, but not what is the app's to remove. False if some may still be there."""
+        try:
+            if ticket.state == State.FAILED:
+                # Without its path the handover cannot be tried again; if it just was, the file stays.
+                ticket = await self._tickets.update(ticket.id, _without_file)
+                if ticket.state != State.FAILED:
+                    return False
+            theirs = ticket.state == State.FINISHED and not ticket.terms.remove_file_when_finished
+            await self._store.remove(ticket.id, finished=not theirs)
+        except UnknownTicket:
+            return True
+        except UploadError as error:
+            log.warning("upload %s: its file could not be removed now: %s", ticket.id, error.message)
+            return False
+        return True
+
+
+def _without_file(known: Ticket) -> Ticket:
+    return replace(known, path="") if known.state == State.FAILED and known.path else known

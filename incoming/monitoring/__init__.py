@@ -1,0 +1,1 @@
+"""What operators see: counters, connections, reports of workers, Prometheus metrics."""

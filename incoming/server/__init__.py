@@ -1,0 +1,1 @@
+"""Processes: supervisor, workers, their HTTP server, signals, systemd, log format."""

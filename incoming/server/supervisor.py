@@ -1,0 +1,164 @@
+"""Several worker processes that look like one server: forks them, replaces those that die, passes signals on.
+
+The parent binds the sockets and then does nothing but wait: it has no thread, no event loop and no database, so that a
+fork copies nothing that does not survive one. All workers accept on the same sockets, the one that is idle first. This
+file does not know what a worker does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+QUICK = 5.0
+"""A worker that lived for less seconds than this is replaced only after a pause."""
+
+MAX_PAUSE = 30.0
+KILL_AFTER = 10.0
+"""Seconds beyond the time that workers have to end, after which they are killed."""
+
+_AWAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+
+Work = Callable[[int], int]
+"""What a worker does: takes the descriptor that becomes readable when the parent is gone, gives the exit code."""
+
+
+@dataclass
+class _Slot:
+    """A place for one worker: who has it now, and when the next may be started if it is empty."""
+
+    pid: int = 0
+    started: float = 0.0
+    pause: float = 0.0
+    due: float = 0.0
+
+
+def run_once(work: Work) -> int:
+    """Does `work` in a process of its own and waits; its exit code, or 128 + signal."""
+    lifeline, held = os.pipe()
+    pid = _fork(work, lifeline, held)
+    _, status = os.waitpid(pid, 0)
+    os.close(lifeline)
+    os.close(held)
+    return _exit_code(status)
+
+
+class Supervisor:
+    """Keeps `count` workers running until it is told to end."""
+
+    def __init__(self, count: int, work: Work, patience: float, let_go: Callable[[], None]) -> None:
+        """`patience` is how many seconds workers may take to end; `let_go` closes the parent's copy of the sockets."""
+        self._slots = [_Slot() for _ in range(count)]
+        self._work = work
+        self._patience = patience
+        self._let_go = let_go
+        self._lifeline, self._held = os.pipe()
+        self._end_by: float | None = None
+        self._killed = False
+
+    def run(self) -> int:
+        """Returns when all workers have ended: 0, or 1 if some had to be killed. Signals stay blocked."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+        try:
+            while True:
+                self._fill()
+                if self._end_by is not None and not any(slot.pid for slot in self._slots):
+                    return 1 if self._killed else 0
+                self._wait()
+        finally:
+            os.close(self._lifeline)
+            os.close(self._held)
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        for slot in self._slots:
+            if self._end_by is None and not slot.pid and slot.due <= now:
+                slot.started = now
+                slot.pid = _fork(self._work, self._lifeline, self._held)
+
+    def _wait(self) -> None:
+        """Until a signal comes, a slot is due or patience is at its end."""
+        now = time.monotonic()
+        if self._end_by is not None:
+            until = self._end_by
+        else:
+            until = min((slot.due for slot in self._slots if not slot.pid), default=now + 3600)
+        info = signal.sigtimedwait(_AWAITED, max(0.0, until - now))
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            self._end()
+        if self._end_by is not None and time.monotonic() >= self._end_by:
+            self._kill()
+        self._reap()
+
+    def _end(self) -> None:
+        """Tells the workers to end; told again, they hurry."""
+        if self._end_by is None:
+            self._end_by = time.monotonic() + self._patience + KILL_AFTER
+            self._let_go()
+        self._signal_all(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        log.error("workers did not end in time and are killed")
+        self._killed = True
+        self._signal_all(signal.SIGKILL)
+        self._end_by = time.monotonic() + KILL_AFTER
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for slot in self._slots:
+                if slot.pid == pid:
+                    self._ended(slot, _exit_code(status))
+
+    def _ended(self, slot: _Slot, code: int) -> None:
+        now = time.monotonic()
+        quick = now - slot.started < QUICK
+        slot.pause = min(MAX_PAUSE, max(0.5, slot.pause * 2)) if quick else 0.0
+        slot.due = now + slot.pause
+        if self._end_by is None:
+            log.warning("a worker ended with code %d; another one starts in %g s", code, slot.pause)
+        slot.pid = 0
+
+
+def _fork(work: Work, lifeline: int, held: int) -> int:
+    """The child's pid. In the child: restores signals, works, and ends without the parent's clean-up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.close(held)
+        # Ctrl-C reaches the whole terminal group; the parent passes it on as SIGTERM, and once is enough.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        code = work(lifeline)
+    except BaseException:
+        log.exception("a worker failed")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,207 @@
+"""One worker process: wires stores, services and handlers, serves until it is told to end, and ends in good order.
+
+Workers share nothing but the listening sockets and the stores. This file does not know how many there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Sequence
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
+
+from incoming.callbacks.delivery import longest_pause
+from incoming.callbacks.dispatcher import Handover
+from incoming.core.errors import UploadError
+from incoming.handlers.backend.parameters import MAX_BODY
+from incoming.handlers.library import library
+from incoming.handlers.routes import application
+from incoming.handlers.services import Services
+from incoming.maintenance.janitor import Janitor
+from incoming.monitoring.connections import Connections
+from incoming.monitoring.metrics import Counters
+from incoming.monitoring.worker_reports import Activity
+from incoming.server.gc_tuning import look_seldom
+from incoming.server.http_server import GuardedServer
+from incoming.settings.settings import Settings
+from incoming.storage.filesystem.store import FileStore
+from incoming.storage.sqlite.quotas import StoreLimits
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.uploads.receive_buffer import LARGEST
+from incoming.uploads.upload_service import Assembler
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE = 75.0
+"""Seconds that an idle HTTP connection is kept, longer than nginx keeps its own to an upstream (60), and that a header
+may take to come.
+"""
+
+BODY_SECONDS = 30.0
+"""Time for a body of at most MAX_BODY. Uploads have no such limit, but must go on."""
+
+SAME_SIGNAL = 1.0
+"""Seconds within which another SIGTERM is taken for the same one."""
+
+DATABASE_MODE = 0o600
+"""It holds the secrets of every app: the group that may take uploads away must not read it."""
+
+POLL = 0.02
+"""Seconds between two looks at who is still connected while draining."""
+
+
+class Worker:
+    """Everything of one worker. `serve` or `recover` is called once."""
+
+    def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called when `serve` begins to take connections."""
+        self._settings = settings
+        self._ready = ready
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._told_at = 0.0
+        self._background: list[asyncio.Task[None]] = []
+
+    async def recover(self) -> int:
+        """What must be done once before anybody is served, if it is not to be done by `serve`; the exit code."""
+        try:
+            services = open_services(self._settings)
+            try:
+                await services.janitor.recover()
+                await services.assembler.drain()
+            finally:
+                await close_services(services)
+        except (UploadError, OSError) as error:
+            log.error("the server cannot start: %s", error)
+            return 1
+        return 0
+
+    async def serve(self, sockets: Sequence[socket.socket], lifeline: int | None = None) -> int:
+        """Serves until SIGTERM; the exit code.
+
+        A worker of several gets `lifeline`, a descriptor that becomes readable when the supervisor is gone; without one
+        it is the only worker and recovers first.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
+        if lifeline is None:
+            loop.add_signal_handler(signal.SIGINT, self._told_to_end)
+        else:
+            loop.add_reader(lifeline, self._orphaned, lifeline)
+        try:
+            services = open_services(self._settings)
+            try:
+                if lifeline is None:
+                    await services.janitor.recover()
+                server = http_server(services)
+                look_seldom()
+                server.add_sockets(sockets)
+                self._ready()
+                code = await self._work(services)
+                await self._drain(services, server)
+            finally:
+                await close_services(services)
+        except (UploadError, OSError) as error:
+            log.error("the server cannot go on: %s", error)
+            return 1
+        finally:
+            # The loop is about to give up its handlers; one more signal must not turn the good end into a bad one.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        return code
+
+    async def _work(self, services: Services) -> int:
+        """Until told to end: 0; until something has ended that never should: 1."""
+        loop = asyncio.get_running_loop()
+        told = loop.create_task(self._stop.wait())
+        running = (services.handover.run(), services.janitor.run(), services.activity.run())
+        services_at_work = [loop.create_task(service) for service in running]
+        await asyncio.wait([told, *services_at_work], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        self._background = services_at_work
+        for task in services_at_work:
+            if task.done():
+                log.critical("a service of this worker has ended", exc_info=task.exception())
+                return 1
+        return 0
+
+    async def _drain(self, services: Services, server: HTTPServer) -> None:
+        """Takes nothing new and lets everything under way end, as long as drain_timeout allows."""
+        log.info("ending: %d uploads are connected", len(services.assembler.uploads()))
+        server.stop()
+        # Who asks again over an open connection has to come back over another one, which is somebody else's to take.
+        server.conn_params.no_keep_alive = True
+        loop = asyncio.get_running_loop()
+        ending = loop.create_task(self._let_end(services))
+        hurry = loop.create_task(self._hurry.wait())
+        await asyncio.wait([ending, hurry], timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            log.warning("not everything could end in good order; what was acknowledged is safe")
+        for task in (ending, hurry, *self._background):
+            task.cancel()
+        await asyncio.gather(ending, hurry, *self._background, return_exceptions=True)
+        await server.close_all_connections()
+
+    async def _let_end(self, services: Services) -> None:
+        patience = max(0.0, self._settings.drain_timeout - 1)
+        await asyncio.gather(services.assembler.drain(), services.handover.stop(patience))
+        while services.assembler.uploads() or services.requests:  # noqa: ASYNC110 - neither tells when it is empty
+            await asyncio.sleep(POLL)
+
+    def _told_to_end(self) -> None:
+        # systemd and `timeout` signal the whole group, and the supervisor passes it on: that is once, not twice.
+        now = asyncio.get_running_loop().time()
+        if not self._stop.is_set():
+            self._told_at = now
+            self._stop.set()
+        elif now - self._told_at >= SAME_SIGNAL:
+            self._hurry.set()
+
+    def _orphaned(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        log.warning("the supervisor is gone; this worker ends")
+        self._stop.set()
+
+
+def open_services(settings: Settings) -> Services:
+    """One worker's parts. Raises OSError or StorageFailed if the storage directory cannot be used."""
+    database = settings.storage_dir / "incoming.sqlite"
+    limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
+    tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings), limits=limits)
+    store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
+    assembler = Assembler(tickets, store, settings)
+    counters = Counters()
+    connections = Connections(counters)
+    handover = Handover(tickets, store, settings, counters=counters)
+    janitor = Janitor(tickets, store, assembler, settings)
+    activity = Activity(tickets, counters, connections)
+    return Services(settings, tickets, store, assembler, handover, janitor, tickets, counters, connections, activity)
+
+
+async def close_services(services: Services) -> None:
+    await services.store.close()
+    await services.activity.close()
+    await services.tickets.close()
+
+
+def http_server(services: Services) -> HTTPServer:
+    """The server with its limits, not yet listening. Raises FileNotFoundError if the library is not there."""
+    # Only backend functions take forms, and they say so themselves.
+    set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
+    server = GuardedServer(
+        application(services, library()),
+        chunk_size=LARGEST,
+        # Bodies and messages are taken in parts, none of them larger than one read.
+        max_buffer_size=2 * LARGEST,
+        max_body_size=MAX_BODY,
+        body_timeout=BODY_SECONDS,
+        max_header_size=services.settings.max_header,
+        idle_connection_timeout=KEEP_ALIVE,
+        decompress_request=False,
+        xheaders=False,
+    )
+    server.door = services.door
+    return server

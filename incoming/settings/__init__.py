@@ -1,0 +1,1 @@
+"""The configuration: options, their types and where their values come from."""

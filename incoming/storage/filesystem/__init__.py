@@ -1,0 +1,1 @@
+"""The ByteStore on a POSIX file system."""

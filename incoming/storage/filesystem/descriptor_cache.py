@@ -1,0 +1,148 @@
+"""Which partial files this process holds open: at most so many, the least recently used one goes first.
+
+Decides when a descriptor is closed: never under somebody who uses it, at once when it is no longer trusted. It knows
+neither what is written nor where the files lie; whoever pins says how the file is opened.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from incoming.storage.filesystem.disk import Disk
+
+Inode = tuple[int, int]
+
+
+class Handle:
+    """One open descriptor. `users` counts who is at work on it; a `doomed` one is closed by the last of them."""
+
+    __slots__ = ("doomed", "fd", "inode", "users")
+
+    def __init__(self, fd: int, inode: Inode) -> None:
+        self.fd = fd
+        self.inode = inode
+        self.users = 0
+        self.doomed = False
+
+
+class Part:
+    """What this process knows of one upload's partial file until it is released, whether or not it is open just now."""
+
+    __slots__ = ("handle", "id", "inode", "named", "order", "released", "suspect")
+
+    def __init__(self, ticket_id: str) -> None:
+        self.id = ticket_id
+        self.order = Lock()
+        """Held while the file is opened, written, completed or removed: those happen one after the other."""
+        self.handle: Handle | None = None
+        self.inode: Inode | None = None
+        """Set at the first opening; a file that is another one later holds none of the bytes written before."""
+        self.named = False
+        """Whether its directory entry is known to survive a power cut."""
+        self.suspect = False
+        """Whether a close has reported an error: bytes written before may be lost, and no later sync will say so."""
+        self.released = False
+
+
+class Descriptors:
+    """All parts of this process, and the descriptors of the most recently used ones."""
+
+    def __init__(self, disk: Disk, limit: int) -> None:
+        self._disk = disk
+        self._limit = limit
+        self._lock = Lock()
+        self._parts: dict[str, Part] = {}
+        self._open: OrderedDict[str, Part] = OrderedDict()
+
+    def part(self, ticket_id: str) -> Part:
+        """The record of this upload, made if there is none."""
+        with self._lock:
+            return self._parts.setdefault(ticket_id, Part(ticket_id))
+
+    @contextmanager
+    def pinned(self, handle: Handle) -> Iterator[Handle]:
+        """Gives back what `pin` returned."""
+        try:
+            yield handle
+        finally:
+            with self._lock:
+                handle.users -= 1
+                close = handle.doomed and not handle.users
+            if close:
+                self._close(handle)
+
+    def pin(self, part: Part, opened: Callable[[], Handle]) -> Handle:
+        """The part's descriptor, opened if need be, not closed before it is given back. Wants `part.order` held."""
+        with self._lock:
+            handle = part.handle
+            if handle is not None:
+                handle.users += 1
+                self._open.move_to_end(part.id)
+                return handle
+        handle = opened()
+        handle.users = 1
+        with self._lock:
+            if part.released:
+                handle.doomed = True
+            else:
+                part.handle = handle
+                self._open[part.id] = part
+            surplus = self._surplus()
+        for old, unused in surplus:
+            # What was written stays safe: Linux reports a write-back error that nobody has seen yet to whoever opens
+            # the file next and syncs. Only an error of the closing itself would go unnoticed.
+            old.suspect |= not self._close(unused)
+        return handle
+
+    def drop(self, part: Part) -> None:
+        """Closes the part's descriptor, now or when its last user gives it back; the next `pin` opens a new one."""
+        with self._lock:
+            idle = self._detach(part)
+        if idle is not None:
+            self._close(idle)
+
+    def release(self, ticket_id: str) -> None:
+        """Forgets all about this upload."""
+        with self._lock:
+            part = self._parts.pop(ticket_id, None)
+            if part is None:
+                return
+            part.released = True
+            idle = self._detach(part)
+        if idle is not None:
+            self._close(idle)
+
+    def release_all(self) -> None:
+        for ticket_id in list(self._parts):
+            self.release(ticket_id)
+
+    def _detach(self, part: Part) -> Handle | None:
+        """Takes the descriptor off the part; returns it if nobody uses it, to be closed without holding the lock."""
+        handle, part.handle = part.handle, None
+        if handle is None:
+            return None
+        del self._open[part.id]
+        handle.doomed = True
+        return None if handle.users else handle
+
+    def _surplus(self) -> list[tuple[Part, Handle]]:
+        surplus: list[tuple[Part, Handle]] = []
+        for part in list(self._open.values()):
+            if len(self._open) <= self._limit:
+                break
+            if part.handle is not None and not part.handle.users:
+                handle = self._detach(part)
+                if handle is not None:
+                    surplus.append((part, handle))
+        return surplus
+
+    def _close(self, handle: Handle) -> bool:
+        """False on an error, as network file systems report when they write at last. It is closed all the same."""
+        try:
+            self._disk.close(handle.fd)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,135 @@
+"""The `ByteStore` on a POSIX file system, as the event loop sees it.
+
+Decides on which threads the file tree works, which error a failing disk becomes and what the operator reads of it. It
+does not know how the files lie and what keeps them safe; that is storage/file_tree.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import resource
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, UnknownTicket
+from incoming.core.extents import Range
+from incoming.storage.byte_store import Buffer
+from incoming.storage.call_batcher import Errands
+from incoming.storage.fault_log import FaultLog
+from incoming.storage.filesystem.disk import Disk, PosixDisk
+from incoming.storage.filesystem.file_tree import FileTree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 8
+"""Disk operations under way at once, and as many small writes besides. More do not make a disk faster; fewer let one
+slow fsync hold up everybody.
+"""
+
+SMALL = 1024 * 1024
+"""Bytes up to which a write takes less time than it takes to have a thread of its own do it."""
+
+MOST_OPEN = 8192
+"""Files held open at most: many slow uploads that write in turn must not open their files anew each time."""
+
+_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+class FileStore:
+    """Bytes in files below `root`. What it makes gets `dir_mode` and `file_mode`, whatever the umask is."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        dir_mode: int = 0o750,
+        file_mode: int = 0o640,
+        open_files: int | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        """Makes the directory if it is missing; raises OSError if it cannot be used. `open_files` is how many it holds
+        open at most; by default a quarter of what the process may, for connections need descriptors, too.
+        """
+        if open_files is None:
+            allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            open_files = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, allowed // 4)
+        self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk())  # noqa: PTH100
+        self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
+        self._writes = Errands(THREADS, "incoming-writes")
+        self._faults = FaultLog()
+
+    @property
+    def grain(self) -> int:
+        return 1
+
+    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
+        _valid(ticket_id)
+        if sum(len(data) for _, data in pieces) > SMALL:
+            return await self._run(ticket_id, self._tree.write, ticket_id, pieces)
+        try:
+            return await self._writes.run(lambda: self._tree.write(ticket_id, pieces))
+        except OSError as error:
+            raise self._blame(ticket_id, error) from error
+
+    async def sync(self, ticket_id: str) -> None:
+        await self._run(ticket_id, self._tree.sync, _valid(ticket_id))
+
+    async def present(self, ticket_id: str) -> int | None:
+        return await self._run(ticket_id, self._tree.present, _valid(ticket_id))
+
+    async def complete(self, ticket_id: str, size: int) -> str:
+        return await self._run(ticket_id, self._tree.complete, _valid(ticket_id), size)
+
+    async def kept(self, ticket_id: str) -> bool:
+        return await self._run(ticket_id, self._tree.kept, _valid(ticket_id))
+
+    async def remove(self, ticket_id: str, *, finished: bool) -> None:
+        await self._run(ticket_id, self._tree.remove, _valid(ticket_id), finished)
+
+    async def release(self, ticket_id: str) -> None:
+        await self._run(ticket_id, self._tree.release, _valid(ticket_id))
+
+    async def free_bytes(self) -> int:
+        return await self._run("", self._tree.free_bytes)
+
+    async def close(self) -> None:
+        self._writes.close()
+        closer = ThreadPoolExecutor(1, "incoming-files-close")
+        await asyncio.get_running_loop().run_in_executor(closer, self._close)
+        closer.shutdown()
+
+    def _close(self) -> None:
+        self._writes.join()
+        self._threads.shutdown()
+        self._tree.close()
+
+    async def _run(self, ticket_id: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            call = self._threads.submit(work, *args, **kwargs)
+        except RuntimeError as error:
+            raise ServerShutdown("the server is stopping") from error
+        try:
+            return await asyncio.wrap_future(call)
+        except OSError as error:
+            raise self._blame(ticket_id, error) from error
+
+    def _blame(self, ticket_id: str, error: OSError) -> StorageFull | StorageFailed:
+        """The error for the client, which learns no path, and a log record for the operator."""
+        # The whole id is the permission to upload; eight digits find the file.
+        what = f"upload {ticket_id[:8]}...: {error.strerror or error}"
+        self._faults.report(error.errno, "storage directory %s, %s", self._tree.root, what)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull("no space is left in the storage of the server")
+        return StorageFailed(f"the storage of the server reported an error ({error.strerror or 'unknown'})")
+
+
+def _valid(ticket_id: str) -> str:
+    if not _ID.fullmatch(ticket_id):
+        raise UnknownTicket("not the id of a ticket")
+    return ticket_id

@@ -1,0 +1,53 @@
+"""OperatorStore: the Protocol of what operators see of all workers together, and the values it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from incoming.core.ticket import State, Ticket
+
+TRAFFIC_SLOT = 10
+"""Seconds that one entry of Notes.traffic stands for."""
+
+TRAFFIC_SLOTS = 360
+"""Entries that are kept: an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What all workers have noted: the facts of each that noted any lately, by its name; what all have counted since
+    the store was made; and the bytes that came in each slot of TRAFFIC_SLOT seconds since the epoch.
+    """
+
+    facts: Mapping[str, str]
+    counted: Mapping[str, float]
+    traffic: Mapping[int, int]
+
+
+class OperatorStore(Protocol):
+    """What operators see of all workers together. Raises like TicketStore; the same store offers both."""
+
+    async def note(
+        self, worker: str, now: float, facts: str | None, counted: Mapping[str, float], traffic: int = 0
+    ) -> None:
+        """Replaces what this worker told of itself (None: it ends), adds to what all have counted and to the traffic of
+        this moment, in one transaction that no power cut needs to spare.
+        """
+        ...
+
+    async def notes(self, since: float) -> Notes:
+        """All that is noted; facts only of workers that noted them at or after `since`, seconds since the epoch.
+
+        Counted are besides, as `entered/<state>`, how many tickets ever came into each state.
+        """
+        ...
+
+    async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
+        """The tickets in these states in which something happened last, newest first."""
+        ...
+
+    async def matching(self, beginning: str, limit: int) -> list[Ticket]:
+        """Tickets whose id begins so: logs and pages show only the first part of an id."""
+        ...

@@ -1,0 +1,1 @@
+"""The TicketStore and OperatorStore on SQLite."""

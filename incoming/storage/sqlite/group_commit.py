@@ -1,0 +1,269 @@
+"""The one thread that writes to the database: all that waits for it goes into one transaction (group commit).
+
+Decides what a transaction is made of, how durable it is and whose failure is whose: an operation that fails takes
+nobody else with it, a commit that fails is a failure of all. It knows versions of tickets, but no ticket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from incoming.core.errors import ServerShutdown, StorageFailed
+from incoming.core.ticket import Ticket
+from incoming.storage.call_batcher import Answer
+from incoming.storage.sqlite.errors import DatabaseFaults
+from incoming.storage.sqlite.schema import PATIENCE, connect, patiently
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 1000
+"""Operations in one transaction, so that the first one's answer does not wait for an endless stream of others."""
+
+INTERVAL = 0.02
+"""Seconds from one transaction to the next when all that waits may wait: then it carries what many uploads bring."""
+
+TURN = 0.01
+"""Seconds that SQLite itself waits for its turn to write before `patiently` does."""
+
+
+class Transaction:
+    """What an operation works on. Each change of a ticket gets a version, higher than all that were given before."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.first = self.version = int(
+            connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
+        )
+        self.changed: list[str] = []
+        self.saved: dict[str, Ticket] = {}
+        """What was written of each ticket last. It may have been undone since: no row has that version then."""
+
+    def change(self, ticket_id: str, *, quiet: bool = False) -> int:
+        """Notes that the ticket changes, and gives it its version. A quiet change is told nobody in this process."""
+        self.version += 1
+        if not quiet:
+            self.changed.append(ticket_id)
+        return self.version
+
+
+class Operation(Answer):
+    """One call of the store on its way."""
+
+    __slots__ = ("durable", "quick", "work")
+
+    def __init__(
+        self,
+        work: Callable[[Transaction], Any],
+        quick: Callable[[Transaction], Any] | None,
+        durable: bool,
+        future: asyncio.Future[Any],
+    ) -> None:
+        super().__init__(future)
+        self.work = work
+        self.quick = quick
+        self.durable = durable
+
+
+class TransactionLostError(Exception):
+    """SQLite has rolled back everything, not only what failed."""
+
+
+class Writer:
+    """Owns the writing connection. `committed` is called on the event loop with the ids changed by each transaction."""
+
+    def __init__(self, path: Path, faults: DatabaseFaults, committed: Callable[[list[str]], None]) -> None:
+        self.own: deque[tuple[int, int]] = deque(maxlen=1000)
+        """The latest versions given by this process, as (from, to] of each transaction, in ascending order."""
+        self._faults = faults
+        self._committed = committed
+        self._connection = connect(path)
+        self._connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000)}")
+        self._full = False
+        self._suspect = False
+        self._waiting: deque[Operation] = deque()
+        self._turns: SimpleQueue[bool] = SimpleQueue()
+        """One entry for each time that the thread is to commit what waits; False when it is to end then."""
+        self._turn_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="incoming-sqlite-write", daemon=True)
+        self._thread.start()
+
+    async def perform(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        durable: bool,
+        patient: bool = False,
+        quick: Callable[[Transaction], T | None] | None = None,
+    ) -> T:
+        """Runs `work` in a transaction and returns its result once that is committed.
+
+        `patient` work may wait for INTERVAL after the transaction before. `quick` is tried first: it is at most one
+        statement, and returns None when it has changed nothing and `work` is to be done instead, as when it raises.
+        """
+        if self._closed:
+            raise ServerShutdown("the server is stopping")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(Operation(work, quick, durable, future))
+        delay = self._turn_at + INTERVAL - time.monotonic() if patient else 0.0
+        if delay <= 0:
+            self._give_turn()
+        elif self._timer is None:
+            self._timer = loop.call_later(delay, self._give_turn)
+        return await future
+
+    def _give_turn(self) -> None:
+        """Now the thread commits all that waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._turn_at = time.monotonic()
+        self._turns.put(True)
+
+    def stop(self) -> None:
+        """Blocks until all that was asked before is committed."""
+        if not self._closed:
+            self._closed = True
+            self._turns.put(False)
+        self._thread.join()
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            going = self._turns.get()
+            while batch := self._collect():
+                changed = self._commit(batch)
+                self._report(batch, changed)
+                if going and len(batch) < MOST_AT_ONCE:
+                    break  # who has come meanwhile gives a turn as well, or can wait for one
+        self._connection.close()
+
+    def _collect(self) -> list[Operation]:
+        """All operations that wait by now, but no more than a transaction may have."""
+        batch: list[Operation] = []
+        while self._waiting and len(batch) < MOST_AT_ONCE:
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _commit(self, batch: list[Operation]) -> list[str]:
+        """All in one transaction; returns the ids of what changed. Afterwards each has its result or its error."""
+        try:
+            self._begin(any(operation.durable for operation in batch))
+            transaction = Transaction(self._connection)
+            for operation in batch:
+                self._perform(operation, transaction)
+            self._end(transaction)
+        except TransactionLostError as error:
+            if len(batch) > 1:
+                return [ticket_id for operation in batch for ticket_id in self._commit([operation])]
+            self._give_up(batch, error.__cause__ or error)
+        except Exception as error:
+            self._give_up(batch, error)
+        else:
+            return list(dict.fromkeys(transaction.changed))
+        return []
+
+    def _begin(self, durable: bool) -> None:
+        if self._suspect:
+            self._start_log_anew()
+        if durable != self._full:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._full = durable
+        patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+
+    def _end(self, transaction: Transaction) -> None:
+        own = (transaction.first, transaction.version)
+        if transaction.version > transaction.first:
+            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (transaction.version,))
+        self.own.append(own)
+        try:
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._suspect = True
+            self.own.remove(own)
+            raise
+
+    def _start_log_anew(self) -> None:
+        """After a failed commit the log may have holes on the disk that no later sync reports, and what is committed
+        behind them would be lost. Once all of it is copied into the main file and synced there, it begins anew.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > deadline:
+                raise StorageFailed("the ticket database is busy since an error")
+            time.sleep(TURN)
+        self._suspect = False
+
+    def _perform(self, operation: Operation, transaction: Transaction) -> None:
+        operation.error = None
+        if operation.quick is not None and self._is_quick(operation, operation.quick, transaction):
+            return
+        noted = len(transaction.changed)
+        self._connection.execute("SAVEPOINT operation")
+        try:
+            operation.result = operation.work(transaction)
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise TransactionLostError from error
+            operation.error = self._blame(error)
+            self._connection.execute("ROLLBACK TO operation")
+            del transaction.changed[noted:]
+        self._connection.execute("RELEASE operation")
+
+    def _is_quick(self, operation: Operation, quick: Callable[[Transaction], Any], transaction: Transaction) -> bool:
+        """Whether that was all. An error is not told yet: what was assumed may have been wrong."""
+        noted = len(transaction.changed)
+        try:
+            operation.result = quick(transaction)
+        except Exception as error:
+            operation.result = None
+            if not self._connection.in_transaction:
+                raise TransactionLostError from error
+        if operation.result is None:
+            del transaction.changed[noted:]
+        return operation.result is not None
+
+    def _give_up(self, batch: list[Operation], error: BaseException) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as again:
+            self._blame(again)
+        blamed = self._blame(error)
+        for operation in batch:
+            operation.error = type(blamed)(*blamed.args)  # one each: whoever raises it hangs its traceback on it
+
+    def _blame(self, error: BaseException) -> BaseException:
+        """What the caller gets: its own error as it is, the database's as one of the tree."""
+        if isinstance(error, sqlite3.Error | TransactionLostError):
+            return self._faults.blame(error)
+        return error
+
+    def _report(self, batch: list[Operation], changed: list[str]) -> None:
+        # There is one event loop as a rule; one that ended before its answers came must not keep another from its own.
+        for loop in dict.fromkeys(operation.future.get_loop() for operation in batch):
+            answers = [operation for operation in batch if operation.future.get_loop() is loop]
+            try:
+                loop.call_soon_threadsafe(self._resolve, answers, changed)
+            except RuntimeError:
+                log.warning("ticket database: the event loop ended before %d answers", len(answers))
+
+    def _resolve(self, batch: list[Operation], changed: list[str]) -> None:
+        for operation in batch:
+            operation.answer()
+        self._committed(changed)

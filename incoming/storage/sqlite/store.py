@@ -1,0 +1,300 @@
+"""The `TicketStore` in an SQLite database, which all workers of one machine share.
+
+Decides which question is asked how, so that a million tombstones slow none of them. How writes are grouped is
+storage/sqlite_writer.py's, how a ticket is laid out storage/rows.py's, what a ticket means nobody's here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
+from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.storage.operator_store import Notes
+from incoming.storage.sqlite import reports
+from incoming.storage.sqlite.errors import DatabaseFaults
+from incoming.storage.sqlite.group_commit import Transaction, Writer
+from incoming.storage.sqlite.quotas import StoreLimits
+from incoming.storage.sqlite.schema import connect, open_database
+from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save
+from incoming.storage.sqlite.watcher import Watcher
+from incoming.storage.ticket_row import from_row
+from incoming.storage.ticket_store import Change, Claim
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+NO_LIMITS = StoreLimits()
+
+SPARE = 100
+"""Damaged records that are passed over before a list of tickets comes out shorter than it should."""
+
+
+class SqliteStore:
+    """Tickets in the database at `path`, used from one event loop.
+
+    `max_backoff` is the longest time, in seconds, that a callback is ever put off: when one is due later than that, the
+    clock was set back.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        file_mode: int = 0o640,
+        max_backoff: float = 3600.0,
+        limits: StoreLimits = NO_LIMITS,
+    ) -> None:
+        """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
+        self._path = Path(path)
+        self._max_backoff = max_backoff
+        self._limits = limits
+        self._listeners: list[Callable[[str], None]] = []
+        open_database(self._path, file_mode)
+        self._faults = DatabaseFaults(self._path)
+        self._reading = connect(self._path)
+        self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
+        self._writer = Writer(self._path, self._faults, self._tell)
+        self._watcher: Watcher | None = None
+
+    # --- one ticket ---------------------------------------------------------------------------------------------------
+
+    async def create(self, ticket: Ticket) -> None:
+        def add(transaction: Transaction) -> None:
+            insert(transaction, ticket)
+            self._limits.check_created(transaction.connection, ticket)
+
+        await self._writer.perform(add, durable=True)
+
+    async def get(self, ticket_id: str) -> Ticket | None:
+        return await self._read(lambda connection: load(connection, ticket_id))
+
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        patient: bool = False,
+        believed: Ticket | None = None,
+    ) -> Ticket:
+        def apply(transaction: Transaction) -> Ticket:
+            known = load(transaction.connection, ticket_id)
+            if known is None:
+                raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
+            changed = change(known)
+            if changed.id != ticket_id:
+                raise ValueError("a change gave the ticket another id")
+            if changed is known:
+                return known
+            saved = save(transaction, known, changed, quiet=quiet)
+            self._limits.check_saved(transaction.connection, known, saved)
+            return saved
+
+        def move_on(transaction: Transaction) -> Ticket | None:
+            return None if believed is None else advance(transaction, believed, change, quiet=quiet)
+
+        quick = move_on if believed else None
+        return await self._writer.perform(apply, durable=durable, patient=patient, quick=quick)
+
+    async def forget(self, ticket_id: str) -> None:
+        def delete(transaction: Transaction) -> None:
+            if transaction.connection.execute("DELETE FROM tickets WHERE id = ?", (ticket_id,)).rowcount:
+                transaction.change(ticket_id)
+
+        await self._writer.perform(delete, durable=False)
+
+    async def swept(self, state: State) -> float | None:
+        def read(connection: sqlite3.Connection) -> float | None:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", (f"swept/{state}",)).fetchone()
+            return None if row is None else float(row[0])
+
+        return await self._read(read)
+
+    async def note_swept(self, state: State, until: float) -> None:
+        def write(transaction: Transaction) -> None:
+            transaction.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"swept/{state}", until))
+
+        await self._writer.perform(write, durable=False)
+
+    # --- the outbox ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
+        until = now + lease
+        # Two questions, for an OR would keep SQLite from reading the index in order.
+        due = (
+            (f"{SELECT} WHERE due_at <= ? ORDER BY due_at LIMIT ?", now),
+            (f"{SELECT} WHERE due_at > ? ORDER BY due_at LIMIT ?", until + self._max_backoff),
+        )
+
+        def take(transaction: Transaction) -> list[Claim]:
+            most = limit + SPARE
+            rows = [row for query, bound in due for row in transaction.connection.execute(query, (bound, most))]
+            claims = []
+            for ticket in self._readable(rows, limit):
+                if ticket.callback is not None:
+                    callback = replace(ticket.callback, due_at=until)
+                    taken = save(transaction, ticket, replace(ticket, callback=callback))
+                    claims.append(Claim(taken, callback, until))
+            return claims
+
+        return await self._writer.perform(take, durable=False)
+
+    async def next_due(self) -> float | None:
+        query = "SELECT MIN(due_at) FROM tickets WHERE due_at IS NOT NULL"
+        return await self._read(lambda connection: connection.execute(query).fetchone()[0])
+
+    # --- many tickets -------------------------------------------------------------------------------------------------
+
+    async def find(
+        self,
+        states: Sequence[State] = (),
+        *,
+        idle_since: float | None = None,
+        state_before: float | None = None,
+        after: float | None = None,
+        limit: int = 1000,
+    ) -> list[Ticket]:
+        order = "active_at" if state_before is None else "state_since"
+        bounds = {"active_at": idle_since, "state_since": state_before}
+        where = "".join(f" AND {column} < :{column}" for column, bound in bounds.items() if bound is not None)
+        where += "" if after is None else f" AND {order} >= :after"
+        # One state at a time: each is a walk along an index that ends at the limit, however many there are.
+        query = f"SELECT rowid, {order} FROM tickets WHERE state = :state{where} ORDER BY {order} LIMIT :limit"  # noqa: S608
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            found: list[tuple[float, int]] = []
+            for state in dict.fromkeys(states or State):
+                values = {**bounds, "after": after, "state": state.value, "limit": limit + SPARE}
+                found += [(when, rowid) for rowid, when in connection.execute(query, values)]
+            return self._readable(rows_at(connection, [rowid for _, rowid in sorted(found)]), limit)
+
+        return await self._read(search)
+
+    async def counts(self) -> dict[State, int]:
+        def count(connection: sqlite3.Connection) -> dict[State, int]:
+            found = dict(connection.execute("SELECT state, number FROM counts").fetchall())
+            return {state: found.get(state.value, 0) for state in State}
+
+        return await self._read(count)
+
+    async def distrust_after_boot(self, boot_id: str) -> int:
+        unfinished = f"{SELECT} WHERE state = ? AND extents != synced"
+
+        def distrust(transaction: Transaction) -> int:
+            known = transaction.connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0]
+            if known == boot_id:
+                return 0
+            transaction.connection.execute("UPDATE meta SET value = ? WHERE key = 'boot'", (boot_id,))
+            rows = [row for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()]
+            tickets = self._readable(rows)
+            for ticket in tickets:
+                save(transaction, ticket, ticket.distrust())
+            return len(tickets)
+
+        return await self._writer.perform(distrust, durable=True)
+
+    # --- what operators see -------------------------------------------------------------------------------------------
+
+    async def note(
+        self, worker: str, now: float, facts: str | None, counted: Mapping[str, float], traffic: int = 0
+    ) -> None:
+        def write(transaction: Transaction) -> None:
+            reports.write(transaction.connection, worker, now, facts, counted, traffic)
+
+        await self._writer.perform(write, durable=False)
+
+    async def notes(self, since: float) -> Notes:
+        return await self._read(lambda connection: reports.read(connection, since))
+
+    async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
+        query = "SELECT active_at, rowid FROM tickets WHERE state = ? ORDER BY active_at DESC LIMIT ?"
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            found: list[tuple[float, int]] = []
+            for state in dict.fromkeys(states):
+                found += connection.execute(query, (state.value, limit))
+            return self._readable(rows_at(connection, [rowid for _, rowid in sorted(found, reverse=True)]), limit)
+
+        return await self._read(search)
+
+    async def matching(self, beginning: str, limit: int) -> list[Ticket]:
+        query = "SELECT rowid FROM tickets WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        bounds = (beginning, beginning + "\U0010ffff")
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            return self._readable(
+                rows_at(connection, [row[0] for row in connection.execute(query, (*bounds, limit))]), limit
+            )
+
+        return await self._read(search)
+
+    # --- the store itself ---------------------------------------------------------------------------------------------
+
+    def watch(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+        if self._watcher is None:
+            loop = asyncio.get_running_loop()
+
+            def changed(ids: list[str]) -> None:
+                with suppress(RuntimeError):  # the loop has ended, so nobody listens
+                    loop.call_soon_threadsafe(self._tell, ids)
+
+            self._watcher = Watcher(self._path, self._faults, self._writer.own, changed)
+
+    def _tell(self, ids: list[str]) -> None:
+        for ticket_id in ids:
+            for listener in self._listeners:
+                try:
+                    listener(ticket_id)
+                except Exception:
+                    log.exception("a listener to changes of tickets failed")
+
+    async def check(self) -> None:
+        def touch(transaction: Transaction) -> None:
+            transaction.connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'checked'")
+
+        await self._writer.perform(touch, durable=True)
+
+    async def close(self) -> None:
+        closer = ThreadPoolExecutor(1, "incoming-sqlite-close")
+        await asyncio.get_running_loop().run_in_executor(closer, self._close)
+        closer.shutdown()
+
+    def _close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._writer.stop()
+        self._reader.shutdown()
+        self._reading.close()
+
+    def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
+        """The tickets of the first so many rows. One damaged record must not hold up everything else."""
+        tickets: list[Ticket] = []
+        for row in rows:
+            if len(tickets) == limit:
+                break
+            try:
+                tickets.append(from_row(row))
+            except StorageFailed:
+                self._faults.damaged(row[0])
+        return tickets
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            call = self._reader.submit(query, self._reading)
+        except RuntimeError as error:
+            raise ServerShutdown("the server is stopping") from error
+        try:
+            return await asyncio.wrap_future(call)
+        except sqlite3.Error as error:
+            raise self._faults.blame(error) from error

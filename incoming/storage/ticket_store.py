@@ -1,0 +1,124 @@
+"""TicketStore: the Protocol of everything that keeps tickets.
+
+Each method says who must guarantee what. Nothing here knows a database. All methods may be called from the event loop
+and never block it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from incoming.core.ticket import Callback, State, Ticket
+
+Change = Callable[[Ticket], Ticket]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A callback that this worker may now try; nobody else tries it before its lease (`until`, seconds since the
+    epoch) ends.
+    """
+
+    ticket: Ticket
+    callback: Callback
+    until: float
+
+
+class TicketStore(Protocol):
+    """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; nothing is changed then."""
+
+    async def create(self, ticket: Ticket) -> None:
+        """Adds a ticket; it survives a power cut when this returns. Raises TooBusy when its backend has too many."""
+        ...
+
+    async def get(self, ticket_id: str) -> Ticket | None:
+        """The ticket as last committed by any worker."""
+        ...
+
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        patient: bool = False,
+        believed: Ticket | None = None,
+    ) -> Ticket:
+        """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
+
+        `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
+        ticket it was given changes nothing. Updates that are under way together are committed together. A `durable` one
+        survives a power cut when this returns, any one the death of every process. The store raises the ticket's
+        `version` with every change. Raises UnknownTicket; and FileTooLarge or StorageFull when the ticket would reserve
+        more than all together may, which is decided in the same transaction.
+
+        A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
+        A `patient` one may wait for some milliseconds, so that it is committed together with others. `believed` is the
+        newest version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
+        """
+        ...
+
+    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
+        """Takes up to `limit` callbacks that are due, for `lease` seconds each. Two workers never get the same one.
+
+        One that is due further in the future than any back-off reaches (the clock was set back) counts as due.
+        """
+        ...
+
+    async def next_due(self) -> float | None:
+        """When the next callback is due, seconds since the epoch; None when none is owed."""
+        ...
+
+    async def find(
+        self,
+        states: Sequence[State] = (),
+        *,
+        idle_since: float | None = None,
+        state_before: float | None = None,
+        after: float | None = None,
+        limit: int = 1000,
+    ) -> list[Ticket]:
+        """Tickets in these states (all if empty), last active or changed before the given times, oldest first.
+
+        The order is that of `state_since` when `state_before` is given, of `active_at` otherwise; `after` leaves out
+        those in which that is earlier, so that many can be had batch by batch.
+        """
+        ...
+
+    async def counts(self) -> dict[State, int]:
+        """How many tickets are in each state."""
+        ...
+
+    async def forget(self, ticket_id: str) -> None:
+        """Removes a tombstone for good."""
+        ...
+
+    async def swept(self, state: State) -> float | None:
+        """What `note_swept` noted last for this state, whichever process did; None before."""
+        ...
+
+    async def note_swept(self, state: State, until: float) -> None:
+        """Of tickets that entered `state` before `until`, all has been cleared up that was to be."""
+        ...
+
+    def watch(self, listener: Callable[[str], None]) -> None:
+        """Calls `listener` on the event loop with the id of every ticket that any process changes, soon after."""
+        ...
+
+    async def distrust_after_boot(self, boot_id: str) -> int:
+        """If the machine has booted since the last call, lets every unfinished upload believe only its synced extents.
+
+        Returns how many tickets were changed. Only the first worker after a boot does anything.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Proves that the store answers and can be written to."""
+        ...
+
+    async def close(self) -> None:
+        """Commits what is under way and lets go."""
+        ...

@@ -1,0 +1,289 @@
+"""One upload's bytes on their way through this worker: queued, written, committed, acked.
+
+Two stages run side by side, so that the disk writes the next batch while the last one is being committed, and all that
+has queued up meanwhile goes together (group commit). Decides which bytes of an overlap are new and which may be acked.
+It knows nothing of connections, sessions' liveness or transports; when the file is synced is checkpoints.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
+from incoming.core.extents import Extents
+from incoming.core.ticket import RECEIVING, Event, Ticket
+from incoming.core.token_bucket import TokenBucket
+from incoming.settings.settings import Settings
+from incoming.storage.byte_store import Buffer, ByteStore
+from incoming.storage.ticket_store import TicketStore
+from incoming.uploads.checkpointer import Checkpoints
+from incoming.uploads.pending_write import Piece, new_parts
+
+log = logging.getLogger(__name__)
+
+MAX_EXTENTS = 10_000
+"""Separate ranges that one upload may consist of; an honest uploader has about as many as connections."""
+
+COMMIT_INTERVAL = 0.02
+"""Seconds from one commit of an upload to the next, unless a sender says otherwise: what comes meanwhile goes together,
+so that acks cost little.
+"""
+
+BATCH = 32 * 1024 * 1024
+"""Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
+
+
+class Upload:
+    """What this worker knows of one upload while somebody here is connected to it or bytes of it are not yet safe."""
+
+    def __init__(
+        self, ticket: Ticket, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Callable[[], float]
+    ) -> None:
+        self.ticket = ticket
+        """The newest version that this worker has seen."""
+        self.users = 0
+        self.checkpoints = Checkpoints(self, tickets, store, settings)
+        self.allowance = TokenBucket(ticket.terms.max_rate)
+        self._tickets = tickets
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._queue: deque[Piece] = deque()
+        self._writing: list[Piece] = []
+        self._written: list[Piece] = []
+        self._committing: list[Piece] = []
+        self._committed_at = 0.0
+        self._within = math.inf
+        """How long what has been written may wait for the next commit."""
+        self._sooner = asyncio.Event()
+        """Set when that has become less."""
+        self._write_task: asyncio.Task[None] | None = None
+        self._commit_task: asyncio.Task[None] | None = None
+        self._failed: Callable[[UploadError], None] = lambda error: None
+        self._completed: Callable[[], None] = lambda: None
+
+    def on(self, failed: Callable[[UploadError], None], completed: Callable[[], None]) -> None:
+        """Whom to tell: `failed` when bytes acked before may be lost, `completed` when the last byte is committed."""
+        self._failed = failed
+        self._completed = completed
+
+    @property
+    def busy(self) -> bool:
+        """Whether bytes are on their way or not yet synced."""
+        return bool(self._queue or self._running() or self.checkpoints.owed)
+
+    def know(self, ticket: Ticket) -> bool:
+        """Takes note of a newer version of the ticket; False when it is not newer than the one known."""
+        if ticket.version <= self.ticket.version:
+            return False
+        self.ticket = ticket
+        return True
+
+    def write(
+        self,
+        offset: int,
+        data: Buffer,
+        epoch: int | None = None,
+        *,
+        within: float = COMMIT_INTERVAL,
+        let_go: Callable[[], None] | None = None,
+    ) -> asyncio.Future[None]:
+        """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
+
+        `within` are the seconds that the commit may wait for what else comes, 0 if the sender does nothing until then.
+        `let_go` is called once, when `data` is not needed any more.
+
+        Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
+        when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
+        """
+        piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go)
+        try:
+            if self._is_there(piece):
+                piece.ack()
+            else:
+                self._put(piece)
+        except UploadError as error:
+            piece.fail(error)
+        return piece.acked
+
+    def _put(self, piece: Piece) -> None:
+        self._queue.append(piece)
+        if self._write_task is None:
+            self._write_task = asyncio.get_running_loop().create_task(self._write_all())
+
+    def _is_there(self, piece: Piece) -> bool:
+        """Whether nothing is to be done because the file is complete. Raises why the piece cannot be taken."""
+        ticket = self.ticket
+        end = piece.range[1]
+        if ticket.size is not None and end > ticket.size:
+            raise BadRange(f"the chunk ends at byte {end}, the file at {ticket.size}")
+        if ticket.state not in RECEIVING:
+            outcome = ticket.outcome(Event.STORE)
+            if isinstance(outcome, AlreadyComplete) and ticket.extents.covers(*piece.range):
+                return True
+            raise outcome
+        if piece.epoch not in (None, ticket.epoch):
+            raise TakenOver("the upload goes on in another window")
+        for limit in (ticket.terms.max_size, self._settings.max_size):
+            if limit and end > limit:
+                raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
+        return False
+
+    # --- first stage: to the store ------------------------------------------------------------------------------------
+
+    async def _write_all(self) -> None:
+        try:
+            while self._queue:
+                self._writing = self._next_batch()
+                await self._write_batch(self._writing)
+        finally:
+            self._writing = []
+            self._write_task = None
+
+    def _next_batch(self) -> list[Piece]:
+        """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""
+        batch: list[Piece] = []
+        length = 0
+        while self._queue and (not batch or length + len(self._queue[0].data) <= BATCH):
+            piece = self._queue.popleft()
+            try:
+                if self._is_there(piece):
+                    piece.ack()
+                    continue
+            except UploadError as error:
+                piece.fail(error)
+                continue
+            piece.written_at = self.ticket.epoch
+            batch.append(piece)
+            length += len(piece.data)
+        return batch
+
+    async def _write_batch(self, batch: list[Piece]) -> None:
+        try:
+            news = new_parts(batch, (*self._committing, *self._written), self.ticket)
+            if news:
+                await self._store.write(self.ticket.id, news)
+        except UploadError as error:
+            await self._refuse(batch, error)
+        except Exception:
+            log.exception("upload %s: writing failed", self.ticket.id)
+            await self._refuse(batch, StorageFailed("the write failed by a defect of the server"))
+        else:
+            self.checkpoints.wrote(sum(len(data) for _, data in news))
+            news.clear()
+            self._note_written(batch)
+            if self._commit_task is None:
+                self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
+
+    def _note_written(self, batch: list[Piece]) -> None:
+        self._writing = []
+        self._written += batch
+        within = min((piece.within for piece in batch), default=math.inf)
+        if within < self._within:
+            self._within = within
+            self._sooner.set()
+        for piece in batch:
+            piece.drop()
+
+    # --- second stage: to the ticket ----------------------------------------------------------------------------------
+
+    async def _commit_all(self) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            while self._written:
+                while clock() < (due := self._committed_at + self._within):
+                    self._sooner.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await self._sooner.wait()
+                self._committed_at, patient, self._within = clock(), self._within > 0, math.inf
+                self._committing, self._written = self._written, []
+                await self._commit_batch(self._committing, patient=patient)
+                self._committing = []
+                if self.ticket.complete:
+                    self._completed()
+                else:
+                    self.checkpoints.plan()
+        finally:
+            self._committing = []
+            self._commit_task = None
+
+    async def _commit_batch(self, batch: list[Piece], *, patient: bool) -> None:
+        power = self._settings.durability == "power"
+        try:
+            if power:
+                await self.checkpoints.sync()
+            elif self.checkpoints.suspect:
+                await self.checkpoints.clear()
+            ticket = await self._tickets.update(
+                self.ticket.id,
+                lambda known: _stored(known, batch, self._clock(), synced=power),
+                durable=power,
+                quiet=True,  # more bytes of an upload are no news to anybody but their sender
+                patient=patient,
+                believed=self.ticket,
+            )
+        except UploadError as error:
+            await self._refuse(batch, error)
+        except Exception:
+            log.exception("upload %s: committing failed", self.ticket.id)
+            await self._refuse(batch, StorageFailed("the commit failed by a defect of the server"))
+        else:
+            self.know(ticket)
+            for piece in batch:
+                if ticket.extents.covers(*piece.range):
+                    piece.ack()
+                elif piece.epoch is None:
+                    piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
+                else:
+                    piece.fail(TakenOver("the upload goes on in another window"))
+
+    # --- what cannot be kept ------------------------------------------------------------------------------------------
+
+    async def _refuse(self, batch: Sequence[Piece], error: UploadError) -> None:
+        """Neither stored nor acked; unless the upload has gone on elsewhere, which then is the answer."""
+        try:
+            fresh = await self._tickets.get(self.ticket.id)
+        except UploadError:
+            fresh = None  # then `error` is all there is to say
+        if fresh is not None:
+            self.know(fresh)
+        if self.ticket.state not in RECEIVING:
+            error = self.ticket.outcome(Event.STORE)
+        is_whole = isinstance(error, AlreadyComplete) and self.ticket.complete
+        for piece in batch:
+            if is_whole and self.ticket.extents.covers(*piece.range):
+                piece.ack()
+            else:
+                piece.fail(error)
+
+    def lose(self, error: UploadError) -> None:
+        """A sync has failed. The epoch will rise, so that nothing written before is committed any more."""
+        self._failed(error)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        tasks = (self._write_task, self._commit_task, self.checkpoints.task)
+        return [task for task in tasks if task is not None]
+
+    async def settle(self) -> None:
+        """Waits until nothing is on its way any more; what arrived is committed, or its sender knows of the failure."""
+        while tasks := self._running():
+            await asyncio.wait(tasks)
+
+
+def _stored(known: Ticket, batch: Sequence[Piece], now: float, *, synced: bool) -> Ticket:
+    """The ticket with the pieces that are still their senders' to send; the others are as if never written."""
+    rightful = [piece.range for piece in batch if piece.written_at == known.epoch]
+    if not rightful and known.state in RECEIVING:
+        return known
+    stored = known.store(rightful, None, now)
+    if len(stored.extents) > MAX_EXTENTS:
+        raise BadRange(f"the upload would consist of more than {MAX_EXTENTS} separate ranges")
+    return stored.checkpoint(Extents(rightful)) if synced else stored

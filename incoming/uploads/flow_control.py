@@ -1,0 +1,166 @@
+"""What has been received and is not yet safe: how much of it one connection, and one worker, may hold.
+
+Decides when a sender is read no further, which is the flow control: TCP tells the sender. It does not know how bytes
+came, and what becomes of them is the upload's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+from incoming.core.errors import InternalError, UploadError
+from incoming.core.extents import Range
+from incoming.monitoring.connections import Sender
+from incoming.storage.byte_store import Buffer
+from incoming.uploads.active_upload import COMMIT_INTERVAL, Upload
+from incoming.uploads.receive_buffer import Buffers
+
+log = logging.getLogger(__name__)
+
+OVERHEAD = 4096
+"""Bytes that a piece takes besides its data, roughly: chunks of one byte must not cost more than they count."""
+
+TRICKLE = 16 * 1024
+"""Bytes. Reads of fewer cost a wake-up each, and there are hundreds of them in a second over many slow connections."""
+
+SIP = 0.02
+"""Seconds in which the kernel gathers more; a line that brings a trickle does not fill its window meanwhile."""
+
+GULP = 256 * 1024
+"""Bytes. What Python does for each read costs about as much as what the kernel does for so many."""
+
+BREATH = 0.001
+"""Seconds between two reads of fewer: the fastest line brings a gulp or two, and no receive window is full."""
+
+REST = 10.0
+"""Seconds after the last byte was stored for which its buffers are kept, if nothing comes by then."""
+
+
+async def sip(count: int, left: int) -> None:
+    """Between two reads: the last one brought `count` bytes, and `left` are still to come of what is awaited."""
+    if count < TRICKLE <= left:
+        await asyncio.sleep(SIP)
+    elif count < GULP <= left:
+        await asyncio.sleep(BREATH)
+
+
+class Memory:
+    """The bytes that one worker has received and not yet stored. `limit` is exceeded by one piece of each sender."""
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self.buffers = Buffers()
+        self._limit = limit
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tidying: asyncio.TimerHandle | None = None
+
+    def take(self, count: int) -> None:
+        self.used += count
+        if self.used > self._limit:
+            self._room.clear()
+
+    def give(self, count: int) -> None:
+        self.used -= count
+        if not self.used and self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(REST, self._tidy)
+        if self.used <= self._limit:
+            self._room.set()
+
+    async def room(self) -> None:
+        """Returns when there is some."""
+        await self._room.wait()
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if not self.used:
+            self.buffers.forget()
+
+
+class Intake:
+    """One connection's, or one body's, way into its upload. `acked` and `failed` are called once for each piece."""
+
+    def __init__(
+        self,
+        upload: Upload,
+        sender: Sender,
+        memory: Memory,
+        limit: int,
+        epoch: int | None,
+        acked: Callable[[Range], None],
+        failed: Callable[[UploadError], None],
+    ) -> None:
+        self._upload = upload
+        self._sender = sender
+        self._memory = memory
+        self._limit = limit
+        self._epoch = epoch
+        self._acked = acked
+        self._failed = failed
+        self._under_way = 0
+        self._held = False
+        self._room = asyncio.Event()
+        self._writes: set[asyncio.Future[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
+        return self._held or bool(self._writes)
+
+    def put(self, offset: int, data: Buffer, *, within: float = COMMIT_INTERVAL) -> None:
+        """Sends a piece on its way. Before the next one, `room` must have returned. `within` as for `Upload.write`."""
+        length, came_at = len(data), time.perf_counter()
+        self._under_way += length + OVERHEAD
+        self._memory.take(length + OVERHEAD)
+        self._upload.allowance.spend(length)
+        let_go = partial(self._give, length)
+        acked = self._upload.write(offset, data, self._epoch, within=within, let_go=let_go)
+        self._writes.add(acked)
+        acked.add_done_callback(lambda _: self._done(acked, offset, length, came_at))
+
+    def _give(self, size: int) -> None:
+        self._under_way -= size
+        self._memory.give(size)
+        self._room.set()
+
+    def _done(self, written: asyncio.Future[None], offset: int, length: int, came_at: float) -> None:
+        self._writes.discard(written)
+        self._give(OVERHEAD)
+        error = None if written.cancelled() else written.exception()
+        if error is None:
+            self._sender.stored(length, time.perf_counter() - came_at)
+            self._acked((offset, offset + length))
+        elif isinstance(error, UploadError):
+            self._failed(error)
+        else:
+            log.error("upload %s: a piece could not be taken", self._upload.ticket.id, exc_info=error)
+            self._failed(InternalError("the server has a defect; its log says more"))
+
+    async def room(self) -> None:
+        """Returns when another piece may be received."""
+        while self._under_way > self._limit:
+            self._room.clear()
+            await self._room.wait()
+        if self._writes:
+            await self._memory.room()
+        while wait := self._upload.allowance.wait:
+            self._held = True
+            await asyncio.sleep(wait)
+        self._held = False
+
+    def let_go(self) -> None:
+        """The sender has gone: what is under way is stored, and nobody is told. Till then the two hold each other."""
+        self._acked = self._failed = _nobody
+
+    async def settle(self) -> None:
+        """Returns when nothing is under way any more."""
+        while self._writes:
+            await asyncio.wait(tuple(self._writes))
+
+
+def _nobody(told: object) -> None:
+    """Who listens when the sender has gone."""

@@ -1,0 +1,72 @@
+"""Bytes of one upload on their way to the store: which of them are new, and who waits for them to be safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from incoming.core.errors import UploadError
+from incoming.core.extents import Extents, Range
+from incoming.core.ticket import Ticket
+from incoming.storage.byte_store import Buffer
+
+
+@dataclass(eq=False, slots=True)
+class Piece:
+    """A chunk or a part of a body on its way. `epoch` is None for a client that knows of no sessions."""
+
+    offset: int
+    data: Buffer
+    """Let go of as soon as it is written, for its memory is used again."""
+    epoch: int | None
+    acked: asyncio.Future[None]
+    within: float
+    """Seconds after which it is to be committed; 0 if its sender does nothing else until then."""
+    let_go: Callable[[], None] | None
+    """Called once, when its data is not needed any more."""
+    end: int = field(init=False)
+    written_at: int = 0
+    """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""
+
+    def __post_init__(self) -> None:
+        self.end = self.offset + len(self.data)
+
+    @property
+    def range(self) -> Range:
+        return self.offset, self.end
+
+    def drop(self) -> None:
+        """It is written, or never will be."""
+        self.data = b""
+        if self.let_go is not None:
+            self.let_go()
+            self.let_go = None
+
+    def ack(self) -> None:
+        self.drop()
+        if not self.acked.done():
+            self.acked.set_result(None)
+
+    def fail(self, error: UploadError) -> None:
+        """One error each: whoever raises it hangs its traceback on it."""
+        self.drop()
+        if not self.acked.done():
+            self.acked.set_exception(type(error)(error.message))
+
+
+def new_parts(batch: Sequence[Piece], before: Sequence[Piece], ticket: Ticket) -> list[tuple[int, Buffer]]:
+    """Of each piece what is neither committed nor, as `before`, on its way there: what was acked is never overwritten.
+
+    What was written in an epoch that is over does not count, for it will not be committed.
+    """
+    under_way = Extents(piece.range for piece in before if piece.written_at == ticket.epoch)
+    news: list[tuple[int, Buffer]] = []
+    for piece in batch:
+        start, end = piece.range
+        for gap in ticket.extents.missing(start, end):
+            for low, high in under_way.missing(*gap):
+                whole = (low, high) == (start, end)
+                news.append((low, piece.data if whole else memoryview(piece.data)[low - start : high - start]))
+        under_way = under_way.add(start, end)
+    return news

@@ -1,0 +1,107 @@
+"""Who in this worker is told of which upload's changes, whoever made them.
+
+Decides how often a changed ticket is read: at most one reading of a ticket is under way, and what changes meanwhile is
+read again. It does not know what a change means and what a listener makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from incoming.core.errors import UploadError
+from incoming.core.ticket import Ticket
+from incoming.storage.ticket_store import TicketStore
+from incoming.uploads.active_upload import Upload
+
+log = logging.getLogger(__name__)
+
+News = Ticket | UploadError
+Listener = Callable[[News], None]
+"""Called on the event loop with the ticket after each change, or with the error for which to let go and come back."""
+
+PATIENCE = 1.0
+"""Seconds after which a ticket that could not be read is tried again."""
+
+
+class Listeners:
+    """All of one worker; `uploads` are those that somebody here is connected to, which are told as well."""
+
+    def __init__(self, tickets: TicketStore, uploads: Mapping[str, Upload]) -> None:
+        self._tickets = tickets
+        self._uploads = uploads
+        self._listeners: dict[str, set[Listener]] = {}
+        self._reading: dict[str, bool] = {}
+        """The tickets that are being read; True when one has changed since."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        tickets.watch(self._changed)
+
+    def add(self, ticket_id: str, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` at each change of the ticket; the result ends that."""
+        self._listeners.setdefault(ticket_id, set()).add(listener)
+
+        def stop() -> None:
+            listeners = self._listeners.get(ticket_id, set())
+            listeners.discard(listener)
+            if not listeners:
+                self._listeners.pop(ticket_id, None)
+
+        return stop
+
+    def tell(self, ticket_id: str, news: News) -> None:
+        """To everybody who listens for this ticket."""
+        for listener in tuple(self._listeners.get(ticket_id, ())):
+            listener(news)
+
+    def tell_all(self, error: UploadError) -> None:
+        """To everybody."""
+        for ticket_id in tuple(self._listeners):
+            self.tell(ticket_id, error)
+
+    def learned(self, ticket: Ticket) -> None:
+        """A newer version of a ticket has come by the way of a call."""
+        upload = self._uploads.get(ticket.id)
+        if upload is None or upload.know(ticket):
+            self.tell(ticket.id, ticket)
+
+    def _changed(self, ticket_id: str) -> None:
+        if ticket_id not in self._listeners and ticket_id not in self._uploads:
+            return
+        if ticket_id in self._reading:
+            self._reading[ticket_id] = True
+            return
+        self._reading[ticket_id] = False
+        task = asyncio.get_running_loop().create_task(self._read(ticket_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, ticket_id: str) -> None:
+        try:
+            again = True
+            while again:
+                self._reading[ticket_id] = False
+                again = not await self._read_once(ticket_id) or self._reading[ticket_id]
+        finally:
+            del self._reading[ticket_id]
+
+    async def _read_once(self, ticket_id: str) -> bool:
+        """False when it must be tried again."""
+        try:
+            ticket = await self._tickets.get(ticket_id)
+        except UploadError as error:
+            log.warning("upload %s: its change cannot be read yet: %s", ticket_id, error.message)
+            await asyncio.sleep(PATIENCE)
+            return ticket_id not in self._listeners
+        if ticket is not None:
+            if upload := self._uploads.get(ticket_id):
+                upload.know(ticket)
+                ticket = upload.ticket  # a session may have begun since it was read
+            self.tell(ticket_id, ticket)
+        return True
+
+    async def close(self) -> None:
+        """Reads nothing any more."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

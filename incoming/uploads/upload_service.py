@@ -1,0 +1,301 @@
+"""Opens, writes, pauses, cancels and completes uploads: the one place where both transports meet.
+
+Decides who is the rightful sender, when a file is whole, and what becomes of it then. It knows no wire and no outside
+system but the two Protocols of storage/base.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket, UploadError
+from incoming.core.extents import Extents
+from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
+from incoming.settings.settings import Settings
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.ticket_store import TicketStore
+from incoming.uploads.active_upload import Upload
+from incoming.uploads.subscriptions import Listener, Listeners
+from incoming.wire.messages import Hello
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 1.0
+"""Seconds after which a failed checkpoint of an upload that nobody is connected to any more is tried again."""
+
+
+class Assembler:
+    """Everything that clients can do to uploads, for one worker; workers share nothing but the stores."""
+
+    def __init__(
+        self, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._tickets = tickets
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._uploads: dict[str, Upload] = {}
+        self._listeners = Listeners(tickets, self._uploads)
+        self._finalising: dict[str, asyncio.Task[Ticket]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    # --- who comes and goes -------------------------------------------------------------------------------------------
+
+    async def open(self, ticket_id: str, hello: Hello) -> Upload:
+        """An uploader says hello. The result is shared by all its connections here; each calls `leave` once.
+
+        Past uploading it is not an error: the ticket's state tells the outcome. Raises UnknownTicket, TakenOver,
+        FileChanged, FileTooLarge, ServerShutdown or what the stores raise.
+        """
+        upload = await self._open(ticket_id, hello.identity, hello.session, hello.epoch)
+        ticket = upload.ticket
+        if ticket.state in RECEIVING and ticket.session not in ("", hello.session):
+            # Two said hello at the same time, and this one was the first: the newer one's epoch is not for it.
+            self.leave(upload)
+            raise TakenOver("the upload goes on in another window")
+        return upload
+
+    async def open_plain(self, ticket_id: str, identity: Identity) -> Upload:
+        """The same for a client that knows nothing of sessions and is taken at any epoch."""
+        return await self._open(ticket_id, identity, "", None)
+
+    async def _open(self, ticket_id: str, identity: Identity, session: str, epoch: int | None) -> Upload:
+        self._check_open()
+
+        def change(known: Ticket) -> Ticket:
+            if known.state in (State.CANCELLED, State.FAILED):
+                return known
+            told = known.identify(identity, self._settings.max_size)
+            if known.state not in RECEIVING:
+                return known
+            return told.open(session, epoch, self._clock())
+
+        # What is first said of a file must outlive a power cut: the file may be whole before anything else does.
+        known = self._uploads.get(ticket_id)
+        is_first = known is None or known.ticket.size is None
+        upload = self._enter(ticket := await self._tickets.update(ticket_id, change, durable=is_first))
+        if ticket.complete and ticket.state == State.UPLOADING:
+            self._complete(ticket_id)
+        return upload
+
+    async def join(self, ticket_id: str, epoch: int) -> Upload:
+        """One more connection of an uploader that was welcomed with `epoch`; changes nothing. `leave` it once.
+
+        Raises TakenOver, UnknownTicket or ServerShutdown.
+        """
+        self._check_open()
+        known = self._uploads.get(ticket_id)
+        ticket = known.ticket if known is not None and known.ticket.epoch == epoch else await self.look(ticket_id)
+        if ticket.epoch != epoch and ticket.state in RECEIVING:
+            raise TakenOver("the upload goes on in another window")
+        return self._enter(ticket)
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise ServerShutdown("the server is restarting")
+
+    def _enter(self, ticket: Ticket) -> Upload:
+        upload = self._uploads.get(ticket.id)
+        if upload is None:
+            upload = Upload(ticket, self._tickets, self._store, self._settings, self._clock)
+            upload.on(lambda error: self._listeners.tell(ticket.id, error), lambda: self._complete(ticket.id))
+            self._uploads[ticket.id] = upload
+        upload.users += 1
+        self._listeners.learned(ticket)
+        return upload
+
+    def leave(self, upload: Upload) -> None:
+        """A connection lets go. What is on its way is still written and synced."""
+        upload.users -= 1
+        if not upload.users:
+            self._spawn(self._close(upload))
+
+    async def _close(self, upload: Upload) -> None:
+        ticket_id = upload.ticket.id
+        while not upload.users and upload.busy:
+            await self._settle(upload)
+            if self._draining:
+                break
+            if upload.busy:
+                await asyncio.sleep(PATIENCE)
+        if not upload.users and self._uploads.get(ticket_id) is upload:
+            upload.checkpoints.stop()
+            del self._uploads[ticket_id]
+            try:
+                await self._store.release(ticket_id)
+            except UploadError as error:
+                log.debug("upload %s: not released: %s", ticket_id, error.message)
+
+    async def _settle(self, upload: Upload) -> None:
+        """Waits for what is on its way and checkpoints it; a failure is its own report."""
+        await upload.settle()
+        try:
+            await upload.checkpoints.take()
+        except UploadError as error:
+            log.warning("upload %s: checkpoint failed: %s", upload.ticket.id, error.message)
+
+    # --- what they do besides writing ---------------------------------------------------------------------------------
+
+    async def settled(self, upload: Upload) -> Ticket:
+        """The ticket as it is when all that was written by now counts: complete ones have arrived. Raises like
+        `finalise`.
+        """
+        if upload.ticket.complete and upload.ticket.state == State.UPLOADING:
+            return await self.finalise(upload.ticket.id)
+        return upload.ticket
+
+    async def pause(self, ticket_id: str, epoch: int | None) -> Ticket:
+        """The user pauses. Raises TakenOver, UnknownTicket or the ticket's outcome."""
+        ticket = await self._tickets.update(ticket_id, lambda known: known.pause(epoch, self._clock()))
+        self._listeners.learned(ticket)
+        return ticket
+
+    async def cancel(self, ticket_id: str, reason: str, *, notify_app: bool) -> Ticket:
+        """Cancels for good and removes what has arrived. Raises UnknownTicket, or WrongState when it is too late."""
+        now = self._clock()
+        notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now) if notify_app else None
+        ticket = await self._tickets.update(ticket_id, lambda known: known.cancel(reason, notice, now))
+        if ticket.state_since == now:
+            log.info("upload %s: cancelled: %s", ticket_id, ticket.reason)
+        self._listeners.learned(ticket)
+        await self._discard(ticket)
+        return ticket
+
+    async def _discard(self, ticket: Ticket) -> None:
+        """Removes the bytes of a cancelled upload; what cannot be removed now the janitor removes later."""
+        upload = self._uploads.get(ticket.id)
+        if upload is not None:
+            await upload.settle()
+            upload.checkpoints.stop()
+        try:
+            await self._store.remove(ticket.id, finished=True)
+        except UploadError as error:
+            log.warning("upload %s: the partial file could not be removed now: %s", ticket.id, error.message)
+
+    async def look(self, ticket_id: str) -> Ticket:
+        """The ticket as it is now. Raises UnknownTicket."""
+        ticket = await self._tickets.get(ticket_id)
+        if ticket is None:
+            raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
+        return ticket
+
+    def listen(self, ticket_id: str, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` at each change of the ticket by whomever; the result ends that."""
+        return self._listeners.add(ticket_id, listener)
+
+    async def wait_for_change(self, ticket_id: str, seen: str, seconds: float) -> Ticket:
+        """The ticket as soon as its state is another than `seen`, or as it is after `seconds`."""
+        changed = asyncio.Event()
+        stop = self.listen(ticket_id, lambda news: changed.set())
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    changed.clear()
+                    ticket = await self.look(ticket_id)
+                    if ticket.state != seen or ticket.state in FINAL or self._draining:
+                        return ticket
+                    await changed.wait()
+        except TimeoutError:
+            return await self.look(ticket_id)
+        finally:
+            stop()
+
+    # --- the whole file -----------------------------------------------------------------------------------------------
+
+    def _complete(self, ticket_id: str) -> None:
+        self._spawn(self._complete_and_report(ticket_id))
+
+    async def _complete_and_report(self, ticket_id: str) -> None:
+        try:
+            await self.finalise(ticket_id)
+        except UploadError as error:
+            self._listeners.tell(ticket_id, error)
+        except Exception:
+            log.exception("upload %s: completing the file failed", ticket_id)
+            self._listeners.tell(ticket_id, StorageFailed("completing the file failed by a defect of the server"))
+
+    async def finalise(self, ticket_id: str) -> Ticket:
+        """Puts a file whose every byte has arrived on the disk for good and owes the app its callback.
+
+        May be called at any time, by several workers at once; exactly one wins. Raises what the stores raise; then what
+        was not synced is not believed any more.
+        """
+        task = self._finalising.get(ticket_id)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._finalise(ticket_id))
+            self._finalising[ticket_id] = task
+            task.add_done_callback(lambda _: self._finalising.pop(ticket_id, None))
+        return await asyncio.shield(task)
+
+    async def _finalise(self, ticket_id: str) -> Ticket:
+        upload = self._enter(await self.look(ticket_id))
+        try:
+            await upload.settle()
+            ticket = await self.look(ticket_id)
+            if ticket.state != State.UPLOADING or ticket.size is None or not ticket.complete:
+                return ticket
+            ticket = await self._make_whole(upload, ticket.size)
+            self._listeners.learned(ticket)
+            return ticket
+        finally:
+            self.leave(upload)
+
+    async def _make_whole(self, upload: Upload, size: int) -> Ticket:
+        ticket_id = upload.ticket.id
+        try:
+            path = await upload.checkpoints.complete(size)
+        except UploadError as error:
+            ticket = await self.look(ticket_id)
+            if ticket.state != State.UPLOADING:
+                return ticket
+            log.warning("upload %s: completing the file failed: %s", ticket_id, error.message)
+            raise
+        now = self._clock()
+        notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
+
+        def change(known: Ticket) -> Ticket:
+            if known.state != State.UPLOADING:
+                return known
+            if not known.complete:
+                # Another worker's sync has failed meanwhile, and the file cannot be partial again.
+                return replace(known, synced=Extents()).distrust()
+            return known.arrive(path, notice, now)
+
+        ticket = await self._tickets.update(ticket_id, change)
+        if ticket.state in (State.UPLOADING, State.CANCELLED):
+            await self._discard(ticket)
+        elif ticket.callback is not None and ticket.callback.id == notice.id:
+            log.info("upload %s: %d bytes have arrived", ticket_id, size)
+        return ticket
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Whether this worker takes nothing new any more."""
+        return self._draining
+
+    async def drain(self) -> None:
+        """Opens nothing any more, tells every connection to come back elsewhere, and checkpoints what has arrived."""
+        self._draining = True
+        self._listeners.tell_all(ServerShutdown("the server is restarting"))
+        await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))
+        while under_way := (*self._tasks, *self._finalising.values()):
+            await asyncio.wait(under_way)
+        await self._listeners.close()
+
+    def uploads(self) -> list[tuple[Ticket, int]]:
+        """The uploads that somebody here is connected to, each with its number of connections."""
+        return [(upload.ticket, upload.users) for upload in self._uploads.values() if upload.users]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
