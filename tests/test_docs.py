@@ -128,7 +128,9 @@ def test_error_codes_are_those_of_the_server() -> None:
 
 
 def test_error_codes_of_the_browser_are_documented() -> None:
-    constants = re.findall(r"^export const ([A-Z_]+) = (\d+);", (JS / "errors.js").read_text(), re.MULTILINE)
+    constants = re.findall(
+        r"^export const ([A-Z_]+) = (\d+);", (JS / "transport" / "errors.js").read_text(), re.MULTILINE
+    )
     documented = {(cells[1].strip("`"), cells[0]) for cells in rows(API, "Error codes") if cells[0].isdigit()}
     assert constants
     assert {(name.lower(), code) for name, code in constants} <= documented
@@ -191,7 +193,7 @@ def test_status_is_documented() -> None:
 
 
 def test_the_librarys_messages_are_the_documented_ones() -> None:
-    source = (JS / "messages.js").read_text()
+    source = (JS / "transport" / "messages.js").read_text()
     understood = set(re.findall(r'case "(\w+)":', source))
     assert understood == set(server_messages())
     assert set(re.findall(r'type: "(\w+)", *\.\.\.', source)) <= client_message_types()
@@ -324,7 +326,7 @@ def test_every_function_of_the_library_is_documented() -> None:
 
 
 def test_state_messages_are_documented() -> None:
-    source = (JS / "state_message.js").read_text()
+    source = (JS / "uploader" / "state_message.js").read_text()
     texts = [text for line in source.splitlines() if "return" in line for text in re.findall(r'"([^"]+)"', line)]
     texts += [text.split("$")[0] + "…" for text in re.findall(r"`([^`]+)`", source)]
     section = API.partition("### State messages")[2].partition("\n###")[0]

@@ -1,17 +1,17 @@
 // The public face: what is exported here is what pages find in the one global, `incoming`.
 
-import { browser } from "./environment.js";
-import { Page } from "./page.js";
-import { Uploader as UploaderClass } from "./uploader.js";
+import { browser } from "./page/environment.js";
+import { PageContext } from "./page/page_context.js";
+import { Uploader as UploaderClass } from "./uploader/uploader.js";
 
 // Only a classic script has the one, only a module has the other.
 const script = typeof document === "undefined" ? null : document.currentScript;
-const page = new Page(browser(), {
+const page = new PageContext(browser(), {
     page_host: globalThis.location?.host ?? "",
     page_protocol: globalThis.location?.protocol ?? "https:",
     script: script && "src" in script ? String(script.src) : (import.meta.url ?? null),
 });
-page.courier.resume();
+page.outbox.resume();
 
 /**
  * Says where the upload server is, if it is not where the page comes from. Call it before any Uploader is created.
@@ -58,7 +58,7 @@ export function forget(ticket) {
  */
 export function set_remember(wanted) {
     if (!wanted) page.unfinished.forget_all();
-    page.memory.enabled = Boolean(wanted);
+    page.store.enabled = Boolean(wanted);
 }
 
 /**

@@ -1,7 +1,7 @@
 """WebSocket messages and bytes: JSON control messages, the binary chunk header, and their limits.
 
 Decides what a well-formed message of sub-protocol `incoming.1` is and refuses everything else with BadRequest. It does
-not know who may send what when. doc/protocol.md describes the same for people; incoming/js/messages.js mirrors it.
+not know who may send what when. doc/protocol.md describes the same for people; js/transport/messages.js mirrors it.
 """
 
 from __future__ import annotations

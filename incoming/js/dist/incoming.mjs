@@ -1,6 +1,6 @@
 /*! Incoming!! browser library, MIT licence */
 
-// environment.js
+// page/environment.js
 function browser() {
   const scope = globalThis;
   const navigator = scope.navigator;
@@ -29,7 +29,7 @@ function absent_if_refused(get) {
   }
 }
 
-// address.js
+// transport/urls.js
 var FRONTEND = "/incoming/0.1/frontend/";
 function frontend_url(hostname, place) {
   const [, scheme, host, path] = /^\s*(?:(\w+):)?(?:\/\/)?([^/\s]*)([^?#\s]*)/.exec(with_scheme_apart(hostname)) ?? [];
@@ -51,7 +51,7 @@ function upload_url(frontend, ticket) {
   return `${frontend}upload/${encodeURIComponent(ticket)}`;
 }
 
-// backoff.js
+// session/backoff.js
 var FIRST = 300;
 var LIMIT = 3e4;
 var SHORTEST = 20;
@@ -78,7 +78,7 @@ var Backoff = class {
   }
 };
 
-// messages.js
+// transport/messages.js
 var SUBPROTOCOL = "incoming.1";
 var CHUNK_HEADER_SIZE = 16;
 var CHUNK_VERSION = 1;
@@ -161,7 +161,7 @@ function well_formed(ranges) {
   return Array.isArray(ranges) && ranges.every(is_range);
 }
 
-// http_request.js
+// transport/http_request.js
 function request(env, { method, url, body = null, headers = {}, on_sent }, done) {
   const xhr = env.new_request();
   let over = false;
@@ -190,11 +190,11 @@ function answer(xhr) {
   };
 }
 
-// courier.js
+// page/cancel_outbox.js
 var KEY = "incoming.cancel.";
 var UNDELIVERABLE_AFTER = 14 * 24 * 3600 * 1e3;
 var TRY_LATER = /* @__PURE__ */ new Set([408, 425, 429]);
-var Courier = class {
+var CancelOutbox = class {
   #page;
   /** @type {Map<string, Letter>} */
   #letters = /* @__PURE__ */ new Map();
@@ -202,15 +202,15 @@ var Courier = class {
   /** @type {unknown} */
   #timer = null;
   #travelling = false;
-  /** @param {import("./page.js").Page} page */
+  /** @param {import("./page_context.js").PageContext} page */
   constructor(page2) {
     this.#page = page2;
     this.#backoff = new Backoff(page2.env.random);
   }
   /** Takes up what earlier page loads have left. */
   resume() {
-    for (const [ticket, letter] of this.#page.memory.entries(KEY)) {
-      if (this.#page.env.wall() - letter.since > UNDELIVERABLE_AFTER) this.#page.memory.remove(KEY + ticket);
+    for (const [ticket, letter] of this.#page.store.entries(KEY)) {
+      if (this.#page.env.wall() - letter.since > UNDELIVERABLE_AFTER) this.#page.store.remove(KEY + ticket);
       else this.#letters.set(ticket, letter);
     }
     this.#deliver();
@@ -222,7 +222,7 @@ var Courier = class {
   cancel(ticket, reason) {
     const letter = { frontend: this.#page.frontend, reason, since: this.#page.env.wall() };
     this.#letters.set(ticket, letter);
-    this.#page.memory.set(KEY + ticket, letter);
+    this.#page.store.set(KEY + ticket, letter);
     this.#deliver();
   }
   /** The network may be back. */
@@ -250,17 +250,17 @@ var Courier = class {
         this.#timer = this.#page.env.after(this.#backoff.next(), () => this.#deliver());
         return;
       }
-      this.#page.memory.remove(KEY + ticket);
+      this.#page.store.remove(KEY + ticket);
       this.#backoff.reset();
       this.#deliver();
     });
   }
 };
 
-// handles.js
+// page/file_handles.js
 var DATABASE = "incoming";
 var STORE = "handles";
-var Handles = class {
+var FileHandles = class {
   #databases;
   /** @param {IDBFactory | null} databases */
   constructor(databases) {
@@ -316,7 +316,7 @@ function settled(request2) {
   });
 }
 
-// errors.js
+// transport/errors.js
 var MESSAGE_TOO_LARGE = 103;
 var UNKNOWN_TICKET = 200;
 var TAKEN_OVER = 204;
@@ -339,7 +339,7 @@ function from_close_code(close_code) {
   return { code, message: `the upload server closed the connection with error ${code}`, retry: code >= 500, retry_after: null };
 }
 
-// http_transport.js
+// transport/http_connection.js
 var ANSWER_WITHIN = 1e4;
 var IDLE = 400;
 var LONG_POLL_SECONDS = 25;
@@ -372,9 +372,9 @@ var HttpConnection = class {
   #timer = null;
   #sending = false;
   /**
-   * @param {import("./environment.js").Environment} env
-   * @param {import("./websocket_transport.js").Target} target
-   * @param {import("./websocket_transport.js").Listener} listener
+   * @param {import("../page/environment.js").Environment} env
+   * @param {import("./websocket_connection.js").Target} target
+   * @param {import("./websocket_connection.js").Listener} listener
    */
   constructor(env, target, listener) {
     this.#env = env;
@@ -553,8 +553,8 @@ var HttpConnection = class {
   }
 };
 
-// memory.js
-var Memory = class {
+// page/local_store.js
+var LocalStore = class {
   #storage;
   /** Whether anything new is remembered. */
   enabled = true;
@@ -606,10 +606,10 @@ function parsed(text) {
   }
 }
 
-// signals.js
+// page/connectivity_events.js
 var TICK = 5e3;
 var SLEPT = 2e4;
-var Signals = class {
+var ConnectivityEvents = class {
   #env;
   #revive;
   /** @type {unknown} */
@@ -645,26 +645,26 @@ var Signals = class {
   }
 };
 
-// unfinished.js
+// page/unfinished_uploads.js
 var KEY2 = "incoming.upload.";
 var FORGOTTEN_AFTER = 30 * 24 * 3600 * 1e3;
 var WRITE_EVERY = 2e3;
-var Unfinished = class {
+var UnfinishedUploads = class {
   #page;
   /** @type {Map<string, number>} when which ticket was last written */
   #written = /* @__PURE__ */ new Map();
-  /** @param {import("./page.js").Page} page */
+  /** @param {import("./page_context.js").PageContext} page */
   constructor(page2) {
     this.#page = page2;
   }
   /** @returns {UnfinishedUpload[]} of the server in use, the latest first */
   list() {
-    const { memory, env, frontend } = this.#page;
+    const { store, env, frontend } = this.#page;
     const found = [];
     for (
       const [ticket, entry] of
       /** @type {[string, Entry][]} */
-      memory.entries(KEY2)
+      store.entries(KEY2)
     ) {
       if (env.wall() - entry.last_activity > FORGOTTEN_AFTER) this.forget(ticket);
       else if (entry.frontend === frontend) found.push({ ticket, ...without_frontend(entry) });
@@ -698,15 +698,15 @@ var Unfinished = class {
       last_activity: now,
       can_continue
     };
-    this.#page.memory.set(KEY2 + ticket, entry);
+    this.#page.store.set(KEY2 + ticket, entry);
   }
   forget_all() {
-    for (const [ticket] of this.#page.memory.entries(KEY2)) this.forget(ticket);
+    for (const [ticket] of this.#page.store.entries(KEY2)) this.forget(ticket);
   }
   /** @param {string} ticket */
   forget(ticket) {
     this.#written.delete(ticket);
-    this.#page.memory.remove(KEY2 + ticket);
+    this.#page.store.remove(KEY2 + ticket);
     this.#page.handles.remove(ticket);
   }
 };
@@ -714,7 +714,7 @@ function without_frontend({ name, size, last_modified, bytes_acked, last_activit
   return { name, size, last_modified, bytes_acked, last_activity, can_continue };
 }
 
-// wake_lock.js
+// page/wake_lock.js
 var WakeLock = class {
   #env;
   #wanted = false;
@@ -742,7 +742,7 @@ var WakeLock = class {
   }
 };
 
-// websocket_transport.js
+// transport/websocket_connection.js
 var OPEN_WITHIN = 1e4;
 var WELCOME_WITHIN = 5e3;
 var LINGER = 2e3;
@@ -912,9 +912,9 @@ var WebSocketConnection = class {
   }
 };
 
-// page.js
-var Page = class {
-  /** @type {import("./transport_choice.js").TransportMemory} */
+// page/page_context.js
+var PageContext = class {
+  /** @type {import("../session/transport_selector.js").TransportMemory} */
   transports = { wanted: "auto", websocket_works: false, blobs_fail: false };
   hostname = "";
   #place;
@@ -924,17 +924,17 @@ var Page = class {
   #sending = /* @__PURE__ */ new Set();
   /**
    * @param {Environment} env
-   * @param {import("./address.js").Place} place
+   * @param {import("../transport/urls.js").Place} place
    */
   constructor(env, place) {
     this.env = env;
     this.#place = place;
-    this.memory = new Memory(env.storage);
-    this.handles = new Handles(env.databases);
-    this.unfinished = new Unfinished(this);
-    this.courier = new Courier(this);
+    this.store = new LocalStore(env.storage);
+    this.handles = new FileHandles(env.databases);
+    this.unfinished = new UnfinishedUploads(this);
+    this.outbox = new CancelOutbox(this);
     this.wake_lock = new WakeLock(env);
-    this.signals = new Signals(env, (doubtful) => this.#revive(doubtful));
+    this.events = new ConnectivityEvents(env, (doubtful) => this.#revive(doubtful));
     env.page?.addEventListener("pagehide", () => this.#part());
   }
   /** URL of the server's frontend, with a slash at its end. */
@@ -970,7 +970,7 @@ var Page = class {
     toggle(this.#running, upload, running);
     toggle(this.#sending, upload, sending);
     this.wake_lock.hold(this.#sending.size > 0);
-    this.signals.watch_sleep(this.#running.size > 0);
+    this.events.watch_sleep(this.#running.size > 0);
     this.env.page?.removeEventListener("beforeunload", this.#ask);
     if (this.#running.size) this.env.page?.addEventListener("beforeunload", this.#ask);
   }
@@ -980,11 +980,11 @@ var Page = class {
   /** @param {boolean} doubtful */
   #revive(doubtful) {
     for (const upload of this.#running) upload.revive(doubtful);
-    this.courier.revive();
+    this.outbox.revive();
   }
   #part() {
     for (const upload of this.#running) upload.remember();
-    this.courier.part();
+    this.outbox.part();
   }
 };
 function toggle(set, member, belongs) {
@@ -992,7 +992,7 @@ function toggle(set, member, belongs) {
   else set.delete(member);
 }
 
-// sha256.js
+// uploader/sha256.js
 var PRIMES = first_primes(64);
 var ROUND = Int32Array.from(PRIMES, (prime) => fraction_bits(Math.cbrt(prime)));
 var START = Uint32Array.from(PRIMES.slice(0, 8), (prime) => fraction_bits(Math.sqrt(prime)));
@@ -1026,8 +1026,8 @@ function compress(state, schedule, view, block) {
   let [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0] = state;
   for (let i = 0; i < 64; i++) {
     const s1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);
-    const choice = e & f ^ ~e & g;
-    const t1 = h + s1 + choice + word(ROUND, i) + word(schedule, i) | 0;
+    const selector = e & f ^ ~e & g;
+    const t1 = h + s1 + selector + word(ROUND, i) + word(schedule, i) | 0;
     const s0 = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22);
     const majority = a & b ^ a & c ^ b & c;
     h = g;
@@ -1059,7 +1059,7 @@ function fraction_bits(value) {
   return (value - Math.floor(value)) * 2 ** 32 | 0;
 }
 
-// fingerprint.js
+// uploader/fingerprint.js
 var EDGE = 64 * 1024;
 var SAMPLE = 4 * 1024;
 var SAMPLES = 8;
@@ -1089,7 +1089,7 @@ function sampled(size) {
   return ranges;
 }
 
-// file_check.js
+// uploader/file_check.js
 var FRESH = 2e3;
 var FileCheck = class {
   #env;
@@ -1100,7 +1100,7 @@ var FileCheck = class {
   #confirming = false;
   #checked = 0;
   /**
-   * @param {import("./environment.js").Environment} env
+   * @param {import("../page/environment.js").Environment} env
    * @param {File} file
    */
   constructor(env, file) {
@@ -1182,7 +1182,7 @@ function unreadable(error) {
   return fatal(FILE_UNREADABLE, "the file cannot be read; it may have been moved or deleted");
 }
 
-// state_message.js
+// uploader/state_message.js
 function state_message(phase, { connected, server_state, reason, problem: problem2 }) {
   switch (phase) {
     case "idle":
@@ -1209,7 +1209,7 @@ function state_message(phase, { connected, server_state, reason, problem: proble
   }
 }
 
-// observation.js
+// uploader/public_state.js
 var CANCELLABLE = /* @__PURE__ */ new Set(["idle", "connecting", "transferring", "waiting"]);
 var SHOWS_PROBLEM = /* @__PURE__ */ new Set(["failed", "waiting", "handing_over"]);
 function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem: problem2 }) {
@@ -1242,7 +1242,7 @@ function fraction(phase, acked, total) {
   return phase === "handing_over" || phase === "finished" ? 1 : 0;
 }
 
-// phases.js
+// uploader/state_machine.js
 var OUTCOMES = { finish: "finished", cancelled: "cancelled", fail: "failed" };
 var NEXT = {
   idle: { start: "connecting", drop: "cancelled" },
@@ -1263,7 +1263,7 @@ function next_phase(phase, event) {
   return NEXT[phase][event];
 }
 
-// connection_count.js
+// pool/concurrency_controller.js
 var LONG_SETUP = 120;
 var FIRST_COUNT = 4;
 var SETTLE_SETUPS = 3;
@@ -1281,7 +1281,7 @@ var DOWN = 0.75;
 var HOLD_FIRST = 15e3;
 var HOLD_LIMIT = 12e4;
 var gain = (more, fewer) => (more.rate / fewer.rate - 1) / (more.count / fewer.count - 1);
-var ConnectionCount = class {
+var ConcurrencyController = class {
   /** How many connections there should be now. */
   target = 1;
   #limit = 1;
@@ -1477,7 +1477,7 @@ var ConnectionCount = class {
   }
 };
 
-// crowd.js
+// pool/pool_sizer.js
 var MIB = 1024 * 1024;
 var WORTH_SHARING = 4 * MIB;
 var LAST_SECONDS = 2;
@@ -1488,15 +1488,15 @@ var HTTP_CONNECTIONS = 4;
 var OPEN_AGAIN_AFTER = 2e3;
 var OPEN_AGAIN_AT_LAST = 6e4;
 var WEBSOCKET_AGAIN_AFTER = 3e4;
-var Crowd = class {
+var PoolSizer = class {
   #page;
-  #lanes;
+  #pool;
   #scheduler;
-  #pace;
+  #rates;
   #bucket;
-  #choice;
+  #selector;
   #hello;
-  #count = new ConnectionCount();
+  #count = new ConcurrencyController();
   #counting = false;
   #setup = 0;
   #first_ack = 0;
@@ -1505,33 +1505,33 @@ var Crowd = class {
   #websocket_at = 0;
   #websocket_wait = WEBSOCKET_AGAIN_AFTER;
   /**
-   * @param {import("./page.js").Page} page
-   * @param {import("./lanes.js").Lanes} lanes
-   * @param {import("./scheduler.js").Scheduler} scheduler
-   * @param {import("./pace.js").Pace} pace
+   * @param {import("../page/page_context.js").PageContext} page
+   * @param {import("./connection_pool.js").ConnectionPool} pool
+   * @param {import("./chunk_scheduler.js").ChunkScheduler} scheduler
+   * @param {import("./rate_controller.js").RateController} rates
    * @param {import("./token_bucket.js").TokenBucket} bucket
-   * @param {import("./transport_choice.js").TransportChoice} choice
+   * @param {import("../session/transport_selector.js").TransportSelector} selector
    * @param {() => Hello} hello
    */
-  constructor(page2, lanes, scheduler, pace, bucket, choice, hello2) {
+  constructor(page2, pool, scheduler, rates, bucket, selector, hello2) {
     this.#page = page2;
-    this.#lanes = lanes;
+    this.#pool = pool;
     this.#scheduler = scheduler;
-    this.#pace = pace;
+    this.#rates = rates;
     this.#bucket = bucket;
-    this.#choice = choice;
+    this.#selector = selector;
     this.#hello = hello2;
   }
   /**
-   * @param {Lane} lane that the server has answered on
+   * @param {PooledConnection} pooled that the server has answered on
    * @param {boolean} first after none
    */
-  welcomed(lane, first) {
+  welcomed(pooled, first) {
     const now = this.#page.env.now();
     this.#open_again_after = OPEN_AGAIN_AFTER;
     if (!first) return;
     this.#counting = false;
-    this.#setup = now - lane.opened;
+    this.#setup = now - pooled.opened;
     this.#websocket_at = now + this.#websocket_wait;
   }
   /**
@@ -1545,22 +1545,22 @@ var Crowd = class {
     this.#open_again_after = Math.min(OPEN_AGAIN_AT_LAST, this.#open_again_after * 2);
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {number} bytes just acknowledged
    * @param {Welcome} limits
    */
   acked({ connection: { kind } }, bytes, limits) {
     const now = this.#page.env.now();
-    if (kind === "websocket") this.#lanes.retire(this.#lanes.active.filter(({ connection }) => connection.kind !== kind));
-    if (this.#scheduler.complete) return this.#lanes.keep_one();
-    if (this.#choice.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
-    if (this.#scheduler.bytes_missing < Math.max(WORTH_SHARING, this.#pace.rate * LAST_SECONDS)) return;
+    if (kind === "websocket") this.#pool.retire(this.#pool.active.filter(({ connection }) => connection.kind !== kind));
+    if (this.#scheduler.complete) return this.#pool.keep_one();
+    if (this.#selector.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
+    if (this.#scheduler.bytes_missing < Math.max(WORTH_SHARING, this.#rates.rate * LAST_SECONDS)) return;
     if (this.#bucket.binding) return this.#count.disturb(now);
     if (!this.#counting) this.#first_ack = now;
     const limit = this.#limit(limits, now - this.#first_ack < YOUNG);
     if (this.#counting) {
       this.#count.obey(now, limit);
-      this.#count.acked(now, bytes, this.#lanes.welcomed.length);
+      this.#count.acked(now, bytes, this.#pool.welcomed.length);
     } else {
       this.#counting = true;
       this.#count.begin(now, limit, this.#setup);
@@ -1569,46 +1569,46 @@ var Crowd = class {
   }
   /** @param {number} now */
   #approach(now) {
-    const { kind } = this.#choice;
-    const active = this.#lanes.active.filter(({ connection }) => connection.kind === kind);
-    if (active.length > this.#count.target) this.#lanes.retire(active.slice(this.#count.target));
+    const { kind } = this.#selector;
+    const active = this.#pool.active.filter(({ connection }) => connection.kind === kind);
+    if (active.length > this.#count.target) this.#pool.retire(active.slice(this.#count.target));
     if (now < this.#not_before) return;
-    for (let i = active.length; i < this.#count.target; i++) this.#lanes.open(kind, this.#hello());
+    for (let i = active.length; i < this.#count.target; i++) this.#pool.open(kind, this.#hello());
   }
   /**
    * @param {Welcome} limits
    * @param {boolean} young
    */
   #limit({ connections, chunk_min }, young) {
-    const kind = this.#choice.kind;
+    const kind = this.#selector.kind;
     const share = this.#page.share(kind === "http" ? HTTP_CONNECTIONS : connections);
     const seconds = young ? SECONDS_PER_CHUNK_WHEN_YOUNG : SECONDS_PER_CHUNK;
-    const useful = Math.floor(this.#pace.rate * seconds / chunk_min);
+    const useful = Math.floor(this.#rates.rate * seconds / chunk_min);
     return Math.max(1, Math.min(connections, share, useful));
   }
   /** @param {number} now */
   #try_websocket(now) {
     this.#websocket_wait *= 2;
     this.#websocket_at = now + this.#websocket_wait;
-    this.#lanes.open("websocket", this.#hello());
+    this.#pool.open("websocket", this.#hello());
   }
 };
 
-// endgame.js
+// pool/endgame.js
 var LATE_AFTER = 500;
 var STUCK_AFTER = 5e3;
 var STUCK_FACTOR = 3;
 var Endgame = class {
   #scheduler;
-  #pace;
+  #rates;
   #late_at = Infinity;
   /**
-   * @param {import("./scheduler.js").Scheduler} scheduler
-   * @param {import("./pace.js").Pace} pace
+   * @param {import("./chunk_scheduler.js").ChunkScheduler} scheduler
+   * @param {import("./rate_controller.js").RateController} rates
    */
-  constructor(scheduler, pace) {
+  constructor(scheduler, rates) {
     this.#scheduler = scheduler;
-    this.#pace = pace;
+    this.#rates = rates;
   }
   /**
    * @param {number} now
@@ -1619,7 +1619,7 @@ var Endgame = class {
       this.#late_at = Infinity;
       return false;
     }
-    this.#late_at = Math.min(this.#late_at, now + Math.max(LATE_AFTER, this.#pace.remaining));
+    this.#late_at = Math.min(this.#late_at, now + Math.max(LATE_AFTER, this.#rates.remaining));
     return true;
   }
   /** @param {number} now */
@@ -1627,25 +1627,25 @@ var Endgame = class {
     return now >= this.#late_at;
   }
   /**
-   * @param {import("./lanes.js").Lane} lane that has chunks on their way
+   * @param {import("./connection_pool.js").PooledConnection} pooled that has chunks on their way
    * @param {number} now
    */
   is_stuck({ connection, heard }, now) {
-    return now - heard > STUCK_AFTER + STUCK_FACTOR * this.#pace.expected(connection);
+    return now - heard > STUCK_AFTER + STUCK_FACTOR * this.#rates.expected(connection);
   }
 };
 
-// lanes.js
+// pool/connection_pool.js
 var RELIEF_EVERY = 500;
-var Lanes = class {
+var ConnectionPool = class {
   #env;
   #scheduler;
-  #pace;
+  #rates;
   #bucket;
   #owner;
   #endgame;
-  /** @type {Set<Lane>} */
-  #lanes = /* @__PURE__ */ new Set();
+  /** @type {Set<PooledConnection>} */
+  #pool = /* @__PURE__ */ new Set();
   /** @type {unknown} */
   #thaw = null;
   /** @type {unknown} */
@@ -1654,49 +1654,49 @@ var Lanes = class {
   #suspected = 0;
   #flowing = false;
   /**
-   * @param {import("./environment.js").Environment} env
-   * @param {import("./scheduler.js").Scheduler} scheduler
-   * @param {import("./pace.js").Pace} pace
+   * @param {import("../page/environment.js").Environment} env
+   * @param {import("./chunk_scheduler.js").ChunkScheduler} scheduler
+   * @param {import("./rate_controller.js").RateController} rates
    * @param {import("./token_bucket.js").TokenBucket} bucket
    * @param {Owner} owner
    */
-  constructor(env, scheduler, pace, bucket, owner) {
+  constructor(env, scheduler, rates, bucket, owner) {
     this.#env = env;
     this.#scheduler = scheduler;
-    this.#pace = pace;
+    this.#rates = rates;
     this.#bucket = bucket;
     this.#owner = owner;
-    this.#endgame = new Endgame(scheduler, pace);
+    this.#endgame = new Endgame(scheduler, rates);
   }
-  /** @returns {Lane[]} those that a server has answered on */
+  /** @returns {PooledConnection[]} those that a server has answered on */
   get welcomed() {
-    return [...this.#lanes].filter((lane) => lane.welcomed);
+    return [...this.#pool].filter((pooled) => pooled.welcomed);
   }
   /** Those that carry chunks or soon will. */
   get active() {
-    return [...this.#lanes].filter((lane) => !lane.retiring);
+    return [...this.#pool].filter((pooled) => !pooled.retiring);
   }
   get count() {
-    return this.#lanes.size;
+    return this.#pool.size;
   }
   /**
    * @param {"websocket" | "http"} kind
    * @param {Hello} hello
-   * @returns {Lane}
+   * @returns {PooledConnection}
    */
   open(kind, hello2) {
     const listener = {
-      welcome: (welcome) => this.#welcome(lane, welcome),
-      ack: (chunks) => this.#ack(lane, chunks),
+      welcome: (welcome) => this.#welcome(pooled, welcome),
+      ack: (chunks) => this.#ack(pooled, chunks),
       state: (outcome) => this.#owner.told(outcome),
-      too_large: (chunk) => this.#too_large(lane, chunk),
-      closed: (problem2) => this.#closed(lane, problem2)
+      too_large: (chunk) => this.#too_large(pooled, chunk),
+      closed: (problem2) => this.#closed(pooled, problem2)
     };
     const connection = this.#owner.connect(kind, listener);
-    const lane = { connection, welcomed: false, retiring: false, opened: this.#env.now(), heard: 0 };
-    this.#lanes.add(lane);
+    const pooled = { connection, welcomed: false, retiring: false, opened: this.#env.now(), heard: 0 };
+    this.#pool.add(pooled);
     connection.open(hello2);
-    return lane;
+    return pooled;
   }
   /** Chunks may flow: after the first welcome of a session. */
   flow() {
@@ -1709,36 +1709,36 @@ var Lanes = class {
     let busy = true;
     while (busy) {
       busy = false;
-      for (const lane of this.#lanes) busy = this.#feed(lane) || busy;
+      for (const pooled of this.#pool) busy = this.#feed(pooled) || busy;
     }
     this.#env.stop(this.#relief);
     if (this.#endgame.has_come(this.#env.now())) this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
   }
   /** Whoever is stuck is left, when there are others who have nothing to do. */
   #relieve() {
-    if (this.welcomed.some((lane) => this.#is_idle(lane))) {
+    if (this.welcomed.some((pooled) => this.#is_idle(pooled))) {
       const now = this.#env.now();
-      const is_stuck = (lane) => !this.#is_idle(lane) && this.#endgame.is_stuck(lane, now);
-      for (const lane of this.welcomed.filter(is_stuck)) {
-        lane.connection.close();
-        this.#closed(lane, null);
+      const is_stuck = (pooled) => !this.#is_idle(pooled) && this.#endgame.is_stuck(pooled, now);
+      for (const pooled of this.welcomed.filter(is_stuck)) {
+        pooled.connection.close();
+        this.#closed(pooled, null);
       }
     }
     this.pump();
   }
-  /** @param {Lane} lane */
-  #is_idle(lane) {
-    return !lane.retiring && !this.#scheduler.oldest(lane.connection);
+  /** @param {PooledConnection} pooled */
+  #is_idle(pooled) {
+    return !pooled.retiring && !this.#scheduler.oldest(pooled.connection);
   }
   /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
   keep_one() {
     const carried = ({ connection }) => this.#scheduler.chunks_of(connection);
     const soonest = (a, b) => carried(a) - carried(b) || b.heard - a.heard;
-    const [kept = this.active[0]] = this.active.filter((lane) => lane.welcomed).sort(soonest);
-    for (const lane of this.active) {
-      if (lane === kept) continue;
-      lane.connection.close();
-      this.#forget(lane);
+    const [kept = this.active[0]] = this.active.filter((pooled) => pooled.welcomed).sort(soonest);
+    for (const pooled of this.active) {
+      if (pooled === kept) continue;
+      pooled.connection.close();
+      this.#forget(pooled);
     }
   }
   /** Nothing more is sent; what is on its way is waited for. */
@@ -1749,16 +1749,16 @@ var Lanes = class {
   }
   /**
    * These get no more chunks and are closed as soon as their last one is acknowledged.
-   * @param {Lane[]} lanes
+   * @param {PooledConnection[]} pool
    */
-  retire(lanes) {
-    for (const lane of lanes) {
-      lane.retiring = true;
-      this.#close_if_done(lane);
+  retire(pool) {
+    for (const pooled of pool) {
+      pooled.retiring = true;
+      this.#close_if_done(pooled);
     }
   }
   check() {
-    for (const lane of this.#lanes) lane.connection.check();
+    for (const pooled of this.#pool) pooled.connection.check();
   }
   /** The connection on which a word to the server arrives soonest. */
   get quickest() {
@@ -1768,23 +1768,23 @@ var Lanes = class {
   /** @param {Connection | null} [but] one that closes by itself */
   close(but = null) {
     this.hold();
-    for (const lane of this.#lanes) {
-      if (lane.connection !== but) lane.connection.close();
-      this.#forget(lane);
+    for (const pooled of this.#pool) {
+      if (pooled.connection !== but) pooled.connection.close();
+      this.#forget(pooled);
     }
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @returns {boolean} whether it was given a chunk
    */
-  #feed(lane) {
-    if (!lane.welcomed || lane.retiring) return false;
-    const { connection } = lane;
+  #feed(pooled) {
+    if (!pooled.welcomed || pooled.retiring) return false;
+    const { connection } = pooled;
     const { bytes_missing, bytes_ahead } = this.#scheduler;
     const now = this.#env.now();
     const repeats = bytes_missing === 0;
-    if (repeats && !(this.#endgame.is_late(now) && this.#is_idle(lane))) return false;
-    const size = this.#pace.next_size(connection, bytes_missing || bytes_ahead, connection);
+    if (repeats && !(this.#endgame.is_late(now) && this.#is_idle(pooled))) return false;
+    const size = this.#rates.next_size(connection, bytes_missing || bytes_ahead, connection);
     if (size === 0) return false;
     if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
     const wait = this.#bucket.wait(now);
@@ -1795,89 +1795,89 @@ var Lanes = class {
     }
     const portion = this.#bucket.portion(size);
     const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
-    if (chunk) this.#send(lane, chunk, now);
+    if (chunk) this.#send(pooled, chunk, now);
     return chunk !== null;
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {[number, number]} chunk
    * @param {number} now
    */
-  #send(lane, chunk, now) {
+  #send(pooled, chunk, now) {
     const bytes = chunk[1] - chunk[0];
     this.#bucket.spend(bytes);
-    if (this.#scheduler.chunks_of(lane.connection) === 1) lane.heard = now;
-    this.#pace.sent(lane.connection, bytes, now);
-    lane.connection.send(chunk);
+    if (this.#scheduler.chunks_of(pooled.connection) === 1) pooled.heard = now;
+    this.#rates.sent(pooled.connection, bytes, now);
+    pooled.connection.send(chunk);
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {Welcome} welcome
    */
-  #welcome(lane, welcome) {
-    lane.welcomed = true;
-    this.#pace.obey(welcome);
-    this.#pace.join(lane.connection);
-    this.#owner.welcomed(lane, welcome);
+  #welcome(pooled, welcome) {
+    pooled.welcomed = true;
+    this.#rates.obey(welcome);
+    this.#rates.join(pooled.connection);
+    this.#owner.welcomed(pooled, welcome);
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {[number, number][]} chunks
    */
-  #ack(lane, chunks) {
-    const now = lane.heard = this.#env.now();
+  #ack(pooled, chunks) {
+    const now = pooled.heard = this.#env.now();
     let bytes = 0;
     for (const chunk of chunks) {
-      if (!this.#scheduler.ack(lane.connection, chunk)) continue;
-      this.#pace.acked(lane.connection, chunk[1] - chunk[0], now);
+      if (!this.#scheduler.ack(pooled.connection, chunk)) continue;
+      this.#rates.acked(pooled.connection, chunk[1] - chunk[0], now);
       bytes += chunk[1] - chunk[0];
     }
-    this.#close_if_done(lane);
+    this.#close_if_done(pooled);
     this.pump();
-    this.#owner.acked(lane, bytes);
+    this.#owner.acked(pooled, bytes);
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {[number, number]} chunk
    */
-  #too_large(lane, [start, end]) {
-    this.#pace.refuse(end - start);
-    this.#pace.undone(lane.connection, end - start);
-    this.#scheduler.put_back(lane.connection, start);
+  #too_large(pooled, [start, end]) {
+    this.#rates.refuse(end - start);
+    this.#rates.undone(pooled.connection, end - start);
+    this.#scheduler.put_back(pooled.connection, start);
     this.pump();
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {Problem | null} problem
    */
-  #closed(lane, problem2) {
-    const oldest = this.#scheduler.oldest(lane.connection);
-    if (!problem2 && oldest && lane.connection.kind === "http" && lane.opened >= this.#suspected) {
+  #closed(pooled, problem2) {
+    const oldest = this.#scheduler.oldest(pooled.connection);
+    if (!problem2 && oldest && pooled.connection.kind === "http" && pooled.opened >= this.#suspected) {
       this.#suspected = this.#env.now();
-      this.#pace.unanswered(oldest[1] - oldest[0]);
+      this.#rates.unanswered(oldest[1] - oldest[0]);
     }
-    this.#forget(lane);
+    this.#forget(pooled);
     const waiting = this.welcomed.filter((other) => other.connection.kind === "http" && this.#is_idle(other));
     if (!problem2) for (const { connection } of waiting) connection.check();
-    if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#lanes) left.retiring = false;
-    this.#owner.lost(lane, problem2, oldest);
+    if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#pool) left.retiring = false;
+    this.#owner.lost(pooled, problem2, oldest);
     this.pump();
   }
-  /** @param {Lane} lane */
-  #close_if_done(lane) {
-    if (!lane.retiring || this.#scheduler.oldest(lane.connection)) return;
-    lane.connection.close();
-    this.#forget(lane);
+  /** @param {PooledConnection} pooled */
+  #close_if_done(pooled) {
+    if (!pooled.retiring || this.#scheduler.oldest(pooled.connection)) return;
+    pooled.connection.close();
+    this.#forget(pooled);
   }
-  /** @param {Lane} lane */
-  #forget(lane) {
-    this.#lanes.delete(lane);
-    this.#pace.leave(lane.connection);
-    this.#scheduler.drop(lane.connection);
+  /** @param {PooledConnection} pooled */
+  #forget(pooled) {
+    this.#pool.delete(pooled);
+    this.#rates.leave(pooled.connection);
+    this.#scheduler.drop(pooled.connection);
   }
 };
 
-// pace.js
+// pool/rate_controller.js
 var CHUNK_SECONDS = 0.7;
 var LONE_CHUNK_SECONDS = 1.2;
 var AHEAD_SECONDS = 2;
@@ -1896,13 +1896,13 @@ var GROWTH = 4;
 var SUSPICIONS = 2;
 var clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 var Meter = class {
-  #memory;
+  #store;
   #since = 0;
   #bytes = 0;
   #milliseconds = 0;
-  /** @param {number} memory milliseconds after which a moment weighs a third */
-  constructor(memory) {
-    this.#memory = memory;
+  /** @param {number} store milliseconds after which a moment weighs a third */
+  constructor(store) {
+    this.#store = store;
   }
   /** @param {number} now from here on bytes are on their way; before it there was nothing to measure */
   resume(now) {
@@ -1914,7 +1914,7 @@ var Meter = class {
    */
   add(now, bytes) {
     const elapsed = now - this.#since;
-    const faded = Math.exp(-elapsed / this.#memory);
+    const faded = Math.exp(-elapsed / this.#store);
     this.#since = now;
     this.#bytes = this.#bytes * faded + bytes;
     this.#milliseconds = this.#milliseconds * faded + elapsed;
@@ -1924,7 +1924,7 @@ var Meter = class {
     return this.#bytes * 1e3 / Math.max(1, this.#milliseconds);
   }
 };
-var Lane = class {
+var PooledConnection = class {
   meter = new Meter(MEMORY);
   heard = false;
   ahead = 0;
@@ -1943,15 +1943,15 @@ var Lane = class {
     return this.meter.rate || this.#assumed;
   }
 };
-var Pace = class {
+var RateController = class {
   /** @type {Limits} */
   #limits = { chunk_min: 64 * KIB, chunk_max: 8 * MIB2, window: 64 * MIB2 };
   #piece_limit = Infinity;
   /** The largest piece that has arrived. */
   #proven = 0;
   #suspicions = 0;
-  /** @type {Map<object, Lane>} */
-  #lanes = /* @__PURE__ */ new Map();
+  /** @type {Map<object, PooledConnection>} */
+  #pool = /* @__PURE__ */ new Map();
   #meter = new Meter(MEMORY);
   #ahead = 0;
   /** @param {Limits} limits */
@@ -1987,14 +1987,14 @@ var Pace = class {
    */
   join(connection) {
     const { chunk_min, chunk_max } = this.#limits;
-    const share = this.rate / (this.#lanes.size + 1);
+    const share = this.rate / (this.#pool.size + 1);
     const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
-    this.#lanes.set(connection, new Lane(this.#whole(first), share));
+    this.#pool.set(connection, new PooledConnection(this.#whole(first), share));
   }
   /** @param {object} connection */
   leave(connection) {
-    this.#ahead -= this.#lanes.get(connection)?.ahead ?? 0;
-    this.#lanes.delete(connection);
+    this.#ahead -= this.#pool.get(connection)?.ahead ?? 0;
+    this.#pool.delete(connection);
   }
   /**
    * The size of the next chunk for this connection, or 0 if it has enough on its way for now.
@@ -2003,35 +2003,35 @@ var Pace = class {
    * @param {{depth: number, buffered: number}} capacity of the connection
    */
   next_size(connection, missing, capacity) {
-    const lane = this.#lanes.get(connection);
-    if (!lane) return 0;
-    const { rate } = lane;
+    const pooled = this.#pool.get(connection);
+    if (!pooled) return 0;
+    const { rate } = pooled;
     const ending = missing < this.rate * ENDGAME_SECONDS;
     const soon = ending ? ENDGAME_FACTOR : 1;
     const lone = capacity.depth === 1;
     const { chunk_min, chunk_max, window } = this.#limits;
-    const most = lone ? Math.max(chunk_max, window / this.#lanes.size) : chunk_max;
+    const most = lone ? Math.max(chunk_max, window / this.#pool.size) : chunk_max;
     const seconds = lone ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
-    const size = this.#chunk_size(lane, Math.min(rate * seconds * soon, most), missing);
+    const size = this.#chunk_size(pooled, Math.min(rate * seconds * soon, most), missing);
     if (this.#ahead === 0) return size;
     if (this.#ahead + size > window) return 0;
-    if (ending && !lane.meter.rate) return 0;
-    if (lane.ahead === 0) return size;
+    if (ending && !pooled.meter.rate) return 0;
+    if (pooled.ahead === 0) return size;
     if (this.#ahead + size > Math.max(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW)) return 0;
     if (lone) return 0;
     if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
     const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
-    return lane.ahead + size <= Math.min(wanted, FIRST_CHUNKS * lane.ramp) ? size : 0;
+    return pooled.ahead + size <= Math.min(wanted, FIRST_CHUNKS * pooled.ramp) ? size : 0;
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {number} bytes that would be right for the line
    * @param {number} missing
    */
-  #chunk_size(lane, bytes, missing) {
+  #chunk_size(pooled, bytes, missing) {
     const { chunk_min } = this.#limits;
-    const share = missing / (2 * this.#lanes.size);
-    const wanted = Math.min(bytes, lane.ramp, Math.max(share, lane.rate * SHORTEST_CHUNK_SECONDS, chunk_min));
+    const share = missing / (2 * this.#pool.size);
+    const wanted = Math.min(bytes, pooled.ramp, Math.max(share, pooled.rate * SHORTEST_CHUNK_SECONDS, chunk_min));
     return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
   }
   /** @param {number} bytes */
@@ -2045,11 +2045,11 @@ var Pace = class {
    * @param {number} now
    */
   sent(connection, bytes, now) {
-    const lane = this.#lanes.get(connection);
-    if (!lane) return;
-    if (lane.ahead === 0) lane.meter.resume(now);
+    const pooled = this.#pool.get(connection);
+    if (!pooled) return;
+    if (pooled.ahead === 0) pooled.meter.resume(now);
     if (this.#ahead === 0) this.#meter.resume(now);
-    lane.ahead += bytes;
+    pooled.ahead += bytes;
     this.#ahead += bytes;
   }
   /**
@@ -2057,8 +2057,8 @@ var Pace = class {
    * @returns {number} milliseconds in which what it has on its way should arrive
    */
   expected(connection) {
-    const lane = this.#lanes.get(connection);
-    return lane?.rate ? lane.ahead * 1e3 / lane.rate : 0;
+    const pooled = this.#pool.get(connection);
+    return pooled?.rate ? pooled.ahead * 1e3 / pooled.rate : 0;
   }
   /** Milliseconds in which all that is on its way should arrive, if the line is what sets the speed. */
   get remaining() {
@@ -2070,21 +2070,21 @@ var Pace = class {
    * @param {number} bytes
    */
   undone(connection, bytes) {
-    const lane = this.#lanes.get(connection);
-    if (!lane) return;
-    lane.ahead -= bytes;
+    const pooled = this.#pool.get(connection);
+    if (!pooled) return;
+    pooled.ahead -= bytes;
     this.#ahead -= bytes;
   }
   /**
    * Where chunks follow each other closely the round trip before the first ack tells nothing of the line's rate.
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {number} bytes
    * @param {number} now
    */
-  #measure(lane, bytes, now) {
-    if (lane.heard || lane.ahead === 0) lane.meter.add(now, bytes);
-    else lane.meter.resume(now);
-    lane.heard = true;
+  #measure(pooled, bytes, now) {
+    if (pooled.heard || pooled.ahead === 0) pooled.meter.add(now, bytes);
+    else pooled.meter.resume(now);
+    pooled.heard = true;
     this.#meter.add(now, bytes);
   }
   /**
@@ -2093,16 +2093,16 @@ var Pace = class {
    * @param {number} now
    */
   acked(connection, bytes, now) {
-    const lane = this.#lanes.get(connection);
-    if (!lane) return;
+    const pooled = this.#pool.get(connection);
+    if (!pooled) return;
     this.undone(connection, bytes);
     this.#proven = Math.max(this.#proven, bytes);
-    this.#measure(lane, bytes, now);
-    if (bytes >= lane.ramp) lane.ramp *= GROWTH;
+    this.#measure(pooled, bytes, now);
+    if (bytes >= pooled.ramp) pooled.ramp *= GROWTH;
   }
 };
 
-// reconnection.js
+// session/reconnection.js
 var Reconnection = class {
   #env;
   #check;
@@ -2112,8 +2112,8 @@ var Reconnection = class {
   /** @type {unknown} */
   #timer = null;
   /**
-   * @param {import("./environment.js").Environment} env
-   * @param {import("./file_check.js").FileCheck} check
+   * @param {import("../page/environment.js").Environment} env
+   * @param {import("../uploader/file_check.js").FileCheck} check
    * @param {Owner} owner
    */
   constructor(env, check, owner) {
@@ -2151,7 +2151,7 @@ var Reconnection = class {
   }
 };
 
-// ranges.js
+// pool/ranges.js
 var Ranges = class {
   /** @type {Range[]} */
   #ranges = [];
@@ -2246,8 +2246,8 @@ var Ranges = class {
   }
 };
 
-// scheduler.js
-var Scheduler = class {
+// pool/chunk_scheduler.js
+var ChunkScheduler = class {
   #total;
   #arrived = new Ranges();
   #missing = new Ranges();
@@ -2417,13 +2417,13 @@ var Scheduler = class {
   }
 };
 
-// standstill.js
+// session/stall_detector.js
 var UNACKED_FOR = 6e3;
 var LOOK_AGAIN_AFTER = 3e3;
 var ANSWERED_WITHIN = 5e3;
 var LOOKS = 2;
 var ARRIVAL_DOUBTED_AFTER = 15e3;
-var Standstill = class {
+var StallDetector = class {
   #env;
   #page;
   #ticket;
@@ -2434,7 +2434,7 @@ var Standstill = class {
   #abort = null;
   #doubt_after = ARRIVAL_DOUBTED_AFTER;
   /**
-   * @param {import("./page.js").Page} page
+   * @param {import("../page/page_context.js").PageContext} page
    * @param {string} ticket
    * @param {Owner} owner
    */
@@ -2498,7 +2498,7 @@ var Standstill = class {
   }
 };
 
-// token_bucket.js
+// pool/token_bucket.js
 var BURST_SECONDS = 0.5;
 var PORTION_SECONDS = 0.5;
 var SMALLEST_PORTION = 16 * 1024;
@@ -2545,29 +2545,29 @@ var TokenBucket = class {
   }
 };
 
-// transport_choice.js
+// session/transport_selector.js
 var SHORT_LIFE = 5e3;
 var SHORT_LIVES = 3;
 var PATIENCE = 3;
 var BLOB_FAILURES = 2;
-var TransportChoice = class {
-  #memory;
+var TransportSelector = class {
+  #store;
   /** @type {Kind} */
   #preferred = "websocket";
   #failures = 0;
   #short_lives = 0;
   #unheard = 0;
-  /** @param {TransportMemory} memory */
-  constructor(memory) {
-    this.#memory = memory;
+  /** @param {TransportMemory} store */
+  constructor(store) {
+    this.#store = store;
   }
   /** @returns {Kind} what to connect by */
   get kind() {
-    return this.#memory.wanted === "auto" ? this.#preferred : this.#memory.wanted;
+    return this.#store.wanted === "auto" ? this.#preferred : this.#store.wanted;
   }
   /** Whether this upload goes over HTTP although a WebSocket is wanted. */
   get fallen_back() {
-    return this.#memory.wanted === "auto" && this.#preferred === "http";
+    return this.#store.wanted === "auto" && this.#preferred === "http";
   }
   /**
    * A connection could not be had.
@@ -2576,9 +2576,9 @@ var TransportChoice = class {
    */
   failed(kind) {
     if (kind !== this.kind) return false;
-    if (this.#memory.wanted !== "auto") return false;
+    if (this.#store.wanted !== "auto") return false;
     this.#failures++;
-    const patience = kind === "http" || this.#memory.websocket_works ? PATIENCE : 1;
+    const patience = kind === "http" || this.#store.websocket_works ? PATIENCE : 1;
     if (this.#failures < patience) return false;
     this.#prefer(kind === "http" ? "websocket" : "http");
     return kind === "websocket";
@@ -2589,7 +2589,7 @@ var TransportChoice = class {
    */
   welcomed(kind) {
     this.#failures = 0;
-    if (kind === "websocket") this.#memory.websocket_works = true;
+    if (kind === "websocket") this.#store.websocket_works = true;
   }
   /**
    * A connection that had been welcomed has ended without a word of explanation.
@@ -2621,7 +2621,7 @@ var TransportChoice = class {
    * what has failed twice is sent the other way.
    */
   unheard() {
-    if (++this.#unheard % BLOB_FAILURES === 0) this.#memory.blobs_fail = !this.#memory.blobs_fail;
+    if (++this.#unheard % BLOB_FAILURES === 0) this.#store.blobs_fail = !this.#store.blobs_fail;
   }
   /** @param {Kind} kind */
   #prefer(kind) {
@@ -2630,18 +2630,18 @@ var TransportChoice = class {
   }
 };
 
-// session.js
+// session/session.js
 var CANCEL_ANSWERED_WITHIN = 8e3;
 var Session = class {
   #page;
   #file;
   #check;
   #owner;
-  #lanes;
-  #choice;
-  #crowd;
+  #pool;
+  #selector;
+  #sizer;
   #reconnection;
-  #standstill;
+  #stall_detector;
   #id;
   /** @type {number | undefined} */
   #epoch;
@@ -2658,10 +2658,10 @@ var Session = class {
   /** @type {Problem | null} why it is waiting, if the server said why */
   problem = null;
   /**
-   * @param {import("./page.js").Page} page
+   * @param {import("../page/page_context.js").PageContext} page
    * @param {string} ticket
    * @param {File} file
-   * @param {import("./file_check.js").FileCheck} check
+   * @param {import("../uploader/file_check.js").FileCheck} check
    * @param {() => number} max_rate bytes a second, 0 for none
    * @param {Owner} owner
    */
@@ -2672,26 +2672,26 @@ var Session = class {
     this.#owner = owner;
     this.#id = session_name(page2.env.random);
     this.#reconnection = new Reconnection(page2.env, check, {
-      connect: () => this.#lanes.open(this.#choice.kind, this.#hello()),
+      connect: () => this.#pool.open(this.#selector.kind, this.#hello()),
       failed: (problem2) => this.#fail(problem2)
     });
-    this.#choice = new TransportChoice(page2.transports);
-    this.scheduler = new Scheduler(file.size);
-    const pace = new Pace();
+    this.#selector = new TransportSelector(page2.transports);
+    this.scheduler = new ChunkScheduler(file.size);
+    const rates = new RateController();
     const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
-    this.#lanes = new Lanes(page2.env, this.scheduler, pace, bucket, {
+    this.#pool = new ConnectionPool(page2.env, this.scheduler, rates, bucket, {
       connect: (kind, listener) => page2.connect(kind, ticket, file, listener),
-      welcomed: (lane, welcome) => this.#welcomed(lane, welcome),
-      acked: (lane, bytes) => this.#acked(lane, bytes),
+      welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
+      acked: (pooled, bytes) => this.#acked(pooled, bytes),
       told: (outcome) => this.#told(outcome),
       may_complete: () => check.confirmed((problem2) => this.#confirmed(problem2)),
-      lost: (lane, problem2, oldest) => this.#lane_lost(lane, problem2, oldest)
+      lost: (pooled, problem2, oldest) => this.#lane_lost(pooled, problem2, oldest)
     });
-    this.#crowd = new Crowd(page2, this.#lanes, this.scheduler, pace, bucket, this.#choice, () => this.#hello());
-    this.#standstill = new Standstill(page2, ticket, {
+    this.#sizer = new PoolSizer(page2, this.#pool, this.scheduler, rates, bucket, this.#selector, () => this.#hello());
+    this.#stall_detector = new StallDetector(page2, ticket, {
       waiting: () => this.scheduler.chunks_ahead > 0,
       swallowed: () => {
-        this.#choice.swallowed();
+        this.#selector.swallowed();
         this.#anew();
       },
       doubtful: () => this.#anew()
@@ -2702,7 +2702,7 @@ var Session = class {
   }
   /** @returns {"websocket" | "http" | ""} */
   get transport() {
-    return this.#lanes.welcomed[0]?.connection.kind ?? "";
+    return this.#pool.welcomed[0]?.connection.kind ?? "";
   }
   /** Whether chunks are on their way. */
   get flowing() {
@@ -2719,20 +2719,20 @@ var Session = class {
   /** Without a word to the server. Nothing that is pending happens any more. */
   stop() {
     this.#halt();
-    this.#lanes.close();
+    this.#pool.close();
   }
   pause() {
     this.#halt();
-    const connection = this.#lanes.quickest;
+    const connection = this.#pool.quickest;
     connection?.pause();
-    this.#lanes.close(connection);
+    this.#pool.close(connection);
   }
   /** @param {string} reason */
   cancel(reason) {
     this.#cancelling = true;
-    this.#standstill.stop();
-    this.#lanes.hold();
-    this.#lanes.quickest?.cancel(reason);
+    this.#stall_detector.stop();
+    this.#pool.hold();
+    this.#pool.quickest?.cancel(reason);
     this.#cancel_timer = this.#page.env.after(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
   }
   /**
@@ -2741,10 +2741,10 @@ var Session = class {
    */
   revive(doubtful) {
     if (!this.#running || this.#cancelling) return;
-    if (this.#connected && this.#lanes.count > 0) {
-      if (doubtful) this.#lanes.check();
-    } else if ((doubtful || this.#lanes.count === 0) && this.problem?.retry_after == null) {
-      this.#lanes.close();
+    if (this.#connected && this.#pool.count > 0) {
+      if (doubtful) this.#pool.check();
+    } else if ((doubtful || this.#pool.count === 0) && this.problem?.retry_after == null) {
+      this.#pool.close();
       this.#reconnection.now();
     }
   }
@@ -2753,13 +2753,13 @@ var Session = class {
     this.#connected = false;
     this.#end_cancel();
     this.#reconnection.stop();
-    this.#standstill.stop();
+    this.#stall_detector.stop();
   }
   #end_cancel() {
     this.#cancelling = false;
     this.#page.env.stop(this.#cancel_timer);
   }
-  /** @returns {import("./messages.js").Hello} */
+  /** @returns {import("../transport/messages.js").Hello} */
   #hello() {
     return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
   }
@@ -2767,18 +2767,18 @@ var Session = class {
   #confirmed(problem2) {
     if (!this.#running) return;
     if (problem2) this.#fail(problem2);
-    else this.#lanes.pump();
+    else this.#pool.pump();
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {Welcome} welcome
    */
-  #welcomed(lane, welcome) {
+  #welcomed(pooled, welcome) {
     this.#limits = welcome;
     this.#epoch = welcome.epoch;
     const first = !this.#connected;
-    this.#choice.welcomed(lane.connection.kind);
-    this.#crowd.welcomed(lane, first);
+    this.#selector.welcomed(pooled.connection.kind);
+    this.#sizer.welcomed(pooled, first);
     if (first) {
       this.#connected_at = this.#page.env.now();
       this.scheduler.restart();
@@ -2790,29 +2790,29 @@ var Session = class {
     if (this.#cancelling && this.#receiving) return this.#owner.changed();
     if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
     if (!this.#running) return;
-    if (this.#receiving) this.#lanes.flow();
+    if (this.#receiving) this.#pool.flow();
     this.#after_progress();
     this.#owner.changed();
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {number} bytes
    */
-  #acked(lane, bytes) {
+  #acked(pooled, bytes) {
     this.#reconnection.reset();
-    this.#choice.heard(lane.connection.kind);
-    this.#standstill.moved();
-    if (this.#limits && !this.#cancelling) this.#crowd.acked(lane, bytes, this.#limits);
+    this.#selector.heard(pooled.connection.kind);
+    this.#stall_detector.moved();
+    if (this.#limits && !this.#cancelling) this.#sizer.acked(pooled, bytes, this.#limits);
     this.#after_progress();
     this.#owner.changed();
   }
   #after_progress() {
     if (this.#cancelling || !this.#running || !this.#receiving) return;
-    if (this.scheduler.complete) this.#standstill.await_arrival();
-    else if (this.transport === "websocket") this.#standstill.watch_chunks();
+    if (this.scheduler.complete) this.#stall_detector.await_arrival();
+    else if (this.transport === "websocket") this.#stall_detector.watch_chunks();
   }
   #anew() {
-    this.#lanes.close();
+    this.#pool.close();
     this.#connected = false;
     this.#reconnection.now();
     this.#owner.changed();
@@ -2821,41 +2821,41 @@ var Session = class {
   #told(outcome) {
     this.#receiving = is_receiving(outcome.state);
     if (!this.#receiving) {
-      this.#lanes.hold();
-      this.#standstill.stop();
+      this.#pool.hold();
+      this.#stall_detector.stop();
       if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
     }
     this.#owner.told(outcome);
   }
   /**
-   * @param {Lane} lane
+   * @param {PooledConnection} pooled
    * @param {Problem | null} problem
    * @param {[number, number] | undefined} oldest chunk that was on its way
    */
-  async #lane_lost(lane, problem2, oldest) {
+  async #lane_lost(pooled, problem2, oldest) {
     if (problem2 && !problem2.retry && !ASK_AGAIN.has(problem2.code)) return this.#fail(problem2);
     const { attempt } = this.#reconnection;
     if (!problem2 && oldest) {
       const found = await this.#check.doubt(oldest);
       if (attempt !== this.#reconnection.attempt) return;
       if (found) return this.#fail(found);
-      this.#choice.unheard();
+      this.#selector.unheard();
     }
-    if (this.#lanes.welcomed.length > 0) {
-      this.#crowd.lost();
+    if (this.#pool.welcomed.length > 0) {
+      this.#sizer.lost();
       return this.#owner.changed();
     }
-    const { kind } = lane.connection;
-    if (!problem2 && !this.#connected && this.#choice.failed(kind)) return this.#reconnection.now();
-    if (!problem2 && this.#connected) this.#choice.cut(kind, this.#page.env.now() - this.#connected_at);
+    const { kind } = pooled.connection;
+    if (!problem2 && !this.#connected && this.#selector.failed(kind)) return this.#reconnection.now();
+    if (!problem2 && this.#connected) this.#selector.cut(kind, this.#page.env.now() - this.#connected_at);
     this.#lost(problem2);
     this.#owner.changed();
   }
   /** @param {Problem | null} problem */
   #lost(problem2) {
     this.#connected = false;
-    this.#standstill.stop();
-    this.#lanes.close();
+    this.#stall_detector.stop();
+    this.#pool.close();
     if (this.#cancelling && !(problem2 && ASK_AGAIN.has(problem2.code))) return this.#unanswered();
     this.#end_cancel();
     if (problem2?.retry) this.problem = problem2;
@@ -2872,7 +2872,7 @@ var Session = class {
   }
 };
 
-// uploader.js
+// uploader/uploader.js
 var RUNNING = /* @__PURE__ */ new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
 var Uploader = class {
   /** @type {Callback} */
@@ -2915,9 +2915,9 @@ var Uploader = class {
   transport = "";
   #page;
   #session;
-  /** @type {import("./phases.js").Phase} */
+  /** @type {import("./state_machine.js").Phase} */
   #phase = "idle";
-  /** @type {import("./messages.js").State} */
+  /** @type {import("../transport/messages.js").State} */
   #server_state = "new";
   #reason = "";
   /** @type {Problem | null} */
@@ -2928,14 +2928,14 @@ var Uploader = class {
   #file;
   #handle;
   #can_continue = false;
-  /** @type {import("./page.js").Upload} */
+  /** @type {import("../page/page_context.js").Upload} */
   #presence = {
     revive: (doubtful) => this.#session.revive(doubtful),
     remember: () => this.#remember(true),
     warns: () => this.warn_on_leave
   };
   /**
-   * @param {import("./page.js").Page} page
+   * @param {import("../page/page_context.js").PageContext} page
    * @param {string} upload_id
    * @param {File} file
    * @param {{handle?: FileSystemFileHandle | null}} [options]
@@ -2991,7 +2991,7 @@ var Uploader = class {
   }
   #cancel_offline() {
     this.#session.stop();
-    if (this.#move("drop")) this.#page.courier.cancel(this.upload_id, this.#reason);
+    if (this.#move("drop")) this.#page.outbox.cancel(this.upload_id, this.#reason);
     this.#publish();
   }
   #follow() {
@@ -3076,11 +3076,11 @@ var Uploader = class {
   async #keep_handle() {
     const known = this.#page.unfinished.list().find((entry) => entry.ticket === this.upload_id);
     this.#can_continue ||= known?.can_continue ?? false;
-    if (!this.#handle || this.#can_continue || !this.#page.memory.enabled) return;
+    if (!this.#handle || this.#can_continue || !this.#page.store.enabled) return;
     this.#can_continue = await this.#page.handles.keep(this.upload_id, this.#handle);
     if (this.#can_continue && RUNNING.has(this.#phase)) this.#remember(true);
   }
-  /** @returns {import("./observation.js").Facts} */
+  /** @returns {import("./public_state.js").Facts} */
   #facts() {
     const { scheduler, connected, transport } = this.#session;
     const problem2 = this.#phase === "failed" ? this.#problem : this.#session.problem;
@@ -3125,12 +3125,12 @@ function base_name(name) {
 
 // index.js
 var script = typeof document === "undefined" ? null : document.currentScript;
-var page = new Page(browser(), {
+var page = new PageContext(browser(), {
   page_host: globalThis.location?.host ?? "",
   page_protocol: globalThis.location?.protocol ?? "https:",
   script: script && "src" in script ? String(script.src) : import.meta.url ?? null
 });
-page.courier.resume();
+page.outbox.resume();
 function set_server_hostname(hostname) {
   page.hostname = String(hostname ?? "");
 }
@@ -3151,7 +3151,7 @@ function forget(ticket) {
 }
 function set_remember(wanted) {
   if (!wanted) page.unfinished.forget_all();
-  page.memory.enabled = Boolean(wanted);
+  page.store.enabled = Boolean(wanted);
 }
 async function continue_upload(ticket) {
   const handle = await page.handles.find(ticket);

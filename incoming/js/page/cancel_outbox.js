@@ -1,0 +1,83 @@
+// Delivers what was said while nobody listened: cancellations made without a connection. It keeps trying with back-off,
+// remembers over page loads, and hands what is left to the browser when the page closes.
+
+import { upload_url } from "../transport/urls.js";
+import { Backoff } from "../session/backoff.js";
+import { request } from "../transport/http_request.js";
+import { cancel } from "../transport/messages.js";
+
+/** @typedef {{frontend: string, reason: string, since: number}} Letter `since` in milliseconds since the epoch */
+
+const KEY = "incoming.cancel.";
+const UNDELIVERABLE_AFTER = 14 * 24 * 3600 * 1000;
+const TRY_LATER = new Set([408, 425, 429]);
+
+export class CancelOutbox {
+    #page;
+    /** @type {Map<string, Letter>} */
+    #letters = new Map();
+    #backoff;
+    /** @type {unknown} */
+    #timer = null;
+    #travelling = false;
+
+    /** @param {import("./page_context.js").PageContext} page */
+    constructor(page) {
+        this.#page = page;
+        this.#backoff = new Backoff(page.env.random);
+    }
+
+    /** Takes up what earlier page loads have left. */
+    resume() {
+        for (const [ticket, letter] of this.#page.store.entries(KEY)) {
+            if (this.#page.env.wall() - letter.since > UNDELIVERABLE_AFTER) this.#page.store.remove(KEY + ticket);
+            else this.#letters.set(ticket, letter);
+        }
+        this.#deliver();
+    }
+
+    /**
+     * @param {string} ticket
+     * @param {string} reason
+     */
+    cancel(ticket, reason) {
+        const letter = { frontend: this.#page.frontend, reason, since: this.#page.env.wall() };
+        this.#letters.set(ticket, letter);
+        this.#page.store.set(KEY + ticket, letter);
+        this.#deliver();
+    }
+
+    /** The network may be back. */
+    revive() {
+        this.#page.env.stop(this.#timer);
+        this.#deliver();
+    }
+
+    /** The page closes: the browser carries a last message each, without telling what has become of it. */
+    part() {
+        for (const [ticket, { frontend, reason }] of this.#letters) {
+            this.#page.env.beacon?.(upload_url(frontend, ticket), cancel(reason));
+        }
+    }
+
+    #deliver() {
+        const [first] = this.#letters;
+        if (!first || this.#travelling) return;
+        const [ticket, { frontend, reason }] = first;
+        this.#travelling = true;
+        const message = { method: "POST", url: upload_url(frontend, ticket), body: cancel(reason) };
+        request(this.#page.env, message, ({ status }) => {
+            this.#travelling = false;
+            this.#letters.delete(ticket);
+            if (status === 0 || status >= 500 || TRY_LATER.has(status)) {
+                // Behind the others: one server that is away must not hold up the rest.
+                this.#letters.set(ticket, { frontend, reason, since: first[1].since });
+                this.#timer = this.#page.env.after(this.#backoff.next(), () => this.#deliver());
+                return;
+            }
+            this.#page.store.remove(KEY + ticket);
+            this.#backoff.reset();
+            this.#deliver();
+        });
+    }
+}

@@ -1,0 +1,63 @@
+// What this site remembers over page loads: small JSON values in localStorage, one key each, so that two tabs do not
+// overwrite each other's. Where there is no storage, or it is full or forbidden, nothing is remembered and nobody hurt.
+
+export class LocalStore {
+    #storage;
+    /** Whether anything new is remembered. */
+    enabled = true;
+
+    /** @param {Storage | null} storage */
+    constructor(storage) {
+        this.#storage = storage;
+    }
+
+    /**
+     * @param {string} key
+     * @param {unknown} value
+     */
+    set(key, value) {
+        if (!this.enabled) return;
+        this.#attempt((storage) => storage.setItem(key, JSON.stringify(value)));
+    }
+
+    /** @param {string} key */
+    remove(key) {
+        this.#attempt((storage) => storage.removeItem(key));
+    }
+
+    /**
+     * @param {string} prefix
+     * @returns {[string, any][]} what is behind the prefix in the key, and the value
+     */
+    entries(prefix) {
+        /** @type {[string, any][]} */
+        const found = [];
+        this.#attempt((storage) => {
+            for (let i = 0; i < storage.length; i++) {
+                const key = storage.key(i) ?? "";
+                const value = key.startsWith(prefix) ? parsed(storage.getItem(key)) : null;
+                if (value) found.push([key.slice(prefix.length), value]);
+            }
+        });
+        return found;
+    }
+
+    /** @param {(storage: Storage) => void} action */
+    #attempt(action) {
+        try {
+            if (this.#storage) action(this.#storage);
+        } catch {
+            // QuotaExceededError, SecurityError: the upload itself does not depend on it.
+        }
+    }
+}
+
+/** @param {string | null} text */
+function parsed(text) {
+    try {
+        const value = JSON.parse(text ?? "null");
+        return typeof value === "object" ? value : null;
+    } catch {
+        return null;
+    }
+}

@@ -1,0 +1,118 @@
+// What all uploaders of one page share: where the server is and how it is reached, what is remembered, who is at work.
+
+import { frontend_url } from "../transport/urls.js";
+import { CancelOutbox } from "./cancel_outbox.js";
+import { FileHandles } from "./file_handles.js";
+import { HttpConnection } from "../transport/http_connection.js";
+import { LocalStore } from "./local_store.js";
+import { ConnectivityEvents } from "./connectivity_events.js";
+import { UnfinishedUploads } from "./unfinished_uploads.js";
+import { WakeLock } from "./wake_lock.js";
+import { WebSocketConnection } from "../transport/websocket_connection.js";
+
+/** @typedef {import("./environment.js").Environment} Environment */
+/** @typedef {import("../transport/websocket_connection.js").Listener} Listener */
+/** @typedef {import("../transport/websocket_connection.js").Connection} Connection */
+
+/**
+ * What the page knows of an upload that is under way.
+ * @typedef {object} Upload
+ * @property {(doubtful: boolean) => void} revive the moment to connect, and to see whether connections still work
+ * @property {() => void} remember how far it is, now
+ * @property {() => boolean} warns whether the browser is to ask before the page is left
+ */
+
+export class PageContext {
+    /** @type {import("../session/transport_selector.js").TransportMemory} */
+    transports = { wanted: "auto", websocket_works: false, blobs_fail: false };
+    hostname = "";
+    #place;
+    /** @type {Set<Upload>} */
+    #running = new Set();
+    /** @type {Set<Upload>} */
+    #sending = new Set();
+
+    /**
+     * @param {Environment} env
+     * @param {import("../transport/urls.js").Place} place
+     */
+    constructor(env, place) {
+        this.env = env;
+        this.#place = place;
+        this.store = new LocalStore(env.storage);
+        this.handles = new FileHandles(env.databases);
+        this.unfinished = new UnfinishedUploads(this);
+        this.outbox = new CancelOutbox(this);
+        this.wake_lock = new WakeLock(env);
+        this.events = new ConnectivityEvents(env, (doubtful) => this.#revive(doubtful));
+        env.page?.addEventListener("pagehide", () => this.#part());
+    }
+
+    /** URL of the server's frontend, with a slash at its end. */
+    get frontend() {
+        return frontend_url(this.hostname, this.#place);
+    }
+
+    /**
+     * @param {"websocket" | "http"} kind
+     * @param {string} ticket
+     * @param {File} file
+     * @param {Listener} listener
+     * @returns {Connection}
+     */
+    connect(kind, ticket, file, listener) {
+        const target = { frontend: this.frontend, ticket, file, as_blobs: () => !this.transports.blobs_fail };
+        const { env } = this;
+        return kind === "http" ? new HttpConnection(env, target, listener) : new WebSocketConnection(env, target, listener);
+    }
+
+    /**
+     * @param {number} connections that all uploads of the page together may have
+     * @returns {number} how many of them one may have
+     */
+    share(connections) {
+        return Math.max(1, Math.floor(connections / Math.max(1, this.#sending.size)));
+    }
+
+    /**
+     * @param {Upload} upload
+     * @param {boolean} running whether it is neither paused nor ended nor not yet begun
+     * @param {boolean} sending whether its bytes flow
+     */
+    follow(upload, running, sending) {
+        if (this.#running.has(upload) === running && this.#sending.has(upload) === sending) return;
+        toggle(this.#running, upload, running);
+        toggle(this.#sending, upload, sending);
+        this.wake_lock.hold(this.#sending.size > 0);
+        this.events.watch_sleep(this.#running.size > 0);
+        // Only while there is something to ask: such a listener keeps some browsers from caching the page.
+        this.env.page?.removeEventListener("beforeunload", this.#ask);
+        if (this.#running.size) this.env.page?.addEventListener("beforeunload", this.#ask);
+    }
+
+    #ask = (/** @type {Event} */ event) => {
+        if ([...this.#running].some((upload) => upload.warns())) event.preventDefault();
+    };
+
+    /** @param {boolean} doubtful */
+    #revive(doubtful) {
+        for (const upload of this.#running) upload.revive(doubtful);
+        this.outbox.revive();
+    }
+
+    #part() {
+        for (const upload of this.#running) upload.remember();
+        this.outbox.part();
+    }
+}
+
+/**
+ * @template T
+ * @param {Set<T>} set
+ * @param {T} member
+ * @param {boolean} belongs
+ */
+function toggle(set, member, belongs) {
+    if (belongs) set.add(member);
+    else set.delete(member);
+}

@@ -1,0 +1,199 @@
+// Which bytes go over which connection: what has arrived, what is on its way, what is still to be sent. Every byte is
+// in exactly one of the three, whatever connections do, and on its way perhaps over two of them. Pure: how large and
+// how fast is the pace's business, and a connection is any object.
+
+import { Ranges } from "./ranges.js";
+
+/** @typedef {[number, number]} Range */
+
+export class ChunkScheduler {
+    #total;
+    #arrived = new Ranges();
+    #missing = new Ranges();
+    /** @type {Map<object, Map<number, number>>} for each connection its chunks on the way, start -> end */
+    #flying = new Map();
+    #chunks_acked = 0;
+
+    /** @param {number} total bytes of the file */
+    constructor(total) {
+        this.#total = total;
+        this.#missing.add(0, total);
+    }
+
+    /** Bytes known to have arrived. */
+    get bytes_acked() {
+        return this.#arrived.size;
+    }
+
+    /** Bytes sent that are not known to have arrived. */
+    get bytes_ahead() {
+        return this.#total - this.#arrived.size - this.#missing.size;
+    }
+
+    /** Bytes not yet sent. */
+    get bytes_missing() {
+        return this.#missing.size;
+    }
+
+    /** Chunks sent of which not every byte is known to have arrived. */
+    get chunks_ahead() {
+        return this.#count((start, end) => !this.#has(start, end));
+    }
+
+    /** Chunks known to have arrived since the last `restart`; news of the whole file may come before the last acks. */
+    get chunks_acked() {
+        return this.#chunks_acked + this.#count((start, end) => this.#has(start, end));
+    }
+
+    get complete() {
+        return this.#arrived.size === this.#total;
+    }
+
+    /** A new connection after none: chunks are counted anew. */
+    restart() {
+        this.#flying.clear();
+        this.#chunks_acked = 0;
+        this.#recount();
+    }
+
+    /**
+     * The server says what it has. With chunks on their way the list may be older than an ack that has come meanwhile,
+     * so it only adds; without, it is the truth, even if that is less than before.
+     * @param {Iterable<Range>} extents
+     */
+    confirm(extents) {
+        if (this.#count(() => true) === 0) this.#arrived = new Ranges();
+        for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
+        this.#recount();
+    }
+
+    /**
+     * The next chunk for a connection, from then on on its way; null when there is nothing left to send.
+     * @param {object} connection
+     * @param {number} size bytes at most
+     * @returns {Range | null}
+     */
+    take(connection, size) {
+        const first = this.#missing.first;
+        if (!first) return null;
+        const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
+        this.#missing.remove(start, end);
+        return this.#fly(connection, start, end);
+    }
+
+    /**
+     * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends the
+     * first ones first. Null when all that is on its way goes over two connections already.
+     * @param {object} connection
+     * @param {number} size bytes at most
+     * @returns {Range | null}
+     */
+    repeat(connection, size) {
+        const [most] = [...this.#flying.keys()].map((owner) => this.#alone(owner)).sort((a, b) => b.size - a.size);
+        const last = most?.last;
+        return last ? this.#fly(connection, Math.max(last[0], last[1] - size), last[1]) : null;
+    }
+
+    /**
+     * @param {object} owner
+     * @returns {Ranges} bytes that are on their way over this connection and no other
+     */
+    #alone(owner) {
+        const alone = new Ranges(this.#flying.get(owner));
+        for (const [start, end] of this.#arrived) alone.remove(start, end);
+        for (const [other, chunks] of this.#flying) {
+            if (other !== owner) for (const [start, end] of chunks) alone.remove(start, end);
+        }
+        return alone;
+    }
+
+    /**
+     * @param {object} connection
+     * @param {number} start
+     * @param {number} end
+     * @returns {Range}
+     */
+    #fly(connection, start, end) {
+        let chunks = this.#flying.get(connection);
+        if (!chunks) this.#flying.set(connection, (chunks = new Map()));
+        chunks.set(start, end);
+        return [start, end];
+    }
+
+    /**
+     * @param {object} connection
+     * @param {Range} chunk
+     * @returns {boolean} whether this connection had that chunk on its way
+     */
+    ack(connection, [start, end]) {
+        const chunks = this.#flying.get(connection);
+        if (chunks?.get(start) !== end) return false;
+        chunks.delete(start);
+        this.#arrived.add(start, end);
+        this.#chunks_acked++;
+        return true;
+    }
+
+    /**
+     * A chunk was not sent after all, or refused.
+     * @param {object} connection
+     * @param {number} start
+     */
+    put_back(connection, start) {
+        if (this.#flying.get(connection)?.delete(start)) this.#recount();
+    }
+
+    /**
+     * The connection is gone: what it had on its way is missing again.
+     * @param {object} connection
+     */
+    drop(connection) {
+        const chunks = this.#flying.get(connection);
+        if (!chunks) return;
+        for (const [start, end] of chunks) if (this.#has(start, end)) this.#chunks_acked++;
+        this.#flying.delete(connection);
+        this.#recount();
+    }
+
+    /**
+     * @param {object} connection
+     * @returns {number} chunks that it has on their way
+     */
+    chunks_of(connection) {
+        return this.#flying.get(connection)?.size ?? 0;
+    }
+
+    /**
+     * @param {object} connection
+     * @returns {Range | undefined} the lowest chunk that this connection has on its way
+     */
+    oldest(connection) {
+        const chunks = this.#flying.get(connection);
+        return chunks && [...chunks].sort((a, b) => a[0] - b[0])[0];
+    }
+
+    /**
+     * @param {number} start
+     * @param {number} end
+     */
+    #has(start, end) {
+        return this.#arrived.measure(start, end) === end - start;
+    }
+
+    /** @param {(start: number, end: number) => boolean} condition on a chunk that is on its way */
+    #count(condition) {
+        let sum = 0;
+        for (const [start, end] of this.#chunks()) if (condition(start, end)) sum++;
+        return sum;
+    }
+
+    *#chunks() {
+        for (const chunks of this.#flying.values()) yield* chunks;
+    }
+
+    #recount() {
+        this.#missing = new Ranges([[0, this.#total]]);
+        for (const [start, end] of this.#arrived) this.#missing.remove(start, end);
+        for (const [start, end] of this.#chunks()) this.#missing.remove(start, end);
+    }
+}

@@ -1,0 +1,293 @@
+// Keeps one upload connected: opens connections, says hello, comes back after every loss, falls back to HTTP and stops
+// for good on what cannot be mended. What the user may do and is told is the uploader's business.
+
+import { PoolSizer } from "../pool/pool_sizer.js";
+import { ASK_AGAIN } from "../transport/errors.js";
+import { ConnectionPool } from "../pool/connection_pool.js";
+import { has_arrived, is_receiving, reason_follows, session_name } from "../transport/messages.js";
+import { RateController } from "../pool/rate_controller.js";
+import { Reconnection } from "./reconnection.js";
+import { ChunkScheduler } from "../pool/chunk_scheduler.js";
+import { StallDetector } from "./stall_detector.js";
+import { TokenBucket } from "../pool/token_bucket.js";
+import { TransportSelector } from "./transport_selector.js";
+
+/** @typedef {import("../pool/connection_pool.js").PooledConnection} PooledConnection */
+/** @typedef {import("../transport/messages.js").Welcome} Welcome */
+/** @typedef {import("../transport/messages.js").Outcome} Outcome */
+/** @typedef {import("../transport/errors.js").Problem} Problem */
+
+/**
+ * @typedef {object} Owner
+ * @property {() => void} changed something observable, at the end of each event
+ * @property {(outcome: Outcome) => void} told where the server says the upload is
+ * @property {(problem: Problem) => void} failed beyond repair; the session has stopped
+ * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
+ */
+
+const CANCEL_ANSWERED_WITHIN = 8_000;
+
+export class Session {
+    #page;
+    #file;
+    #check;
+    #owner;
+    #pool;
+    #selector;
+    #sizer;
+    #reconnection;
+    #stall_detector;
+    #id;
+    /** @type {number | undefined} */
+    #epoch;
+    /** @type {Welcome | null} */
+    #limits = null;
+    #running = false;
+    #connected = false;
+    #connected_at = 0;
+    #cancelling = false;
+    /** @type {unknown} */
+    #cancel_timer = null;
+    /** Whether the server, by its last word, still waits for bytes. */
+    #receiving = true;
+    /** @type {Problem | null} why it is waiting, if the server said why */
+    problem = null;
+
+    /**
+     * @param {import("../page/page_context.js").PageContext} page
+     * @param {string} ticket
+     * @param {File} file
+     * @param {import("../uploader/file_check.js").FileCheck} check
+     * @param {() => number} max_rate bytes a second, 0 for none
+     * @param {Owner} owner
+     */
+    constructor(page, ticket, file, check, max_rate, owner) {
+        this.#page = page;
+        this.#file = file;
+        this.#check = check;
+        this.#owner = owner;
+        this.#id = session_name(page.env.random);
+        this.#reconnection = new Reconnection(page.env, check, {
+            connect: () => this.#pool.open(this.#selector.kind, this.#hello()),
+            failed: (problem) => this.#fail(problem),
+        });
+        this.#selector = new TransportSelector(page.transports);
+        this.scheduler = new ChunkScheduler(file.size);
+        const rates = new RateController();
+        const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
+        this.#pool = new ConnectionPool(page.env, this.scheduler, rates, bucket, {
+            connect: (kind, listener) => page.connect(kind, ticket, file, listener),
+            welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
+            acked: (pooled, bytes) => this.#acked(pooled, bytes),
+            told: (outcome) => this.#told(outcome),
+            may_complete: () => check.confirmed((problem) => this.#confirmed(problem)),
+            lost: (pooled, problem, oldest) => this.#lane_lost(pooled, problem, oldest),
+        });
+        this.#sizer = new PoolSizer(page, this.#pool, this.scheduler, rates, bucket, this.#selector, () => this.#hello());
+        this.#stall_detector = new StallDetector(page, ticket, {
+            waiting: () => this.scheduler.chunks_ahead > 0,
+            swallowed: () => {
+                this.#selector.swallowed();
+                this.#anew();
+            },
+            doubtful: () => this.#anew(),
+        });
+    }
+
+    get connected() {
+        return this.#connected;
+    }
+
+    /** @returns {"websocket" | "http" | ""} */
+    get transport() {
+        return this.#pool.welcomed[0]?.connection.kind ?? "";
+    }
+
+    /** Whether chunks are on their way. */
+    get flowing() {
+        return this.#connected && !this.scheduler.complete;
+    }
+
+    /** Takes the upload over from whoever else holds its ticket. */
+    start() {
+        this.#running = true;
+        this.#epoch = undefined;
+        this.problem = null;
+        this.#reconnection.reset();
+        this.#reconnection.now();
+    }
+
+    /** Without a word to the server. Nothing that is pending happens any more. */
+    stop() {
+        this.#halt();
+        this.#pool.close();
+    }
+
+    pause() {
+        this.#halt();
+        const connection = this.#pool.quickest;
+        connection?.pause();
+        this.#pool.close(connection);
+    }
+
+    /** @param {string} reason */
+    cancel(reason) {
+        this.#cancelling = true;
+        this.#stall_detector.stop();
+        this.#pool.hold();
+        this.#pool.quickest?.cancel(reason);
+        this.#cancel_timer = this.#page.env.after(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
+    }
+
+    /**
+     * A moment in which connecting may succeed. It ends no wait that the server asked for.
+     * @param {boolean} doubtful whether connections may have died unnoticed
+     */
+    revive(doubtful) {
+        if (!this.#running || this.#cancelling) return;
+        if (this.#connected && this.#pool.count > 0) {
+            if (doubtful) this.#pool.check();
+        } else if ((doubtful || this.#pool.count === 0) && this.problem?.retry_after == null) {
+            // An attempt that was begun without a network takes its time to fail, and then there would be a wait.
+            this.#pool.close();
+            this.#reconnection.now();
+        }
+    }
+
+    #halt() {
+        this.#running = false;
+        this.#connected = false;
+        this.#end_cancel();
+        this.#reconnection.stop();
+        this.#stall_detector.stop();
+    }
+
+    #end_cancel() {
+        this.#cancelling = false;
+        this.#page.env.stop(this.#cancel_timer);
+    }
+
+    /** @returns {import("../transport/messages.js").Hello} */
+    #hello() {
+        return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
+    }
+
+    /** @param {Problem | null} problem of the file that is about to become complete */
+    #confirmed(problem) {
+        if (!this.#running) return;
+        if (problem) this.#fail(problem);
+        else this.#pool.pump();
+    }
+
+    /**
+     * @param {PooledConnection} pooled
+     * @param {Welcome} welcome
+     */
+    #welcomed(pooled, welcome) {
+        this.#limits = welcome;
+        this.#epoch = welcome.epoch;
+        const first = !this.#connected;
+        this.#selector.welcomed(pooled.connection.kind);
+        this.#sizer.welcomed(pooled, first);
+        if (first) {
+            this.#connected_at = this.#page.env.now();
+            this.scheduler.restart();
+        }
+        this.#connected = true;
+        this.problem = null;
+        this.scheduler.confirm(welcome.extents);
+        this.#receiving = is_receiving(welcome.state);
+        // This further connection was on its way when a cancel was said: that the server still receives is no answer to it.
+        if (this.#cancelling && this.#receiving) return this.#owner.changed();
+        if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
+        if (!this.#running) return;
+        if (this.#receiving) this.#pool.flow();
+        this.#after_progress();
+        this.#owner.changed();
+    }
+
+    /**
+     * @param {PooledConnection} pooled
+     * @param {number} bytes
+     */
+    #acked(pooled, bytes) {
+        this.#reconnection.reset();
+        this.#selector.heard(pooled.connection.kind);
+        this.#stall_detector.moved();
+        if (this.#limits && !this.#cancelling) this.#sizer.acked(pooled, bytes, this.#limits);
+        this.#after_progress();
+        this.#owner.changed();
+    }
+
+    #after_progress() {
+        if (this.#cancelling || !this.#running || !this.#receiving) return;
+        if (this.scheduler.complete) this.#stall_detector.await_arrival();
+        else if (this.transport === "websocket") this.#stall_detector.watch_chunks();
+    }
+
+    #anew() {
+        this.#pool.close();
+        this.#connected = false;
+        this.#reconnection.now();
+        this.#owner.changed();
+    }
+
+    /** @param {Outcome} outcome */
+    #told(outcome) {
+        this.#receiving = is_receiving(outcome.state);
+        if (!this.#receiving) {
+            this.#pool.hold();
+            this.#stall_detector.stop();
+            if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
+        }
+        this.#owner.told(outcome);
+    }
+
+    /**
+     * @param {PooledConnection} pooled
+     * @param {Problem | null} problem
+     * @param {[number, number] | undefined} oldest chunk that was on its way
+     */
+    async #lane_lost(pooled, problem, oldest) {
+        if (problem && !problem.retry && !ASK_AGAIN.has(problem.code)) return this.#fail(problem);
+        const { attempt } = this.#reconnection;
+        if (!problem && oldest) {
+            const found = await this.#check.doubt(oldest);
+            if (attempt !== this.#reconnection.attempt) return;
+            if (found) return this.#fail(found);
+            this.#selector.unheard();
+        }
+        if (this.#pool.welcomed.length > 0) {
+            this.#sizer.lost();
+            return this.#owner.changed();
+        }
+        const { kind } = pooled.connection;
+        // Where the other kind is tried at once nothing that is shown has changed: it is still the same attempt.
+        if (!problem && !this.#connected && this.#selector.failed(kind)) return this.#reconnection.now();
+        if (!problem && this.#connected) this.#selector.cut(kind, this.#page.env.now() - this.#connected_at);
+        this.#lost(problem);
+        this.#owner.changed();
+    }
+
+    /** @param {Problem | null} problem */
+    #lost(problem) {
+        this.#connected = false;
+        this.#stall_detector.stop();
+        this.#pool.close();
+        if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
+        this.#end_cancel();
+        if (problem?.retry) this.problem = problem;
+        this.#reconnection.later(problem?.retry_after);
+    }
+
+    #unanswered() {
+        this.stop();
+        this.#owner.unanswered();
+    }
+
+    /** @param {Problem} problem */
+    #fail(problem) {
+        this.stop();
+        this.#owner.failed(problem);
+    }
+}

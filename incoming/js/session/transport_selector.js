@@ -1,0 +1,110 @@
+// WebSocket or HTTP: which of the two an upload tries next, when a WebSocket counts as broken, and how chunks are given
+// to the browser. Pure; it knows neither transport, only how connections began and ended.
+
+/** @typedef {"websocket" | "http"} Kind */
+
+/**
+ * What the whole page knows.
+ * @typedef {object} TransportMemory
+ * @property {"auto" | Kind} wanted
+ * @property {boolean} websocket_works one has been welcomed since the page was loaded
+ * @property {boolean} blobs_fail chunks must be read before they are sent
+ */
+
+/** A WebSocket that ends this soon, in milliseconds, was of no use ... */
+const SHORT_LIFE = 5000;
+/** ... and so many of them in a row mean that something on the way cuts them. */
+const SHORT_LIVES = 3;
+/** Where WebSockets have worked, a refused one is more likely a server that restarts. */
+const PATIENCE = 3;
+const BLOB_FAILURES = 2;
+
+export class TransportSelector {
+    #store;
+    /** @type {Kind} */
+    #preferred = "websocket";
+    #failures = 0;
+    #short_lives = 0;
+    #unheard = 0;
+
+    /** @param {TransportMemory} store */
+    constructor(store) {
+        this.#store = store;
+    }
+
+    /** @returns {Kind} what to connect by */
+    get kind() {
+        return this.#store.wanted === "auto" ? this.#preferred : this.#store.wanted;
+    }
+
+    /** Whether this upload goes over HTTP although a WebSocket is wanted. */
+    get fallen_back() {
+        return this.#store.wanted === "auto" && this.#preferred === "http";
+    }
+
+    /**
+     * A connection could not be had.
+     * @param {Kind} kind
+     * @returns {boolean} whether to try the other kind at once
+     */
+    failed(kind) {
+        if (kind !== this.kind) return false;
+        if (this.#store.wanted !== "auto") return false;
+        this.#failures++;
+        const patience = kind === "http" || this.#store.websocket_works ? PATIENCE : 1;
+        if (this.#failures < patience) return false;
+        this.#prefer(kind === "http" ? "websocket" : "http");
+        return kind === "websocket";
+    }
+
+    /**
+     * The server has answered.
+     * @param {Kind} kind
+     */
+    welcomed(kind) {
+        this.#failures = 0;
+        if (kind === "websocket") this.#store.websocket_works = true;
+    }
+
+    /**
+     * A connection that had been welcomed has ended without a word of explanation.
+     * @param {Kind} kind
+     * @param {number} lived milliseconds
+     */
+    cut(kind, lived) {
+        if (kind !== "websocket") return;
+        this.#short_lives = lived < SHORT_LIFE ? this.#short_lives + 1 : 0;
+        if (this.#short_lives < SHORT_LIVES) return;
+        this.#short_lives = 0;
+        this.#prefer("http");
+    }
+
+    /** Chunks do not get through a WebSocket although it stands. */
+    swallowed() {
+        this.unheard();
+        this.#prefer("http");
+    }
+
+    /**
+     * Chunks were acknowledged. Only that, not a welcome, shows that a WebSocket tried on the side is of use.
+     * @param {Kind} kind
+     */
+    heard(kind) {
+        this.#unheard = 0;
+        if (kind === "websocket" && this.#preferred === "http") this.#prefer("websocket");
+    }
+
+    /**
+     * A connection has ended with chunks on their way. Some browsers never finish to send a Blob that is part of a file:
+     * what has failed twice is sent the other way.
+     */
+    unheard() {
+        if (++this.#unheard % BLOB_FAILURES === 0) this.#store.blobs_fail = !this.#store.blobs_fail;
+    }
+
+    /** @param {Kind} kind */
+    #prefer(kind) {
+        this.#preferred = kind;
+        this.#failures = 0;
+    }
+}

@@ -1,0 +1,254 @@
+// One connection of an upload over plain HTTP requests: hello by POST, each chunk a PUT with Content-Range, news by
+// long-poll. The same interface as websocket_transport.js; here a connection is a slot for one request at a time.
+
+import { upload_url } from "./urls.js";
+import { MESSAGE_TOO_LARGE, SERVER_UNAVAILABLE } from "./errors.js";
+import { request } from "./http_request.js";
+import * as messages from "./messages.js";
+
+/** @typedef {import("./messages.js").Range} Range */
+/** @typedef {import("./messages.js").State} State */
+/** @typedef {import("./errors.js").Problem} Problem */
+/** @typedef {import("./http_request.js").Answer} Answer */
+/** @typedef {import("./websocket_connection.js").Connection} Connection */
+
+const ANSWER_WITHIN = 10_000;
+/** Between two pieces nobody needs to ask for news; in a longer pause somebody must. */
+const IDLE = 400;
+const LONG_POLL_SECONDS = 25;
+const STATUS_WITHIN = 5_000;
+const CHECK_AGAIN_AFTER = 3_000;
+/** In units of the server's ping interval, as for a WebSocket. */
+const SILENCE = 2.5;
+
+/** @implements {Connection} */
+export class HttpConnection {
+    /** @type {"http"} */
+    kind = "http";
+    depth = 1;
+    buffered = 0;
+    #env;
+    #target;
+    #url;
+    #listener;
+    #session = "";
+    #epoch = 0;
+    #total = 0;
+    /** @type {State} */
+    #state = "uploading";
+    #silence_allowed = 0;
+    #alive_at = 0;
+    #open = true;
+    #welcomed = false;
+    /** @type {(() => void) | null} aborts the request under way */
+    #abort = null;
+    /** @type {(() => void) | null} aborts the question whether the server is there */
+    #abort_question = null;
+    /** @type {unknown} */
+    #timer = null;
+    #sending = false;
+
+    /**
+     * @param {import("../page/environment.js").Environment} env
+     * @param {import("./websocket_connection.js").Target} target
+     * @param {import("./websocket_connection.js").Listener} listener
+     */
+    constructor(env, target, listener) {
+        this.#env = env;
+        this.#target = target;
+        this.#url = upload_url(target.frontend, target.ticket);
+        this.#listener = listener;
+    }
+
+    /** @param {messages.Hello} greeting */
+    open(greeting) {
+        this.#session = greeting.session;
+        this.#total = greeting.size;
+        this.#ask({ method: "POST", body: messages.hello(greeting) }, ANSWER_WITHIN, (answer) => {
+            const welcome = messages.parse_welcome(answer.json);
+            if (!welcome) return this.#failed(answer);
+            this.#welcomed = true;
+            this.#epoch = welcome.epoch;
+            this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
+            // Before anybody is told, who may send at once: the first piece must not be taken for a rest.
+            if (messages.is_receiving(welcome.state)) this.#rest();
+            this.#listener.welcome(welcome);
+            // The welcome names the state, its reason only the status does.
+            if (this.#open && !messages.is_receiving(welcome.state)) this.#watch(0);
+        });
+    }
+
+    /** @param {Range} chunk */
+    async send([start, end]) {
+        this.#stop();
+        this.#sending = true;
+        const slice = this.#target.file.slice(start, end);
+        const body = this.#target.as_blobs() ? slice : await slice.arrayBuffer().catch(() => null);
+        if (!this.#open) return;
+        if (!body) return this.#closed(null);
+        const url = `${this.#url}?session=${this.#session}&epoch=${this.#epoch}`;
+        const headers = { "Content-Range": `bytes ${start}-${end - 1}/${this.#total}`, "Content-Type": "application/octet-stream" };
+        const on_sent = () => this.#alive();
+        this.#alive();
+        this.#abort = request(this.#env, { method: "PUT", url, body, headers, on_sent }, (answer) => {
+            this.#stop();
+            this.#stored([start, end], answer);
+        });
+        this.#watch_progress();
+    }
+
+    pause() {
+        this.close();
+        request(this.#env, { method: "POST", url: this.#url, body: messages.pause(this.#epoch) }, () => {});
+    }
+
+    /** @param {string} reason */
+    cancel(reason) {
+        this.#ask({ method: "POST", body: messages.cancel(reason) }, ANSWER_WITHIN, (answer) => this.#news(answer));
+    }
+
+    check() {
+        // Before the welcome there is a limit of its own.
+        if (!this.#welcomed) return;
+        if (this.#sending) this.#doubt();
+        else this.#watch(0);
+    }
+
+    close() {
+        this.#stop();
+        this.#open = false;
+    }
+
+    /**
+     * @param {Range} chunk
+     * @param {Answer} answer
+     */
+    #stored(chunk, answer) {
+        const { status, json, problem } = answer;
+        if (status === 413 && (!problem || problem.code === MESSAGE_TOO_LARGE)) {
+            this.#rest();
+            this.#listener.too_large(chunk);
+        } else if (status === 308 || (status === 200 && json?.state)) {
+            this.#rest();
+            if (json) this.#tell(json);
+            this.#listener.ack([chunk]);
+            if (json && this.#open && !this.#sending) this.#watch(LONG_POLL_SECONDS);
+        } else {
+            this.#failed(answer);
+        }
+    }
+
+    /** Nothing to send: after a moment, ask for news until there is. */
+    #rest() {
+        this.#wait(IDLE, () => this.#watch(LONG_POLL_SECONDS));
+    }
+
+    /** @param {number} seconds that the server may wait for news */
+    #watch(seconds) {
+        const query = `?wait=${seconds}&state=${this.#state}`;
+        this.#ask({ method: "GET", query }, seconds * 1000 + ANSWER_WITHIN, (answer) => this.#news(answer));
+    }
+
+    /** @param {Answer} answer */
+    #news(answer) {
+        if (answer.status !== 200 || !answer.json?.state) return this.#failed(answer);
+        this.#tell(answer.json);
+        if (!this.#open || this.#sending) return;
+        if (messages.is_receiving(this.#state)) this.#rest();
+        else this.#watch(LONG_POLL_SECONDS);
+    }
+
+    /** @param {any} status of the upload, as JSON */
+    #tell(status) {
+        if (messages.is_receiving(status.state) || (status.state === this.#state && !status.reason)) return;
+        this.#state = status.state;
+        this.#listener.state({ state: status.state, reason: status.reason || "", code: status.code ?? null });
+    }
+
+    #alive() {
+        this.#alive_at = this.#env.now();
+    }
+
+    #watch_progress() {
+        this.#wait(this.#silence_allowed / 5, () => {
+            if (this.#env.now() - this.#alive_at > this.#silence_allowed) this.#doubt();
+            else this.#watch_progress();
+        });
+    }
+
+    /**
+     * Nothing was heard of the piece for long. Bodies are stored as they arrive, so the server knows whether bytes still
+     * come: a slow line is left alone, a dead one is not waited for.
+     */
+    #doubt() {
+        const heard = this.#alive_at;
+        this.#question((before) => {
+            this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
+                if (after > before) {
+                    this.#alive();
+                    this.#watch_progress();
+                } else if (this.#alive_at > heard) {
+                    // What only the machine's own buffers have taken proves nothing.
+                    this.#doubt();
+                } else {
+                    this.#closed(null);
+                }
+            }));
+        });
+    }
+
+    /** @param {(arrived: number) => void} done with the bytes that the server has of this upload */
+    #question(done) {
+        this.#wait(STATUS_WITHIN, () => this.#closed(null));
+        this.#abort_question?.();
+        this.#abort_question = request(this.#env, { method: "GET", url: this.#url }, ({ status, json }) => {
+            if (status === 200 && Number.isSafeInteger(json?.arrived)) done(json.arrived);
+            else this.#closed(null);
+        });
+    }
+
+    /**
+     * @param {{method: string, query?: string, body?: string}} what
+     * @param {number} within milliseconds
+     * @param {(answer: Answer) => void} done
+     */
+    #ask({ method, query = "", body }, within, done) {
+        this.#stop();
+        this.#abort = request(this.#env, { method, url: this.#url + query, body }, (answer) => {
+            this.#stop();
+            done(answer);
+        });
+        this.#wait(within, () => this.#closed(null));
+    }
+
+    /** @param {Answer} answer */
+    #failed({ status, problem, retry_after }) {
+        if (problem || status === 0) return this.#closed(problem && { ...problem, retry_after: problem.retry_after ?? retry_after });
+        const message = `the upload server cannot be reached at the moment (HTTP status ${status})`;
+        this.#closed({ code: SERVER_UNAVAILABLE, message, retry: true, retry_after });
+    }
+
+    /** @param {Problem | null} problem */
+    #closed(problem) {
+        this.close();
+        this.#listener.closed(problem);
+    }
+
+    /** Ends whatever is under way. */
+    #stop() {
+        this.#env.stop(this.#timer);
+        this.#abort?.();
+        this.#abort_question?.();
+        this.#abort = this.#abort_question = null;
+        this.#sending = false;
+    }
+
+    /**
+     * @param {number} milliseconds
+     * @param {() => void} action
+     */
+    #wait(milliseconds, action) {
+        this.#env.stop(this.#timer);
+        this.#timer = this.#env.after(milliseconds, action);
+    }
+}

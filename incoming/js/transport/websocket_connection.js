@@ -1,0 +1,227 @@
+// One connection of an upload over a WebSocket. Decides how messages become frames and when a silent line is dead;
+// does not know why a chunk is sent or what a state means. http_transport.js is the same interface over requests.
+
+import * as messages from "./messages.js";
+import { from_close_code } from "./errors.js";
+import { websocket_url } from "./urls.js";
+
+/** @typedef {import("../page/environment.js").Environment} Environment */
+/** @typedef {import("./messages.js").Range} Range */
+/** @typedef {import("./errors.js").Problem} Problem */
+
+/**
+ * What a connection reports. After `closed`, which comes once, it says nothing more.
+ * @typedef {object} Listener
+ * @property {(welcome: messages.Welcome) => void} welcome
+ * @property {(chunks: Range[]) => void} ack each chunk as it was sent
+ * @property {(outcome: messages.Outcome) => void} state
+ * @property {(chunk: Range) => void} too_large a proxy does not let pieces of this size through
+ * @property {(problem: Problem | null) => void} closed with the server's reason if it gave one
+ */
+
+/**
+ * @typedef {object} Target
+ * @property {string} frontend URL of the server's frontend, with a slash at its end
+ * @property {string} ticket
+ * @property {Blob} file
+ * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read on their own
+ */
+
+/**
+ * One connection, of either kind.
+ * @typedef {object} Connection
+ * @property {"websocket" | "http"} kind
+ * @property {number} depth chunks it can have on their way at once
+ * @property {number} buffered bytes that have not left the browser yet
+ * @property {(greeting: messages.Hello) => void} open connects and says hello
+ * @property {(chunk: Range) => void} send
+ * @property {() => void} pause tells the server, then closes
+ * @property {(reason: string) => void} cancel tells the server; the answer is a state
+ * @property {() => void} check something happened to the network: finds out soon whether the line still works
+ * @property {() => void} close without further words
+ */
+
+const OPEN_WITHIN = 10_000;
+const WELCOME_WITHIN = 5_000;
+const LINGER = 2_000;
+const CHECK_WITHIN = 4_000;
+/** A server that pings every n seconds and was not heard for 2.5 n is gone, however slow the line. */
+const SILENCE = 2.5;
+
+/** @implements {Connection} */
+export class WebSocketConnection {
+    /** @type {"websocket"} */
+    kind = "websocket";
+    depth = Infinity;
+    #env;
+    #target;
+    #listener;
+    /** @type {WebSocket | null} */
+    #socket = null;
+    /** @type {unknown} */
+    #timer = null;
+    /** @type {Problem | null} */
+    #problem = null;
+    #welcomed = false;
+    #pausing = false;
+    #heard = 0;
+    #buffered = 0;
+    #silence_allowed = 0;
+    /** Chunks that are still being read while later ones wait: the order on the wire is the order of `send`. */
+    #reading = Promise.resolve();
+
+    /**
+     * @param {Environment} env
+     * @param {Target} target
+     * @param {Listener} listener
+     */
+    constructor(env, target, listener) {
+        this.#env = env;
+        this.#target = target;
+        this.#listener = listener;
+    }
+
+    get buffered() {
+        return this.#socket?.bufferedAmount ?? 0;
+    }
+
+    /** @param {messages.Hello} greeting */
+    open(greeting) {
+        let socket;
+        try {
+            const url = websocket_url(this.#target.frontend, this.#target.ticket);
+            socket = this.#env.open_socket(url, messages.SUBPROTOCOL);
+        } catch {
+            this.#wait(0, () => this.#closed());
+            return;
+        }
+        this.#socket = socket;
+        socket.onopen = () => {
+            socket.send(messages.hello(greeting));
+            this.#wait(WELCOME_WITHIN, () => this.#closed());
+        };
+        socket.onmessage = (event) => this.#receive(event.data);
+        socket.onclose = (event) => {
+            this.#problem ??= from_close_code(event.code);
+            this.#closed();
+        };
+        this.#wait(OPEN_WITHIN, () => this.#closed());
+    }
+
+    /** @param {Range} chunk */
+    send([start, end]) {
+        const header = messages.chunk_header(start);
+        const slice = this.#target.file.slice(start, end);
+        if (this.#target.as_blobs()) {
+            this.#socket?.send(new Blob([header, slice]));
+            return;
+        }
+        const data = slice.arrayBuffer();
+        this.#reading = this.#reading.then(async () => {
+            const chunk = new Uint8Array(header.byteLength + end - start);
+            chunk.set(new Uint8Array(header));
+            chunk.set(new Uint8Array(await data), header.byteLength);
+            this.#socket?.send(chunk);
+        });
+        this.#reading.catch(() => this.#closed());
+    }
+
+    pause() {
+        if (!this.#welcomed) return this.close();
+        this.#pausing = true;
+        this.#socket?.send(messages.pause());
+        this.#wait(LINGER, () => this.close());
+    }
+
+    /** @param {string} reason */
+    cancel(reason) {
+        this.#socket?.send(messages.cancel(reason));
+    }
+
+    check() {
+        if (!this.#welcomed) return;
+        this.#socket?.send(messages.PING);
+        this.#expect(this.#env.now(), this.buffered);
+    }
+
+    /**
+     * Waits for a word of the server, as long as at least bytes leave the browser.
+     * @param {number} asked
+     * @param {number} buffered
+     */
+    #expect(asked, buffered) {
+        this.#wait(CHECK_WITHIN, () => {
+            if (this.#heard > asked) this.#watch();
+            else if (this.buffered < buffered) this.#expect(asked, this.buffered);
+            else this.#closed();
+        });
+    }
+
+    close() {
+        this.#env.stop(this.#timer);
+        const socket = this.#socket;
+        if (!socket) return;
+        this.#socket = null;
+        socket.onopen = socket.onmessage = socket.onclose = null;
+        socket.close(1000);
+    }
+
+    /** @param {unknown} data */
+    #receive(data) {
+        this.#heard = this.#env.now();
+        const message = messages.parse(data);
+        if (this.#pausing) {
+            if (message?.type === "paused") this.close();
+            return;
+        }
+        switch (message?.type) {
+            case "welcome":
+                this.#welcomed = true;
+                this.#silence_allowed = message.ping_interval * 1000 * SILENCE;
+                this.#watch();
+                this.#listener.welcome(message);
+                break;
+            case "ack":
+                this.#listener.ack(message.chunks);
+                break;
+            case "state":
+                this.#listener.state({ state: message.state, reason: message.reason, code: message.code });
+                break;
+            case "ping":
+                this.#socket?.send(messages.PONG);
+                break;
+            case "error":
+                this.#problem = messages.problem(message);
+                this.#closed();
+        }
+    }
+
+    /**
+     * Bytes that leave the browser are a sign of life as well as a message: on a slow line an ack, and a pong behind
+     * the data, can take minutes.
+     */
+    #watch() {
+        this.#wait(this.#silence_allowed / 10, () => {
+            const now = this.#env.now();
+            if (this.buffered < this.#buffered) this.#heard = now;
+            this.#buffered = this.buffered;
+            if (now - this.#heard > this.#silence_allowed) this.#closed();
+            else this.#watch();
+        });
+    }
+
+    #closed() {
+        this.close();
+        if (!this.#pausing) this.#listener.closed(this.#problem);
+    }
+
+    /**
+     * The one timer of this connection: what it waits for at present.
+     * @param {number} milliseconds
+     * @param {() => void} action
+     */
+    #wait(milliseconds, action) {
+        this.#env.stop(this.#timer);
+        this.#timer = this.#env.after(milliseconds, action);
+    }
+}

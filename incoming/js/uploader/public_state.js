@@ -1,0 +1,62 @@
+// What a page sees of an upload, computed anew from what is so: every property and flag, but for the ones that never
+// change. Pure.
+
+import { TICKET_IS_OVER } from "../transport/errors.js";
+import { state_message } from "./state_message.js";
+
+/** @typedef {import("./state_machine.js").Phase} Phase */
+
+/**
+ * @typedef {object} Facts
+ * @property {Phase} phase
+ * @property {number} bytes_total
+ * @property {import("../pool/chunk_scheduler.js").ChunkScheduler} scheduler
+ * @property {boolean} connected
+ * @property {"websocket" | "http" | ""} transport
+ * @property {import("../transport/messages.js").State} server_state
+ * @property {string} reason of a cancellation
+ * @property {import("../transport/errors.js").Problem | null} problem that ended the upload or that it waits to pass
+ */
+
+/** @type {Set<Phase>} */
+const CANCELLABLE = new Set(["idle", "connecting", "transferring", "waiting"]);
+/** @type {Set<Phase>} */
+const SHOWS_PROBLEM = new Set(["failed", "waiting", "handing_over"]);
+
+/** @param {Facts} facts */
+export function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem }) {
+    const { bytes_acked, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
+    const shown = SHOWS_PROBLEM.has(phase) ? problem : null;
+    return {
+        bytes_acked,
+        bytes_ahead,
+        bytes_tx: bytes_acked + bytes_ahead,
+        frac_complete: fraction(phase, bytes_acked, bytes_total),
+        chunks_acked_now: chunks_acked,
+        chunks_ahead,
+        chunks_tx_now: chunks_acked + chunks_ahead,
+        connected,
+        transport,
+        finished: phase === "finished",
+        paused: phase === "paused",
+        can_pause: phase === "transferring" || phase === "waiting",
+        cancelling: phase === "cancelling",
+        cancelled: phase === "cancelled",
+        can_cancel: CANCELLABLE.has(phase) || (phase === "failed" && !TICKET_IS_OVER.has(problem?.code ?? 0)),
+        cancel_msg: phase === "cancelled" ? reason : "",
+        error_code: shown ? shown.code : null,
+        error_msg: shown ? shown.message : "",
+        state_msg: state_message(phase, { connected, server_state, reason, problem: shown }),
+    };
+}
+
+/**
+ * An empty file has arrived when the server says so.
+ * @param {Phase} phase
+ * @param {number} acked
+ * @param {number} total
+ */
+function fraction(phase, acked, total) {
+    if (total > 0) return acked / total;
+    return phase === "handing_over" || phase === "finished" ? 1 : 0;
+}

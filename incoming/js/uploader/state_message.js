@@ -1,0 +1,42 @@
+// What state_msg says: one line for people, in the words that pages have always shown. Programs look at the flags.
+
+/** @typedef {import("./state_machine.js").Phase} Phase */
+
+/**
+ * @typedef {object} Circumstances
+ * @property {boolean} connected
+ * @property {import("../transport/messages.js").State} server_state
+ * @property {string} reason of a cancellation
+ * @property {import("../transport/errors.js").Problem | null} problem
+ */
+
+/**
+ * @param {Phase} phase
+ * @param {Circumstances} circumstances
+ * @returns {string}
+ */
+export function state_message(phase, { connected, server_state, reason, problem }) {
+    switch (phase) {
+        case "idle":
+            return "not yet started";
+        case "connecting":
+            return "connecting to upload server";
+        case "transferring":
+            return "transfer file chunks to upload server";
+        case "waiting":
+            return problem ? `waiting: ${problem.message}` : "lost connection, trying to connect again";
+        case "handing_over":
+            if (!connected) return "file has arrived; lost connection, trying to connect again";
+            return server_state === "waiting" ? "processing file on server" : "handing file to app";
+        case "paused":
+            return "paused";
+        case "cancelling":
+            return reason ? `cancelling: ${reason}` : "cancelling";
+        case "finished":
+            return "all done";
+        case "cancelled":
+            return reason ? `cancelled: ${reason}` : "cancelled";
+        case "failed":
+            return `failed: ${problem?.message ?? ""}`;
+    }
+}

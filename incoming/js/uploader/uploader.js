@@ -1,0 +1,293 @@
+// One upload as the page sees it: its properties, flags, callbacks and the three things that the user may do. How the
+// bytes get to the server is the session's business.
+
+import { BAD_ARGUMENT, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, fatal } from "../transport/errors.js";
+import { FileCheck } from "./file_check.js";
+import { observe } from "./public_state.js";
+import { next_phase } from "./state_machine.js";
+import { Session } from "../session/session.js";
+
+/** @typedef {import("./state_machine.js").Event} Event */
+/** @typedef {import("../transport/messages.js").Outcome} Outcome */
+/** @typedef {import("../transport/errors.js").Problem} Problem */
+/** @typedef {import("../incoming.js").UploaderCallback} Callback */
+/** @typedef {"onprogress" | "onfinished" | "onfinish" | "oncancelled" | "onerror"} CallbackName */
+
+/** @type {Set<import("./state_machine.js").Phase>} */
+const RUNNING = new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
+
+export class Uploader {
+    /** @type {Callback} */
+    onprogress = null;
+    /** @type {Callback} */
+    onfinished = null;
+    /** @type {Callback} */
+    onfinish = null;
+    /** @type {Callback} */
+    oncancelled = null;
+    /** @type {Callback} */
+    onerror = null;
+
+    /** Bytes a second that the upload is held to, 0 for no limit; may be set at any time. */
+    max_rate = 0;
+    /** Whether the browser asks before the page is left while this upload runs; may be set at any time. */
+    warn_on_leave = false;
+
+    upload_id;
+    filename;
+    bytes_total;
+    bytes_tx = 0;
+    bytes_acked = 0;
+    bytes_ahead = 0;
+    frac_complete = 0;
+    chunks_tx_now = 0;
+    chunks_acked_now = 0;
+    chunks_ahead = 0;
+    state_msg = "not yet started";
+    cancel_msg = "";
+    /** @type {number | null} */
+    error_code = null;
+    error_msg = "";
+    connected = false;
+    finished = false;
+    paused = false;
+    can_pause = false;
+    cancelling = false;
+    cancelled = false;
+    can_cancel = true;
+    /** @type {"websocket" | "http" | ""} */
+    transport = "";
+
+    #page;
+    #session;
+    /** @type {import("./state_machine.js").Phase} */
+    #phase = "idle";
+    /** @type {import("../transport/messages.js").State} */
+    #server_state = "new";
+    #reason = "";
+    /** @type {Problem | null} */
+    #problem = null;
+    /** @type {CallbackName[]} callbacks that are due after the next onprogress */
+    #due = [];
+    #publishing = false;
+    #file;
+    #handle;
+    #can_continue = false;
+    /** @type {import("../page/page_context.js").Upload} */
+    #presence = {
+        revive: (doubtful) => this.#session.revive(doubtful),
+        remember: () => this.#remember(true),
+        warns: () => this.warn_on_leave,
+    };
+
+    /**
+     * @param {import("../page/page_context.js").PageContext} page
+     * @param {string} upload_id
+     * @param {File} file
+     * @param {{handle?: FileSystemFileHandle | null}} [options]
+     */
+    constructor(page, upload_id, file, { handle = null } = {}) {
+        if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
+        if (kind_of(file) !== "File") throw bad_argument(`the second argument must be a File; given: ${kind_of(file)}`);
+        this.upload_id = upload_id;
+        this.filename = base_name(file.name);
+        this.bytes_total = file.size;
+        this.#page = page;
+        this.#file = file;
+        this.#handle = handle;
+        this.#session = new Session(page, upload_id, file, new FileCheck(page.env, file), () => this.max_rate, {
+            changed: () => this.#follow(),
+            told: (outcome) => this.#told(outcome),
+            failed: (problem) => this.#fail(problem),
+            unanswered: () => this.#cancel_offline(),
+        });
+    }
+
+    /**
+     * Starts the upload, goes on after a pause, or tries again after an error. Nothing happens while it runs or when it
+     * has ended.
+     */
+    start() {
+        if (!this.#move("start")) return this;
+        this.#problem = null;
+        this.#session.start();
+        this.#keep_handle();
+        return this.#publish();
+    }
+
+    /**
+     * Nothing happens where `can_pause` is false, or to 'unpause' what is not paused.
+     * @param {"pause" | "unpause" | "toggle"} what
+     */
+    pause(what) {
+        if (!["pause", "unpause", "toggle"].includes(what)) throw bad_argument("pause() takes 'pause', 'unpause' or 'toggle'");
+        if (this.paused) return what === "pause" ? this : this.start();
+        if (what === "unpause" || !this.can_pause || !this.#move("pause")) return this;
+        this.#session.pause();
+        return this.#publish();
+    }
+
+    /**
+     * Nothing happens where `can_cancel` is false.
+     * @param {string} [reason]
+     */
+    cancel(reason = "") {
+        if (!this.can_cancel) return this;
+        this.#reason = String(reason);
+        if (this.#session.connected && this.#move("cancel")) this.#session.cancel(this.#reason);
+        else this.#cancel_offline();
+        return this.#publish();
+    }
+
+    #cancel_offline() {
+        this.#session.stop();
+        if (this.#move("drop")) this.#page.outbox.cancel(this.upload_id, this.#reason);
+        this.#publish();
+    }
+
+    #follow() {
+        if (!this.#session.connected) this.#move("lose");
+        else if (this.#session.scheduler.complete) this.#move("arrive");
+        this.#publish();
+    }
+
+    /** @param {Outcome} outcome */
+    #told({ state, reason, code }) {
+        this.#server_state = state;
+        switch (state) {
+            case "new":
+            case "uploading":
+                if (!this.#session.scheduler.complete) this.#move("connect");
+                break;
+            case "finished":
+                this.#end("finish");
+                break;
+            case "cancelled":
+                this.#reason = reason;
+                this.#end("cancelled");
+                break;
+            case "failed":
+                this.#problem = fatal(code ?? HANDOVER_FAILED, reason);
+                this.#end("fail");
+                break;
+            default:
+                this.#move("arrive");
+        }
+        this.#publish();
+    }
+
+    /** @param {Problem} problem */
+    #fail(problem) {
+        this.#problem = problem;
+        this.#end("fail");
+        this.#publish();
+    }
+
+    /** @param {Event} event */
+    #end(event) {
+        this.#session.stop();
+        this.#move(event);
+    }
+
+    /**
+     * @param {Event} event
+     * @returns {boolean} whether it could happen
+     */
+    #move(event) {
+        const next = next_phase(this.#phase, event);
+        if (!next) return false;
+        this.#phase = next;
+        if (next === "finished") this.#due.push("onfinished", "onfinish");
+        if (next === "cancelled") this.#due.push("oncancelled");
+        if (next === "failed") this.#due.push("onerror");
+        return true;
+    }
+
+    /** Tells the page what has changed; a callback that acts on the uploader is told of that after it has returned. */
+    #publish() {
+        if (this.#publishing) return this;
+        this.#publishing = true;
+        while (this.#update()) {
+            // First: a page that is told of the end may well ask what is unfinished.
+            this.#remember(false);
+            this.#call("onprogress");
+            for (const name of this.#due.splice(0)) this.#call(name);
+        }
+        this.#publishing = false;
+        this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
+        return this;
+    }
+
+    /** @param {boolean} at_once */
+    #remember(at_once) {
+        const { unfinished } = this.#page;
+        const { connected, scheduler } = this.#session;
+        if (this.#phase === "finished" || this.#phase === "cancelled") return unfinished.forget(this.upload_id);
+        if (this.#phase === "failed") {
+            // Whoever has taken it over remembers it.
+            const code = this.#problem?.code ?? 0;
+            if (code !== TAKEN_OVER && TICKET_IS_OVER.has(code)) unfinished.forget(this.upload_id);
+        } else if (connected || at_once) {
+            const progress = { bytes_acked: scheduler.bytes_acked, can_continue: this.#can_continue };
+            unfinished.note(this.upload_id, this.#file, progress, at_once);
+        }
+    }
+
+    async #keep_handle() {
+        const known = this.#page.unfinished.list().find((entry) => entry.ticket === this.upload_id);
+        this.#can_continue ||= known?.can_continue ?? false;
+        if (!this.#handle || this.#can_continue || !this.#page.store.enabled) return;
+        this.#can_continue = await this.#page.handles.keep(this.upload_id, this.#handle);
+        if (this.#can_continue && RUNNING.has(this.#phase)) this.#remember(true);
+    }
+
+    /** @returns {import("./public_state.js").Facts} */
+    #facts() {
+        const { scheduler, connected, transport } = this.#session;
+        const problem = this.#phase === "failed" ? this.#problem : this.#session.problem;
+        const [phase, bytes_total, server_state, reason] = [this.#phase, this.bytes_total, this.#server_state, this.#reason];
+        return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem };
+    }
+
+    /** @returns {boolean} whether anything observable has changed */
+    #update() {
+        let changed = false;
+        const fields = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
+        for (const [name, value] of Object.entries(observe(this.#facts()))) {
+            if (fields[name] === value) continue;
+            fields[name] = value;
+            changed = true;
+        }
+        return changed;
+    }
+
+    /** @param {CallbackName} name */
+    #call(name) {
+        try {
+            this[name]?.(this);
+        } catch (error) {
+            // The page's own mistake: it shall see it in its console, and the upload shall not suffer.
+            this.#page.env.after(0, () => {
+                throw error;
+            });
+        }
+    }
+}
+
+/** @param {string} message */
+function bad_argument(message) {
+    return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
+}
+
+/**
+ * What it is by its own account: unlike its class this is the same for a File from another window or frame.
+ * @param {unknown} value
+ */
+function kind_of(value) {
+    return Object.prototype.toString.call(value).slice("[object ".length, -1);
+}
+
+/** @param {string} name of a File */
+function base_name(name) {
+    return name.replace(/^.*[/\\]/s, "") || "file";
+}

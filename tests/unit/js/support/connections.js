@@ -1,0 +1,147 @@
+// Plays the two transports and the server behind them: a script says what each connection reports.
+import { FakeEnvironment, until } from "./environment.js";
+import { PageContext } from "../../../../incoming/js/page/page_context.js";
+import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
+
+export class FakeConnection {
+    buffered = 0;
+    hello = null;
+    chunks = [];
+    calls = [];
+
+    constructor(kind, listener) {
+        this.kind = kind;
+        this.depth = kind === "http" ? 1 : Infinity;
+        this.listener = listener;
+    }
+
+    open(hello) {
+        this.hello = hello;
+    }
+
+    send(chunk) {
+        this.chunks.push(chunk);
+    }
+
+    pause() {
+        this.calls.push("pause");
+    }
+
+    cancel(reason) {
+        this.calls.push(`cancel ${reason}`);
+    }
+
+    check() {
+        this.calls.push("check");
+    }
+
+    close() {
+        this.calls.push("close");
+    }
+
+    get open_still() {
+        return !this.calls.includes("close") && !this.calls.includes("pause");
+    }
+
+    welcome(changes = {}) {
+        this.listener.welcome({ ...WELCOME, ...changes });
+    }
+
+    /** Acknowledges chunks, by default all that are on their way. */
+    ack(chunks = this.chunks.splice(0)) {
+        this.listener.ack(chunks);
+    }
+
+    state(state, reason = "", code = null) {
+        this.listener.state({ state, reason, code });
+    }
+
+    lose(problem = null) {
+        this.listener.closed(problem);
+    }
+}
+
+export const WELCOME = {
+    type: "welcome",
+    epoch: 1,
+    state: "uploading",
+    size: null,
+    extents: [],
+    chunk_min: 64 * 1024,
+    chunk_max: 8 * 1024 * 1024,
+    window: 64 * 1024 * 1024,
+    connections: 16,
+    ping_interval: 20,
+    max_rate: 0,
+};
+
+/** A page whose connections are the test's. */
+export class Stage {
+    env = new FakeEnvironment();
+    page = new PageContext(this.env, { page_host: "app.example", page_protocol: "https:", script: null });
+    connections = [];
+
+    constructor() {
+        this.page.connect = (kind, ticket, file, listener) => {
+            const connection = new FakeConnection(kind, listener);
+            this.connections.push(connection);
+            return connection;
+        };
+    }
+
+    get connection() {
+        return this.connections.at(-1);
+    }
+
+    /** Those that nobody has closed. */
+    get open() {
+        return this.connections.filter((connection) => connection.open_still);
+    }
+
+    uploader(size = 1_000_000, options = {}) {
+        const uploader = new Uploader(this.page, "ticket-1", file_of(size, options), options);
+        this.calls = recorded(uploader);
+        return uploader;
+    }
+
+    async connected(count = this.connections.length + 1) {
+        await until(() => this.connections.length >= count && this.connection.hello);
+        return this.connection;
+    }
+
+    /** An uploader whose first connection the server has answered on. */
+    async transferring(size, welcome) {
+        const uploader = this.uploader(size).start();
+        const connection = await this.connected();
+        connection.welcome(welcome);
+        return { uploader, connection };
+    }
+
+    /** Answers every chunk on every open connection until none is on its way. */
+    ack_all() {
+        for (let busy = true; busy; ) {
+            busy = false;
+            for (const connection of this.open) {
+                if (!connection.chunks.length) continue;
+                busy = true;
+                this.env.time += 5;
+                connection.ack();
+            }
+        }
+    }
+}
+
+export function file_of(size, { name = "film.mp4", lastModified = 1_600_000_000_000 } = {}) {
+    return new File([new Uint8Array(size)], name, { lastModified });
+}
+
+/** Records each callback with what the page can see at that moment. */
+function recorded(uploader) {
+    const calls = [];
+    for (const name of ["onprogress", "onfinished", "onfinish", "oncancelled", "onerror"]) {
+        uploader[name] = (seen) => calls.push({ name, seen: { ...seen } });
+    }
+    return Object.assign(calls, {
+        names: () => calls.map((call) => call.name).filter((name) => name !== "onprogress"),
+    });
+}

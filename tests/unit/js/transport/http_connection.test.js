@@ -1,0 +1,295 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { HttpConnection } from "../../../../incoming/js/transport/http_connection.js";
+import { WELCOME, file_of } from "../support/connections.js";
+import { FakeEnvironment, until } from "../support/environment.js";
+
+const HELLO = { session: "session-1", name: "film.mp4", size: 1000 };
+const URL = "https://up.example/f/upload/t1";
+const STATUS = { id: "t1", state: "uploading", reason: "", code: null, arrived: 0, extents: [] };
+
+function connection({ as_blobs = true, file = file_of(1000) } = {}) {
+    const env = new FakeEnvironment();
+    const reports = [];
+    const report = (name) => (value) => reports.push([name, value]);
+    const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
+    const target = { frontend: "https://up.example/f/", ticket: "t1", file, as_blobs: () => as_blobs };
+    const line = new HttpConnection(env, target, listener);
+    line.open(HELLO);
+    return { env, line, reports };
+}
+
+function welcomed(options, changes = {}) {
+    const all = connection(options);
+    all.env.request.answer(200, { ...WELCOME, epoch: 3, ...changes });
+    all.reports.length = 0;
+    return all;
+}
+
+function sending(options) {
+    const all = welcomed(options);
+    all.line.send([300, 400]);
+    return { ...all, put: all.env.request };
+}
+
+const closed = (problem = null) => [["closed", problem]];
+
+test("says hello by POST, without anything that would need a preflight", () => {
+    const { env, reports } = connection();
+    assert.deepEqual([env.request.method, env.request.url], ["POST", URL]);
+    assert.deepEqual(Object.keys(env.request.headers), ["Accept"]);
+    assert.deepEqual(JSON.parse(env.request.body), { type: "hello", ...HELLO });
+    env.request.answer(200, WELCOME);
+    assert.deepEqual(reports, [["welcome", WELCOME]]);
+});
+
+test("a chunk is a PUT of its bytes with its range, in the session's epoch", async () => {
+    for (const as_blobs of [true, false]) {
+        const content = Uint8Array.from({ length: 1000 }, (_, n) => n % 251);
+        const { env, line } = welcomed({ as_blobs, file: new File([content], "f") });
+        line.send([300, 400]);
+        await until(() => env.request.method === "PUT");
+        const { request } = env;
+        assert.equal(request.url, `${URL}?session=session-1&epoch=3`);
+        assert.equal(request.headers["Content-Range"], "bytes 300-399/1000");
+        assert.deepEqual(new Uint8Array(await new Blob([request.body]).arrayBuffer()), content.slice(300, 400));
+    }
+});
+
+test("308 acknowledges the chunk", () => {
+    const { put, reports } = sending();
+    put.answer(308);
+    assert.deepEqual(reports, [["ack", [[300, 400]]]]);
+});
+
+test("200 acknowledges the last one and tells the state, then news are waited for", () => {
+    const { put, reports, env } = sending();
+    put.answer(200, { ...STATUS, state: "arrived" });
+    assert.deepEqual(reports, [
+        ["state", { state: "arrived", reason: "", code: null }],
+        ["ack", [[300, 400]]],
+    ]);
+    assert.deepEqual([env.request.method, env.request.url], ["GET", `${URL}?wait=25&state=arrived`]);
+});
+
+test("news come by long-poll, one after the other", () => {
+    const { env, reports } = welcomed({}, { state: "arrived" });
+    assert.equal(env.request.url, `${URL}?wait=0&state=uploading`, "the welcome does not tell reasons: the status is read");
+    env.request.answer(200, { ...STATUS, state: "arrived" });
+    env.request.answer(200, { ...STATUS, state: "arrived" });
+    env.request.answer(200, { ...STATUS, state: "failed", reason: "the app said 418", code: 303 });
+    assert.deepEqual(reports, [
+        ["state", { state: "arrived", reason: "", code: null }],
+        ["state", { state: "failed", reason: "the app said 418", code: 303 }],
+    ]);
+});
+
+test("only a connection that has nothing to send for a moment asks for news, and stops for the next chunk", () => {
+    const { env, line, reports } = welcomed();
+    env.pass(399);
+    assert.equal(env.requests.length, 1);
+    env.pass(1);
+    const poll = env.request;
+    assert.equal(poll.method, "GET");
+    line.send([0, 10]);
+    assert.ok(poll.aborted);
+    assert.equal(env.request.method, "PUT");
+    assert.deepEqual(reports, []);
+});
+
+test("a first piece that takes long is left alone, although it is sent within the welcome", () => {
+    const env = new FakeEnvironment();
+    const target = { frontend: "https://up.example/f/", ticket: "t1", file: file_of(1000), as_blobs: () => true };
+    const acked = [];
+    const listener = { welcome: () => line.send([0, 100]), ack: (chunks) => acked.push(...chunks) };
+    const line = new HttpConnection(env, target, listener);
+    line.open(HELLO);
+    env.request.answer(200, WELCOME);
+    const put = env.request;
+    assert.equal(put.method, "PUT");
+    env.pass(5000);
+    assert.ok(!put.aborted);
+    put.answer(308);
+    assert.deepEqual(acked, [[0, 100]]);
+});
+
+test("a connection that is closed within the welcome asks for nothing more", () => {
+    const env = new FakeEnvironment();
+    const target = { frontend: "https://up.example/f/", ticket: "t1", file: file_of(1000), as_blobs: () => true };
+    const line = new HttpConnection(env, target, { welcome: () => line.close() });
+    line.open(HELLO);
+    env.request.answer(200, { ...WELCOME, state: "arrived" });
+    env.pass(60_000);
+    assert.equal(env.requests.length, 1);
+});
+
+test("an upload cancelled by the app while nothing is sent is known from the poll", () => {
+    const { env, reports } = welcomed();
+    env.pass(400);
+    env.request.answer(200, { ...STATUS, state: "cancelled", reason: "by the app" });
+    assert.deepEqual(reports, [["state", { state: "cancelled", reason: "by the app", code: null }]]);
+});
+
+test("a piece that is too large for something on the way is reported as that, and the connection stays", () => {
+    for (const body of [null, { code: 103, message: "too large", retry: false, retry_after: null }]) {
+        const { put, reports, line, env } = sending();
+        put.answer(413, body);
+        assert.deepEqual(reports, [["too_large", [300, 400]]]);
+        line.send([300, 350]);
+        assert.equal(env.request.headers["Content-Range"], "bytes 300-349/1000");
+    }
+});
+
+test("a file that is too large for the server is its error, not the piece's", () => {
+    const { put, reports } = sending();
+    put.answer(413, { code: 401, message: "the limit is 10", retry: false, retry_after: null });
+    assert.deepEqual(reports, closed({ code: 401, message: "the limit is 10", retry: false, retry_after: null }));
+});
+
+test("the server's own errors pass through, with their codes", () => {
+    const problem = { code: 204, message: "elsewhere", retry: false, retry_after: null };
+    const { put, reports } = sending();
+    put.answer(409, { ...problem, name: "taken_over" });
+    assert.deepEqual(reports, closed(problem));
+    const hello = connection();
+    hello.env.request.answer(404, { code: 200, message: "no such ticket", retry: false, retry_after: null });
+    assert.equal(hello.reports[0][1].code, 200);
+});
+
+test("what a proxy says in the server's place passes by itself, after the time it names", () => {
+    for (const status of [502, 503, 504, 408, 429, 404, 403]) {
+        const { put, reports } = sending();
+        put.answer(status, null, { "Retry-After": "7" });
+        const [[, problem]] = reports;
+        assert.deepEqual([problem.code, problem.retry, problem.retry_after], [1004, true, 7]);
+        assert.match(problem.message, new RegExp(String(status)));
+    }
+});
+
+test("a page that pretends to be the answer is none", () => {
+    const { put, reports } = sending();
+    put.answer(200);
+    assert.equal(reports[0][1].code, 1004);
+    const hello = connection();
+    hello.env.request.answer(200, { welcome: "to our hotel" });
+    assert.equal(hello.reports[0][1].code, 1004);
+});
+
+test("a request that gets no answer at all is a lost connection", () => {
+    const { put, reports } = sending();
+    put.answer(0);
+    assert.deepEqual(reports, closed());
+});
+
+test("a hello and a poll that hang are given up", () => {
+    const hello = connection();
+    hello.env.pass(10_000);
+    assert.deepEqual(hello.reports, closed());
+    const poll = welcomed();
+    poll.env.pass(400);
+    poll.env.pass(34_999);
+    assert.deepEqual(poll.reports, []);
+    poll.env.pass(1);
+    assert.deepEqual(poll.reports, closed());
+});
+
+test("a slow piece is left alone as long as its bytes move", () => {
+    const { env, put, reports } = sending();
+    for (let i = 0; i < 100; i++) {
+        env.pass(30_000);
+        put.upload.onprogress();
+    }
+    put.answer(308);
+    assert.deepEqual(reports.map(([name]) => name), ["ack"]);
+});
+
+test("a silent piece: the server is asked whether its bytes still come", () => {
+    const flowing = sending();
+    flowing.env.pass(62_000);
+    assert.deepEqual([flowing.env.request.method, flowing.env.request.url], ["GET", URL]);
+    flowing.env.request.answer(200, { ...STATUS, arrived: 310 });
+    flowing.env.pass(4_000);
+    flowing.env.request.answer(200, { ...STATUS, arrived: 350 });
+    assert.deepEqual(flowing.reports, []);
+    assert.ok(!flowing.put.aborted);
+    const dead = sending();
+    dead.env.pass(62_000);
+    dead.env.request.answer(200, { ...STATUS, arrived: 310 });
+    dead.env.pass(4_000);
+    dead.env.request.answer(200, { ...STATUS, arrived: 310 });
+    assert.deepEqual(dead.reports, closed());
+    assert.ok(dead.put.aborted);
+});
+
+test("a piece that only the machine's own buffers have taken is asked about again", () => {
+    const { env, put, reports } = sending();
+    env.pass(62_000);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    put.upload.onprogress();
+    env.pass(4_000);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    assert.deepEqual(reports, []);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    env.pass(4_000);
+    env.request.answer(200, { ...STATUS, arrived: 310 });
+    assert.deepEqual(reports, closed());
+});
+
+test("a check does not disturb a hello", () => {
+    const { env, line, reports } = connection();
+    line.check();
+    assert.equal(env.requests.length, 1);
+    env.request.answer(200, WELCOME);
+    assert.equal(reports.length, 1);
+});
+
+test("a silent piece and a server that does not answer: the connection is lost", () => {
+    for (const silence of [({ env }) => env.request.answer(0), ({ env }) => env.pass(10_000)]) {
+        const all = sending();
+        all.env.pass(62_000);
+        silence(all);
+        assert.deepEqual(all.reports, closed());
+    }
+});
+
+test("a check asks at once", () => {
+    const { env, line } = sending();
+    line.check();
+    assert.deepEqual([env.request.method, env.request.url], ["GET", URL]);
+    const idle = welcomed();
+    idle.line.check();
+    assert.equal(idle.env.request.url, `${URL}?wait=0&state=uploading`);
+});
+
+test("pause stops what is under way and tells the server", () => {
+    const { env, line, put } = sending();
+    line.pause();
+    assert.ok(put.aborted);
+    assert.deepEqual([env.request.method, JSON.parse(env.request.body)], ["POST", { type: "pause", epoch: 3 }]);
+    assert.equal(env.timers.size, 0);
+});
+
+test("cancel stops what is under way, and the answer is the state", () => {
+    const { env, line, put, reports } = sending();
+    line.cancel("wrong film");
+    assert.ok(put.aborted);
+    assert.deepEqual(JSON.parse(env.request.body), { type: "cancel", reason: "wrong film" });
+    env.request.answer(200, { type: "state", state: "cancelled", reason: "wrong film", code: null });
+    assert.deepEqual(reports, [["state", { state: "cancelled", reason: "wrong film", code: null }]]);
+});
+
+test("after close() nothing is reported, nothing is under way and no timer is left", async () => {
+    const { env, line, put, reports } = sending({ as_blobs: false });
+    line.close();
+    await until(() => true);
+    assert.equal(env.timers.size, 0);
+    assert.ok(put.aborted || put.method === "POST");
+    assert.deepEqual(reports, []);
+});
+
+test("a piece that cannot be read ends the connection", async () => {
+    const file = { slice: () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }) };
+    const { reports } = sending({ as_blobs: false, file });
+    await until(() => reports.length);
+    assert.deepEqual(reports, closed());
+});
