@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test soak check bundle bench fuzz audit clean
+.PHONY: help run setup test test-unit soak check bundle bench fuzz audit clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-ready ## start the server on port 4000 and the example applications on 4001 and 4002
 	@exec $(BIN)/python tools/run_all.py --base-port $(PORT)
@@ -23,8 +23,12 @@ setup: $(VENV)/.test-ready ## install what tests and checks need: system package
 test: setup ## run every test: JavaScript units, then pytest
 	@tools/test.sh
 
+test-unit: setup ## run the unit tests alone: well under a minute, for while you work
+	@tools/js_tests.sh
+	@$(BIN)/python -m pytest -q -n 2 tests/unit
+
 soak: setup ## for SECONDS=600: uploads under kills, full disks and bad lines; then a hundred kills (root)
-	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/faults -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
+	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/faults -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
 	@tools/check.sh

@@ -35,18 +35,17 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 
-# Decided by their arguments alone: what fails here once has failed.
-EXACT = (Path(__file__).parent / "core", Path(__file__).parent / "storage")
+# Real browsers, proxies and bad networks may lose a race on a busy machine; everything else fails the first time.
+MAY_BE_RERUN = Path(__file__).parent / "system"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every coroutine test a loop of its own, named among its arguments or not, and mark what needs Chromium.
 
-    Real processes, browsers and networks may lose a race on a busy machine: their tests get a second try, of which the
-    summary tells. What fails twice fails.
+    Tests of the whole system get a second try, which the summary lists. What fails twice fails.
     """
     for item in items:
-        if not item.path.is_relative_to(EXACT[0]) and not item.path.is_relative_to(EXACT[1]):
+        if item.path.is_relative_to(MAY_BE_RERUN):
             item.add_marker(pytest.mark.flaky(reruns=1))
         if not isinstance(item, pytest.Function):
             continue

@@ -15,7 +15,7 @@ check $bin/ruff format --check
 check $bin/mypy
 check tools/js_checks.sh
 check tools/js_tests.sh
-check $bin/python -m pytest -q tests/test_layering.py tests/test_house.py tests/test_bundle.py
+check $bin/python -m pytest -q tests/unit/project/test_layering.py tests/unit/project/test_house.py tests/unit/project/test_bundle.py
 
 [ "${#failed[@]}" -eq 0 ] && exit
 echo >&2

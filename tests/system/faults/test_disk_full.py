@@ -1,0 +1,184 @@
+"""Real disks that are full, read-only or broken: uploads wait and go on by themselves, and nobody else is hurt."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from incoming.storage.filesystem.store import THREADS
+from tests.conftest import StartServer
+from tests.support.incoming_server import IncomingServer
+from tests.support.waiting import wait_until
+from tests.system.faults.conftest import StartLoad
+from tests.system.faults.consistency import Witness
+from tests.system.faults.load import KIB, MIB, Load
+from tests.system.faults.small_disk import SmallDisk
+
+STORAGE_FULL, STORAGE_FAILED = 501, 502
+EAGER = ("--low-space", "0", "--handover-timeout", "2", "--handover-max-backoff", "1")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with SmallDisk(tmp_path / "storage", 24 * MIB) as disk:
+        yield disk
+
+
+@pytest.fixture
+def server(disk: SmallDisk, start_server: StartServer) -> IncomingServer:
+    """Files and database on the small disk."""
+    server = start_server("--workers", "2", *EAGER, storage_dir=disk.path)
+    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
+    return server
+
+
+def told(load: Load, code: int) -> bool:
+    """Whether every client that is not through was told so."""
+    return all(client.errors[code] for client in load.clients if client.state != "finished")
+
+
+def test_a_full_disk_makes_uploads_wait_and_no_more(
+    server: IncomingServer, disk: SmallDisk, start_load: StartLoad
+) -> None:
+    load = start_load(server.port)
+    load.add_each(3, 4 * MIB, rate=2 * MIB)
+    load.wait_for_bytes(MIB)
+    disk.fill()
+    wait_until(lambda: told(load, STORAGE_FULL), "every client to be told that the disk is full", 60)
+    assert load.running == 3, "an upload was ended by a full disk"
+    live = requests.get(f"{server.base_url}/incoming/0.1/health/live", timeout=20)
+    assert live.status_code == 200
+    for client in load.clients:  # what is known can still be read, though the database cannot grow
+        status = requests.get(f"{server.base_url}/incoming/0.1/frontend/upload/{client.ticket_id}", timeout=20).json()
+        assert status["state"] == "uploading"
+        assert status["arrived"] < 4 * MIB
+    disk.empty()
+    load.finish(disk.path)
+    assert {code for client in load.clients for code in client.errors} <= {STORAGE_FULL, STORAGE_FAILED}
+    assert server.stop() == 0
+
+
+def test_a_kill_on_a_full_disk(server: IncomingServer, disk: SmallDisk, start_load: StartLoad) -> None:
+    """The database cannot even be recovered into a new log; when there is room, all goes on."""
+    load = start_load(server.port)
+    load.add_each(3, 4 * MIB, rate=2 * MIB)
+    load.wait_for_bytes(MIB)
+    disk.fill()
+    wait_until(lambda: told(load, STORAGE_FULL), "every client to be told that the disk is full", 60)
+    server.kill()
+    disk.empty()
+    load.check(disk.path)
+    server.restart(kill=True)
+    load.finish(disk.path)
+
+
+def test_a_callback_is_not_lost_on_a_full_disk(
+    server: IncomingServer, disk: SmallDisk, start_load: StartLoad, witness: Witness
+) -> None:
+    witness.hold()
+    load = start_load(server.port)
+    client = load.add(300 * KIB)
+    witness.wait_for(1, client.ticket_id)
+    disk.fill()
+    witness.release()
+    wait_until(lambda: "ticket database" in server.log, "the answer to find no room in the database", 60)
+    disk.empty()
+    load.finish(disk.path)
+
+
+def test_the_watermark_refuses_tickets_and_spares_uploads(
+    disk: SmallDisk, start_server: StartServer, start_load: StartLoad, witness: Witness
+) -> None:
+    server = start_server("--workers", "1", *EAGER, "--low-space", "16MiB", storage_dir=disk.path)
+    load = start_load(server.port)
+    load.add_each(2, 2 * MIB, rate=MIB)
+    load.wait_for_bytes(100 * KIB)
+    disk.fill(leave=14 * MIB)
+    url = f"{server.base_url}/incoming/0.1/backend/new_upload"
+
+    def refusal() -> list[requests.Response]:
+        form = {"signalFinishURL": witness.url}
+        answer = requests.post(url, form, headers={"Accept": "application/json"}, timeout=20)
+        return [answer] if answer.status_code == 503 else []
+
+    [answer] = wait_until(refusal, "tickets to be refused")
+    assert json.loads(answer.text)["code"] == STORAGE_FULL
+    assert int(answer.headers["Retry-After"]) >= 1
+    load.finish(disk.path)
+    disk.empty()
+    load.add(100 * KIB)
+    load.finish(disk.path)
+
+
+def test_a_file_system_that_becomes_read_only(
+    disk: SmallDisk, start_server: StartServer, start_load: StartLoad
+) -> None:
+    """The server says why it cannot start; when the disk can be written to again, all goes on."""
+    server = start_server("--workers", "1", *EAGER, storage_dir=disk.path)
+    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)|cannot (start|go on)|code 1")
+    load = start_load(server.port)
+    client = load.add(4 * MIB, "http", rate=2 * MIB)
+    load.wait_for_bytes(MIB)
+    server.kill()
+    disk.read_only()
+    with pytest.raises(AssertionError, match=r"(?s)ended with code [12] at start.*(cannot|read-?only)"):
+        server.restart(kill=True)
+    disk.read_only(False)
+    load.check(disk.path)
+    server.restart(kill=True)
+    load.finish(disk.path)
+    assert client.reconnects
+
+
+def test_faults_leave_nothing_open(disk: SmallDisk, start_server: StartServer, start_load: StartLoad) -> None:
+    """Descriptors, threads and files are as many after uploads among faults as before, and nothing removed is held."""
+    server = start_server("--workers", "1", *EAGER, storage_dir=disk.path)
+    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
+    warm = start_load(server.port)
+    warm.add_each(3, 300 * KIB)
+    warm.finish(disk.path)
+    before = wait_until(lambda: held(server) if settled(server) else (), "the server to be at rest", 60)
+    for _ in range(3):
+        load = start_load(server.port)
+        load.add_each(6, MIB, rate=MIB)
+        load.wait_for_bytes(500 * KIB)
+        disk.fill()
+        wait_until(lambda load=load: told(load, STORAGE_FULL), "every client to be told that the disk is full", 60)
+        disk.empty()
+        load.finish(disk.path)
+    wait_until(lambda: settled(server), "the server to be at rest", 60)
+    descriptors, threads = held(server)
+    assert descriptors <= before[0]
+    assert threads <= before[1] + THREADS, "the pool for files may have grown to its limit, and nothing else"
+    assert not any(target.endswith("(deleted)") for target in open_files(server))
+    assert [path.name for path in disk.path.glob("??/*")] == []
+
+
+def open_files(server: IncomingServer) -> list[str]:
+    found = []
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def settled(server: IncomingServer) -> bool:
+    """Whether no client is connected any more and no uploaded file is open."""
+    files = [target for target in open_files(server) if target.startswith(f"{server.storage_dir}/")]
+    return all("incoming.sqlite" in target for target in files) and not connected(server)
+
+
+def connected(server: IncomingServer) -> bool:
+    tables = (Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6"))
+    port = f":{server.port:04X}"
+    rows = [line.split() for table in tables for line in table]
+    return any(row[1].endswith(port) and row[3] == "01" for row in rows)
+
+
+def held(server: IncomingServer) -> tuple[int, int]:
+    """How many descriptors and threads."""
+    return len(open_files(server)), len(list(Path(f"/proc/{server.pid}/task").iterdir()))

@@ -1,0 +1,115 @@
+"""`kill -9` at any moment, of a worker or of all: nothing that was acked is missing, every upload goes on by itself."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import requests
+
+from incoming.core.ticket import State
+from tests.conftest import StartServer
+from tests.support.incoming_server import IncomingServer
+from tests.support.waiting import wait_until
+from tests.system.faults.conftest import StartLoad
+from tests.system.faults.consistency import Witness, assert_consistent, tickets_in
+from tests.system.faults.load import KIB, MIB, Load, new_ticket
+
+UPLOADS_AT_ONCE = 6
+
+SOON = ("--handover-timeout", "2")
+"""A callback that a killed worker had begun is tried again only when it could not be under way any more."""
+
+
+def workers_of(server: IncomingServer) -> list[int]:
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def kill_a_worker(server: IncomingServer, load: Load, chance: random.Random) -> None:
+    """Its successor is not waited for: the other one serves meanwhile."""
+    os.kill(chance.choice(wait_until(lambda: workers_of(server), "a worker", 60)), signal.SIGKILL)
+
+
+def kill_all(server: IncomingServer, load: Load) -> None:
+    server.kill()
+    load.check(server.storage_dir)
+    server.restart(kill=True)
+
+
+def kill_rounds(count: int, server: IncomingServer, load: Load, seed: int) -> int:
+    """So many kills among uploads under way; returns how many hit chunks in flight."""
+    chance = random.Random(seed)
+    hits = 0
+    for number in range(count):
+        for _ in range(UPLOADS_AT_ONCE - load.running):
+            size = chance.choice((100 * KIB, MIB, 2 * MIB))
+            load.add(size, rate=3 * MIB, chunk=chance.choice((16 * KIB, 96 * KIB)), keep=chance.random() < 0.5)
+        load.wait_for_bytes(chance.randint(0, MIB))
+        hits += load.wait_for_flight()
+        if number % 2:
+            kill_a_worker(server, load, chance)
+        else:
+            kill_all(server, load)
+    load.finish(server.storage_dir)
+    return hits
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_kill_rounds(durability: str, start_server: StartServer, start_load: StartLoad) -> None:
+    server = start_server("--workers", "2", "--durability", durability, *SOON)
+    load = start_load(server.port)
+    count = 10 if durability == "process" else 6
+    hits = kill_rounds(count, server, load, seed=1)
+    assert hits >= count // 2, "too few kills hit uploads in flight"
+    assert sum(client.cuts_in_flight for client in load.clients) >= count // 2
+    assert server.log.count("a worker ended with code 137") == count // 2
+
+
+def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad) -> None:
+    """Nobody is left to replace its workers, so they end as if they were told to; the next server has everything."""
+    server = start_server("--workers", "2", *SOON)
+    load = start_load(server.port)
+    clients = load.add_each(UPLOADS_AT_ONCE, 2 * MIB, rate=MIB)
+    wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
+    workers = workers_of(server)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "the workers to end", 60)
+    assert server.log.count("the supervisor is gone") == len(workers) == 2
+    assert load.running == len(clients), "none was through"
+    load.check(server.storage_dir)
+    server.restart(kill=True)
+    load.finish(server.storage_dir)
+    assert all(client.reconnects for client in clients)
+
+
+def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witness) -> None:
+    """The user was told that it is cancelled, the application was away: it is told by the next server."""
+    witness.stop()
+    server = start_server("--workers", "1", *SOON)
+    tickets = [new_ticket(server.port, witness.url) for _ in range(3)]
+    for ticket_id in tickets:
+        url = f"{server.base_url}/incoming/0.1/frontend/upload/{ticket_id}"
+        piece = {"Content-Range": f"bytes 0-{KIB - 1}/{MIB}"}
+        assert requests.put(url, bytes(KIB), headers=piece, timeout=20).status_code == 308
+        assert requests.post(url, json={"type": "cancel", "reason": "enough"}, timeout=20).status_code == 200
+    server.kill()
+    left = tickets_in(server.storage_dir)
+    assert all(left[ticket_id].state == State.CANCELLED and left[ticket_id].callback for ticket_id in tickets)
+    witness.start()
+    server.restart(kill=True)
+    for ticket_id in tickets:
+        (callback,) = witness.wait_for(1, ticket_id)
+        assert (callback.params["cancelled"], callback.params["cancelReason"]) == ("yes", "enough")
+    assert_consistent(server.storage_dir, {}, witness.snapshot(), dict.fromkeys(tickets, b""))
+
+
+@pytest.mark.soak
+def test_a_hundred_kill_rounds(start_server: StartServer, start_load: StartLoad) -> None:
+    server = start_server("--workers", "2", *SOON)
+    load = start_load(server.port)
+    assert kill_rounds(100, server, load, seed=random.randrange(1 << 30)) >= 50
+    cuts = sum(client.cuts_in_flight for client in load.clients)
+    assert cuts >= 50
+    print(f"100 kills, {len(load.clients)} uploads, {cuts} connections cut with chunks in flight")  # noqa: T201

@@ -1,0 +1,148 @@
+"""SIGKILL, EIO and ENOSPC at the n-th system call of the real server, n = 1, 2, ... until a run is not hit any more; a
+disk on which one kind of call always fails, for a while.
+
+Only calls on the upload's own file and names are counted, so that each n is another step of an upload's life. The
+database's own calls failing is what tests/unit/storage/test_sqlite_errors.py proves.
+"""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import StartServer
+from tests.support.incoming_server import IncomingServer
+from tests.support.tools import require_root, require_tool
+from tests.support.upload_client import WAYS
+from tests.support.waiting import wait_until
+from tests.system.faults.conftest import StartLoad
+from tests.system.faults.load import KIB, MIB, Load
+
+SIZE = 100 * KIB
+STORAGE_FAILED = 502
+
+Tampered = Callable[[str, str, int, str], bool]
+NUMBERS = (1, 2, 3, 4, 6, 9, 13, 20, 30, 45, 70, 100, 200, 300)
+"""Which calls are tampered with, counted in each thread by itself, as strace does. The last one is never reached."""
+
+
+class Strace:
+    """strace on every thread of a running process. `hits` is how many calls it has tampered with."""
+
+    def __init__(self, pid: int, inject: str, log: Path) -> None:
+        self._log = log
+        call = inject.partition(":")[0]
+        command = [require_tool("strace"), "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={inject}"]
+        self._process = subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.PIPE, text=True)
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if "attached" in line:
+                break
+        else:
+            raise AssertionError("strace could not attach")
+
+    @property
+    def hits(self) -> int:
+        return self._log.read_text().count("(INJECTED)")
+
+    def detach(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(20)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> IncomingServer:
+    """With a checkpoint every few chunks."""
+    require_root()
+    require_tool("strace")
+    checkpoints = ("--checkpoint-bytes", "32KiB", "--checkpoint-seconds", "0.1")
+    server = start_server("--workers", "1", *checkpoints, "--handover-timeout", "2")
+    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
+    return server
+
+
+@pytest.fixture
+def tampered(server: IncomingServer, start_load: StartLoad, tmp_path: Path) -> Tampered:
+    """Function that uploads a file while the n-th call is tampered with; returns whether one was."""
+
+    def upload(call: str, fault: str, number: int, way: str) -> bool:
+        load = start_load(server.port, seed=number)
+        log = tmp_path / f"{call}-{number}-{way}.strace"
+        tracing: list[Strace] = []
+        load.add(
+            SIZE,
+            way,
+            before=lambda: tracing.append(Strace(server.pid, f"{call}:{fault}:when={number}", log)),
+            chunk=32 * KIB,
+            window=3,
+            retry_pause=0.05,
+            forgiving=fault != "signal=KILL",
+        )
+        return finish(server, load, tracing[0])
+
+    return upload
+
+
+def finish(server: IncomingServer, load: Load, tracing: Strace) -> bool:
+    """Lets the uploads end, starts the server again if it was killed; whether anything was tampered with."""
+
+    def over() -> bool:
+        return load.running == 0 or not server.is_running()
+
+    try:
+        wait_until(over, "the upload or the server to end", 60)
+        hit = tracing.hits > 0
+    finally:
+        tracing.detach()
+    if not server.is_running():
+        hit = True
+        load.check(server.storage_dir)
+        server.restart(kill=True)
+    load.finish(server.storage_dir, 60)
+    return hit
+
+
+# The file's bytes are written by pwritev and synced by fdatasync, before its last name by fsync; the database writes
+# its pages by pwrite64 and syncs them by fdatasync as well.
+CALLS = ("pwritev,pwritev2", "pwrite64", "fdatasync", "fsync", "rename")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO", "error=ENOSPC"])
+def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
+    ways = ("websocket", "http", "put")
+    hits = 0
+    for place, number in enumerate(NUMBERS):
+        if not tampered(call, fault, number, ways[place % 3]):
+            break
+        hits += 1
+    else:
+        pytest.fail("every upload was hit")
+    assert hits, "nothing was hit"
+
+
+@pytest.mark.parametrize(("call", "error"), [("pwritev,pwritev2", "EROFS"), ("fdatasync", "EIO"), ("rename", "EIO")])
+def test_every_call_for_a_while(
+    call: str, error: str, server: IncomingServer, start_load: StartLoad, tmp_path: Path
+) -> None:
+    """A disk that nobody can write to or sync: uploads of all ways wait, are told why, and go on by themselves."""
+    load = start_load(server.port)
+    clients = [load.add(2 * MIB, way, rate=MIB, chunk=32 * KIB, forgiving=True) for way in WAYS]
+    wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
+    tracing = Strace(server.pid, f"{call}:error={error}", tmp_path / "strace")
+    try:
+        wait_until(lambda: all(client.errors[STORAGE_FAILED] for client in clients), "all to be told", 60)
+        assert tracing.hits >= len(clients)
+        assert load.running == len(clients), "no upload was ended by it"
+        live = requests.get(f"{server.base_url}/incoming/0.1/health/live", timeout=20)
+        assert live.status_code == 200
+    finally:
+        tracing.detach()
+    load.finish(server.storage_dir)
+    assert {code for client in clients for code in client.errors} == {STORAGE_FAILED}

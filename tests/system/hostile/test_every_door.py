@@ -1,0 +1,46 @@
+"""Every URL of the server, with every method, for who has no business there: closed, or open for a ticket only."""
+
+import re
+
+import pytest
+
+from incoming.handlers.routes import ROUTES
+from tests.support.incoming_server import IncomingServer
+from tests.system.hostile.conftest import LogLines
+from tests.system.hostile.wire import STRANGER, ask, new_ticket, request, status_of
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+EXAMPLES = {
+    "/frontend/upload/([^/]+)": "/frontend/upload/none",
+    r"/frontend/(incoming\.(?:js|mjs|d\.ts))": "/frontend/incoming.js",
+    "/health(?:/(live))?": "/health",
+    r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": "/status",
+    "/status/uploads/([^/]+)/(cancel|retry)": "/status/uploads/TICKET/cancel",
+}
+PATHS = [EXAMPLES.get(path, path) for path, _ in ROUTES]
+OPEN = {("GET", "/frontend/incoming.js"), ("HEAD", "/frontend/incoming.js"), ("OPTIONS", "/frontend/upload/none")}
+
+
+@pytest.fixture(scope="module")
+def options() -> tuple[str, ...]:
+    return ("--backend-networks", "127.0.0.1")
+
+
+@pytest.mark.parametrize("prefix", ["/incoming", "/incoming/0.1"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_stranger(hostile_server: IncomingServer, log_lines: LogLines, path: str, prefix: str) -> None:
+    ticket = new_ticket(hostile_server)
+    log_lines()
+    for method in METHODS:
+        form = "Content-Type: application/x-www-form-urlencoded"
+        target = f"{prefix}{path.replace('TICKET', ticket)}?id={ticket}&signalFinishURL=http://127.0.0.1:9/"
+        status, head, body = ask(hostile_server, request(f"{method} {target}", form, "Incoming-Action: 1"), STRANGER)
+        expected = {200, 204} if (method, path) in OPEN else {400, 403, 404, 405}
+        assert status in expected, f"{method} {path}: {status} {body!r}"
+        assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", head + body.decode(errors="replace"))
+    assert len(log_lines()) <= len(METHODS)
+    assert status_of(hostile_server, ticket)["state"] == "new"
+
+
+def test_all_routes_have_an_example() -> None:
+    assert all(re.fullmatch(path, EXAMPLES.get(path, path)) for path, _ in ROUTES)

@@ -1,0 +1,183 @@
+"""Where WebSockets do not work the library goes on over HTTP requests, by itself and from where it was."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.conftest import StartProxy
+from tests.support.incoming_server import IncomingServer
+from tests.support.known_files import KnownFile, make_file
+from tests.support.waiting import wait_until
+from tests.system.e2e.upload_app import UploadApp
+from tests.system.e2e.upload_page import PageUpload, UploadPage
+from tests.system.proxies.conftest import OpenPage, StartRealProxy
+from tests.system.proxies.websocket_spoiler import WebSocketSpoiler, Whim
+
+MIB = 1 << 20
+RATE = 8 * MIB
+
+OpenDirectly = Callable[..., UploadPage]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> KnownFile:
+    return make_file(tmp_path / "film.mp4", 20 * MIB)
+
+
+@pytest.fixture
+def spoiler(server: IncomingServer) -> Iterator[WebSocketSpoiler]:
+    with WebSocketSpoiler(server.port) as spoiler:
+        yield spoiler
+
+
+@pytest.fixture
+def open_directly(page: Page, app: UploadApp) -> OpenDirectly:
+    """Function that opens the recording page for a host; with `transport=...` that one is forced."""
+
+    def open_for(host: str, **others: str) -> UploadPage:
+        return UploadPage(page, app, host).open(**others)
+
+    return open_for
+
+
+def assert_same_as_ever(upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile) -> None:
+    """Finished, with callbacks and flags in the order in which they always come, and nothing lost on the way."""
+    end = upload.wait_until_finished()
+    assert end.bytes_acked == file.size
+    assert end.error_code is None
+    calls = upload.calls
+    assert [call.callback for call in calls if call.callback != "onprogress"] == ["onfinished"]
+    acked = [call.moment.bytes_acked for call in calls]
+    assert acked == sorted(acked), "what had arrived was not to be sent again"
+    app.assert_received(ticket, file)
+
+
+def test_refused(start_real_proxy: StartRealProxy, open_page: OpenPage, app: UploadApp, file: KnownFile) -> None:
+    refusal = (r"    location ~ \^/incoming", "    location ~ upload_ws { return 403; }\n    location ~ ^/incoming")
+    upload_page = open_page(start_real_proxy("nginx-central", refusal))
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path).start()
+    assert_same_as_ever(upload, app, ticket, file)
+    assert upload_page.sockets, "a WebSocket was to be tried"
+    assert {moment.transport for moment in upload.moments} == {"", "http"}
+
+
+def test_upgrade_stripped(
+    start_proxy: StartProxy, open_directly: OpenDirectly, server: IncomingServer, app: UploadApp, file: KnownFile
+) -> None:
+    proxy = start_proxy(server.port)
+    proxy.strip_upgrade()
+    upload_page = open_directly(proxy.host)
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path).start()
+    assert_same_as_ever(upload, app, ticket, file)
+    assert proxy.counters.upgrades_stripped > 0
+    assert {moment.transport for moment in upload.moments} == {"", "http"}
+
+
+@pytest.mark.parametrize("whim", ["silent", "cut", "swallow"])
+def test_useless_from_the_beginning(
+    spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
+) -> None:
+    spoiler.spoil(whim)
+    upload_page = open_directly(spoiler.host)
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path).start()
+    assert_same_as_ever(upload, app, ticket, file)
+    assert spoiler.spoiled > 0
+    assert upload.moments[-2].transport == "http" or upload.moments[-3].transport == "http"
+
+
+@pytest.mark.parametrize("whim", ["silent", "cut", "swallow"])
+def test_useless_all_of_a_sudden(
+    spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
+) -> None:
+    upload_page = open_directly(spoiler.host)
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path)
+    upload.set("max_rate", RATE)
+    upload.start()
+    before = upload.wait_for_bytes(4 * MIB)
+    assert before.transport == "websocket"
+    spoiler.spoil(whim)
+    upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken", timeout=60)
+    upload.set("max_rate", 0)
+    assert_same_as_ever(upload, app, ticket, file)
+    assert spoiler.spoiled > 0
+    over_http = [moment for moment in upload.moments if moment.transport == "http"]
+    assert before.bytes_acked <= over_http[0].bytes_acked < file.size
+
+
+def test_each_stands_in_for_the_other(
+    spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
+) -> None:
+    """WebSockets are of no use, then nothing gets through for a while, then only WebSockets, then only requests."""
+    spoiler.spoil("cut")
+    upload_page = open_directly(spoiler.host)
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path)
+    upload.set("max_rate", 1 * MIB)
+    upload.start()
+    upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken", timeout=60)
+    spoiler.take_requests(False)
+    spoiler.spoil("silent")
+    lost = upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
+    assert (lost.can_pause, lost.can_cancel, lost.error_code) == (True, True, None)
+    wait_until(lambda: upload.now and spoiler.refused >= 3, "both to be tried in vain")
+    spoiler.spoil("pass")
+    upload.wait_for(lambda now: now.transport == "websocket", "a WebSocket to be taken", timeout=60)
+    spoiler.take_requests(True)
+    spoiler.spoil("cut")
+    again = upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken again", timeout=60)
+    assert lost.bytes_acked <= again.bytes_acked < file.size
+    upload.set("max_rate", 0)
+    assert_same_as_ever(upload, app, ticket, file)
+
+
+def test_the_next_upload_tries_a_websocket_again(
+    spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
+) -> None:
+    spoiler.spoil("silent")
+    upload_page = open_directly(spoiler.host)
+    first, second = app.new_ticket(), app.new_ticket()
+    assert_same_as_ever(upload_page.upload(first, file.path).start(), app, first, file)
+    spoiler.whim = "pass"
+    upload = upload_page.upload(second, None).start()
+    assert_same_as_ever(upload, app, second, file)
+    assert {moment.transport for moment in upload.moments} == {"", "websocket"}
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+def test_forced(
+    open_directly: OpenDirectly, server: IncomingServer, app: UploadApp, file: KnownFile, transport: str
+) -> None:
+    upload_page = open_directly(server.host, transport=transport)
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path).start()
+    assert_same_as_ever(upload, app, ticket, file)
+    assert {moment.transport for moment in upload.moments} == {"", transport}
+    assert bool(upload_page.sockets) == (transport == "websocket")
+
+
+def test_several_requests_side_by_side_and_the_outcome_by_long_poll(
+    start_proxy: StartProxy, open_directly: OpenDirectly, server: IncomingServer, app: UploadApp, file: KnownFile
+) -> None:
+    proxy = start_proxy(server.port)
+    proxy.limit(RATE)
+    app.hold()
+    upload_page = open_directly(proxy.host, transport="http")
+    asked: list[str] = []
+    upload_page.tab.on("request", lambda request: asked.append(request.url))
+    ticket = app.new_ticket()
+    upload = upload_page.upload(ticket, file.path).start()
+    upload.wait_for(lambda now: now.bytes_acked == file.size, "all bytes to arrive")
+    app.wait_for(1, ticket)
+    held = upload.wait_for(lambda now: "arrived" not in now.state_msg and not now.finished, "the handover")
+    assert held.connected
+    asked.clear()
+    app.release()
+    assert_same_as_ever(upload, app, ticket, file)
+    assert max(moment.chunks_ahead for moment in upload.moments) > 1
+    assert len(asked) <= 2, f"one question that waits for its answer: {asked}"

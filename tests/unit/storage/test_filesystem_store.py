@@ -1,0 +1,713 @@
+"""The promises of `ByteStore`, kept by files: real ones, with real locks, on a disk that fails when told to."""
+
+import asyncio
+import errno
+import os
+import random
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming.core.errors import AlreadyComplete, ServerShutdown, StorageFailed, StorageFull, UnknownTicket
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.filesystem.store import FileStore
+from tests.unit.storage.conftest import ID, OTHER, OpenFiles, open_descriptors
+from tests.unit.storage.faulty_disk import Died, FaultyDisk
+
+
+def partial(root: Path, ticket_id: str = ID) -> Path:
+    return root / ticket_id[:2] / f"{ticket_id}.part"
+
+
+def final(root: Path, ticket_id: str = ID) -> Path:
+    return root / ticket_id[:2] / ticket_id
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_keeps_the_protocol(files: FileStore) -> None:
+    store: ByteStore = files
+    assert store.grain == 1
+
+
+async def test_pieces_in_any_order(files: FileStore, root: Path) -> None:
+    assert await files.write(ID, [(6, b"gh"), (8, memoryview(b"xij")[1:]), (0, b"abc")]) == [(6, 10), (0, 3)]
+    assert await files.write(ID, [(3, b"def")]) == [(3, 6)]
+    assert partial(root).read_bytes() == b"abcdefghij"
+
+
+async def test_nothing_to_write(files: FileStore) -> None:
+    assert await files.write(ID, []) == []
+    assert await files.write(ID, [(5, b"")]) == []
+    assert await files.present(ID) == 0
+
+
+async def test_short_writes_are_continued(files: FileStore, disk: FaultyDisk, root: Path) -> None:
+    disk.most = 3
+    assert await files.write(ID, [(0, b"abcd"), (4, b"e"), (5, b"fghijk"), (20, b"xyz1")]) == [(0, 11), (20, 24)]
+    assert partial(root).read_bytes() == b"abcdefghijk" + bytes(9) + b"xyz1"
+    assert disk.calls.count("write") > 4
+
+
+async def test_a_write_that_stores_nothing_ends(files: FileStore, disk: FaultyDisk) -> None:
+    disk.most = 0
+    with pytest.raises(StorageFailed):
+        await files.write(ID, [(0, b"abc")])
+
+
+async def test_more_pieces_than_one_system_call_takes(files: FileStore, root: Path) -> None:
+    pieces = [(offset, bytes([offset % 251])) for offset in range(3000)]
+    assert await files.write(ID, pieces) == [(0, 3000)]
+    assert partial(root).read_bytes() == b"".join(data for _, data in pieces)
+
+
+async def test_far_offsets_make_sparse_files(files: FileStore) -> None:
+    offset = 5 * 2**30
+    assert await files.write(ID, [(offset, b"x")]) == [(offset, offset + 1)]
+    assert await files.present(ID) == offset + 1
+
+
+async def test_uploads_are_apart(files: FileStore, root: Path) -> None:
+    await asyncio.gather(files.write(ID, [(0, b"one")]), files.write(OTHER, [(0, b"other")]))
+    assert (partial(root).read_bytes(), partial(root, OTHER).read_bytes()) == (b"one", b"other")
+
+
+async def test_writes_of_one_upload_at_once(files: FileStore, root: Path) -> None:
+    content = random.Random(1).randbytes(200_000)
+    await asyncio.gather(*(files.write(ID, [(at, content[at : at + 1000])]) for at in range(0, len(content), 1000)))
+    assert partial(root).read_bytes() == content
+
+
+async def test_modes_are_as_configured_whatever_the_umask(open_files: OpenFiles, root: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        files = open_files(dir_mode=0o755, file_mode=0o664)
+        await files.write(ID, [(0, b"x")])
+        path = await files.complete(ID, 1)
+    finally:
+        os.umask(old)
+    assert (mode(root), mode(root / ID[:2]), mode(Path(path))) == (0o755, 0o755, 0o664)
+
+
+async def test_modes_by_default(files: FileStore, root: Path) -> None:
+    await files.write(ID, [(0, b"x")])
+    assert (mode(root), mode(root / ID[:2]), mode(partial(root))) == (0o750, 0o750, 0o640)
+
+
+@pytest.mark.parametrize(
+    "ticket_id",
+    ["", ".", "..", "../x", "/etc/passwd", "a/b", "abc", ID.upper(), ID + "\n", ID + "/..", "0" * 31, "0" * 33,
+     "\u0660" * 32, "0a3b5c7d-1111-4222-8333-44445555666\x00"],
+)  # fmt: skip
+async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk, ticket_id: str) -> None:
+    before = len(disk.calls)
+    for attempt in (
+        files.write(ticket_id, [(0, b"x")]),
+        files.sync(ticket_id),
+        files.present(ticket_id),
+        files.complete(ticket_id, 0),
+        files.remove(ticket_id, finished=True),
+        files.release(ticket_id),
+    ):
+        with pytest.raises(UnknownTicket):
+            await attempt
+    assert len(disk.calls) == before
+
+
+async def test_ids_without_dashes(files: FileStore, root: Path) -> None:
+    ticket_id = "0123456789abcdef" * 2
+    await files.write(ticket_id, [(0, b"x")])
+    assert await files.complete(ticket_id, 1) == str(final(root, ticket_id))
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+async def test_present(files: FileStore) -> None:
+    assert await files.present(ID) is None
+    await files.write(ID, [(5, b"x")])
+    assert await files.present(ID) == 6
+    await files.complete(ID, 6)
+    assert await files.present(ID) is None
+
+
+async def test_kept(files: FileStore, root: Path) -> None:
+    await files.write(ID, [(0, b"x")])
+    assert not await files.kept(ID)
+    await files.complete(ID, 1)
+    assert await files.kept(ID)
+    final(root).rename(root / "moved by the app")
+    assert not await files.kept(ID)
+
+
+async def test_free_bytes(files: FileStore, root: Path) -> None:
+    free = os.statvfs(root)
+    assert abs(await files.free_bytes() - free.f_bavail * free.f_frsize) < 2**30
+
+
+# --- syncing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_sync_makes_the_names_durable_too(files: FileStore, disk: FaultyDisk) -> None:
+    await files.write(ID, [(0, b"x")])
+    disk.calls.clear()
+    await files.sync(ID)
+    assert disk.calls == ["fdatasync", "sync_directory", "sync_directory"]
+    disk.calls.clear()
+    await files.sync(ID)
+    assert disk.calls == ["fdatasync"]
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "sync_directory"])
+async def test_after_a_failed_sync_its_descriptor_is_not_believed(
+    files: FileStore, disk: FaultyDisk, call: str, root: Path
+) -> None:
+    await files.write(ID, [(0, b"abc")])
+    disk.fail(call)
+    with pytest.raises(StorageFailed):
+        await files.sync(ID)
+    assert disk.hits == 1
+    assert disk.open_descriptors == set()
+    await files.write(ID, [(0, b"abc")])
+    await files.sync(ID)
+    await files.complete(ID, 3)
+    assert final(root).read_bytes() == b"abc"
+
+
+async def test_sync_of_what_is_not_there(files: FileStore) -> None:
+    with pytest.raises(StorageFailed, match="no longer"):
+        await files.sync(ID)
+
+
+async def test_sync_after_completion(files: FileStore) -> None:
+    await files.write(ID, [(0, b"x")])
+    await files.complete(ID, 1)
+    await files.sync(ID)
+
+
+async def test_sync_covers_what_another_worker_wrote(open_files: OpenFiles, disk: FaultyDisk) -> None:
+    one, two = open_files(), open_files()
+    await one.write(ID, [(0, b"x")])
+    disk.calls.clear()
+    await two.sync(ID)
+    assert "fdatasync" in disk.calls
+
+
+async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) -> None:
+    await files.write(ID, [(0, b"x")])
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def stall(name: str) -> None:
+        if name == "fdatasync":
+            syncing.set()
+            assert go_on.wait(20)
+
+    disk.before = stall
+    sync = asyncio.ensure_future(files.sync(ID))
+    await asyncio.wait_for(files.write(ID, [(1, b"y")]), 20)
+    assert not sync.done()
+    go_on.set()
+    await sync
+    assert syncing.is_set()
+
+
+# --- completing -------------------------------------------------------------------------------------------------------
+
+
+async def test_complete_in_the_order_that_is_safe(files: FileStore, disk: FaultyDisk, root: Path) -> None:
+    await files.write(ID, [(0, b"abc")])
+    disk.calls.clear()
+    assert await files.complete(ID, 3) == str(final(root))
+    durable = [name for name in disk.calls if name in ("fsync", "rename", "sync_directory")]
+    assert durable == ["fsync", "sync_directory", "sync_directory", "rename", "sync_directory", "sync_directory"]
+    assert final(root).read_bytes() == b"abc"
+    assert not partial(root).exists()
+
+
+async def test_complete_again(open_files: OpenFiles, root: Path) -> None:
+    one, two = open_files(), open_files()
+    await one.write(ID, [(0, b"abc")])
+    paths = await asyncio.gather(one.complete(ID, 3), two.complete(ID, 3), one.complete(ID, 3))
+    assert set(paths) == {str(final(root))} == {await two.complete(ID, 3)}
+
+
+async def test_the_empty_file(files: FileStore) -> None:
+    path = await files.complete(ID, 0)
+    assert Path(path).read_bytes() == b""
+    assert await files.complete(ID, 0) == path
+
+
+async def test_a_file_is_never_made_longer(files: FileStore, root: Path) -> None:
+    await files.write(ID, [(0, b"abc")])
+    with pytest.raises(StorageFailed, match="has 3 bytes, the whole one 4"):
+        await files.complete(ID, 4)
+    assert partial(root).read_bytes() == b"abc"
+    with pytest.raises(StorageFailed, match="no longer"):
+        await files.complete(OTHER, 4)
+
+
+async def test_bytes_beyond_the_end_are_cut_off(files: FileStore) -> None:
+    await files.write(ID, [(0, b"abcdef")])
+    assert Path(await files.complete(ID, 4)).read_bytes() == b"abcd"
+
+
+async def test_a_complete_file_is_not_touched_by_anybody(open_files: OpenFiles, root: Path) -> None:
+    one, two, newcomer = open_files(), open_files(), open_files()
+    await one.write(ID, [(0, b"abc")])
+    await two.write(ID, [(3, b"def")])
+    await one.complete(ID, 6)
+    for store in (one, two, newcomer):
+        with pytest.raises(AlreadyComplete):
+            await store.write(ID, [(0, b"XXXXXXXX")])
+    assert final(root).read_bytes() == b"abcdef"
+    assert not partial(root).exists()
+
+
+async def test_completion_waits_for_a_write_elsewhere(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+    """A worker between its look at the name and its write must not hit the file after the rename."""
+    slow = FaultyDisk()
+    one, two = open_files(), open_files(disk=slow)
+    await one.write(ID, [(0, b"abc")])
+    writing, go_on = threading.Event(), threading.Event()
+
+    def stall(name: str) -> None:
+        if name == "write":
+            writing.set()
+            assert go_on.wait(20)
+
+    slow.before = stall
+    write = asyncio.ensure_future(two.write(ID, [(1, b"B")]))
+    await asyncio.get_running_loop().run_in_executor(None, writing.wait, 20)
+    complete = asyncio.ensure_future(one.complete(ID, 3))
+    assert not (await asyncio.wait([complete], timeout=0.2))[0]
+    assert partial(root).exists()
+    go_on.set()
+    await asyncio.gather(write, complete)
+    assert final(root).read_bytes() == b"aBc"
+
+
+async def test_a_file_of_another_size_is_not_confirmed(files: FileStore) -> None:
+    await files.write(ID, [(0, b"abc")])
+    await files.complete(ID, 3)
+    with pytest.raises(StorageFailed, match="not a file of 4 bytes"):
+        await files.complete(ID, 4)
+
+
+async def test_created_while_another_worker_completes(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+    """The newcomer finds neither name just before the rename and creates the partial file just after it."""
+    late = FaultyDisk()
+    one, two = open_files(), open_files(disk=late)
+    await one.write(ID, [(0, b"abc")])
+    partial(root).rename(root / "aside")
+
+    def complete_now(name: str) -> None:
+        if name == "create":
+            (root / "aside").rename(final(root))
+
+    late.before = complete_now
+    with pytest.raises(AlreadyComplete):
+        await two.write(ID, [(0, b"XXX")])
+    assert final(root).read_bytes() == b"abc"
+    assert not partial(root).exists()
+    assert late.open_descriptors == set()
+
+
+async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFiles, root: Path) -> None:
+    late = FaultyDisk()
+    one, two = open_files(), open_files(disk=late)
+    loop = asyncio.get_running_loop()
+
+    def create_first(name: str) -> None:
+        if name == "create":
+            asyncio.run_coroutine_threadsafe(one.write(ID, [(0, b"abc")]), loop).result(20)
+
+    late.before = create_first
+    await two.write(ID, [(3, b"def")])
+    assert partial(root).read_bytes() == b"abcdef"
+
+
+# --- removing, releasing, closing -------------------------------------------------------------------------------------
+
+
+async def test_remove(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+    files = open_files()
+    await files.remove(ID, finished=True)
+    await files.write(ID, [(0, b"abc")])
+    await files.write(OTHER, [(0, b"abc")])
+    await files.complete(OTHER, 3)
+    await files.remove(ID, finished=False)
+    await files.remove(OTHER, finished=False)
+    assert disk.open_descriptors == set()
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [OTHER]
+    await files.remove(OTHER, finished=True)
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+async def test_what_was_removed_elsewhere_is_not_made_anew(open_files: OpenFiles, disk: FaultyDisk) -> None:
+    one, two = open_files(), open_files()
+    await one.write(ID, [(0, b"abc")])
+    await two.remove(ID, finished=True)
+    for attempt in (one.write(ID, [(3, b"d")]), one.write(ID, [(3, b"d")]), one.sync(ID), one.complete(ID, 4)):
+        with pytest.raises(StorageFailed, match="no longer"):
+            await attempt
+    assert disk.open_descriptors == set()  # a removed file takes room as long as somebody holds it open
+    await one.release(ID)
+    assert await one.write(ID, [(0, b"abc")]) == [(0, 3)]
+
+
+async def test_a_replaced_file_is_not_taken_for_the_old_one(open_files: OpenFiles, root: Path) -> None:
+    files = open_files(open_files=1)
+    await files.write(ID, [(0, b"abc")])
+    await files.write(OTHER, [(0, b"x")])  # ID is closed
+    keep = partial(root).open("rb")  # or the new file might get the same inode number
+    partial(root).unlink()
+    partial(root).write_bytes(b"xyz")
+    with pytest.raises(StorageFailed):
+        await files.write(ID, [(3, b"d")])
+    assert partial(root).read_bytes() == b"xyz"
+    keep.close()
+
+
+async def test_few_descriptors_for_many_uploads(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+    files = open_files(open_files=3)
+    ids = [f"{i:032x}" for i in range(20)]
+    for start in range(0, 50, 10):
+        await asyncio.gather(*(files.write(i, [(start, i.encode()[-10:])]) for i in ids))
+        assert len(disk.open_descriptors) <= 3 + 8  # eight threads may each be at work on one
+    await files.write(ids[0], [(50, b".")])
+    assert len(disk.open_descriptors) == 3
+    assert all(partial(root, i).read_bytes()[:50] == i.encode()[-10:] * 5 for i in ids)
+
+
+async def test_least_recently_used_is_closed_first(open_files: OpenFiles, disk: FaultyDisk) -> None:
+    files = open_files(open_files=2)
+    ids = [f"{i:032x}" for i in range(3)]
+    for i in (ids[0], ids[1], ids[0], ids[2]):
+        await files.write(i, [(0, b"x")])
+    disk.calls.clear()
+    await files.write(ids[0], [(1, b"y")])
+    assert "open" not in disk.calls
+    await files.write(ids[1], [(1, b"y")])
+    assert "open" in disk.calls
+
+
+async def test_a_failed_close_spoils_the_next_sync(open_files: OpenFiles, disk: FaultyDisk) -> None:
+    """Network file systems write at close; what they report then, no later sync does."""
+    files = open_files(open_files=1)
+    await files.write(ID, [(0, b"abc")])
+    disk.fail("close")
+    await files.write(OTHER, [(0, b"x")])
+    assert disk.hits == 1
+    with pytest.raises(StorageFailed):
+        await files.sync(ID)
+    await files.write(ID, [(0, b"abc")])
+    await files.sync(ID)
+
+
+async def test_release(files: FileStore, disk: FaultyDisk) -> None:
+    await files.release(ID)
+    await files.write(ID, [(0, b"abc")])
+    await files.release(ID)
+    assert disk.open_descriptors == set()
+    assert await files.write(ID, [(3, b"d")]) == [(3, 4)]
+
+
+async def test_released_while_it_is_written(files: FileStore, disk: FaultyDisk, root: Path) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def stall(name: str) -> None:
+        if name == "write":
+            writing.set()
+            assert go_on.wait(20)
+
+    disk.before = stall
+    write = asyncio.ensure_future(files.write(ID, [(0, b"abc")]))
+    await asyncio.get_running_loop().run_in_executor(None, writing.wait, 20)
+    await files.release(ID)
+    assert len(disk.open_descriptors) == 1
+    go_on.set()
+    await write
+    assert disk.open_descriptors == set()
+    assert partial(root).read_bytes() == b"abc"
+
+
+async def test_released_while_it_is_opened(files: FileStore, disk: FaultyDisk, root: Path) -> None:
+    loop = asyncio.get_running_loop()
+
+    def release(name: str) -> None:
+        if name == "facts":
+            asyncio.run_coroutine_threadsafe(files.release(ID), loop).result(20)
+
+    disk.before = release
+    await files.write(ID, [(0, b"abc")])
+    assert disk.open_descriptors == set()
+    assert partial(root).read_bytes() == b"abc"
+
+
+async def test_close_awaits_what_is_under_way(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+    files = open_files()
+    write = asyncio.ensure_future(files.write(ID, [(0, b"abc" * 1_000_000)]))
+    await asyncio.sleep(0)
+    await files.close()
+    await write
+    assert partial(root).stat().st_size == 3_000_000
+    assert disk.open_descriptors == set()
+    with pytest.raises(ServerShutdown):
+        await files.write(ID, [(0, b"x")])
+
+
+def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
+    async def uploads() -> None:
+        store = FileStore(root)
+        for number in range(300):
+            ticket_id = f"{number:032x}"
+            await store.write(ticket_id, [(0, b"abc")])
+            await (store.remove(ticket_id, finished=True) if number % 2 else store.complete(ticket_id, 3))
+        await store.close()
+
+    async def nothing() -> None:
+        await FileStore(root).close()
+
+    io_loop.run_sync(nothing)
+    before = open_descriptors(), threading.active_count()
+    io_loop.run_sync(uploads)
+    assert (open_descriptors(), threading.active_count()) == before
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageFailed), (errno.EROFS, StorageFailed),
+     (errno.EFBIG, StorageFailed), (errno.ESTALE, StorageFailed)],
+)  # fmt: skip
+async def test_a_failed_write_tells_the_kind_but_no_path(
+    files: FileStore,
+    disk: FaultyDisk,
+    root: Path,
+    number: int,
+    error: type[Exception],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await files.write(OTHER, [(0, b"fine")])
+    disk.fail("write", times=50, error=number)
+    for _ in range(50):
+        with pytest.raises(error) as caught:
+            await files.write(ID, [(0, b"abc")])
+        assert "path" not in str(caught.value)
+        assert str(root) not in str(caught.value)
+    assert disk.hits == 50
+    assert len(caplog.records) == 1
+    assert ID[:8] in caplog.text
+    assert ID not in caplog.text
+    assert await files.write(ID, [(0, b"abc")]) == [(0, 3)]
+    assert await files.write(OTHER, [(4, b"too")]) == [(4, 7)]
+
+
+async def upload(files: FileStore) -> str:
+    """A scripted upload as the assembler makes it. It sends again what a failure has made doubtful."""
+    await files.write(ID, [(0, b"abc"), (6, b"g")])
+    await files.sync(ID)
+    await files.write(ID, [(3, b"def")])
+    await files.sync(ID)
+    return await files.complete(ID, 7)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("persistent", [False, True], ids=["once", "from then on"])
+async def test_every_call_failing(root: Path, number: int, persistent: bool) -> None:
+    """At the n-th call, n = 1, 2, 3 ... until none is hit: an error of the tree, and then all is well again."""
+    point = 0
+    while True:
+        point += 1
+        place = root / str(point)
+        disk = FaultyDisk()
+        files = FileStore(place, disk=disk)
+        first = len(disk.calls)
+
+        def rule(name: str, call: int, doomed: int = first + point) -> BaseException | None:
+            if call == doomed or (persistent and call > doomed):
+                return OSError(number, "injected")
+            return None
+
+        disk.rule = rule
+        try:
+            path = await upload(files)
+        except (StorageFailed, StorageFull):
+            assert disk.hits
+            disk.rule = lambda name, call: None
+            path = await upload_again(files)
+        assert Path(path).read_bytes() == b"abcdefg"
+        hit = disk.hits > 0
+        disk.rule = lambda name, call: None
+        await files.close()
+        assert disk.open_descriptors == set()
+        if not hit:
+            break
+    assert point > 20
+
+
+async def upload_again(files: FileStore) -> str:
+    try:
+        return await upload(files)
+    except AlreadyComplete:
+        return await files.complete(ID, 7)
+
+
+async def test_dying_at_every_call(root: Path) -> None:
+    """Another worker goes on after this one died at its n-th call; what was written is still there."""
+    point = 0
+    died = True
+    while died:
+        point += 1
+        place = root / str(point)
+        disk = FaultyDisk()
+        files = FileStore(place, disk=disk)
+        doomed = len(disk.calls) + point
+
+        def rule(name: str, call: int, doomed: int = doomed) -> BaseException | None:
+            return Died() if call >= doomed else None
+
+        disk.rule = rule
+        written: list[tuple[int, bytes]] = []
+        try:
+            for offset, data in ((0, b"abc"), (3, b"def")):
+                await files.write(ID, [(offset, data)])
+                written.append((offset, data))
+            await files.sync(ID)
+            await files.complete(ID, 6)
+            died = False
+        except Died:
+            disk.bury()
+        disk.rule = lambda name, call: None
+        await files.close()
+        survivor = FileStore(place)
+        there = partial(place) if partial(place).exists() else final(place)
+        for offset, data in written:
+            assert there.read_bytes()[offset : offset + len(data)] == data
+        if await survivor.present(ID) is not None or not final(place).exists():
+            await survivor.write(ID, [(0, b"abc"), (3, b"def")])
+        assert Path(await survivor.complete(ID, 6)).read_bytes() == b"abcdef"
+        assert [path.name for path in place.rglob("*") if path.is_file()] == [ID]
+        await survivor.close()
+    assert point > 20
+
+
+# --- what others planted ----------------------------------------------------------------------------------------------
+
+
+async def test_a_planted_symbolic_link_is_not_followed(files: FileStore, root: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (root / ID[:2]).mkdir()
+    partial(root).symlink_to(victim)
+    with pytest.raises(StorageFailed):
+        await files.write(ID, [(0, b"XXX")])
+    with pytest.raises(StorageFailed):
+        await files.present(ID)
+    with pytest.raises(StorageFailed):
+        await files.complete(ID, 8)
+    assert victim.read_bytes() == b"precious"
+    await files.remove(ID, finished=True)
+    assert victim.exists()
+
+
+async def test_a_dangling_link_makes_no_file(files: FileStore, root: Path, tmp_path: Path) -> None:
+    (root / ID[:2]).mkdir()
+    partial(root).symlink_to(tmp_path / "made")
+    with pytest.raises(StorageFailed):
+        await files.write(ID, [(0, b"XXX")])
+    assert not (tmp_path / "made").exists()
+
+
+async def test_a_planted_hard_link_is_not_written_to(files: FileStore, root: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (root / ID[:2]).mkdir()
+    os.link(victim, partial(root))
+    with pytest.raises(StorageFailed):
+        await files.write(ID, [(0, b"XXX")])
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("plant", [lambda path: path.mkdir(), os.mkfifo], ids=["directory", "fifo"])
+async def test_what_is_no_file_is_an_error(files: FileStore, root: Path, plant: object) -> None:
+    (root / ID[:2]).mkdir()
+    plant(partial(root))  # type: ignore[operator]
+    for attempt in (files.write(ID, [(0, b"x")]), files.present(ID), files.complete(ID, 0)):
+        with pytest.raises(StorageFailed):
+            await attempt
+
+
+async def test_a_planted_final_file_is_not_confirmed(files: FileStore, root: Path, tmp_path: Path) -> None:
+    (root / ID[:2]).mkdir()
+    final(root).symlink_to(tmp_path)
+    with pytest.raises(StorageFailed):
+        await files.complete(ID, 5)
+
+
+# --- the directory ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+    files = FileStore(tmp_path / "a" / "b" / "c")
+    await files.write(ID, [(0, b"x")])
+    await files.close()
+    assert mode(tmp_path / "a" / "b") == 0o750
+
+
+async def test_what_is_in_the_directory_stays(tmp_path: Path) -> None:
+    (tmp_path / "ours.txt").write_text("keep")
+    (tmp_path / "0a").mkdir(mode=0o700)
+    files = FileStore(tmp_path)
+    await files.write(ID, [(0, b"x")])
+    await files.remove(ID, finished=True)
+    await files.close()
+    assert (tmp_path / "ours.txt").read_text() == "keep"
+    assert mode(tmp_path / "0a") == 0o700
+
+
+async def test_the_paths_told_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = FileStore("data")
+    assert await files.complete(ID, 0) == str(tmp_path / "data" / ID[:2] / ID)
+    await files.close()
+
+
+async def test_a_directory_behind_a_link_is_the_operators_wish(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files = FileStore(tmp_path / "link")
+    await files.write(ID, [(0, b"x")])
+    await files.close()
+    assert partial(tmp_path / "real").exists()
+
+
+async def test_a_directory_that_vanished_is_not_made_anew(files: FileStore, root: Path) -> None:
+    await files.write(ID, [(0, b"abc")])
+    root.rename(root.with_name("elsewhere"))
+    for attempt in (files.write(ID, [(3, b"d")]), files.write(OTHER, [(0, b"x")]), files.complete(ID, 3)):
+        with pytest.raises(StorageFailed):
+            await attempt
+    root.mkdir()  # what an unmounted disk leaves
+    with pytest.raises(StorageFailed, match="not the one"):
+        await files.write(OTHER, [(0, b"x")])
+    assert list(root.iterdir()) == []
+    root.rmdir()
+    root.with_name("elsewhere").rename(root)
+    assert await files.write(ID, [(3, b"d")]) == [(3, 4)]
+
+
+def test_an_unusable_directory_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        FileStore(tmp_path / "file" / "storage")

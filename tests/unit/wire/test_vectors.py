@@ -1,0 +1,83 @@
+"""The server's half of the messages says and understands what the browser's half does: tests/vectors/messages.json."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from incoming.core.errors import TABLE, UploadError
+from incoming.core.extents import Extents
+from incoming.core.ticket import Identity, State, Terms, Ticket
+from incoming.wire import messages
+from incoming.wire.messages import CHUNK_HEADER, Cancel, Hello, Limits, Pause, Ping, Pong
+
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "messages.json").read_text(encoding="utf-8"))
+
+
+def ticket(**changes: Any) -> Ticket:
+    return Ticket(id="t", terms=Terms("http://app/"), created_at=0, active_at=0, state_since=0, **changes)
+
+
+def understood(fields: dict[str, Any]) -> messages.ClientMessage:
+    match fields:
+        case {"type": "hello"}:
+            known = ("name", "size", "last_modified", "fingerprint", "media_type")
+            identity = Identity(*(fields.get(name) for name in known))
+            return Hello(fields["session"], fields.get("epoch"), identity)
+        case {"type": "pause"}:
+            return Pause(fields.get("epoch"))
+        case {"type": "cancel"}:
+            return Cancel(fields["reason"])
+        case {"type": "ping"}:
+            return Ping()
+    return Pong()
+
+
+def said(fields: dict[str, Any]) -> str:
+    match fields:
+        case {"type": "welcome"}:
+            limits = ("chunk_min", "chunk_max", "window", "connections", "ping_interval", "max_rate")
+            extents = Extents([(start, end) for start, end in fields["extents"]])
+            told = ticket(
+                epoch=fields["epoch"],
+                state=State(fields["state"]),
+                identity=Identity(size=fields["size"]),
+                extents=extents,
+            )
+            return messages.welcome(told, Limits(**{name: fields[name] for name in limits}))
+        case {"type": "ack"}:
+            return messages.ack([(start, end) for start, end in fields["chunks"]])
+        case {"type": "state"}:
+            return messages.state(
+                ticket(state=State(fields["state"]), reason=fields["reason"], error_code=fields["code"] or 0)
+            )
+        case {"type": "error"}:
+            return messages.error(problem(fields))
+    return {"paused": messages.paused, "ping": messages.ping, "pong": messages.pong}[fields["type"]]()
+
+
+def problem(fields: dict[str, Any]) -> UploadError:
+    return TABLE[fields["code"]](fields["message"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["from_client"], ids=lambda vector: vector["why"])
+def test_understands_what_a_browser_says(vector: dict[str, Any]) -> None:
+    assert messages.parse_control(vector["text"]) == understood(vector["fields"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["from_server"], ids=lambda vector: vector["why"])
+def test_says_what_a_browser_understands(vector: dict[str, Any]) -> None:
+    assert json.loads(said(vector["fields"])) == json.loads(vector["text"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["chunk_headers"], ids=lambda vector: str(vector["offset"]))
+def test_finds_the_offset_in_a_chunks_header(vector: dict[str, Any]) -> None:
+    header = bytes.fromhex(vector["header"])
+    assert len(header) == CHUNK_HEADER.size
+    offset, data = messages.parse_chunk(header + b"x")
+    assert (offset, bytes(data)) == (vector["offset"], b"x")
+
+
+def test_the_states_are_these() -> None:
+    assert VECTORS["states"] == [str(state) for state in State]
