@@ -22,7 +22,7 @@ from native import WebSocketClient
 from servers import Servers
 
 from incoming.core.extents import Extents
-from incoming.core.ticket import Identity, State, Terms, Ticket
+from incoming.core.ticket import Identity, State, Ticket, TicketOptions
 from incoming.storage.sqlite.schema import open_database
 from incoming.storage.ticket_row import COLUMNS, to_row
 
@@ -81,7 +81,7 @@ def bury(database: Path, count: int) -> None:
 def _tombstones(count: int, last: float) -> Iterator[Ticket]:
     whole = Extents([(0, SIZE)])
     known = {
-        "terms": Terms("http://127.0.0.1:9/finished", "a secret", requested_by="127.0.0.1"),
+        "options": TicketOptions("http://127.0.0.1:9/finished", "a secret", requested_by="127.0.0.1"),
         "state": State.FINISHED,
         "identity": Identity(name="a file.bin", size=SIZE),
         "extents": whole,

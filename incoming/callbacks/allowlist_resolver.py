@@ -24,7 +24,7 @@ class CallbackForbidden(Exception):
     """The operator's lists do not allow this callback; the message is for the uploading browser as well."""
 
 
-class GuardedResolver(DefaultLoopResolver):
+class AllowlistResolver(DefaultLoopResolver):
     """Resolves a callback's host and lets through what is allowed. An empty list allows everything; of two lists, both
     must agree.
 

@@ -30,7 +30,7 @@ from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from incoming import __version__
-from incoming.callbacks.allowlist_resolver import CallbackForbidden, GuardedResolver
+from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackForbidden
 from incoming.core.ticket import Callback, Ticket
 from incoming.settings.settings import Settings
 
@@ -108,13 +108,13 @@ class _Heard:
         self.body += chunk[: JUDGED - len(self.body)]
 
 
-class Caller:
+class CallbackClient:
     """Makes the POSTs of one worker."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._timeout = settings.handover_timeout
         self._clock = clock
-        self._guard = GuardedResolver(hosts=settings.callback_hosts, networks=settings.callback_networks)
+        self._guard = AllowlistResolver(hosts=settings.callback_hosts, networks=settings.callback_networks)
 
     @cached_property
     def _client(self) -> SimpleAsyncHTTPClient:
@@ -126,7 +126,7 @@ class Caller:
     async def post(self, ticket: Ticket, callback: Callback) -> Answer:
         """Tells the app, and returns what it makes of it. Raises nothing: a failure is an answer, too."""
         heard = _Heard()
-        if not app_host(ticket.terms.signal_finish_url):
+        if not app_host(ticket.options.signal_finish_url):
             return Answer(Verdict.REFUSED, UNUSABLE)
         try:
             await self._client.fetch(self._request(ticket, callback, heard), raise_error=False)
@@ -142,7 +142,7 @@ class Caller:
     def _request(self, ticket: Ticket, callback: Callback, heard: _Heard) -> HTTPRequest:
         body = form(ticket, callback)
         return HTTPRequest(
-            ticket.terms.signal_finish_url,
+            ticket.options.signal_finish_url,
             method="POST",
             headers=headers(ticket, callback, body, int(self._clock())),
             body=body,
@@ -184,7 +184,7 @@ class Caller:
 
 def form(ticket: Ticket, callback: Callback) -> bytes:
     """The body: application/x-www-form-urlencoded, UTF-8, all fields always there."""
-    secret = ticket.terms.backend_secret
+    secret = ticket.options.backend_secret
     fields = {
         "id": ticket.id,
         "backendSecret": secret,
@@ -204,9 +204,9 @@ def headers(ticket: Ticket, callback: Callback, body: bytes, timestamp: int) -> 
         "Incoming-Delivery": callback.id,
         "Incoming-Attempt": str(callback.attempts),
     }
-    if ticket.terms.backend_secret:
+    if ticket.options.backend_secret:
         fields["Incoming-Timestamp"] = str(timestamp)
-        fields["Incoming-Signature"] = f"sha256={sign(ticket.terms.backend_secret, timestamp, body)}"
+        fields["Incoming-Signature"] = f"sha256={sign(ticket.options.backend_secret, timestamp, body)}"
     return fields
 
 

@@ -13,11 +13,11 @@ import random
 import time
 from dataclasses import replace
 
-from incoming.callbacks.client import Answer, Caller, Verdict
+from incoming.callbacks.client import Answer, CallbackClient, Verdict
 from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import Callback, Event, State, Ticket
-from incoming.monitoring.metrics import Counters
+from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.settings.value_types import duration_text
 from incoming.storage.byte_store import ByteStore
@@ -53,8 +53,8 @@ class Delivery:
         store: ByteStore,
         settings: Settings,
         clock: Clock,
-        caller: Caller,
-        counters: Counters | None = None,
+        caller: CallbackClient,
+        counters: WorkerCounters | None = None,
     ) -> None:
         self._tickets = tickets
         self._store = store
@@ -62,7 +62,7 @@ class Delivery:
         self._clock = clock
         self._steady = steady(clock)
         self._caller = caller
-        self._counters = counters or Counters()
+        self._counters = counters or WorkerCounters()
 
     @property
     def lease(self) -> float:
@@ -164,7 +164,7 @@ class Delivery:
 
     async def clear(self, ticket: Ticket) -> None:
         """Removes a file that is finished with, if it is ours to remove; usually the app has moved it away already."""
-        if ticket.state != State.FINISHED or not ticket.terms.remove_file_when_finished:
+        if ticket.state != State.FINISHED or not ticket.options.remove_file_when_finished:
             return
         try:
             await self._store.remove(ticket.id, finished=True)

@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from incoming.callbacks.client import Caller, app_host
+from incoming.callbacks.client import CallbackClient, app_host
 from incoming.callbacks.delivery import Delivery, changed
 from incoming.core.errors import UnknownTicket, UploadError, WrongState
 from incoming.core.steady_clock import Clock
 from incoming.core.ticket import Callback, State, Ticket
-from incoming.monitoring.metrics import Counters
+from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import Claim, TicketStore
@@ -46,7 +46,7 @@ class _Lane:
     queue: OrderedDict[str, Claim] = field(default_factory=OrderedDict)
 
 
-class Handover:
+class CallbackDispatcher:
     """One worker's part in emptying the outbox. `clock` gives seconds since the epoch."""
 
     def __init__(
@@ -55,12 +55,12 @@ class Handover:
         store: ByteStore,
         settings: Settings,
         clock: Clock = time.time,
-        counters: Counters | None = None,
+        counters: WorkerCounters | None = None,
     ) -> None:
         self._tickets = tickets
         self._clock = clock
         self._at_once = settings.handover_connections
-        self._caller = Caller(settings, clock)
+        self._caller = CallbackClient(settings, clock)
         self._delivery = Delivery(tickets, store, settings, clock, self._caller, counters)
         self._lanes: dict[str, _Lane] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -88,7 +88,7 @@ class Handover:
             await self._give_back(claims)
             return
         for claim in claims:
-            host = app_host(claim.ticket.terms.signal_finish_url)
+            host = app_host(claim.ticket.options.signal_finish_url)
             lane = self._lanes.setdefault(host, _Lane())
             lane.queue[claim.ticket.id] = claim
             self._start_next(host, lane)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from incoming.callbacks.dispatcher import Handover
+from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import BadParameter, UnknownTicket, UploadError
 from incoming.core.ticket import State, Ticket
 from incoming.monitoring.upload_overview import OPERATOR_REASON, UNDER_WAY, describe
@@ -25,7 +25,7 @@ from incoming.settings.settings import ConfigError, Settings, load_settings
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from incoming.storage.sqlite.store import SqliteStore
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
 MORE = ("age", "in_state", "paused", "clients", "transports", "connections", "requested_by", "next_attempt", "problem")
@@ -147,12 +147,12 @@ class _Command:
 
     async def _cancel(self) -> None:
         ticket = await self._named()
-        assembler = Assembler(self._tickets, self._files, self._settings)
-        await self._tell(await assembler.cancel(ticket.id, self._told.reason, notify_app=True))
-        await assembler.drain()
+        upload_service = UploadService(self._tickets, self._files, self._settings)
+        await self._tell(await upload_service.cancel(ticket.id, self._told.reason, notify_app=True))
+        await upload_service.drain()
 
     async def _retry(self) -> None:
-        handover = Handover(self._tickets, self._files, self._settings)
+        handover = CallbackDispatcher(self._tickets, self._files, self._settings)
         ticket = await self._named()
         try:
             await self._tell(await handover.retry_now(ticket.id))

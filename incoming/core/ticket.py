@@ -110,7 +110,7 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class TicketOptions:
     """What the app's backend asked for when it fetched the ticket; never changes afterwards.
 
     `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
@@ -137,7 +137,7 @@ class Ticket:
     """
 
     id: str
-    terms: Terms
+    options: TicketOptions
     created_at: float
     active_at: float
     state_since: float
@@ -177,11 +177,11 @@ class Ticket:
         """
         state = TRANSITIONS.get((self.state, event))
         if state is None:
-            raise self.outcome(event)
+            raise self.rejection(event)
         since = self.state_since if state == self.state else now
         return replace(self, state=state, state_since=since, **changes)
 
-    def outcome(self, event: Event) -> UploadError:
+    def rejection(self, event: Event) -> UploadError:
         """The error that says why `event` cannot happen in this state."""
         if event == Event.CANCEL:
             return WrongState(f"too late to cancel: the upload is in state '{self.state}'")
@@ -205,12 +205,12 @@ class Ticket:
         """
         joined = self.identity.join(told)
         if told.size is not None:
-            limits = [limit for limit in (server_max_size, self.terms.max_size) if limit]
+            limits = [limit for limit in (server_max_size, self.options.max_size) if limit]
             if limits and told.size > min(limits):
                 raise FileTooLarge(f"the file has {told.size} bytes, the limit is {min(limits)}")
             if any(end > told.size for _, end in self.extents):
                 raise FileChanged(f"the file has {told.size} bytes, but more than that has already arrived")
-        wanted = self.terms.allowed_types
+        wanted = self.options.allowed_types
         if wanted and not is_wanted(joined.name, joined.media_type, wanted):
             raise FileTypeRefused(f"only files of these types are taken: {', '.join(wanted)}")
         return replace(self, identity=joined)

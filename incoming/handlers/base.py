@@ -123,7 +123,7 @@ class Nowhere(Handler):
 def request_logger(services: Services) -> Callable[[RequestHandler], None]:
     """Tornado's `log_function`: one line for each backend function and each refusal that is the server's own fault.
 
-    Uploads themselves are told of by the assembler, and a query string may hold a secret: only the path is logged.
+    Uploads themselves are told of by the upload_service, and a query string may hold a secret: only the path is logged.
     """
 
     def log_request(handler: RequestHandler) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
-from incoming.uploads.receive_buffer import Basin
+from incoming.uploads.receive_buffer import ReceiveBuffer
 
 THROWN_AWAY = 64 * 1024
 """Bytes of a refused request that are read at once, and thrown away."""
@@ -18,10 +18,10 @@ THROWN_AWAY = 64 * 1024
 
 class ClientStream(IOStream):
     """Says why before it closes on a header that passes its limit; Tornado just closes. Receives a body into the
-    `basin` of whoever takes it; Tornado would copy it three times, into new memory each time.
+    `receive_buffer` of whoever takes it; Tornado would copy it three times, into new memory each time.
     """
 
-    basin: Basin | None = None
+    receive_buffer: ReceiveBuffer | None = None
     """Set while a body is read for it."""
 
     _header_limit = 0
@@ -39,12 +39,12 @@ class ClientStream(IOStream):
         return super().read_until(delimiter, max_bytes)
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[Any]:
-        if partial and self.basin is not None:
-            return self._receive(self.basin, num_bytes)
+        if partial and self.receive_buffer is not None:
+            return self._receive(self.receive_buffer, num_bytes)
         return super().read_bytes(num_bytes, partial)
 
-    async def _receive(self, basin: Basin, most: int) -> memoryview:
-        room = basin.room(most)
+    async def _receive(self, receive_buffer: ReceiveBuffer, most: int) -> memoryview:
+        room = receive_buffer.room(most)
         return room[: await self.read_into(room, partial=True)]  # type: ignore[arg-type] # it takes any buffer
 
     def close(self, exc_info: Any = False) -> None:

@@ -26,7 +26,7 @@ FEW_CLIENTS = 1000
 """Addresses that are remembered before those without a connection are looked for."""
 
 
-class Door:
+class ConnectionLimiter:
     """One worker's. Connections from `exempt` networks are not counted."""
 
     def __init__(self, per_client: int, strangers: int, exempt: Sequence[Network]) -> None:
@@ -39,7 +39,7 @@ class Door:
         self._tidy_at = FEW_CLIENTS
 
     @classmethod
-    def of(cls, settings: Settings) -> Door:
+    def of(cls, settings: Settings) -> ConnectionLimiter:
         """Backends and proxies stand for many clients."""
         exempt = (*settings.backend_networks, *settings.trusted_proxies)
         return cls(settings.connections_per_client, settings.max_strangers, exempt)

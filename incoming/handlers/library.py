@@ -91,7 +91,7 @@ class Health(Handler):
     head = get
 
     async def _problems(self) -> list[str]:
-        problems = ["the server is stopping"] if self.services.assembler.draining else []
+        problems = ["the server is stopping"] if self.services.upload_service.draining else []
         for what, check in (("database", self.services.tickets.check), ("storage", self.services.janitor.admit)):
             try:
                 async with asyncio.timeout(CHECK_SECONDS):

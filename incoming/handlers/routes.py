@@ -14,7 +14,7 @@ from incoming.handlers.library import Health, Library, LibraryFile
 from incoming.handlers.operator.metrics import Metrics
 from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
-from incoming.handlers.upload.resumable_put import UploadResource
+from incoming.handlers.upload.resumable_put import ResumablePut
 from incoming.handlers.upload.websocket import UploadSocket
 
 PREFIX = r"/incoming(?:/0\.1)?"
@@ -25,7 +25,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/backend/cancel_upload", CancelUpload),
     ("/backend/finish_upload", FinishUpload),
     ("/frontend/upload_ws", UploadSocket),
-    ("/frontend/upload/([^/]+)", UploadResource),
+    ("/frontend/upload/([^/]+)", ResumablePut),
     (r"/frontend/(incoming\.(?:js|mjs|d\.ts))", Library),
     ("/health(?:/(live))?", Health),
     ("/metrics", Metrics),

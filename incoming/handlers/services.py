@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from incoming.core.ticket import Ticket
-from incoming.handlers.connection_limiter import Door
-from incoming.handlers.upload.upload_connections import Seats
+from incoming.handlers.connection_limiter import ConnectionLimiter
+from incoming.handlers.upload.upload_connections import UploadConnectionLimiter
 from incoming.monitoring.connections import Connections
-from incoming.monitoring.metrics import Counters
-from incoming.monitoring.worker_reports import Activity
+from incoming.monitoring.metrics import WorkerCounters
+from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.settings.settings import Settings
-from incoming.uploads.flow_control import Memory
+from incoming.uploads.flow_control import MemoryBudget
 from incoming.wire.messages import Limits
 
 if TYPE_CHECKING:
-    from incoming.callbacks.dispatcher import Handover
+    from incoming.callbacks.dispatcher import CallbackDispatcher
     from incoming.maintenance.janitor import Janitor
     from incoming.storage.byte_store import ByteStore
     from incoming.storage.operator_store import OperatorStore
     from incoming.storage.ticket_store import TicketStore
-    from incoming.uploads.upload_service import Assembler
+    from incoming.uploads.upload_service import UploadService
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,23 @@ class Services:
     settings: Settings
     tickets: TicketStore
     store: ByteStore
-    assembler: Assembler
-    handover: Handover
+    upload_service: UploadService
+    callbacks: CallbackDispatcher
     janitor: Janitor
     operators: OperatorStore
-    counters: Counters
+    counters: WorkerCounters
     connections: Connections
-    activity: Activity
+    worker_reporter: WorkerReporter
     clock: Callable[[], float] = time.time
-    memory: Memory = field(init=False)
-    door: Door = field(init=False)
-    seats: Seats = field(default_factory=Seats)
+    memory_budget: MemoryBudget = field(init=False)
+    connection_limiter: ConnectionLimiter = field(init=False)
+    upload_connections: UploadConnectionLimiter = field(default_factory=UploadConnectionLimiter)
     requests: WeakSet[Any] = field(default_factory=WeakSet)
     """The requests that are being answered; a worker that ends waits for them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "memory", Memory(self.settings.memory))
-        object.__setattr__(self, "door", Door.of(self.settings))
+        object.__setattr__(self, "memory_budget", MemoryBudget(self.settings.memory))
+        object.__setattr__(self, "connection_limiter", ConnectionLimiter.of(self.settings))
 
     def limits(self, ticket: Ticket) -> Limits:
         """How a client of this ticket is told to send."""
@@ -63,5 +63,5 @@ class Services:
             window=self.settings.window,
             connections=self.settings.connections_per_upload,
             ping_interval=self.settings.ping_interval,
-            max_rate=ticket.terms.max_rate,
+            max_rate=ticket.options.max_rate,
         )

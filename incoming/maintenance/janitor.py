@@ -25,7 +25,7 @@ from incoming.settings.settings import Settings
 from incoming.settings.value_types import size_text
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,13 @@ class Janitor:
         self,
         tickets: TicketStore,
         store: ByteStore,
-        assembler: Assembler,
+        upload_service: UploadService,
         settings: Settings,
         clock: Clock = time.time,
     ) -> None:
         self._tickets = tickets
         self._store = store
-        self._assembler = assembler
+        self._upload_service = upload_service
         self._settings = settings
         self._clock = clock
         self._steady = steady(clock)
@@ -70,7 +70,7 @@ class Janitor:
 
     async def recover(self) -> None:
         """What recovery.py says, once, before anybody is served. Raises what the stores raise."""
-        await recovery.recover(self._tickets, self._store, self._assembler)
+        await recovery.recover(self._tickets, self._store, self._upload_service)
 
     async def admit(self) -> None:
         """Raises StorageFull when there is too little room for another upload to begin."""
@@ -160,7 +160,7 @@ class Janitor:
         """Files whose last byte was committed by a worker that died then."""
         async for ticket in idle(self._tickets, (State.UPLOADING,), self._steady() - LEFT_ALONE):
             if ticket.complete:
-                await recovery.finalise(self._assembler, ticket)
+                await recovery.finalise(self._upload_service, ticket)
 
     # --- files and tombstones -----------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class Janitor:
                 ticket = await self._tickets.update(ticket.id, _without_file)
                 if ticket.state != State.FAILED:
                     return False
-            theirs = ticket.state == State.FINISHED and not ticket.terms.remove_file_when_finished
+            theirs = ticket.state == State.FINISHED and not ticket.options.remove_file_when_finished
             await self._store.remove(ticket.id, finished=not theirs)
         except UnknownTicket:
             return True

@@ -18,7 +18,7 @@ from incoming.core.ticket import State, Ticket
 from incoming.maintenance.ticket_scan import older
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 async def recover(
-    tickets: TicketStore, store: ByteStore, assembler: Assembler, boot_id_file: Path = BOOT_ID
+    tickets: TicketStore, store: ByteStore, upload_service: UploadService, boot_id_file: Path = BOOT_ID
 ) -> tuple[int, int]:
     """Looks at every unfinished upload; returns how many there are and how many had less than was noted.
 
@@ -41,7 +41,7 @@ async def recover(
         unfinished += 1
         held = await store.present(ticket.id)
         whole = ticket.complete or (held is None and await _is_complete(tickets, store, ticket))
-        if not (whole and await finalise(assembler, ticket)):
+        if not (whole and await finalise(upload_service, ticket)):
             trimmed += await _trim(tickets, store, ticket, held or 0)
     log.info("%d unfinished uploads, %d of them with less on the disk than noted", unfinished, trimmed)
     return unfinished, trimmed
@@ -75,10 +75,10 @@ async def _is_complete(tickets: TicketStore, store: ByteStore, ticket: Ticket) -
     return after.complete
 
 
-async def finalise(assembler: Assembler, ticket: Ticket) -> bool:
+async def finalise(upload_service: UploadService, ticket: Ticket) -> bool:
     """Completes a file of which every byte has arrived. False when the store says that it is not whole."""
     try:
-        await assembler.finalise(ticket.id)
+        await upload_service.finalise(ticket.id)
     except StorageFailed as error:
         log.warning("upload %s: the whole file is not there: %s", ticket.id, error.message)
         return False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from incoming.monitoring.metrics import Counters
+from incoming.monitoring.metrics import WorkerCounters
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,12 @@ class Key:
     client: str
 
 
-class Sender:
+class ClientActivity:
     """One client's connections for one upload over one transport. Each is left once."""
 
     __slots__ = ("_bytes", "_clock", "_counts", "_samples", "key", "left_at", "open")
 
-    def __init__(self, key: Key, counters: Counters, clock: Callable[[], float]) -> None:
+    def __init__(self, key: Key, counters: WorkerCounters, clock: Callable[[], float]) -> None:
         now = clock()
         self.key = key
         self.open = 0
@@ -78,17 +78,17 @@ class Sender:
 class Connections:
     """All senders of one worker. `clock` is a monotonic one, in seconds."""
 
-    def __init__(self, counters: Counters, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, counters: WorkerCounters, clock: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
         self._clock = clock
-        self._senders: dict[Key, Sender] = {}
+        self._senders: dict[Key, ClientActivity] = {}
 
-    def enter(self, ticket_id: str, transport: str, client: str) -> Sender:
+    def enter(self, ticket_id: str, transport: str, client: str) -> ClientActivity:
         """One more connection, until it leaves."""
         key = Key(ticket_id, transport, client)
         sender = self._senders.get(key)
         if sender is None:
-            sender = self._senders[key] = Sender(key, self._counters, self._clock)
+            sender = self._senders[key] = ClientActivity(key, self._counters, self._clock)
             log.info("upload %s: a client sends", ticket_id, extra={"client": client, "transport": transport})
         sender.open += 1
         return sender

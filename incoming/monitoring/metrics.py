@@ -121,7 +121,7 @@ class TransportCounts:
         self.seconds.observe(seconds)
 
 
-class Counters:
+class WorkerCounters:
     """Everything that one worker counts. Used from its event loop only."""
 
     def __init__(self) -> None:

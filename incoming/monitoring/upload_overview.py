@@ -74,7 +74,7 @@ def describe(ticket: Ticket, connections: Mapping[str, Any] | None, now: float) 
         "age": round(now - ticket.created_at, 1),
         "idle": round(now - ticket.active_at, 1),
         "in_state": round(now - ticket.state_since, 1),
-        "requested_by": ticket.terms.requested_by,
+        "requested_by": ticket.options.requested_by,
         "clients": connections.get("clients", []),
         "transports": connections.get("transports", []),
         "connections": connections.get("connections", 0),

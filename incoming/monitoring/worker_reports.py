@@ -23,7 +23,7 @@ from typing import Any
 
 from incoming.core.errors import UploadError
 from incoming.monitoring.connections import Connections, together
-from incoming.monitoring.metrics import Counters
+from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.operator_store import OperatorStore
 
 log = logging.getLogger(__name__)
@@ -58,13 +58,13 @@ class Overview:
     traffic: dict[int, int]
 
 
-class Activity:
+class WorkerReporter:
     """One worker's part. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
         store: OperatorStore,
-        counters: Counters,
+        counters: WorkerCounters,
         connections: Connections,
         clock: Callable[[], float] = time.time,
     ) -> None:

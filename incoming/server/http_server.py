@@ -14,19 +14,19 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from incoming.core.errors import TooBusy
 from incoming.handlers.client_stream import THROWN_AWAY, ClientStream, last_words
-from incoming.handlers.connection_limiter import Door
+from incoming.handlers.connection_limiter import ConnectionLimiter
 
 LINGER = 1.0
 """Seconds in which a client that was turned away can read why."""
 
 READ_SIZE = 256 * 1024
-"""Bytes that are received at once of what goes into no basin: Tornado makes room for them anew for each read."""
+"""Bytes received at once of what goes into no receive buffer: Tornado allocates them anew for each read."""
 
 
 class GuardedServer(HTTPServer):
     """`door` is set before it listens."""
 
-    door: Door
+    door: ConnectionLimiter
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> Awaitable[None] | None:  # type: ignore[override]
         # Nothing was read yet, so another stream can have its socket.

@@ -15,7 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
 
 from incoming.callbacks.delivery import longest_pause
-from incoming.callbacks.dispatcher import Handover
+from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import UploadError
 from incoming.handlers.backend.parameters import MAX_BODY
 from incoming.handlers.library import library
@@ -23,8 +23,8 @@ from incoming.handlers.routes import application
 from incoming.handlers.services import Services
 from incoming.maintenance.janitor import Janitor
 from incoming.monitoring.connections import Connections
-from incoming.monitoring.metrics import Counters
-from incoming.monitoring.worker_reports import Activity
+from incoming.monitoring.metrics import WorkerCounters
+from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.server.gc_tuning import look_seldom
 from incoming.server.http_server import GuardedServer
 from incoming.settings.settings import Settings
@@ -32,7 +32,7 @@ from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.uploads.receive_buffer import LARGEST
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Worker:
             services = open_services(self._settings)
             try:
                 await services.janitor.recover()
-                await services.assembler.drain()
+                await services.upload_service.drain()
             finally:
                 await close_services(services)
         except (UploadError, OSError) as error:
@@ -117,7 +117,7 @@ class Worker:
         """Until told to end: 0; until something has ended that never should: 1."""
         loop = asyncio.get_running_loop()
         told = loop.create_task(self._stop.wait())
-        running = (services.handover.run(), services.janitor.run(), services.activity.run())
+        running = (services.callbacks.run(), services.janitor.run(), services.worker_reporter.run())
         services_at_work = [loop.create_task(service) for service in running]
         await asyncio.wait([told, *services_at_work], return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
@@ -130,7 +130,7 @@ class Worker:
 
     async def _drain(self, services: Services, server: HTTPServer) -> None:
         """Takes nothing new and lets everything under way end, as long as drain_timeout allows."""
-        log.info("ending: %d uploads are connected", len(services.assembler.uploads()))
+        log.info("ending: %d uploads are connected", len(services.upload_service.uploads()))
         server.stop()
         # Who asks again over an open connection has to come back over another one, which is somebody else's to take.
         server.conn_params.no_keep_alive = True
@@ -147,8 +147,8 @@ class Worker:
 
     async def _let_end(self, services: Services) -> None:
         patience = max(0.0, self._settings.drain_timeout - 1)
-        await asyncio.gather(services.assembler.drain(), services.handover.stop(patience))
-        while services.assembler.uploads() or services.requests:  # noqa: ASYNC110 - neither tells when it is empty
+        await asyncio.gather(services.upload_service.drain(), services.callbacks.stop(patience))
+        while services.upload_service.uploads() or services.requests:  # noqa: ASYNC110 - neither tells when it is empty
             await asyncio.sleep(POLL)
 
     def _told_to_end(self) -> None:
@@ -172,18 +172,20 @@ def open_services(settings: Settings) -> Services:
     limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
     tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings), limits=limits)
     store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
-    assembler = Assembler(tickets, store, settings)
-    counters = Counters()
+    upload_service = UploadService(tickets, store, settings)
+    counters = WorkerCounters()
     connections = Connections(counters)
-    handover = Handover(tickets, store, settings, counters=counters)
-    janitor = Janitor(tickets, store, assembler, settings)
-    activity = Activity(tickets, counters, connections)
-    return Services(settings, tickets, store, assembler, handover, janitor, tickets, counters, connections, activity)
+    handover = CallbackDispatcher(tickets, store, settings, counters=counters)
+    janitor = Janitor(tickets, store, upload_service, settings)
+    activity = WorkerReporter(tickets, counters, connections)
+    return Services(
+        settings, tickets, store, upload_service, handover, janitor, tickets, counters, connections, activity
+    )
 
 
 async def close_services(services: Services) -> None:
     await services.store.close()
-    await services.activity.close()
+    await services.worker_reporter.close()
     await services.tickets.close()
 
 
@@ -203,5 +205,5 @@ def http_server(services: Services) -> HTTPServer:
         decompress_request=False,
         xheaders=False,
     )
-    server.door = services.door
+    server.door = services.connection_limiter
     return server

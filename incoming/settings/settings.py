@@ -18,8 +18,8 @@ import yaml
 
 import incoming
 from incoming.settings.value_types import (
-    Form,
     Network,
+    ValueType,
     choice,
     duration,
     flag,
@@ -44,7 +44,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message is one line for the operator."""
 
 
-def key(default: str, form: Form[Any], about: str) -> Any:
+def key(default: str, form: ValueType[Any], about: str) -> Any:
     """A field of Settings: `default` is text as an operator would write it."""
     metadata = {"default": default, "form": form, "about": about}
     return field(default=form.parse(default), repr=not form.is_secret, metadata=metadata)
@@ -140,7 +140,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
 
 
 def _value(name: str, text: object, where: str) -> Any:
-    form: Form[Any] = KEYS[name]["form"]
+    form: ValueType[Any] = KEYS[name]["form"]
     if isinstance(text, list) and form.is_list and all(isinstance(item, str) for item in text):
         text = ",".join(text)
     shown = "its value" if form.is_secret else repr(text)
@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"incoming {incoming.__version__}")
     parser.add_argument("--config", metavar="FILE", help="YAML file to read (default: none)")
     for name, about in KEYS.items():
-        form: Form[Any] = about["form"]
+        form: ValueType[Any] = about["form"]
         text = f"{about['about']} (default: {about['default'] or 'empty'})".replace("%", "%%")
         more: dict[str, Any] = {"nargs": "?", "const": "true"} if form.is_flag else {}
         parser.add_argument(_option(name), dest=name, metavar=form.metavar, help=text, **more)

@@ -36,7 +36,7 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True)
-class Form(Generic[T]):
+class ValueType(Generic[T]):
     """One kind of value: `parse` turns text into it and raises ValueError; `wanted` says what is allowed."""
 
     metavar: str
@@ -47,7 +47,7 @@ class Form(Generic[T]):
     is_secret: bool = False
 
 
-def whole(low: int, high: int) -> Form[int]:
+def whole(low: int, high: int) -> ValueType[int]:
     """An integer from `low` to `high`."""
 
     def parse(text: str) -> int:
@@ -55,12 +55,12 @@ def whole(low: int, high: int) -> Form[int]:
             raise ValueError("not an integer")
         return _within(int(text), low, high)
 
-    return Form("N", f"an integer from {low} to {high}", parse)
+    return ValueType("N", f"an integer from {low} to {high}", parse)
 
 
-def size(low: int, high: int) -> Form[int]:
+def size(low: int, high: int) -> ValueType[int]:
     """Bytes, plain or with a unit of 1000 (kB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB)."""
-    return Form(
+    return ValueType(
         "SIZE",
         f"a size from {size_text(low)} to {size_text(high)}, such as 8388608 or 8MiB",
         lambda text: _within(parse_size(text), low, high),
@@ -86,7 +86,7 @@ def size_text(size_in_bytes: int) -> str:
     return str(size_in_bytes)
 
 
-def duration(low: float, high: float) -> Form[float]:
+def duration(low: float, high: float) -> ValueType[float]:
     """Seconds, plain or with a unit: ms, s, min (or m), h, d."""
 
     def parse(text: str) -> float:
@@ -95,7 +95,7 @@ def duration(low: float, high: float) -> Form[float]:
             raise ValueError("not a duration")
         return _within(float(Decimal(match[1]) * _SECONDS[match[2] or "s"]), low, high)
 
-    return Form(
+    return ValueType(
         "TIME",
         f"a duration from {duration_text(low)} to {duration_text(high)}, such as 90 (seconds), 20s or 12h",
         parse,
@@ -110,7 +110,7 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:.12g}s" if seconds else "0"
 
 
-def choice(*allowed: str) -> Form[str]:
+def choice(*allowed: str) -> ValueType[str]:
     """One of these words."""
 
     def parse(text: str) -> str:
@@ -118,12 +118,12 @@ def choice(*allowed: str) -> Form[str]:
             raise ValueError("not one of them")
         return text
 
-    return Form("|".join(allowed), "one of " + ", ".join(allowed), parse)
+    return ValueType("|".join(allowed), "one of " + ", ".join(allowed), parse)
 
 
-def flag() -> Form[bool]:
+def flag() -> ValueType[bool]:
     """Yes or no, in the spellings of `truth`."""
-    return Form("true|false", "true or false", truth, is_flag=True)
+    return ValueType("true|false", "true or false", truth, is_flag=True)
 
 
 def truth(text: str) -> bool:
@@ -136,7 +136,7 @@ def truth(text: str) -> bool:
     raise ValueError("neither true nor false")
 
 
-def mode(needed: int) -> Form[int]:
+def mode(needed: int) -> ValueType[int]:
     """POSIX permission bits in octal; the owner's `needed` bits must be there and others must not write."""
 
     def parse(text: str) -> int:
@@ -147,14 +147,14 @@ def mode(needed: int) -> Form[int]:
             raise ValueError("the owner needs access and others must not write")
         return bits
 
-    return Form(
+    return ValueType(
         "MODE",
         f"an octal mode such as {needed | needed >> 3 & 0o055:04o} with {needed:04o} set and 0002 not set",
         parse,
     )
 
 
-def host() -> Form[str]:
+def host() -> ValueType[str]:
     """An IP address or a host name to listen at."""
 
     def parse(text: str) -> str:
@@ -162,10 +162,10 @@ def host() -> Form[str]:
             raise ValueError("not an address")
         return text
 
-    return Form("ADDRESS", "an IP address or a host name, such as 0.0.0.0, :: or localhost", parse)
+    return ValueType("ADDRESS", "an IP address or a host name, such as 0.0.0.0, :: or localhost", parse)
 
 
-def hosts() -> Form[tuple[str, ...]]:
+def hosts() -> ValueType[tuple[str, ...]]:
     """Host names or addresses as they stand in a URL, each with or without a port; lower case, IPv6 without [ ]."""
 
     def parse(text: str) -> tuple[str, ...]:
@@ -175,10 +175,10 @@ def hosts() -> Form[tuple[str, ...]]:
                 raise ValueError(f"{item!r} is not a host")
         return tuple(item.replace("[", "").replace("]", "") for item in found)
 
-    return Form("HOSTS", "a list of hosts, such as app.example.org,10.0.0.7:8080", parse, is_list=True)
+    return ValueType("HOSTS", "a list of hosts, such as app.example.org,10.0.0.7:8080", parse, is_list=True)
 
 
-def path() -> Form[Path]:
+def path() -> ValueType[Path]:
     """A path; relative ones start at the current directory."""
 
     def parse(text: str) -> Path:
@@ -186,22 +186,22 @@ def path() -> Form[Path]:
             raise ValueError("empty")
         return Path(text).expanduser()
 
-    return Form("PATH", "a path", parse)
+    return ValueType("PATH", "a path", parse)
 
 
-def worker_count() -> Form[int]:
+def worker_count() -> ValueType[int]:
     """A number of processes; `auto` is one per usable core, at most 4."""
     number = whole(1, 64)
 
     def parse(text: str) -> int:
         return min(len(os.sched_getaffinity(0)), 4) if text == "auto" else number.parse(text)
 
-    return Form("auto|N", "auto (one per core, at most 4) or an integer from 1 to 64", parse)
+    return ValueType("auto|N", "auto (one per core, at most 4) or an integer from 1 to 64", parse)
 
 
-def networks() -> Form[tuple[Network, ...]]:
+def networks() -> ValueType[tuple[Network, ...]]:
     """Networks in CIDR notation or single addresses; IPv4-mapped IPv6 ones become IPv4."""
-    return Form(
+    return ValueType(
         "NETWORKS",
         "a list of networks, such as 10.0.0.0/8,::1",
         lambda text: tuple(_network(item) for item in split_list(text)),
@@ -209,9 +209,9 @@ def networks() -> Form[tuple[Network, ...]]:
     )
 
 
-def origins() -> Form[tuple[str, ...]]:
+def origins() -> ValueType[tuple[str, ...]]:
     """Web origins (RFC 6454): scheme, host and, if it is not the scheme's own, port."""
-    return Form(
+    return ValueType(
         "ORIGINS",
         "a list of origins, such as https://app.example.org,http://localhost:8080",
         parse_origins,
@@ -231,7 +231,7 @@ def parse_origins(text: str) -> tuple[str, ...]:
     return tuple(origin.removesuffix(":443" if origin.startswith("https") else ":80") for origin in found)
 
 
-def token() -> Form[str]:
+def token() -> ValueType[str]:
     """A Bearer token (RFC 6750 section 2.1) of at least 16 characters, or none."""
 
     def parse(text: str) -> str:
@@ -239,7 +239,7 @@ def token() -> Form[str]:
             raise ValueError("not a token")
         return text
 
-    return Form("TOKEN", "empty, or 16 to 512 of A-Z a-z 0-9 . _ ~ + / -", parse, is_secret=True)
+    return ValueType("TOKEN", "empty, or 16 to 512 of A-Z a-z 0-9 . _ ~ + / -", parse, is_secret=True)
 
 
 def split_list(text: str) -> Sequence[str]:

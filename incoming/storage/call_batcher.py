@@ -50,7 +50,7 @@ class Answer:
             self.future.set_exception(self.error)
 
 
-class Errand(Answer):
+class Call(Answer):
     """One call on its way."""
 
     __slots__ = ("work",)
@@ -66,14 +66,14 @@ class Errand(Answer):
             self.error = error
 
 
-class Errands:
+class CallBatcher:
     """Used from one event loop. At most `threads` calls are under way at once."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
         self._most = threads
-        self._waiting: deque[Errand] = deque()
-        self._done: deque[Errand] = deque()
+        self._waiting: deque[Call] = deque()
+        self._done: deque[Call] = deque()
         self._lock = Lock()
         self._runners = 0
         self._advanced_at = 0.0
@@ -86,7 +86,7 @@ class Errands:
             raise ServerShutdown("the server is stopping")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(Errand(work, future))
+        self._waiting.append(Call(work, future))
         if self._timer is None:
             self._look(loop)
         return await future
@@ -143,7 +143,7 @@ class Errands:
         if unsaid:
             loop.call_soon_threadsafe(self._answer)
 
-    def _next(self) -> Errand | None:
+    def _next(self) -> Call | None:
         """None when there is no more to do; then this thread counts as gone, and the next errand calls another."""
         with self._lock:
             if self._waiting:

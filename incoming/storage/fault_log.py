@@ -16,7 +16,7 @@ INTERVAL = 10.0
 """Seconds between two records of the same fault."""
 
 
-class FaultLog:
+class RateLimitedLog:
     """Remembers when which fault was logged last. May be used by several threads: at worst a record comes twice."""
 
     def __init__(self) -> None:

@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
-from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 
 COLUMNS = (
     *("id", "version", "state", "active_at", "state_since", "due_at", "extents", "synced", "terms", "rest"),
     *("reserved", "requested_by"),
 )
-"""`terms` stands apart because it never changes; `due_at` repeats the callback's, for the index. The last two are there
-for the sums that the database keeps.
+"""`terms` holds the options, apart because they never change; `due_at` repeats the callback's, for the index. The last
+two are there for the sums that the database keeps.
 """
 
 PROGRESS = ("version", "active_at", "extents", "synced")
@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _NAMES: dict[type, tuple[str, ...]] = {
-    kind: tuple(field.name for field in fields(kind)) for kind in (Callback, Identity, Terms)
+    kind: tuple(field.name for field in fields(kind)) for kind in (Callback, Identity, TicketOptions)
 }
 _constant = attrgetter(*(field.name for field in fields(Ticket) if field.name not in PROGRESS))
-_REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLUMNS, "identity", "callback"))
+_REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLUMNS, "options", "identity", "callback"))
 
 
 def to_row(ticket: Ticket) -> tuple[Any, ...]:
@@ -57,10 +57,10 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
         None if callback is None else callback.due_at,
         packed,
         packed if ticket.synced is ticket.extents else pack(ticket.synced),
-        _encode(_dict(ticket.terms)),
+        _encode(_dict(ticket.options)),
         _encode(rest),
         ticket.reserved,
-        ticket.terms.requested_by.encode("ascii", "replace").decode("ascii"),
+        ticket.options.requested_by.encode("ascii", "replace").decode("ascii"),
     )
 
 
@@ -91,7 +91,7 @@ def from_row(row: Sequence[Any]) -> Ticket:
             state_since=state_since,
             extents=unpack(extents),
             synced=unpack(synced),
-            terms=_known(Terms, json.loads(terms)),
+            options=_known(TicketOptions, json.loads(terms)),
             identity=_known(Identity, identity),
             callback=None if callback is None else _known(Callback, callback),
             **{name: values[name] for name in _REST if name in values},
@@ -117,7 +117,7 @@ def unpack(packed: bytes) -> Extents:
     return Extents(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _dict(value: Callback | Identity | Terms) -> dict[str, Any]:
+def _dict(value: Callback | Identity | TicketOptions) -> dict[str, Any]:
     return {name: getattr(value, name) for name in _NAMES[type(value)]}
 
 

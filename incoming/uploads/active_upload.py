@@ -21,8 +21,8 @@ from incoming.core.token_bucket import TokenBucket
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import Buffer, ByteStore
 from incoming.storage.ticket_store import TicketStore
-from incoming.uploads.checkpointer import Checkpoints
-from incoming.uploads.pending_write import Piece, new_parts
+from incoming.uploads.checkpointer import Checkpointer
+from incoming.uploads.pending_write import PendingWrite, new_parts
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
 
 
-class Upload:
+class ActiveUpload:
     """What this worker knows of one upload while somebody here is connected to it or bytes of it are not yet safe."""
 
     def __init__(
@@ -47,16 +47,16 @@ class Upload:
         self.ticket = ticket
         """The newest version that this worker has seen."""
         self.users = 0
-        self.checkpoints = Checkpoints(self, tickets, store, settings)
-        self.allowance = TokenBucket(ticket.terms.max_rate)
+        self.checkpoints = Checkpointer(self, tickets, store, settings)
+        self.allowance = TokenBucket(ticket.options.max_rate)
         self._tickets = tickets
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._queue: deque[Piece] = deque()
-        self._writing: list[Piece] = []
-        self._written: list[Piece] = []
-        self._committing: list[Piece] = []
+        self._queue: deque[PendingWrite] = deque()
+        self._writing: list[PendingWrite] = []
+        self._written: list[PendingWrite] = []
+        self._committing: list[PendingWrite] = []
         self._committed_at = 0.0
         self._within = math.inf
         """How long what has been written may wait for the next commit."""
@@ -101,7 +101,7 @@ class Upload:
         Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
-        piece = Piece(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go)
+        piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go)
         try:
             if self._is_there(piece):
                 piece.ack()
@@ -111,25 +111,25 @@ class Upload:
             piece.fail(error)
         return piece.acked
 
-    def _put(self, piece: Piece) -> None:
+    def _put(self, piece: PendingWrite) -> None:
         self._queue.append(piece)
         if self._write_task is None:
             self._write_task = asyncio.get_running_loop().create_task(self._write_all())
 
-    def _is_there(self, piece: Piece) -> bool:
+    def _is_there(self, piece: PendingWrite) -> bool:
         """Whether nothing is to be done because the file is complete. Raises why the piece cannot be taken."""
         ticket = self.ticket
         end = piece.range[1]
         if ticket.size is not None and end > ticket.size:
             raise BadRange(f"the chunk ends at byte {end}, the file at {ticket.size}")
         if ticket.state not in RECEIVING:
-            outcome = ticket.outcome(Event.STORE)
+            outcome = ticket.rejection(Event.STORE)
             if isinstance(outcome, AlreadyComplete) and ticket.extents.covers(*piece.range):
                 return True
             raise outcome
         if piece.epoch not in (None, ticket.epoch):
             raise TakenOver("the upload goes on in another window")
-        for limit in (ticket.terms.max_size, self._settings.max_size):
+        for limit in (ticket.options.max_size, self._settings.max_size):
             if limit and end > limit:
                 raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
         return False
@@ -145,9 +145,9 @@ class Upload:
             self._writing = []
             self._write_task = None
 
-    def _next_batch(self) -> list[Piece]:
+    def _next_batch(self) -> list[PendingWrite]:
         """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""
-        batch: list[Piece] = []
+        batch: list[PendingWrite] = []
         length = 0
         while self._queue and (not batch or length + len(self._queue[0].data) <= BATCH):
             piece = self._queue.popleft()
@@ -163,7 +163,7 @@ class Upload:
             length += len(piece.data)
         return batch
 
-    async def _write_batch(self, batch: list[Piece]) -> None:
+    async def _write_batch(self, batch: list[PendingWrite]) -> None:
         try:
             news = new_parts(batch, (*self._committing, *self._written), self.ticket)
             if news:
@@ -180,7 +180,7 @@ class Upload:
             if self._commit_task is None:
                 self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
 
-    def _note_written(self, batch: list[Piece]) -> None:
+    def _note_written(self, batch: list[PendingWrite]) -> None:
         self._writing = []
         self._written += batch
         within = min((piece.within for piece in batch), default=math.inf)
@@ -213,7 +213,7 @@ class Upload:
             self._committing = []
             self._commit_task = None
 
-    async def _commit_batch(self, batch: list[Piece], *, patient: bool) -> None:
+    async def _commit_batch(self, batch: list[PendingWrite], *, patient: bool) -> None:
         power = self._settings.durability == "power"
         try:
             if power:
@@ -245,7 +245,7 @@ class Upload:
 
     # --- what cannot be kept ------------------------------------------------------------------------------------------
 
-    async def _refuse(self, batch: Sequence[Piece], error: UploadError) -> None:
+    async def _refuse(self, batch: Sequence[PendingWrite], error: UploadError) -> None:
         """Neither stored nor acked; unless the upload has gone on elsewhere, which then is the answer."""
         try:
             fresh = await self._tickets.get(self.ticket.id)
@@ -254,7 +254,7 @@ class Upload:
         if fresh is not None:
             self.know(fresh)
         if self.ticket.state not in RECEIVING:
-            error = self.ticket.outcome(Event.STORE)
+            error = self.ticket.rejection(Event.STORE)
         is_whole = isinstance(error, AlreadyComplete) and self.ticket.complete
         for piece in batch:
             if is_whole and self.ticket.extents.covers(*piece.range):
@@ -278,7 +278,7 @@ class Upload:
             await asyncio.wait(tasks)
 
 
-def _stored(known: Ticket, batch: Sequence[Piece], now: float, *, synced: bool) -> Ticket:
+def _stored(known: Ticket, batch: Sequence[PendingWrite], now: float, *, synced: bool) -> Ticket:
     """The ticket with the pieces that are still their senders' to send; the others are as if never written."""
     rightful = [piece.range for piece in batch if piece.written_at == known.epoch]
     if not rightful and known.state in RECEIVING:

@@ -31,7 +31,7 @@ class Subject(Protocol):
     def lose(self, error: UploadError) -> None: ...
 
 
-class Checkpoints:
+class Checkpointer:
     """One upload's, in one worker. `suspect` while it must be recorded that a sync has failed."""
 
     def __init__(self, subject: Subject, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:

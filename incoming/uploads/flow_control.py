@@ -14,10 +14,10 @@ from functools import partial
 
 from incoming.core.errors import InternalError, UploadError
 from incoming.core.extents import Range
-from incoming.monitoring.connections import Sender
+from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL, Upload
-from incoming.uploads.receive_buffer import Buffers
+from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
+from incoming.uploads.receive_buffer import BufferPool
 
 log = logging.getLogger(__name__)
 
@@ -48,32 +48,32 @@ async def sip(count: int, left: int) -> None:
         await asyncio.sleep(BREATH)
 
 
-class Memory:
+class MemoryBudget:
     """The bytes that one worker has received and not yet stored. `limit` is exceeded by one piece of each sender."""
 
     def __init__(self, limit: int) -> None:
         self.used = 0
-        self.buffers = Buffers()
+        self.buffers = BufferPool()
         self._limit = limit
-        self._room = asyncio.Event()
-        self._room.set()
+        self._space = asyncio.Event()
+        self._space.set()
         self._tidying: asyncio.TimerHandle | None = None
 
-    def take(self, count: int) -> None:
+    def reserve(self, count: int) -> None:
         self.used += count
         if self.used > self._limit:
-            self._room.clear()
+            self._space.clear()
 
-    def give(self, count: int) -> None:
+    def release(self, count: int) -> None:
         self.used -= count
         if not self.used and self._tidying is None:
             self._tidying = asyncio.get_running_loop().call_later(REST, self._tidy)
         if self.used <= self._limit:
-            self._room.set()
+            self._space.set()
 
-    async def room(self) -> None:
-        """Returns when there is some."""
-        await self._room.wait()
+    async def wait_for_space(self) -> None:
+        """Return when less than the limit is in use."""
+        await self._space.wait()
 
     def _tidy(self) -> None:
         self._tidying = None
@@ -81,14 +81,14 @@ class Memory:
             self.buffers.forget()
 
 
-class Intake:
+class UploadWriter:
     """One connection's, or one body's, way into its upload. `acked` and `failed` are called once for each piece."""
 
     def __init__(
         self,
-        upload: Upload,
-        sender: Sender,
-        memory: Memory,
+        upload: ActiveUpload,
+        sender: ClientActivity,
+        budget: MemoryBudget,
         limit: int,
         epoch: int | None,
         acked: Callable[[Range], None],
@@ -96,14 +96,14 @@ class Intake:
     ) -> None:
         self._upload = upload
         self._sender = sender
-        self._memory = memory
+        self._budget = budget
         self._limit = limit
         self._epoch = epoch
         self._acked = acked
         self._failed = failed
         self._under_way = 0
         self._held = False
-        self._room = asyncio.Event()
+        self._writable = asyncio.Event()
         self._writes: set[asyncio.Future[None]] = set()
 
     @property
@@ -111,11 +111,14 @@ class Intake:
         """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
         return self._held or bool(self._writes)
 
-    def put(self, offset: int, data: Buffer, *, within: float = COMMIT_INTERVAL) -> None:
-        """Sends a piece on its way. Before the next one, `room` must have returned. `within` as for `Upload.write`."""
+    def submit(self, offset: int, data: Buffer, *, within: float = COMMIT_INTERVAL) -> None:
+        """Submit bytes for writing. Before the next call, `wait_writable` must have returned.
+
+        `within` as for `ActiveUpload.write`.
+        """
         length, came_at = len(data), time.perf_counter()
         self._under_way += length + OVERHEAD
-        self._memory.take(length + OVERHEAD)
+        self._budget.reserve(length + OVERHEAD)
         self._upload.allowance.spend(length)
         let_go = partial(self._give, length)
         acked = self._upload.write(offset, data, self._epoch, within=within, let_go=let_go)
@@ -124,8 +127,8 @@ class Intake:
 
     def _give(self, size: int) -> None:
         self._under_way -= size
-        self._memory.give(size)
-        self._room.set()
+        self._budget.release(size)
+        self._writable.set()
 
     def _done(self, written: asyncio.Future[None], offset: int, length: int, came_at: float) -> None:
         self._writes.discard(written)
@@ -140,23 +143,23 @@ class Intake:
             log.error("upload %s: a piece could not be taken", self._upload.ticket.id, exc_info=error)
             self._failed(InternalError("the server has a defect; its log says more"))
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         """Returns when another piece may be received."""
         while self._under_way > self._limit:
-            self._room.clear()
-            await self._room.wait()
+            self._writable.clear()
+            await self._writable.wait()
         if self._writes:
-            await self._memory.room()
+            await self._budget.wait_for_space()
         while wait := self._upload.allowance.wait:
             self._held = True
             await asyncio.sleep(wait)
         self._held = False
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """The sender has gone: what is under way is stored, and nobody is told. Till then the two hold each other."""
         self._acked = self._failed = _nobody
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Returns when nothing is under way any more."""
         while self._writes:
             await asyncio.wait(tuple(self._writes))

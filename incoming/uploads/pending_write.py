@@ -13,7 +13,7 @@ from incoming.storage.byte_store import Buffer
 
 
 @dataclass(eq=False, slots=True)
-class Piece:
+class PendingWrite:
     """A chunk or a part of a body on its way. `epoch` is None for a client that knows of no sessions."""
 
     offset: int
@@ -55,7 +55,9 @@ class Piece:
             self.acked.set_exception(type(error)(error.message))
 
 
-def new_parts(batch: Sequence[Piece], before: Sequence[Piece], ticket: Ticket) -> list[tuple[int, Buffer]]:
+def new_parts(
+    batch: Sequence[PendingWrite], before: Sequence[PendingWrite], ticket: Ticket
+) -> list[tuple[int, Buffer]]:
     """Of each piece what is neither committed nor, as `before`, on its way there: what was acked is never overwritten.
 
     What was written in an epoch that is over does not count, for it will not be committed.

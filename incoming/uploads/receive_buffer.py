@@ -19,7 +19,7 @@ has to be cleared by the kernel, page by page, and by Python: a sixth of what a 
 """
 
 
-class Buffers:
+class BufferPool:
     """One worker's large ones. Each is used again as soon as nobody looks at it any more, wherever it was handed to."""
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ def _is_unused(buffer: bytearray) -> bool:
     return True
 
 
-class Basin:
+class ReceiveBuffer:
     """One connection's."""
 
-    def __init__(self, buffers: Buffers) -> None:
+    def __init__(self, buffers: BufferPool) -> None:
         self._buffers = buffers
         self._size = SMALLEST
         """What the next buffer is to have."""
@@ -108,7 +108,7 @@ class Basin:
             return len(part)
 
     def take(self) -> Buffer:
-        """What has gathered, for somebody who keeps it as long as he likes; the basin is empty then.
+        """What has gathered, for somebody who keeps it as long as he likes; the receive_buffer is empty then.
 
         If it is less than half of the buffer it is copied, so that nobody keeps more than twice of what he knows of.
         """

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from incoming.core.errors import UploadError
 from incoming.core.ticket import Ticket
 from incoming.storage.ticket_store import TicketStore
-from incoming.uploads.active_upload import Upload
+from incoming.uploads.active_upload import ActiveUpload
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,10 @@ PATIENCE = 1.0
 """Seconds after which a ticket that could not be read is tried again."""
 
 
-class Listeners:
+class TicketSubscriptions:
     """All of one worker; `uploads` are those that somebody here is connected to, which are told as well."""
 
-    def __init__(self, tickets: TicketStore, uploads: Mapping[str, Upload]) -> None:
+    def __init__(self, tickets: TicketStore, uploads: Mapping[str, ActiveUpload]) -> None:
         self._tickets = tickets
         self._uploads = uploads
         self._listeners: dict[str, set[Listener]] = {}

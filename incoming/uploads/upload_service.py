@@ -20,8 +20,8 @@ from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ti
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
-from incoming.uploads.active_upload import Upload
-from incoming.uploads.subscriptions import Listener, Listeners
+from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.wire.messages import Hello
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ PATIENCE = 1.0
 """Seconds after which a failed checkpoint of an upload that nobody is connected to any more is tried again."""
 
 
-class Assembler:
+class UploadService:
     """Everything that clients can do to uploads, for one worker; workers share nothing but the stores."""
 
     def __init__(
@@ -40,15 +40,15 @@ class Assembler:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._uploads: dict[str, Upload] = {}
-        self._listeners = Listeners(tickets, self._uploads)
+        self._uploads: dict[str, ActiveUpload] = {}
+        self._listeners = TicketSubscriptions(tickets, self._uploads)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
     # --- who comes and goes -------------------------------------------------------------------------------------------
 
-    async def open(self, ticket_id: str, hello: Hello) -> Upload:
+    async def open(self, ticket_id: str, hello: Hello) -> ActiveUpload:
         """An uploader says hello. The result is shared by all its connections here; each calls `leave` once.
 
         Past uploading it is not an error: the ticket's state tells the outcome. Raises UnknownTicket, TakenOver,
@@ -62,11 +62,11 @@ class Assembler:
             raise TakenOver("the upload goes on in another window")
         return upload
 
-    async def open_plain(self, ticket_id: str, identity: Identity) -> Upload:
+    async def open_plain(self, ticket_id: str, identity: Identity) -> ActiveUpload:
         """The same for a client that knows nothing of sessions and is taken at any epoch."""
         return await self._open(ticket_id, identity, "", None)
 
-    async def _open(self, ticket_id: str, identity: Identity, session: str, epoch: int | None) -> Upload:
+    async def _open(self, ticket_id: str, identity: Identity, session: str, epoch: int | None) -> ActiveUpload:
         self._check_open()
 
         def change(known: Ticket) -> Ticket:
@@ -85,7 +85,7 @@ class Assembler:
             self._complete(ticket_id)
         return upload
 
-    async def join(self, ticket_id: str, epoch: int) -> Upload:
+    async def join(self, ticket_id: str, epoch: int) -> ActiveUpload:
         """One more connection of an uploader that was welcomed with `epoch`; changes nothing. `leave` it once.
 
         Raises TakenOver, UnknownTicket or ServerShutdown.
@@ -101,23 +101,23 @@ class Assembler:
         if self._draining:
             raise ServerShutdown("the server is restarting")
 
-    def _enter(self, ticket: Ticket) -> Upload:
+    def _enter(self, ticket: Ticket) -> ActiveUpload:
         upload = self._uploads.get(ticket.id)
         if upload is None:
-            upload = Upload(ticket, self._tickets, self._store, self._settings, self._clock)
+            upload = ActiveUpload(ticket, self._tickets, self._store, self._settings, self._clock)
             upload.on(lambda error: self._listeners.tell(ticket.id, error), lambda: self._complete(ticket.id))
             self._uploads[ticket.id] = upload
         upload.users += 1
         self._listeners.learned(ticket)
         return upload
 
-    def leave(self, upload: Upload) -> None:
+    def leave(self, upload: ActiveUpload) -> None:
         """A connection lets go. What is on its way is still written and synced."""
         upload.users -= 1
         if not upload.users:
             self._spawn(self._close(upload))
 
-    async def _close(self, upload: Upload) -> None:
+    async def _close(self, upload: ActiveUpload) -> None:
         ticket_id = upload.ticket.id
         while not upload.users and upload.busy:
             await self._settle(upload)
@@ -133,7 +133,7 @@ class Assembler:
             except UploadError as error:
                 log.debug("upload %s: not released: %s", ticket_id, error.message)
 
-    async def _settle(self, upload: Upload) -> None:
+    async def _settle(self, upload: ActiveUpload) -> None:
         """Waits for what is on its way and checkpoints it; a failure is its own report."""
         await upload.settle()
         try:
@@ -143,7 +143,7 @@ class Assembler:
 
     # --- what they do besides writing ---------------------------------------------------------------------------------
 
-    async def settled(self, upload: Upload) -> Ticket:
+    async def settled(self, upload: ActiveUpload) -> Ticket:
         """The ticket as it is when all that was written by now counts: complete ones have arrived. Raises like
         `finalise`.
         """
@@ -247,7 +247,7 @@ class Assembler:
         finally:
             self.leave(upload)
 
-    async def _make_whole(self, upload: Upload, size: int) -> Ticket:
+    async def _make_whole(self, upload: ActiveUpload, size: int) -> Ticket:
         ticket_id = upload.ticket.id
         try:
             path = await upload.checkpoints.complete(size)

@@ -80,6 +80,6 @@ async def one_worker(storage_dir: Path, *options: str) -> AsyncIterator[OneWorke
         yield OneWorker(services, sockets[0].getsockname()[1])
     finally:
         server.stop()
-        await services.assembler.drain()
+        await services.upload_service.drain()
         await server.close_all_connections()
         await close_services(services)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 
@@ -58,9 +58,9 @@ class Stores:
 
     # --- tickets ------------------------------------------------------------------------------------------------------
 
-    async def new(self, url: str = "http://127.0.0.1:9/", **terms: object) -> Ticket:
+    async def new(self, url: str = "http://127.0.0.1:9/", **options: object) -> Ticket:
         now = self.clock()
-        wanted = Terms(signal_finish_url=url, **terms)  # type: ignore[arg-type]
+        wanted = TicketOptions(signal_finish_url=url, **options)  # type: ignore[arg-type]
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
         await self.tickets.create(ticket)
         return await self.get(ticket)
@@ -71,10 +71,10 @@ class Stores:
         size: int | None = None,
         url: str = "http://127.0.0.1:9/",
         name: str = "a file.txt",
-        **terms: object,
+        **options: object,
     ) -> Ticket:
         """A ticket of which `content` has arrived, by default half of it, and nothing is synced."""
-        ticket = await self.new(url, **terms)
+        ticket = await self.new(url, **options)
         length = 2 * len(content) if size is None else size
         if content:
             await self.files.write(ticket.id, [(0, content)])
@@ -85,33 +85,35 @@ class Stores:
 
         return await self.tickets.update(ticket.id, change)
 
-    async def arrived(self, url: str, content: bytes = b"content", name: str = "a file.txt", **terms: object) -> Ticket:
+    async def arrived(
+        self, url: str, content: bytes = b"content", name: str = "a file.txt", **options: object
+    ) -> Ticket:
         """A ticket whose file is complete and of which the app does not know yet."""
-        ticket = await self.uploading(content, len(content), url, name, **terms)
+        ticket = await self.uploading(content, len(content), url, name, **options)
         path = await self.files.complete(ticket.id, len(content))
         return await self.tickets.update(ticket.id, lambda known: known.arrive(path, self.notice(), self.clock()))
 
-    async def cancelled(self, url: str, reason: str = "changed my mind", **terms: object) -> Ticket:
+    async def cancelled(self, url: str, reason: str = "changed my mind", **options: object) -> Ticket:
         """A ticket that the user cancelled, of which the app does not know yet."""
-        ticket = await self.uploading(url=url, **terms)  # type: ignore[arg-type]
+        ticket = await self.uploading(url=url, **options)  # type: ignore[arg-type]
         notice = self.notice(cancelled=True)
         ticket = await self.tickets.update(ticket.id, lambda known: known.cancel(reason, notice, self.clock()))
         await self.files.remove(ticket.id, finished=False)
         return ticket
 
-    async def waiting(self, url: str = "http://127.0.0.1:9/", **terms: object) -> Ticket:
+    async def waiting(self, url: str = "http://127.0.0.1:9/", **options: object) -> Ticket:
         """A ticket to whose callback the app said `wait`."""
-        ticket = await self.arrived(url, **terms)  # type: ignore[arg-type]
+        ticket = await self.arrived(url, **options)  # type: ignore[arg-type]
         return await self.answer(ticket, lambda known, now: known.answered("wait", now))
 
-    async def finished(self, url: str = "http://127.0.0.1:9/", **terms: object) -> Ticket:
+    async def finished(self, url: str = "http://127.0.0.1:9/", **options: object) -> Ticket:
         """A ticket to whose callback the app said `done`; its file is still there."""
-        ticket = await self.arrived(url, **terms)  # type: ignore[arg-type]
+        ticket = await self.arrived(url, **options)  # type: ignore[arg-type]
         return await self.answer(ticket, lambda known, now: known.answered("done", now))
 
-    async def failed(self, url: str = "http://127.0.0.1:9/", **terms: object) -> Ticket:
+    async def failed(self, url: str = "http://127.0.0.1:9/", **options: object) -> Ticket:
         """A ticket whose file the app refused."""
-        ticket = await self.arrived(url, **terms)  # type: ignore[arg-type]
+        ticket = await self.arrived(url, **options)  # type: ignore[arg-type]
         return await self.answer(ticket, lambda known, now: known.refuse("refused", now))
 
     async def answer(self, ticket: Ticket, change: Callable[[Ticket, float], Ticket]) -> Ticket:

@@ -15,7 +15,7 @@ from tornado.web import stream_request_body
 from incoming.core.errors import BadParameter, MessageTooLarge, ServerShutdown, UnknownId, UploadError, WrongSecret
 from incoming.core.ticket import Ticket
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
-from incoming.handlers.backend.ticket_options import secret, terms
+from incoming.handlers.backend.ticket_options import secret, ticket_options
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_backend_caller, same_secret
 
@@ -44,7 +44,7 @@ class BackendFunction(Handler):
             return
         try:
             self._caller = str(require_backend_caller(self.request, self.services.settings))
-            self.services.door.know(getattr(connection, "stream", None))
+            self.services.connection_limiter.know(getattr(connection, "stream", None))
         except UploadError as error:
             self._refusal = error
 
@@ -75,10 +75,10 @@ class BackendFunction(Handler):
         if ticket is None:
             raise UnknownId("id unknown")
         self.logged["upload"] = ticket.id
-        terms = ticket.terms
+        options = ticket.options
         told = secret(given)
-        excused = not told and terms.secret_optional and not self.services.settings.finish_requires_secret
-        if not excused and not same_secret(told, terms.backend_secret):
+        excused = not told and options.secret_optional and not self.services.settings.finish_requires_secret
+        if not excused and not same_secret(told, options.backend_secret):
             raise WrongSecret("backendSecret not given or wrong")
         return ticket
 
@@ -89,9 +89,9 @@ class NewUpload(BackendFunction):
     function = "new_upload"
 
     async def call(self, given: Parameters) -> str:
-        if self.services.assembler.draining:
+        if self.services.upload_service.draining:
             raise ServerShutdown("the server is restarting; ask again")
-        wanted = terms(given, self._caller)
+        wanted = ticket_options(given, self._caller)
         await self.services.janitor.admit()
         now = self.services.clock()
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
@@ -107,7 +107,7 @@ class CancelUpload(BackendFunction):
 
     async def call(self, given: Parameters) -> str:
         ticket = await self.upload(given)
-        await self.services.assembler.cancel(ticket.id, "Cancelled by request", notify_app=False)
+        await self.services.upload_service.cancel(ticket.id, "Cancelled by request", notify_app=False)
         return "ok"
 
 
@@ -118,7 +118,7 @@ class FinishUpload(BackendFunction):
 
     async def call(self, given: Parameters) -> str:
         ticket = await self.upload(given)
-        await self.services.handover.finish(ticket.id)
+        await self.services.callbacks.finish(ticket.id)
         return "ok"
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from incoming.core.errors import BadParameter
-from incoming.core.ticket import Terms
+from incoming.core.ticket import TicketOptions
 from incoming.handlers.backend.parameters import Parameters
 from incoming.settings.value_types import parse_origins, parse_size, size_text, split_list, truth
 from incoming.wire.messages import MAX_SIZE
@@ -34,10 +34,10 @@ _TYPE = re.compile(
 T = TypeVar("T")
 
 
-def terms(given: Parameters, requested_by: str) -> Terms:
+def ticket_options(given: Parameters, requested_by: str) -> TicketOptions:
     """What the app asks for. Raises BadParameter, naming the parameter."""
     secret, is_old = _secret_of_new_upload(given)
-    return Terms(
+    return TicketOptions(
         signal_finish_url=_read(given, "signalFinishURL", "", callback_url),
         backend_secret=secret,
         secret_optional=is_old,

@@ -32,7 +32,7 @@ class Metrics(Handler):
             self.finish(MISSING)
             return
         services = self.services
-        overview = await services.activity.overview()
+        overview = await services.worker_reporter.overview()
         measured: dict[str, dict[str, float]] = {
             "incoming_uploads": {str(state): count for state, count in (await services.tickets.counts()).items()},
             "incoming_connections": {transport: overview.connections[transport] for transport in TRANSPORTS},

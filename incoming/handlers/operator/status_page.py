@@ -81,7 +81,7 @@ class StatusNow(OperatorHandler):
         if not same_site(self.request):
             raise Forbidden("pages of other sites may not ask how things are")
         services = self.services
-        overview = await services.activity.overview()
+        overview = await services.worker_reporter.overview()
         now = services.clock()
         counts = await services.tickets.counts()
         connected = sorted(overview.uploads, key=lambda ticket_id: -overview.uploads[ticket_id]["speed"])
@@ -92,7 +92,7 @@ class StatusNow(OperatorHandler):
                 {
                     "time": now,
                     "version": incoming.__version__,
-                    "stopping": services.assembler.draining,
+                    "stopping": services.upload_service.draining,
                     "states": {str(state): count for state, count in counts.items()},
                     "speed": round(sum(facts["speed"] for facts in overview.uploads.values())),
                     "sending": len(overview.uploads),
@@ -128,8 +128,8 @@ class OperatorAction(OperatorHandler):
         if GUARD not in self.request.headers or not same_site(self.request):
             raise Forbidden("only the status page itself may do this")
         if action == "cancel":
-            ticket = await self.services.assembler.cancel(ticket_id, OPERATOR_REASON, notify_app=True)
+            ticket = await self.services.upload_service.cancel(ticket_id, OPERATOR_REASON, notify_app=True)
         else:
-            ticket = await self.services.handover.retry_now(ticket_id)
+            ticket = await self.services.callbacks.retry_now(ticket_id)
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(json.dumps(describe(ticket, None, self.services.clock())))

@@ -1,4 +1,4 @@
-"""The body of one PUT on its way into the assembler, as it arrives and within bounds.
+"""The body of one PUT on its way into the upload_service, as it arrives and within bounds.
 
 Decides where the next bytes go and when a body is too long or too short. Knows nothing of headers and answers.
 """
@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Range
-from incoming.monitoring.connections import Sender
+from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL, Upload
-from incoming.uploads.flow_control import GULP, Intake, Memory, sip
-from incoming.uploads.receive_buffer import Basin
+from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
+from incoming.uploads.flow_control import GULP, MemoryBudget, UploadWriter, sip
+from incoming.uploads.receive_buffer import ReceiveBuffer
 
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes of one body that may have been received but not written; then no more of it is read."""
@@ -26,7 +26,7 @@ GATHERED_FOR = 0.1
 """Seconds that bytes gather at most, because a few of them cost the store as much as many: a cut must not cost more."""
 
 
-class Body:
+class BodyReceiver:
     """Writes what comes at rising offsets from `start` on; `end` is where it ends, None if only the body itself tells.
 
     After the first error nothing more is taken.
@@ -34,9 +34,9 @@ class Body:
 
     def __init__(
         self,
-        upload: Upload,
-        sender: Sender,
-        memory: Memory,
+        upload: ActiveUpload,
+        sender: ClientActivity,
+        memory: MemoryBudget,
         start: int,
         end: int | None,
         epoch: int | None,
@@ -46,15 +46,15 @@ class Body:
         self._error: UploadError | None = None
         self._leave: Callable[[], None] = sender.leave
         self._memory = memory
-        self.basin = Basin(memory.buffers)
+        self.receive_buffer = ReceiveBuffer(memory.buffers)
         """What is received into it need not be copied."""
         self._timer: asyncio.TimerHandle | None = None
-        self._intake = Intake(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
+        self._writer = UploadWriter(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
 
     @property
     def busy(self) -> bool:
         """Whether bytes are under way: then it is not the sender who keeps the request waiting."""
-        return self._intake.busy
+        return self._writer.busy
 
     async def take(self, data: Buffer) -> None:
         """The next bytes. Returns when there is room for more, which is the flow control: TCP tells the sender.
@@ -65,22 +65,22 @@ class Body:
         count = len(data)
         if self._end is not None and self.position + count > self._end:
             raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
-        if self.basin.holds(data):
-            self.basin.fill(count)
+        if self.receive_buffer.holds(data):
+            self.receive_buffer.fill(count)
             self._gathered(count)
         else:
             while data:
-                poured = self.basin.pour(data)
+                poured = self.receive_buffer.pour(data)
                 self._gathered(poured)
                 data = memoryview(data)[poured:]
-        await self._intake.room()
+        await self._writer.wait_writable()
         await sip(count, GULP if self._end is None else self._end - self.position)
 
     def _gathered(self, count: int) -> None:
-        self._memory.take(count)
+        self._memory.reserve(count)
         self.position += count
         is_last = self.position == self._end
-        if self.basin.full or is_last:
+        if self.receive_buffer.full or is_last:
             self._hand_on(is_last=is_last)
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHERED_FOR, self._hand_on)
@@ -89,17 +89,17 @@ class Body:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.basin.length:
-            data = self.basin.take()
-            self._memory.give(len(data))
+        if self.receive_buffer.length:
+            data = self.receive_buffer.take()
+            self._memory.release(len(data))
             # Of a body without a length nobody knows whether this was its end.
             within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else UNHEARD_INTERVAL
-            self._intake.put(self.position - len(data), data, within=within)
+            self._writer.submit(self.position - len(data), data, within=within)
 
     async def finish(self) -> None:
         """The body has ended. Returns when all of it is committed; raises the first error."""
         self._hand_on(is_last=True)
-        await self._intake.settle()
+        await self._writer.drain()
         self._check()
         if self._end is not None and self.position != self._end:
             raise BadRange(f"the body ends at byte {self.position}, announced was {self._end}")
@@ -107,7 +107,7 @@ class Body:
     def let_go(self) -> None:
         """The request has ended, one way or the other. What has come is kept."""
         self._hand_on()
-        self._intake.let_go()
+        self._writer.detach()
         self._leave()
         self._leave = lambda: None
 

@@ -1,4 +1,4 @@
-"""The chunks of one WebSocket on their way into the assembler: stored while they come, acked when they are whole.
+"""The chunks of one WebSocket on their way into the upload_service: stored while they come, acked when they are whole.
 
 Decides when a part of a chunk is handed on, and when all of it is safe. Knows nothing of frames and control messages.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from incoming.core.errors import UploadError
 from incoming.core.extents import Range
-from incoming.monitoring.connections import Sender
+from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import Upload
-from incoming.uploads.flow_control import Intake, Memory
-from incoming.uploads.receive_buffer import Basin
+from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.flow_control import MemoryBudget, UploadWriter
+from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.wire import messages
 from incoming.wire.messages import CHUNK_HEADER
 
@@ -37,14 +37,14 @@ class _Chunk:
     is_whole: bool = False
 
 
-class Chunks:
+class ChunkReceiver:
     """One connection's. `ack` is called once for each chunk, `failed` once for each part that could not be stored."""
 
     def __init__(
         self,
-        upload: Upload,
-        sender: Sender,
-        memory: Memory,
+        upload: ActiveUpload,
+        sender: ClientActivity,
+        memory: MemoryBudget,
         chunk_max: int,
         epoch: int,
         ack: Callable[[Range], None],
@@ -53,7 +53,7 @@ class Chunks:
     ) -> None:
         self._ack = ack
         self._clock = clock
-        self._basin = Basin(memory.buffers)
+        self._receive_buffer = ReceiveBuffer(memory.buffers)
         self._gathering_since = 0.0
         self._head = b""
         """What has come of a chunk whose offset is not complete."""
@@ -64,12 +64,12 @@ class Chunks:
         committed, its bytes are safe for both.
         """
         limit = CHUNKS_UNDER_WAY * chunk_max
-        self._intake = Intake(upload, sender, memory, limit, epoch, self._stored, failed)
+        self._writer = UploadWriter(upload, sender, memory, limit, epoch, self._stored, failed)
 
     @property
     def busy(self) -> bool:
         """Whether bytes are under way: then it is not the sender who keeps the connection waiting."""
-        return self._intake.busy
+        return self._writer.busy
 
     async def take(self, data: bytes, *, last: bool) -> None:
         """The next bytes of a binary message. Returns when there is room for more, which is the flow control.
@@ -79,19 +79,19 @@ class Chunks:
         rest: Buffer = data
         if self._coming is None:
             rest = self._begin(data, last=last)
-        if not self._basin.length:
+        if not self._receive_buffer.length:
             self._gathering_since = self._clock()
         while rest:
-            rest = memoryview(rest)[self._basin.pour(rest) :]
-            if self._basin.full:
+            rest = memoryview(rest)[self._receive_buffer.pour(rest) :]
+            if self._receive_buffer.full:
                 self._hand_on()
-                await self._intake.room()
+                await self._writer.wait_writable()
         if self._coming is not None and (last or self._clock() - self._gathering_since >= PART_SECONDS):
             self._hand_on()
             if last:
                 self._end(self._coming)
                 await asyncio.sleep(0)  # Its way begins: a chunk that cannot be taken is refused before what follows.
-            await self._intake.room()
+            await self._writer.wait_writable()
 
     def _begin(self, data: bytes, *, last: bool) -> Buffer:
         """Reads where the chunk lies, once that is complete, and returns the bytes behind it."""
@@ -110,23 +110,23 @@ class Chunks:
 
     def let_go(self) -> None:
         """The connection is gone, and nobody is told any more."""
-        self._intake.let_go()
+        self._writer.detach()
 
     async def settle(self) -> None:
         """Returns when nothing is under way any more."""
-        await self._intake.settle()
+        await self._writer.drain()
 
     def _hand_on(self) -> None:
         """What has gathered of the chunk that comes."""
         chunk = self._coming
-        if chunk is None or not self._basin.length:
+        if chunk is None or not self._receive_buffer.length:
             return
-        part = self._basin.take()
+        part = self._receive_buffer.take()
         start = chunk.end
         chunk.end += len(part)
         chunk.under_way += 1
         self._waiting.setdefault((start, chunk.end), []).append(chunk)
-        self._intake.put(start, part)
+        self._writer.submit(start, part)
 
     def _end(self, chunk: _Chunk) -> None:
         self._coming = None

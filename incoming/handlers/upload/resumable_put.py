@@ -1,8 +1,8 @@
 """An upload as an HTTP resource: PUT with Content-Range, status, control messages, DELETE (doc/protocol.md).
 
 Speaks the dialect of resumable PUT that existing clients know: 308 with the safe prefix while bytes are missing, 200
-when all are there. Bodies go to the assembler as they arrive, so that what came before a cut is kept. Decides only
-what belongs to HTTP; what may be stored the assembler decides.
+when all are there. Bodies go to the upload_service as they arrive, so that what came before a cut is kept. Decides only
+what belongs to HTTP; what may be stored the upload_service decides.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from incoming.core.errors import (
 from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
 from incoming.handlers import cors
 from incoming.handlers.services import Services
-from incoming.handlers.upload.body_receiver import Body
-from incoming.handlers.upload.streaming_handler import StreamedHandler
-from incoming.uploads.active_upload import Upload
+from incoming.handlers.upload.body_receiver import BodyReceiver
+from incoming.handlers.upload.streaming_handler import StreamingHandler
+from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import content_range, messages
 from incoming.wire.content_disposition import file_name
 from incoming.wire.content_range import ContentRange
@@ -40,13 +40,13 @@ LONG_POLL = 25.0
 """Seconds that a status request may wait at most: below the 30 s after which some proxies lose patience."""
 
 
-class UploadResource(StreamedHandler):
+class ResumablePut(StreamingHandler):
     """`.../frontend/upload/<ticket>`."""
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
-        self._upload: Upload | None = None
-        self._body: Body | None = None
+        self._upload: ActiveUpload | None = None
+        self._body: BodyReceiver | None = None
         self._control = bytearray()
         self._epoch: int | None = None
         self._cors: dict[str, str] = {}
@@ -60,10 +60,10 @@ class UploadResource(StreamedHandler):
         self.set_header("Cache-Control", "no-store")
         if self.request.method == "OPTIONS":
             return
-        ticket = await self.services.assembler.look(self.path_args[0])
-        if not cors.allowed(origin, ticket.terms.allowed_origins):
+        ticket = await self.services.upload_service.look(self.path_args[0])
+        if not cors.allowed(origin, ticket.options.allowed_origins):
             raise Forbidden("pages of this origin may not use this ticket")
-        self.services.door.know(self._stream)
+        self.services.connection_limiter.know(self._stream)
         if self.request.method == "PUT":
             await self._begin(ticket)
         elif self.request.method == "POST" and (self.body_length or 0) > MAX_CONTROL:
@@ -101,41 +101,43 @@ class UploadResource(StreamedHandler):
         known = self._upload.ticket.size
         if known is not None and asked.end is not None and asked.end > known:
             raise BadRange(f"the Content-Range reaches byte {asked.end}, the file has {known}")
-        self.services.seats.take(ticket.id, self, self.services.settings.connections_per_upload)
+        self.services.upload_connections.take(ticket.id, self, self.services.settings.connections_per_upload)
         sender = self.services.connections.enter(ticket.id, "http", self.client)
-        self._body = Body(self._upload, sender, self.services.memory, asked.start, asked.end, self._epoch)
-        self.receive_into(None if length is None else self._body.basin)
+        self._body = BodyReceiver(
+            self._upload, sender, self.services.memory_budget, asked.start, asked.end, self._epoch
+        )
+        self.receive_into(None if length is None else self._body.receive_buffer)
 
     def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
         """A PUT to a complete file is answered as the one that completed it was; to an ended one with its outcome."""
         if ticket.state in (State.CANCELLED, State.FAILED):
-            raise ticket.outcome(Event.STORE)
+            raise ticket.rejection(Event.STORE)
         ticket.identify(identity)
         self.conclude(lambda: self._tell_complete(ticket))
 
     def _check_limits(self, ticket: Ticket, asked: ContentRange) -> None:
         """What the range alone shows, before the body is read."""
-        for limit in (ticket.terms.max_size, self.services.settings.max_size):
+        for limit in (ticket.options.max_size, self.services.settings.max_size):
             if limit and asked.end is not None and asked.end > limit:
                 raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
 
-    async def _join(self, ticket: Ticket, identity: Identity) -> Upload:
+    async def _join(self, ticket: Ticket, identity: Identity) -> ActiveUpload:
         """The library's pieces name the epoch they were welcomed with; other clients are taken at any."""
         epoch = self.get_query_argument("epoch", None)
         if epoch is None:
-            return await self.services.assembler.open_plain(ticket.id, identity)
+            return await self.services.upload_service.open_plain(ticket.id, identity)
         if not (epoch.isascii() and epoch.isdigit()) or len(epoch) > 16:
             raise BadParameter("'epoch' is not a number")
         self._epoch = int(epoch)
         ticket.identify(identity, self.services.settings.max_size)
-        return await self._unless_lost(self.services.assembler.join(ticket.id, self._epoch))
+        return await self._unless_lost(self.services.upload_service.join(ticket.id, self._epoch))
 
     async def _unless_lost(self, step: Awaitable[T]) -> T:
         """The epoch rises too when a disk has lost bytes. Then nobody has taken over: the client is to ask anew."""
         try:
             return await step
         except TakenOver as error:
-            ticket = await self.services.assembler.look(self.path_args[0])
+            ticket = await self.services.upload_service.look(self.path_args[0])
             if ticket.session in ("", self.get_query_argument("session", "")):
                 lost = "bytes that had arrived were lost by a fault of the disk; send them again"
                 raise StorageFailed(lost) from error
@@ -164,18 +166,18 @@ class UploadResource(StreamedHandler):
         """When a part of the body last came, by the monotonic clock."""
         return self._heard
 
-    def make_room(self) -> None:
+    def evict(self) -> None:
         """More connections carry this upload than may. What has come is kept."""
         self.refuse(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
         self._answer_now()
 
     def let_go(self) -> None:
         if self._body is not None:
-            self.services.seats.leave(self.path_args[0], self)
+            self.services.upload_connections.leave(self.path_args[0], self)
             self._body.let_go()
             self.receive_into(None)
         if self._upload is not None:
-            self.services.assembler.leave(self._upload)
+            self.services.upload_service.leave(self._upload)
             self._upload = None
 
     # --- the methods --------------------------------------------------------------------------------------------------
@@ -188,21 +190,21 @@ class UploadResource(StreamedHandler):
         if body is not None:
             await self._unless_lost(body.finish())
             await self._end_of_unknown_length(upload, body)
-        known = await self.services.assembler.settled(upload)
+        known = await self.services.upload_service.settled(upload)
         if self._ended:
             return  # it has made room, or the client is gone
         if known.state in RECEIVING:
             self._tell_missing(known)
         elif known.state in (State.CANCELLED, State.FAILED):
-            raise known.outcome(Event.STORE)
+            raise known.rejection(Event.STORE)
         else:
             self._tell_complete(known)
 
-    async def _end_of_unknown_length(self, upload: Upload, body: Body) -> None:
+    async def _end_of_unknown_length(self, upload: ActiveUpload, body: BodyReceiver) -> None:
         """A whole file sent with a chunked body (RFC 9112 section 7.1): now that it has ended, its length is known."""
         if "Content-Range" not in self.request.headers and upload.ticket.size is None:
             whole = Identity(size=body.position)
-            self.services.assembler.leave(await self.services.assembler.open_plain(upload.ticket.id, whole))
+            self.services.upload_service.leave(await self.services.upload_service.open_plain(upload.ticket.id, whole))
 
     def _tell_missing(self, ticket: Ticket) -> None:
         self.set_status(308, "Resume Incomplete")
@@ -224,11 +226,11 @@ class UploadResource(StreamedHandler):
         """The status; with `wait=S` as soon as the state is another than `state` (default: the present one)."""
         if self.concluded():
             return
-        known = await self.services.assembler.look(ticket)
+        known = await self.services.upload_service.look(ticket)
         seconds = self._seconds(self.get_query_argument("wait", "0"))
         if seconds:
             seen = self.get_query_argument("state", known.state)
-            known = await self.services.assembler.wait_for_change(ticket, seen, seconds)
+            known = await self.services.upload_service.wait_for_change(ticket, seen, seconds)
         if not self._ended:
             self._tell(json.dumps(messages.status(known, self.services.limits(known))))
 
@@ -246,16 +248,16 @@ class UploadResource(StreamedHandler):
         except UnicodeDecodeError as error:
             raise BadRequest("a control message is UTF-8") from error
         message = messages.parse_control(text)
-        assembler = self.services.assembler
+        upload_service = self.services.upload_service
         if isinstance(message, Hello):
-            self._upload = await assembler.open(ticket, message)
-            known = await assembler.settled(self._upload)
+            self._upload = await upload_service.open(ticket, message)
+            known = await upload_service.settled(self._upload)
             self._tell(messages.welcome(known, self.services.limits(known)))
         elif isinstance(message, Pause):
-            await assembler.pause(ticket, message.epoch)
+            await upload_service.pause(ticket, message.epoch)
             self._tell(messages.paused())
         elif isinstance(message, Cancel):
-            self._tell(messages.state(await assembler.cancel(ticket, message.reason, notify_app=True)))
+            self._tell(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
         else:
             raise BadRequest("over HTTP the control messages are hello, pause and cancel")
 
@@ -264,7 +266,7 @@ class UploadResource(StreamedHandler):
         if self.concluded():
             return
         reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]
-        self._tell_complete(await self.services.assembler.cancel(ticket, reason, notify_app=True))
+        self._tell_complete(await self.services.upload_service.cancel(ticket, reason, notify_app=True))
 
     def options(self, ticket: str) -> None:
         if self.concluded():

@@ -18,8 +18,8 @@ from incoming.core.errors import BadRequest, TooSlow, UploadError
 from incoming.handlers.base import Handler, answer_error
 from incoming.handlers.client_stream import ClientStream
 from incoming.handlers.services import Services
-from incoming.handlers.upload.tcp_info import Pace, silent_for
-from incoming.uploads.receive_buffer import Basin
+from incoming.handlers.upload.tcp_info import MinimumRate, silent_for
+from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.wire.messages import MAX_SIZE
 
 DRAINED = 64 * 1024 * 1024
@@ -27,7 +27,7 @@ DRAINED = 64 * 1024 * 1024
 
 
 @stream_request_body
-class StreamedHandler(Handler):
+class StreamingHandler(Handler):
     """What subclasses say: `admit` by the headers alone, `take` for the body's parts, `let_go` at the end."""
 
     def initialize(self, services: Services) -> None:
@@ -37,7 +37,7 @@ class StreamedHandler(Handler):
         self._needless = 0
         self._heard = time.monotonic()
         self._watchdog: asyncio.TimerHandle | None = None
-        self._pace = Pace(services.settings.minimum_rate, services.settings.dead_after)
+        self._pace = MinimumRate(services.settings.minimum_rate, services.settings.dead_after)
         self._ended = False
         self._stream: IOStream | None = None
 
@@ -52,10 +52,10 @@ class StreamedHandler(Handler):
     def let_go(self) -> None:
         """The request has ended, one way or the other. May be called twice."""
 
-    def receive_into(self, basin: Basin | None) -> None:
+    def receive_into(self, receive_buffer: ReceiveBuffer | None) -> None:
         """Where the body that is read next is received, so that `take` need not copy it; None for nowhere special."""
         if isinstance(self._stream, ClientStream):
-            self._stream.basin = basin
+            self._stream.receive_buffer = receive_buffer
 
     @property
     def is_busy(self) -> bool:

@@ -39,7 +39,7 @@ def received_by(connection: socket.socket) -> int | None:
     return int(received)
 
 
-class Pace:
+class MinimumRate:
     """Whether a sender keeps to `rate` bytes a second over `period` seconds. A rate of 0 asks for nothing."""
 
     def __init__(self, rate: int, period: float) -> None:

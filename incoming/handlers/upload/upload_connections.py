@@ -16,12 +16,12 @@ class Seat(Protocol):
         """When something last came over it, by the monotonic clock."""
         ...
 
-    def make_room(self) -> None:
+    def evict(self) -> None:
         """Ends; there are too many."""
         ...
 
 
-class Seats:
+class UploadConnectionLimiter:
     """All of one worker, by ticket."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Seats:
         while len(taken) >= limit:
             silent = min(taken, key=lambda other: other.heard)
             taken.discard(silent)
-            silent.make_room()
+            silent.evict()
         taken.add(seat)
 
     def leave(self, ticket_id: str, seat: Seat) -> None:

@@ -1,7 +1,7 @@
 """Chunks and control messages over a WebSocket (RFC 6455, sub-protocol `incoming.1`, doc/protocol.md).
 
-Turns messages into calls of the assembler and its news into messages. Decides only what belongs to the connection: its
-first message, how it ends, when it is dead. Tornado makes the handshake and writes; what comes is read by inlet.py.
+Turns messages into calls of the upload service and its news into messages. Decides only what belongs to the connection:
+its first message, how it ends, when it is dead. Tornado makes the handshake and writes; websocket_reader.py reads.
 Tornado's own pings stay off: a browser's pong waits behind the data it has queued, so that only bytes of any kind tell
 who is alive.
 """
@@ -34,11 +34,11 @@ from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.handlers import cors
 from incoming.handlers.base import Answering
 from incoming.handlers.services import Services
-from incoming.handlers.upload.chunk_receiver import Chunks
-from incoming.handlers.upload.tcp_info import Pace, received_by, silent_for
+from incoming.handlers.upload.chunk_receiver import ChunkReceiver
+from incoming.handlers.upload.tcp_info import MinimumRate, received_by, silent_for
 from incoming.handlers.upload.websocket_reader import receive
-from incoming.handlers.upload.websocket_sender import Outlet
-from incoming.uploads.active_upload import Upload
+from incoming.handlers.upload.websocket_sender import WebSocketSender
+from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import messages, websocket_frames
 from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
 
@@ -51,22 +51,22 @@ class UploadSocket(Answering, WebSocketHandler):
     def initialize(self, services: Services) -> None:
         super().initialize(services)
         self._settings = services.settings
-        self._assembler = services.assembler
+        self._upload_service = services.upload_service
         self._ticket_id = ""
         self._problem: UploadError | None = None
         self._stream: IOStream | None = None
         """Set when the handshake is over."""
-        self._upload: Upload | None = None
+        self._upload: ActiveUpload | None = None
         """Set by a hello that was accepted, until the connection ends; so are these."""
-        self._chunks: Chunks | None = None
+        self._chunks: ChunkReceiver | None = None
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
         self._session = ""
         self._told_state = State.UPLOADING
-        self._outlet = Outlet(self.write_message, self.close)
+        self._outlet = WebSocketSender(self.write_message, self.close)
         self._watchdog: asyncio.TimerHandle | None = None
         self.heard = self._seen_at = time.monotonic()
-        self._pace = Pace(self._settings.minimum_rate, self._settings.dead_after)
+        self._pace = MinimumRate(self._settings.minimum_rate, self._settings.dead_after)
 
     # --- the handshake ------------------------------------------------------------------------------------------------
 
@@ -81,8 +81,8 @@ class UploadSocket(Answering, WebSocketHandler):
             raise BadRequest("at this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
         self._ticket_id = self.get_query_argument("ticket", "")
         try:
-            ticket = await self._assembler.look(self._ticket_id)
-            if not cors.allowed(origin, ticket.terms.allowed_origins):
+            ticket = await self._upload_service.look(self._ticket_id)
+            if not cors.allowed(origin, ticket.options.allowed_origins):
                 raise Forbidden("pages of this origin may not use this ticket")
         except UploadError as error:
             self._problem = error
@@ -173,19 +173,19 @@ class UploadSocket(Answering, WebSocketHandler):
             raise BadRequest("the first message must be a hello")
         if isinstance(message, Pause):
             await self._chunks.settle()
-            await self._assembler.pause(self._ticket_id, self._epoch)
+            await self._upload_service.pause(self._ticket_id, self._epoch)
             self._outlet.send(messages.paused())
         elif isinstance(message, Cancel):
-            self._on_news(await self._assembler.cancel(self._ticket_id, message.reason, notify_app=True))
+            self._on_news(await self._upload_service.cancel(self._ticket_id, message.reason, notify_app=True))
         elif isinstance(message, Ping):
             self._outlet.send(messages.pong())
 
     async def _on_hello(self, hello: Hello) -> None:
         if self._upload is not None:
             raise BadRequest("hello was said already")
-        stop_listening = self._assembler.listen(self._ticket_id, self._on_news)
+        stop_listening = self._upload_service.listen(self._ticket_id, self._on_news)
         try:
-            upload = await self._assembler.open(self._ticket_id, hello)
+            upload = await self._upload_service.open(self._ticket_id, hello)
         except BaseException:
             stop_listening()
             raise
@@ -194,25 +194,25 @@ class UploadSocket(Answering, WebSocketHandler):
         def leave() -> None:
             stop_listening()
             sender.leave()
-            self.services.seats.leave(self._ticket_id, self)
-            self._assembler.leave(upload)
+            self.services.upload_connections.leave(self._ticket_id, self)
+            self._upload_service.leave(upload)
 
         if self._outlet.ended:
             leave()
             return
         self._leave = leave
         self._begin(upload, hello.session)
-        memory, chunk_max = self.services.memory, self._settings.chunk_max
-        self._chunks = Chunks(upload, sender, memory, chunk_max, self._epoch, self._outlet.ack, self._not_stored)
+        memory, chunk_max = self.services.memory_budget, self._settings.chunk_max
+        self._chunks = ChunkReceiver(upload, sender, memory, chunk_max, self._epoch, self._outlet.ack, self._not_stored)
 
-    def _begin(self, upload: Upload, session: str) -> None:
+    def _begin(self, upload: ActiveUpload, session: str) -> None:
         """Welcomes the uploader."""
         ticket = upload.ticket
         self._upload = upload
         self._epoch = ticket.epoch
         self._session = session
-        self.services.door.know(self._stream)
-        self.services.seats.take(ticket.id, self, self._settings.connections_per_upload)
+        self.services.connection_limiter.know(self._stream)
+        self.services.upload_connections.take(ticket.id, self, self._settings.connections_per_upload)
         self._outlet.send(messages.welcome(ticket, self.services.limits(ticket)))
         self._watch(self._settings.ping_interval)
         self._on_news(ticket)
@@ -243,7 +243,7 @@ class UploadSocket(Answering, WebSocketHandler):
         if news.state in FINAL:
             self._outlet.end(1000, "")
 
-    def make_room(self) -> None:
+    def evict(self) -> None:
         """More connections carry this upload than may."""
         self._fail(TooBusy(f"an upload has at most {self._settings.connections_per_upload} connections"))
 

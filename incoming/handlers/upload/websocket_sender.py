@@ -23,7 +23,7 @@ FAREWELL = 5.0
 """Seconds that a peer has to take our last messages before the connection is closed all the same."""
 
 
-class Outlet:
+class WebSocketSender:
     """`write` sends a message and returns when it has left, `close` closes with a code and a reason."""
 
     def __init__(self, write: Callable[[str], Awaitable[None]], close: Callable[[int, str], None]) -> None:

@@ -28,7 +28,7 @@ class Handle:
         self.doomed = False
 
 
-class Part:
+class PartialFile:
     """What this process knows of one upload's partial file until it is released, whether or not it is open just now."""
 
     __slots__ = ("handle", "id", "inode", "named", "order", "released", "suspect")
@@ -47,20 +47,20 @@ class Part:
         self.released = False
 
 
-class Descriptors:
+class DescriptorCache:
     """All parts of this process, and the descriptors of the most recently used ones."""
 
     def __init__(self, disk: Disk, limit: int) -> None:
         self._disk = disk
         self._limit = limit
         self._lock = Lock()
-        self._parts: dict[str, Part] = {}
-        self._open: OrderedDict[str, Part] = OrderedDict()
+        self._parts: dict[str, PartialFile] = {}
+        self._open: OrderedDict[str, PartialFile] = OrderedDict()
 
-    def part(self, ticket_id: str) -> Part:
+    def part(self, ticket_id: str) -> PartialFile:
         """The record of this upload, made if there is none."""
         with self._lock:
-            return self._parts.setdefault(ticket_id, Part(ticket_id))
+            return self._parts.setdefault(ticket_id, PartialFile(ticket_id))
 
     @contextmanager
     def pinned(self, handle: Handle) -> Iterator[Handle]:
@@ -74,7 +74,7 @@ class Descriptors:
             if close:
                 self._close(handle)
 
-    def pin(self, part: Part, opened: Callable[[], Handle]) -> Handle:
+    def pin(self, part: PartialFile, opened: Callable[[], Handle]) -> Handle:
         """The part's descriptor, opened if need be, not closed before it is given back. Wants `part.order` held."""
         with self._lock:
             handle = part.handle
@@ -97,7 +97,7 @@ class Descriptors:
             old.suspect |= not self._close(unused)
         return handle
 
-    def drop(self, part: Part) -> None:
+    def drop(self, part: PartialFile) -> None:
         """Closes the part's descriptor, now or when its last user gives it back; the next `pin` opens a new one."""
         with self._lock:
             idle = self._detach(part)
@@ -119,7 +119,7 @@ class Descriptors:
         for ticket_id in list(self._parts):
             self.release(ticket_id)
 
-    def _detach(self, part: Part) -> Handle | None:
+    def _detach(self, part: PartialFile) -> Handle | None:
         """Takes the descriptor off the part; returns it if nobody uses it, to be closed without holding the lock."""
         handle, part.handle = part.handle, None
         if handle is None:
@@ -128,8 +128,8 @@ class Descriptors:
         handle.doomed = True
         return None if handle.users else handle
 
-    def _surplus(self) -> list[tuple[Part, Handle]]:
-        surplus: list[tuple[Part, Handle]] = []
+    def _surplus(self) -> list[tuple[PartialFile, Handle]]:
+        surplus: list[tuple[PartialFile, Handle]] = []
         for part in list(self._open.values()):
             if len(self._open) <= self._limit:
                 break

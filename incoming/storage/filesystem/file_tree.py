@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from incoming.core.errors import AlreadyComplete, StorageFailed
 from incoming.core.extents import Range
 from incoming.storage.byte_store import Buffer
-from incoming.storage.filesystem.descriptor_cache import Descriptors, Handle, Part
+from incoming.storage.filesystem.descriptor_cache import DescriptorCache, Handle, PartialFile
 from incoming.storage.filesystem.disk import Disk, Facts
 
 
@@ -29,7 +29,7 @@ class FileTree:
         self._dir_mode = dir_mode
         self._file_mode = file_mode
         self._disk = disk
-        self._descriptors = Descriptors(disk, open_files)
+        self._descriptors = DescriptorCache(disk, open_files)
         self._make_root()
         self._root_inode = self._root_facts().inode
 
@@ -71,14 +71,14 @@ class FileTree:
     # --- the partial file, opened and locked --------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self, part: Part, *, create: bool = False) -> Iterator[Handle]:
+    def _opened(self, part: PartialFile, *, create: bool = False) -> Iterator[Handle]:
         """The descriptor of the partial file; the caller holds `part.order` up to here."""
         handle = self._descriptors.pin(part, lambda: self._open(part, create=create))
         with self._descriptors.pinned(handle):
             yield handle
 
     @contextmanager
-    def _locked(self, part: Part, handle: Handle, *, exclusive: bool) -> Iterator[None]:
+    def _locked(self, part: PartialFile, handle: Handle, *, exclusive: bool) -> Iterator[None]:
         """Holds the lock that keeps completion and writes apart, across processes; the file is still partial."""
         self._disk.lock(handle.fd, exclusive=exclusive)
         try:
@@ -94,12 +94,12 @@ class FileTree:
                 self._descriptors.drop(part)  # closing it ends the lock, for which others wait
                 raise
 
-    def _gone(self, part: Part) -> AlreadyComplete | StorageFailed:
+    def _gone(self, part: PartialFile) -> AlreadyComplete | StorageFailed:
         if self._disk.look(self._final(part.id)) is not None:
             return AlreadyComplete("the file is complete; nothing more can be sent or changed")
         return StorageFailed("the partial file of this upload is no longer in the storage of the server")
 
-    def _open(self, part: Part, *, create: bool) -> Handle:
+    def _open(self, part: PartialFile, *, create: bool) -> Handle:
         try:
             fd = self._disk.open(self._partial(part.id))
         except FileNotFoundError:
@@ -119,7 +119,7 @@ class FileTree:
         part.inode = facts.inode
         return Handle(fd, facts.inode)
 
-    def _create(self, part: Part) -> int:
+    def _create(self, part: PartialFile) -> int:
         path = self._partial(part.id)
         # An unmounted disk leaves an empty directory behind, which must not be filled instead.
         if self._root_facts().inode != self._root_inode:
@@ -167,7 +167,7 @@ class FileTree:
         with self._descriptors.pinned(handle):
             self._make_durable(part, handle, self._disk.fdatasync)
 
-    def _make_durable(self, part: Part, handle: Handle, sync: Callable[[int], None]) -> None:
+    def _make_durable(self, part: PartialFile, handle: Handle, sync: Callable[[int], None]) -> None:
         """Data and name. After a failure the descriptor is dropped: a second sync would succeed and prove nothing."""
         try:
             if part.suspect:
@@ -205,7 +205,7 @@ class FileTree:
         self._descriptors.release(ticket_id)
         return self._final(ticket_id)
 
-    def _make_final(self, part: Part, handle: Handle, size: int) -> None:
+    def _make_final(self, part: PartialFile, handle: Handle, size: int) -> None:
         length = self._disk.facts(handle.fd).length
         if length < size:
             raise StorageFailed(f"the partial file has {length} bytes, the whole one {size}")

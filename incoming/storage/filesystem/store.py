@@ -19,8 +19,8 @@ from typing import ParamSpec, TypeVar
 from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, UnknownTicket
 from incoming.core.extents import Range
 from incoming.storage.byte_store import Buffer
-from incoming.storage.call_batcher import Errands
-from incoming.storage.fault_log import FaultLog
+from incoming.storage.call_batcher import CallBatcher
+from incoming.storage.fault_log import RateLimitedLog
 from incoming.storage.filesystem.disk import Disk, PosixDisk
 from incoming.storage.filesystem.file_tree import FileTree
 
@@ -61,8 +61,8 @@ class FileStore:
             open_files = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, allowed // 4)
         self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk())  # noqa: PTH100
         self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
-        self._writes = Errands(THREADS, "incoming-writes")
-        self._faults = FaultLog()
+        self._writes = CallBatcher(THREADS, "incoming-writes")
+        self._faults = RateLimitedLog()
 
     @property
     def grain(self) -> int:

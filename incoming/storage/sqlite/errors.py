@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from incoming.core.errors import StorageFailed, StorageFull
-from incoming.storage.fault_log import FaultLog
+from incoming.storage.fault_log import RateLimitedLog
 
 NEARLY_FULL = 1024 * 1024
 """Free bytes below which an I/O error means a full disk: that is how SQLite reports one for its shared memory file."""
@@ -18,7 +18,7 @@ class DatabaseFaults:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._log = FaultLog()
+        self._log = RateLimitedLog()
 
     def blame(self, error: BaseException) -> StorageFull | StorageFailed:
         """The error for the caller; the details are in the log."""

@@ -79,7 +79,7 @@ class TransactionLostError(Exception):
     """SQLite has rolled back everything, not only what failed."""
 
 
-class Writer:
+class GroupCommitWriter:
     """Owns the writing connection. `committed` is called on the event loop with the ids changed by each transaction."""
 
     def __init__(self, path: Path, faults: DatabaseFaults, committed: Callable[[list[str]], None]) -> None:

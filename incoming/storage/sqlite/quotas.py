@@ -23,8 +23,8 @@ class StoreLimits:
 
     def check_created(self, connection: sqlite3.Connection, ticket: Ticket) -> None:
         """To be asked when the ticket is in the database and not yet committed. Raises TooBusy."""
-        if self.tickets and _sum(connection, f"open/{ticket.terms.requested_by}") > self.tickets:
-            raise TooBusy(f"{ticket.terms.requested_by} has {self.tickets} unfinished uploads, which is the limit")
+        if self.tickets and _sum(connection, f"open/{ticket.options.requested_by}") > self.tickets:
+            raise TooBusy(f"{ticket.options.requested_by} has {self.tickets} unfinished uploads, which is the limit")
 
     def check_saved(self, connection: sqlite3.Connection, before: Ticket, after: Ticket) -> None:
         """The same for a change. Raises FileTooLarge for what can never be taken, StorageFull for what can later."""

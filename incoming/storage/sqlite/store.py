@@ -21,7 +21,7 @@ from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.operator_store import Notes
 from incoming.storage.sqlite import reports
 from incoming.storage.sqlite.errors import DatabaseFaults
-from incoming.storage.sqlite.group_commit import Transaction, Writer
+from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
 from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.schema import connect, open_database
 from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save
@@ -62,7 +62,7 @@ class SqliteStore:
         self._faults = DatabaseFaults(self._path)
         self._reading = connect(self._path)
         self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
-        self._writer = Writer(self._path, self._faults, self._tell)
+        self._writer = GroupCommitWriter(self._path, self._faults, self._tell)
         self._watcher: Watcher | None = None
 
     # --- one ticket ---------------------------------------------------------------------------------------------------

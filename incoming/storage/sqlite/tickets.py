@@ -56,7 +56,7 @@ def insert(transaction: Transaction, ticket: Ticket) -> None:
 def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: bool = False) -> Ticket:
     """Writes `changed` over the row, which is `known`, and returns the ticket with its new version."""
     saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
-    counted = (known.state, known.reserved, known.terms) != (saved.state, saved.reserved, saved.terms)
+    counted = (known.state, known.reserved, known.options) != (saved.state, saved.reserved, saved.options)
     statement, values = _UPDATE if counted else _UPDATE_UNCOUNTED
     transaction.connection.execute(statement, values(to_row(saved)))
     transaction.saved[known.id] = saved

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from incoming.callbacks.allowlist_resolver import CallbackForbidden, GuardedResolver
-from incoming.callbacks.client import Answer, Caller, Verdict
+from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackForbidden
+from incoming.callbacks.client import Answer, CallbackClient, Verdict
 from incoming.settings import value_types
 from incoming.settings.settings import Settings
 from tests.integration.callbacks.test_client import ARRIVED, ticket_for
@@ -35,7 +35,7 @@ SPELLINGS = [
 
 
 async def post(url: str, **settings: object) -> Answer:
-    caller = Caller(Settings(**settings))  # type: ignore[arg-type]
+    caller = CallbackClient(Settings(**settings))  # type: ignore[arg-type]
     try:
         return await caller.post(ticket_for(url), ARRIVED)
     finally:
@@ -72,7 +72,7 @@ async def test_a_listed_host_is_called(app_stub: AppStub, hosts: str) -> None:
 
 async def test_a_name_is_listed_in_any_case_and_with_its_final_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, ["10.0.0.1"])
-    assert await GuardedResolver(hosts=value_types.hosts().parse("App.Example")).resolve("aPP.example.", 80)
+    assert await AllowlistResolver(hosts=value_types.hosts().parse("App.Example")).resolve("aPP.example.", 80)
 
 
 async def test_a_host_listed_with_a_port_is_called_on_that_port_only(app_stub: AppStub) -> None:
@@ -130,7 +130,7 @@ def name_server(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> Names:
 
 async def test_only_the_allowed_ones_of_several_addresses_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, ["192.0.2.1", "10.1.2.3", "127.0.0.1"])
-    found = await GuardedResolver(networks=INSIDE).resolve("app.example", 80)
+    found = await AllowlistResolver(networks=INSIDE).resolve("app.example", 80)
     assert found == [(socket.AF_INET, ("10.1.2.3", 80))]
 
 
@@ -148,7 +148,7 @@ async def test_a_name_that_changes_its_address_after_the_check_gains_nothing(
 async def test_one_look_up_serves_all_who_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     names = name_server(monkeypatch, ["10.0.0.1"], ["10.0.0.2"])
     names.go.clear()
-    resolver = GuardedResolver()
+    resolver = AllowlistResolver()
     waiting = [asyncio.ensure_future(resolver.resolve("slow.example", 80)) for _ in range(50)]
     await asyncio.sleep(0)
     waiting[0].cancel()  # whoever gives up takes nobody with him
@@ -161,7 +161,7 @@ async def test_one_look_up_serves_all_who_wait_for_it(monkeypatch: pytest.Monkey
 
 async def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, [], ["10.0.0.1"])
-    resolver = GuardedResolver()
+    resolver = AllowlistResolver()
     with pytest.raises(socket.gaierror):
         await resolver.resolve("app.example", 80)
     assert await resolver.resolve("app.example", 80)
@@ -170,5 +170,5 @@ async def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatc
 async def test_forbidden_hosts_are_not_even_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     names = name_server(monkeypatch)
     with pytest.raises(CallbackForbidden):
-        await GuardedResolver(hosts=["app.example"]).resolve("evil.example", 80)
+        await AllowlistResolver(hosts=["app.example"]).resolve("evil.example", 80)
     assert names.asked == 0

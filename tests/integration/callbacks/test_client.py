@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from tornado import netutil
 
-from incoming.callbacks.client import Answer, Caller, Verdict, app_host, form, safe_name, sign
-from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.callbacks.client import Answer, CallbackClient, Verdict, app_host, form, safe_name, sign
+from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.settings.settings import Settings
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Answer as Says
@@ -28,7 +28,7 @@ from tests.support.tools import require_tool
 
 TICKET = Ticket(
     id="5e0c3c0e-7a3f-4c1e-9d0b-0123456789ab",
-    terms=Terms(signal_finish_url="http://127.0.0.1:9/"),
+    options=TicketOptions(signal_finish_url="http://127.0.0.1:9/"),
     created_at=0,
     active_at=0,
     state_since=0,
@@ -40,12 +40,12 @@ ARRIVED = Callback("delivery-1", cancelled=False, since=0, due_at=0, attempts=1)
 CANCELLED = replace(ARRIVED, cancelled=True)
 
 
-def ticket_for(url: str, **terms: object) -> Ticket:
-    return replace(TICKET, terms=Terms(signal_finish_url=url, **terms))  # type: ignore[arg-type]
+def ticket_for(url: str, **options: object) -> Ticket:
+    return replace(TICKET, options=TicketOptions(signal_finish_url=url, **options))  # type: ignore[arg-type]
 
 
 async def post(ticket: Ticket, callback: Callback = ARRIVED, **settings: object) -> Answer:
-    caller = Caller(Settings(**settings), lambda: 1_800_000_000.25)  # type: ignore[arg-type]
+    caller = CallbackClient(Settings(**settings), lambda: 1_800_000_000.25)  # type: ignore[arg-type]
     try:
         return await caller.post(ticket, callback)
     finally:

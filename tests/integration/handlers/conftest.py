@@ -11,10 +11,10 @@ from tornado.ioloop import IOLoop
 
 from incoming.core.ticket import State, Ticket
 from incoming.storage.filesystem.store import FileStore
-from tests.support.assembler_bench import open_descriptors
 from tests.support.faulty_stores import FaultyFiles
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.stores import until
+from tests.support.upload_service_bench import open_descriptors
 
 StartWorker = Callable[..., Awaitable[OneWorker]]
 LogLines = Callable[[], list[str]]
@@ -63,7 +63,7 @@ def files(worker: OneWorker) -> FaultyFiles:
 
 
 async def look(worker: OneWorker, ticket_id: str) -> Ticket:
-    return await worker.services.assembler.look(ticket_id)
+    return await worker.services.upload_service.look(ticket_id)
 
 
 def stored(worker: OneWorker, ticket: Ticket) -> bytes:
@@ -83,14 +83,14 @@ async def reaches(worker: OneWorker, ticket_id: str, state: State) -> Ticket:
 def holds(worker: OneWorker) -> list[object]:
     """What it still has in mind of requests and uploads that are over."""
     services = worker.services
-    assembler = services.assembler
+    upload_service = services.upload_service
     return [
-        *assembler._uploads,
-        *assembler._tasks,
-        *assembler._listeners._listeners,
+        *upload_service._uploads,
+        *upload_service._tasks,
+        *upload_service._listeners._listeners,
         *services.requests,
-        *services.seats._taken,
-        *([services.memory.used] if services.memory.used else []),
+        *services.upload_connections._taken,
+        *([services.memory_budget.used] if services.memory_budget.used else []),
         *[sender.key for sender in services.connections._senders.values() if sender.open],
         *open_descriptors(services.settings.storage_dir),
     ]

@@ -47,8 +47,8 @@ async def test_new_upload_returns_a_random_uuid(prefix: str, tmp_path: Path) -> 
             assert str(uuid.UUID(ticket_id)) == ticket_id
             assert uuid.UUID(ticket_id).version == 4
         ticket = await known(worker, ids.pop())
-        assert (ticket.state, ticket.terms.signal_finish_url) == (State.NEW, URL)
-        assert ticket.terms.requested_by == "127.0.0.1"
+        assert (ticket.state, ticket.options.signal_finish_url) == (State.NEW, URL)
+        assert ticket.options.requested_by == "127.0.0.1"
 
 
 @pytest.mark.promise(10, 25, 26)
@@ -64,7 +64,7 @@ async def test_parameters_by_query_form_multipart_and_json(tmp_path: Path) -> No
             await worker.post(path, json.dumps(given).encode(), {"Content-Type": "application/json"}),
         ):
             assert status == 200, answer
-            terms = (await known(worker, answer)).terms
+            terms = (await known(worker, answer)).options
             assert terms.signal_finish_url == URL
             assert terms.backend_secret == " a&b=\N{SNOWMAN} "
             assert terms.remove_file_when_finished is False
@@ -97,7 +97,7 @@ async def test_unknown_parameters_are_ignored(tmp_path: Path) -> None:
 
 async def test_no_ticket_while_the_server_ends(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
-        await worker.services.assembler.drain()
+        await worker.services.upload_service.drain()
         response = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishURL={URL}", b"")
         assert response.code == 503
         assert response.headers["Retry-After"] == "1"
@@ -295,7 +295,7 @@ async def test_the_body_has_a_limit(excess: int, tmp_path: Path) -> None:
 @pytest.mark.promise(2, 8, 9, 45, 56)
 async def test_from_ticket_to_finished(tmp_path: Path, app_stub: AppStub) -> None:
     async with one_worker(tmp_path) as worker:
-        handover = asyncio.ensure_future(worker.services.handover.run())
+        handover = asyncio.ensure_future(worker.services.callbacks.run())
         status, ticket_id = await worker.call("new_upload", signalFinishURL=app_stub.url, backendSecret="s")
         assert status == 200
         await worker.upload(ticket_id, b"content")
@@ -304,6 +304,6 @@ async def test_from_ticket_to_finished(tmp_path: Path, app_stub: AppStub) -> Non
             state = json.loads(poll.body)["state"]
             poll = await worker.fetch("GET", f"/incoming/frontend/upload/{ticket_id}?wait=20&state={state}")
         assert await worker.call("finish_upload", id=ticket_id, backendSecret="s") == (200, "ok")
-        await worker.services.handover.stop(1)
+        await worker.services.callbacks.stop(1)
         await handover
     assert app_stub.callbacks[0].params["id"] == ticket_id

@@ -8,7 +8,7 @@ import pytest
 from tornado.iostream import IOStream
 
 from incoming.handlers import connection_limiter
-from incoming.handlers.connection_limiter import Door
+from incoming.handlers.connection_limiter import ConnectionLimiter
 from incoming.settings import value_types
 from tests.support.one_worker import one_worker
 
@@ -41,7 +41,7 @@ def close_all(streams: list[IOStream]) -> object:
     ],
 )
 async def test_one_client(streams: list[IOStream], address: str, same: str) -> None:
-    at = Door(per_client=2, strangers=100, exempt=EXEMPT)
+    at = ConnectionLimiter(per_client=2, strangers=100, exempt=EXEMPT)
     assert at.enter(connect(streams), address)
     assert at.enter(connect(streams), same)
     assert not at.enter(connect(streams), address)
@@ -52,7 +52,7 @@ async def test_one_client(streams: list[IOStream], address: str, same: str) -> N
 
 @pytest.mark.parametrize("other", ["192.0.2.2", "2001:db8:0:1::1"])
 async def test_another_client(streams: list[IOStream], other: str) -> None:
-    at = Door(per_client=1, strangers=100, exempt=EXEMPT)
+    at = ConnectionLimiter(per_client=1, strangers=100, exempt=EXEMPT)
     assert at.enter(connect(streams), "192.0.2.1")
     assert at.enter(connect(streams), "2001:db8::1")
     assert at.enter(connect(streams), other)
@@ -60,13 +60,13 @@ async def test_another_client(streams: list[IOStream], other: str) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:10.1.2.3", "2001:db8:ffff::7", ""])
 async def test_who_is_not_counted(streams: list[IOStream], address: str) -> None:
-    at = Door(per_client=1, strangers=1, exempt=EXEMPT)
+    at = ConnectionLimiter(per_client=1, strangers=1, exempt=EXEMPT)
     assert all(at.enter(connect(streams), address) for _ in range(5))
     assert not any(stream.closed() for stream in streams)
 
 
 async def test_of_too_many_strangers_the_oldest_goes(streams: list[IOStream]) -> None:
-    at = Door(per_client=100, strangers=3, exempt=())
+    at = ConnectionLimiter(per_client=100, strangers=3, exempt=())
     for number in range(5):
         assert at.enter(connect(streams), f"192.0.2.{number}")
         if number == 0:
@@ -81,7 +81,7 @@ async def test_of_too_many_strangers_the_oldest_goes(streams: list[IOStream]) ->
 
 async def test_clients_that_are_gone_are_forgotten(streams: list[IOStream], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limiter, "FEW_CLIENTS", 10)
-    at = Door(per_client=1, strangers=1000, exempt=())
+    at = ConnectionLimiter(per_client=1, strangers=1000, exempt=())
     at.enter(connect(streams), "198.51.100.1")
     for number in range(250):
         at.enter(connect(streams), f"192.0.2.{number}")

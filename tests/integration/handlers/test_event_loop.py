@@ -155,7 +155,7 @@ async def test_nothing_slow_is_done_on_the_event_loop(tmp_path: Path, monkeypatc
         await worker.services.janitor.sweep()
         socket.close()
         connection.close()
-        await until(lambda: not worker.services.assembler._uploads, "all being let go of")
+        await until(lambda: not worker.services.upload_service._uploads, "all being let go of")
         calls = set(watch.calls)
     turning.cancel()
     needed = {"create", "write", "fdatasync", "fsync", "rename", "unlink", "sync_directory", "free", "close", "execute"}

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tornado.iostream import IOStream
 
-from incoming.handlers.upload.body_receiver import Body
-from incoming.handlers.upload.chunk_receiver import Chunks
-from incoming.handlers.upload.resumable_put import UploadResource
+from incoming.handlers.upload.body_receiver import BodyReceiver
+from incoming.handlers.upload.chunk_receiver import ChunkReceiver
+from incoming.handlers.upload.resumable_put import ResumablePut
 from incoming.handlers.upload.websocket import UploadSocket
-from incoming.handlers.upload.websocket_sender import Outlet
-from incoming.uploads.active_upload import Upload
-from incoming.uploads.checkpointer import Checkpoints
-from incoming.uploads.flow_control import Intake
+from incoming.handlers.upload.websocket_sender import WebSocketSender
+from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.checkpointer import Checkpointer
+from incoming.uploads.flow_control import UploadWriter
 from tests.integration.handlers.conftest import holds
 from tests.support.one_worker import OneWorker
 from tests.support.raw_http import RawConnection, request
@@ -101,7 +101,7 @@ async def test_broken_off_uploads_leave_nothing_behind(worker: OneWorker, abort:
             *(abort(worker, tickets[number % TICKETS], number) for number in range(start, start + AT_ONCE))
         )
     await until(lambda: holds(worker) == [], "nothing being held")
-    await until(lambda: not worker.services.assembler._listeners._tasks, "nothing being read")
+    await until(lambda: not worker.services.upload_service._listeners._tasks, "nothing being read")
     assert await counted() == before
     for ticket_id in tickets:
         await worker.call("cancel_upload", id=ticket_id)
@@ -142,7 +142,17 @@ async def end_well(worker: OneWorker, ticket_id: str, number: int) -> None:
 
 def server_objects() -> dict[str, int]:
     """How many objects there are of each class that a connection or an upload is made of."""
-    kinds = (UploadSocket, UploadResource, Upload, Checkpoints, Intake, Chunks, Outlet, Body, IOStream)
+    kinds = (
+        UploadSocket,
+        ResumablePut,
+        ActiveUpload,
+        Checkpointer,
+        UploadWriter,
+        ChunkReceiver,
+        WebSocketSender,
+        BodyReceiver,
+        IOStream,
+    )
     found = [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)]
     return {name: found.count(name) for name in found}
 
@@ -152,7 +162,7 @@ async def counted() -> dict[str, int]:
 
     def now() -> dict[str, int]:
         gc.collect()
-        handlers = [thing for thing in gc.get_objects() if isinstance(thing, UploadSocket | UploadResource)]
+        handlers = [thing for thing in gc.get_objects() if isinstance(thing, UploadSocket | ResumablePut)]
         return {
             "descriptors": len(list(Path("/proc/self/fd").iterdir())),
             "tasks": len(asyncio.all_tasks()),

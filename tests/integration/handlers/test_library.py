@@ -119,7 +119,7 @@ async def test_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             raise StorageFailed("disk I/O error")
 
         monkeypatch.setattr(worker.services.tickets, "check", broken)
-        await worker.services.assembler.drain()
+        await worker.services.upload_service.drain()
         response = await worker.fetch("GET", "/incoming/health")
         assert response.code == 503
         answer = json.loads(response.body)

@@ -121,7 +121,7 @@ async def test_what_waits_for_a_disk_that_hangs(start_worker: StartWorker) -> No
     async def watch() -> None:
         nonlocal largest
         while True:
-            largest = max(largest, worker.services.memory.used)
+            largest = max(largest, worker.services.memory_budget.used)
             await asyncio.sleep(0.001)
 
     async def send(number: int) -> None:
@@ -133,11 +133,11 @@ async def test_what_waits_for_a_disk_that_hangs(start_worker: StartWorker) -> No
 
     watching = asyncio.create_task(watch())
     sending = [asyncio.create_task(send(number)) for number in range(len(tickets))]
-    await until(lambda: worker.services.memory.used > 4 * MIB, "the memory being full")
+    await until(lambda: worker.services.memory_budget.used > 4 * MIB, "the memory being full")
     await files.faults.until_held("write", 8)
-    full = worker.services.memory.used
+    full = worker.services.memory_budget.used
     await asyncio.sleep(0.5)
-    assert worker.services.memory.used <= full + 40 * (MIB + 4096), "one piece of each at most"
+    assert worker.services.memory_budget.used <= full + 40 * (MIB + 4096), "one piece of each at most"
     files.faults.release("write")
     for number, socket in enumerate(sockets):
         await socket.until_acked(*((start * MIB, (start + 1) * MIB) for start in range(4)))
@@ -148,4 +148,4 @@ async def test_what_waits_for_a_disk_that_hangs(start_worker: StartWorker) -> No
     watching.cancel()
     assert largest <= 4 * MIB + 40 * (MIB + 4096)
     await until(lambda: holds(worker) == [], "all being let go of")
-    assert worker.services.memory.used == 0
+    assert worker.services.memory_budget.used == 0

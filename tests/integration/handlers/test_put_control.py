@@ -197,7 +197,7 @@ async def test_waiting_for_the_state_to_change(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     waiting = asyncio.create_task(ask(worker, request("GET", path(ticket_id, "?wait=20"))))
     told = asyncio.create_task(ask(worker, request("GET", path(ticket_id, "?wait=20&state=new"))))
-    await until(lambda: worker.services.assembler._listeners._listeners, "somebody waiting")
+    await until(lambda: worker.services.upload_service._listeners._listeners, "somebody waiting")
     assert (await ask(worker, request("GET", path(ticket_id, "?wait=20&state=uploading")))).json["state"] == "new"
     await worker.call("cancel_upload", id=ticket_id)
     assert [(await task).json["state"] for task in (waiting, told)] == ["cancelled", "cancelled"]
@@ -214,9 +214,9 @@ async def test_whoever_waits_and_goes_is_forgotten(worker: OneWorker, log_lines:
     log_lines()
     connection = await RawConnection.open(worker.port)
     await connection.send(request("GET", path(ticket_id, "?wait=1")))
-    await until(lambda: worker.services.assembler._listeners._listeners, "it waiting")
+    await until(lambda: worker.services.upload_service._listeners._listeners, "it waiting")
     connection.close()
-    await until(lambda: not worker.services.assembler._listeners._listeners, "it being forgotten")
+    await until(lambda: not worker.services.upload_service._listeners._listeners, "it being forgotten")
     assert log_lines() == []
 
 

@@ -66,7 +66,7 @@ async def test_a_client_that_goes_while_its_ticket_is_looked_up(
     ticket_id = await worker.ticket()
     opened = asyncio.Event()
     go_on = asyncio.Event()
-    original = worker.services.assembler.open_plain
+    original = worker.services.upload_service.open_plain
 
     async def slow(*given: object) -> object:
         upload = await original(*given)  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ async def test_a_client_that_goes_while_its_ticket_is_looked_up(
         await go_on.wait()
         return upload
 
-    monkeypatch.setattr(worker.services.assembler, "open_plain", slow)
+    monkeypatch.setattr(worker.services.upload_service, "open_plain", slow)
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), length=100) + CONTENT[:40])
     await opened.wait()
@@ -162,7 +162,7 @@ async def test_a_fault_in_the_middle_of_a_body(worker: OneWorker) -> None:
     files(worker).faults.fail("write", None, StorageFull("full"))
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), length=3_000_000) + bytes(1_000_000))
-    await until(lambda: files(worker).faults.hit["write"] or worker.services.memory.used == 0, "the fault")
+    await until(lambda: files(worker).faults.hit["write"] or worker.services.memory_budget.used == 0, "the fault")
     await connection.send(bytes(2_000_000) + request("GET", path(ticket_id)))
     answer, behind = await connection.answer(), await connection.answer()
     assert answer.status == 503
@@ -174,7 +174,7 @@ async def test_a_worker_that_ends_says_when_to_come_back(worker: OneWorker) -> N
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     assert (await connection.ask(request("GET", path(ticket_id)))).status == 200
-    await worker.services.assembler.drain()
+    await worker.services.upload_service.drain()
     answer = await connection.ask(piece(ticket_id, 0, 40, 100, "Accept: application/json"))
     assert (answer.status, answer.headers["retry-after"], answer.json["code"]) == (503, "1", 500)
     connection.close()
@@ -185,7 +185,7 @@ async def test_the_end_of_a_worker_does_not_cut_a_request_under_way(worker: OneW
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), length=100) + CONTENT[:40])
     await until(lambda: files(worker).faults.calls["write"], "the first part being stored")
-    await worker.services.assembler.drain()
+    await worker.services.upload_service.drain()
     await connection.send(CONTENT[40:])
     assert (await connection.answer()).status == 200
     connection.close()

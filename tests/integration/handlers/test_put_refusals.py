@@ -31,7 +31,7 @@ class Case:
     status: int
     code: int
     begun: Callable[[OneWorker, str], Awaitable[None]] | None = None
-    terms: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
     retry_after: str | None = None
     extents: tuple[tuple[int, int], ...] = ()
 
@@ -65,7 +65,7 @@ async def taken_over(worker: OneWorker, ticket: str) -> None:
 
 async def stopping(worker: OneWorker, ticket: str) -> None:
     await half(worker, ticket)
-    await worker.services.assembler.drain()
+    await worker.services.upload_service.drain()
 
 
 async def disk_full(worker: OneWorker, ticket: str) -> None:
@@ -119,14 +119,14 @@ CASES = [
     Case("taken over", piece_of(0, 50, query="?session=session-1&epoch=1"), 409, 204, taken_over),
     Case("a packed body", piece_of(0, 100, 100, "Content-Encoding: br"), 415, 104),
     Case("packed twice", piece_of(0, 100, 100, "Content-Encoding: identity", "Content-Encoding: gzip"), 415, 104),
-    Case("a type that the app does not want", piece_of(0, 100, query="?filename=a.exe"), 415, 402, terms=PDF),
-    Case("too large", piece_of(0, 100), 413, 401, terms=SMALL),
-    Case("too large a total", piece_of(0, 10), 413, 401, terms=SMALL),
+    Case("a type that the app does not want", piece_of(0, 100, query="?filename=a.exe"), 415, 402, options=PDF),
+    Case("too large", piece_of(0, 100), 413, 401, options=SMALL),
+    Case("too large a total", piece_of(0, 10), 413, 401, options=SMALL),
     Case("unknown", lambda _: piece("unknown", 0, 50, 100, ORIGIN, JSON), 404, 200),
     Case("cancelled", piece_of(0, 50), 410, 302, cancelled),
     Case("cancelled, asked", range_of("bytes */100", b""), 410, 302, cancelled),
     Case("refused by the app", piece_of(0, 50), 410, 303, refused_by_the_app, extents=((0, 100),)),
-    Case("of a page that the ticket is not for", piece_of(0, 50), 403, 203, terms=OF_ANOTHER),
+    Case("of a page that the ticket is not for", piece_of(0, 50), 403, 203, options=OF_ANOTHER),
     Case("stopping", piece_of(50, 100), 503, 500, stopping, retry_after="1", extents=((0, 50),)),
     Case("a full disk", piece_of(0, 50), 503, 501, disk_full, retry_after="10"),
     Case("a broken disk", piece_of(0, 50), 503, 502, disk_broken, retry_after="5"),
@@ -140,7 +140,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_refusal(worker: OneWorker, case: Case, log_lines: LogLines) -> None:
-    ticket = await worker.ticket(**dict(case.terms))
+    ticket = await worker.ticket(**dict(case.options))
     if case.begun is not None:
         await case.begun(worker, ticket)
     log_lines()
@@ -154,7 +154,7 @@ async def test_refusal(worker: OneWorker, case: Case, log_lines: LogLines) -> No
     assert "location" not in answer.headers
     assert "connection" not in answer.headers, "it can be used further"
     assert (behind.status, behind.json["id"]) == (200, ticket)
-    known = await worker.services.assembler.look(ticket)
+    known = await worker.services.upload_service.look(ticket)
     assert known.extents == Extents(case.extents), "nothing of it was stored"
     connection.close()
     assert len(log_lines()) <= 2
@@ -178,7 +178,7 @@ async def test_of_too_many_requests_the_silent_one_is_told(start_worker: StartWo
     await silent.send(request("PUT", path(ticket), *headers, length=large) + CONTENT)
 
     async def begun() -> bool:
-        return (await worker.services.assembler.look(ticket)).extents == Extents([(100, 200)])
+        return (await worker.services.upload_service.look(ticket)).extents == Extents([(100, 200)])
 
     await until(begun, "what has come being stored")
     busy = await ask(worker, piece(ticket, 0, 100, 68157540))
@@ -220,7 +220,7 @@ async def test_a_defect_is_readable_too(
     async def broken(*given: object) -> None:
         raise RuntimeError("who knows what")
 
-    monkeypatch.setattr(worker.services.assembler, "open_plain", broken)
+    monkeypatch.setattr(worker.services.upload_service, "open_plain", broken)
     connection = await RawConnection.open(worker.port)
     await connection.send(piece(ticket, 0, 50, 100, ORIGIN, JSON))
     answer = await connection.answer()

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from incoming.handlers.upload.tcp_info import Pace, received_by, silent_for
+from incoming.handlers.upload.tcp_info import MinimumRate, received_by, silent_for
 from tests.support.waiting import wait_until
 
 
@@ -22,12 +22,12 @@ from tests.support.waiting import wait_until
     ],
 )
 def test_the_minimum_is_an_average(heard: list[tuple[float, int | None]], slow: bool) -> None:
-    pace = Pace(500, 60)
+    pace = MinimumRate(500, 60)
     assert [pace.too_slow(now, received, excused=False) for now, received in heard][-1] is slow
 
 
 def test_what_the_server_itself_held_up_is_excused() -> None:
-    pace = Pace(500, 60)
+    pace = MinimumRate(500, 60)
     assert not pace.too_slow(0, 0, excused=False)
     assert not pace.too_slow(100, 1, excused=True)
     assert not pace.too_slow(159, 2, excused=False)
@@ -35,7 +35,7 @@ def test_what_the_server_itself_held_up_is_excused() -> None:
 
 
 def test_no_minimum() -> None:
-    pace = Pace(0, 60)
+    pace = MinimumRate(0, 60)
     assert not any(pace.too_slow(now, now // 1000 + 1, excused=False) for now in range(0, 10_000, 60))
 
 

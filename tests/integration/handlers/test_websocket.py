@@ -225,7 +225,7 @@ async def test_a_client_that_goes_while_its_hello_is_looked_at(
     """Or one whose time for it is over meanwhile."""
     worker = await start_worker("--hello-timeout", "0.3")
     ticket_id = await worker.ticket()
-    original = worker.services.assembler.open
+    original = worker.services.upload_service.open
     opened, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(*given: Any) -> Any:
@@ -234,7 +234,7 @@ async def test_a_client_that_goes_while_its_hello_is_looked_at(
         await go_on.wait()
         return upload
 
-    monkeypatch.setattr(worker.services.assembler, "open", slow)
+    monkeypatch.setattr(worker.services.upload_service, "open", slow)
     socket = await RawWebSocket.open(worker.port, ticket_id)
     await socket.send(hello())
     await opened.wait()

@@ -73,7 +73,7 @@ async def test_a_worker_that_ends_sends_everybody_elsewhere(worker: OneWorker) -
     late = await RawWebSocket.open(worker.port, ticket_id)
     await socket.send(chunk(0, CONTENT[:10]))
     await socket.until_acked((0, 10))
-    draining = asyncio.create_task(worker.services.assembler.drain())
+    draining = asyncio.create_task(worker.services.upload_service.drain())
     await late.send(hello(epoch=1))
     for one in (socket, late):
         messages, code = await one.end()
@@ -92,7 +92,7 @@ async def test_a_defect_is_told_and_logged(
     async def broken(*given: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(worker.services.assembler, "pause", broken)
+    monkeypatch.setattr(worker.services.upload_service, "pause", broken)
     await socket.send(text({"type": "pause"}))
     messages, code = await socket.end()
     assert (error_of(messages), messages[-1]["retry"], code) == (599, True, 4599)
@@ -208,4 +208,4 @@ async def test_a_peer_that_does_not_read_is_not_read(
 
 
 def seats(worker: OneWorker) -> list[Any]:
-    return [seat for taken in worker.services.seats._taken.values() for seat in taken]
+    return [seat for taken in worker.services.upload_connections._taken.values() for seat in taken]

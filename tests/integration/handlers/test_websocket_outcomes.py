@@ -95,7 +95,7 @@ async def test_pausing_waits_for_what_was_sent_before(worker: OneWorker) -> None
     assert [(await socket.hear())["type"] for _ in range(2)] == ["ack", "paused"]
     assert (await look(worker, ticket_id)).paused
     socket.close()
-    await until(lambda: not worker.services.assembler.uploads(), "the connection being forgotten")
+    await until(lambda: not worker.services.upload_service.uploads(), "the connection being forgotten")
     late = await RawWebSocket.welcomed(worker.port, ticket_id, epoch=1)
     assert (await look(worker, ticket_id)).paused, "it had been on its way"
     again = await RawWebSocket.welcomed(worker.port, ticket_id)

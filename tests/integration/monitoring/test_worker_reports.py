@@ -8,8 +8,8 @@ import pytest
 
 from incoming.core.errors import StorageFailed
 from incoming.monitoring.connections import Connections
-from incoming.monitoring.metrics import Counters
-from incoming.monitoring.worker_reports import STALE, Activity
+from incoming.monitoring.metrics import WorkerCounters
+from incoming.monitoring.worker_reports import STALE, WorkerReporter
 from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 from tests.support.stores import Clock, Stores, until
 
@@ -18,9 +18,9 @@ class OneOfSeveral:
     """A worker's counters, connections and notes."""
 
     def __init__(self, stores: Stores) -> None:
-        self.counters = Counters()
+        self.counters = WorkerCounters()
         self.connections = Connections(self.counters)
-        self.activity = Activity(stores.tickets, self.counters, self.connections, stores.clock)
+        self.activity = WorkerReporter(stores.tickets, self.counters, self.connections, stores.clock)
 
 
 async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:

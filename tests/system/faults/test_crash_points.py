@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from incoming.core.extents import Extents
-from incoming.core.ticket import Identity, State, Terms, Ticket
+from incoming.core.ticket import Identity, State, Ticket, TicketOptions
 from incoming.maintenance import recovery
 from incoming.settings.settings import Settings
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import Change
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 from incoming.wire.messages import Hello
 from tests.support.stores import until
 from tests.system.faults.consistency import DATABASE, assert_consistent, tickets_in
@@ -84,14 +84,14 @@ class Machine:
         self.tickets = WatchedTickets(directory)
         self.files = FileStore(directory, disk=self.disk)
         settings = Settings(durability=durability, checkpoint_bytes=4 * CHUNK, checkpoint_seconds=3600)  # type: ignore[arg-type]
-        self.assembler = Assembler(self.tickets, self.files, settings)
+        self.upload_service = UploadService(self.tickets, self.files, settings)
 
     async def boot(self, name: str) -> None:
         self.boot_id.write_text(name)
-        await recovery.recover(self.tickets, self.files, self.assembler, self.boot_id)
+        await recovery.recover(self.tickets, self.files, self.upload_service, self.boot_id)
 
     async def close(self) -> None:
-        await self.assembler.drain()
+        await self.upload_service.drain()
         await self.files.close()
         await self.tickets.close()
 
@@ -103,7 +103,7 @@ def source(seed: int) -> bytes:
 async def upload(machine: Machine, content: bytes, seed: int, acked: Callable[[int, int], None]) -> None:
     """Sends what is missing, two chunks at once, in any order and with overlaps; returns when it has arrived."""
     chance = random.Random(seed)
-    opened = await machine.assembler.open(TICKET, Hello(f"session-{seed}", None, Identity("a.bin", SIZE)))
+    opened = await machine.upload_service.open(TICKET, Hello(f"session-{seed}", None, Identity("a.bin", SIZE)))
     starts = [start for start in range(0, SIZE, CHUNK) if opened.ticket.extents.missing(start, start + CHUNK)]
     chance.shuffle(starts)
 
@@ -115,7 +115,7 @@ async def upload(machine: Machine, content: bytes, seed: int, acked: Callable[[i
     for at in range(0, len(starts), 2):
         await asyncio.gather(*(send(start) for start in starts[at : at + 2]))
     await until(lambda: opened.ticket.state == State.ARRIVED, "the file to arrive")
-    machine.assembler.leave(opened)
+    machine.upload_service.leave(opened)
 
 
 async def moments(directory: Path, durability: str, seed: int) -> list[Moment]:
@@ -123,7 +123,7 @@ async def moments(directory: Path, durability: str, seed: int) -> list[Moment]:
     machine = Machine(directory, durability)
     await machine.boot("boot-1")
     now = time.time()
-    ticket = Ticket(TICKET, Terms("http://127.0.0.1:9/"), created_at=now, active_at=now, state_since=now)
+    ticket = Ticket(TICKET, TicketOptions("http://127.0.0.1:9/"), created_at=now, active_at=now, state_since=now)
     await machine.tickets.create(ticket)
     found: list[Moment] = []
     promised = Extents()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.callbacks.client import Caller
+from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import Delivery, longest_pause
 from incoming.core.errors import StorageFailed
 from incoming.core.steady_clock import SteadyClock
@@ -47,7 +47,7 @@ class Desk:
         self.stores = stores
         self.clock = clock
         self.settings = Settings(**settings)  # type: ignore[arg-type]
-        self.caller = Caller(self.settings, clock)
+        self.caller = CallbackClient(self.settings, clock)
         self.delivery = Delivery(tickets or stores.tickets, stores.files, self.settings, clock, self.caller)  # type: ignore[arg-type]
 
     async def claim(self) -> Claim:
@@ -185,7 +185,7 @@ async def test_the_attempt_is_recorded_before_the_app_is_called(stores: Stores, 
 
     with AppStub([look]) as app:
         await stores.tickets.update(
-            ticket.id, lambda known: replace(known, terms=replace(known.terms, signal_finish_url=app.url))
+            ticket.id, lambda known: replace(known, options=replace(known.options, signal_finish_url=app.url))
         )
         desk = Desk(stores, clock)
         await desk.attempt()
@@ -337,7 +337,7 @@ async def while_answering(
 
     with AppStub([script]) as app:  # type: ignore[list-item]
         await stores.tickets.update(
-            ticket.id, lambda known: replace(known, terms=replace(known.terms, signal_finish_url=app.url))
+            ticket.id, lambda known: replace(known, options=replace(known.options, signal_finish_url=app.url))
         )
         return await Desk(stores, clock, **settings).attempt(), app
 
@@ -413,7 +413,7 @@ async def test_ticket_that_is_forgotten_meanwhile_does_no_harm(stores: Stores, c
 
     with AppStub([script]) as app:
         await stores.tickets.update(
-            ticket.id, lambda known: replace(known, terms=replace(known.terms, signal_finish_url=app.url))
+            ticket.id, lambda known: replace(known, options=replace(known.options, signal_finish_url=app.url))
         )
         desk = Desk(stores, clock)
         await desk.delivery.attempt(await desk.claim())

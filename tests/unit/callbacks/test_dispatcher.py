@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.callbacks.client import Caller
+from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import LEASE_MARGIN, Delivery
-from incoming.callbacks.dispatcher import Handover
+from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import StorageFailed, UnknownTicket, WrongState
 from incoming.core.ticket import State, Ticket
 from incoming.settings.settings import Settings
@@ -31,15 +31,15 @@ class Workers:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.stores: list[Stores] = []
-        self.running: list[tuple[Handover, asyncio.Task[None]]] = []
+        self.running: list[tuple[CallbackDispatcher, asyncio.Task[None]]] = []
 
     def open(self, clock: Callable[[], float] = time.time) -> Stores:
         self.stores.append(Stores(self.directory, clock))
         return self.stores[-1]
 
-    def start(self, stores: Stores, **settings: object) -> Handover:
+    def start(self, stores: Stores, **settings: object) -> CallbackDispatcher:
         wanted = {"handover_max_backoff": 0.05, **settings}
-        handover = Handover(stores.tickets, stores.files, Settings(**wanted), stores.clock)  # type: ignore[arg-type]
+        handover = CallbackDispatcher(stores.tickets, stores.files, Settings(**wanted), stores.clock)  # type: ignore[arg-type]
         self.running.append((handover, asyncio.get_running_loop().create_task(handover.run())))
         return handover
 
@@ -255,7 +255,7 @@ async def test_another_worker_goes_on_when_one_dies_in_a_delivery(
 
 async def attempt(stores: Stores) -> None:
     settings = Settings()
-    delivery = Delivery(stores.tickets, stores.files, settings, stores.clock, Caller(settings))
+    delivery = Delivery(stores.tickets, stores.files, settings, stores.clock, CallbackClient(settings))
     [claim] = await stores.tickets.claim(stores.clock(), delivery.lease, 1)
     await delivery.attempt(claim)
 
@@ -450,7 +450,7 @@ async def test_finishing_after_a_restart(workers: Workers) -> None:
 
 
 async def test_finishing_what_the_app_was_not_told_of_is_refused(workers: Workers, stores: Stores) -> None:
-    handover = Handover(stores.tickets, stores.files, Settings())
+    handover = CallbackDispatcher(stores.tickets, stores.files, Settings())
     for ticket in (await stores.new(), await stores.uploading(), await stores.arrived(""), await stores.cancelled("")):
         with pytest.raises(WrongState, match=f"'{ticket.state}'"):
             await handover.finish(ticket.id)
@@ -462,7 +462,7 @@ async def test_finishing_what_the_app_was_not_told_of_is_refused(workers: Worker
 
 
 async def test_finish_of_a_file_that_cannot_be_removed_counts(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
-    handover = Handover(stores.tickets, stores.files, Settings())
+    handover = CallbackDispatcher(stores.tickets, stores.files, Settings())
     ticket = await stores.waiting()
     stores.obstruct(ticket)
     assert (await handover.finish(ticket.id)).state == State.FINISHED
@@ -504,7 +504,7 @@ async def test_callback_that_is_put_off_can_be_tried_at_once(workers: Workers, a
 
 
 async def test_nothing_can_be_retried_where_nothing_is_owed(stores: Stores) -> None:
-    handover = Handover(stores.tickets, stores.files, Settings())
+    handover = CallbackDispatcher(stores.tickets, stores.files, Settings())
     for ticket in (await stores.new(), await stores.uploading(), await stores.waiting(), await stores.finished()):
         with pytest.raises(WrongState, match="owes the app no callback"):
             await handover.retry_now(ticket.id)

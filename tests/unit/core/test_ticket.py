@@ -21,7 +21,7 @@ from incoming.core.errors import (
     WrongState,
 )
 from incoming.core.extents import Extents
-from incoming.core.ticket import FINAL, RECEIVING, TRANSITIONS, Callback, Event, Identity, State, Terms, Ticket
+from incoming.core.ticket import FINAL, RECEIVING, TRANSITIONS, Callback, Event, Identity, State, Ticket, TicketOptions
 
 NOW = 1000.0
 NOTICE = Callback("delivery", cancelled=False, since=NOW, due_at=NOW)
@@ -31,7 +31,7 @@ def ticket(state: State = State.UPLOADING, **known: object) -> Ticket:
     return Ticket(
         **{  # type: ignore[arg-type]
             "id": "t",
-            "terms": Terms("http://app/finished"),
+            "options": TicketOptions("http://app/finished"),
             "created_at": 1.0,
             "active_at": 2.0,
             "state_since": 3.0,
@@ -182,7 +182,7 @@ def test_a_size_below_what_has_arrived_is_refused() -> None:
 
 @pytest.mark.parametrize(("server", "app", "limit"), [(0, 50, 50), (50, 0, 50), (50, 80, 50), (80, 50, 50)])
 def test_too_large(server: int, app: int, limit: int) -> None:
-    limited = ticket(terms=Terms("http://app/finished", max_size=app))
+    limited = ticket(options=TicketOptions("http://app/finished", max_size=app))
     with pytest.raises(FileTooLarge, match=f"51 bytes, the limit is {limit}"):
         limited.identify(Identity(size=51), server)
     assert limited.identify(Identity(size=50), server).size == 50
@@ -200,7 +200,7 @@ def test_too_large(server: int, app: int, limit: int) -> None:
     ],
 )
 def test_a_type_that_the_app_wants(wanted: list[str], told: Identity) -> None:
-    assert ticket(terms=Terms("http://app/", allowed_types=tuple(wanted))).identify(told).identity == told
+    assert ticket(options=TicketOptions("http://app/", allowed_types=tuple(wanted))).identify(told).identity == told
 
 
 @pytest.mark.parametrize(
@@ -219,11 +219,11 @@ def test_a_type_that_the_app_wants(wanted: list[str], told: Identity) -> None:
 )
 def test_any_other_type_is_refused(told: Identity) -> None:
     with pytest.raises(FileTypeRefused, match=r"\.pdf, image/png"):
-        ticket(terms=Terms("http://app/", allowed_types=(".pdf", "image/png"))).identify(told)
+        ticket(options=TicketOptions("http://app/", allowed_types=(".pdf", "image/png"))).identify(told)
 
 
 def test_the_type_is_judged_by_the_first_name() -> None:
-    begun = ticket(identity=Identity("a.pdf", 5), terms=Terms("http://app/", allowed_types=(".pdf",)))
+    begun = ticket(identity=Identity("a.pdf", 5), options=TicketOptions("http://app/", allowed_types=(".pdf",)))
     assert begun.identify(Identity("b.exe", 5)).identity.name == "a.pdf"
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
 from incoming.core.token_bucket import TokenBucket
-from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, Chunks
-from incoming.uploads.flow_control import OVERHEAD, Memory
+from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, ChunkReceiver
+from incoming.uploads.flow_control import OVERHEAD, MemoryBudget
 from incoming.uploads.receive_buffer import SMALLEST
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.stores import until
@@ -50,12 +50,12 @@ class Bench:
         self.writes: list[Write] = []
         self.acked: list[Range] = []
         self.failed: list[UploadError] = []
-        self.memory = Memory(1024 * MIB)
+        self.memory = MemoryBudget(1024 * MIB)
         self.allowance = TokenBucket(0)
         stand_in: Any = self
         self.now = 0.0
         heard = self.acked.append, self.failed.append
-        self.chunks = Chunks(stand_in, stand_in, self.memory, chunk_max, 1, *heard, lambda: self.now)
+        self.chunks = ChunkReceiver(stand_in, stand_in, self.memory, chunk_max, 1, *heard, lambda: self.now)
 
     def write(
         self, offset: int, data: bytes, epoch: int | None, *, within: float, let_go: Callable[[], None]

@@ -3,14 +3,14 @@
 import pytest
 
 from incoming.core.errors import BadParameter
-from incoming.core.ticket import Terms
-from incoming.handlers.backend.ticket_options import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, terms
+from incoming.core.ticket import TicketOptions
+from incoming.handlers.backend.ticket_options import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, ticket_options
 
 URL = "http://app.example.org/done"
 
 
-def read(**given: str) -> Terms:
-    return terms({"signalFinishURL": URL, **given}, requested_by="127.0.0.1")
+def read(**given: str) -> TicketOptions:
+    return ticket_options({"signalFinishURL": URL, **given}, requested_by="127.0.0.1")
 
 
 def refusal(**given: str) -> str:
@@ -24,7 +24,7 @@ def refusal(**given: str) -> str:
 @pytest.mark.promise(29)
 @pytest.mark.promise(30)
 def test_only_the_url_is_needed() -> None:
-    assert read() == Terms(
+    assert read() == TicketOptions(
         signal_finish_url=URL,
         backend_secret="",
         secret_optional=False,
@@ -45,7 +45,7 @@ def test_everything() -> None:
         allowedTypes=".PDF, image/*,application/vnd.oasis.opendocument.text",
         nobodyKnowsThis="x",
     )
-    assert given == Terms(
+    assert given == TicketOptions(
         signal_finish_url=URL,
         backend_secret="s",
         remove_file_when_finished=False,

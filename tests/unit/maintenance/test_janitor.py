@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.callbacks.dispatcher import Handover
+from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import StorageFailed, StorageFull, WrongState
 from incoming.core.steady_clock import SteadyClock
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance import janitor as module
 from incoming.maintenance.janitor import Janitor
 from incoming.settings.settings import Settings
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 from tests.support.stores import Clock, Stores, until
 
 HOUR = 3600.0
@@ -37,8 +37,8 @@ def stores(tmp_path: Path, clock: Clock, io_loop: IOLoop) -> Iterator[Stores]:
 
 def employ(stores: Stores, **settings: object) -> Janitor:
     wanted = Settings(**settings)  # type: ignore[arg-type]
-    assembler = Assembler(stores.tickets, stores.files, wanted, stores.clock)
-    return Janitor(stores.tickets, stores.files, assembler, wanted, stores.clock)
+    upload_service = UploadService(stores.tickets, stores.files, wanted, stores.clock)
+    return Janitor(stores.tickets, stores.files, upload_service, wanted, stores.clock)
 
 
 # --- uploads that nobody goes on with ---------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ async def test_finish_upload_after_the_wait_timed_out_is_refused(stores: Stores,
     ticket = await stores.waiting()
     clock.advance(2 * DAY)
     await employ(stores).sweep()
-    handover = Handover(stores.tickets, stores.files, Settings(), clock)
+    handover = CallbackDispatcher(stores.tickets, stores.files, Settings(), clock)
     with pytest.raises(WrongState):
         await handover.finish(ticket.id)
 
@@ -197,7 +197,7 @@ async def test_a_handover_cannot_be_tried_again_without_its_file(stores: Stores,
     ticket = await stores.failed()
     clock.advance(2 * DAY)
     await employ(stores).sweep()
-    handover = Handover(stores.tickets, stores.files, Settings(), clock)
+    handover = CallbackDispatcher(stores.tickets, stores.files, Settings(), clock)
     with pytest.raises(WrongState, match="not kept any more"):
         await handover.retry_now(ticket.id)
 
@@ -207,7 +207,7 @@ async def test_a_file_whose_handover_is_just_tried_again_stays(
 ) -> None:
     ticket = await stores.failed()
     clock.advance(2 * DAY)
-    handover = Handover(stores.tickets, stores.files, Settings(), clock)
+    handover = CallbackDispatcher(stores.tickets, stores.files, Settings(), clock)
     real = stores.tickets.find
 
     async def find(states: Sequence[State] = (), **limits: float) -> list[Ticket]:

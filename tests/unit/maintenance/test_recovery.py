@@ -13,7 +13,7 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance import recovery
 from incoming.settings.settings import Settings
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 from tests.support.stores import Stores
 
 
@@ -35,8 +35,8 @@ class Machine:
         self.boot_id.write_text(f"{name}\n")
 
     async def start(self, stores: Stores) -> tuple[int, int]:
-        assembler = Assembler(stores.tickets, stores.files, Settings())
-        return await recovery.recover(stores.tickets, stores.files, assembler, self.boot_id)
+        upload_service = UploadService(stores.tickets, stores.files, Settings())
+        return await recovery.recover(stores.tickets, stores.files, upload_service, self.boot_id)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from incoming.monitoring.connections import AT_ONCE, BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
-from incoming.monitoring.metrics import Counters
+from incoming.monitoring.metrics import WorkerCounters
 from tests.support.stores import Clock
 
 TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
@@ -16,7 +16,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = Clock(100.0)
-        self.counters = Counters()
+        self.counters = WorkerCounters()
         self.connections = Connections(self.counters, self.clock)
 
     def facts(self, ticket: str = TICKET) -> dict[str, object] | None:

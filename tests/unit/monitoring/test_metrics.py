@@ -6,18 +6,28 @@ import pytest
 
 from incoming.callbacks.client import Verdict
 from incoming.core.errors import TABLE
-from incoming.monitoring.metrics import ANSWERS, COUNTED, ERRORS, GAUGES, STATES, TIMED, Counters, Histogram, cumulated
+from incoming.monitoring.metrics import (
+    ANSWERS,
+    COUNTED,
+    ERRORS,
+    GAUGES,
+    STATES,
+    TIMED,
+    Histogram,
+    WorkerCounters,
+    cumulated,
+)
 from tests.support.tools import ROOT
 
 OPERATIONS = (ROOT / "doc" / "operations.md").read_text()
 
 
 def test_what_is_not_counted_is_not_told() -> None:
-    assert Counters().totals() == {}
+    assert WorkerCounters().totals() == {}
 
 
 def test_everything_counted_is_told() -> None:
-    counters = Counters()
+    counters = WorkerCounters()
     counters.transports["websocket"].stored(1000, 0.003)
     counters.transports["websocket"].stored(24, 100)
     counters.transports["http"].stored(1, 0.0)

@@ -16,7 +16,7 @@ import yaml
 from incoming.callbacks import client
 from incoming.core import ticket
 from incoming.core.errors import TABLE, UnknownTicket
-from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.handlers.backend import ticket_options
 from incoming.handlers.routes import ROUTES
 from incoming.settings.settings import KEYS, load_settings
@@ -156,7 +156,7 @@ def client_message_types() -> set[str]:
 
 def server_messages() -> dict[str, dict[str, object]]:
     """One of each message that the server can send, by type."""
-    upload = Ticket("id", Terms("http://app/"), 0, 0, 0)
+    upload = Ticket("id", TicketOptions("http://app/"), 0, 0, 0)
     limits = Limits(1, 2, 3, 4, 5.0)
     made = [
         messages.welcome(upload, limits),
@@ -188,7 +188,7 @@ def test_server_messages_are_documented() -> None:
 
 
 def test_status_is_documented() -> None:
-    status = messages.status(Ticket("id", Terms("http://app/"), 0, 0, 0), Limits(1, 2, 3, 4, 5.0))
+    status = messages.status(Ticket("id", TicketOptions("http://app/"), 0, 0, 0), Limits(1, 2, 3, 4, 5.0))
     assert first_cells(PROTOCOL, "Status") == set(status)
 
 
@@ -271,7 +271,7 @@ def test_parameters_of_new_upload_are_documented() -> None:
         assert {"id", "backendSecret"} <= first_cells(API, f"`POST /incoming/0.1/backend/{name}`")
 
 
-UPLOAD = Ticket("id", Terms("http://app/", "s"), 0, 0, 0, identity=Identity("a.txt"), path="/x/id", reason="")
+UPLOAD = Ticket("id", TicketOptions("http://app/", "s"), 0, 0, 0, identity=Identity("a.txt"), path="/x/id", reason="")
 DELIVERY = Callback("d", cancelled=False, since=0, due_at=0, attempts=1)
 
 

@@ -92,7 +92,7 @@ def test_every_event_of_the_server_can_be_told_by_its_text() -> None:
     assert len(calls) > 30
     for place, call in calls.items():
         text = call.args[1 if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else 0]
-        if place.startswith("fault_log.py"):  # passes on what FaultLog.report is given
+        if place.startswith("fault_log.py"):  # passes on what RateLimitedLog.report is given
             continue
         assert isinstance(text, ast.Constant), f"{place}: the first argument is not a text"
         subject = re.match(r"upload (?!%s: )", str(text.value))

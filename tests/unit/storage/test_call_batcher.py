@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from incoming.core.errors import ServerShutdown
-from incoming.storage.call_batcher import TOGETHER, Errands
+from incoming.storage.call_batcher import TOGETHER, CallBatcher
 
 
 @pytest.fixture
-def errands() -> Iterator[Errands]:
-    made = Errands(3, "errands-test")
+def batcher() -> Iterator[CallBatcher]:
+    made = CallBatcher(3, "batcher-test")
     yield made
     made.close()
     made.join()
@@ -31,14 +31,16 @@ class Blocked:
         return "blocked"
 
 
-async def begun(errands: Errands, call: Blocked) -> "asyncio.Task[str]":
-    task = asyncio.ensure_future(errands.run(call))
+async def begun(batcher: CallBatcher, call: Blocked) -> "asyncio.Task[str]":
+    task = asyncio.ensure_future(batcher.run(call))
     await asyncio.sleep(0)
     await asyncio.get_running_loop().run_in_executor(None, call.started.wait, 20)
     return task
 
 
-async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_that_waits_is_done_in_order_by_one_thread(
+    batcher: CallBatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("incoming.storage.call_batcher.PATIENCE", 20.0)
     done: list[int] = []
     threads: set[int] = set()
@@ -53,8 +55,8 @@ async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands, m
 
     count = 5 * TOGETHER + 3
     first = Blocked()
-    blocked = await begun(errands, first)
-    tasks = [asyncio.ensure_future(errands.run(work(number))) for number in range(count)]
+    blocked = await begun(batcher, first)
+    tasks = [asyncio.ensure_future(batcher.run(work(number))) for number in range(count)]
     await asyncio.sleep(0)
     first.go_on.set()
     assert await asyncio.gather(*tasks) == [-number for number in range(count)]
@@ -64,24 +66,24 @@ async def test_all_that_waits_is_done_in_order_by_one_thread(errands: Errands, m
     assert threading.get_ident() not in threads
 
 
-async def test_an_error_is_told_to_whom_it_belongs(errands: Errands) -> None:
+async def test_an_error_is_told_to_whom_it_belongs(batcher: CallBatcher) -> None:
     def fail() -> None:
         raise OSError("mine")
 
     outcome = await asyncio.gather(
-        errands.run(lambda: 1), errands.run(fail), errands.run(lambda: 2), return_exceptions=True
+        batcher.run(lambda: 1), batcher.run(fail), batcher.run(lambda: 2), return_exceptions=True
     )
     assert outcome[0] == 1
     assert isinstance(outcome[1], OSError)
     assert outcome[2] == 2
 
 
-async def test_one_that_blocks_holds_up_nobody(errands: Errands) -> None:
+async def test_one_that_blocks_holds_up_nobody(batcher: CallBatcher) -> None:
     """Neither those behind it nor the answers of those before it, which one thread was to give together."""
     stuck = Blocked()
-    before = asyncio.ensure_future(errands.run(lambda: "before"))
-    blocked = asyncio.ensure_future(errands.run(stuck))
-    after = asyncio.ensure_future(errands.run(lambda: "after"))
+    before = asyncio.ensure_future(batcher.run(lambda: "before"))
+    blocked = asyncio.ensure_future(batcher.run(stuck))
+    after = asyncio.ensure_future(batcher.run(lambda: "after"))
     assert await asyncio.wait_for(asyncio.gather(before, after), 20) == ["before", "after"]
     assert stuck.started.is_set()
     assert not blocked.done()
@@ -89,10 +91,10 @@ async def test_one_that_blocks_holds_up_nobody(errands: Errands) -> None:
     assert await blocked == "blocked"
 
 
-async def test_no_more_threads_than_allowed(errands: Errands) -> None:
+async def test_no_more_threads_than_allowed(batcher: CallBatcher) -> None:
     stuck = [Blocked() for _ in range(3)]
-    blocked = [await begun(errands, call) for call in stuck]
-    after = asyncio.ensure_future(errands.run(lambda: "after"))
+    blocked = [await begun(batcher, call) for call in stuck]
+    after = asyncio.ensure_future(batcher.run(lambda: "after"))
     turns = asyncio.ensure_future(asyncio.sleep(0.05))  # several times the patience
     await turns
     assert not after.done()
@@ -101,28 +103,28 @@ async def test_no_more_threads_than_allowed(errands: Errands) -> None:
     assert await asyncio.gather(*blocked, after) == ["blocked"] * 3 + ["after"]
 
 
-async def test_it_goes_on_after_a_rest(errands: Errands) -> None:
+async def test_it_goes_on_after_a_rest(batcher: CallBatcher) -> None:
     for number in range(50):
-        assert await errands.run(lambda number=number: number) == number  # type: ignore[misc]
+        assert await batcher.run(lambda number=number: number) == number  # type: ignore[misc]
 
 
-async def test_who_does_not_wait_any_more_gets_no_answer(errands: Errands) -> None:
+async def test_who_does_not_wait_any_more_gets_no_answer(batcher: CallBatcher) -> None:
     stuck = Blocked()
-    task = await begun(errands, stuck)
+    task = await begun(batcher, stuck)
     task.cancel()
     stuck.go_on.set()
-    assert await errands.run(lambda: "after") == "after"
+    assert await batcher.run(lambda: "after") == "after"
     assert task.cancelled()
 
 
-async def test_what_was_asked_before_the_end_is_done(errands: Errands) -> None:
+async def test_what_was_asked_before_the_end_is_done(batcher: CallBatcher) -> None:
     stuck = Blocked()
-    blocked = await begun(errands, stuck)
-    waiting = [asyncio.ensure_future(errands.run(lambda: "waiting")) for _ in range(3)]
+    blocked = await begun(batcher, stuck)
+    waiting = [asyncio.ensure_future(batcher.run(lambda: "waiting")) for _ in range(3)]
     await asyncio.sleep(0)
-    errands.close()
+    batcher.close()
     with pytest.raises(ServerShutdown):
-        await errands.run(lambda: "late")
+        await batcher.run(lambda: "late")
     stuck.go_on.set()
-    await asyncio.get_running_loop().run_in_executor(None, errands.join)
+    await asyncio.get_running_loop().run_in_executor(None, batcher.join)
     assert await asyncio.gather(blocked, *waiting) == ["blocked"] + ["waiting"] * 3

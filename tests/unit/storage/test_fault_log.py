@@ -3,13 +3,13 @@
 import pytest
 
 from incoming.storage import fault_log
-from incoming.storage.fault_log import FaultLog
+from incoming.storage.fault_log import RateLimitedLog
 
 
 def test_repetitions_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 5.0
     monkeypatch.setattr(fault_log.time, "monotonic", lambda: now)
-    log = FaultLog()
+    log = RateLimitedLog()
     for fault in ("full", "full", "broken", "full"):
         log.report(fault, "it is %s", fault)
     assert caplog.messages == ["it is full", "it is broken"]

@@ -514,7 +514,7 @@ async def test_a_failed_write_tells_the_kind_but_no_path(
 
 
 async def upload(files: FileStore) -> str:
-    """A scripted upload as the assembler makes it. It sends again what a failure has made doubtful."""
+    """A scripted upload as the upload_service makes it. It sends again what a failure has made doubtful."""
     await files.write(ID, [(0, b"abc"), (6, b"g")])
     await files.sync(ID)
     await files.write(ID, [(3, b"def")])

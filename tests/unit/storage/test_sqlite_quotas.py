@@ -7,7 +7,7 @@ import pytest
 
 from incoming.core.errors import FileTooLarge, StorageFull, TooBusy
 from incoming.core.extents import Extents
-from incoming.core.ticket import FINAL, Identity, State, Terms, Ticket
+from incoming.core.ticket import FINAL, Identity, State, Ticket, TicketOptions
 from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.ticket_store import Change
 from tests.unit.storage.conftest import OpenTickets
@@ -99,7 +99,7 @@ async def test_the_kept_file_of_a_failed_handover_still_counts(open_tickets: Ope
 
 
 def asked_by(address: str) -> Ticket:
-    return replace(new(), terms=Terms("http://app/", requested_by=address))
+    return replace(new(), options=TicketOptions("http://app/", requested_by=address))
 
 
 async def test_one_backend_does_not_use_up_the_tickets_of_another(open_tickets: OpenTickets) -> None:

@@ -47,7 +47,7 @@ def test_a_row_of_an_earlier_release() -> None:
     ticket = from_row(row)
     assert ticket.identity == Identity()
     assert ticket.callback == Callback("c", cancelled=True, since=1.0, due_at=2.0)
-    assert (ticket.terms.backend_secret, ticket.epoch, ticket.paused) == ("", 0, False)
+    assert (ticket.options.backend_secret, ticket.epoch, ticket.paused) == ("", 0, False)
 
 
 def test_fields_no_longer_known_are_dropped() -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 from hypothesis import strategies as st
 
 from incoming.core.extents import Extents
-from incoming.core.ticket import Callback, Identity, State, Terms, Ticket
+from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.storage.sqlite.schema import connect
 from incoming.storage.ticket_row import COLUMNS, to_row
 
@@ -20,7 +20,7 @@ NOW = 1_800_000_000.0
 
 def new(ticket_id: str | None = None, **known: Any) -> Ticket:
     """A ticket as it is given out."""
-    return Ticket(ticket_id or str(uuid.uuid4()), Terms("http://app/finished", "s"), **{**TIMES, **known})
+    return Ticket(ticket_id or str(uuid.uuid4()), TicketOptions("http://app/finished", "s"), **{**TIMES, **known})
 
 
 TIMES: dict[str, Any] = {"created_at": NOW, "active_at": NOW, "state_since": NOW}
@@ -73,7 +73,7 @@ def _any(kind: type[T], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[T]
 any_ticket = _any(
     Ticket,
     id=st.uuids().map(str),
-    terms=_any(Terms),
+    options=_any(TicketOptions),
     identity=_any(Identity),
     callback=st.none() | _any(Callback),
 )

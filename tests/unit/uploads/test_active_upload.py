@@ -20,8 +20,8 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
 from incoming.uploads import active_upload as upload_module
-from tests.support.assembler_bench import Bench, outcome, start_write
 from tests.support.stores import until
+from tests.support.upload_service_bench import Bench, outcome, start_write
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_chunks_in_any_order_make_the_file(bench: Bench) -> None:
     )
     await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
     assert bench.content(upload.ticket.id) == data(0, 100)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_what_has_been_acked_is_in_the_ticket_store(bench: Bench) -> None:
@@ -61,7 +61,7 @@ async def test_what_has_been_acked_is_in_the_ticket_store(bench: Bench) -> None:
     await upload.write(20, data(20, 40), upload.ticket.epoch)
     assert (await bench.ticket(upload.ticket.id)).extents == Extents([(20, 40)])
     assert bench.files.part(upload.ticket.id).read_bytes()[20:] == data(20, 40)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_bytes_once_acked_are_never_overwritten(bench: Bench) -> None:
@@ -70,7 +70,7 @@ async def test_bytes_once_acked_are_never_overwritten(bench: Bench) -> None:
     await upload.write(10, b"x" * 40)
     assert bench.files.part(upload.ticket.id).read_bytes()[10:] == b"x" * 10 + data(20, 40) + b"x" * 10
     assert upload.ticket.extents == Extents([(10, 50)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
@@ -86,7 +86,7 @@ async def test_of_chunks_under_way_together_the_first_wins(bench: Bench, stage: 
     await asyncio.gather(first, second, third)
     assert bench.files.part(upload.ticket.id).read_bytes() == b"y" * 10 + data(10, 30) + b"x" * 10 + b"y" * 10
     assert store.faults.hit[stage] == 1
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_what_is_there_is_not_written_again(bench: Bench) -> None:
@@ -95,7 +95,7 @@ async def test_what_is_there_is_not_written_again(bench: Bench) -> None:
     before = bench.files.faults.calls["write"]
     await upload.write(10, data(10, 50))
     assert bench.files.faults.calls["write"] == before
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_chunks_that_wait_for_a_commit_are_committed_together(bench: Bench) -> None:
@@ -109,7 +109,7 @@ async def test_chunks_that_wait_for_a_commit_are_committed_together(bench: Bench
     commits = bench.tickets.faults.calls["update"]
     await asyncio.gather(*chunks)
     assert bench.tickets.faults.calls["update"] - commits <= 2
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_nothing_is_acked_before_its_commit(bench: Bench) -> None:
@@ -120,7 +120,7 @@ async def test_nothing_is_acked_before_its_commit(bench: Bench) -> None:
     assert not chunk.done()
     bench.tickets.faults.release("update")
     await chunk
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ async def test_a_chunk_outside_the_file_is_refused(bench: Bench, start: int, len
     with pytest.raises(BadRange, match="the file at 100"):
         await upload.write(start, bytes(length))
     assert not bench.files.part(upload.ticket.id).exists()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_a_file_of_unknown_size_stays_within_the_limit(bench: Bench) -> None:
@@ -140,7 +140,7 @@ async def test_a_file_of_unknown_size_stays_within_the_limit(bench: Bench) -> No
     await upload.write(40, data(40, 50))
     with pytest.raises(FileTooLarge, match="50 bytes"):
         await upload.write(45, data(45, 51))
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_an_upload_has_only_so_many_ranges(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ async def test_an_upload_has_only_so_many_ranges(bench: Bench, monkeypatch: pyte
         await upload.write(30, b"x")
     await upload.write(1, bytes(9))
     assert upload.ticket.extents == Extents([(0, 11), (20, 21)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- who may ----------------------------------------------------------------------------------------------------------
@@ -161,11 +161,11 @@ async def test_an_upload_has_only_so_many_ranges(bench: Bench, monkeypatch: pyte
 async def test_a_late_chunk_of_who_was_taken_over_is_not_stored(bench: Bench) -> None:
     upload = await bench.open(await bench.new(), session="session-1")
     epoch = upload.ticket.epoch
-    bench.assembler.leave(await bench.open(upload.ticket.id, session="session-2"))
+    bench.upload_service.leave(await bench.open(upload.ticket.id, session="session-2"))
     with pytest.raises(TakenOver):
         await upload.write(0, data(0, 10), epoch)
     assert upload.ticket.extents == Extents()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
@@ -187,7 +187,7 @@ async def test_what_a_newcomer_sends_wins_over_what_the_old_one_had_under_way(be
     await chunk
     assert upload.ticket.extents == Extents([(5, 20)])
     assert bench.files.part(upload.ticket.id).read_bytes()[5:20] == data(5, 20)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_a_client_without_a_session_is_taken_at_any_epoch(bench: Bench) -> None:
@@ -198,7 +198,7 @@ async def test_a_client_without_a_session_is_taken_at_any_epoch(bench: Bench) ->
     under_way = start_write(upload, 10, data(10, 20))
     await bench.files.faults.until_held("write")
     queued = start_write(upload, 20, data(20, 30))
-    bench.assembler.leave(await bench.open(upload.ticket.id, session="session-2"))
+    bench.upload_service.leave(await bench.open(upload.ticket.id, session="session-2"))
     bench.files.faults.release("write")
     with pytest.raises(StorageFailed, match="ask for what has arrived"):
         await under_way
@@ -206,7 +206,7 @@ async def test_a_client_without_a_session_is_taken_at_any_epoch(bench: Bench) ->
     assert upload.ticket.extents == Extents([(0, 10), (20, 30)])
     await upload.write(10, data(10, 20))
     assert upload.ticket.extents == Extents([(0, 30)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- too late ---------------------------------------------------------------------------------------------------------
@@ -221,14 +221,14 @@ async def test_a_chunk_that_comes_again_after_completion_is_acked_and_changes_no
     with pytest.raises(BadRange):
         await upload.write(2, b"x" * 9, epoch)
     assert bench.content(upload.ticket.id) == data(0, 10)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_the_same_when_another_worker_completed_it_unnoticed(tmp_path: Path, bench: Bench) -> None:
     upload = await bench.open(await bench.new(), size=10)
     await upload.write(0, data(0, 5))
     other = Bench(tmp_path / "storage")
-    elsewhere = await other.assembler.join(upload.ticket.id, upload.ticket.epoch)
+    elsewhere = await other.upload_service.join(upload.ticket.id, upload.ticket.epoch)
     bench.files.faults.hold("write")
     late = start_write(upload, 5, b"x" * 5, upload.ticket.epoch)
     await bench.files.faults.until_held("write")
@@ -237,10 +237,10 @@ async def test_the_same_when_another_worker_completed_it_unnoticed(tmp_path: Pat
     bench.files.faults.release("write")
     await late
     assert bench.content(upload.ticket.id) == data(0, 10)
-    other.assembler.leave(elsewhere)
+    other.upload_service.leave(elsewhere)
     await other.idle()
     await other.close()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_the_same_between_the_rename_and_its_commit(tmp_path: Path, bench: Bench) -> None:
@@ -248,7 +248,7 @@ async def test_the_same_between_the_rename_and_its_commit(tmp_path: Path, bench:
     await upload.write(0, data(0, 5))
     other = Bench(tmp_path / "storage")
     other.files.faults.hold("completed")
-    elsewhere = await other.assembler.join(upload.ticket.id, upload.ticket.epoch)
+    elsewhere = await other.upload_service.join(upload.ticket.id, upload.ticket.epoch)
     bench.files.faults.hold("write")
     late = start_write(upload, 5, b"x" * 5, upload.ticket.epoch)
     await bench.files.faults.until_held("write")
@@ -260,10 +260,10 @@ async def test_the_same_between_the_rename_and_its_commit(tmp_path: Path, bench:
     other.files.faults.release("completed")
     await until(lambda: elsewhere.ticket.state == State.ARRIVED, "the file")
     assert bench.content(upload.ticket.id) == data(0, 10)
-    other.assembler.leave(elsewhere)
+    other.upload_service.leave(elsewhere)
     await other.idle()
     await other.close()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
@@ -280,7 +280,7 @@ async def test_a_chunk_under_way_when_the_upload_is_cancelled_learns_of_that(ben
         error = await outcome(task)
         assert isinstance(error, UploadCancelled)
         assert "enough" in error.message
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_when_all_that_was_queued_is_refused_nothing_is_written(bench: Bench) -> None:
@@ -295,7 +295,7 @@ async def test_when_all_that_was_queued_is_refused_nothing_is_written(bench: Ben
     await upload._write_task
     for task in (chunk, queued):
         assert isinstance(await outcome(task), UploadCancelled)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ async def test_a_write_that_fails_is_not_acked_and_may_come_again(bench: Bench, 
     await upload.write(5, data(5, 20))
     assert upload.ticket.extents == Extents([(0, 20)])
     assert bench.files.part(upload.ticket.id).read_bytes() == data(0, 20)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_a_full_disk_holds_up_nobody_else(bench: Bench) -> None:
@@ -322,7 +322,7 @@ async def test_a_full_disk_holds_up_nobody_else(bench: Bench) -> None:
     await other.write(0, data(0, 10))
     assert other.ticket.extents == Extents([(0, 10)])
     for upload in (full, other):
-        bench.assembler.leave(upload)
+        bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize("error", [StorageFull("full"), StorageFailed("broken")])
@@ -333,7 +333,7 @@ async def test_a_commit_that_fails_is_not_acked_and_may_come_again(bench: Bench,
     assert (await bench.ticket(upload.ticket.id)).extents == Extents()
     await upload.write(0, data(0, 20))
     assert upload.ticket.extents == Extents([(0, 20)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_what_is_being_written_when_a_commit_fails_stays_claimed(bench: Bench) -> None:
@@ -352,7 +352,7 @@ async def test_what_is_being_written_when_a_commit_fails_stays_claimed(bench: Be
     bench.files.faults.release("write")
     await asyncio.gather(behind, copy)
     assert bench.files.part(upload.ticket.id).read_bytes()[10:] == data(10, 20)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_what_is_being_committed_when_a_write_fails_stays_claimed(bench: Bench) -> None:
@@ -367,7 +367,7 @@ async def test_what_is_being_committed_when_a_write_fails_stays_claimed(bench: B
     bench.tickets.faults.release("update")
     await asyncio.gather(first, copy)
     assert bench.files.part(upload.ticket.id).read_bytes() == data(0, 10) + b"x" * 10
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
@@ -383,7 +383,7 @@ async def test_whoever_gave_up_waiting_harms_nobody(bench: Bench, stage: str) ->
     store.faults.release(stage)
     await patient
     assert upload.ticket.extents == Extents([(0, 20)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_errors_are_one_each(bench: Bench) -> None:
@@ -406,7 +406,7 @@ async def test_errors_are_one_each(bench: Bench) -> None:
     assert isinstance(one, StorageFull)
     assert isinstance(other, StorageFull)
     assert one is not other
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_a_defect_is_an_error_for_the_client_and_not_a_hanging_chunk(
@@ -422,7 +422,7 @@ async def test_a_defect_is_an_error_for_the_client_and_not_a_hanging_chunk(
         assert isinstance(await outcome(start_write(upload, 0, b"x")), StorageFailed)
     assert "writing failed" in caplog.text
     await upload.write(0, b"x")
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_outcome_of_a_complete_file_is_not_an_error_for_a_copy_only(bench: Bench) -> None:
@@ -430,5 +430,5 @@ async def test_outcome_of_a_complete_file_is_not_an_error_for_a_copy_only(bench:
     await upload.write(0, data(0, 10))
     await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
     with pytest.raises(AlreadyComplete):
-        await bench.assembler.pause(upload.ticket.id, None)
-    bench.assembler.leave(upload)
+        await bench.upload_service.pause(upload.ticket.id, None)
+    bench.upload_service.leave(upload)

@@ -21,9 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from incoming.core.errors import StorageFailed, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Identity, State, Ticket
-from incoming.uploads.active_upload import Upload
-from tests.support.assembler_bench import Bench
+from incoming.uploads.active_upload import ActiveUpload
 from tests.support.stores import until
+from tests.support.upload_service_bench import Bench
 
 T = TypeVar("T")
 
@@ -39,9 +39,9 @@ workers = st.sampled_from(WORKERS)
 
 def under_way(bench: Bench) -> set[asyncio.Task[Any]]:
     """What this worker is doing by itself."""
-    assembler = bench.assembler
-    running = [task for upload in assembler._uploads.values() for task in upload._running()]
-    return {*assembler._tasks, *assembler._finalising.values(), *assembler._listeners._tasks, *running}
+    upload_service = bench.upload_service
+    running = [task for upload in upload_service._uploads.values() for task in upload._running()]
+    return {*upload_service._tasks, *upload_service._finalising.values(), *upload_service._listeners._tasks, *running}
 
 
 class AnySequence(RuleBasedStateMachine):
@@ -78,7 +78,7 @@ class AnySequence(RuleBasedStateMachine):
             self.benches = [self._worker() for _ in WORKERS]
             await self.benches[0].tickets.distrust_after_boot("boot 0")
             self.ticket_id = await self.benches[0].new()
-            self.open: list[dict[str, tuple[Upload, int | None]]] = [{} for _ in WORKERS]
+            self.open: list[dict[str, tuple[ActiveUpload, int | None]]] = [{} for _ in WORKERS]
 
         self.run(begin())
 
@@ -86,7 +86,7 @@ class AnySequence(RuleBasedStateMachine):
         return Bench(self.directory, checkpoint_seconds=3600.0, durability=self.durability)
 
     async def _ticket(self) -> Ticket:
-        return await self.benches[0].assembler.look(self.ticket_id)
+        return await self.benches[0].upload_service.look(self.ticket_id)
 
     # --- who comes ----------------------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class AnySequence(RuleBasedStateMachine):
 
         async def hello() -> None:
             if before is not None:
-                self.benches[worker].assembler.leave(before[0])
+                self.benches[worker].upload_service.leave(before[0])
             try:
                 epoch = before[1] if before is not None and again else None
                 upload = await self.benches[worker].open(self.ticket_id, SIZE, session, epoch)
@@ -115,7 +115,7 @@ class AnySequence(RuleBasedStateMachine):
             if "" in self.open[worker]:
                 return
             with contextlib.suppress(UploadError):
-                upload = await self.benches[worker].assembler.open_plain(self.ticket_id, Identity(size=SIZE))
+                upload = await self.benches[worker].upload_service.open_plain(self.ticket_id, Identity(size=SIZE))
                 self.open[worker][""] = (upload, None)
 
         self.run(come())
@@ -125,7 +125,7 @@ class AnySequence(RuleBasedStateMachine):
         async def go() -> None:
             if session in self.open[worker]:
                 upload, _ = self.open[worker].pop(session)
-                self.benches[worker].assembler.leave(upload)
+                self.benches[worker].upload_service.leave(upload)
 
         self.run(go())
 
@@ -153,7 +153,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule(worker=workers)
     def checkpoint(self, worker: int) -> None:
         async def checkpoint() -> None:
-            upload = self.benches[worker].assembler._uploads.get(self.ticket_id)
+            upload = self.benches[worker].upload_service._uploads.get(self.ticket_id)
             if upload is not None:
                 with contextlib.suppress(UploadError):
                     await upload.checkpoints.take()
@@ -204,7 +204,7 @@ class AnySequence(RuleBasedStateMachine):
     async def _abandon(self, bench: Bench) -> None:
         # That a sync has failed is recorded first: dying just then, with a database that refuses, is a third fault.
         bench.tickets.faults.clear()
-        for upload in bench.assembler._uploads.values():
+        for upload in bench.upload_service._uploads.values():
             await upload.checkpoints.clear()
             upload.checkpoints.stop()
         for task in under_way(bench):
@@ -236,7 +236,9 @@ class AnySequence(RuleBasedStateMachine):
     @invariant()
     def what_is_believed_is_there(self) -> None:
         ticket = self.run(self._ticket())
-        if any(upload.checkpoints.suspect for bench in self.benches for upload in bench.assembler._uploads.values()):
+        if any(
+            upload.checkpoints.suspect for bench in self.benches for upload in bench.upload_service._uploads.values()
+        ):
             return  # nothing is acked until the loss is recorded
         files = self.benches[0].files
         path = next((path for path in (files.final(self.ticket_id), files.part(self.ticket_id)) if path.exists()), None)
@@ -262,8 +264,8 @@ class AnySequence(RuleBasedStateMachine):
             try:
                 upload = await bench.open(self.ticket_id, SIZE, "session-3")
                 await upload.write(0, CONTENT, upload.ticket.epoch)
-                state = (await bench.assembler.settled(upload)).state
-                bench.assembler.leave(upload)
+                state = (await bench.upload_service.settled(upload)).state
+                bench.upload_service.leave(upload)
             except UploadError:
                 return False
             return state == State.ARRIVED

@@ -10,8 +10,8 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
-from tests.support.assembler_bench import Bench, outcome, start_write
 from tests.support.stores import until
+from tests.support.upload_service_bench import Bench, outcome, start_write
 
 MakeBench = Callable[..., Bench]
 
@@ -43,7 +43,7 @@ async def test_checkpoint_after_so_many_bytes(make_bench: MakeBench) -> None:
     await upload.write(999, bytes(1))
     await until(lambda: upload.ticket.synced == Extents([(0, 1000)]), "the checkpoint")
     assert bench.files.faults.calls["sync"] == 1
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_checkpoint_while_the_disk_is_never_idle(make_bench: MakeBench) -> None:
@@ -59,7 +59,7 @@ async def test_checkpoint_while_the_disk_is_never_idle(make_bench: MakeBench) ->
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(send() for _ in range(8)))
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_checkpoint_after_so_much_time(make_bench: MakeBench) -> None:
@@ -67,14 +67,14 @@ async def test_checkpoint_after_so_much_time(make_bench: MakeBench) -> None:
     upload = await bench.open(await bench.new())
     await upload.write(0, bytes(10))
     await until(lambda: upload.ticket.synced == Extents([(0, 10)]), "the checkpoint")
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_checkpoint_when_the_last_connection_has_gone(make_bench: MakeBench) -> None:
     bench = make_bench()
     upload = await bench.open(await bench.new())
     await upload.write(0, bytes(10))
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
     await bench.idle()
     assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
 
@@ -92,7 +92,7 @@ async def test_only_what_was_written_before_the_sync_counts_as_synced(make_bench
     assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
     await upload.checkpoints.take()
     assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 20)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_two_checkpoints_at_once_are_one(make_bench: MakeBench) -> None:
@@ -102,7 +102,7 @@ async def test_two_checkpoints_at_once_are_one(make_bench: MakeBench) -> None:
     await asyncio.gather(upload.checkpoints.take(), upload.checkpoints.take())
     assert bench.files.faults.calls["sync"] == 1
     assert not upload.busy
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- a power cut ------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ async def test_durability_power_syncs_before_each_ack(make_bench: MakeBench) -> 
     bench.files.faults.release("sync")
     await chunk
     assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize(("durability", "survives"), [("power", [(0, 20)]), ("process", [(0, 10)])])
@@ -135,7 +135,7 @@ async def test_what_is_believed_after_a_power_cut(
     ticket_id = upload.ticket.id
     await bench.tickets.distrust_after_boot("after")
     assert (await bench.ticket(ticket_id)).extents == Extents(survives)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- a sync that fails ------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ async def test_nothing_unsynced_is_believed_after_a_failed_sync(make_bench: Make
     await resend(bench, upload.ticket.id, b"b" * 90, 10)
     assert bench.content(upload.ticket.id) == b"a" * 10 + b"b" * 90
     heard.stop()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def resend(bench: Bench, ticket_id: str, content: bytes, start: int) -> None:
@@ -173,7 +173,7 @@ async def resend(bench: Bench, ticket_id: str, content: bytes, start: int) -> No
     await upload.write(start, content, upload.ticket.epoch)
     if start + len(content) == size:
         await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 @pytest.mark.parametrize("with_session", [True, False])
@@ -210,7 +210,7 @@ async def test_what_was_under_way_during_a_failed_sync_is_not_believed(
     await resend(bench, upload.ticket.id, b"d" * 10, 0)
     await resend(bench, upload.ticket.id, b"b" * 10 + b"c" * 10 + b"d" * 70, 10)
     assert bench.content(upload.ticket.id) == b"d" * 10 + b"b" * 10 + b"c" * 10 + b"d" * 70
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_nothing_is_committed_until_the_loss_is_recorded(make_bench: MakeBench) -> None:
@@ -224,7 +224,7 @@ async def test_nothing_is_committed_until_the_loss_is_recorded(make_bench: MakeB
     assert upload.checkpoints.suspect
     assert isinstance(await outcome(start_write(upload, 10, b"b" * 10)), StorageFailed)
     bench.tickets.faults.fail_always("update", None)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
     await bench.idle()
     assert (await bench.ticket(upload.ticket.id)).extents == Extents()
     assert bench.tickets.faults.hit["update"] >= 2
@@ -234,7 +234,7 @@ async def test_loss_that_another_worker_noticed_counts_here_as_well(make_bench: 
     here, there = make_bench(), make_bench()
     upload = await here.open(await here.new())
     await upload.write(0, b"a" * 10)
-    elsewhere = await there.assembler.open_plain(upload.ticket.id, upload.ticket.identity)
+    elsewhere = await there.upload_service.open_plain(upload.ticket.id, upload.ticket.identity)
     await elsewhere.write(10, b"b" * 10)
     there.files.lose_unsynced(upload.ticket.id)
     with pytest.raises(StorageFailed):
@@ -243,11 +243,11 @@ async def test_loss_that_another_worker_noticed_counts_here_as_well(make_bench: 
     upload.know(await here.ticket(upload.ticket.id))
     await upload.write(0, b"c" * 100)
     await until(lambda: here.files.faults.hit["lost"], "the kernel telling this worker, too")
-    await until(lambda: not here.assembler._finalising, "the attempt to complete it")
+    await until(lambda: not here.upload_service._finalising, "the attempt to complete it")
     await resend(here, upload.ticket.id, b"d" * 100, 0)
     assert here.content(upload.ticket.id) == b"d" * 100
-    here.assembler.leave(upload)
-    there.assembler.leave(elsewhere)
+    here.upload_service.leave(upload)
+    there.upload_service.leave(elsewhere)
 
 
 async def test_end_of_the_store_is_no_fault_of_the_disk(make_bench: MakeBench) -> None:
@@ -258,8 +258,8 @@ async def test_end_of_the_store_is_no_fault_of_the_disk(make_bench: MakeBench) -
     with pytest.raises(ServerShutdown):
         await upload.checkpoints.take()
     assert (await bench.ticket(upload.ticket.id)).extents == Extents([(0, 10)])
-    await bench.assembler.drain()
-    bench.assembler.leave(upload)
+    await bench.upload_service.drain()
+    bench.upload_service.leave(upload)
 
 
 # --- completing -------------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ async def test_a_file_that_cannot_be_synced_does_not_arrive(make_bench: MakeBenc
     heard.stop()
     await resend(bench, upload.ticket.id, b"c" * 10, 10)
     assert bench.content(upload.ticket.id) == b"a" * 10 + b"c" * 10
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_a_checkpoint_does_not_take_the_error_away_from_the_completion(make_bench: MakeBench) -> None:
@@ -296,12 +296,12 @@ async def test_a_checkpoint_does_not_take_the_error_away_from_the_completion(mak
     await upload.write(10, b"b" * 10)
     bench.files.faults.release("sync")
     assert isinstance(await outcome(checkpoint), StorageFailed)
-    await until(lambda: not bench.assembler._finalising, "the attempt to complete it")
+    await until(lambda: not bench.upload_service._finalising, "the attempt to complete it")
     ticket = await bench.ticket(upload.ticket.id)
     assert (ticket.state, ticket.extents) == (State.UPLOADING, Extents())
     assert not bench.files.final(upload.ticket.id).exists()
     await resend(bench, upload.ticket.id, b"c" * 20, 0)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_loss_noticed_by_another_worker_while_the_file_is_being_completed(make_bench: MakeBench) -> None:
@@ -312,10 +312,10 @@ async def test_loss_noticed_by_another_worker_while_the_file_is_being_completed(
     await bench.files.faults.until_held("completed")
     await bench.tickets.inner.update(upload.ticket.id, lambda known: known.distrust())
     bench.files.faults.release("completed")
-    await until(lambda: not bench.assembler._finalising, "the attempt to complete it")
+    await until(lambda: not bench.upload_service._finalising, "the attempt to complete it")
     ticket = await bench.ticket(upload.ticket.id)
     assert (ticket.state, ticket.extents, ticket.synced) == (State.UPLOADING, Extents(), Extents())
     await until(lambda: not bench.files.final(upload.ticket.id).exists(), "the file being removed")
     await resend(bench, upload.ticket.id, b"c" * 20, 0)
     assert bench.content(upload.ticket.id) == b"c" * 20
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)

@@ -11,10 +11,10 @@ from incoming.core.errors import InternalError, StorageFull, UploadError
 from incoming.core.extents import Range
 from incoming.core.token_bucket import TokenBucket
 from incoming.monitoring.connections import Connections
-from incoming.monitoring.metrics import Counters
+from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import Upload
-from incoming.uploads.flow_control import OVERHEAD, Intake, Memory
+from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.flow_control import OVERHEAD, MemoryBudget, UploadWriter
 
 PIECE = bytes(1000)
 COST = 1000 + OVERHEAD
@@ -48,14 +48,16 @@ class HeldUpload:
 class Sending:
     """One sender of an upload."""
 
-    def __init__(self, upload: HeldUpload, memory: Memory, limit: int = 10**9) -> None:
+    def __init__(self, upload: HeldUpload, memory: MemoryBudget, limit: int = 10**9) -> None:
         self.acked: list[Range] = []
         self.failed: list[UploadError] = []
-        sender = Connections(Counters()).enter("ticket", "websocket", "client")
-        self.intake = Intake(cast(Upload, upload), sender, memory, limit, 7, self.acked.append, self.failed.append)
+        sender = Connections(WorkerCounters()).enter("ticket", "websocket", "client")
+        self.writer = UploadWriter(
+            cast(ActiveUpload, upload), sender, memory, limit, 7, self.acked.append, self.failed.append
+        )
 
     def room(self) -> "asyncio.Task[None]":
-        return asyncio.create_task(self.intake.room())
+        return asyncio.create_task(self.writer.wait_writable())
 
 
 async def turn() -> None:
@@ -65,42 +67,42 @@ async def turn() -> None:
 
 
 async def test_each_piece_is_acked_once_it_is_stored() -> None:
-    upload, memory = HeldUpload(), Memory(10**9)
+    upload, memory = HeldUpload(), MemoryBudget(10**9)
     sending = Sending(upload, memory)
     for offset in (0, 1000):
-        sending.intake.put(offset, PIECE)
+        sending.writer.submit(offset, PIECE)
     await turn()
-    assert (sending.acked, sending.intake.busy, memory.used) == ([], True, 2 * COST)
+    assert (sending.acked, sending.writer.busy, memory.used) == ([], True, 2 * COST)
     assert upload.written == [(0, 1000, 7), (1000, 1000, 7)]
     upload.go_on.set()
-    await sending.intake.settle()
+    await sending.writer.drain()
     await turn()
-    assert (sending.acked, sending.intake.busy, memory.used) == ([(0, 1000), (1000, 2000)], False, 0)
+    assert (sending.acked, sending.writer.busy, memory.used) == ([(0, 1000), (1000, 2000)], False, 0)
 
 
 async def test_what_is_written_takes_no_memory_while_it_waits_for_its_commit() -> None:
-    upload, memory = HeldUpload(), Memory(10**9)
+    upload, memory = HeldUpload(), MemoryBudget(10**9)
     upload.commit.clear()
     upload.go_on.set()
     sending = Sending(upload, memory, limit=2 * OVERHEAD)
-    sending.intake.put(0, PIECE)
-    sending.intake.put(1000, PIECE)
-    await asyncio.wait_for(sending.intake.room(), 5)
+    sending.writer.submit(0, PIECE)
+    sending.writer.submit(1000, PIECE)
+    await asyncio.wait_for(sending.writer.wait_writable(), 5)
     await turn()
-    assert (sending.acked, sending.intake.busy, memory.used) == ([], True, 2 * OVERHEAD)
+    assert (sending.acked, sending.writer.busy, memory.used) == ([], True, 2 * OVERHEAD)
     upload.commit.set()
-    await sending.intake.settle()
+    await sending.writer.drain()
     await turn()
     assert (len(sending.acked), memory.used) == (2, 0)
 
 
 async def test_one_sender_has_its_limit() -> None:
     upload = HeldUpload()
-    sending = Sending(upload, Memory(10**9), limit=2 * COST)
+    sending = Sending(upload, MemoryBudget(10**9), limit=2 * COST)
     for _ in range(2):
-        sending.intake.put(0, PIECE)
-        await asyncio.wait_for(sending.intake.room(), 5)
-    sending.intake.put(0, PIECE)
+        sending.writer.submit(0, PIECE)
+        await asyncio.wait_for(sending.writer.wait_writable(), 5)
+    sending.writer.submit(0, PIECE)
     waiting = sending.room()
     await turn()
     assert not waiting.done()
@@ -109,9 +111,9 @@ async def test_one_sender_has_its_limit() -> None:
 
 
 async def test_tiny_pieces_count_for_what_they_cost() -> None:
-    sending = Sending(HeldUpload(), Memory(10**9), limit=10 * OVERHEAD)
+    sending = Sending(HeldUpload(), MemoryBudget(10**9), limit=10 * OVERHEAD)
     for _ in range(10):
-        sending.intake.put(0, b"x")
+        sending.writer.submit(0, b"x")
     waiting = sending.room()
     await turn()
     assert not waiting.done()
@@ -121,16 +123,16 @@ async def test_tiny_pieces_count_for_what_they_cost() -> None:
 async def test_all_senders_together_have_theirs() -> None:
     held, quick = HeldUpload(), HeldUpload()
     quick.go_on.set()
-    memory = Memory(2 * COST)
+    memory = MemoryBudget(2 * COST)
     many = [Sending(held, memory) for _ in range(3)]
     for sending in many:
-        sending.intake.put(0, PIECE)
+        sending.writer.submit(0, PIECE)
     waiting = [sending.room() for sending in many]
     await turn()
     assert not any(task.done() for task in waiting)
     # Who has nothing under way may receive a piece: what it takes is bounded by the number of senders.
     other = Sending(quick, memory)
-    await asyncio.wait_for(other.intake.room(), 5)
+    await asyncio.wait_for(other.writer.wait_writable(), 5)
     held.go_on.set()
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
     assert memory.used == 0
@@ -138,13 +140,13 @@ async def test_all_senders_together_have_theirs() -> None:
 
 @pytest.mark.parametrize("error", [StorageFull("full"), ZeroDivisionError()])
 async def test_a_piece_that_fails_is_told_of_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    upload, memory = HeldUpload(), Memory(10**9)
+    upload, memory = HeldUpload(), MemoryBudget(10**9)
     upload.error = error
     upload.ticket = type("Ticket", (), {"id": "ticket"})  # type: ignore[attr-defined]
     sending = Sending(upload, memory)
-    sending.intake.put(0, PIECE)
+    sending.writer.submit(0, PIECE)
     upload.go_on.set()
-    await sending.intake.settle()
+    await sending.writer.drain()
     await turn()
     [failure] = sending.failed
     assert isinstance(failure, StorageFull if isinstance(error, StorageFull) else InternalError)
@@ -158,9 +160,9 @@ async def test_who_is_too_fast_for_the_ticket_is_not_read_and_not_blamed() -> No
     clock = iter(range(100, 200, 10))
     upload.allowance = TokenBucket(100, lambda: float(next(clock)))
     upload.allowance.spend(10**6)
-    sending = Sending(upload, Memory(10**9))
+    sending = Sending(upload, MemoryBudget(10**9))
     waiting = sending.room()
     await turn()
     assert not waiting.done()
-    assert sending.intake.busy, "it is the server who keeps the sender waiting"
+    assert sending.writer.busy, "it is the server who keeps the sender waiting"
     waiting.cancel()

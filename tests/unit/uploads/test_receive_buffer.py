@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incoming.uploads.receive_buffer import LARGEST, SMALLEST, SPARE, Basin, Buffers
+from incoming.uploads.receive_buffer import LARGEST, SMALLEST, SPARE, BufferPool, ReceiveBuffer
 
 
-def received(basin: Basin, data: bytes) -> None:
+def received(receive_buffer: ReceiveBuffer, data: bytes) -> None:
     """Comes from a socket."""
-    with basin.room(len(data)) as room:
+    with receive_buffer.room(len(data)) as room:
         assert len(room) == len(data)
         room[:] = data
-    basin.fill(len(data))
+    receive_buffer.fill(len(data))
 
 
 def stream() -> Iterator[int]:
@@ -26,77 +26,77 @@ def stream() -> Iterator[int]:
 
 
 def test_what_is_received_into_it_is_not_copied() -> None:
-    basin = Basin(Buffers())
-    room = basin.room(SMALLEST)
+    receive_buffer = ReceiveBuffer(BufferPool())
+    room = receive_buffer.room(SMALLEST)
     room[:] = bytes(range(256)) * (SMALLEST // 256)
-    assert basin.holds(room[:100])
-    basin.fill(SMALLEST)
-    assert basin.full
-    part = basin.take()
+    assert receive_buffer.holds(room[:100])
+    receive_buffer.fill(SMALLEST)
+    assert receive_buffer.full
+    part = receive_buffer.take()
     assert isinstance(part, memoryview)
     assert part.obj is room.obj
-    assert not basin.holds(part), "what was taken is another's"
-    assert basin.length == 0
+    assert not receive_buffer.holds(part), "what was taken is another's"
+    assert receive_buffer.length == 0
 
 
 @pytest.mark.parametrize("other", [b"x", memoryview(b"x")], ids=["bytes", "view"])
 def test_what_came_elsewhere_is_told_apart(other: bytes | memoryview) -> None:
-    basin = Basin(Buffers())
-    basin.room(1)
-    assert not basin.holds(other)
+    receive_buffer = ReceiveBuffer(BufferPool())
+    receive_buffer.room(1)
+    assert not receive_buffer.holds(other)
 
 
 def test_room_grows_while_it_is_filled_and_shrinks_while_it_is_not() -> None:
-    basin = Basin(Buffers())
+    receive_buffer = ReceiveBuffer(BufferPool())
     sizes = []
     for _ in range(5):
-        sizes.append(len(basin.room(LARGEST)))
-        basin.fill(sizes[-1])
-        basin.take()
+        sizes.append(len(receive_buffer.room(LARGEST)))
+        receive_buffer.fill(sizes[-1])
+        receive_buffer.take()
     assert sizes == [SMALLEST, 4 * SMALLEST, 16 * SMALLEST, LARGEST, LARGEST]
     for size in (LARGEST, 16 * SMALLEST, 4 * SMALLEST, SMALLEST):
-        assert len(basin.room(LARGEST)) == size
-        basin.fill(1)
-        basin.take()
+        assert len(receive_buffer.room(LARGEST)) == size
+        receive_buffer.fill(1)
+        receive_buffer.take()
 
 
 def test_little_is_copied_so_that_it_keeps_no_large_buffer() -> None:
-    basin = Basin(Buffers())
-    received(basin, bytes(SMALLEST // 2 - 1))
-    assert isinstance(basin.take(), bytes)
-    received(basin, bytes(SMALLEST // 2))
-    assert isinstance(basin.take(), memoryview)
+    receive_buffer = ReceiveBuffer(BufferPool())
+    received(receive_buffer, bytes(SMALLEST // 2 - 1))
+    assert isinstance(receive_buffer.take(), bytes)
+    received(receive_buffer, bytes(SMALLEST // 2))
+    assert isinstance(receive_buffer.take(), memoryview)
 
 
 def test_room_that_is_being_received_into_stays_where_it_is() -> None:
     """Bytes are taken by a timer while the socket is still waited for."""
-    basin = Basin(Buffers())
-    received(basin, b"first")
-    room = basin.room(6)
-    assert basin.take() == b"first"
+    receive_buffer = ReceiveBuffer(BufferPool())
+    received(receive_buffer, b"first")
+    room = receive_buffer.room(6)
+    assert receive_buffer.take() == b"first"
     room[:] = b"second"
-    assert basin.holds(room)
-    basin.fill(6)
-    assert basin.take() == b"second"
-    received(basin, b"third")
-    assert basin.take() == b"third"
+    assert receive_buffer.holds(room)
+    receive_buffer.fill(6)
+    assert receive_buffer.take() == b"second"
+    received(receive_buffer, b"third")
+    assert receive_buffer.take() == b"third"
 
 
 def test_a_buffer_of_which_a_part_was_handed_on_is_not_begun_anew() -> None:
-    basin = Basin(Buffers())
-    received(basin, b"a" * (SMALLEST // 2))
-    room = basin.room(1)
-    first = basin.take()
+    receive_buffer = ReceiveBuffer(BufferPool())
+    received(receive_buffer, b"a" * (SMALLEST // 2))
+    room = receive_buffer.room(1)
+    first = receive_buffer.take()
     assert isinstance(first, memoryview)
     room[:] = b"b"
-    basin.fill(1)
-    assert basin.take() == b"b"
-    received(basin, b"c" * 100)
+    receive_buffer.fill(1)
+    assert receive_buffer.take() == b"b"
+    received(receive_buffer, b"c" * 100)
     assert first == b"a" * (SMALLEST // 2)
 
 
 def test_no_buffer_is_used_again_while_somebody_looks_at_it() -> None:
-    buffers = Buffers()
+    buffers = BufferPool()
     first = buffers.get()
     assert len(first) == LARGEST
     view = memoryview(first)[5:10]
@@ -108,7 +108,7 @@ def test_no_buffer_is_used_again_while_somebody_looks_at_it() -> None:
 
 
 def test_no_more_is_kept_than_that() -> None:
-    buffers = Buffers()
+    buffers = BufferPool()
     views = [memoryview(buffers.get()) for _ in range(SPARE + 3)]
     assert len({id(view.obj) for view in views}) == SPARE + 3
     for view in views:
@@ -124,8 +124,10 @@ def test_no_more_is_kept_than_that() -> None:
 class Connection:
     """What comes over one, and what became of it so far."""
 
-    def __init__(self, buffers: Buffers, source: Iterator[int], kept: list[tuple[bytes | memoryview, bytes]]) -> None:
-        self.basin = Basin(buffers)
+    def __init__(
+        self, buffers: BufferPool, source: Iterator[int], kept: list[tuple[bytes | memoryview, bytes]]
+    ) -> None:
+        self.receive_buffer = ReceiveBuffer(buffers)
         self._source = source
         self._gathered = bytearray()
         self._kept = kept
@@ -134,27 +136,27 @@ class Connection:
         return bytes(next(self._source) for _ in range(min(count, 64)))
 
     def receive(self, count: int) -> None:
-        self._receive(self.basin.room(count))
+        self._receive(self.receive_buffer.room(count))
 
     def take_while_waiting(self, count: int) -> None:
-        room = self.basin.room(count)
+        room = self.receive_buffer.room(count)
         self.take()
         self._receive(room)
 
     def _receive(self, room: memoryview) -> None:
         data = self.new(len(room))
         room[: len(data)] = data
-        self.basin.fill(len(data))
+        self.receive_buffer.fill(len(data))
         self._gathered += data
 
     def pour(self, count: int) -> None:
         data = self.new(count)
-        self._gathered += data[: self.basin.pour(data)]
+        self._gathered += data[: self.receive_buffer.pour(data)]
 
     def take(self, _: int = 0) -> None:
-        assert self.basin.length == len(self._gathered)
+        assert self.receive_buffer.length == len(self._gathered)
         if self._gathered:
-            self._kept.append((self.basin.take(), bytes(self._gathered)))
+            self._kept.append((self.receive_buffer.take(), bytes(self._gathered)))
             self._gathered.clear()
 
     def drop(self, count: int) -> None:
@@ -176,11 +178,11 @@ def test_everything_comes_out_once_and_stays_as_it_was(
         patch.setattr("incoming.uploads.receive_buffer.SMALLEST", 256)
         patch.setattr("incoming.uploads.receive_buffer.LARGEST", 1024)
         kept: list[tuple[bytes | memoryview, bytes]] = []
-        buffers, source = Buffers(), stream()
+        buffers, source = BufferPool(), stream()
         connections = [Connection(buffers, source, kept) for _ in range(2)]
         for which, step, count in steps:
             step(connections[which], count)
-            if connections[which].basin.full:
+            if connections[which].receive_buffer.full:
                 connections[which].take()
             for part, expected in kept:
                 assert part == expected

@@ -20,8 +20,8 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents
 from incoming.core.ticket import Event, Identity, State, Ticket
 from incoming.wire.messages import Hello
-from tests.support.assembler_bench import Bench, outcome, start_write
 from tests.support.stores import until
+from tests.support.upload_service_bench import Bench, outcome, start_write
 
 MakeBench = Callable[..., Bench]
 
@@ -55,8 +55,8 @@ async def test_a_hello_opens_the_upload(make_bench: MakeBench) -> None:
     upload = await bench.open(ticket_id, size=10)
     ticket = upload.ticket
     assert (ticket.state, ticket.size, ticket.epoch, ticket.session) == (State.UPLOADING, 10, 1, "session-1")
-    assert bench.assembler.uploads() == [(ticket, 1)]
-    bench.assembler.leave(upload)
+    assert bench.upload_service.uploads() == [(ticket, 1)]
+    bench.upload_service.leave(upload)
 
 
 async def test_connections_of_one_uploader_share_epoch_and_upload(make_bench: MakeBench) -> None:
@@ -66,22 +66,22 @@ async def test_connections_of_one_uploader_share_epoch_and_upload(make_bench: Ma
     other = await bench.open(ticket_id, epoch=one.ticket.epoch)
     assert one is other
     assert one.ticket.epoch == 1
-    assert bench.assembler.uploads() == [(one.ticket, 2)]
-    bench.assembler.leave(one)
-    bench.assembler.leave(other)
+    assert bench.upload_service.uploads() == [(one.ticket, 2)]
+    bench.upload_service.leave(one)
+    bench.upload_service.leave(other)
 
 
 async def test_unknown_tickets_are_refused(make_bench: MakeBench) -> None:
     bench = make_bench()
     for attempt in (
         bench.open("00000000-0000-4000-8000-000000000000"),
-        bench.assembler.open_plain("nonsense", Identity()),
-        bench.assembler.join("nonsense", 1),
-        bench.assembler.look("nonsense"),
-        bench.assembler.pause("nonsense", None),
-        bench.assembler.cancel("nonsense", "", notify_app=True),
-        bench.assembler.finalise("nonsense"),
-        bench.assembler.wait_for_change("nonsense", "new", 1.0),
+        bench.upload_service.open_plain("nonsense", Identity()),
+        bench.upload_service.join("nonsense", 1),
+        bench.upload_service.look("nonsense"),
+        bench.upload_service.pause("nonsense", None),
+        bench.upload_service.cancel("nonsense", "", notify_app=True),
+        bench.upload_service.finalise("nonsense"),
+        bench.upload_service.wait_for_change("nonsense", "new", 1.0),
     ):
         with pytest.raises(UnknownTicket):
             await attempt
@@ -92,7 +92,7 @@ async def test_another_file_or_one_too_large_is_refused(make_bench: MakeBench) -
     ticket_id = await bench.new(max_size=500)
     with pytest.raises(FileTooLarge, match="500"):
         await bench.open(ticket_id, size=501)
-    bench.assembler.leave(await bench.open(ticket_id, size=500))
+    bench.upload_service.leave(await bench.open(ticket_id, size=500))
     with pytest.raises(FileChanged):
         await bench.open(ticket_id, size=499)
     with pytest.raises(FileTooLarge, match="1000"):
@@ -102,13 +102,13 @@ async def test_another_file_or_one_too_large_is_refused(make_bench: MakeBench) -
 async def test_the_size_may_become_known_late(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
-    upload = await bench.assembler.open_plain(ticket_id, Identity())
+    upload = await bench.upload_service.open_plain(ticket_id, Identity())
     await upload.write(0, b"a" * 10)
-    assert (await bench.assembler.settled(upload)).state == State.UPLOADING
-    bench.assembler.leave(await bench.assembler.open_plain(ticket_id, Identity(size=10)))
-    assert (await bench.assembler.settled(upload)).state == State.ARRIVED
+    assert (await bench.upload_service.settled(upload)).state == State.UPLOADING
+    bench.upload_service.leave(await bench.upload_service.open_plain(ticket_id, Identity(size=10)))
+    assert (await bench.upload_service.settled(upload)).state == State.ARRIVED
     assert bench.content(ticket_id) == b"a" * 10
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 # --- taking over ------------------------------------------------------------------------------------------------------
@@ -127,12 +127,12 @@ async def test_nobody_is_told_what_was_before_their_session(
         return before
 
     monkeypatch.setattr(bench.tickets, "get", read_before)
-    bench.assembler._listeners._changed(ticket_id)
+    bench.upload_service._listeners._changed(ticket_id)
     await heard.until(lambda news: isinstance(news, Ticket), "the news")
     assert heard.news == [upload.ticket]
     heard.stop()
     monkeypatch.undo()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_the_newcomer_takes_over_and_the_old_one_is_told_at_once(make_bench: MakeBench) -> None:
@@ -145,12 +145,12 @@ async def test_the_newcomer_takes_over_and_the_old_one_is_told_at_once(make_benc
     with pytest.raises(TakenOver):
         await bench.open(ticket_id, session="session-1", epoch=1)
     with pytest.raises(TakenOver):
-        await bench.assembler.join(ticket_id, 1)
+        await bench.upload_service.join(ticket_id, 1)
     with pytest.raises(TakenOver):
-        await bench.assembler.pause(ticket_id, 1)
+        await bench.upload_service.pause(ticket_id, 1)
     heard.stop()
     for upload in (old, new):
-        bench.assembler.leave(upload)
+        bench.upload_service.leave(upload)
 
 
 async def test_taking_over_on_another_worker_is_heard_of_within_a_second(make_bench: MakeBench) -> None:
@@ -163,8 +163,8 @@ async def test_taking_over_on_another_worker_is_heard_of_within_a_second(make_be
     await heard.until(lambda news: isinstance(news, Ticket) and news.session == "session-2")
     assert asyncio.get_running_loop().time() - began < 1.0
     heard.stop()
-    here.assembler.leave(old)
-    there.assembler.leave(new)
+    here.upload_service.leave(old)
+    there.upload_service.leave(new)
 
 
 async def test_who_learns_too_late_that_it_was_first_does_not_get_the_newcomers_epoch(make_bench: MakeBench) -> None:
@@ -179,7 +179,7 @@ async def test_who_learns_too_late_that_it_was_first_does_not_get_the_newcomers_
     with pytest.raises(TakenOver):
         await first
     assert (upload.ticket.session, upload.ticket.epoch) == ("session-2", 2)
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_after_a_loss_by_the_disk_the_same_uploader_goes_on(make_bench: MakeBench) -> None:
@@ -191,7 +191,7 @@ async def test_after_a_loss_by_the_disk_the_same_uploader_goes_on(make_bench: Ma
     again = await bench.open(ticket_id, epoch=epoch)
     assert again.ticket.epoch > epoch
     for one in (upload, again):
-        bench.assembler.leave(one)
+        bench.upload_service.leave(one)
 
 
 # --- complete ---------------------------------------------------------------------------------------------------------
@@ -213,28 +213,28 @@ async def test_the_whole_file_arrives_with_its_callback_in_the_outbox(make_bench
     assert claim.ticket.id == ticket_id
     assert bench.content(ticket_id) == b"0123456789"
     heard.stop()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_an_empty_file_arrives_with_its_hello(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id, size=0)
-    assert (await bench.assembler.settled(upload)).state == State.ARRIVED
+    assert (await bench.upload_service.settled(upload)).state == State.ARRIVED
     assert bench.content(ticket_id) == b""
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_two_workers_that_complete_a_file_at_once_owe_one_callback(make_bench: MakeBench) -> None:
     workers = [make_bench() for _ in range(2)]
     ticket_id = await workers[0].new()
     uploads = [await workers[0].open(ticket_id, size=20)]
-    uploads.append(await workers[1].assembler.join(ticket_id, 1))
+    uploads.append(await workers[1].upload_service.join(ticket_id, 1))
     for bench in workers:
         bench.files.faults.hold("complete")
     await uploads[0].write(0, b"a" * 10, 1)
     await uploads[1].write(10, b"b" * 10, 1)
-    finalising = [asyncio.create_task(bench.assembler.finalise(ticket_id)) for bench in workers]
+    finalising = [asyncio.create_task(bench.upload_service.finalise(ticket_id)) for bench in workers]
     for bench in workers:
         await bench.files.faults.until_held("complete")
     for bench in workers:
@@ -244,7 +244,7 @@ async def test_two_workers_that_complete_a_file_at_once_owe_one_callback(make_be
     assert tickets[0].callback == tickets[1].callback
     assert workers[0].content(ticket_id) == b"a" * 10 + b"b" * 10
     for bench, upload in zip(workers, uploads, strict=True):
-        bench.assembler.leave(upload)
+        bench.upload_service.leave(upload)
 
 
 async def test_a_callback_already_answered_is_not_owed_again(make_bench: MakeBench) -> None:
@@ -255,7 +255,7 @@ async def test_a_callback_already_answered_is_not_owed_again(make_bench: MakeBen
     fast.files.faults.hold("complete")
     slow.files.faults.hold("completed")
     await uploads[0].write(0, b"a" * 10, 1)
-    finalising = asyncio.create_task(slow.assembler.finalise(ticket_id))
+    finalising = asyncio.create_task(slow.upload_service.finalise(ticket_id))
     await slow.files.faults.until_held("completed")
     fast.files.faults.release("complete")
     await until(lambda: uploads[0].ticket.state == State.ARRIVED, "the file")
@@ -265,8 +265,8 @@ async def test_a_callback_already_answered_is_not_owed_again(make_bench: MakeBen
     ticket = await finalising
     assert (ticket.state, ticket.callback) == (State.FINISHED, None)
     assert await fast.ticket(ticket_id) == ticket
-    fast.assembler.leave(uploads[0])
-    slow.assembler.leave(uploads[1])
+    fast.upload_service.leave(uploads[0])
+    slow.upload_service.leave(uploads[1])
 
 
 def _answered(known: Ticket, change: str, now: float) -> Ticket:
@@ -288,18 +288,18 @@ async def test_a_completion_that_failed_is_made_up_for_by_the_next_hello(make_be
     assert bench.content(ticket_id) == b"a" * 10
     heard.stop()
     for one in (upload, again):
-        bench.assembler.leave(one)
+        bench.upload_service.leave(one)
 
 
 async def test_finalising_what_is_not_whole_changes_nothing(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
-    assert (await bench.assembler.finalise(ticket_id)).state == State.NEW
+    assert (await bench.upload_service.finalise(ticket_id)).state == State.NEW
     upload = await bench.open(ticket_id, size=10)
     await upload.write(0, b"a" * 9)
-    assert (await bench.assembler.finalise(ticket_id)).state == State.UPLOADING
+    assert (await bench.upload_service.finalise(ticket_id)).state == State.UPLOADING
     assert bench.files.faults.calls["complete"] == 0
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_after_the_end_a_hello_tells_the_outcome(make_bench: MakeBench) -> None:
@@ -308,15 +308,15 @@ async def test_after_the_end_a_hello_tells_the_outcome(make_bench: MakeBench) ->
     upload = await bench.open(arrived, size=1)
     await upload.write(0, b"a")
     await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
-    await bench.assembler.cancel(cancelled, "enough", notify_app=True)
+    await bench.upload_service.cancel(cancelled, "enough", notify_app=True)
     with pytest.raises(FileChanged):
         await bench.open(arrived, size=2)
     with pytest.raises(WrongState):
-        await bench.assembler.cancel(arrived, "too late", notify_app=True)
+        await bench.upload_service.cancel(arrived, "too late", notify_app=True)
     late = [await bench.open(ticket_id, size=1, session="session-2", epoch=0) for ticket_id in (arrived, cancelled)]
     assert [one.ticket.state for one in late] == [State.ARRIVED, State.CANCELLED]
     for one in (upload, *late):
-        bench.assembler.leave(one)
+        bench.upload_service.leave(one)
 
 
 # --- pausing and cancelling -------------------------------------------------------------------------------------------
@@ -328,13 +328,13 @@ async def test_pausing_lasts_until_the_next_hello(make_bench: MakeBench) -> None
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id)
     await upload.write(0, b"before")
-    assert (await bench.assembler.pause(ticket_id, upload.ticket.epoch)).paused
-    bench.assembler.leave(upload)
+    assert (await bench.upload_service.pause(ticket_id, upload.ticket.epoch)).paused
+    bench.upload_service.leave(upload)
     await bench.idle()
     assert (await bench.ticket(ticket_id)).extents == Extents([(0, 6)])
     upload = await bench.open(ticket_id)
     assert not upload.ticket.paused
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_cancelling_removes_the_bytes_and_tells_everybody(make_bench: MakeBench) -> None:
@@ -343,7 +343,7 @@ async def test_cancelling_removes_the_bytes_and_tells_everybody(make_bench: Make
     upload = await here.open(ticket_id)
     await upload.write(0, b"something")
     heard = here.hear(ticket_id)
-    ticket = await there.assembler.cancel(ticket_id, "changed my mind", notify_app=True)
+    ticket = await there.upload_service.cancel(ticket_id, "changed my mind", notify_app=True)
     assert ticket.callback is not None
     assert ticket.callback.cancelled
     news = await heard.until(is_state(State.CANCELLED))
@@ -353,20 +353,20 @@ async def test_cancelling_removes_the_bytes_and_tells_everybody(make_bench: Make
     with pytest.raises(UploadCancelled, match="changed my mind"):
         await upload.write(10, b"late")
     heard.stop()
-    here.assembler.leave(upload)
+    here.upload_service.leave(upload)
 
 
 async def test_cancelling_twice_is_cancelling_once(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
-    first = await bench.assembler.cancel(ticket_id, "one", notify_app=True)
-    second = await bench.assembler.cancel(ticket_id, "two", notify_app=True)
+    first = await bench.upload_service.cancel(ticket_id, "one", notify_app=True)
+    second = await bench.upload_service.cancel(ticket_id, "two", notify_app=True)
     assert second == first
 
 
 async def test_the_app_is_not_told_of_its_own_cancelling(make_bench: MakeBench) -> None:
     bench = make_bench()
-    ticket = await bench.assembler.cancel(await bench.new(), "by the app", notify_app=False)
+    ticket = await bench.upload_service.cancel(await bench.new(), "by the app", notify_app=False)
     assert ticket.callback is None
 
 
@@ -379,7 +379,7 @@ async def test_cancelling_while_a_chunk_is_under_way(make_bench: MakeBench, stag
     store.faults.hold(stage)
     chunk = start_write(upload, 0, b"a" * 10)
     await store.faults.until_held(stage)
-    cancelling = asyncio.create_task(bench.assembler.cancel(ticket_id, "now", notify_app=True))
+    cancelling = asyncio.create_task(bench.upload_service.cancel(ticket_id, "now", notify_app=True))
     if stage == "update":
         await store.faults.until_held(stage, 2)
     else:
@@ -389,7 +389,7 @@ async def test_cancelling_while_a_chunk_is_under_way(make_bench: MakeBench, stag
     result = await outcome(chunk)
     assert result is None or isinstance(result, UploadCancelled)
     await until(lambda: not bench.files.part(ticket_id).exists(), "the bytes being removed")
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_cancelled_while_the_file_is_being_completed(make_bench: MakeBench) -> None:
@@ -399,13 +399,13 @@ async def test_cancelled_while_the_file_is_being_completed(make_bench: MakeBench
     bench.files.faults.hold("completed")
     await upload.write(0, b"a" * 10)
     await bench.files.faults.until_held("completed")
-    cancelling = asyncio.create_task(bench.assembler.cancel(ticket_id, "now", notify_app=True))
+    cancelling = asyncio.create_task(bench.upload_service.cancel(ticket_id, "now", notify_app=True))
     await until(lambda: upload.ticket.state == State.CANCELLED, "the cancellation")
     bench.files.faults.release("completed")
     await cancelling
     await until(lambda: not bench.files.final(ticket_id).exists(), "the file being removed")
     assert (await bench.ticket(ticket_id)).state == State.CANCELLED
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_completing_what_was_cancelled_meanwhile_is_no_failure(
@@ -418,21 +418,21 @@ async def test_completing_what_was_cancelled_meanwhile_is_no_failure(
     bench.files.faults.hold("complete")
     await upload.write(0, b"a" * 10)
     await bench.files.faults.until_held("complete")
-    await other.assembler.cancel(ticket_id, "elsewhere", notify_app=True)
+    await other.upload_service.cancel(ticket_id, "elsewhere", notify_app=True)
     bench.files.faults.release("complete")
-    await until(lambda: not bench.assembler._finalising, "the attempt to complete it")
+    await until(lambda: not bench.upload_service._finalising, "the attempt to complete it")
     assert [type(news) for news in heard.news if not isinstance(news, Ticket)] == []
     assert "completing the file failed" not in caplog.text
     assert not bench.files.final(ticket_id).exists()
     heard.stop()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_cancelling(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     bench.files.faults.fail("remove", StorageFailed("read-only"))
-    assert (await bench.assembler.cancel(ticket_id, "", notify_app=True)).state == State.CANCELLED
+    assert (await bench.upload_service.cancel(ticket_id, "", notify_app=True)).state == State.CANCELLED
     assert bench.files.faults.hit["remove"] == 1
 
 
@@ -442,19 +442,19 @@ async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_cancelling(make_b
 async def test_waiting_for_a_change_of_state(make_bench: MakeBench) -> None:
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
-    assert (await here.assembler.wait_for_change(ticket_id, "uploading", 20.0)).state == State.NEW
-    waiting = asyncio.create_task(here.assembler.wait_for_change(ticket_id, "new", 20.0))
-    there.assembler.leave(await there.open(ticket_id))
+    assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 20.0)).state == State.NEW
+    waiting = asyncio.create_task(here.upload_service.wait_for_change(ticket_id, "new", 20.0))
+    there.upload_service.leave(await there.open(ticket_id))
     assert (await waiting).state == State.UPLOADING
-    assert (await here.assembler.wait_for_change(ticket_id, "uploading", 0.01)).state == State.UPLOADING
+    assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 0.01)).state == State.UPLOADING
 
 
 async def test_whoever_waits_is_sent_away_when_the_worker_ends(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
-    waiting = asyncio.create_task(bench.assembler.wait_for_change(ticket_id, "new", 20.0))
-    await until(lambda: bench.assembler._listeners._listeners, "the waiting")
-    await bench.assembler.drain()
+    waiting = asyncio.create_task(bench.upload_service.wait_for_change(ticket_id, "new", 20.0))
+    await until(lambda: bench.upload_service._listeners._listeners, "the waiting")
+    await bench.upload_service.drain()
     assert (await waiting).state == State.NEW
 
 
@@ -466,7 +466,7 @@ async def test_a_change_that_cannot_be_read_is_read_again(
     ticket_id = await here.new()
     heard = here.hear(ticket_id)
     here.tickets.faults.fail("get", StorageFailed("locked"), StorageFailed("locked"))
-    await there.assembler.cancel(ticket_id, "", notify_app=False)
+    await there.upload_service.cancel(ticket_id, "", notify_app=False)
     await heard.until(is_state(State.CANCELLED))
     assert here.tickets.faults.hit["get"] == 2
     heard.stop()
@@ -499,12 +499,12 @@ async def test_draining_tells_everybody_checkpoints_and_takes_nothing_new(make_b
     bench.files.faults.hold("write")
     late = start_write(upload, 10, b"b" * 10)
     await bench.files.faults.until_held("write")
-    draining = asyncio.create_task(bench.assembler.drain())
+    draining = asyncio.create_task(bench.upload_service.drain())
     await heard.until(lambda news: isinstance(news, ServerShutdown))
     for attempt in (
         bench.open(ticket_id),
-        bench.assembler.open_plain(ticket_id, Identity()),
-        bench.assembler.join(ticket_id, upload.ticket.epoch),
+        bench.upload_service.open_plain(ticket_id, Identity()),
+        bench.upload_service.join(ticket_id, upload.ticket.epoch),
     ):
         with pytest.raises(ServerShutdown):
             await attempt
@@ -512,9 +512,9 @@ async def test_draining_tells_everybody_checkpoints_and_takes_nothing_new(make_b
     await late
     await draining
     assert (await bench.ticket(ticket_id)).synced == Extents([(0, 20)])
-    assert bench.assembler.draining
+    assert bench.upload_service.draining
     heard.stop()
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_draining_waits_for_a_file_that_is_being_completed(make_bench: MakeBench) -> None:
@@ -524,11 +524,11 @@ async def test_draining_waits_for_a_file_that_is_being_completed(make_bench: Mak
     bench.files.faults.hold("complete")
     await upload.write(0, b"a" * 10)
     await bench.files.faults.until_held("complete")
-    draining = asyncio.create_task(bench.assembler.drain())
+    draining = asyncio.create_task(bench.upload_service.drain())
     bench.files.faults.release("complete")
     await draining
     assert (await bench.ticket(ticket_id)).state == State.ARRIVED
-    bench.assembler.leave(upload)
+    bench.upload_service.leave(upload)
 
 
 async def test_a_worker_that_died_loses_nothing_that_was_acked(make_bench: MakeBench) -> None:
@@ -542,8 +542,8 @@ async def test_a_worker_that_died_loses_nothing_that_was_acked(make_bench: MakeB
     await again.write(20, b"c" * 10)
     await until(lambda: again.ticket.state == State.ARRIVED, "the file")
     assert alive.content(ticket_id) == b"a" * 10 + b"b" * 10 + b"c" * 10
-    alive.assembler.leave(again)
-    dead.assembler.leave(upload)
+    alive.upload_service.leave(again)
+    dead.upload_service.leave(upload)
 
 
 async def test_many_uploads_leave_nothing_behind(make_bench: MakeBench) -> None:
@@ -551,9 +551,9 @@ async def test_many_uploads_leave_nothing_behind(make_bench: MakeBench) -> None:
     before = len(asyncio.all_tasks())
 
     async def abort(n: int) -> None:
-        upload = await bench.assembler.open(await bench.new(), Hello(f"session-{n}", None, Identity(size=100)))
+        upload = await bench.upload_service.open(await bench.new(), Hello(f"session-{n}", None, Identity(size=100)))
         chunks = [start_write(upload, start, b"a" * 10) for start in range(0, n % 7 * 10, 10)]
-        bench.assembler.leave(upload)
+        bench.upload_service.leave(upload)
         await asyncio.gather(*chunks)
 
     await asyncio.gather(*(abort(n) for n in range(200)))

@@ -8,7 +8,7 @@ import pytest
 
 from incoming.core.errors import TABLE, UploadError
 from incoming.core.extents import Extents
-from incoming.core.ticket import Identity, State, Terms, Ticket
+from incoming.core.ticket import Identity, State, Ticket, TicketOptions
 from incoming.wire import messages
 from incoming.wire.messages import CHUNK_HEADER, Cancel, Hello, Limits, Pause, Ping, Pong
 
@@ -16,7 +16,7 @@ VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "messages.json").r
 
 
 def ticket(**changes: Any) -> Ticket:
-    return Ticket(id="t", terms=Terms("http://app/"), created_at=0, active_at=0, state_since=0, **changes)
+    return Ticket(id="t", options=TicketOptions("http://app/"), created_at=0, active_at=0, state_since=0, **changes)
 
 
 def understood(fields: dict[str, Any]) -> messages.ClientMessage:

@@ -6,19 +6,19 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from incoming.core.ticket import Identity, Terms, Ticket
+from incoming.core.ticket import Identity, Ticket, TicketOptions
 from incoming.settings.settings import Settings
 from incoming.storage.filesystem.store import FileStore
-from incoming.uploads.active_upload import Upload
+from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.subscriptions import News
-from incoming.uploads.upload_service import Assembler
+from incoming.uploads.upload_service import UploadService
 from incoming.wire.messages import Hello
 from tests.support.faulty_stores import FaultyFiles, FaultyTickets
 from tests.support.stores import until
 
 
 class Bench:
-    """One worker's assembler, to be made on the event loop. Several on one directory are several workers."""
+    """One worker's upload_service, to be made on the event loop. Several on one directory are several workers."""
 
     def __init__(
         self,
@@ -32,25 +32,25 @@ class Bench:
         self.tickets = FaultyTickets(directory / "incoming.sqlite")
         self.files = FaultyFiles(directory, files)
         self.settings = Settings(**settings)  # type: ignore[arg-type]
-        self.assembler = Assembler(self.tickets, self.files, self.settings, clock)
+        self.upload_service = UploadService(self.tickets, self.files, self.settings, clock)
         self._clock = clock
 
-    async def new(self, **terms: object) -> str:
+    async def new(self, **options: object) -> str:
         """A new ticket's id."""
         now = self._clock()
-        wanted = Terms(signal_finish_url="http://127.0.0.1:9/", **terms)  # type: ignore[arg-type]
+        wanted = TicketOptions(signal_finish_url="http://127.0.0.1:9/", **options)  # type: ignore[arg-type]
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
         await self.tickets.create(ticket)
         return ticket.id
 
     async def open(
         self, ticket_id: str, size: int | None = 100, session: str = "session-1", epoch: int | None = None
-    ) -> Upload:
+    ) -> ActiveUpload:
         """An uploader says hello."""
-        return await self.assembler.open(ticket_id, Hello(session, epoch, Identity("a.bin", size)))
+        return await self.upload_service.open(ticket_id, Hello(session, epoch, Identity("a.bin", size)))
 
     async def ticket(self, ticket_id: str) -> Ticket:
-        return await self.assembler.look(ticket_id)
+        return await self.upload_service.look(ticket_id)
 
     def hear(self, ticket_id: str) -> "Heard":
         """What a connection of this upload would be told."""
@@ -66,12 +66,12 @@ class Bench:
 
     def held(self) -> tuple[object, ...]:
         """What this worker still has in mind; upload, task, listener or open file."""
-        assembler = self.assembler
-        listeners = assembler._listeners
+        upload_service = self.upload_service
+        listeners = upload_service._listeners
         return (
-            *assembler._uploads,
-            *assembler._tasks,
-            *assembler._finalising,
+            *upload_service._uploads,
+            *upload_service._tasks,
+            *upload_service._finalising,
             *listeners._listeners,
             *listeners._reading,
             *(set(open_descriptors(self.files.root)) - set(self.descriptors)),
@@ -87,7 +87,7 @@ class Heard:
 
     def __init__(self, bench: Bench, ticket_id: str) -> None:
         self.news: list[News] = []
-        self.stop = bench.assembler.listen(ticket_id, self.news.append)
+        self.stop = bench.upload_service.listen(ticket_id, self.news.append)
 
     async def until(self, condition: Callable[[News], object], what: str = "the news") -> News:
         """The first news of which this is true."""
@@ -117,6 +117,6 @@ async def outcome(writing: "asyncio.Future[None]") -> BaseException | None:
     return result
 
 
-def start_write(upload: Upload, offset: int, data: bytes, epoch: int | None = None) -> "asyncio.Future[None]":
+def start_write(upload: ActiveUpload, offset: int, data: bytes, epoch: int | None = None) -> "asyncio.Future[None]":
     """A write under way."""
     return upload.write(offset, data, epoch)
