@@ -1,4 +1,4 @@
-"""What the parameters of new_upload mean: from text to Terms.
+"""What the parameters of new_upload mean: from text to TicketOptions.
 
 Decides which values an app may give and says what is wrong with the others, naming parameter and limit. It does not
 know how the parameters came or what becomes of the ticket.

@@ -190,7 +190,7 @@ def test_the_log_says_neither_secrets_nor_whole_ids(server: IncomingServer) -> N
     assert "guess" not in new
     assert ticket[0].decode() not in new
     assert f"upload={ticket[0][:8].decode()}…" in new
-    assert all(re.match(r"\S+ (INFO|WARNING) incoming\.\w+\[\d+\] ", line) for line in new.splitlines())
+    assert all(re.match(r"\S+ (INFO|WARNING) incoming\.[\w.]+\[\d+\] ", line) for line in new.splitlines())
 
 
 def test_a_flood_of_refusals_does_not_flood_the_log(server: IncomingServer) -> None:

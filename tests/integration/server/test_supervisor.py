@@ -136,7 +136,7 @@ def test_a_worker_that_fails_says_so(supervise: Start) -> None:
     supervised = supervise("raise RuntimeError('no luck')")
     supervised.wait_for(2, "start")
     wait_until(lambda: supervised.log.read_text().count("RuntimeError: no luck") == 2, "both tracebacks")
-    assert "a worker ended with code 1" in wait_until(supervised.log.read_text, "a log")
+    wait_until(lambda: "a worker ended with code 1" in supervised.log.read_text(), "the supervisor's line")
 
 
 def test_workers_that_do_not_end_are_killed(supervise: Start) -> None:

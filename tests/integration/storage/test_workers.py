@@ -177,12 +177,12 @@ def test_looks_often_enough() -> None:
 WRITER = """
 import asyncio, json, random, sys, uuid
 from pathlib import Path
-from incoming.core.ticket import Terms, Ticket, State
+from incoming.core.ticket import TicketOptions, Ticket, State
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 
 async def upload(files, tickets, number):
-    ticket = Ticket(str(uuid.uuid4()), Terms("http://app/"), 1.0, 1.0, 1.0, state=State.UPLOADING)
+    ticket = Ticket(str(uuid.uuid4()), TicketOptions("http://app/"), 1.0, 1.0, 1.0, state=State.UPLOADING)
     await tickets.create(ticket)
     offset = 0
     while True:
