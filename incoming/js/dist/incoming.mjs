@@ -373,8 +373,8 @@ var HttpConnection = class {
   #sending = false;
   /**
    * @param {import("../page/environment.js").Environment} env
-   * @param {import("./websocket_connection.js").Target} target
-   * @param {import("./websocket_connection.js").Listener} listener
+   * @param {import("./connection.js").Target} target
+   * @param {import("./connection.js").Listener} listener
    */
   constructor(env, target, listener) {
     this.#env = env;

@@ -11,8 +11,8 @@ import { WakeLock } from "./wake_lock.js";
 import { WebSocketConnection } from "../transport/websocket_connection.js";
 
 /** @typedef {import("./environment.js").Environment} Environment */
-/** @typedef {import("../transport/websocket_connection.js").Listener} Listener */
-/** @typedef {import("../transport/websocket_connection.js").Connection} Connection */
+/** @typedef {import("../transport/connection.js").Listener} Listener */
+/** @typedef {import("../transport/connection.js").Connection} Connection */
 
 /**
  * What the page knows of an upload that is under way.

@@ -3,8 +3,8 @@
 
 import { Endgame } from "./endgame.js";
 
-/** @typedef {import("../transport/websocket_connection.js").Connection} Connection */
-/** @typedef {import("../transport/websocket_connection.js").Listener} Listener */
+/** @typedef {import("../transport/connection.js").Connection} Connection */
+/** @typedef {import("../transport/connection.js").Listener} Listener */
 /** @typedef {import("../transport/messages.js").Hello} Hello */
 /** @typedef {import("../transport/messages.js").Welcome} Welcome */
 /** @typedef {import("../transport/messages.js").Outcome} Outcome */

@@ -1,5 +1,5 @@
 // One connection of an upload over plain HTTP requests: hello by POST, each chunk a PUT with Content-Range, news by
-// long-poll. The same interface as websocket_transport.js; here a connection is a slot for one request at a time.
+// long-poll. The same interface as websocket_connection.js; here a connection is a slot for one request at a time.
 
 import { upload_url } from "./urls.js";
 import { MESSAGE_TOO_LARGE, SERVER_UNAVAILABLE } from "./errors.js";
@@ -10,7 +10,7 @@ import * as messages from "./messages.js";
 /** @typedef {import("./messages.js").State} State */
 /** @typedef {import("./errors.js").Problem} Problem */
 /** @typedef {import("./http_request.js").Answer} Answer */
-/** @typedef {import("./websocket_connection.js").Connection} Connection */
+/** @typedef {import("./connection.js").Connection} Connection */
 
 const ANSWER_WITHIN = 10_000;
 /** Between two pieces nobody needs to ask for news; in a longer pause somebody must. */
@@ -50,8 +50,8 @@ export class HttpConnection {
 
     /**
      * @param {import("../page/environment.js").Environment} env
-     * @param {import("./websocket_connection.js").Target} target
-     * @param {import("./websocket_connection.js").Listener} listener
+     * @param {import("./connection.js").Target} target
+     * @param {import("./connection.js").Listener} listener
      */
     constructor(env, target, listener) {
         this.#env = env;

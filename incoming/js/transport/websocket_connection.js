@@ -1,45 +1,16 @@
 // One connection of an upload over a WebSocket. Decides how messages become frames and when a silent line is dead;
-// does not know why a chunk is sent or what a state means. http_transport.js is the same interface over requests.
+// does not know why a chunk is sent or what a state means. http_connection.js implements the same interface over requests.
 
 import * as messages from "./messages.js";
 import { from_close_code } from "./errors.js";
 import { websocket_url } from "./urls.js";
 
 /** @typedef {import("../page/environment.js").Environment} Environment */
+/** @typedef {import("./connection.js").Connection} Connection */
+/** @typedef {import("./connection.js").Listener} Listener */
+/** @typedef {import("./connection.js").Target} Target */
 /** @typedef {import("./messages.js").Range} Range */
 /** @typedef {import("./errors.js").Problem} Problem */
-
-/**
- * What a connection reports. After `closed`, which comes once, it says nothing more.
- * @typedef {object} Listener
- * @property {(welcome: messages.Welcome) => void} welcome
- * @property {(chunks: Range[]) => void} ack each chunk as it was sent
- * @property {(outcome: messages.Outcome) => void} state
- * @property {(chunk: Range) => void} too_large a proxy does not let pieces of this size through
- * @property {(problem: Problem | null) => void} closed with the server's reason if it gave one
- */
-
-/**
- * @typedef {object} Target
- * @property {string} frontend URL of the server's frontend, with a slash at its end
- * @property {string} ticket
- * @property {Blob} file
- * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read on their own
- */
-
-/**
- * One connection, of either kind.
- * @typedef {object} Connection
- * @property {"websocket" | "http"} kind
- * @property {number} depth chunks it can have on their way at once
- * @property {number} buffered bytes that have not left the browser yet
- * @property {(greeting: messages.Hello) => void} open connects and says hello
- * @property {(chunk: Range) => void} send
- * @property {() => void} pause tells the server, then closes
- * @property {(reason: string) => void} cancel tells the server; the answer is a state
- * @property {() => void} check something happened to the network: finds out soon whether the line still works
- * @property {() => void} close without further words
- */
 
 const OPEN_WITHIN = 10_000;
 const WELCOME_WITHIN = 5_000;

@@ -1,0 +1,40 @@
+// The interface that both transports implement, as types: what a connection needs, what it can do and what it reports.
+// It contains no code.
+
+/** @typedef {import("./messages.js").Hello} Hello */
+/** @typedef {import("./messages.js").Range} Range */
+/** @typedef {import("./errors.js").Problem} Problem */
+
+/**
+ * What a connection reports. After `closed`, which comes once, it says nothing more.
+ * @typedef {object} Listener
+ * @property {(welcome: import("./messages.js").Welcome) => void} welcome
+ * @property {(chunks: Range[]) => void} ack each chunk as it was sent
+ * @property {(outcome: import("./messages.js").Outcome) => void} state
+ * @property {(chunk: Range) => void} too_large a proxy does not let pieces of this size through
+ * @property {(problem: Problem | null) => void} closed with the server's reason if it gave one
+ */
+
+/**
+ * @typedef {object} Target
+ * @property {string} frontend URL of the server's frontend, with a slash at its end
+ * @property {string} ticket
+ * @property {Blob} file
+ * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read on their own
+ */
+
+/**
+ * One connection, of either kind.
+ * @typedef {object} Connection
+ * @property {"websocket" | "http"} kind
+ * @property {number} depth chunks it can have on their way at once
+ * @property {number} buffered bytes that have not left the browser yet
+ * @property {(greeting: Hello) => void} open connects and says hello
+ * @property {(chunk: Range) => void} send
+ * @property {() => void} pause tells the server, then closes
+ * @property {(reason: string) => void} cancel tells the server; the answer is a state
+ * @property {() => void} check something happened to the network: finds out soon whether the line still works
+ * @property {() => void} close without further words
+ */
+
+export {};
