@@ -18,6 +18,7 @@ from typing import Any
 from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import BadParameter, UnknownTicket, UploadError
 from incoming.core.ticket import State, Ticket
+from incoming.monitoring.connections import UploadActivity
 from incoming.monitoring.upload_overview import OPERATOR_REASON, UNDER_WAY, describe
 from incoming.monitoring.worker_reports import overview_of
 from incoming.server import log_format
@@ -113,7 +114,7 @@ class _Command:
     def __init__(self, settings: Settings, told: argparse.Namespace) -> None:
         self._settings = settings
         self._told = told
-        self._sending: dict[str, dict[str, Any]] | None = None
+        self._sending: dict[str, UploadActivity] | None = None
 
     async def run(self) -> int:
         self._tickets = SqliteStore(self._settings.storage_dir / "incoming.sqlite")

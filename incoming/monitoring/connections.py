@@ -1,7 +1,7 @@
-"""Who is sending here: the connections of one worker that carry uploads, by upload, transport and client.
+"""The connections of one worker that carry uploads, by upload, transport and client.
 
-Decides how long a client counts as sending between two requests, and how its speed is measured. Knows no wire and
-nothing of other workers.
+Decides how long a client counts as sending between two requests, and how its rate is measured. Knows no protocol and no
+other worker.
 """
 
 from __future__ import annotations
@@ -11,36 +11,58 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from incoming.monitoring.metrics import WorkerCounters
 
 log = logging.getLogger(__name__)
 
 BETWEEN_REQUESTS = 5.0
-"""Seconds without any connection after which a client that sends by HTTP requests is not shown as sending any more."""
+"""Seconds without a connection after which a client that sends by HTTP requests no longer counts as sending."""
 
 REMEMBERED = 60.0
-"""Seconds without any connection after which coming back is an event for the log again."""
+"""Seconds without a connection after which the next one is logged as a new client."""
 
-SPEED_OVER = 5.0
-"""Seconds over which speed is measured."""
+RATE_WINDOW = 5.0
+"""Seconds over which the rate is measured."""
 
-AT_ONCE = 50
-"""Clients that are looked at before others get a turn: about a millisecond."""
+BATCH = 50
+"""Clients that are visited before the event loop gets a turn: about a millisecond of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Connections that agree in these are shown as one."""
+    """Connections with equal keys are shown as one."""
 
     ticket_id: str
     transport: str
     client: str
 
 
+@dataclass(frozen=True, slots=True)
+class UploadActivity:
+    """Who sends one upload, at one moment. `speed` is in bytes per second."""
+
+    clients: tuple[str, ...] = ()
+    transports: tuple[str, ...] = ()
+    connections: int = 0
+    speed: float = 0.0
+
+    def __add__(self, other: UploadActivity) -> UploadActivity:
+        """Return the activity of both, such as two clients or two workers."""
+        return UploadActivity(
+            tuple(sorted({*self.clients, *other.clients})),
+            tuple(sorted({*self.transports, *other.transports})),
+            self.connections + other.connections,
+            self.speed + other.speed,
+        )
+
+
+NOBODY = UploadActivity()
+"""The activity of an upload that no client is connected to."""
+
+
 class ClientActivity:
-    """One client's connections for one upload over one transport. Each is left once."""
+    """The connections of one client for one upload over one transport. Call `leave` once for each."""
 
     __slots__ = ("_bytes", "_clock", "_counts", "_samples", "key", "left_at", "open")
 
@@ -55,82 +77,65 @@ class ClientActivity:
         self._samples: deque[tuple[float, int]] = deque([(now, 0)])
 
     def stored(self, length: int, seconds: float) -> None:
-        """So many bytes may be acknowledged, so long after they came. Called for every chunk."""
+        """Count `length` bytes that are acknowledged now, `seconds` after they arrived. Called for every write."""
         self._bytes += length
         self._counts.stored(length, seconds)
 
     def leave(self) -> None:
-        """A connection has ended."""
+        """One connection has ended."""
         self.open -= 1
         self.left_at = self._clock()
 
     def speed(self, now: float) -> float:
-        """Bytes a second lately."""
+        """Return the bytes per second of the last RATE_WINDOW seconds."""
         samples = self._samples
-        while len(samples) > 1 and samples[1][0] <= now - SPEED_OVER:
+        while len(samples) > 1 and samples[1][0] <= now - RATE_WINDOW:
             samples.popleft()
         since, before = samples[0]
-        if now - samples[-1][0] >= SPEED_OVER / 10:
+        if now - samples[-1][0] >= RATE_WINDOW / 10:
             samples.append((now, self._bytes))
-        return (self._bytes - before) / max(now - since, SPEED_OVER / 10)
+        return (self._bytes - before) / max(now - since, RATE_WINDOW / 10)
 
 
 class Connections:
-    """All senders of one worker. `clock` is a monotonic one, in seconds."""
+    """All clients of one worker. `clock` is monotonic, in seconds."""
 
     def __init__(self, counters: WorkerCounters, clock: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
         self._clock = clock
-        self._senders: dict[Key, ClientActivity] = {}
+        self._clients: dict[Key, ClientActivity] = {}
 
     def enter(self, ticket_id: str, transport: str, client: str) -> ClientActivity:
-        """One more connection, until it leaves."""
+        """Add a connection until it leaves."""
         key = Key(ticket_id, transport, client)
-        sender = self._senders.get(key)
-        if sender is None:
-            sender = self._senders[key] = ClientActivity(key, self._counters, self._clock)
-            log.info("upload %s: a client sends", ticket_id, extra={"client": client, "transport": transport})
-        sender.open += 1
-        return sender
+        activity = self._clients.get(key)
+        if activity is None:
+            activity = self._clients[key] = ClientActivity(key, self._counters, self._clock)
+            log.info("upload %s: client connected", ticket_id, extra={"client": client, "transport": transport})
+        activity.open += 1
+        return activity
 
     def open(self) -> Counter[str]:
-        """How many connections there are of each transport."""
+        """Return the number of connections of each transport."""
         found: Counter[str] = Counter()
-        for sender in self._senders.values():
-            found[sender.key.transport] += sender.open
+        for activity in self._clients.values():
+            found[activity.key.transport] += activity.open
         return found
 
-    def uploads(self) -> Iterator[dict[str, dict[str, Any]]]:
-        """Of each upload that comes in here: its clients, transports, number of connections and bytes a second.
+    def uploads(self) -> Iterator[dict[str, UploadActivity]]:
+        """Yield the activity of each upload by its id; the last value is complete.
 
-        Yields the same dict again and again while it grows, so that others can have their turn in between.
+        The same dict is yielded every BATCH clients while it grows, so that the caller can let others run in between.
         """
         now = self._clock()
-        found: dict[str, dict[str, Any]] = {}
-        for number, (key, sender) in enumerate(tuple(self._senders.items()), 1):
-            silent = 0.0 if sender.open else now - sender.left_at
+        found: dict[str, UploadActivity] = {}
+        for number, (key, client) in enumerate(tuple(self._clients.items()), 1):
+            silent = 0.0 if client.open else now - client.left_at
             if silent >= REMEMBERED:
-                self._senders.pop(key, None)
+                self._clients.pop(key, None)
             elif silent < BETWEEN_REQUESTS:
-                more = {
-                    "clients": [key.client],
-                    "transports": [key.transport],
-                    "connections": sender.open,
-                    "speed": sender.speed(now),
-                }
-                found[key.ticket_id] = together(found.get(key.ticket_id), more)
-            if number % AT_ONCE == 0:
+                more = UploadActivity((key.client,), (key.transport,), client.open, client.speed(now))
+                found[key.ticket_id] = found.get(key.ticket_id, NOBODY) + more
+            if number % BATCH == 0:
                 yield found
         yield found
-
-
-def together(known: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
-    """What two places, or two clients, tell of one upload; None is nothing yet."""
-    if known is None:
-        return more
-    return {
-        "clients": sorted({*known["clients"], *more["clients"]}),
-        "transports": sorted({*known["transports"], *more["transports"]}),
-        "connections": known["connections"] + more["connections"],
-        "speed": known["speed"] + more["speed"],
-    }

@@ -1,26 +1,27 @@
-"""Which uploads an operator is shown, in which order, and what of each: for the status page and the command line alike.
+"""The list of uploads for operators: which ones, in which order, and what of each.
 
-Knows tickets and what workers note of connections, but neither pages nor terminals.
+The status page and the command line show the same. Knows tickets and the reports of workers, but no page or terminal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
+from incoming.monitoring.connections import NOBODY, UploadActivity
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.ticket_store import TicketStore
 
 UNDER_WAY = (State.UPLOADING, State.ARRIVED, State.HANDING_OVER, State.WAITING, State.FAILED)
-"""What an operator may have to do something about. A ticket in `new` says nothing yet, ended ones nothing any more."""
+"""The states in which an operator may have to act."""
 
 WITH_THE_APP = tuple(state for state in UNDER_WAY if state not in RECEIVING)
-"""Those of them that wait for an app, or for an operator."""
+"""Those of them that wait for an application or an operator."""
 
 ENDED = (State.FINISHED, State.CANCELLED)
 ENDED_SHOWN_FOR = 300.0
-"""Seconds for which an upload that has ended well stays in the list."""
+"""Seconds for which a finished or cancelled upload stays in the list."""
 
 OPERATOR_REASON = "Cancelled by the operator"
 
@@ -28,10 +29,10 @@ OPERATOR_REASON = "Cancelled by the operator"
 async def shown(
     tickets: TicketStore, operators: OperatorStore, connected: Sequence[str], now: float, limit: int
 ) -> list[Ticket]:
-    """At most `limit` tickets: those that somebody is connected to, those under way, and those that ended just now.
+    """Return at most `limit` tickets: those with connections, those in progress, and those that ended just now.
 
-    What waits for an app or for an operator has half of the places, so that no crowd of uploads pushes it off the list.
-    Raises what the stores raise.
+    Half of the places are kept for uploads that wait for an application or an operator, so that many uploads in
+    progress do not push them off the list. Raises what the stores raise.
     """
     found: dict[str, Ticket] = {}
     for ticket in await operators.latest(WITH_THE_APP, limit // 2):
@@ -50,7 +51,7 @@ async def shown(
 
 
 def _order(ticket: Ticket, connected: frozenset[str]) -> tuple[int, float]:
-    """By what it is about and by age, neither of which changes every second: a list that jumps cannot be read."""
+    """Order by group and age, which seldom change: a list that jumps cannot be read."""
     if ticket.state in FINAL:
         group = 1 if ticket.state == State.FAILED else 3
     elif ticket.state in RECEIVING:
@@ -60,10 +61,10 @@ def _order(ticket: Ticket, connected: frozenset[str]) -> tuple[int, float]:
     return group, -ticket.created_at
 
 
-def describe(ticket: Ticket, connections: Mapping[str, Any] | None, now: float) -> dict[str, Any]:
-    """What an operator may know of an upload: no secret, but the whole id, with which its file could be sent."""
+def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dict[str, Any]:
+    """Return what an operator may know of an upload: no secret, but the whole id, which permits to send the file."""
     callback = ticket.callback
-    connections = connections or {}
+    activity = activity or NOBODY
     return {
         "id": ticket.id,
         "name": ticket.identity.name,
@@ -75,10 +76,10 @@ def describe(ticket: Ticket, connections: Mapping[str, Any] | None, now: float) 
         "idle": round(now - ticket.active_at, 1),
         "in_state": round(now - ticket.state_since, 1),
         "requested_by": ticket.options.requested_by,
-        "clients": connections.get("clients", []),
-        "transports": connections.get("transports", []),
-        "connections": connections.get("connections", 0),
-        "speed": round(connections.get("speed", 0.0)),
+        "clients": list(activity.clients),
+        "transports": list(activity.transports),
+        "connections": activity.connections,
+        "speed": round(activity.speed),
         "attempts": callback.attempts if callback else 0,
         "next_attempt": round(callback.due_at - now, 1) if callback else None,
         "problem": (callback.last_error if callback else "") or ticket.reason,

@@ -1,7 +1,7 @@
-"""What goes on in the whole server: each worker notes in the store what only it knows, and any of them can tell it all.
+"""Reports of the workers: each stores what only it knows, and any of them can show all.
 
-Decides how often a worker notes, when another's note is too old to be believed, and what a note says. It knows no
-connection and no page; nobody is asked anything but the store.
+Decides how often a worker reports, when a report is too old to be believed, and what it contains. Knows no protocol and
+no page; no worker asks another one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from incoming.core.errors import UploadError
-from incoming.monitoring.connections import Connections, together
+from incoming.monitoring.connections import NOBODY, Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.operator_store import OperatorStore
 
@@ -33,33 +33,71 @@ TICK = 0.25
 
 BUSY_INTERVAL = 2.0
 IDLE_INTERVAL = 10.0
-"""Seconds between two notes of a worker that has something to tell, and of one that has not."""
+"""Seconds between two reports of a worker that is busy, and of one that is idle."""
 
 STALE = 2.5 * IDLE_INTERVAL
-"""Seconds after which a worker that notes nothing is taken for dead."""
+"""Seconds without a report after which a worker counts as dead."""
 
 MOST_UPLOADS = 2000
-"""Uploads in one worker's note: a million connections must not make it megabytes long."""
+"""Uploads in one report: a million connections must not make it megabytes long."""
 
 _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """The whole server at one moment. `uploads` are those that come in, by id, as in Connections.uploads; `traffic` is
-    by slot as in storage.base.Notes.
+class WorkerReport:
+    """What one worker knows of itself: `lag` in seconds, `memory` (resident) in bytes, open connections by transport,
+    and the uploads that clients send to it.
     """
 
-    workers: list[dict[str, Any]]
-    uploads: dict[str, dict[str, Any]]
+    pid: int
+    lag: float
+    memory: int
+    connections: dict[str, int] = field(default_factory=dict)
+    uploads: dict[str, UploadActivity] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the report as the store keeps it; a report of another version may have more or fewer fields."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerReport:
+        """Return the report that `to_json` wrote, whichever version did."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(
+            pid=values.get("pid", 0),
+            lag=values.get("lag", 0.0),
+            memory=values.get("memory", 0),
+            connections=values.get("connections", {}),
+            uploads={ticket_id: _activity(known) for ticket_id, known in values.get("uploads", {}).items()},
+        )
+
+
+def _activity(values: dict[str, Any]) -> UploadActivity:
+    return UploadActivity(
+        tuple(values.get("clients", ())),
+        tuple(values.get("transports", ())),
+        values.get("connections", 0),
+        values.get("speed", 0.0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole server at one moment: the uploads that clients send, by id; connections by transport; the counters of
+    all workers; received bytes by slot, as in `Notes.traffic`.
+    """
+
+    workers: list[WorkerReport]
+    uploads: dict[str, UploadActivity]
     connections: Counter[str]
     counted: dict[str, float]
     traffic: dict[int, int]
 
 
 class WorkerReporter:
-    """One worker's part. `clock` gives seconds since the epoch."""
+    """Reports of one worker. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
@@ -73,94 +111,94 @@ class WorkerReporter:
         self._connections = connections
         self._clock = clock
         self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._noted: dict[str, float] = {}
-        self._noted_bytes = 0
+        self._reported: dict[str, float] = {}
+        self._reported_bytes = 0
         self._turn = asyncio.Lock()
         self._lag = 0.0
         self._failing = False
 
     async def run(self) -> None:
-        """Notes from time to time, for ever, and measures how late the loop is."""
+        """Report at intervals until cancelled, and measure the lag of the event loop."""
         loop = asyncio.get_running_loop()
-        noted_at = 0.0
+        reported_at = 0.0
         while True:
             due = loop.time() + TICK
             await asyncio.sleep(TICK)
             lag = max(0.0, loop.time() - due)
             self._counters.loop_lag.observe(lag)
             self._lag = max(self._lag, lag)
-            interval = BUSY_INTERVAL if self._has_news() else IDLE_INTERVAL
-            if loop.time() - noted_at >= interval:
-                noted_at = loop.time()
-                await self._try_to_note()
+            interval = BUSY_INTERVAL if self._is_busy() else IDLE_INTERVAL
+            if loop.time() - reported_at >= interval:
+                reported_at = loop.time()
+                await self._try_to_report()
 
-    def _has_news(self) -> bool:
-        return self._counters.received != self._noted_bytes or bool(+self._connections.open())
+    def _is_busy(self) -> bool:
+        return self._counters.received != self._reported_bytes or bool(+self._connections.open())
 
-    async def _try_to_note(self) -> None:
+    async def _try_to_report(self) -> None:
         try:
-            await self.note()
+            await self.report()
             self._failing = False
         except UploadError as error:
             if not self._failing:
-                log.warning("what goes on cannot be noted for operators: %s", error.message)
+                log.warning("the worker's report for operators could not be stored, will retry: %s", error.message)
             self._failing = True
 
-    async def note(self) -> None:
-        """Tells the store how things are now and what was counted since the last time. Raises what the store raises."""
-        await self._note(json.dumps(await self._facts(), separators=(",", ":")))
+    async def report(self) -> None:
+        """Store a report, and what was counted since the last one. Raises what the store raises."""
+        await self._store_report((await self._current()).to_json())
 
     async def close(self) -> None:
-        """The last counts; from now on nobody sees this worker. What the store cannot take is lost."""
+        """Store the last counts and withdraw the report. What the store cannot take is lost."""
         with suppress(UploadError):
-            await self._note(None)
+            await self._store_report(None)
 
-    async def _note(self, facts: str | None) -> None:
-        # To its end even if the caller is cancelled: what is in the store must be known not to be told again.
+    async def _store_report(self, facts: str | None) -> None:
+        # To its end even if the caller is cancelled: counts that are in the store must not be added a second time.
         await asyncio.shield(asyncio.get_running_loop().create_task(self._add(facts)))
 
     async def _add(self, facts: str | None) -> None:
-        async with self._turn:  # of two notes at once the second would count the same again
+        async with self._turn:  # of two reports at once the second would add the same counts again
             totals, received = self._counters.totals(), self._counters.received
-            news = {key: value - self._noted.get(key, 0.0) for key, value in totals.items()}
+            news = {key: value - self._reported.get(key, 0.0) for key, value in totals.items()}
             news = {key: value for key, value in news.items() if value}
-            await self._store.note(self._name, self._clock(), facts, news, received - self._noted_bytes)
-            self._noted, self._noted_bytes = totals, received
+            await self._store.note(self._name, self._clock(), facts, news, received - self._reported_bytes)
+            self._reported, self._reported_bytes = totals, received
 
-    async def _facts(self) -> dict[str, Any]:
-        uploads: dict[str, dict[str, Any]] = {}
-        for uploads in self._connections.uploads():  # noqa: B007 - the last one is whole
+    async def _current(self) -> WorkerReport:
+        uploads: dict[str, UploadActivity] = {}
+        for uploads in self._connections.uploads():  # noqa: B007 - the last one is complete
             await asyncio.sleep(0)
         lag, self._lag = self._lag, 0.0
-        return {
-            "pid": os.getpid(),
-            "lag": round(lag, 4),
-            "memory": _resident(),
-            "connections": dict(self._connections.open()),
-            "uploads": dict(list(uploads.items())[:MOST_UPLOADS]),
-        }
+        return WorkerReport(
+            os.getpid(),
+            round(lag, 4),
+            _resident(),
+            dict(self._connections.open()),
+            dict(list(uploads.items())[:MOST_UPLOADS]),
+        )
 
     async def overview(self) -> Overview:
-        """All of it, this worker's part as of now. Raises what the store raises."""
-        await self.note()
+        """Return the state of all workers, with this one's as of now. Raises what the store raises."""
+        await self.report()
         return await overview_of(self._store, self._clock())
 
 
 async def overview_of(store: OperatorStore, now: float) -> Overview:
-    """What the workers have noted so far; anybody may ask who has the store. Raises what the store raises."""
+    """Return what the workers have reported so far, for anyone who has the store. Raises what the store raises."""
     notes = await store.notes(now - STALE)
-    workers = [json.loads(notes.facts[name]) for name in sorted(notes.facts)]
-    uploads: dict[str, dict[str, Any]] = {}
+    workers = [WorkerReport.from_json(notes.facts[name]) for name in sorted(notes.facts)]
+    uploads: dict[str, UploadActivity] = {}
     connections: Counter[str] = Counter()
     for worker in workers:
-        connections.update(worker["connections"])
-        for ticket_id, facts in worker["uploads"].items():
-            uploads[ticket_id] = together(uploads.get(ticket_id), facts)
+        connections.update(worker.connections)
+        for ticket_id, activity in worker.uploads.items():
+            uploads[ticket_id] = uploads.get(ticket_id, NOBODY) + activity
     return Overview(workers, uploads, connections, dict(notes.counted), dict(notes.traffic))
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has; see proc(5). 0 where the system does not tell."""
+    """Return this process's resident memory in bytes; see proc(5). 0 where the system does not tell."""
     try:
         return int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):

@@ -38,7 +38,7 @@ class Metrics(Handler):
             "incoming_connections": {transport: overview.connections[transport] for transport in TRANSPORTS},
             "incoming_free_bytes": {"": await services.store.free_bytes()},
             "incoming_workers": {"": len(overview.workers)},
-            "incoming_resident_memory_bytes": {"": sum(worker["memory"] for worker in overview.workers)},
+            "incoming_resident_memory_bytes": {"": sum(worker.memory for worker in overview.workers)},
             "incoming_info": {incoming.__version__: 1},
         }
         page, content_type = exposition(overview.counted, measured, self.request.headers.get("Accept", ""))

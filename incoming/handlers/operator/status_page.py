@@ -84,7 +84,7 @@ class StatusNow(OperatorHandler):
         overview = await services.worker_reporter.overview()
         now = services.clock()
         counts = await services.tickets.counts()
-        connected = sorted(overview.uploads, key=lambda ticket_id: -overview.uploads[ticket_id]["speed"])
+        connected = sorted(overview.uploads, key=lambda ticket_id: -overview.uploads[ticket_id].speed)
         listed = await shown(services.tickets, services.operators, connected, now, MOST_SHOWN)
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(
@@ -94,12 +94,12 @@ class StatusNow(OperatorHandler):
                     "version": incoming.__version__,
                     "stopping": services.upload_service.draining,
                     "states": {str(state): count for state, count in counts.items()},
-                    "speed": round(sum(facts["speed"] for facts in overview.uploads.values())),
+                    "speed": round(sum(activity.speed for activity in overview.uploads.values())),
                     "sending": len(overview.uploads),
                     "connections": dict(overview.connections),
                     "workers": len(overview.workers),
-                    "lag": max((worker["lag"] for worker in overview.workers), default=0.0),
-                    "memory": sum(worker["memory"] for worker in overview.workers),
+                    "lag": max((worker.lag for worker in overview.workers), default=0.0),
+                    "memory": sum(worker.memory for worker in overview.workers),
                     "free": await services.store.free_bytes(),
                     "low_space": services.settings.low_space,
                     "traffic": _last_hour(overview.traffic, now),

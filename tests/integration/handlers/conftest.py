@@ -91,7 +91,7 @@ def holds(worker: OneWorker) -> list[object]:
         *services.requests,
         *services.upload_connections._taken,
         *([services.memory_budget.used] if services.memory_budget.used else []),
-        *[sender.key for sender in services.connections._senders.values() if sender.open],
+        *[sender.key for sender in services.connections._clients.values() if sender.open],
         *open_descriptors(services.settings.storage_dir),
     ]
 

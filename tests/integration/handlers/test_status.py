@@ -105,11 +105,11 @@ async def test_who_is_sending_comes_first_and_tickets_without_a_file_are_only_co
         idle, sending, arrived = [await worker.ticket() for _ in range(3)]
         await worker.ticket()
         await send(worker, idle, "idle")
-        for sender in tuple(worker.services.connections._senders.values()):
+        for sender in tuple(worker.services.connections._clients.values()):
             sender.left_at -= 3600
         await send(worker, sending, "sending")
         await worker.upload(arrived)
-        for sender in tuple(worker.services.connections._senders.values()):
+        for sender in tuple(worker.services.connections._clients.values()):
             if sender.key.ticket_id == arrived:
                 sender.left_at -= 3600
         answer = await now(worker)
@@ -135,7 +135,7 @@ async def test_what_waits_for_an_operator_is_in_the_list_however_many_are_sendin
     async with one_worker(tmp_path) as worker:
         owed = await worker.ticket()
         await worker.upload(owed)
-        for sender in tuple(worker.services.connections._senders.values()):
+        for sender in tuple(worker.services.connections._clients.values()):
             sender.left_at -= 3600
         for number in range(5):
             await send(worker, await worker.ticket(), str(number))

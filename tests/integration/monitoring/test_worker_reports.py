@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from incoming.core.errors import StorageFailed
-from incoming.monitoring.connections import Connections
+from incoming.monitoring.connections import Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import STALE, WorkerReporter
 from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
@@ -20,7 +20,7 @@ class OneOfSeveral:
     def __init__(self, stores: Stores) -> None:
         self.counters = WorkerCounters()
         self.connections = Connections(self.counters)
-        self.activity = WorkerReporter(stores.tickets, self.counters, self.connections, stores.clock)
+        self.reporter = WorkerReporter(stores.tickets, self.counters, self.connections, stores.clock)
 
 
 async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
@@ -29,22 +29,22 @@ async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
     for worker, times in ((first, 2), (second, 3)):
         for _ in range(times):
             worker.counters.transports["http"].stored(10, 0.5)
-            await worker.activity.note()
-    overview = await first.activity.overview()
+            await worker.reporter.report()
+    overview = await first.reporter.overview()
     assert overview.counted["bytes/http"] == 50
     assert overview.counted["chunk_seconds/http/0.5"] == 5
     assert len(overview.workers) == 2
-    assert (await second.activity.overview()).counted["bytes/http"] == 50
+    assert (await second.reporter.overview()).counted["bytes/http"] == 50
     await stores.close()
 
 
 async def test_the_counts_of_who_has_ended_stay(tmp_path: Path) -> None:
     stores = Stores(tmp_path, Clock())
     first, second = OneOfSeveral(stores), OneOfSeveral(stores)
-    await first.activity.note()
+    await first.reporter.report()
     first.counters.errors["too_slow"] += 1
-    await first.activity.close()
-    overview = await second.activity.overview()
+    await first.reporter.close()
+    overview = await second.reporter.overview()
     assert overview.counted["errors/too_slow"] == 1
     assert len(overview.workers) == 1
     await stores.close()
@@ -55,10 +55,10 @@ async def test_a_worker_that_is_silent_is_taken_for_dead(tmp_path: Path) -> None
     stores = Stores(tmp_path, clock)
     first, second = OneOfSeveral(stores), OneOfSeveral(stores)
     first.connections.enter("a", "http", "::1")
-    await first.activity.note()
-    assert set((await second.activity.overview()).uploads) == {"a"}
+    await first.reporter.report()
+    assert set((await second.reporter.overview()).uploads) == {"a"}
     clock.advance(STALE + 1)
-    overview = await second.activity.overview()
+    overview = await second.reporter.overview()
     assert overview.uploads == {}
     assert len(overview.workers) == 1
     await stores.close()
@@ -71,14 +71,9 @@ async def test_connections_to_several_workers_are_one_upload(tmp_path: Path) -> 
     first.connections.enter("a", "websocket", "10.0.0.1")
     second.connections.enter("a", "websocket", "10.0.0.1")
     second.connections.enter("a", "http", "10.0.0.2")
-    await second.activity.note()
-    overview = await first.activity.overview()
-    assert overview.uploads["a"] == {
-        "clients": ["10.0.0.1", "10.0.0.2"],
-        "transports": ["http", "websocket"],
-        "connections": 4,
-        "speed": 0.0,
-    }
+    await second.reporter.report()
+    overview = await first.reporter.overview()
+    assert overview.uploads["a"] == UploadActivity(("10.0.0.1", "10.0.0.2"), ("http", "websocket"), 4, 0.0)
     assert overview.connections == {"websocket": 3, "http": 1}
     await stores.close()
 
@@ -89,9 +84,9 @@ async def test_traffic_of_the_last_hour(tmp_path: Path) -> None:
     worker = OneOfSeveral(stores)
     for _ in range(TRAFFIC_SLOTS + 5):
         worker.counters.transports["http"].stored(7, 0.1)
-        await worker.activity.note()
+        await worker.reporter.report()
         clock.advance(TRAFFIC_SLOT)
-    traffic = (await worker.activity.overview()).traffic
+    traffic = (await worker.reporter.overview()).traffic
     assert len(traffic) == TRAFFIC_SLOTS
     assert set(traffic.values()) == {7}
     assert max(traffic) == int(clock.now // TRAFFIC_SLOT) - 1
@@ -109,8 +104,8 @@ async def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(stores.tickets, "note", broken)
         with pytest.raises(StorageFailed):
-            await worker.activity.note()
-    assert (await worker.activity.overview()).counted["bytes/http"] == 7
+            await worker.reporter.report()
+    assert (await worker.reporter.overview()).counted["bytes/http"] == 7
     await stores.close()
 
 
@@ -118,12 +113,12 @@ async def test_nothing_is_noted_twice_by_who_is_cancelled(tmp_path: Path) -> Non
     stores = Stores(tmp_path, Clock())
     worker = OneOfSeveral(stores)
     worker.counters.transports["http"].stored(7, 0.1)
-    task = asyncio.get_running_loop().create_task(worker.activity.note())
+    task = asyncio.get_running_loop().create_task(worker.reporter.report())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await worker.activity.close()
+    await worker.reporter.close()
     assert (await stores.tickets.notes(0)).counted["bytes/http"] == 7
     await stores.close()
 
@@ -135,7 +130,7 @@ async def test_a_worker_notes_by_itself_and_measures_the_loop(
     monkeypatch.setattr("incoming.monitoring.worker_reports.BUSY_INTERVAL", 0.02)
     stores = Stores(tmp_path, Clock())
     worker = OneOfSeveral(stores)
-    running = asyncio.get_running_loop().create_task(worker.activity.run())
+    running = asyncio.get_running_loop().create_task(worker.reporter.run())
     worker.counters.transports["http"].stored(7, 0.1)
 
     async def noted() -> bool:

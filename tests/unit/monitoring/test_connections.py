@@ -4,7 +4,14 @@ import logging
 
 import pytest
 
-from incoming.monitoring.connections import AT_ONCE, BETWEEN_REQUESTS, REMEMBERED, SPEED_OVER, Connections
+from incoming.monitoring.connections import (
+    BATCH,
+    BETWEEN_REQUESTS,
+    RATE_WINDOW,
+    REMEMBERED,
+    Connections,
+    UploadActivity,
+)
 from incoming.monitoring.metrics import WorkerCounters
 from tests.support.stores import Clock
 
@@ -19,7 +26,7 @@ class Scene:
         self.counters = WorkerCounters()
         self.connections = Connections(self.counters, self.clock)
 
-    def facts(self, ticket: str = TICKET) -> dict[str, object] | None:
+    def facts(self, ticket: str = TICKET) -> UploadActivity | None:
         *_, uploads = self.connections.uploads()
         return uploads.get(ticket)
 
@@ -34,12 +41,7 @@ def test_connections_of_an_upload_are_told_together(scene: Scene) -> None:
     scene.connections.enter(TICKET, "websocket", "10.0.0.1")
     scene.connections.enter(TICKET, "http", "::1")
     scene.connections.enter("other", "http", "::1")
-    assert scene.facts() == {
-        "clients": ["10.0.0.1", "::1"],
-        "transports": ["http", "websocket"],
-        "connections": 3,
-        "speed": 0.0,
-    }
+    assert scene.facts() == UploadActivity(("10.0.0.1", "::1"), ("http", "websocket"), 3, 0.0)
     assert scene.connections.open() == {"websocket": 2, "http": 2}
 
 
@@ -47,17 +49,17 @@ def test_who_sends_by_requests_is_there_between_them(scene: Scene) -> None:
     scene.connections.enter(TICKET, "http", "::1").leave()
     facts = scene.facts()
     assert facts is not None
-    assert facts["connections"] == 0
+    assert facts.connections == 0
     assert scene.connections.open() == {"http": 0}
     scene.clock.advance(BETWEEN_REQUESTS)
     assert scene.facts() is None
 
 
 def test_many_are_told_bit_by_bit(scene: Scene) -> None:
-    for number in range(3 * AT_ONCE):
+    for number in range(3 * BATCH):
         scene.connections.enter(f"ticket {number}", "websocket", "::1")
     parts = [len(uploads) for uploads in scene.connections.uploads()]
-    assert parts == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, 3 * AT_ONCE]
+    assert parts == [BATCH, 2 * BATCH, 3 * BATCH, 3 * BATCH]
 
 
 def test_speed_is_that_of_the_last_seconds(scene: Scene) -> None:
@@ -67,12 +69,12 @@ def test_speed_is_that_of_the_last_seconds(scene: Scene) -> None:
         sender.stored(1000, 0.01)
         facts = scene.facts()
         assert facts is not None
-        assert facts["speed"] == pytest.approx(1000)
-    for _ in range(int(SPEED_OVER) + 1):
+        assert facts.speed == pytest.approx(1000)
+    for _ in range(int(RATE_WINDOW) + 1):
         scene.clock.advance(1)
         facts = scene.facts()
     assert facts is not None
-    assert facts["speed"] == 0
+    assert facts.speed == 0
     assert scene.counters.received == 20_000
 
 
