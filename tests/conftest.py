@@ -14,6 +14,7 @@ from tornado.ioloop import IOLoop
 from tests.support.app_stub import AppStub
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
+from tests.support.rerun_limit import RerunLimit
 from tests.support.tools import require_tool
 
 # No test asserts speed; and CI tries the same examples every time, while at home new ones are found.
@@ -37,6 +38,10 @@ CHROMIUM_ARGUMENTS = [
 
 # Real browsers, proxies and bad networks may lose a race on a busy machine; everything else fails the first time.
 MAY_BE_RERUN = Path(__file__).parent / "system"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RerunLimit())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
