@@ -22,7 +22,7 @@ from incoming.server import log_format
 from incoming.server.sd_notify import tell_ready
 from incoming.server.supervisor import Supervisor, run_once
 from incoming.server.worker import Worker
-from incoming.settings.settings import ConfigError, Settings, load_settings
+from incoming.settings.settings import ConfigError, Settings, ignored_variables, load_settings
 from incoming.settings.value_types import Network
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     log_format.configure(settings.log_level, settings.log_format)
     _allow_many_descriptors()
+    for variable in ignored_variables(os.environ):
+        log.warning("%s is empty and ignored; the file's value or the default holds", variable)
     for level, line in announcements(settings, sockets):
         log.log(level, "%s", line)
     try:

@@ -1,8 +1,9 @@
 """The server's configuration: one frozen Settings from a YAML file, the environment and the command line.
 
 This file decides which keys there are, their defaults and limits, and which source wins: command line over environment
-over file. A key `some_key` of the file is INCOMING_SOME_KEY in the environment and --some-key on the command line. What
-is unknown or malformed is refused with one line. What a setting does is known only to those who read it.
+over file. A key `some_key` of the file is INCOMING_SOME_KEY in the environment and --some-key on the command line.
+Unknown keys and malformed values are refused with one line; an empty variable counts as not set. It does not know what
+a setting does.
 """
 
 from __future__ import annotations
@@ -130,13 +131,36 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             _known(name, f"{file_name}: key")
             values[name] = _value(name, text, f"{file_name}: {name}")
     for name, text in _from_environment(environment):
-        values[name] = _value(name, text, ENVIRONMENT_PREFIX + name.upper())
+        if not _is_empty(name, text):
+            values[name] = _value(name, text, ENVIRONMENT_PREFIX + name.upper())
     for name, text in told.items():
         if text is not None:
-            values[name] = _value(name, text, _option(name))
+            value = _value(name, text, _option(name))
+            _check_not_opened(name, value, values.get(name))
+            values[name] = value
     settings = Settings(**values)
     _check_together(settings)
     return replace(settings, storage_dir=settings.storage_dir.absolute())
+
+
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that `load_settings` ignores because they are empty.
+
+    An empty variable is what an unset variable becomes in a container's or a unit's description. It must not remove a
+    token or a list of networks that the file sets.
+    """
+    return [ENVIRONMENT_PREFIX + name.upper() for name, text in _from_environment(environment) if _is_empty(name, text)]
+
+
+def _is_empty(name: str, text: str) -> bool:
+    """Return whether a value holds nothing: no text, or a list without an item."""
+    return not text.replace(",", " " if KEYS[name]["form"].is_list else ",").strip()
+
+
+def _check_not_opened(name: str, value: object, before: object) -> None:
+    """Raise ConfigError if an empty option would lift a restriction that the environment or the file sets."""
+    if value in ("", ()) and before and KEYS[name]["default"] == "":
+        raise ConfigError(f"{_option(name)} is empty, but the environment or the file sets {name}; remove one of them")
 
 
 def _value(name: str, text: object, where: str) -> Any:
@@ -237,4 +261,4 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-__all__ = ["KEYS", "ConfigError", "Network", "Settings", "load_settings"]
+__all__ = ["KEYS", "ConfigError", "Network", "Settings", "ignored_variables", "load_settings"]

@@ -57,8 +57,9 @@ def workers_of(server: IncomingServer) -> list[int]:
 @pytest.mark.promise(6)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_starts_with_nothing_and_makes_everything(workers: str, start_server: StartServer) -> None:
-    server = start_server("--workers", workers)
+    server = start_server("--workers", workers, env={"INCOMING_BACKEND_TOKEN": ""})
     assert new_upload_settings(server)
+    assert server.log.count("INCOMING_BACKEND_TOKEN is empty and ignored") == 1
     assert (server.storage_dir / "incoming.sqlite").is_file()
     assert server.storage_dir.stat().st_mode & 0o777 == 0o750
     assert f"Incoming!! {__version__} listens at http://127.0.0.1:{server.port} with {workers} worker" in server.log

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from incoming import __version__
-from incoming.settings.settings import KEYS, ConfigError, Settings, load_settings
+from incoming.settings.settings import KEYS, ConfigError, Settings, ignored_variables, load_settings
 from tests.support.tools import ROOT
 
 # Of every key a value other than its default, as an operator would write it, and what comes of it.
@@ -151,6 +151,35 @@ def test_a_flag_needs_no_value() -> None:
 
 def test_a_list_can_be_emptied() -> None:
     assert load_settings(["--backend-networks", ""], {}).backend_networks == ()
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+@pytest.mark.parametrize("empty", ["", " ", ","])
+def test_an_empty_variable_never_replaces_what_the_file_says(name: str, empty: str, tmp_path: Path) -> None:
+    if empty == "," and not KEYS[name]["form"].is_list:
+        return
+    text, value = OTHER_VALUES[name]
+    variables = {"INCOMING_" + name.upper(): empty}
+    file = file_with(tmp_path, f'{name}: "{text}"')
+    assert getattr(load_settings(["--config", file], variables), name) == value
+    assert load_settings([], variables) == load_settings([], {})
+    assert ignored_variables({**variables, "INCOMING_PORT": "1", "HOME": ""} | variables) == list(variables)
+
+
+def test_an_empty_variable_must_still_be_a_key() -> None:
+    assert "key 'prot' is unknown" in refusal([], {"INCOMING_PROT": ""})
+
+
+RESTRICTING = ["backend_token", "allowed_origins", "callback_hosts", "callback_networks"]
+
+
+@pytest.mark.parametrize("name", RESTRICTING)
+def test_an_empty_option_lifts_no_restriction_of_file_or_environment(name: str, tmp_path: Path) -> None:
+    text, _ = OTHER_VALUES[name]
+    words = f"{option(name)} is empty, but the environment or the file sets {name}"
+    assert words in refusal([option(name), "", "--config", file_with(tmp_path, f'{name}: "{text}"')])
+    assert words in refusal([f"{option(name)}= "], {"INCOMING_" + name.upper(): text})
+    assert not getattr(load_settings([option(name), ""], {}), name)
 
 
 @pytest.mark.parametrize(("name", "last", "beyond"), LIMITS)
