@@ -13,7 +13,7 @@ import hmac
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -32,6 +32,15 @@ _FORWARDING = frozenset(
     }
 )
 """What proxies and content delivery networks are known to add, besides all of X-Forwarded-*."""
+
+_NAMES_NO_CLIENT = frozenset(
+    {
+        *("via", "cdn-loop", "x-forwarded-proto", "x-forwarded-protocol", "x-forwarded-scheme", "x-forwarded-ssl"),
+        *("x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-forwarded-prefix", "x-forwarded-path"),
+        *("x-forwarded-uri", "x-forwarded-method", "x-forwarded-client-cert"),
+    }
+)
+"""Those of them that say nothing about the client's address."""
 
 _HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
 """An entry of X-Forwarded-For: [IPv6], IPv4, either with a port, or a bare IPv6 address."""
@@ -120,7 +129,7 @@ def _judged_address(request: HTTPServerRequest, settings: Settings) -> Address:
         raise Forbidden(f"{forwarding[0]} from {peer}, which is none of trusted_proxies")
     hops = request.headers.get("X-Forwarded-For")
     if hops is None:
-        raise Forbidden(f"the proxy at {peer} sends {forwarding[0]} but not X-Forwarded-For")
+        return _own_address(request, settings, peer, forwarding)
     # From the right: each trusted proxy has appended whom it heard from. The first that is not ours is the client;
     # what stands left of it the client may have invented.
     for hop in reversed(hops.split(",")):
@@ -131,6 +140,23 @@ def _judged_address(request: HTTPServerRequest, settings: Settings) -> Address:
         peer = address
         if not _within(address, settings.trusted_proxies):
             break
+    return peer
+
+
+def _own_address(request: HTTPServerRequest, settings: Settings, peer: Address, forwarding: Sequence[str]) -> Address:
+    """Return the trusted proxy's own address for a request that names no client. Raises Forbidden.
+
+    A sidecar beside an app adds X-Forwarded-Proto or Via and nothing else. The backend token proves that the app sent
+    the request; without it, it could come from anywhere.
+    """
+    telling = [name for name in forwarding if name.lower() not in _NAMES_NO_CLIENT]
+    if telling or not settings.backend_token:
+        raise Forbidden(f"the proxy at {peer} sends {(telling or forwarding)[0]} but not X-Forwarded-For")
+    if not same_secret(_bearer(request.headers), settings.backend_token):
+        raise Forbidden(
+            f"the proxy at {peer} sends {forwarding[0]} but not X-Forwarded-For, "
+            "and the request has no 'Authorization: Bearer' with the backend token"
+        )
     return peer
 
 

@@ -153,6 +153,31 @@ def test_a_proxy_that_does_not_say_for_whom_is_refused() -> None:
         assert "but not X-Forwarded-For" in caller(settings(*PROXIED), "10.0.0.1", header)
 
 
+NAMING_NO_CLIENT = [("X-Forwarded-Proto", "https"), ("Via", "1.1 sidecar"), ("X-Forwarded-Host", "incoming:4000")]
+
+
+@pytest.mark.parametrize("header", NAMING_NO_CLIENT)
+def test_a_sidecar_that_names_no_client_calls_for_itself_with_the_token(header: tuple[str, str]) -> None:
+    known = settings("--trusted-proxies", "10.0.0.1", "--backend-networks", "10.0.0.0/8", "--backend-token", TOKEN)
+    right = ("Authorization", f"Bearer {TOKEN}")
+    assert caller(known, "10.0.0.1", header, right) == "10.0.0.1"
+    assert caller(known, "10.0.0.1", *NAMING_NO_CLIENT, right) == "10.0.0.1"
+    for wrong in ((header,), (header, ("Authorization", f"Bearer {TOKEN}x"))):
+        assert "no 'Authorization: Bearer' with the backend token" in caller(known, "10.0.0.1", *wrong)
+    for telling in (("X-Real-IP", "10.0.0.1"), ("Forwarded", "for=10.0.0.1"), ("CF-Connecting-IP", "10.0.0.1")):
+        assert f"sends {telling[0].title()} but not X-F" in caller(known, "10.0.0.1", header, right, telling)
+    assert "which is none of trusted_proxies" in caller(known, "10.0.0.2", header, right)
+
+
+@pytest.mark.parametrize("header", NAMING_NO_CLIENT)
+def test_a_sidecar_needs_token_and_network(header: tuple[str, str]) -> None:
+    right = ("Authorization", f"Bearer {TOKEN}")
+    without = settings("--trusted-proxies", "10.0.0.1", "--backend-networks", "10.0.0.0/8")
+    assert "but not X-Forwarded-For" in caller(without, "10.0.0.1", header, right)
+    outside = settings("--trusted-proxies", "10.0.0.1", "--backend-token", TOKEN)
+    assert caller(outside, "10.0.0.1", header, right) == "backend functions are not open to 10.0.0.1"
+
+
 def test_a_proxy_and_the_app_on_one_host() -> None:
     """The app calls directly and is let in; what comes through the proxy is judged by whom the proxy saw."""
     known = settings("--trusted-proxies", "127.0.0.1")
