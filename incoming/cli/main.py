@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["uploads"]:
         return uploads.run(arguments[1:])
+    # The end of a terminal is not the end of the server; whoever serves logs that the signal came.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         settings = load_settings(arguments, os.environ)
         _make_storage_dir(settings)

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from incoming.server.signals import HANGUP
+
 log = logging.getLogger(__name__)
 
 QUICK = 5.0
@@ -24,7 +26,7 @@ MAX_PAUSE = 30.0
 KILL_AFTER = 10.0
 """Seconds beyond the time that workers have to end, after which they are killed."""
 
-_AWAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+_AWAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 Work = Callable[[int], int]
 """What a worker does: takes the descriptor that becomes readable when the parent is gone, gives the exit code."""
@@ -91,7 +93,9 @@ class Supervisor:
         else:
             until = min((slot.due for slot in self._slots if not slot.pid), default=now + 3600)
         info = signal.sigtimedwait(_AWAITED, max(0.0, until - now))
-        if info is not None and info.si_signo != signal.SIGCHLD:
+        if info is not None and info.si_signo == signal.SIGHUP:
+            log.info(HANGUP)
+        elif info is not None and info.si_signo != signal.SIGCHLD:
             self._end()
         if self._end_by is not None and time.monotonic() >= self._end_by:
             self._kill()
@@ -149,6 +153,7 @@ def _fork(work: Work, lifeline: int, held: int) -> int:
         os.close(held)
         # Ctrl-C reaches the whole terminal group; the parent passes it on as SIGTERM, and once is enough.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         code = work(lifeline)
     except BaseException:

@@ -27,6 +27,7 @@ from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.server.gc_tuning import look_seldom
 from incoming.server.http_server import GuardedServer
+from incoming.server.signals import HANGUP
 from incoming.settings.settings import Settings
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.quotas import StoreLimits
@@ -90,6 +91,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
         if lifeline is None:
             loop.add_signal_handler(signal.SIGINT, self._told_to_end)
+            loop.add_signal_handler(signal.SIGHUP, log.info, HANGUP)
         else:
             loop.add_reader(lifeline, self._orphaned, lifeline)
         try:
@@ -110,7 +112,7 @@ class Worker:
             return 1
         finally:
             # The loop is about to give up its handlers; one more signal must not turn the good end into a bad one.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         return code
 
     async def _work(self, services: Services) -> int:

@@ -240,6 +240,10 @@ def test_through_a_proxy_on_the_same_host(start_server: StartServer) -> None:
 def test_a_signal_ends_it(number: signal.Signals, workers: str, start_server: StartServer) -> None:
     server = start_server("--workers", workers)
     new_upload_settings(server)
+    os.killpg(server.pid, signal.SIGHUP)  # as the kernel does when a terminal is closed
+    wait_until(lambda: "SIGHUP ignored" in server.log, "the line about SIGHUP")
+    assert new_upload_settings(server)
+    assert server.log.count("SIGHUP ignored") == 1
     os.kill(server.pid, number)
     assert server.wait() == 0
     assert server.log.count("ending: 0 uploads are connected") == int(workers)

@@ -86,6 +86,7 @@ def test_the_units_times_fit_the_servers() -> None:
     [stop] = unit_values("TimeoutStopSec")
     assert int(stop) > load_settings([], {}).drain_timeout + 10
     assert unit_values("Type") == ["notify"]
+    assert unit_values("Restart") == ["always"], "an end in good order that nobody wanted is an outage, too"
     assert unit_values("TimeoutStartSec") == ["30min"], "recovery and migrations may take longer than systemd's 90 s"
     [writable], [needed] = unit_values("ReadWritePaths"), unit_values("RequiresMountsFor")
     assert writable == needed
