@@ -79,7 +79,13 @@ class Answering(RequestHandler):
         self.logged |= {"error": error.name, "reason": error.message}
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", ", ".join(methods_of(self)))
+        self._let_every_page_read(error)
         answer_error(self, error)
+
+    def _let_every_page_read(self, error: UploadError) -> None:
+        """A page of another host whose URL of this server is wrong must be able to find that out."""
+        if isinstance(error, NotFound | MethodNotAllowed) and "Access-Control-Allow-Origin" not in self._headers:
+            self.set_header("Access-Control-Allow-Origin", "*")
 
     def _http_error(self, status: int) -> UploadError:
         if status == MethodNotAllowed.status:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,25 @@ from incoming.core.errors import NotFound, UploadError
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_backend_peer
 from incoming.handlers.services import Services
+from incoming.wire.accept_encoding import best_coding
 
 DIST = Path(__file__).parent.parent / "js" / "dist"
 CHECK_SECONDS = 5.0
 """A store that does not answer within this time counts as not ready."""
 
+_SCRIPT = "text/javascript; charset=utf-8"
+_DECLARATIONS = "text/plain; charset=utf-8"
 _TYPES = {
-    "incoming.js": "text/javascript; charset=utf-8",
-    "incoming.mjs": "text/javascript; charset=utf-8",
-    "incoming.d.ts": "text/plain; charset=utf-8",
+    "incoming.js": _SCRIPT,
+    "incoming.mjs": _SCRIPT,
+    "incoming.js.map": "application/json",
+    "incoming.mjs.map": "application/json",
+    "incoming.d.ts": _DECLARATIONS,
+    "incoming.d.mts": _DECLARATIONS,
 }
+_SUFFIXES = {"br": ".br", "gzip": ".gz"}
+"""The content codings that may lie beside a file, the best first."""
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
@@ -32,42 +41,69 @@ class LibraryFile:
     content: bytes
     content_type: str
     etag: str
+    encoded: Mapping[str, bytes]
+    """The same content by its coding."""
 
 
-def library(directory: Path = DIST) -> dict[str, LibraryFile]:
+@dataclass(frozen=True)
+class LibraryFiles:
+    """All of them; `version` names exactly these contents."""
+
+    files: Mapping[str, LibraryFile]
+    version: str
+
+
+def library(directory: Path = DIST) -> LibraryFiles:
     """The library's files by name, read once at the start. Raises FileNotFoundError if the installation lacks one."""
     files = {}
+    version = hashlib.sha256()
     for name, content_type in _TYPES.items():
         content = (directory / name).read_bytes()
-        files[name] = LibraryFile(content, content_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-    return files
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        version.update(f"{name} {digest} ".encode())
+        files[name] = LibraryFile(content, content_type, digest, dict(_encoded(directory, name)))
+    return LibraryFiles(files, version.hexdigest()[:16])
+
+
+def _encoded(directory: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    for coding, suffix in _SUFFIXES.items():
+        path = directory / (name + suffix)
+        if path.exists():
+            yield coding, path.read_bytes()
 
 
 class Library(Handler):
     """incoming.js and its siblings, for pages of any origin.
 
     Browsers ask each time whether their copy is still good, so that an upgraded server never meets an old library.
+    A URL with the present version in it is cached for a year; with another version it is answered like the plain one.
     """
 
-    def initialize(self, services: Services, files: Mapping[str, LibraryFile]) -> None:  # type: ignore[override]
+    def initialize(self, services: Services, library: LibraryFiles) -> None:  # type: ignore[override]
         super().initialize(services)
-        self._files = files
+        self._library = library
 
-    def get(self, name: str) -> None:
-        file = self._files.get(name)
+    def get(self, version: str | None, name: str) -> None:
+        file = self._library.files.get(name)
         if file is None:
             raise NotFound("no such URL")
+        coding = best_coding(self.request.headers.get("Accept-Encoding", ""), tuple(file.encoded))
         self.set_header("Content-Type", file.content_type)
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("Etag", file.etag)
+        self.set_header("Cache-Control", IMMUTABLE if version == self._library.version else "no-cache")
+        self.set_header("Etag", f'"{file.etag}-{coding}"' if coding else f'"{file.etag}"')
+        self.set_header("Vary", "Accept-Encoding")
         self.set_header("Access-Control-Allow-Origin", "*")
         # Pages with Cross-Origin-Embedder-Policy load a script from another host only if it says so (Fetch 3.7).
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        if version is None:
+            self.set_header("Content-Location", f"{self._library.version}/{name}")
         if self.check_etag_header():
             self.set_status(304)
             self.finish()
-        else:
-            self.finish(file.content)
+            return
+        if coding:
+            self.set_header("Content-Encoding", coding)
+        self.finish(file.encoded[coding] if coding else file.content)
 
     head = get
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tornado.routing import URLSpec
@@ -10,7 +9,7 @@ from tornado.web import Application, RequestHandler
 
 from incoming.handlers.backend.functions import CancelUpload, FinishUpload, NewUpload
 from incoming.handlers.base import Nowhere, request_logger
-from incoming.handlers.library import Health, Library, LibraryFile
+from incoming.handlers.library import Health, Library, LibraryFiles
 from incoming.handlers.operator.metrics import Metrics
 from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
@@ -26,7 +25,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/backend/finish_upload", FinishUpload),
     ("/frontend/upload_ws", UploadSocket),
     ("/frontend/upload/([^/]+)", ResumablePut),
-    (r"/frontend/(incoming\.(?:js|mjs|d\.ts))", Library),
+    (r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))", Library),
     ("/health(?:/(live))?", Health),
     ("/metrics", Metrics),
     (r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?", StatusPage),
@@ -35,7 +34,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
 )
 
 
-def application(services: Services, files: Mapping[str, LibraryFile]) -> Application:
+def application(services: Services, files: LibraryFiles) -> Application:
     """The server's application for one worker; `files` is the library to serve."""
     given: dict[str, Any] = {"services": services}
     return Application(
@@ -50,7 +49,7 @@ def application(services: Services, files: Mapping[str, LibraryFile]) -> Applica
     )
 
 
-def _more(handler: type[RequestHandler], files: Mapping[str, LibraryFile]) -> dict[str, Any]:
+def _more(handler: type[RequestHandler], files: LibraryFiles) -> dict[str, Any]:
     if handler is StatusPage:
         return {"files": status_files()}
-    return {"files": files} if handler is Library else {}
+    return {"library": files} if handler is Library else {}

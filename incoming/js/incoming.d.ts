@@ -1,6 +1,9 @@
 // The public interface of incoming.js (global `incoming`) and of incoming.mjs; doc/api.md tells more about each.
 
-/** Says where the upload server is: "host" or "host:port", with a scheme in front or a path prefix behind if need be. */
+/**
+ * Says where the upload server is: "host" or "host:port", with a scheme in front or a path prefix behind if need be.
+ * Throws a TypeError for what is no host name.
+ */
 export function set_server_hostname(hostname: string): void;
 
 /** Chooses how connections are made from now on; 'auto' is a WebSocket, or HTTP where that does not work. */
@@ -101,4 +104,16 @@ export interface UploaderConstructor {
 /** Creates an uploader for one file and one ticket, with or without `new`. Throws a TypeError for anything else. */
 export const Uploader: UploaderConstructor;
 
-export as namespace incoming;
+// --- the global -----------------------------------------------------------------------------------------------------------
+
+declare global {
+    namespace incoming {
+        type UnfinishedUpload = import("./incoming.js").UnfinishedUpload;
+        type Uploader = import("./incoming.js").Uploader;
+        type UploaderCallback = import("./incoming.js").UploaderCallback;
+        type UploaderConstructor = import("./incoming.js").UploaderConstructor;
+        type UploaderOptions = import("./incoming.js").UploaderOptions;
+    }
+    /** What the script incoming.js defines. */
+    const incoming: typeof import("./incoming.js");
+}

@@ -2,23 +2,30 @@
 
 import { browser } from "./page/environment.js";
 import { PageContext } from "./page/page_context.js";
+import { bad_argument } from "./transport/errors.js";
 import { Uploader as UploaderClass } from "./uploader/uploader.js";
 
 // Only a classic script has the one, only a module has the other.
 const script = typeof document === "undefined" ? null : document.currentScript;
-const page = new PageContext(browser(), {
-    page_host: globalThis.location?.host ?? "",
-    page_protocol: globalThis.location?.protocol ?? "https:",
+/** A page that evaluates the library twice, as a script and a module or twice the script, has its settings once. */
+const SHARED = Symbol.for("incoming.page " + (typeof __BUILD__ === "undefined" ? "" : __BUILD__));
+/** @type {Record<symbol, PageContext | undefined>} */
+const shared = /** @type {any} */ (globalThis);
+const is_first = !shared[SHARED];
+const page = (shared[SHARED] ??= new PageContext(browser(), {
+    // Unlike `location` it is that of the page also in a worker made from a blob and in a frame made from a string.
+    origin: globalThis.origin ?? globalThis.location?.origin ?? null,
     script: script && "src" in script ? String(script.src) : (import.meta.url ?? null),
-});
-page.outbox.resume();
+}));
+if (is_first) page.outbox.resume();
 
 /**
  * Says where the upload server is, if it is not where the page comes from. Call it before any Uploader is created.
+ * Throws a TypeError for what is no host name.
  * @param {string} hostname "host" or "host:port", perhaps with a scheme in front or a path prefix behind
  */
 export function set_server_hostname(hostname) {
-    page.hostname = String(hostname ?? "");
+    page.set_hostname(String(hostname ?? ""));
 }
 
 /**
@@ -27,7 +34,7 @@ export function set_server_hostname(hostname) {
  */
 export function set_transport(transport) {
     if (!["auto", "websocket", "http"].includes(transport)) {
-        throw new TypeError("incoming: set_transport() takes 'auto', 'websocket' or 'http'");
+        throw bad_argument("set_transport() takes 'auto', 'websocket' or 'http'");
     }
     page.transports.wanted = transport;
 }

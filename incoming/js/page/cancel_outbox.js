@@ -10,7 +10,8 @@ import { cancel } from "../transport/messages.js";
 
 const KEY = "incoming.cancel.";
 const UNDELIVERABLE_AFTER = 14 * 24 * 3600 * 1000;
-const TRY_LATER = new Set([408, 425, 429]);
+/** @type {{[property in keyof Letter]: "string" | "number"}} */
+const WELL_FORMED = { frontend: "string", reason: "string", since: "number" };
 
 export class CancelOutbox {
     #page;
@@ -29,7 +30,7 @@ export class CancelOutbox {
 
     /** Takes up what earlier page loads have left. */
     resume() {
-        for (const [ticket, letter] of this.#page.store.entries(KEY)) {
+        for (const [ticket, letter] of this.#page.store.entries(KEY, WELL_FORMED)) {
             if (this.#page.env.wall() - letter.since > UNDELIVERABLE_AFTER) this.#page.store.remove(KEY + ticket);
             else this.#letters.set(ticket, letter);
         }
@@ -66,10 +67,10 @@ export class CancelOutbox {
         const [ticket, { frontend, reason }] = first;
         this.#travelling = true;
         const message = { method: "POST", url: upload_url(frontend, ticket), body: cancel(reason) };
-        request(this.#page.env, message, ({ status }) => {
+        request(this.#page.env, message, (answer) => {
             this.#travelling = false;
             this.#letters.delete(ticket);
-            if (status === 0 || status >= 500 || TRY_LATER.has(status)) {
+            if (!is_settled(answer)) {
                 // Behind the others: one server that is away must not hold up the rest.
                 this.#letters.set(ticket, { frontend, reason, since: first[1].since });
                 this.#timer = this.#page.env.after(this.#backoff.next(), () => this.#deliver());
@@ -80,4 +81,12 @@ export class CancelOutbox {
             this.#deliver();
         });
     }
+}
+
+/**
+ * Only the server's own answer counts: a captive portal or a login page answers 200 to everything.
+ * @param {import("../transport/http_request.js").Answer} answer
+ */
+function is_settled({ status, json, problem }) {
+    return (status === 200 && json?.type === "state") || (problem !== null && !problem.retry);
 }

@@ -26,17 +26,19 @@ export class LocalStore {
     }
 
     /**
+     * Any script of the site can write here: entries without the wanted properties are skipped.
      * @param {string} prefix
+     * @param {{[property: string]: "string" | "number" | "boolean"}} [properties] that a value has, with their types
      * @returns {[string, any][]} what is behind the prefix in the key, and the value
      */
-    entries(prefix) {
+    entries(prefix, properties = {}) {
         /** @type {[string, any][]} */
         const found = [];
         this.#attempt((storage) => {
             for (let i = 0; i < storage.length; i++) {
                 const key = storage.key(i) ?? "";
                 const value = key.startsWith(prefix) ? parsed(storage.getItem(key)) : null;
-                if (value) found.push([key.slice(prefix.length), value]);
+                if (value && has(value, properties)) found.push([key.slice(prefix.length), value]);
             }
         });
         return found;
@@ -60,4 +62,12 @@ function parsed(text) {
     } catch {
         return null;
     }
+}
+
+/**
+ * @param {any} value
+ * @param {{[property: string]: string}} properties
+ */
+function has(value, properties) {
+    return Object.entries(properties).every(([name, type]) => typeof value[name] === type);
 }

@@ -25,7 +25,7 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
 export class PageContext {
     /** @type {import("../session/transport_selector.js").TransportMemory} */
     transports = { wanted: "auto", websocket_works: false, blobs_fail: false };
-    hostname = "";
+    #hostname = "";
     #place;
     /** @type {Set<Upload>} */
     #running = new Set();
@@ -50,7 +50,13 @@ export class PageContext {
 
     /** URL of the server's frontend, with a slash at its end. */
     get frontend() {
-        return frontend_url(this.hostname, this.#place);
+        return frontend_url(this.#hostname, this.#place);
+    }
+
+    /** @param {string} hostname "" for the page's own; throws a TypeError for what is no host name */
+    set_hostname(hostname) {
+        frontend_url(hostname, this.#place);
+        this.#hostname = hostname;
     }
 
     /**

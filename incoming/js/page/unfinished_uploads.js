@@ -15,6 +15,16 @@
  * @property {boolean} can_continue whether the file can be had again without being chosen
  */
 
+/** @type {{[property in keyof Entry]: "string" | "number" | "boolean"}} */
+const WELL_FORMED = {
+    frontend: "string",
+    name: "string",
+    size: "number",
+    last_modified: "number",
+    bytes_acked: "number",
+    last_activity: "number",
+    can_continue: "boolean",
+};
 const KEY = "incoming.upload.";
 const FORGOTTEN_AFTER = 30 * 24 * 3600 * 1000;
 const WRITE_EVERY = 2_000;
@@ -33,7 +43,7 @@ export class UnfinishedUploads {
     list() {
         const { store, env, frontend } = this.#page;
         const found = [];
-        for (const [ticket, entry] of /** @type {[string, Entry][]} */ (store.entries(KEY))) {
+        for (const [ticket, entry] of /** @type {[string, Entry][]} */ (store.entries(KEY, WELL_FORMED))) {
             if (env.wall() - entry.last_activity > FORGOTTEN_AFTER) this.forget(ticket);
             else if (entry.frontend === frontend) found.push({ ticket, ...without_frontend(entry) });
         }
@@ -74,7 +84,7 @@ export class UnfinishedUploads {
     }
 
     forget_all() {
-        for (const [ticket] of this.#page.store.entries(KEY)) this.forget(ticket);
+        for (const [ticket] of this.#page.store.entries(KEY, {})) this.forget(ticket);
     }
 
     /** @param {string} ticket */

@@ -51,3 +51,11 @@ export function from_close_code(close_code) {
     const code = close_code - 4000;
     return { code, message: `the upload server closed the connection with error ${code}`, retry: code >= 500, retry_after: null };
 }
+
+/**
+ * @param {string} message
+ * @returns {TypeError} to be thrown at a page that calls a function wrongly
+ */
+export function bad_argument(message) {
+    return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
+}

@@ -1,11 +1,16 @@
 // Where the upload server is: host, scheme and path prefix. Decides the URLs; does not know what is said there.
 
+import { bad_argument } from "./errors.js";
+
 const FRONTEND = "/incoming/0.1/frontend/";
+
+const HOSTNAME = /^(?:(?:(https?|wss?):)?\/\/)?([^/\s?#]+)(\/(?!\/)[^\s?#]*)?$/i;
+/** The library as the server serves it, perhaps under a version: .../incoming/0.1/frontend/[version/]incoming.js */
+const SERVED_SCRIPT = /^https?:\/\/[^/]+(\/(?:[^?#]*\/)?incoming\/(?:[\d.]+\/)?frontend\/)(?:[\w.-]+\/)?incoming\.m?js(?:[?#]|$)/;
 
 /**
  * @typedef {object} Place of this script and of the page that loaded it
- * @property {string} page_host
- * @property {string} page_protocol such as "https:"
+ * @property {string | null} origin of the page, such as "https://app.example"; "null" or null where it has none
  * @property {string | null} script URL, of another name where the library is part of somebody's bundle; null where it cannot be known
  */
 
@@ -13,31 +18,66 @@ const FRONTEND = "/incoming/0.1/frontend/";
  * The server's frontend URL as it is reached over HTTP, with a slash at its end.
  *
  * `hostname` is "host", "host:port", either with a scheme in front, or with the path prefix behind under which a
- * reverse proxy has put the server ("example.org/files"). Without a hostname it is the page's own host. The prefix is
- * the one that the script was loaded from, unless one is given.
+ * reverse proxy has put the server ("example.org/files"). Without a hostname it is the page's own host; a page without an
+ * origin (a file, a sandboxed frame) uses the script's. The prefix is the one that the script was loaded from, unless one
+ * is given.
  * @param {string} hostname
  * @param {Place} place
  * @returns {string}
+ * @throws {TypeError} for what is no host name
  */
 export function frontend_url(hostname, place) {
-    const [, scheme, host, path] = /^\s*(?:(\w+):)?(?:\/\/)?([^/\s]*)([^?#\s]*)/.exec(with_scheme_apart(hostname)) ?? [];
-    const secure = scheme ? /^(https|wss)$/i.test(scheme) : place.page_protocol !== "http:";
-    const prefix = (path ?? "").replace(/\/+$/, "");
-    return `${secure ? "https" : "http"}://${host || place.page_host}${prefix ? prefix + FRONTEND : script_folder(place)}`;
+    const { scheme, host, path } = parse_hostname(hostname);
+    const page = http_origin(place.origin) ?? http_origin(place.script) ?? { secure: true, host: "" };
+    const secure = scheme ? /s$/i.test(scheme) : page.secure;
+    return `${secure ? "https" : "http"}://${host || page.host}${folder(path) ?? script_folder(place)}`;
+}
+
+/** @param {string} hostname */
+function parse_hostname(hostname) {
+    // "host:port" is not a scheme and a path: only what has two slashes behind its colon is a scheme.
+    const text = hostname.trim();
+    const [, scheme = "", host = "", path = ""] = HOSTNAME.exec(text) ?? [];
+    if (text && !(host && is_valid(host + path))) {
+        throw bad_argument(`set_server_hostname() takes "host", "host:port" or a URL of https or http; given: ${text}`);
+    }
+    return { scheme, host, path };
+}
+
+/** @param {string} address host and path */
+function is_valid(address) {
+    try {
+        return Boolean(new URL(`https://${address}`));
+    } catch {
+        return false;
+    }
 }
 
 /**
- * "host:port" is not a scheme and a path: only what has two slashes behind its colon is a scheme.
- * @param {string} hostname
+ * @param {string | null} url
+ * @returns {{secure: boolean, host: string} | null} null unless it is an HTTP URL or origin
  */
-function with_scheme_apart(hostname) {
-    return /^\s*(\w+:)?\/\//.test(hostname) ? hostname : "//" + hostname.trim();
+function http_origin(url) {
+    const [, secure, host = ""] = /^http(s?):\/\/([^/?#]+)/i.exec(url ?? "") ?? [];
+    return host ? { secure: secure !== "", host } : null;
 }
 
-/** @param {Place} place */
+/**
+ * @param {string} path
+ * @returns {string | null} null without a path
+ */
+function folder(path) {
+    const prefix = path.replace(/\/+$/, "");
+    if (!prefix) return null;
+    return /\/incoming(\/[\d.]+)?\/frontend$/.test(prefix) ? `${prefix}/` : prefix + FRONTEND;
+}
+
+/**
+ * Only the server's own URL says something about the server: a copy in somebody's bundle or folder does not.
+ * @param {Place} place
+ */
 function script_folder(place) {
-    const match = /^[\w+.-]+:\/\/[^/]*(\/[^?#]*\/frontend\/)incoming\.m?js(?:[?#]|$)/.exec(place.script ?? "");
-    return match?.[1] ?? FRONTEND;
+    return SERVED_SCRIPT.exec(place.script ?? "")?.[1] ?? FRONTEND;
 }
 
 /**

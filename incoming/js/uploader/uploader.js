@@ -1,7 +1,7 @@
 // One upload as the page sees it: its properties, flags, callbacks and the three things that the user may do. How the
 // bytes get to the server is the session's business.
 
-import { BAD_ARGUMENT, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, fatal } from "../transport/errors.js";
+import { HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
 import { FileCheck } from "./file_check.js";
 import { observe } from "./public_state.js";
 import { next_phase } from "./state_machine.js";
@@ -88,7 +88,7 @@ export class Uploader {
      */
     constructor(page, upload_id, file, { handle = null } = {}) {
         if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
-        if (kind_of(file) !== "File") throw bad_argument(`the second argument must be a File; given: ${kind_of(file)}`);
+        if (!is_file(file)) throw bad_argument(`the second argument must be a File; given: ${kind_of(file)}`);
         this.upload_id = upload_id;
         this.filename = base_name(file.name);
         this.bytes_total = file.size;
@@ -274,17 +274,17 @@ export class Uploader {
     }
 }
 
-/** @param {string} message */
-function bad_argument(message) {
-    return Object.assign(new TypeError(`incoming: ${message}`), { code: BAD_ARGUMENT });
+/** @param {unknown} value */
+function kind_of(value) {
+    return Object.prototype.toString.call(value).slice("[object ".length, -1);
 }
 
 /**
- * What it is by its own account: unlike its class this is the same for a File from another window or frame.
- * @param {unknown} value
+ * By what it can do rather than by its class, which is another in another window and in a simulated browser.
+ * @param {any} value
  */
-function kind_of(value) {
-    return Object.prototype.toString.call(value).slice("[object ".length, -1);
+function is_file(value) {
+    return typeof value?.name === "string" && Number.isSafeInteger(value.size) && typeof value.slice === "function";
 }
 
 /** @param {string} name of a File */

@@ -2,16 +2,25 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from incoming.core.errors import StorageFailed
 from incoming.handlers.library import DIST, library
 from tests.support.one_worker import one_worker
 
 PREFIXES = ["/incoming", "/incoming/0.1"]
-TYPES = {"incoming.js": "text/javascript", "incoming.mjs": "text/javascript", "incoming.d.ts": "text/plain"}
+TYPES = {
+    "incoming.js": "text/javascript; charset=utf-8",
+    "incoming.mjs": "text/javascript; charset=utf-8",
+    "incoming.js.map": "application/json",
+    "incoming.mjs.map": "application/json",
+    "incoming.d.ts": "text/plain; charset=utf-8",
+    "incoming.d.mts": "text/plain; charset=utf-8",
+}
 
 
 @pytest.mark.promise(12, 66, 67)
@@ -22,7 +31,7 @@ async def test_library(name: str, prefix: str, tmp_path: Path) -> None:
         response = await worker.fetch("GET", f"{prefix}/frontend/{name}", headers={"Origin": "https://app.example.org"})
         assert response.code == 200
         assert response.body == (DIST / name).read_bytes()
-        assert response.headers["Content-Type"] == TYPES[name] + "; charset=utf-8"
+        assert response.headers["Content-Type"] == TYPES[name]
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -41,19 +50,61 @@ async def test_browsers_ask_whether_their_copy_is_still_good(tmp_path: Path) -> 
         assert other.code == 200
         head = await worker.fetch("HEAD", "/incoming/frontend/incoming.js")
         assert (head.code, head.body) == (200, b"")
-        assert head.headers["Content-Length"] == str(len(first.body))
+        # Tornado's client asks for gzip and unpacks what it gets.
+        assert head.headers["Content-Length"] == str(len((DIST / "incoming.js.gz").read_bytes()))
 
 
 def test_the_entity_tag_changes_with_the_content(tmp_path: Path) -> None:
-    tags = set()
+    tags, versions = set(), set()
     for content in ("a", "b"):
         for name in TYPES:
             (tmp_path / name).write_text(content)
-        tags.add(library(tmp_path)["incoming.js"].etag)
+        known = library(tmp_path)
+        tags.add(known.files["incoming.js"].etag)
+        versions.add(known.version)
     assert len(tags) == 2
+    assert len(versions) == 2
     (tmp_path / "incoming.js").unlink()
     with pytest.raises(FileNotFoundError):
         library(tmp_path)
+
+
+async def as_it_comes(port: int, path: str, headers: dict[str, str]) -> HTTPResponse:
+    client, url = AsyncHTTPClient(), f"http://127.0.0.1:{port}{path}"
+    return await client.fetch(url, headers=headers, decompress_response=False, raise_error=False)
+
+
+async def test_the_library_comes_compressed_to_clients_that_can_read_it(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        tags = set()
+        for accepted, coding, suffix in (
+            ("gzip, deflate, br", "br", ".br"),
+            ("gzip", "gzip", ".gz"),
+            ("identity", None, ""),
+        ):
+            for name in ("incoming.js", "incoming.mjs"):
+                url = f"/incoming/0.1/frontend/{name}"
+                asked = {"Accept-Encoding": accepted}
+                response = await as_it_comes(worker.port, url, asked)
+                assert response.headers.get("Content-Encoding") == coding
+                assert response.headers["Vary"] == "Accept-Encoding"
+                assert response.body == (DIST / f"{name}{suffix}").read_bytes()
+                asked["If-None-Match"] = response.headers["Etag"]
+                assert (await as_it_comes(worker.port, url, asked)).code == 304
+                tags.add(response.headers["Etag"])
+        assert len(tags) == 6
+
+
+async def test_a_url_with_the_version_is_cached_for_good_and_one_of_another_version_is_not(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        plain = await worker.fetch("GET", "/incoming/0.1/frontend/incoming.js")
+        place = plain.headers["Content-Location"]
+        assert re.fullmatch("[0-9a-f]{16}/incoming[.]js", place)
+        for path, caching in ((place, "public, max-age=31536000, immutable"), (f"{'0' * 16}/incoming.js", "no-cache")):
+            response = await worker.fetch("GET", f"/incoming/0.1/frontend/{path}")
+            assert (response.code, response.body) == (200, plain.body)
+            assert response.headers["Cache-Control"] == caching
+        assert (await worker.fetch("GET", "/incoming/0.1/frontend/1.2/incoming.js")).code == 404
 
 
 @pytest.mark.parametrize(
@@ -85,6 +136,7 @@ async def test_no_such_url(method: str, path: str, tmp_path: Path) -> None:
         assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
         response = await worker.fetch(method, path, b"" if method == "POST" else None, {"Accept": "application/json"})
         assert json.loads(response.body)["name"] == "not_found"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
         assert response.headers["Server"] == "Incoming"
 
 
@@ -96,6 +148,7 @@ async def test_wrong_methods(path: str, allowed: str, tmp_path: Path) -> None:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             response = await worker.fetch(method, path, b"")
             assert (response.code, response.headers["Allow"]) == (405, allowed)
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
             assert response.body.decode() == f"{method} is not a method of this URL"
 
 

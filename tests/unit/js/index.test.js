@@ -10,7 +10,9 @@ const handles = new Map();
 Object.assign(globalThis, {
     // An upload that waits keeps no page open; nor is it to keep this process.
     setTimeout: (action, milliseconds) => start_timer(action, milliseconds).unref(),
-    location: { host: "app.example", protocol: "https:" },
+    // A worker made from a blob: its location has no host, its origin is the page's.
+    origin: "https://app.example",
+    location: { host: "", protocol: "blob:" },
     document: Object.assign(new EventTarget(), {
         visibilityState: "visible",
         currentScript: { src: "https://app.example/files/incoming/0.1/frontend/incoming.js" },
@@ -66,6 +68,13 @@ test("the server is found by the page's host and the script's path, or where it 
     await until(() => env.sockets.length === 2);
     assert.equal(env.socket.url, "wss://up.example:4000/files/incoming/0.1/frontend/upload_ws?ticket=t2");
     incoming.set_server_hostname(undefined);
+});
+
+test("a host name that is none is refused at once, and the last one stays", () => {
+    incoming.set_server_hostname("up.example");
+    assert.throws(() => incoming.set_server_hostname("::1"), { name: "TypeError", code: 1003, message: /::1/ });
+    assert.throws(() => incoming.set_server_hostname("a b"), { name: "TypeError" });
+    incoming.set_server_hostname("");
 });
 
 test("set_transport() takes three words and is obeyed", async () => {

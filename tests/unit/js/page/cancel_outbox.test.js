@@ -4,7 +4,7 @@ import { PageContext } from "../../../../incoming/js/page/page_context.js";
 import { FakeEnvironment } from "../support/environment.js";
 
 const URL = "https://app.example/incoming/0.1/frontend/upload/t1";
-const PLACE = { page_host: "app.example", page_protocol: "https:", script: null };
+const PLACE = { origin: "https://app.example", script: null };
 
 function page(env = new FakeEnvironment()) {
     return { env, outbox: new PageContext(env, PLACE).outbox };
@@ -22,12 +22,33 @@ test("delivers a cancellation by a request that needs no preflight", () => {
 });
 
 test("an answer that will not change ends it too: unknown, finished, too late", () => {
-    for (const status of [404, 409, 410, 412]) {
+    for (const [status, code] of [[404, 200], [409, 301], [410, 303], [412, 300]]) {
         const { env, outbox } = page();
         outbox.cancel("t1", "");
-        env.request.answer(status);
+        env.request.answer(status, { code, message: "", retry: false });
         assert.deepEqual([env.storage.length, env.timers.size], [0, 0]);
     }
+});
+
+test("an answer that is not the upload server's does not count: a captive portal says 200 to everything", () => {
+    for (const [status, json] of [[200, null], [200, { ok: true }], [404, null], [403, { error: "log in" }], [302, null]]) {
+        const { env, outbox } = page();
+        outbox.cancel("t1", "no more");
+        env.request.answer(status, json);
+        env.pass(30_000);
+        assert.deepEqual([env.requests.length, env.storage.length], [2, 1], `${status} ${JSON.stringify(json)}`);
+    }
+});
+
+test("a malformed entry in the site's storage is skipped, the others are delivered", () => {
+    const env = new FakeEnvironment();
+    const letter = { frontend: "https://app.example/incoming/0.1/frontend/", reason: "", since: env.wall() };
+    for (const value of [{}, [], { ...letter, reason: null }, { ...letter, frontend: 5 }, { ...letter, since: "today" }]) {
+        env.storage.setItem(`incoming.cancel.bad${env.storage.length}`, JSON.stringify(value));
+    }
+    env.storage.setItem("incoming.cancel.t1", JSON.stringify(letter));
+    page(env).outbox.resume();
+    assert.deepEqual(env.requests.map(({ url }) => url), [URL]);
 });
 
 test("without an answer it is tried again and again, ever less often", () => {
@@ -39,7 +60,7 @@ test("without an answer it is tried again and again, ever less often", () => {
     }
     assert.equal(env.requests.length, 5);
     assert.equal(env.storage.length, 1);
-    env.request.answer(200);
+    env.request.answer(200, { type: "state", state: "cancelled" });
     env.pass(60_000);
     assert.equal(env.requests.length, 5);
 });
@@ -70,7 +91,7 @@ test("what was not delivered is delivered after the page was loaded again", () =
     const later = page(env);
     later.outbox.resume();
     assert.deepEqual([env.request.url, JSON.parse(env.request.body).reason], [URL, "no more"]);
-    env.request.answer(200);
+    env.request.answer(200, { type: "state", state: "cancelled" });
     assert.equal(env.storage.length, 0);
 });
 

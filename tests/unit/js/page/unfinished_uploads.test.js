@@ -9,7 +9,7 @@ const DAY = 24 * 3_600_000;
 
 /** The same browser after the page was loaded again. */
 function reloaded(stage) {
-    return new PageContext(stage.env, { page_host: "app.example", page_protocol: "https:", script: null });
+    return new PageContext(stage.env, { origin: "https://app.example", script: null });
 }
 
 test("an upload is remembered from the moment the server has answered, with its progress", async () => {
@@ -87,7 +87,7 @@ test("uploads to another server are that server's", async () => {
     const stage = new Stage();
     await stage.transferring(SIZE);
     const page = reloaded(stage);
-    page.hostname = "other.example";
+    page.set_hostname("other.example");
     assert.deepEqual(page.unfinished.list(), []);
 });
 
@@ -144,4 +144,18 @@ test("a handle kept earlier still counts when the file is chosen again", async (
     stage.env.time += 5_000;
     stage.connection.ack();
     assert.ok(stage.page.unfinished.list()[0].can_continue);
+});
+
+test("a malformed entry in the site's storage is skipped, and the others are listed", async () => {
+    const stage = new Stage();
+    await stage.transferring(SIZE);
+    const [key, entry] = [...stage.env.storage.values][0];
+    for (const value of ["{}", "[]", "5", "{", entry.replace('"film.mp4"', "7"), entry.replace(`"size":${SIZE}`, '"size":"x"')]) {
+        stage.env.storage.setItem(`incoming.upload.${value}`, value);
+    }
+    const { unfinished } = reloaded(stage);
+    assert.deepEqual(unfinished.list().map(({ ticket }) => `incoming.upload.${ticket}`), [key]);
+    assert.equal(unfinished.match(file_of(1)), null);
+    unfinished.forget_all();
+    assert.deepEqual(unfinished.list(), []);
 });

@@ -78,7 +78,7 @@ export const WELCOME = {
 /** A page whose connections are the test's. */
 export class Stage {
     env = new FakeEnvironment();
-    page = new PageContext(this.env, { page_host: "app.example", page_protocol: "https:", script: null });
+    page = new PageContext(this.env, { origin: "https://app.example", script: null });
     connections = [];
 
     constructor() {

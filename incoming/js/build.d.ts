@@ -1,0 +1,2 @@
+/** Identifies the sources of a bundle; tools/bundle.mjs defines it, and the sources themselves have none. */
+declare const __BUILD__: string | undefined;

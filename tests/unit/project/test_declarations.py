@@ -1,0 +1,75 @@
+"""The published TypeScript declarations, as the compiler of an application reads them."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.tools import ROOT, require_node_package, require_tool
+
+DIST = ROOT / "incoming" / "js" / "dist"
+FILES = ("incoming.js", "incoming.mjs", "incoming.d.ts", "incoming.d.mts")
+
+MODULE = """
+import * as incoming from "./incoming.mjs";
+import { Uploader, type UnfinishedUpload } from "./incoming.mjs";
+
+declare const file: File;
+const uploader: Uploader = new Uploader("ticket", file, { handle: null }).start();
+const without_new: incoming.Uploader = incoming.Uploader("ticket", file);
+uploader.onprogress = (seen) => console.log(seen.frac_complete.toFixed(), without_new.state_msg);
+export const listed: UnfinishedUpload[] = incoming.unfinished();
+// @ts-expect-error a property that is to be read only
+uploader.bytes_acked = 5;
+// @ts-expect-error a word that pause() does not take
+uploader.pause("stop");
+"""
+GLOBAL = """
+declare const file: File;
+const uploader: incoming.Uploader = new incoming.Uploader("ticket", file);
+uploader.onerror = (seen) => console.log(seen.error_code);
+incoming.set_server_hostname("uploads.example.org");
+// @ts-expect-error a function that there is not
+incoming.set_server("uploads.example.org");
+"""
+
+
+def compile_application(folder: Path, resolution: str, sources: dict[str, str]) -> str:
+    """Return what the compiler says, "" if it has nothing to say."""
+    require_node_package("typescript")
+    for name in FILES:
+        shutil.copy(DIST / name, folder)
+    for name, source in sources.items():
+        (folder / name).write_text(source)
+    options = {
+        "strict": True,
+        "noEmit": True,
+        "target": "es2022",
+        "lib": ["es2022", "dom"],
+        "types": [],
+        "moduleResolution": resolution,
+        "module": "node16" if resolution == "node16" else "esnext",
+    }
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "tsconfig.json").write_text(
+        json.dumps({"compilerOptions": options, "files": [*sources, "incoming.d.ts"]})
+    )
+    tsc = [require_tool("node"), str(ROOT / "node_modules" / "typescript" / "bin" / "tsc"), "--project", str(folder)]
+    return subprocess.run(tsc, cwd=folder, capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize("resolution", ["bundler", "node16"])
+def test_an_application_in_typescript_finds_the_types_of_the_module_and_of_the_global(
+    resolution: str, tmp_path: Path
+) -> None:
+    sources = {"app.ts": MODULE, "page.ts": GLOBAL + "export {};\n", "script.cts": GLOBAL.replace("uploader", "other")}
+    if resolution == "bundler":
+        sources["script.ts"] = sources.pop("script.cts").replace("file", "one")
+    assert compile_application(tmp_path, resolution, sources) == ""
+
+
+def test_a_mistake_is_noticed(tmp_path: Path) -> None:
+    found = compile_application(tmp_path, "node16", {"app.ts": MODULE.replace(".start()", ".begin()")})
+    assert "Property 'begin' does not exist on type 'Uploader'" in found
