@@ -93,6 +93,20 @@ class NotFound(UploadError):
     status = 404
 
 
+class FormRefused(UploadError):
+    """The body of a PUT is an HTML form, which would be stored with its boundaries or escapes as the file."""
+
+    code = 107
+    status = 415
+
+
+class LengthRequired(UploadError):
+    """A PUT without Content-Length and Transfer-Encoding: nobody knows whether its body is empty or was lost."""
+
+    code = 108
+    status = 411
+
+
 # --- 2xx: who may do what ---------------------------------------------------------------------------------------------
 
 

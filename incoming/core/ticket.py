@@ -40,6 +40,13 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+def canonical_id(text: str) -> str:
+    """Return a ticket's id as it was issued: the hexadecimal digits of a UUID may come in upper case, too (RFC 9562
+    section 4).
+    """
+    return text.lower()
+
+
 FINAL = frozenset({State.FINISHED, State.CANCELLED, State.FAILED})
 RECEIVING = frozenset({State.NEW, State.UPLOADING})
 

@@ -1,57 +1,151 @@
-"""One client's connection, as Tornado's HTTP server reads it: a body is received where it is to lie, and who sends a
-header without end is told why that is the end.
+"""One client's connection, as Tornado's HTTP server reads and writes it.
+
+A body is received where it is to lie; chunk extensions and trailers are ignored; who sends a malformed header or body
+is told why that is the end; who reads no answer is disconnected. Knows nothing of requests.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
+from tornado.concurrent import Future
+from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
+from incoming.core.errors import BadRequest
+from incoming.handlers.upload.tcp_info import acknowledged_by
 from incoming.uploads.receive_buffer import ReceiveBuffer
+from incoming.wire.chunked_coding import MAX_SIZE_LINE, MAX_TRAILERS, check_trailer, chunk_size
+
+log = logging.getLogger(__name__)
 
 THROWN_AWAY = 64 * 1024
 """Bytes of a refused request that are read at once, and thrown away."""
+
+CRLF = b"\r\n"
+BARE_REFUSAL = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+"""What Tornado answers to a malformed request: neither who answers nor why."""
 
 
 class ClientStream(IOStream):
     """Says why before it closes on a header that passes its limit; Tornado just closes. Receives a body into the
     `receive_buffer` of whoever takes it; Tornado would copy it three times, into new memory each time.
+
+    Closes when the client has acknowledged nothing of what is to be sent for `write_timeout` seconds; 0 means never.
     """
 
     receive_buffer: ReceiveBuffer | None = None
     """Set while a body is read for it."""
 
-    _header_limit = 0
-    """Bytes, while a request's header is what is read; otherwise 0."""
+    def __init__(self, *args: Any, write_timeout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limit: tuple[str, str] | None = None
+        """Status and text for a line of the header or body that is longer than it may be."""
+        self._malformed = "the request is malformed (RFC 9112)"
+        self._trailers_follow = False
+        self._write_timeout = write_timeout
+        self._write_watchdog: asyncio.TimerHandle | None = None
+
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         # What was read behind a request whose answer closed the connection is none any more (RFC 9112 section 9.6).
         if self.closed():
             raise StreamClosedError(real_error=self.error)
-        self._header_limit = max_bytes or 0
+        text = f"the request's header has more than {max_bytes} bytes, which is the limit"
+        self._limit = ("431 Request Header Fields Too Large", text)
         return super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        self._header_limit = 0  # of a chunked body's next chunk
-        return super().read_until(delimiter, max_bytes)
+        """Read a chunk-size line without its extensions; Tornado reads nothing else in this way."""
+        self._limit = ("400 Bad Request", f"a chunk-size line of the body has more than {MAX_SIZE_LINE} bytes")
+        line = super().read_until(delimiter, MAX_SIZE_LINE)
+        if not (isinstance(line, Future) and line.done() and line.exception() is None):
+            return self._size_later(line)
+        # Tornado puts chunks together as long as they are there at once, which only a Future can show.
+        size: Future[bytes] = Future()
+        size.set_result(self._size(line.result()))
+        return size
+
+    async def _size_later(self, line: Awaitable[bytes]) -> bytes:
+        return self._size(await line)
+
+    def _size(self, line: bytes) -> bytes:
+        try:
+            size = chunk_size(line)
+        except BadRequest as error:
+            raise self._malformed_body(error) from error
+        self._trailers_follow = not size.strip(b"0")
+        return size + CRLF
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[Any]:
+        if self._trailers_follow:
+            self._trailers_follow = False
+            return self._skip_trailers()
         if partial and self.receive_buffer is not None:
             return self._receive(self.receive_buffer, num_bytes)
         return super().read_bytes(num_bytes, partial)
+
+    async def _skip_trailers(self) -> bytes:
+        """The end of a chunked body, for which Tornado expects an empty line."""
+        text = f"the trailers of the body have more than {MAX_TRAILERS} bytes, which is the limit"
+        self._limit = ("431 Request Header Fields Too Large", text)
+        left = MAX_TRAILERS
+        while (line := await super().read_until(CRLF, left)) != CRLF:
+            left = max(len(CRLF), left - len(line))
+            try:
+                check_trailer(line)
+            except BadRequest as error:
+                raise self._malformed_body(error) from error
+        return CRLF
+
+    def _malformed_body(self, error: BadRequest) -> HTTPInputError:
+        self._malformed = error.message
+        return HTTPInputError(error.message)
 
     async def _receive(self, receive_buffer: ReceiveBuffer, most: int) -> memoryview:
         room = receive_buffer.room(most)
         return room[: await self.read_into(room, partial=True)]  # type: ignore[arg-type] # it takes any buffer
 
-    def close(self, exc_info: Any = False) -> None:
-        if isinstance(exc_info, UnsatisfiableReadError) and self._header_limit and not self.closed():
-            text = f"the request's header has more than {self._header_limit} bytes, which is the limit"
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | memoryview) -> Future[None]:
+        if data == BARE_REFUSAL:
+            written = super().write(last_words("400 Bad Request", self._malformed))
             with suppress(OSError):
-                self.socket.send(last_words("431 Request Header Fields Too Large", text))
+                self.socket.recv(THROWN_AWAY)  # what was left unread would tear the answer down
+            return written
+        written = super().write(data)
+        if self._write_timeout and self._write_watchdog is None and self.writing():
+            self._watch_writes()
+        return written
+
+    def _watch_writes(self) -> None:
+        acknowledged = acknowledged_by(self.socket)
+        loop = asyncio.get_running_loop()
+        self._write_watchdog = loop.call_later(self._write_timeout, self._check_writes, acknowledged)
+
+    def _check_writes(self, before: int | None) -> None:
+        self._write_watchdog = None
+        if self.closed() or not self.writing():
+            return
+        if before is not None and acknowledged_by(self.socket) == before:
+            log.debug("a client has read nothing for %g s; its connection is closed", self._write_timeout)
+            self.close(TimeoutError("the client reads nothing"))
+        else:
+            self._watch_writes()
+
+    def close(self, exc_info: Any = False) -> None:
+        if self._write_watchdog is not None:
+            self._write_watchdog.cancel()
+            self._write_watchdog = None
+        if isinstance(exc_info, UnsatisfiableReadError) and self._limit is not None and not self.closed():
+            with suppress(OSError):
+                self.socket.send(last_words(*self._limit))
                 self.socket.recv(THROWN_AWAY)  # what was left unread would tear the answer down
         super().close(exc_info)
 

@@ -7,6 +7,7 @@ from typing import Any
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
+from incoming.handlers.absolute_targets import UploadApplication
 from incoming.handlers.backend.functions import CancelUpload, FinishUpload, NewUpload
 from incoming.handlers.base import Nowhere, request_logger
 from incoming.handlers.library import Health, Library, LibraryFiles
@@ -37,7 +38,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
 def application(services: Services, files: LibraryFiles) -> Application:
     """The server's application for one worker; `files` is the library to serve."""
     given: dict[str, Any] = {"services": services}
-    return Application(
+    return UploadApplication(
         [URLSpec(PREFIX + path, handler, given | _more(handler, files)) for path, handler in ROUTES],
         default_handler_class=Nowhere,
         default_handler_args=given,

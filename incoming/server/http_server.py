@@ -27,10 +27,17 @@ class GuardedServer(HTTPServer):
     """`door` is set before it listens."""
 
     door: ConnectionLimiter
+    write_timeout = 0.0
+    """Seconds without any progress after which a client that reads no answer is disconnected; 0 means never."""
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> Awaitable[None] | None:  # type: ignore[override]
         # Nothing was read yet, so another stream can have its socket.
-        own = ClientStream(stream.socket, max_buffer_size=stream.max_buffer_size, read_chunk_size=READ_SIZE)
+        own = ClientStream(
+            stream.socket,
+            max_buffer_size=stream.max_buffer_size,
+            read_chunk_size=READ_SIZE,
+            write_timeout=self.write_timeout,
+        )
         if self.door.enter(own, str(address[0]) if address else ""):
             super().handle_stream(own, address)
             return None

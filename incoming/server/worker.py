@@ -208,4 +208,5 @@ def http_server(services: Services) -> HTTPServer:
         xheaders=False,
     )
     server.door = services.connection_limiter
+    server.write_timeout = services.settings.dead_after
     return server

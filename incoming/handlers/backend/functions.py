@@ -13,7 +13,7 @@ from typing import ClassVar
 from tornado.web import stream_request_body
 
 from incoming.core.errors import BadParameter, MessageTooLarge, ServerShutdown, UnknownId, UploadError, WrongSecret
-from incoming.core.ticket import Ticket
+from incoming.core.ticket import Ticket, canonical_id
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
 from incoming.handlers.backend.ticket_options import secret, ticket_options
 from incoming.handlers.base import Handler
@@ -68,7 +68,7 @@ class BackendFunction(Handler):
 
     async def upload(self, given: Parameters) -> Ticket:
         """The upload that a call is about. Raises BadParameter, UnknownId, or WrongSecret."""
-        ticket_id = given.get("id", "")
+        ticket_id = canonical_id(given.get("id", ""))
         if not ticket_id:
             raise BadParameter("id not given")
         ticket = await self.services.tickets.get(ticket_id)

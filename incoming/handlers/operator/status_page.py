@@ -14,6 +14,7 @@ from typing import Any
 
 import incoming
 from incoming.core.errors import Forbidden
+from incoming.core.ticket import canonical_id
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_operator, same_site, shows_token
 from incoming.handlers.services import Services
@@ -124,6 +125,7 @@ class OperatorAction(OperatorHandler):
         super().prepare()
 
     async def post(self, ticket_id: str, action: str) -> None:
+        ticket_id = canonical_id(ticket_id)
         self.logged |= {"function": f"operator_{action}", "upload": ticket_id}
         if GUARD not in self.request.headers or not same_site(self.request):
             raise Forbidden("only the status page itself may do this")

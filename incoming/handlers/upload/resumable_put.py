@@ -17,13 +17,15 @@ from incoming.core.errors import (
     BadRequest,
     FileTooLarge,
     Forbidden,
+    FormRefused,
+    LengthRequired,
     MessageTooLarge,
     StorageFailed,
     TakenOver,
     TooBusy,
     UnsupportedEncoding,
 )
-from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
+from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
 from incoming.handlers import cors
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
@@ -39,6 +41,9 @@ T = TypeVar("T")
 LONG_POLL = 25.0
 """Seconds that a status request may wait at most: below the 30 s after which some proxies lose patience."""
 
+FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
+"""Types of bodies that wrap or escape the file's bytes: what HTML forms, FormData and `curl -F` or `-d` send."""
+
 
 class ResumablePut(StreamingHandler):
     """`.../frontend/upload/<ticket>`."""
@@ -51,7 +56,12 @@ class ResumablePut(StreamingHandler):
         self._epoch: int | None = None
         self._cors: dict[str, str] = {}
 
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """A name in another encoding is a name with replacement characters, and no reason to refuse the file."""
+        return value.decode("utf-8", "replace")
+
     async def admit(self) -> None:
+        self.path_args = [canonical_id(self.path_args[0])]
         origin = self.request.headers.get("Origin")
         if not cors.allowed(origin, self.services.settings.allowed_origins):
             raise Forbidden("pages of this origin may not upload here")
@@ -82,11 +92,12 @@ class ResumablePut(StreamingHandler):
 
     async def _begin(self, ticket: Ticket) -> None:
         headers = self.request.headers
-        if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UnsupportedEncoding(f"Content-Encoding {headers['Content-Encoding']!r}: only identity is taken")
         length = self.body_length
+        self._check_body(length)
         told = headers.get("Content-Range")
         asked = ContentRange(0, None, length) if told is None else content_range.parse(told)
+        if asked.start is not None and not self.has_body:
+            raise LengthRequired("a PUT has a Content-Length, also of 0 for an empty file, or is chunked")
         asked = asked if length is None else asked.close(length)
         name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
         media_type = headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None
@@ -107,6 +118,18 @@ class ResumablePut(StreamingHandler):
             self._upload, sender, self.services.memory_budget, asked.start, asked.end, self._epoch
         )
         self.receive_into(None if length is None else self._body.receive_buffer)
+
+    def _check_body(self, length: int | None) -> None:
+        """Raise what the body is refused for, whatever bytes it has."""
+        headers = self.request.headers
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise UnsupportedEncoding(f"Content-Encoding {headers['Content-Encoding']!r}: only identity is taken")
+        media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if media_type in FORMS and length != 0:
+            raise FormRefused(
+                f"the body is a form ({media_type}); send the file's bytes as they are, with another Content-Type "
+                "(curl: -T FILE instead of -F or -d)"
+            )
 
     def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
         """A PUT to a complete file is answered as the one that completed it was; to an ended one with its outcome."""

@@ -65,6 +65,11 @@ class StreamingHandler(Handler):
     # --- the body -----------------------------------------------------------------------------------------------------
 
     @property
+    def has_body(self) -> bool:
+        """Whether the headers announce a body, be it an empty one."""
+        return "Content-Length" in self.request.headers or "Transfer-Encoding" in self.request.headers
+
+    @property
     def body_length(self) -> int | None:
         """What the headers tell; None for a chunked body (RFC 9112 section 6). Raises BadRequest."""
         told = self.request.headers.get("Content-Length")

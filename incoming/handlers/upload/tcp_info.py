@@ -16,6 +16,9 @@ _LAST_DATA_RECEIVED = struct.Struct("=52xI")
 _BYTES_RECEIVED = struct.Struct("=128xQ")
 """tcpi_bytes_received of the same: after all 24 words, two pacing rates and the bytes acknowledged (Linux 4.1)."""
 
+_BYTES_ACKED = struct.Struct("=120xQ")
+"""tcpi_bytes_acked of the same."""
+
 
 def silent_for(connection: socket.socket, since_message: float) -> float:
     """Seconds since the last byte came from the peer; `since_message`, the last whole message, where the kernel cannot
@@ -37,6 +40,16 @@ def received_by(connection: socket.socket) -> int | None:
     except (AttributeError, OSError, struct.error):
         return None
     return int(received)
+
+
+def acknowledged_by(connection: socket.socket) -> int | None:
+    """Bytes of ours that the peer's kernel has acknowledged; None where the kernel does not count them."""
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        (acknowledged,) = _BYTES_ACKED.unpack(info)
+    except (AttributeError, OSError, struct.error):
+        return None
+    return int(acknowledged)
 
 
 class MinimumRate:

@@ -30,7 +30,7 @@ from incoming.core.errors import (
     TooSlow,
     UploadError,
 )
-from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
+from incoming.core.ticket import FINAL, RECEIVING, State, Ticket, canonical_id
 from incoming.handlers import cors
 from incoming.handlers.base import Answering
 from incoming.handlers.services import Services
@@ -79,7 +79,7 @@ class UploadSocket(Answering, WebSocketHandler):
             raise MethodNotAllowed(f"{self.request.method} is not a method of this URL")
         if self.request.headers.get("Upgrade", "").lower() != "websocket":
             raise BadRequest("at this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
-        self._ticket_id = self.get_query_argument("ticket", "")
+        self._ticket_id = canonical_id(self.get_query_argument("ticket", ""))
         try:
             ticket = await self._upload_service.look(self._ticket_id)
             if not cors.allowed(origin, ticket.options.allowed_origins):

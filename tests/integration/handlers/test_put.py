@@ -395,6 +395,7 @@ async def test_other_methods(worker: OneWorker, method: str) -> None:
     [
         ("?filename=a%20b.txt", None, "a b.txt"),
         ("?filename=%E2%82%AC.txt", None, "€.txt"),
+        ("?filename=%e9t%e9.txt", None, "\ufffdt\ufffd.txt"),
         ("", 'attachment; filename="a b.txt"', "a b.txt"),
         ("", "attachment; filename=plain.txt", "plain.txt"),
         ("", "attachment; filename=\"fallback\"; filename*=UTF-8''%e2%82%ac%20rates", "€ rates"),

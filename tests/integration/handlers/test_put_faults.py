@@ -193,6 +193,11 @@ async def test_the_end_of_a_worker_does_not_cut_a_request_under_way(worker: OneW
 
 # --- framing ----------------------------------------------------------------------------------------------------------
 
+
+def in_chunks(body: bytes) -> bytes:
+    return request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + body
+
+
 BAD_FRAMING = {
     "length and chunked": request("PUT", "@", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
     "two lengths": request("PUT", "@", "Content-Length: 6", body=b"hello"),
@@ -205,8 +210,11 @@ BAD_FRAMING = {
     "chunk size with a sign": request("PUT", "@", "Transfer-Encoding: chunked", length=-1)
     + b"+5\r\nhello\r\n0\r\n\r\n",
     "chunk without its end": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"5\r\nhelloX\r\n0\r\n\r\n",
-    "trailers": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"5\r\nhello\r\n0\r\nX-A: b\r\n\r\n",
-    "chunk extension": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"5;a=b\r\nhello\r\n0\r\n\r\n",
+    "no trailers": in_chunks(b"5\r\nhello\r\n0\r\nX-A\r\n\r\n"),
+    "folded trailers": in_chunks(b"5\r\nhello\r\n0\r\nX-A: b\r\n c\r\n\r\n"),
+    "trailers with a lone LF": in_chunks(b"5\r\nhello\r\n0\r\nX-A: b\n\nGET /a HTTP/1.1\r\n\r\n"),
+    "chunk extension with a lone LF": in_chunks(b"5;a\nb\r\nhello\r\n0\r\n\r\n"),
+    "chunk size and a space": in_chunks(b"5 \r\nhello\r\n0\r\n\r\n"),
     "chunk of 2^64": request("PUT", "@", "Transfer-Encoding: chunked", length=-1) + b"f" * 16 + b"\r\nhello",
     "folded header": request("PUT", "@", "Content-Range: bytes\r\n 0-4/100", body=b"hello"),
     "header without a colon": request("PUT", "@", "nonsense", body=b"hello"),
@@ -225,6 +233,7 @@ async def test_bad_framing_ends_the_connection(worker: OneWorker, name: str, log
     received = await connection.everything()
     assert received == b"" or received.startswith(b"HTTP/1.1 400 ")
     assert received.count(b"HTTP/1.1") <= 1, "nothing behind it is taken for a request"
+    assert received == b"" or received.partition(b"\r\n\r\n")[2], "it is said why"
     connection.close()
     assert len(log_lines()) <= 2
     assert (await look(worker, ticket_id)).state in (State.NEW, State.UPLOADING)

@@ -16,6 +16,8 @@ def test_codes_never_change() -> None:
         104: "UnsupportedEncoding",
         105: "MethodNotAllowed",
         106: "NotFound",
+        107: "FormRefused",
+        108: "LengthRequired",
         200: "UnknownTicket",
         201: "UnknownId",
         202: "WrongSecret",
