@@ -41,9 +41,7 @@ class State(StrEnum):
 
 
 def canonical_id(text: str) -> str:
-    """Return a ticket's id as it was issued: the hexadecimal digits of a UUID may come in upper case, too (RFC 9562
-    section 4).
-    """
+    """Return a ticket's id as it was issued; the digits of a UUID may come in upper case (RFC 9562 section 4)."""
     return text.lower()
 
 
