@@ -24,8 +24,8 @@ from webapp.uploads_folder import UploadsFolder
 HERE = Path(__file__).resolve().parent
 
 app = new_app()
-tickets = Tickets()
-settings: Settings  # this and the next one are set by main()
+settings: Settings  # these three are set by main()
+tickets: Tickets
 uploads: UploadsFolder
 
 
@@ -69,11 +69,15 @@ def upload_finished():
     ticket = tickets.find(callback.id)
     if ticket is None or not same_secret(ticket.secret, callback.backendSecret):
         bottle.abort(404, "There is no upload with that id.")
-    with ticket.lock:
-        if ticket.answer is None:
-            ticket.answer = take_file(ticket, callback)
-            tickets.close(ticket)
-        return plain_text(ticket.answer)
+    answer = ticket.answer
+    if answer is None:
+        try:
+            answer = take_file(ticket, callback)
+        except OSError as error:  # a full disk, for example
+            logging.warning("upload %s cannot be taken now, the server will call again: %s", ticket.id, error)
+            bottle.abort(503, "Not now. Please call again.")
+        tickets.close(ticket, answer)
+    return plain_text(answer)
 
 
 def take_file(ticket, callback):
@@ -81,12 +85,15 @@ def take_file(ticket, callback):
     if callback.cancelled == "yes":
         logging.info("upload %s was cancelled: %r", ticket.id, callback.cancelReason)
         return ""  # any answer would do
+    name = tickets.reserve_name(ticket, uploads.free_names(callback.filenameFromBrowser))
     try:
-        arrived = handed_over_file(settings.incoming_storage_dir, ticket.id, callback.filename)
+        arrived = handed_over_file(
+            settings.incoming_storage_dir, ticket.id, callback.filename, moved_to=uploads.path(name)
+        )
     except NotHandedOverError as error:
         logging.error("upload %s refused: %s", ticket.id, error)
         bottle.abort(400, "This is not where the app expects uploaded files.")
-    name = uploads.take(arrived, callback.filenameFromBrowser)
+    uploads.take(arrived, name)
     logging.info("upload %s is now %r", ticket.id, name)
     return "done"
 
@@ -101,8 +108,8 @@ def uploaded_file(filename):
 @app_options(default_port=4001)
 def main(given):
     """Example web app 1 for Incoming!!: upload one file per page. Files go to ./uploads."""
-    global settings, uploads
-    settings, uploads = given, UploadsFolder(Path("uploads"))
+    global settings, tickets, uploads
+    settings, tickets, uploads = given, Tickets(Path("tickets.sqlite")), UploadsFolder(Path("uploads"))
     serve(app, settings)
 
 

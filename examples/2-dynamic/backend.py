@@ -31,8 +31,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 HERE = Path(__file__).resolve().parent
 
 app = new_app()
-tickets = Tickets()
-settings: Settings  # these three are set by main()
+settings: Settings  # these four are set by main()
+tickets: Tickets
 uploads: UploadsFolder
 min_delay_s: float
 
@@ -78,38 +78,41 @@ def upload_finished():
     if not same_secret(ticket.secret, callback.backendSecret):
         logging.warning("upload %s: somebody called with a wrong secret", ticket.id)
         bottle.abort(418, "You are not the Incoming!! server. I am a teapot.")
-    with ticket.lock:
-        if ticket.answer is None:
-            ticket.answer = begin_taking(ticket, callback)
-        return plain_text(ticket.answer)
+    return plain_text(ticket.answer if ticket.answer is not None else begin_taking(ticket, callback))
 
 
 def begin_taking(ticket, callback):
     """Start what is to be done with the file, in a thread; returns what the Incoming!! server is to be told now."""
     if callback.cancelled == "yes":
         logging.info("upload %s was cancelled: %r", ticket.id, callback.cancelReason)
-        tickets.close(ticket)
-        return ""  # any answer would do
+        tickets.close(ticket, "")  # any answer would do
+        return ""
+    name = tickets.reserve_name(ticket, uploads.free_names(ticket.filename))
     try:
-        arrived = handed_over_file(settings.incoming_storage_dir, ticket.id, callback.filename)
+        arrived = handed_over_file(
+            settings.incoming_storage_dir, ticket.id, callback.filename, moved_to=uploads.path(name)
+        )
     except NotHandedOverError as error:
         logging.error("upload %s refused: %s", ticket.id, error)
         bottle.abort(400, "This is not where the app expects uploaded files.")
-    # A thread is enough to show it. An app that must not lose a file when it ends has a queue of jobs for this.
-    threading.Thread(target=take_file_and_report, args=(ticket, arrived), daemon=True).start()
+    if tickets.begin_work(ticket, arrived):
+        start_work(ticket, arrived, name)
     return "wait"
 
 
-def take_file_and_report(ticket, arrived):
+def start_work(ticket, arrived, name):
+    """Start a thread. The ticket says what to do, so the work survives the end of the app; see main()."""
+    threading.Thread(target=take_file_and_report, args=(ticket, arrived, name), daemon=True).start()
+
+
+def take_file_and_report(ticket, arrived, name):
     """Move the file to our own folder, pretend that this is hard work, and tell the Incoming!! server."""
     enough_work_done = time.monotonic() + min_delay_s
-    name = keep_trying("take the file", ticket, lambda: uploads.take(arrived, ticket.filename))
+    keep_trying("take the file", ticket, lambda: uploads.take(arrived, name))
     logging.info("upload %s is now %r", ticket.id, name)
     time.sleep(max(0.0, enough_work_done - time.monotonic()))
     keep_trying("report to the Incoming!! server", ticket, lambda: report_finished(ticket))
-    with ticket.lock:
-        ticket.answer = "done"
-    tickets.close(ticket)
+    tickets.close(ticket, "done")
 
 
 def report_finished(ticket):
@@ -175,8 +178,11 @@ def uploaded_file(filename):
 )
 def main(given, delay):
     """Example web app 2 for Incoming!!: upload many files, with pause and cancel. Files go to ./uploads."""
-    global settings, uploads, min_delay_s
-    settings, uploads, min_delay_s = given, UploadsFolder(Path("uploads")), delay
+    global settings, tickets, uploads, min_delay_s
+    settings, tickets, uploads = given, Tickets(Path("tickets.sqlite")), UploadsFolder(Path("uploads"))
+    min_delay_s = delay
+    for ticket in tickets.waiting():  # the app was stopped in the middle of the work
+        start_work(ticket, Path(ticket.arrived), ticket.name)
     serve(app, settings)
 
 

@@ -1,16 +1,14 @@
-"""The folder of files that the app has received. Decides under which name a file is kept and which names are served."""
+"""The folder of files that the app has received. Decides which names files may have and which names are served."""
 
-import contextlib
-import errno
 import itertools
 import os
 import re
-import shutil
 import unicodedata
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+
+from webapp.move_file import move_file
 
 _MAX_NAME_BYTES = 200  # file systems allow 255; leaves room for " (2)"
 _MAX_EXTENSION_BYTES = 20
@@ -36,31 +34,21 @@ class UploadsFolder:
         self.directory = directory.resolve()
         self.directory.mkdir(exist_ok=True)
 
-    def take(self, source: Path, wanted_name: str) -> str:
-        """Move a file into the folder and return its name there.
+    def free_names(self, wanted_name: str) -> Iterator[str]:
+        """Yield names for a file that a browser calls "name.ext": this, "name (2).ext", ..., without those in use."""
+        return (name for name in _numbered(harmless_name(wanted_name)) if not self.path(name).exists())
 
-        An existing file is never overwritten: the second "name.ext" becomes "name (2).ext". When it fails, `source` is
-        where it was and the folder as it was.
+    def path(self, name: str) -> Path:
+        """Return where the file of that name is, or will be."""
+        return self.directory / name
+
+    def take(self, source: Path, name: str) -> None:
+        """Move a file into the folder, under a name that belongs to this upload alone.
+
+        When it fails or is killed, at any point, it can be called again.
         """
-        name = harmless_name(wanted_name)
-        try:
-            return self._rename(source, name)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-        # Another file system: copy first, so that the name appears only when all of the file is there.
-        copy = self.directory / f".{uuid.uuid4()}.part"
-        try:
-            _copy_to_disk(source, copy)
-            name = self._rename(copy, name)
-        finally:
-            copy.unlink(missing_ok=True)
-        try:
-            source.unlink()
-        except OSError:
-            (self.directory / name).unlink()  # or the next try would leave one more copy
-            raise
-        return name
+        move_file(source, self.path(name))
+        source.unlink(missing_ok=True)  # it is still there if it had to be copied
 
     def files(self) -> list[StoredFile]:
         """All files, the newest first."""
@@ -75,14 +63,7 @@ class UploadsFolder:
 
     def find(self, name: str) -> Path | None:
         """The file of that name, None if there is none."""
-        return next((self.directory / file.name for file in self.files() if file.name == name), None)
-
-    def _rename(self, source: Path, name: str) -> str:
-        for candidate in _numbered(name):
-            with contextlib.suppress(FileExistsError):
-                _rename_unless_taken(source, self.directory / candidate)
-                return candidate
-        raise AssertionError("unreachable: there is always a next number")
+        return next((self.path(file.name) for file in self.files() if file.name == name), None)
 
 
 def harmless_name(name: str) -> str:
@@ -102,37 +83,3 @@ def _numbered(name: str) -> Iterator[str]:
     stem, extension = PurePath(name).stem, PurePath(name).suffix
     for number in itertools.count(2):
         yield f"{stem} ({number}){extension}"
-
-
-def _rename_unless_taken(source: Path, target: Path) -> None:
-    """Rename; raises FileExistsError if there is a `target`, also one that another process made just now."""
-    linked = _hard_link(source, target)
-    if not linked:
-        target.touch(exist_ok=False)  # takes the name; for a moment there is an empty file
-    try:
-        if linked:
-            source.unlink()
-        else:
-            source.replace(target)
-    except BaseException:
-        target.unlink()
-        raise
-
-
-def _hard_link(source: Path, target: Path) -> bool:
-    """False if there are no hard links on this file system, or none to another user's file."""
-    try:
-        target.hardlink_to(source)
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.EXDEV):
-            raise
-        return False
-    return True
-
-
-def _copy_to_disk(source: Path, target: Path) -> None:
-    """Copy and wait until the copy would survive a power cut: the original is removed next."""
-    with source.open("rb") as original, target.open("xb") as copy:
-        shutil.copyfileobj(original, copy, 1 << 20)
-        copy.flush()
-        os.fsync(copy.fileno())

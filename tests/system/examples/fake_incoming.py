@@ -86,7 +86,7 @@ class FakeIncoming:
         path.write_bytes(content)
         return path
 
-    def call_back(self, ticket: str, **changed: str) -> requests.Response:
+    def call_back(self, ticket: str, *, url: str | None = None, **changed: str) -> requests.Response:
         """Call the app as the server does when the file has arrived; `changed` fields are a forger's work."""
         asked = self._tickets[ticket]
         fields = {
@@ -98,7 +98,7 @@ class FakeIncoming:
             "cancelled": "no",
             "cancelReason": "",
         }
-        return requests.post(asked["signalFinishURL"], data=fields | changed, timeout=30)
+        return requests.post(url or asked["signalFinishURL"], data=fields | changed, timeout=30)
 
     def hand_over(self, ticket: str, content: bytes, name: str = "file.txt") -> requests.Response:
         """Store the file and call the app."""

@@ -32,10 +32,10 @@ class Example:
 
     def upload(self, name: str, content: bytes) -> None:
         """Have a file handed over; returns when it is in the folder of uploads."""
-        before = len(list(self.app.uploads.iterdir()))
+        before = len(self.app.contents())
         answer = self.incoming.hand_over(self.new_ticket(name), content, name)
         assert answer.status_code == 200
-        wait_until(lambda: len(list(self.app.uploads.iterdir())) > before, f"{name!r} to be taken")
+        wait_until(lambda: self.app.is_at_rest() and len(self.app.contents()) > before, f"{name!r} to be taken")
 
 
 @pytest.fixture(params=[1, 2])

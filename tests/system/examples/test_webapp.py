@@ -6,31 +6,52 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Never
 
 import pytest
+from webapp.move_file import move_file
 from webapp.pages import human_size
-from webapp.tickets import Ticket, Tickets, same_secret
+from webapp.tickets import REMEMBERED_S, Ticket, Tickets, same_secret
 from webapp.uploads_folder import UploadsFolder, harmless_name
 
 
-def test_closed_tickets_are_remembered_but_not_for_ever() -> None:
-    tickets = Tickets(remembered=3)
-    for number in range(5):
-        ticket = Ticket(id=str(number), secret="s")
-        tickets.add(ticket)
-        assert tickets.find(str(number)) is ticket
-        tickets.close(ticket)
-    assert [number for number in range(5) if tickets.find(str(number))] == [2, 3, 4]
+@pytest.fixture
+def tickets(tmp_path: Path) -> Tickets:
+    return Tickets(tmp_path / "tickets.sqlite")
 
 
-def test_open_tickets_are_not_pushed_out() -> None:
-    tickets = Tickets(remembered=1)
-    waiting = Ticket(id="waiting", secret="s")
-    tickets.add(waiting)
-    for number in range(5):
-        tickets.close(Ticket(id=str(number), secret="s"))
-    assert tickets.find("waiting") is waiting
+def test_tickets_survive_the_app(tickets: Tickets, tmp_path: Path) -> None:
+    ticket = Ticket("id", "sécret", "file name")
+    tickets.add(ticket)
+    assert Tickets(tmp_path / "tickets.sqlite").find("id") == ticket
+    assert tickets.find("another") is None
+
+
+def test_closed_tickets_are_remembered_but_not_for_ever(tickets: Tickets, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_000_000.0]
+    monkeypatch.setattr("webapp.tickets.time.time", lambda: now[0])
+    for number in ("old", "waiting", "open"):
+        tickets.add(Ticket(number, "s"))
+    tickets.close(Ticket("old", "s"), "done")
+    assert tickets.begin_work(Ticket("waiting", "s"), Path("/storage/waiting"))
+    now[0] += REMEMBERED_S - 1
+    tickets.add(Ticket("new", "s"))
+    assert (found := tickets.find("old")) is not None
+    assert found.answer == "done"
+    now[0] += 2
+    tickets.add(Ticket("newer", "s"))
+    assert tickets.find("old") is None
+    assert [ticket.id for ticket in tickets.waiting()] == ["waiting"]
+    assert tickets.find("open") is not None
+
+
+def test_work_is_begun_once(tickets: Tickets) -> None:
+    ticket = Ticket("id", "s")
+    tickets.add(ticket)
+    assert [tickets.begin_work(ticket, Path("/storage/id")) for _ in range(2)] == [True, False]
+    assert [(found.id, found.arrived) for found in tickets.waiting()] == [("id", "/storage/id")]
+    tickets.close(ticket, "done")
+    assert tickets.waiting() == []
+    assert not tickets.begin_work(ticket, Path("/storage/id"))
 
 
 def test_secrets() -> None:
@@ -39,7 +60,7 @@ def test_secrets() -> None:
     assert not same_secret("secret", "")
 
 
-def test_of_many_threads_each_gets_a_name_of_its_own(tmp_path: Path) -> None:
+def test_of_many_threads_each_gets_a_name_of_its_own(tickets: Tickets, tmp_path: Path) -> None:
     folder = UploadsFolder(tmp_path / "uploads")
     names: list[str] = []
     together = threading.Barrier(20)
@@ -47,8 +68,14 @@ def test_of_many_threads_each_gets_a_name_of_its_own(tmp_path: Path) -> None:
     def take(number: int) -> None:
         source = tmp_path / str(number)
         source.write_text(str(number))
+        ticket = Ticket(str(number), "s")
+        tickets.add(ticket)
         together.wait()
-        names.append(folder.take(source, "same.txt"))
+        name = tickets.reserve_name(ticket, folder.free_names("same.txt"))
+        assert tickets.reserve_name(ticket, folder.free_names("another.txt")) == name, "it keeps its name"
+        folder.take(source, name)
+        tickets.close(ticket, "done")
+        names.append(name)
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(20)]
     for thread in threads:
@@ -59,90 +86,82 @@ def test_of_many_threads_each_gets_a_name_of_its_own(tmp_path: Path) -> None:
     assert {path.read_text() for path in folder.directory.iterdir()} == {str(number) for number in range(20)}
 
 
-def fail_once(code: int, function: str) -> Callable[..., object]:
-    """In place of a function of os: the first call fails, the others do what they always did."""
-    original = getattr(os, function.removeprefix("os."))
+def fail_once(code: int, original: Callable[..., object]) -> Callable[..., object]:
+    """In place of a function: the first call fails, the others do what they always did."""
     calls = itertools.count()
 
-    def fail_first(*arguments: object) -> object:
+    def fail_first(*arguments: object, **named: object) -> object:
         if next(calls) == 0:
             raise OSError(code, os.strerror(code))
-        return original(*arguments)
+        return original(*arguments, **named)
 
     return fail_first
 
 
-def fail_with(code: int) -> Callable[..., Never]:
-    def fail(*_: object) -> Never:
-        raise OSError(code, os.strerror(code))
+@pytest.fixture
+def other_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To rename a file named `source` fails, as it does between file systems."""
+    rename = Path.rename
 
-    return fail
+    def rename_within_the_folder(original: Path, target: Path) -> Path:
+        if original.name == "source":
+            raise OSError(errno.EXDEV, "another file system")
+        return rename(original, target)
+
+    monkeypatch.setattr(Path, "rename", rename_within_the_folder)
 
 
-@pytest.mark.parametrize("step", ["os.fsync", "os.unlink"])
-def test_a_copy_that_fails_leaves_everything_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+@pytest.mark.usefixtures("other_file_system")
+def test_a_copy_that_cannot_be_synced_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = UploadsFolder(tmp_path / "uploads")
     source = tmp_path / "source"
     source.write_text("content")
-    link = os.link
-
-    def link_within_the_folder(original: Path, copy: Path) -> None:
-        if original == source:
-            raise OSError(errno.EXDEV, "another file system")
-        link(original, copy)
-
-    monkeypatch.setattr("os.link", link_within_the_folder)
-    monkeypatch.setattr(step, fail_once(errno.ENOSPC, step))
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("os.fsync", fail_once(errno.EIO, os.fsync))
+    with pytest.raises(OSError, match="Input/output"):
         folder.take(source, "name.txt")
     assert source.read_text() == "content"
-    assert list(folder.directory.iterdir()) == []
-    assert folder.take(source, "name.txt") == "name.txt"
+    assert [path.name for path in folder.directory.iterdir()] == [".name.txt.lock"]
+    folder.take(source, "name.txt")
+    assert [(path.name, path.read_text()) for path in folder.directory.iterdir()] == [("name.txt", "content")]
     assert not source.exists()
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
-def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    folder = UploadsFolder(tmp_path / "uploads")
-    monkeypatch.setattr("os.link", fail_with(code))
-    for content in ("first", "second"):
-        source = tmp_path / "source"
-        source.write_text(content)
-        folder.take(source, "name.txt")
-    found = {path.name: path.read_text() for path in folder.directory.iterdir()}
-    assert found == {"name.txt": "first", "name (2).txt": "second"}
-
-    source.write_text("third")
-    monkeypatch.setattr("os.replace", fail_with(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"):
-        folder.take(source, "name.txt")
-    assert source.read_text() == "third"
-    assert len(list(folder.directory.iterdir())) == 2
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_file_that_may_only_be_read_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("content")
+    monkeypatch.setattr(Path, "rename", fail_once(code, Path.rename))
+    move_file(source, target)
+    assert source.read_text() == target.read_text() == "content"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_source_that_cannot_be_removed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_is_not_taken(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        move_file(tmp_path / "source", tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == [".target.lock"]
+
+
+@pytest.mark.usefixtures("other_file_system")
+def test_an_original_that_cannot_be_removed_is_no_second_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = UploadsFolder(tmp_path / "uploads")
     source = tmp_path / "source"
     source.write_text("content")
-    link, unlink = os.link, os.unlink
+    unlink = Path.unlink
 
-    def link_within_the_folder(original: Path, copy: Path) -> None:
-        if original == source:
-            raise OSError(errno.EXDEV, "another file system")
-        link(original, copy)
-
-    def unlink_elsewhere(path: Path) -> None:
+    def unlink_elsewhere(path: Path, missing_ok: bool = False) -> None:
         if path == source:
             raise PermissionError(errno.EACCES, "read-only")
-        unlink(path)
+        unlink(path, missing_ok)
 
-    monkeypatch.setattr("os.link", link_within_the_folder)
-    monkeypatch.setattr("os.unlink", unlink_elsewhere)
-    with pytest.raises(PermissionError):
-        folder.take(source, "name.txt")
-    assert list(folder.directory.iterdir()) == []
+    monkeypatch.setattr(Path, "unlink", unlink_elsewhere)
+    for _ in range(2):
+        with pytest.raises(PermissionError):
+            folder.take(source, "name.txt")
+    monkeypatch.setattr(Path, "unlink", unlink)
+    folder.take(source, "name.txt")
+    assert [(path.name, path.read_text()) for path in folder.directory.iterdir()] == [("name.txt", "content")]
+    assert not source.exists()
 
 
 def test_a_file_that_is_being_copied_is_neither_listed_nor_served(tmp_path: Path) -> None:
