@@ -13,7 +13,8 @@ import random
 import time
 from dataclasses import replace
 
-from incoming.callbacks.client import Answer, CallbackClient, Verdict
+from incoming.callbacks.answer import Answer, Verdict
+from incoming.callbacks.client import CallbackClient
 from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import Callback, Event, State, Ticket
@@ -84,11 +85,16 @@ class Delivery:
         self._counters.called_back(answer.verdict.value, time.perf_counter() - called_at)
         if before.unanswered and await self._was_taken_before(ticket, answer):
             answer = Answer(Verdict.DONE)
-        overdue = self._steady() - callback.since >= self._settings.handover_retry_time
+        last_at = self._last_attempt_at(callback, answer)
         try:
-            if answer.verdict == Verdict.AGAIN and not overdue:
-                later = replace(callback, last_error=answer.reason, unanswered=before.unanswered or not answer.heard)
-                await self._put_off(ticket, callback, later, answer)
+            if last_at > self._steady():
+                later = replace(
+                    callback,
+                    last_error=answer.reason,
+                    unanswered=before.unanswered or not answer.heard,
+                    unclear_since=self._unclear_since(callback, answer),
+                )
+                await self._put_off(ticket, callback, later, answer, last_at)
             else:
                 await self._conclude(ticket, callback, answer)
         except UnknownTicket:
@@ -108,8 +114,23 @@ class Delivery:
         log.info("upload %s: %s; but it took the file in an attempt before", ticket.id, answer.reason)
         return True
 
-    async def _put_off(self, ticket: Ticket, callback: Callback, later: Callback, answer: Answer) -> None:
-        pause = self._pause(callback, answer)
+    def _unclear_since(self, callback: Callback, answer: Answer) -> float:
+        if answer.verdict != Verdict.UNCLEAR:
+            return 0.0
+        return callback.unclear_since or self._steady()
+
+    def _last_attempt_at(self, callback: Callback, answer: Answer) -> float:
+        """When the last attempt after such an answer is to be made, in steady seconds; 0 if none is."""
+        if answer.verdict == Verdict.AGAIN:
+            return callback.since + self._settings.handover_retry_time
+        if answer.verdict == Verdict.UNCLEAR:
+            return self._unclear_since(callback, answer) + self._settings.handover_refusal_time
+        return 0.0
+
+    async def _put_off(
+        self, ticket: Ticket, callback: Callback, later: Callback, answer: Answer, last_at: float
+    ) -> None:
+        pause = min(self._pause(callback, answer), last_at - self._steady())
         later = replace(later, due_at=self._clock() + pause)
         await self._record(ticket.id, lambda known: changed(known, callback, later), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
@@ -117,11 +138,10 @@ class Delivery:
             log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts)
 
     def _pause(self, callback: Callback, answer: Answer) -> float:
-        """Exponential back-off with jitter, or longer if the app asked for it; the last attempt is at the very end."""
+        """Exponential back-off with jitter, or longer if the app asked for it."""
         longest = self._settings.handover_max_backoff
         pause = min(FIRST_PAUSE * 2.0 ** min(callback.attempts - 1, 30), longest) * random.uniform(0.5, 1.0)
-        pause = max(pause, min(answer.retry_after or 0.0, RETRY_AFTER_LIMIT))
-        return min(pause, callback.since + self._settings.handover_retry_time - self._steady())
+        return max(pause, min(answer.retry_after or 0.0, RETRY_AFTER_LIMIT))
 
     async def _conclude(self, ticket: Ticket, callback: Callback, answer: Answer) -> None:
         now = self._clock()
@@ -141,9 +161,11 @@ class Delivery:
         await self.clear(after)
 
     def _failure(self, callback: Callback, answer: Answer) -> str:
+        tries = "once" if callback.attempts == 1 else f"{callback.attempts} times"
         if answer.verdict == Verdict.REFUSED:
             return f"the application did not take the file: {answer.reason}"
-        tries = "once" if callback.attempts == 1 else f"{callback.attempts} times"
+        if answer.verdict == Verdict.UNCLEAR:
+            return f"the application did not take the file: {answer.reason} (tried {tries})"
         spent = duration_text(round(self._settings.handover_retry_time))
         return f"the application could not be reached (tried {tries} in {spent}): {answer.reason}"
 

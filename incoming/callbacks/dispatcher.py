@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from incoming.callbacks.client import CallbackClient, app_host
+from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import Delivery, changed
+from incoming.core.callback_url import app_host
 from incoming.core.errors import UnknownTicket, UploadError, WrongState
 from incoming.core.steady_clock import Clock
 from incoming.core.ticket import Callback, State, Ticket

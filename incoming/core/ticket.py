@@ -102,7 +102,7 @@ class Callback:
 
     `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when
     it is to be tried next, both seconds since the epoch. `unanswered`: the app may have heard an earlier attempt, but
-    no answer came back.
+    no answer came back. `unclear_since`: when answers began that may not be the app's own; 0 after any other one.
     """
 
     id: str
@@ -112,6 +112,7 @@ class Callback:
     attempts: int = 0
     last_error: str = ""
     unanswered: bool = False
+    unclear_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

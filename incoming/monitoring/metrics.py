@@ -17,7 +17,7 @@ from incoming.core.ticket import State
 
 STATES = tuple(str(state) for state in State)
 TRANSPORTS = ("websocket", "http")
-ANSWERS = ("done", "wait", "refused", "again")
+ANSWERS = ("done", "wait", "refused", "unclear", "again")
 ERRORS = tuple(kind("").name for kind in TABLE.values())
 
 CHUNK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -21,6 +21,7 @@ import incoming
 from incoming.settings.value_types import (
     Network,
     ValueType,
+    certificates,
     choice,
     duration,
     flag,
@@ -94,6 +95,9 @@ class Settings:
 
     handover_timeout: float = key("55", duration(0.1, 3600), "time for the app to answer a callback")
     handover_retry_time: float = key("24h", duration(0, 365 * DAY), "how long an unreachable app is tried again")
+    handover_refusal_time: float = key(
+        "10min", duration(0, 365 * DAY), "how long an answer that may not be the app's own is asked for again"
+    )
     handover_wait_timeout: float = key("24h", duration(0, 3650 * DAY), "time from 'wait' to finish_upload; 0: no limit")
     handover_max_backoff: float = key("60", duration(0.1, DAY), "longest pause between two tries")
     handover_connections: int = key("8", whole(1, 1000), "callbacks at the same time per host of an app")
@@ -101,6 +105,9 @@ class Settings:
         "", hosts(), "hosts that callbacks may go to, each with or without a port; empty: any"
     )
     callback_networks: tuple[Network, ...] = key("", networks(), "networks that callbacks may go to; empty: any")
+    callback_ca_file: str = key(
+        "", certificates(), "PEM file of authorities whose certificates apps may show, besides the system's"
+    )
     finish_requires_secret: bool = key(
         "false", flag(), "want the secret on finish_upload and cancel_upload also from apps that use signalFinishSecret"
     )

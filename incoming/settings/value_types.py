@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -127,11 +128,11 @@ def flag() -> ValueType[bool]:
 
 
 def truth(text: str) -> bool:
-    """true/false, yes/no, 1/0, t/f in any case. Raises ValueError for anything else."""
+    """Return the value of true/false, yes/no, on/off, 1/0, t/f in any case. Raises ValueError for anything else."""
     word = text.lower()
-    if word in ("true", "yes", "1", "t"):
+    if word in ("true", "yes", "on", "1", "t"):
         return True
-    if word in ("false", "no", "0", "f"):
+    if word in ("false", "no", "off", "0", "f"):
         return False
     raise ValueError("neither true nor false")
 
@@ -187,6 +188,20 @@ def path() -> ValueType[Path]:
         return Path(text).expanduser()
 
     return ValueType("PATH", "a path", parse)
+
+
+def certificates() -> ValueType[str]:
+    """A readable file with certificates in PEM, or none."""
+
+    def parse(text: str) -> str:
+        if text:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=text)
+            except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+                raise ValueError("no certificates") from error
+        return text
+
+    return ValueType("FILE", "a readable file with certificates in PEM, or empty", parse)
 
 
 def worker_count() -> ValueType[int]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackForbidden
-from incoming.callbacks.client import Answer, CallbackClient, Verdict
+from incoming.callbacks.answer import Answer, Verdict
+from incoming.callbacks.client import CallbackClient
 from incoming.settings import value_types
 from incoming.settings.settings import Settings
 from tests.integration.callbacks.test_client import ARRIVED, ticket_for
@@ -37,7 +39,7 @@ SPELLINGS = [
 async def post(url: str, **settings: object) -> Answer:
     caller = CallbackClient(Settings(**settings))  # type: ignore[arg-type]
     try:
-        return await caller.post(ticket_for(url), ARRIVED)
+        return replace(await caller.post(ticket_for(url), ARRIVED), advice=None)
     finally:
         caller.close()
 
@@ -45,7 +47,7 @@ async def post(url: str, **settings: object) -> Answer:
 @pytest.mark.parametrize("host", SPELLINGS)
 async def test_every_spelling_of_an_address_outside_the_networks_is_refused(app_stub: AppStub, host: str) -> None:
     answer = await post(f"http://{host}:{app_stub.port}/", callback_networks=INSIDE)
-    assert answer.verdict == Verdict.REFUSED
+    assert answer.verdict == Verdict.UNCLEAR
     assert app_stub.callbacks == []
 
 
@@ -57,7 +59,7 @@ async def test_addresses_inside_the_networks_are_called(app_stub: AppStub, host:
 async def test_a_mapped_address_that_the_metadata_service_has_is_refused() -> None:
     answer = await post("http://[::ffff:169.254.169.254]/latest/meta-data", callback_networks=LOOPBACK)
     assert answer == Answer(
-        Verdict.REFUSED, "the application's address is not in the networks that this server may call"
+        Verdict.UNCLEAR, "the application's address is not in the networks that this server may call"
     )
 
 
@@ -78,21 +80,21 @@ async def test_a_name_is_listed_in_any_case_and_with_its_final_dot(monkeypatch: 
 async def test_a_host_listed_with_a_port_is_called_on_that_port_only(app_stub: AppStub) -> None:
     listed = value_types.hosts().parse(f"127.0.0.1:{app_stub.port}")
     assert await post(app_stub.url, callback_hosts=listed) == Answer(Verdict.DONE)
-    assert (await post(f"http://127.0.0.1:{app_stub.port + 1}/", callback_hosts=listed)).verdict == Verdict.REFUSED
+    assert (await post(f"http://127.0.0.1:{app_stub.port + 1}/", callback_hosts=listed)).verdict == Verdict.UNCLEAR
 
 
 @pytest.mark.parametrize("host", [host for host in SPELLINGS if not host.lower().startswith("localhost")])
 async def test_an_address_does_not_pass_for_a_listed_name(app_stub: AppStub, host: str) -> None:
     hosts = value_types.hosts().parse("localhost,allowed.example")
     answer = await post(f"http://{host}:{app_stub.port}/", callback_hosts=hosts)
-    assert answer.verdict == Verdict.REFUSED
+    assert answer.verdict == Verdict.UNCLEAR
     assert app_stub.callbacks == []
 
 
 async def test_both_lists_must_agree(app_stub: AppStub) -> None:
     hosts = value_types.hosts().parse("localhost")
     url = f"http://localhost:{app_stub.port}/"
-    assert (await post(url, callback_hosts=hosts, callback_networks=INSIDE)).verdict == Verdict.REFUSED
+    assert (await post(url, callback_hosts=hosts, callback_networks=INSIDE)).verdict == Verdict.UNCLEAR
     assert (await post(url, callback_hosts=hosts, callback_networks=LOOPBACK)).verdict == Verdict.DONE
 
 
@@ -100,7 +102,7 @@ async def test_a_redirect_does_not_lead_inside(app_stub: AppStub) -> None:
     with AppStub() as inside:
         app_stub.default = Says(302, "", {"Location": inside.url})
         listed = value_types.hosts().parse(f"127.0.0.1:{app_stub.port}")
-        assert (await post(app_stub.url, callback_hosts=listed)).verdict == Verdict.REFUSED
+        assert (await post(app_stub.url, callback_hosts=listed)).verdict == Verdict.UNCLEAR
         assert inside.callbacks == []
 
 
@@ -141,7 +143,7 @@ async def test_a_name_that_changes_its_address_after_the_check_gains_nothing(
     url = f"http://rebinding.example:{app_stub.port}/"
     assert (await post(url, callback_networks=LOOPBACK)).verdict == Verdict.DONE
     assert names.asked == 1  # what was checked is what was connected to
-    assert (await post(url, callback_networks=LOOPBACK)).verdict == Verdict.REFUSED
+    assert (await post(url, callback_networks=LOOPBACK)).verdict == Verdict.UNCLEAR
     assert len(app_stub.callbacks) == 1
 
 

@@ -242,7 +242,7 @@ def cancelled(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
 
 
 def refused(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
-    app.default = (404, "never heard of it")
+    app.default = (403, "never heard of it")
     upload.start()
     assert upload.wait_until_over().error_code == 303
 

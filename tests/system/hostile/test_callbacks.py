@@ -73,7 +73,7 @@ NAMES = ["http://localhost.:{port}/", "http://127.0.0.1.:{port}/", "http://xn--l
 
 @pytest.fixture(scope="module")
 def options() -> tuple[str, ...]:
-    return ("--callback-networks", "192.0.2.0/24")
+    return ("--callback-networks", "192.0.2.0/24", "--handover-refusal-time", "0")
 
 
 @pytest.fixture
@@ -121,10 +121,10 @@ def test_names_that_only_look_like_addresses(hostile_server: IncomingServer, ins
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(tmp_path: Path, inside: AppStub, status: int) -> None:
-    """From a host that may be called to one that may not, or to the same one, it is a refusal."""
+    """From a host that may be called to one that may not, or to the same one; asked for again, then it is a refusal."""
     with AppStub(default=Answer(status, "", {"Location": inside.url})) as app:
         allowed = ("--callback-hosts", f"127.0.0.1:{app.port}")
-        with IncomingServer(tmp_path / "storage", "--workers", "1", *allowed) as server:
+        with IncomingServer(tmp_path / "storage", "--workers", "1", "--handover-refusal-time", "0", *allowed) as server:
             ticket = new_ticket(server, app.url)
             assert ask(server, request(f"PUT {upload_path(ticket)}", body=b"x"))[0] == 200
             wait_until(lambda: status_of(server, ticket)["state"] == "failed", "the redirect being refused")

@@ -109,7 +109,7 @@ async def test_wait_waits_and_keeps_the_file(stores: Stores, clock: Clock) -> No
 
 
 @pytest.mark.promise(64)
-@pytest.mark.parametrize("answer", [(404, "unknown id"), (418, "wrong secret"), (200, "what?"), (302, "")])
+@pytest.mark.parametrize("answer", [(403, "unknown id"), (418, "wrong secret"), (200, "refuse: what?"), (410, "late")])
 async def test_refusal_fails_the_upload_and_keeps_the_file(
     stores: Stores, clock: Clock, answer: tuple[int, str]
 ) -> None:
@@ -117,8 +117,8 @@ async def test_refusal_fails_the_upload_and_keeps_the_file(
         ticket = await stores.arrived(app.url)
         after = await Desk(stores, clock).attempt()
     assert (after.state, after.callback, after.error_code) == (State.FAILED, None, 303)
-    assert after.reason.startswith("the application did not take the file: it answered ")
-    assert answer[1] in after.reason
+    assert after.reason.startswith("the application did not take the file: ")
+    assert answer[1].removeprefix("refuse: ") in after.reason
     assert stores.files_of(ticket) == [ticket.id]
 
 
@@ -213,6 +213,95 @@ async def test_trouble_is_followed_by_another_attempt_of_the_same_delivery(
         first, second = (call.headers for call in app.callbacks)
     assert first["incoming-delivery"] == second["incoming-delivery"]
     assert (first["incoming-attempt"], second["incoming-attempt"]) == ("1", "2")
+
+
+# --- answers that may not be the app's own ----------------------------------------------------------------------------
+
+MINUTE = 60.0
+DEPLOYED = [  # what stands in the app's place while it is redeployed
+    Answer(200, ""),
+    Answer(404, "404 page not found\n"),
+    Answer(301, "", {"Location": "/elsewhere/"}),
+    Answer(405, "Method Not Allowed"),
+    Answer(421, ""),
+    Answer(403, "<html><body>Forbidden</body></html>", {"Content-Type": "text/html"}),
+    Answer(200, "<h1>We are back soon</h1>", {"Content-Type": "text/html"}),
+]
+
+
+async def attempts_until(desk: Desk, end: float) -> Ticket:
+    """The ticket after all attempts that are due before `end`."""
+    while True:
+        after = await desk.attempt()
+        if after.callback is None or after.callback.due_at > end:
+            return after
+        desk.clock.now = after.callback.due_at
+
+
+@pytest.mark.promise(64)
+@pytest.mark.parametrize("answer", DEPLOYED)
+async def test_what_answers_for_an_app_that_is_deployed_costs_no_upload(
+    stores: Stores, clock: Clock, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with AppStub(default=answer) as app:
+        ticket = await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        after = await attempts_until(desk, clock() + 9 * MINUTE)
+        assert (after.state, after.error_code) == (State.HANDING_OVER, 0)
+        assert stores.files_of(ticket) == [ticket.id]
+        app.default = "done"
+        assert after.callback is not None
+        clock.now = after.callback.due_at
+        assert (await desk.attempt()).state == State.FINISHED
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_the_same_answer_for_all_of_the_time_is_a_refusal(stores: Stores, clock: Clock) -> None:
+    with AppStub(default=(404, "no such upload")) as app:
+        ticket = await stores.arrived(app.url)
+        began = clock()
+        after = await attempts_until(Desk(stores, clock), clock() + HOUR)
+        count = len(app.callbacks)
+    assert (after.state, after.error_code) == (State.FAILED, 303)
+    assert clock() - began == pytest.approx(10 * MINUTE)  # the last attempt is made at the very end
+    wanted = f"the application did not take the file: it answered 404 Not Found: no such upload (tried {count} times)"
+    assert after.reason == wanted
+    assert stores.files_of(ticket) == [ticket.id]
+
+
+async def test_an_hour_out_of_reach_leaves_an_unclear_answer_its_whole_time(stores: Stores, clock: Clock) -> None:
+    with AppStub(default=(502, "")) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        after = await attempts_until(desk, clock() + HOUR)
+        assert after.callback is not None
+        clock.now, app.default = after.callback.due_at, (404, "")
+        after = await attempts_until(desk, clock() + 9 * MINUTE)
+        assert after.state == State.HANDING_OVER
+
+
+async def test_an_answer_out_of_reach_begins_the_time_anew(stores: Stores, clock: Clock) -> None:
+    with AppStub(default=(404, "")) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        after = await attempts_until(desk, clock() + 9 * MINUTE)
+        assert after.callback is not None
+        assert after.callback.unclear_since
+        clock.now = after.callback.due_at
+        app.answer_next((502, ""))
+        after = await desk.attempt()
+        assert after.callback is not None
+        assert after.callback.unclear_since == 0.0
+        clock.now = after.callback.due_at
+        assert (await attempts_until(desk, clock() + 9 * MINUTE)).state == State.HANDING_OVER
+
+
+async def test_without_a_refusal_time_anything_but_an_acceptance_is_a_refusal(stores: Stores, clock: Clock) -> None:
+    with AppStub(default=(404, "")) as app:
+        await stores.arrived(app.url)
+        after = await Desk(stores, clock, handover_refusal_time=0.0).attempt()
+    assert after.state == State.FAILED
+    assert after.reason == "the application did not take the file: it answered 404 Not Found (tried once)"
 
 
 async def pauses(desk: Desk, count: int) -> list[float]:
@@ -497,13 +586,13 @@ async def test_worker_that_died_in_a_delivery_is_an_answer_lost(stores: Stores, 
 
 
 async def test_refusal_after_a_lost_answer_is_one_while_the_file_is_there(stores: Stores, clock: Clock) -> None:
-    with AppStub([DROP, (404, "?")]) as app:
+    with AppStub([DROP, (403, "no")]) as app:
         await stores.arrived(app.url)
         assert (await attempts(Desk(stores, clock), 2)).state == State.FAILED
 
 
 async def test_file_that_is_gone_does_not_hide_what_the_app_always_said(stores: Stores, clock: Clock) -> None:
-    with AppStub(take((500, "cannot register it"), (500, "cannot register it"), (404, "?"))) as app:
+    with AppStub(take((500, "cannot register it"), (500, "cannot register it"), (403, "no"))) as app:
         await stores.arrived(app.url)
         desk = Desk(stores, clock)
         assert (await attempts(desk, 2)).state == State.HANDING_OVER

@@ -475,7 +475,7 @@ async def test_finish_of_a_file_that_cannot_be_removed_counts(stores: Stores, ca
 async def test_failed_handover_can_be_tried_again_as_a_new_delivery(
     workers: Workers, stores: Stores, app_stub: AppStub
 ) -> None:
-    app_stub.answer_next((404, "not yet"))
+    app_stub.answer_next((403, "not yet"))
     handover = workers.start(stores)
     ticket = await stores.arrived(app_stub.url)
     await reaches(stores, ticket, State.FAILED)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from incoming.callbacks.client import Verdict
+from incoming.callbacks.answer import Verdict
 from incoming.core.errors import TABLE
 from incoming.monitoring.metrics import (
     ANSWERS,

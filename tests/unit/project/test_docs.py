@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from incoming.callbacks import client
+from incoming.callbacks import answer, payload
 from incoming.core import ticket
 from incoming.core.errors import TABLE, UnknownTicket
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
@@ -283,11 +283,11 @@ DELIVERY = Callback("d", cancelled=False, since=0, due_at=0, attempts=1)
 
 def test_callback_is_documented() -> None:
     documented = first_cells(API, "The function that your backend provides")
-    fields = set(re.findall(r"(?:^|&)(\w+)=", client.form(UPLOAD, DELIVERY).decode()))
+    fields = set(re.findall(r"(?:^|&)(\w+)=", payload.form(UPLOAD, DELIVERY).decode()))
     assert fields == {"id", "backendSecret", "secret", "filename", "filenameFromBrowser", "cancelled", "cancelReason"}
     assert fields <= documented
-    assert set(client.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type"} <= documented
-    for status in client.BUSY_STATUSES:
+    assert set(payload.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type", "Accept-Encoding"} <= documented
+    for status in answer.BUSY_STATUSES | answer.REFUSING_STATUSES:
         assert f"{status}" in API
 
 
@@ -297,14 +297,14 @@ def test_signature_is_checked_as_documented() -> None:
     exec(source, names)
     is_genuine = names["is_genuine"]
     assert callable(is_genuine)
-    body = client.form(UPLOAD, DELIVERY)
-    headers = client.headers(UPLOAD, DELIVERY, body, int(time.time()))
+    body = payload.form(UPLOAD, DELIVERY)
+    headers = payload.headers(UPLOAD, DELIVERY, body, int(time.time()))
     assert is_genuine(headers, body, "s")
     assert not is_genuine(headers, body + b"x", "s")
     assert not is_genuine(headers, body, "t")
     assert not is_genuine({}, body, "s")
     assert not is_genuine({"Incoming-Timestamp": "x", "Incoming-Signature": "sha256=\xe9"}, body, "s")
-    assert not is_genuine(client.headers(UPLOAD, DELIVERY, body, int(time.time()) - 3600), body, "s")
+    assert not is_genuine(payload.headers(UPLOAD, DELIVERY, body, int(time.time()) - 3600), body, "s")
 
 
 # --- the library ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from incoming import __version__
 from incoming.settings.settings import KEYS, ConfigError, Settings, ignored_variables, load_settings
 from tests.support.tools import ROOT
 
+AUTHORITY = ROOT / "tests" / "vectors" / "authority.pem"
+
 # Of every key a value other than its default, as an operator would write it, and what comes of it.
 OTHER_VALUES: dict[str, tuple[str, object]] = {
     "address": ("127.0.0.1", "127.0.0.1"),
@@ -45,12 +47,14 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "failed_grace": ("0", 0.0),
     "handover_timeout": ("20.5", 20.5),
     "handover_retry_time": ("2h", 7200.0),
+    "handover_refusal_time": ("30s", 30.0),
     "handover_wait_timeout": ("0", 0.0),
     "handover_max_backoff": ("5m", 300.0),
     "handover_connections": ("2", 2),
     "callback_hosts": ("App.example.org, [::1]:8080", ("app.example.org", "::1:8080")),
     "callback_networks": ("10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
-    "finish_requires_secret": ("YES", True),
+    "callback_ca_file": (str(AUTHORITY), str(AUTHORITY)),
+    "finish_requires_secret": ("ON", True),
     "drain_timeout": ("5", 5.0),
     "low_space": ("10GiB", 10 * 1024**3),
     "file_mode": ("0600", 0o600),
@@ -206,6 +210,8 @@ def test_limits(name: str, last: str, beyond: str) -> None:
         (["--allowed-origins", "https://a.org/page"], {}, "'https://a.org/page' is not an origin"),
         (["--callback-hosts", "http://a.org"], {}, "'http://a.org' is not a host"),
         (["--storage-dir", ""], {}, "--storage-dir: '' is not a path"),
+        (["--callback-ca-file", "/nowhere.pem"], {}, "--callback-ca-file: '/nowhere.pem' is not a readable file with"),
+        (["--callback-ca-file", __file__], {}, "test_settings.py' is not a readable file with certificates in PEM"),
         (["--prot", "1"], {}, "unrecognized arguments: --prot"),
         (["--por", "1"], {}, "unrecognized arguments: --por"),
         (["extra"], {}, "unrecognized arguments: extra"),

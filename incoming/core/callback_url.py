@@ -1,0 +1,38 @@
+"""What may be shown of the URL that an app is called at, and which app it belongs to.
+
+Decides that a query, a user name, a password and the ticket's secret never leave the ticket: people see scheme, host,
+port and path. It does not decide whether a URL may be called.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+SHOWN = 300
+"""Characters of a URL that a log line or a page shows."""
+
+MASK = "***"
+
+
+def app_host(url: str) -> str:
+    """Return host:port of a URL, which tells one app from another; empty if the URL has none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    except ValueError:
+        return ""
+    return f"{parts.hostname}:{port}" if parts.hostname else ""
+
+
+def shown_url(url: str, secret: str = "") -> str:
+    """Return scheme, host, port and path of a URL, with `secret` masked; empty if the URL has no host."""
+    if not app_host(url):
+        return ""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    port = f":{parts.port}" if parts.port else ""
+    path = parts.path or "/"
+    for spelling in {secret, quote(secret, safe=""), quote(secret)} - {""}:
+        path = path.replace(spelling, MASK)
+    shown = f"{parts.scheme}://{host}{port}{path}"
+    return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
