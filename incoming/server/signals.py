@@ -1,5 +1,12 @@
-"""What the processes of the server say about signals that they do not obey. What SIGTERM does is decided by each."""
+"""The signals that the server ignores, and what the log says about them. What SIGTERM does is decided by each process."""
 
 from __future__ import annotations
 
-HANGUP = "SIGHUP ignored; the configuration is read at the start only, restart the server to apply a change"
+import logging
+
+log = logging.getLogger(__name__)
+
+
+def log_hangup() -> None:
+    """Log that SIGHUP came, which the end of a terminal sends, and operators who hope for new settings."""
+    log.info("SIGHUP ignored; the configuration is read at the start only, restart the server to apply a change")

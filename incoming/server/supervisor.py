@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from incoming.server.signals import HANGUP
+from incoming.server.signals import log_hangup
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Supervisor:
             until = min((slot.due for slot in self._slots if not slot.pid), default=now + 3600)
         info = signal.sigtimedwait(_AWAITED, max(0.0, until - now))
         if info is not None and info.si_signo == signal.SIGHUP:
-            log.info(HANGUP)
+            log_hangup()
         elif info is not None and info.si_signo != signal.SIGCHLD:
             self._end()
         if self._end_by is not None and time.monotonic() >= self._end_by:

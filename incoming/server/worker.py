@@ -27,7 +27,7 @@ from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.server.gc_tuning import look_seldom
 from incoming.server.http_server import GuardedServer
-from incoming.server.signals import HANGUP
+from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.quotas import StoreLimits
@@ -91,7 +91,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
         if lifeline is None:
             loop.add_signal_handler(signal.SIGINT, self._told_to_end)
-            loop.add_signal_handler(signal.SIGHUP, log.info, HANGUP)
+            loop.add_signal_handler(signal.SIGHUP, log_hangup)
         else:
             loop.add_reader(lifeline, self._orphaned, lifeline)
         try:
