@@ -1,15 +1,18 @@
-"""Who may be connected to one worker at all: so many connections of one client, and so many that nobody knows yet.
+"""Admit connections to one worker: a number per client, a number of unidentified ones, and as descriptors allow.
 
-A connection is a stranger until it has shown a ticket or is a backend's. Of too many strangers the one that has stood
-there longest goes, so that whoever holds sockets open without a word never keeps out who has something to send. Knows
-addresses and sockets, and nothing of requests.
+A connection is unidentified until it has sent a ticket or is a backend's. Of too many unidentified ones the oldest is
+closed, so that a client that holds sockets open without a request keeps nobody out. This file knows addresses and
+sockets, and nothing of requests.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import math
+import socket
 from collections.abc import Sequence
+from enum import Enum
 from weakref import WeakKeyDictionary, WeakSet
 
 from tornado.iostream import IOStream
@@ -26,8 +29,17 @@ FEW_CLIENTS = 1000
 """Addresses that are remembered before those without a connection are looked for."""
 
 
+class Admission(Enum):
+    """What becomes of a new connection."""
+
+    SERVED = "served"
+    ESSENTIAL = "served as far as it is a health check or a backend function"
+    TOO_MANY = "refused, its client has as many as it may"
+    NO_DESCRIPTOR = "refused, descriptors are short"
+
+
 class ConnectionLimiter:
-    """One worker's. Connections from `exempt` networks are not counted."""
+    """One worker's. Connections from `exempt` networks count for no client, but for the descriptors."""
 
     def __init__(self, per_client: int, strangers: int, exempt: Sequence[Network]) -> None:
         self.per_client = per_client
@@ -37,6 +49,10 @@ class ConnectionLimiter:
         self._clients: dict[str, WeakSet[IOStream]] = {}
         self._strangers: WeakKeyDictionary[IOStream, None] = WeakKeyDictionary()
         self._tidy_at = FEW_CLIENTS
+        self._descriptors: float = math.inf
+        self._most_essential = 0
+        self._essential: WeakKeyDictionary[IOStream, bool] = WeakKeyDictionary()
+        """Those admitted beyond, the oldest first, and whether their request has come."""
 
     @classmethod
     def of(cls, settings: Settings) -> ConnectionLimiter:
@@ -44,20 +60,52 @@ class ConnectionLimiter:
         exempt = (*settings.backend_networks, *settings.trusted_proxies)
         return cls(settings.connections_per_client, settings.max_strangers, exempt)
 
-    def enter(self, stream: IOStream, address: str) -> bool:
-        """A connection has come. False if its client has as many as it may."""
+    def limit_descriptors(self, first_reserved: int, essential: int) -> None:
+        """Reserve the descriptors from `first_reserved` on; `essential` connections of exempt networks may have one."""
+        self._descriptors = first_reserved
+        self._most_essential = essential
+
+    def enter(self, stream: IOStream, address: str) -> Admission:
+        """Decide about a new connection, and remember it if it is admitted."""
         client = self._client(address)
-        if client is None:
+        if client is not None:
+            streams = self._clients.setdefault(client, WeakSet())
+            if sum(not each.closed() for each in streams) >= self.per_client:
+                log.warning("a client has %d connections, more are refused", self.per_client, extra={"client": client})
+                return Admission.TOO_MANY
+        if stream.socket.fileno() >= self._descriptors and not self._close_oldest_stranger():
+            return self._beyond(stream, client)
+        if client is not None:
+            self._clients[client].add(stream)
+            self._make_room_for_stranger()
+            self._strangers[stream] = None
+            self._tidy()
+        return Admission.SERVED
+
+    def is_essential(self, stream: IOStream | None) -> bool:
+        """Return whether this connection was admitted for essential requests only."""
+        return stream is not None and stream in self._essential
+
+    def asks(self, stream: IOStream | None) -> None:
+        """The request of an essential connection has come; until then it may have to make room for another one."""
+        if stream is not None and stream in self._essential:
+            self._essential[stream] = True
+
+    def _beyond(self, stream: IOStream, client: str | None) -> Admission:
+        if client is not None or not self._has_essential_place():
+            return Admission.NO_DESCRIPTOR
+        self._essential[stream] = False
+        return Admission.ESSENTIAL
+
+    def _has_essential_place(self) -> bool:
+        """Return whether there is a place; the oldest connection that has sent nothing gives its own."""
+        present = [each for each in self._essential if not each.closed()]
+        if len(present) < self._most_essential:
             return True
-        streams = self._clients.setdefault(client, WeakSet())
-        if sum(not each.closed() for each in streams) >= self.per_client:
-            log.warning("a client has %d connections, more are refused", self.per_client, extra={"client": client})
-            return False
-        streams.add(stream)
-        self._make_room_for_stranger()
-        self._strangers[stream] = None
-        self._tidy()
-        return True
+        silent = next((each for each in present if not self._essential[each] and _is_silent(each)), None)
+        if silent is not None:
+            silent.close()
+        return silent is not None
 
     def know(self, stream: IOStream | None) -> None:
         """It is no stranger any more."""
@@ -82,12 +130,27 @@ class ConnectionLimiter:
         for stream in [stream for stream in self._strangers if stream.closed()]:
             del self._strangers[stream]
         while len(self._strangers) >= self._most_strangers:
-            longest = next(iter(self._strangers))
-            del self._strangers[longest]
-            longest.close()
+            self._close_oldest_stranger()
+
+    def _close_oldest_stranger(self) -> bool:
+        """Close the connection that has been unidentified for longest. False if there is none."""
+        for stream in list(self._strangers):
+            del self._strangers[stream]
+            if not stream.closed():
+                stream.close()
+                return True
+        return False
 
     def _tidy(self) -> None:
         if len(self._clients) > self._tidy_at:
             for client in [c for c, streams in self._clients.items() if all(each.closed() for each in streams)]:
                 del self._clients[client]
             self._tidy_at = max(FEW_CLIENTS, 2 * len(self._clients))
+
+
+def _is_silent(stream: IOStream) -> bool:
+    """Return whether nothing waits to be read from this connection."""
+    try:
+        return not stream.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return True

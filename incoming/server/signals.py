@@ -1,4 +1,4 @@
-"""The signals that the server ignores, and what the log says about them. What SIGTERM does is decided by each process."""
+"""The signals that the server ignores, and what it logs about them. What SIGTERM does is decided by each process."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_bo
 
 from incoming.callbacks.delivery import longest_pause
 from incoming.callbacks.dispatcher import CallbackDispatcher
-from incoming.core.errors import UploadError
+from incoming.core.errors import TooBusy, UploadError
 from incoming.handlers.backend.parameters import MAX_BODY
 from incoming.handlers.library import library
 from incoming.handlers.routes import application
@@ -25,6 +25,7 @@ from incoming.maintenance.janitor import Janitor
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
+from incoming.server.descriptors import DescriptorBudget
 from incoming.server.gc_tuning import look_seldom
 from incoming.server.http_server import GuardedServer
 from incoming.server.signals import log_hangup
@@ -207,6 +208,10 @@ def http_server(services: Services) -> HTTPServer:
         decompress_request=False,
         xheaders=False,
     )
-    server.door = services.connection_limiter
     server.write_timeout = services.settings.dead_after
+    budget = DescriptorBudget.of_process()
+    services.connection_limiter.limit_descriptors(budget.clients, budget.essential)
+    server.limiter = services.connection_limiter
+    server.most_lingering = budget.refused
+    server.refused = lambda: services.counters.errors.update([TooBusy("").name])
     return server

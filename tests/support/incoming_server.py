@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -27,15 +28,22 @@ _NOISE = re.compile(
 class IncomingServer:
     """`python incoming.py` on 127.0.0.1, on a port of its own unless told, with `storage_dir` and further `options`.
 
-    It keeps port and directory over `restart()`. The log of all its runs is in `log`.
+    `descriptors` is how many each of its processes may have. It keeps port and directory over `restart()`. The log of
+    all its runs is in `log`.
     """
 
     def __init__(
-        self, storage_dir: Path, *options: str, port: int | None = None, env: Mapping[str, str] | None = None
+        self,
+        storage_dir: Path,
+        *options: str,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        descriptors: int | None = None,
     ) -> None:
         self.storage_dir = storage_dir
         self.options = options
         self.port = port or free_port()
+        self._descriptors = descriptors
         self._port_is_ours_to_change = port is None
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
         self.log_path = storage_dir.with_name(storage_dir.name + ".log")
@@ -145,7 +153,12 @@ class IncomingServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a process group of its own, so that kill() reaches the workers as well
+                preexec_fn=self._limit_descriptors if self._descriptors else None,
             )
+
+    def _limit_descriptors(self) -> None:
+        assert self._descriptors is not None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._descriptors, self._descriptors))
 
     def _is_up(self) -> bool:
         return not self.is_running() or answers_http(self.port, "/incoming/0.1/health/live")
