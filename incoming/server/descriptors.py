@@ -9,8 +9,6 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
-from incoming.storage.filesystem.store import MOST_OPEN
-
 OWN = 64
 """Descriptors for the database, callbacks, the event loop and standard streams."""
 
@@ -32,15 +30,15 @@ class DescriptorBudget:
     """Connections beyond `clients` that may be open at the same time for health checks and backend functions."""
 
     @classmethod
-    def of_process(cls) -> DescriptorBudget:
-        """Return the division of this process's soft limit."""
-        return cls.of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    def of_process(cls, most_files: int) -> DescriptorBudget:
+        """Return the division of this process's soft limit; `most_files` is how many files the store holds open."""
+        return cls.of(resource.getrlimit(resource.RLIMIT_NOFILE)[0], most_files)
 
     @classmethod
-    def of(cls, limit: int) -> DescriptorBudget:
+    def of(cls, limit: int, most_files: int) -> DescriptorBudget:
         """Return the division of `limit` descriptors; under a small limit clients get half of it."""
         if limit == resource.RLIM_INFINITY:
             limit = 2**31
         refused, essential = min(MOST_REFUSED, limit // 16), min(MOST_ESSENTIAL, limit // 16)
-        reserve = min(min(MOST_OPEN, limit // 4) + OWN + refused + essential, limit // 2)
+        reserve = min(min(most_files, limit // 4) + OWN + refused + essential, limit // 2)
         return cls(limit - reserve, refused, essential)

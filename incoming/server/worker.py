@@ -30,7 +30,7 @@ from incoming.server.gc_tuning import look_seldom
 from incoming.server.http_server import GuardedServer
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
-from incoming.storage.filesystem.store import FileStore
+from incoming.storage.filesystem.store import MOST_OPEN, FileStore
 from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.uploads.receive_buffer import LARGEST
@@ -209,7 +209,7 @@ def http_server(services: Services) -> HTTPServer:
         xheaders=False,
     )
     server.write_timeout = services.settings.dead_after
-    budget = DescriptorBudget.of_process()
+    budget = DescriptorBudget.of_process(MOST_OPEN)
     services.connection_limiter.limit_descriptors(budget.clients, budget.essential)
     server.limiter = services.connection_limiter
     server.most_lingering = budget.refused

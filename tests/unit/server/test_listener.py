@@ -167,7 +167,7 @@ def test_an_event_is_logged_at_once_and_then_seldom_with_its_number() -> None:
 
 @pytest.mark.parametrize("limit", [64, 128, 256, 512, 1024, 4096, 20_000, 65_536, 2**31, -1])
 def test_every_limit_leaves_descriptors_for_clients_and_for_the_server(limit: int) -> None:
-    budget = DescriptorBudget.of(limit)
+    budget = DescriptorBudget.of(limit, 8192)
     most = limit if limit > 0 else 2**31
     assert most // 2 <= budget.clients < most
     assert budget.refused + budget.essential < most - budget.clients
