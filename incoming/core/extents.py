@@ -1,7 +1,7 @@
-"""Which bytes of a file have arrived: a set of bytes, kept as sorted, disjoint, non-adjacent [start, end) ranges.
+"""Extents: a set of byte offsets as sorted, disjoint, non-adjacent [start, end) ranges.
 
-Immutable, so that a snapshot can be handed to another thread or kept as "what was safe then". It knows nothing of
-files, chunks or acks; offsets are bytes, `end` is exclusive.
+Immutable, so that a value can be passed to another thread or kept as a snapshot. Knows no files, chunks or
+acknowledgements. Offsets are in bytes, `end` is exclusive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 Range = tuple[int, int]
 
 FEW = 8
-"""Ranges up to which adding one after the other, each a copy of two lists, is cheaper than sorting all anew."""
+"""Ranges up to which adding them one by one, each a copy of two lists, is cheaper than sorting all."""
 
 
 class Extents:
@@ -21,7 +21,7 @@ class Extents:
     __slots__ = ("_ends", "_starts", "size")
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
-        """Takes ranges in any order, overlapping or not; empty ones vanish. Raises ValueError on a negative start."""
+        """Take ranges in any order, overlapping or not; ignore empty ones. Raise ValueError on a negative start."""
         starts: list[int] = []
         ends: list[int] = []
         for start, end in sorted(ranges):
@@ -42,7 +42,7 @@ class Extents:
         return iter(zip(self._starts, self._ends, strict=True))
 
     def __len__(self) -> int:
-        """The number of ranges, which is what memory and a status answer cost."""
+        """Return the number of ranges: the cost in memory and in status answers."""
         return len(self._starts)
 
     def __eq__(self, other: object) -> bool:
@@ -68,9 +68,7 @@ class Extents:
         )
 
     def add(self, start: int, end: int) -> Extents:
-        """This set and [start, end). Touches only the ranges it meets; the usual case, growing the last one, is O(n)
-        copy.
-        """
+        """Return this set with [start, end) added. The usual case, growing the last range, copies two lists."""
         if start < 0:
             raise ValueError(f"a range starts at {start}, below 0")
         if end <= start:
@@ -89,7 +87,7 @@ class Extents:
         return grown
 
     def within(self, start: int, end: int) -> list[Range]:
-        """The parts of [start, end) that are in this set, in order."""
+        """Return the parts of [start, end) that are in this set, in order."""
         if end <= start:
             return []
         first = bisect_right(self._ends, start)
@@ -97,7 +95,7 @@ class Extents:
         return [(max(start, self._starts[i]), min(end, self._ends[i])) for i in range(first, last)]
 
     def missing(self, start: int, end: int) -> list[Range]:
-        """The parts of [start, end) that are not in this set, in order."""
+        """Return the parts of [start, end) that are not in this set, in order."""
         gaps: list[Range] = []
         position = start
         for low, high in self.within(start, end):
@@ -109,11 +107,11 @@ class Extents:
         return gaps
 
     def covers(self, start: int, end: int) -> bool:
-        """Whether every byte of [start, end) is in this set; true for an empty range."""
+        """Return whether every byte of [start, end) is in this set; true for an empty range."""
         return not self.missing(start, end)
 
     def clip(self, end: int) -> Extents:
-        """Only what lies below `end`."""
+        """Return the part of this set below `end`."""
         return Extents(self.within(0, end))
 
     @property

@@ -1,7 +1,7 @@
-"""Whether a file is of a type that the app wants, going by what its sender says of it.
+"""File types that the application accepts, judged by the name and the type that the client states.
 
-Decides what an entry of `allowedTypes` matches: an extension the end of the name, a MIME type (RFC 2045) what the
-browser took the file for. Nobody looks into the file here, so it keeps honest users from mistakes and proves nothing.
+Decides what an entry of `allowedTypes` matches: an extension matches the end of the name, a MIME type (RFC 2045) the
+type that the browser assumes. Does not look into the file: it spares honest users a mistake and proves nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 
 def is_wanted(name: str | None, media_type: str | None, wanted: Iterable[str]) -> bool:
-    """Whether an entry of `wanted` (`.pdf`, `image/png` or `image/*`, in lower case) fits the name or the MIME type."""
+    """Return whether an entry of `wanted` (`.pdf`, `image/png`, `image/*`, in lower case) matches name or type."""
     file_name = (name or "").lower().rstrip()
-    told = (media_type or "").partition(";")[0].strip().lower()
+    stated = (media_type or "").partition(";")[0].strip().lower()
     return any(
-        file_name.endswith(entry) if entry.startswith(".") else told == entry or _is_kind(told, entry)
+        file_name.endswith(entry) if entry.startswith(".") else stated == entry or _is_kind(stated, entry)
         for entry in wanted
     )
 
 
-def _is_kind(told: str, entry: str) -> bool:
+def _is_kind(stated: str, entry: str) -> bool:
     kind, _, rest = entry.partition("/")
-    return rest == "*" and told.startswith(f"{kind}/")
+    return rest == "*" and stated.startswith(f"{kind}/")
