@@ -15,19 +15,28 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
-from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Event, Ticket
-from incoming.core.token_bucket import TokenBucket
+from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import Buffer, ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.checkpointer import Checkpointer
-from incoming.uploads.pending_write import PendingWrite, new_parts
+from incoming.uploads.pending_write import PendingWrite, new_parts, with_written
 
 log = logging.getLogger(__name__)
 
-MAX_EXTENTS = 10_000
-"""Separate ranges that one upload may consist of; an honest uploader has about as many as connections."""
+MAX_EXTENTS = 2000
+"""Separate ranges that one upload may consist of. An uploader has about as many as connections; one that sends the MiBs
+of an 8 GB file in random order has as many.
+"""
+
+RANGE_SECONDS = 50e-6
+"""Seconds between two commits for each range of the upload, whatever its senders wait for: a commit writes them all,
+which takes about a twentieth of that.
+"""
+
+ACTIVE_SECONDS = 5.0
+"""Seconds between two commits of an upload of which only known bytes come: that its sender is active, and no more."""
 
 COMMIT_INTERVAL = 0.02
 """Seconds from one commit of an upload to the next, unless a sender says otherwise: what comes meanwhile goes together,
@@ -42,13 +51,22 @@ class ActiveUpload:
     """What this worker knows of one upload while somebody here is connected to it or bytes of it are not yet safe."""
 
     def __init__(
-        self, ticket: Ticket, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Callable[[], float]
+        self,
+        ticket: Ticket,
+        tickets: TicketStore,
+        store: ByteStore,
+        settings: Settings,
+        clock: Callable[[], float],
+        rates: RateLimiter,
+        failed: Callable[[UploadError], None],
+        completed: Callable[[str], None],
     ) -> None:
+        """`failed` is called when bytes acked before may be lost, `completed` when the last byte is committed."""
         self.ticket = ticket
         """The newest version that this worker has seen."""
         self.users = 0
         self.checkpoints = Checkpointer(self, tickets, store, settings)
-        self.allowance = TokenBucket(ticket.options.max_rate)
+        self.allowance = rates.allowance(ticket.id, ticket.options.max_rate)
         self._tickets = tickets
         self._store = store
         self._settings = settings
@@ -64,11 +82,6 @@ class ActiveUpload:
         """Set when that has become less."""
         self._write_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
-        self._failed: Callable[[UploadError], None] = lambda error: None
-        self._completed: Callable[[], None] = lambda: None
-
-    def on(self, failed: Callable[[UploadError], None], completed: Callable[[], None]) -> None:
-        """Whom to tell: `failed` when bytes acked before may be lost, `completed` when the last byte is committed."""
         self._failed = failed
         self._completed = completed
 
@@ -117,7 +130,7 @@ class ActiveUpload:
             self._write_task = asyncio.get_running_loop().create_task(self._write_all())
 
     def _is_there(self, piece: PendingWrite) -> bool:
-        """Whether nothing is to be done because the file is complete. Raises why the piece cannot be taken."""
+        """Whether nothing is to be done because its bytes are known. Raises why the piece cannot be taken."""
         ticket = self.ticket
         end = piece.range[1]
         if ticket.size is not None and end > ticket.size:
@@ -132,7 +145,9 @@ class ActiveUpload:
         for limit in (ticket.options.max_size, self._settings.max_size):
             if limit and end > limit:
                 raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
-        return False
+        active = min(ACTIVE_SECONDS, self._settings.idle_timeout / 4)
+        is_noted = self._clock() - ticket.active_at < active and not self.checkpoints.suspect
+        return is_noted and ticket.extents.covers(*piece.range)
 
     # --- first stage: to the store ------------------------------------------------------------------------------------
 
@@ -196,7 +211,7 @@ class ActiveUpload:
         clock = asyncio.get_running_loop().time
         try:
             while self._written:
-                while clock() < (due := self._committed_at + self._within):
+                while clock() < (due := self._committed_at + max(self._within, self._least_interval())):
                     self._sooner.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout_at(due):
@@ -206,12 +221,15 @@ class ActiveUpload:
                 await self._commit_batch(self._committing, patient=patient)
                 self._committing = []
                 if self.ticket.complete:
-                    self._completed()
+                    self._completed(self.ticket.id)
                 else:
                     self.checkpoints.plan()
         finally:
             self._committing = []
             self._commit_task = None
+
+    def _least_interval(self) -> float:
+        return len(self.ticket.extents) * RANGE_SECONDS
 
     async def _commit_batch(self, batch: list[PendingWrite], *, patient: bool) -> None:
         power = self._settings.durability == "power"
@@ -222,7 +240,7 @@ class ActiveUpload:
                 await self.checkpoints.clear()
             ticket = await self._tickets.update(
                 self.ticket.id,
-                lambda known: _stored(known, batch, self._clock(), synced=power),
+                lambda known: with_written(known, batch, self._clock(), MAX_EXTENTS, synced=power),
                 durable=power,
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
                 patient=patient,
@@ -276,14 +294,3 @@ class ActiveUpload:
         """Waits until nothing is on its way any more; what arrived is committed, or its sender knows of the failure."""
         while tasks := self._running():
             await asyncio.wait(tasks)
-
-
-def _stored(known: Ticket, batch: Sequence[PendingWrite], now: float, *, synced: bool) -> Ticket:
-    """The ticket with the pieces that are still their senders' to send; the others are as if never written."""
-    rightful = [piece.range for piece in batch if piece.written_at == known.epoch]
-    if not rightful and known.state in RECEIVING:
-        return known
-    stored = known.store(rightful, None, now)
-    if len(stored.extents) > MAX_EXTENTS:
-        raise BadRange(f"the upload would consist of more than {MAX_EXTENTS} separate ranges")
-    return stored.checkpoint(Extents(rightful)) if synced else stored

@@ -150,6 +150,11 @@ class UploadWriter:
             await self._writable.wait()
         if self._writes:
             await self._budget.wait_for_space()
+
+    async def wait_allowed(self) -> None:
+        """Return when the upload's rate allows more. To be called before bytes are taken: then nobody gains by giving
+        up a connection whose bytes are held back.
+        """
         while wait := self._upload.allowance.wait:
             self._held = True
             await asyncio.sleep(wait)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from incoming.core.errors import UploadError
+from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Extents, Range
-from incoming.core.ticket import Ticket
+from incoming.core.ticket import RECEIVING, Ticket
 from incoming.storage.byte_store import Buffer
 
 
@@ -72,3 +72,17 @@ def new_parts(
                 news.append((low, piece.data if whole else memoryview(piece.data)[low - start : high - start]))
         under_way = under_way.add(start, end)
     return news
+
+
+def with_written(known: Ticket, batch: Sequence[PendingWrite], now: float, max_extents: int, *, synced: bool) -> Ticket:
+    """Return the ticket with the pieces that are still their senders' to send; the others are as if never written.
+
+    Raise BadRange when it would consist of more than `max_extents` ranges.
+    """
+    rightful = [piece.range for piece in batch if piece.written_at == known.epoch]
+    if not rightful and known.state in RECEIVING:
+        return known
+    stored = known.store(rightful, None, now)
+    if len(stored.extents) > max_extents:
+        raise BadRange(f"the upload would consist of more than {max_extents} separate ranges")
+    return stored.checkpoint(Extents(rightful)) if synced else stored

@@ -12,11 +12,13 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
+from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
@@ -40,6 +42,7 @@ class UploadService:
         self._store = store
         self._settings = settings
         self._clock = clock
+        self._rates = RateLimiter()
         self._uploads: dict[str, ActiveUpload] = {}
         self._listeners = TicketSubscriptions(tickets, self._uploads)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
@@ -104,8 +107,8 @@ class UploadService:
     def _enter(self, ticket: Ticket) -> ActiveUpload:
         upload = self._uploads.get(ticket.id)
         if upload is None:
-            upload = ActiveUpload(ticket, self._tickets, self._store, self._settings, self._clock)
-            upload.on(lambda error: self._listeners.tell(ticket.id, error), lambda: self._complete(ticket.id))
+            stores, told = (self._tickets, self._store), partial(self._listeners.tell, ticket.id)
+            upload = ActiveUpload(ticket, *stores, self._settings, self._clock, self._rates, told, self._complete)
             self._uploads[ticket.id] = upload
         upload.users += 1
         self._listeners.learned(ticket)

@@ -61,6 +61,7 @@ class BodyReceiver:
 
         Raises the first error; what was committed before it is kept.
         """
+        await self._writer.wait_allowed()
         self._check()
         count = len(data)
         if self._end is not None and self.position + count > self._end:

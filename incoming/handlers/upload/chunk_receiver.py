@@ -76,6 +76,7 @@ class ChunkReceiver:
 
         Raises BadRequest for what is no chunk; then nothing more may be taken.
         """
+        await self._writer.wait_allowed()
         rest: Buffer = data
         if self._coming is None:
             rest = self._begin(data, last=last)

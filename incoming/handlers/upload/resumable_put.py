@@ -7,6 +7,7 @@ what belongs to HTTP; what may be stored the upload_service decides.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -17,19 +18,18 @@ from incoming.core.errors import (
     BadRequest,
     FileTooLarge,
     Forbidden,
-    FormRefused,
     LengthRequired,
     MessageTooLarge,
     StorageFailed,
     TakenOver,
     TooBusy,
-    UnsupportedEncoding,
 )
 from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
 from incoming.handlers import cors
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
 from incoming.handlers.upload.streaming_handler import StreamingHandler
+from incoming.handlers.upload.upload_request import check_is_file
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import content_range, messages
 from incoming.wire.content_disposition import file_name
@@ -40,9 +40,6 @@ T = TypeVar("T")
 
 LONG_POLL = 25.0
 """Seconds that a status request may wait at most: below the 30 s after which some proxies lose patience."""
-
-FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
-"""Types of bodies that wrap or escape the file's bytes: what HTML forms, FormData and `curl -F` or `-d` send."""
 
 
 class ResumablePut(StreamingHandler):
@@ -55,6 +52,8 @@ class ResumablePut(StreamingHandler):
         self._control = bytearray()
         self._epoch: int | None = None
         self._cors: dict[str, str] = {}
+        self._poll: asyncio.Task[Ticket] | None = None
+        """While a status request waits for another state."""
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """A name in another encoding is a name with replacement characters, and no reason to refuse the file."""
@@ -93,7 +92,7 @@ class ResumablePut(StreamingHandler):
     async def _begin(self, ticket: Ticket) -> None:
         headers = self.request.headers
         length = self.body_length
-        self._check_body(length)
+        check_is_file(headers, length)
         told = headers.get("Content-Range")
         asked = ContentRange(0, None, length) if told is None else content_range.parse(told)
         if asked.start is not None and not self.has_body:
@@ -118,18 +117,6 @@ class ResumablePut(StreamingHandler):
             self._upload, sender, self.services.memory_budget, asked.start, asked.end, self._epoch
         )
         self.receive_into(None if length is None else self._body.receive_buffer)
-
-    def _check_body(self, length: int | None) -> None:
-        """Raise what the body is refused for, whatever bytes it has."""
-        headers = self.request.headers
-        if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise UnsupportedEncoding(f"Content-Encoding {headers['Content-Encoding']!r}: only identity is taken")
-        media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if media_type in FORMS and length != 0:
-            raise FormRefused(
-                f"the body is a form ({media_type}); send the file's bytes as they are, with another Content-Type "
-                "(curl: -T FILE instead of -F or -d)"
-            )
 
     def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
         """A PUT to a complete file is answered as the one that completed it was; to an ended one with its outcome."""
@@ -195,6 +182,8 @@ class ResumablePut(StreamingHandler):
         self._answer_now()
 
     def let_go(self) -> None:
+        if self._poll is not None:
+            self._poll.cancel()
         if self._body is not None:
             self.services.upload_connections.leave(self.path_args[0], self)
             self._body.let_go()
@@ -253,7 +242,12 @@ class ResumablePut(StreamingHandler):
         seconds = self._seconds(self.get_query_argument("wait", "0"))
         if seconds:
             seen = self.get_query_argument("state", known.state)
-            known = await self.services.upload_service.wait_for_change(ticket, seen, seconds)
+            waiting = self.services.upload_service.wait_for_change(ticket, seen, seconds)
+            self._poll = asyncio.get_running_loop().create_task(waiting)
+            await asyncio.wait([self._poll])
+            if self._ended:
+                return  # the client is gone
+            known = self._poll.result()
         if not self._ended:
             self._tell(json.dumps(messages.status(known, self.services.limits(known))))
 

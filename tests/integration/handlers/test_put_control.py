@@ -225,3 +225,19 @@ async def test_nonsense_as_time_to_wait(worker: OneWorker, seconds: str) -> None
     ticket_id = await worker.ticket()
     answer = await ask(worker, request("GET", path(ticket_id, f"?wait={seconds}"), "Accept: application/json"))
     assert (answer.status, answer.json["code"]) == (400, 101)
+
+
+async def test_a_waiting_question_ends_with_its_connection(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incoming.handlers.upload.resumable_put.LONG_POLL", 3600.0)
+    ticket_id = await worker.ticket()
+    listeners = worker.services.upload_service._listeners._listeners
+    connections = [await RawConnection.open(worker.port) for _ in range(20)]
+    for connection in connections:
+        await connection.send(request("GET", path(ticket_id, "?wait=3600")))
+    await until(lambda: len(listeners.get(ticket_id, ())) == 20, "all of them waiting")
+    for connection in connections[::2]:
+        connection.close()
+    for connection in connections[1::2]:
+        connection.reset()
+    await until(lambda: not listeners, "nobody waiting any more")
+    await until(lambda: not worker.services.requests, "the requests having ended")

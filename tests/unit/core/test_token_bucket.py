@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.core.token_bucket import BURST, MARGIN, TokenBucket
+from incoming.core.token_bucket import BURST, FEW_BUCKETS, MARGIN, RateLimiter, TokenBucket
 
 
 class Clock:
@@ -48,3 +48,39 @@ def test_a_rest_earns_no_more_than_a_burst(clock: Clock) -> None:
     clock.now += 3600
     bucket.spend(int(1000 * MARGIN * BURST) + 1100)
     assert bucket.wait == pytest.approx(1.0)
+
+
+# --- many uploads -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_owed_outlives_who_has_spent_it(clock: Clock) -> None:
+    limiter = RateLimiter(clock)
+    for _ in range(100):
+        limiter.allowance("ticket", 1000).spend(1100)
+    assert limiter.allowance("ticket", 1000).wait == pytest.approx(100 - BURST)
+    assert limiter.allowance("another", 1000).wait == 0
+    clock.now += 100 - BURST
+    assert limiter.allowance("ticket", 1000).wait == pytest.approx(0)
+
+
+def test_uploads_without_a_rate_take_no_bucket(clock: Clock) -> None:
+    limiter = RateLimiter(clock)
+    allowance = limiter.allowance("ticket", 0)
+    allowance.spend(1 << 40)
+    assert (allowance.wait, len(limiter)) == (0, 0)
+
+
+def test_full_buckets_are_given_up_and_others_are_not(clock: Clock) -> None:
+    limiter = RateLimiter(clock)
+    owing = limiter.allowance("owing", 1000)
+    owing.spend(10**9)
+    idle = limiter.allowance("idle", 1000)
+    idle.spend(1)
+    for number in range(20 * FEW_BUCKETS):
+        limiter.allowance(str(number), 1000).spend(1)
+        clock.now += 1
+    assert len(limiter) <= FEW_BUCKETS
+    assert limiter.bucket("idle") is None
+    assert owing.wait > 900_000
+    idle.spend(10**6)
+    assert idle.wait > 0, "an upload whose bucket was given up has another one"

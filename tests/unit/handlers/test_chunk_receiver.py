@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
-from incoming.core.token_bucket import TokenBucket
+from incoming.core.token_bucket import RateLimiter
 from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, ChunkReceiver
 from incoming.uploads.flow_control import OVERHEAD, MemoryBudget
 from incoming.uploads.receive_buffer import SMALLEST
@@ -51,7 +51,7 @@ class Bench:
         self.acked: list[Range] = []
         self.failed: list[UploadError] = []
         self.memory = MemoryBudget(1024 * MIB)
-        self.allowance = TokenBucket(0)
+        self.allowance = RateLimiter().allowance("ticket", 0)
         stand_in: Any = self
         self.now = 0.0
         heard = self.acked.append, self.failed.append

@@ -155,6 +155,88 @@ async def test_an_upload_has_only_so_many_ranges(bench: Bench, monkeypatch: pyte
     bench.upload_service.leave(upload)
 
 
+# --- nothing new ------------------------------------------------------------------------------------------------------
+
+
+async def test_known_bytes_are_acked_without_a_commit(tmp_path: Path) -> None:
+    """Only now and then, because who sends them is active."""
+    now = 1000.0
+    bench = Bench(tmp_path / "storage", lambda: now, checkpoint_seconds=3600.0)
+    upload = await bench.open(await bench.new())
+    await upload.write(20, data(20, 40))
+    calls = bench.tickets.faults.calls
+    before = calls["update"]
+    for _ in range(100):
+        await upload.write(25, b"x" * 10)
+    assert calls["update"] == before
+    now += upload_module.ACTIVE_SECONDS
+    for _ in range(100):
+        await upload.write(25, b"x" * 10)
+    assert calls["update"] == before + 1
+    assert (await bench.ticket(upload.ticket.id)).active_at == now
+    assert bench.files.part(upload.ticket.id).read_bytes()[20:] == data(20, 40)
+    bench.upload_service.leave(upload)
+    await bench.idle()
+    await bench.close()
+
+
+@pytest.mark.parametrize("idle_timeout", [1.0, 8.0])
+async def test_known_bytes_keep_an_upload_alive_whatever_its_limit(tmp_path: Path, idle_timeout: float) -> None:
+    now = 1000.0
+    bench = Bench(tmp_path / "storage", lambda: now, checkpoint_seconds=3600.0, idle_timeout=idle_timeout)
+    upload = await bench.open(await bench.new())
+    await upload.write(20, data(20, 40))
+    for _ in range(20):
+        now += idle_timeout / 8
+        await upload.write(20, data(20, 40))
+        assert now - (await bench.ticket(upload.ticket.id)).active_at <= idle_timeout / 4
+    bench.upload_service.leave(upload)
+    await bench.idle()
+    await bench.close()
+
+
+async def test_known_bytes_of_who_was_taken_over_are_refused(bench: Bench) -> None:
+    upload = await bench.open(await bench.new(), session="session-1")
+    old = upload.ticket.epoch
+    await upload.write(0, data(0, 10), old)
+    bench.upload_service.leave(await bench.open(upload.ticket.id, session="session-2"))
+    with pytest.raises(TakenOver):
+        await upload.write(0, data(0, 10), old)
+    bench.upload_service.leave(upload)
+
+
+async def test_after_a_failed_sync_known_bytes_are_not_believed(bench: Bench) -> None:
+    upload = await bench.open(await bench.new())
+    await upload.write(0, data(0, 10))
+    bench.files.faults.fail("sync", StorageFailed("it is broken"))
+    bench.tickets.faults.hold("update")
+    failing = asyncio.create_task(upload.checkpoints.take())
+    await bench.tickets.faults.until_held("update")
+    again = start_write(upload, 0, data(0, 10))
+    bench.tickets.faults.release("update")
+    with pytest.raises(StorageFailed):
+        await failing
+    assert isinstance(await outcome(again), StorageFailed)
+    assert (await bench.ticket(upload.ticket.id)).extents == Extents()
+    bench.upload_service.leave(upload)
+
+
+async def test_an_upload_of_many_ranges_is_committed_less_often(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its senders wait for: each commit writes all ranges."""
+    upload = await bench.open(await bench.new())
+    await asyncio.gather(*(upload.write(start, b"x", within=0) for start in range(0, 60, 2)))
+    monkeypatch.setattr(upload_module, "RANGE_SECONDS", 1000.0)
+    before = bench.tickets.faults.calls["update"]
+    writes = [upload.write(start, b"x", within=0) for start in range(1, 60, 2)]
+    await until(lambda: bench.files.part(upload.ticket.id).read_bytes()[1:2] == b"x", "the next byte being written")
+    assert not any(write.done() for write in writes)
+    assert bench.tickets.faults.calls["update"] == before
+    monkeypatch.setattr(upload_module, "RANGE_SECONDS", 0.0)
+    upload._sooner.set()
+    await asyncio.gather(*writes)
+    bench.upload_service.leave(upload)
+
+
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 

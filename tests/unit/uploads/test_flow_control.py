@@ -9,7 +9,7 @@ import pytest
 
 from incoming.core.errors import InternalError, StorageFull, UploadError
 from incoming.core.extents import Range
-from incoming.core.token_bucket import TokenBucket
+from incoming.core.token_bucket import RateLimiter
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.byte_store import Buffer
@@ -24,7 +24,7 @@ class HeldUpload:
     """Stores nothing before it is told to."""
 
     def __init__(self) -> None:
-        self.allowance = TokenBucket(0)
+        self.allowance = RateLimiter().allowance("ticket", 0)
         self.go_on = asyncio.Event()
         self.commit = asyncio.Event()
         self.commit.set()
@@ -158,11 +158,30 @@ async def test_who_is_too_fast_for_the_ticket_is_not_read_and_not_blamed() -> No
     upload = HeldUpload()
     upload.go_on.set()
     clock = iter(range(100, 200, 10))
-    upload.allowance = TokenBucket(100, lambda: float(next(clock)))
+    upload.allowance = RateLimiter(lambda: float(next(clock))).allowance("ticket", 100)
     upload.allowance.spend(10**6)
     sending = Sending(upload, MemoryBudget(10**9))
-    waiting = sending.room()
+    waiting = asyncio.create_task(sending.writer.wait_allowed())
     await turn()
     assert not waiting.done()
     assert sending.writer.busy, "it is the server who keeps the sender waiting"
     waiting.cancel()
+
+
+async def test_a_new_request_of_an_upload_that_owes_is_held_back_before_it_brings_anything() -> None:
+    now = 1000.0
+    limiter = RateLimiter(lambda: now)
+    for _ in range(10):
+        upload = HeldUpload()
+        upload.go_on.set()
+        upload.allowance = limiter.allowance("ticket", 100)
+        sending = Sending(upload, MemoryBudget(10**9))
+        waiting = asyncio.create_task(sending.writer.wait_allowed())
+        await turn()
+        if not waiting.done():
+            break
+        sending.writer.submit(0, PIECE)
+        await sending.writer.drain()
+    waiting.cancel()
+    assert upload.written == []
+    assert limiter.allowance("ticket", 100).wait > 0

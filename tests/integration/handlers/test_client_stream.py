@@ -1,0 +1,85 @@
+"""A client that reads no answer is disconnected; one that reads slowly is not."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from incoming.handlers import client_stream
+from incoming.handlers.client_stream import ClientStream
+from tests.integration.handlers.conftest import StartWorker
+from tests.support.put_requests import path
+from tests.support.raw_http import RawConnection, request
+from tests.support.stores import until
+
+MORE_THAN_KERNELS_HOLD = bytes(32 << 20)
+SHORT = 0.05
+
+
+@asynccontextmanager
+async def connected(write_timeout: float) -> AsyncIterator[tuple[ClientStream, socket.socket]]:
+    """The server's and the client's end of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    accepted.setblocking(False)
+    client.setblocking(False)
+    stream = ClientStream(accepted, write_timeout=write_timeout)
+    yield stream, client
+    stream.close()
+    client.close()
+
+
+async def test_who_reads_nothing_is_disconnected() -> None:
+    async with connected(SHORT) as (stream, _):
+        stream.write(MORE_THAN_KERNELS_HOLD)
+        await until(stream.closed, "the connection being closed")
+
+
+async def test_who_reads_slowly_is_not() -> None:
+    async with connected(SHORT) as (stream, client):
+        written = stream.write(MORE_THAN_KERNELS_HOLD)
+        checks = 0
+        while checks < 10:
+            assert not stream.closed()
+            # More than a window, so that the kernel tells the server of it.
+            await asyncio.get_running_loop().sock_recv(client, 4 << 20)
+            before = stream._write_watchdog
+            await until(lambda before=before: stream._write_watchdog is not before or written.done(), "a check")  # type: ignore[misc]
+            checks += 1
+        assert not stream.closed()
+
+
+async def test_who_has_read_everything_is_not_watched() -> None:
+    async with connected(SHORT) as (stream, client):
+        written = stream.write(MORE_THAN_KERNELS_HOLD)
+        while not written.done():
+            await asyncio.get_running_loop().sock_recv(client, 1 << 20)
+        await until(lambda: stream._write_watchdog is None, "nobody watching")
+        assert not stream.closed()
+
+
+async def test_where_the_kernel_does_not_count_nobody_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def unknown(connection: socket.socket) -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(client_stream, "acknowledged_by", unknown)
+    async with connected(0.001) as (stream, _):
+        stream.write(MORE_THAN_KERNELS_HOLD)
+        await until(lambda: asked > 5, "it having been looked at")
+        assert not stream.closed()
+
+
+async def test_answers_are_watched_for_dead_after(start_worker: StartWorker) -> None:
+    worker = await start_worker("--dead-after", "0.3", "--ping-interval", "0.1")
+    ticket_id = await worker.ticket()
+    connection = await RawConnection.open(worker.port, receive_buffer=4096)
+    connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    connection.writer.write(request("GET", path(ticket_id)) * 100_000)
+    await until(connection.writer.transport.is_closing, "the connection being reset")
+    connection.close()
