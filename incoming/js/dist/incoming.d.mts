@@ -41,6 +41,33 @@ export function continue_upload(ticket: string): Promise<Uploader>;
 /** Called with the uploader whose property, flag or outcome it is about. */
 export type UploaderCallback = ((uploader: Uploader) => void) | null;
 
+/** What can be seen of an upload at one moment; frozen. */
+export type UploaderSnapshot = Readonly<Pick<Uploader, UploaderProperty>>;
+
+type UploaderProperty =
+    | "upload_id"
+    | "filename"
+    | "bytes_total"
+    | "bytes_tx"
+    | "bytes_acked"
+    | "bytes_ahead"
+    | "frac_complete"
+    | "chunks_tx_now"
+    | "chunks_acked_now"
+    | "chunks_ahead"
+    | "state_msg"
+    | "cancel_msg"
+    | "error_code"
+    | "error_msg"
+    | "connected"
+    | "finished"
+    | "paused"
+    | "can_pause"
+    | "cancelling"
+    | "cancelled"
+    | "can_cancel"
+    | "transport";
+
 /** One upload. All but the callbacks, `max_rate` and `warn_on_leave` is to be read only. */
 export interface Uploader {
     readonly upload_id: string;
@@ -89,6 +116,11 @@ export interface Uploader {
     /** Throws a TypeError for any other argument. */
     pause(what: "pause" | "unpause" | "toggle"): this;
     cancel(reason?: string): this;
+
+    /** The same object until a property or flag has changed; for stores. */
+    snapshot(): UploaderSnapshot;
+    /** Calls `listener` at once and after each change of a property or flag; the result ends that. */
+    subscribe(listener: (snapshot: UploaderSnapshot) => void): () => void;
 }
 
 export interface UploaderOptions {

@@ -1,11 +1,13 @@
 // What all uploaders of one page share: where the server is and how it is reached, what is remembered, who is at work.
 
+import { session_name } from "../transport/messages.js";
 import { frontend_url } from "../transport/urls.js";
 import { CancelOutbox } from "./cancel_outbox.js";
 import { FileHandles } from "./file_handles.js";
 import { HttpConnection } from "../transport/http_connection.js";
 import { LocalStore } from "./local_store.js";
 import { ConnectivityEvents } from "./connectivity_events.js";
+import { TransportMemory } from "./transport_memory.js";
 import { UnfinishedUploads } from "./unfinished_uploads.js";
 import { WakeLock } from "./wake_lock.js";
 import { WebSocketConnection } from "../transport/websocket_connection.js";
@@ -17,16 +19,18 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
 /**
  * What the page knows of an upload that is under way.
  * @typedef {object} Upload
+ * @property {string} ticket
+ * @property {() => void} superseded another uploader of the page has started with the same ticket
  * @property {(doubtful: boolean) => void} revive the moment to connect, and to see whether connections still work
  * @property {() => void} remember how far it is, now
  * @property {() => boolean} warns whether the browser is to ask before the page is left
  */
 
 export class PageContext {
-    /** @type {import("../session/transport_selector.js").TransportMemory} */
-    transports = { wanted: "auto", websocket_works: false, blobs_fail: false };
     #hostname = "";
     #place;
+    /** @type {Map<string, Upload>} the uploader of each ticket that was started last */
+    #holders = new Map();
     /** @type {Set<Upload>} */
     #running = new Set();
     /** @type {Set<Upload>} */
@@ -39,7 +43,10 @@ export class PageContext {
     constructor(env, place) {
         this.env = env;
         this.#place = place;
+        /** One name for all uploaders of the page: so they can take a ticket over from each other in order. */
+        this.session = session_name(env.random);
         this.store = new LocalStore(env.storage);
+        this.transports = new TransportMemory(this);
         this.handles = new FileHandles(env.databases);
         this.unfinished = new UnfinishedUploads(this);
         this.outbox = new CancelOutbox(this);
@@ -81,12 +88,23 @@ export class PageContext {
     }
 
     /**
+     * An uploader starts: from now on it, and no other of this page, has the ticket.
+     * @param {Upload} upload
+     */
+    claim(upload) {
+        const holder = this.#holders.get(upload.ticket);
+        this.#holders.set(upload.ticket, upload);
+        if (holder && holder !== upload) holder.superseded();
+    }
+
+    /**
      * @param {Upload} upload
      * @param {boolean} running whether it is neither paused nor ended nor not yet begun
      * @param {boolean} sending whether its bytes flow
      */
     follow(upload, running, sending) {
         if (this.#running.has(upload) === running && this.#sending.has(upload) === sending) return;
+        if (!running && this.#holders.get(upload.ticket) === upload) this.#holders.delete(upload.ticket);
         toggle(this.#running, upload, running);
         toggle(this.#sending, upload, sending);
         this.wake_lock.hold(this.#sending.size > 0);

@@ -1,19 +1,20 @@
-// The open connections of one upload, and the pump that gives each its chunks. Decides who sends next; why a
-// connection is opened or what its end means is the session's business.
+// The open connections of one upload: opens, retires and closes them, and keeps account of what each has acknowledged.
+// How many there should be is the sizer's decision, who sends next the pump's; what the end of one means is the session's.
 
-import { Endgame } from "./endgame.js";
+import { ChunkPump } from "./chunk_pump.js";
+import { PoolSizer } from "./pool_sizer.js";
 
 /** @typedef {import("../transport/connection.js").Connection} Connection */
 /** @typedef {import("../transport/connection.js").Listener} Listener */
 /** @typedef {import("../transport/messages.js").Hello} Hello */
 /** @typedef {import("../transport/messages.js").Welcome} Welcome */
-/** @typedef {import("../transport/messages.js").Outcome} Outcome */
 /** @typedef {import("../transport/errors.js").Problem} Problem */
+/** @typedef {"websocket" | "http"} Kind */
 
 /**
  * @typedef {object} PooledConnection
  * @property {Connection} connection
- * @property {boolean} welcomed
+ * @property {import("./rate_controller.js").ConnectionRate | null} rate null until the server has welcomed it
  * @property {boolean} retiring gets no more chunks and is closed when its last one is acknowledged
  * @property {number} opened milliseconds
  * @property {number} heard milliseconds; the last ack, or the first chunk after a rest
@@ -21,32 +22,35 @@ import { Endgame } from "./endgame.js";
 
 /**
  * @typedef {object} Owner
- * @property {(kind: "websocket" | "http", listener: Listener) => Connection} connect
+ * @property {(kind: Kind, listener: Listener) => Connection} connect
+ * @property {() => Hello} hello what further connections say
+ * @property {() => {kind: Kind, fallen_back: boolean}} preferred by what to connect, and whether that is for want of a WebSocket
+ * @property {(connections: number) => number} share of the connections of all the page's uploads
  * @property {(pooled: PooledConnection, welcome: Welcome) => void} welcomed
- * @property {(pooled: PooledConnection, bytes: number) => void} acked
- * @property {(outcome: Outcome) => void} told
- * @property {() => boolean} may_complete asked before the last bytes go out; `pump` again when the answer has changed
+ * @property {(kind: Kind) => void} heard chunks were acknowledged; before anything follows from it
+ * @property {() => void} acked the same, after it
+ * @property {(outcome: import("../transport/messages.js").Outcome) => void} told
+ * @property {() => boolean} may_complete asked before the last bytes are sent; `pump` again when the answer has changed
  * @property {(pooled: PooledConnection, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
  */
-
-const RELIEF_EVERY = 500;
 
 export class ConnectionPool {
     #env;
     #scheduler;
     #rates;
-    #bucket;
     #owner;
-    #endgame;
+    #pump;
+    #sizer;
     /** @type {Set<PooledConnection>} */
     #pool = new Set();
-    /** @type {unknown} */
-    #thaw = null;
-    /** @type {unknown} */
-    #relief = null;
-    /** When a request that may have been too large was last lost; what was opened before went down with it. */
+    /** @type {Welcome | null} the server's limits */
+    #limits = null;
+    /** @type {Connection[]} that tell the server of a pause and then close by themselves */
+    #leaving = [];
+    /** Whether connections are opened and retired. */
+    #sizing = true;
+    /** When a request that may have been too large was last lost; what was opened before was lost with it. */
     #suspected = 0;
-    #flowing = false;
 
     /**
      * @param {import("../page/environment.js").Environment} env
@@ -59,14 +63,17 @@ export class ConnectionPool {
         this.#env = env;
         this.#scheduler = scheduler;
         this.#rates = rates;
-        this.#bucket = bucket;
         this.#owner = owner;
-        this.#endgame = new Endgame(scheduler, rates);
+        this.#sizer = new PoolSizer(scheduler, rates, bucket);
+        this.#pump = new ChunkPump(env, this.#pool, scheduler, rates, bucket, {
+            may_complete: () => owner.may_complete(),
+            stuck: (pooled) => this.#give_up(pooled),
+        });
     }
 
     /** @returns {PooledConnection[]} those that a server has answered on */
     get welcomed() {
-        return [...this.#pool].filter((pooled) => pooled.welcomed);
+        return [...this.#pool].filter(({ rate }) => rate);
     }
 
     /** Those that carry chunks or soon will. */
@@ -78,69 +85,59 @@ export class ConnectionPool {
         return this.#pool.size;
     }
 
+    /** @param {PooledConnection} pooled */
+    has(pooled) {
+        return this.#pool.has(pooled);
+    }
+
     /**
-     * @param {"websocket" | "http"} kind
+     * @param {Kind} kind
      * @param {Hello} hello
      * @returns {PooledConnection}
      */
     open(kind, hello) {
+        this.#end_leaving();
         const listener = {
             welcome: (/** @type {Welcome} */ welcome) => this.#welcome(pooled, welcome),
             ack: (/** @type {[number, number][]} */ chunks) => this.#ack(pooled, chunks),
-            state: (/** @type {Outcome} */ outcome) => this.#owner.told(outcome),
+            state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.told(outcome),
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
             closed: (/** @type {Problem | null} */ problem) => this.#closed(pooled, problem),
         };
         const connection = this.#owner.connect(kind, listener);
         /** @type {PooledConnection} */
-        const pooled = { connection, welcomed: false, retiring: false, opened: this.#env.now(), heard: 0 };
+        const pooled = { connection, rate: null, retiring: false, opened: this.#env.now(), heard: 0 };
         this.#pool.add(pooled);
         connection.open(hello);
         return pooled;
     }
 
-    /** Chunks may flow: after the first welcome of a session. */
+    /** Chunks may be sent: after the first welcome of a session. */
     flow() {
-        this.#flowing = true;
-        this.pump();
+        this.#pump.flow();
     }
 
-    /** Gives chunks to every connection that has room for one, in turn, until none has. */
     pump() {
-        if (!this.#flowing) return;
-        let busy = true;
-        while (busy) {
-            busy = false;
-            for (const pooled of this.#pool) busy = this.#feed(pooled) || busy;
-        }
-        this.#env.stop(this.#relief);
-        if (this.#endgame.has_come(this.#env.now())) this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
+        this.#pump.pump();
     }
 
-    /** Whoever is stuck is left, when there are others who have nothing to do. */
-    #relieve() {
-        if (this.welcomed.some((pooled) => this.#is_idle(pooled))) {
-            const now = this.#env.now();
-            const is_stuck = (/** @type {PooledConnection} */ pooled) => !this.#is_idle(pooled) && this.#endgame.is_stuck(pooled, now);
-            for (const pooled of this.welcomed.filter(is_stuck)) {
-                pooled.connection.close();
-                this.#closed(pooled, null);
-            }
-        }
-        this.pump();
+    /** Sends nothing more; what is on its way is waited for. */
+    hold() {
+        this.#pump.hold();
     }
 
-    /** @param {PooledConnection} pooled */
-    #is_idle(pooled) {
-        return !pooled.retiring && !this.#scheduler.oldest(pooled.connection);
+    /** Opens and retires nothing more: the upload is being cancelled. */
+    freeze() {
+        this.hold();
+        this.#sizing = false;
     }
 
     /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
     keep_one() {
         const carried = (/** @type {PooledConnection} */ { connection }) => this.#scheduler.chunks_of(connection);
-        // Who was told last that all is there goes on to what comes next; others may be resting.
+        // The one with the latest news is on its way to the next; others may be resting.
         const soonest = (/** @type {PooledConnection} */ a, /** @type {PooledConnection} */ b) => carried(a) - carried(b) || b.heard - a.heard;
-        const [kept = this.active[0]] = this.active.filter((pooled) => pooled.welcomed).sort(soonest);
+        const [kept = this.active[0]] = this.active.filter(({ rate }) => rate).sort(soonest);
         for (const pooled of this.active) {
             if (pooled === kept) continue;
             pooled.connection.close();
@@ -148,81 +145,42 @@ export class ConnectionPool {
         }
     }
 
-    /** Nothing more is sent; what is on its way is waited for. */
-    hold() {
-        this.#flowing = false;
-        this.#env.stop(this.#thaw);
-        this.#env.stop(this.#relief);
-    }
-
-    /**
-     * These get no more chunks and are closed as soon as their last one is acknowledged.
-     * @param {PooledConnection[]} pool
-     */
-    retire(pool) {
-        for (const pooled of pool) {
-            pooled.retiring = true;
-            this.#close_if_done(pooled);
-        }
-    }
-
     check() {
         for (const pooled of this.#pool) pooled.connection.check();
     }
 
-    /** The connection on which a word to the server arrives soonest. */
+    /** The connection on which a message to the server arrives soonest. */
     get quickest() {
         const ready = this.welcomed;
         return ready.sort((a, b) => a.connection.buffered - b.connection.buffered)[0]?.connection ?? null;
     }
 
-    /** @param {Connection | null} [but] one that closes by itself */
-    close(but = null) {
+    /** Tells the server of a pause: by the quickest connection, or else by all that may be welcomed yet. Closes all. */
+    pause() {
+        const { quickest } = this;
+        this.#leaving = quickest ? [quickest] : [...this.#pool].map(({ connection }) => connection);
+        for (const connection of this.#leaving) connection.pause();
+        this.#close(this.#leaving);
+    }
+
+    close() {
+        this.#end_leaving();
+        this.#close([]);
+    }
+
+    /** @param {Connection[]} but that close by themselves */
+    #close(but) {
         this.hold();
+        this.#sizing = true;
         for (const pooled of this.#pool) {
-            if (pooled.connection !== but) pooled.connection.close();
+            if (!but.includes(pooled.connection)) pooled.connection.close();
             this.#forget(pooled);
         }
     }
 
-    /**
-     * @param {PooledConnection} pooled
-     * @returns {boolean} whether it was given a chunk
-     */
-    #feed(pooled) {
-        if (!pooled.welcomed || pooled.retiring) return false;
-        const { connection } = pooled;
-        const { bytes_missing, bytes_ahead } = this.#scheduler;
-        const now = this.#env.now();
-        const repeats = bytes_missing === 0;
-        // Those who have nothing to do send once more what others are late with.
-        if (repeats && !(this.#endgame.is_late(now) && this.#is_idle(pooled))) return false;
-        const size = this.#rates.next_size(connection, bytes_missing || bytes_ahead, connection);
-        if (size === 0) return false;
-        if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
-        const wait = this.#bucket.wait(now);
-        if (wait > 0) {
-            this.#env.stop(this.#thaw);
-            this.#thaw = this.#env.after(wait, () => this.pump());
-            return false;
-        }
-        const portion = this.#bucket.portion(size);
-        const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
-        if (chunk) this.#send(pooled, chunk, now);
-        return chunk !== null;
-    }
-
-    /**
-     * @param {PooledConnection} pooled
-     * @param {[number, number]} chunk
-     * @param {number} now
-     */
-    #send(pooled, chunk, now) {
-        const bytes = chunk[1] - chunk[0];
-        this.#bucket.spend(bytes);
-        if (this.#scheduler.chunks_of(pooled.connection) === 1) pooled.heard = now;
-        this.#rates.sent(pooled.connection, bytes, now);
-        pooled.connection.send(chunk);
+    /** The upload is resumed: a pause that is not said yet must not come behind. */
+    #end_leaving() {
+        for (const connection of this.#leaving.splice(0)) connection.close();
     }
 
     /**
@@ -230,9 +188,10 @@ export class ConnectionPool {
      * @param {Welcome} welcome
      */
     #welcome(pooled, welcome) {
-        pooled.welcomed = true;
+        this.#sizer.welcomed(this.#env.now(), this.welcomed.length === 0 ? pooled.opened : null);
+        this.#limits = welcome;
         this.#rates.obey(welcome);
-        this.#rates.join(pooled.connection);
+        pooled.rate = this.#rates.join();
         this.#owner.welcomed(pooled, welcome);
     }
 
@@ -241,16 +200,50 @@ export class ConnectionPool {
      * @param {[number, number][]} chunks
      */
     #ack(pooled, chunks) {
+        const { connection, rate } = pooled;
         const now = (pooled.heard = this.#env.now());
         let bytes = 0;
         for (const chunk of chunks) {
-            if (!this.#scheduler.ack(pooled.connection, chunk)) continue;
-            this.#rates.acked(pooled.connection, chunk[1] - chunk[0], now);
+            if (!rate || !this.#scheduler.ack(connection, chunk)) continue;
+            this.#rates.acked(rate, chunk[1] - chunk[0], now);
             bytes += chunk[1] - chunk[0];
         }
         this.#close_if_done(pooled);
         this.pump();
-        this.#owner.acked(pooled, bytes);
+        this.#owner.heard(connection.kind);
+        if (this.#limits && this.#sizing) this.#resize(connection.kind, bytes, this.#limits);
+        this.#owner.acked();
+    }
+
+    /**
+     * @param {Kind} heard by which chunks were acknowledged
+     * @param {number} bytes of them
+     * @param {Welcome} limits
+     */
+    #resize(heard, bytes, limits) {
+        // Only now it is known that a WebSocket, perhaps one that was tried on the side, lets chunks through.
+        if (heard === "websocket") this.#retire(this.active.filter(({ connection }) => connection.kind !== heard));
+        if (this.#scheduler.complete) return this.keep_one();
+        const { kind, fallen_back } = this.#owner.preferred();
+        const share = this.#owner.share(this.#sizer.most(kind, limits));
+        const facts = { bytes, limits, share, fallen_back, count: this.welcomed.length };
+        const plan = this.#sizer.acked(this.#env.now(), facts);
+        if (plan.try_websocket) this.open("websocket", this.#owner.hello());
+        // A WebSocket that is tried on the side does not count.
+        const active = this.active.filter(({ connection }) => connection.kind === kind);
+        this.#retire(active.slice(plan.keep));
+        for (let i = active.length; i < plan.open; i++) this.open(kind, this.#owner.hello());
+    }
+
+    /**
+     * These get no more chunks and are closed as soon as their last one is acknowledged.
+     * @param {PooledConnection[]} pool
+     */
+    #retire(pool) {
+        for (const pooled of pool) {
+            pooled.retiring = true;
+            this.#close_if_done(pooled);
+        }
     }
 
     /**
@@ -259,9 +252,15 @@ export class ConnectionPool {
      */
     #too_large(pooled, [start, end]) {
         this.#rates.refuse(end - start);
-        this.#rates.undone(pooled.connection, end - start);
+        if (pooled.rate) this.#rates.undone(pooled.rate, end - start);
         this.#scheduler.put_back(pooled.connection, start);
         this.pump();
+    }
+
+    /** @param {PooledConnection} pooled */
+    #give_up(pooled) {
+        pooled.connection.close();
+        this.#closed(pooled, null);
     }
 
     /**
@@ -276,10 +275,11 @@ export class ConnectionPool {
         }
         this.#forget(pooled);
         // Those that only wait for news would go on doing so for half a minute.
-        const waiting = this.welcomed.filter((other) => other.connection.kind === "http" && this.#is_idle(other));
+        const waiting = this.welcomed.filter((other) => other.connection.kind === "http" && this.#pump.is_idle(other));
         if (!problem) for (const { connection } of waiting) connection.check();
         // With nobody left to take their place, those that were to go stay.
-        if (!this.active.some(({ welcomed }) => welcomed)) for (const left of this.#pool) left.retiring = false;
+        if (!this.active.some(({ rate }) => rate)) for (const left of this.#pool) left.retiring = false;
+        if (this.welcomed.length > 0) this.#sizer.lost(this.#env.now());
         this.#owner.lost(pooled, problem, oldest);
         this.pump();
     }
@@ -294,7 +294,7 @@ export class ConnectionPool {
     /** @param {PooledConnection} pooled */
     #forget(pooled) {
         this.#pool.delete(pooled);
-        this.#rates.leave(pooled.connection);
+        if (pooled.rate) this.#rates.leave(pooled.rate);
         this.#scheduler.drop(pooled.connection);
     }
 }

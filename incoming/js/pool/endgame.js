@@ -43,7 +43,7 @@ export class Endgame {
      * @param {import("./connection_pool.js").PooledConnection} pooled that has chunks on their way
      * @param {number} now
      */
-    is_stuck({ connection, heard }, now) {
-        return now - heard > STUCK_AFTER + STUCK_FACTOR * this.#rates.expected(connection);
+    is_stuck({ rate, heard }, now) {
+        return now - heard > STUCK_AFTER + STUCK_FACTOR * (rate ? this.#rates.expected(rate) : 0);
     }
 }

@@ -1,11 +1,26 @@
-// Brings the number and kind of an upload's open connections to what is wanted: more or fewer of them, WebSockets
-// again after a time on HTTP, only one when nothing is left to send. concurrency_controller.js decides what number is right.
+// How many connections of which kind an upload should have: more or fewer of them, a WebSocket again after a time on HTTP.
+// Pure: told each ack and the time in milliseconds; it opens and closes nothing. concurrency_controller.js decides what number
+// serves the line best; here it is held to what the server, the page and the rest of the file are worth.
 
 import { ConcurrencyController } from "./concurrency_controller.js";
 
 /** @typedef {import("../transport/messages.js").Welcome} Welcome */
-/** @typedef {import("../transport/messages.js").Hello} Hello */
-/** @typedef {import("./connection_pool.js").PooledConnection} PooledConnection */
+
+/**
+ * @typedef {object} Facts
+ * @property {number} bytes just acknowledged
+ * @property {Welcome} limits
+ * @property {number} share connections that this upload may have beside the page's others
+ * @property {boolean} fallen_back HTTP is used for want of a WebSocket
+ * @property {number} count connections that are welcomed
+ */
+
+/**
+ * @typedef {object} Plan
+ * @property {boolean} try_websocket open one on the side
+ * @property {number} keep connections of the preferred kind at most
+ * @property {number} open connections of the preferred kind at least
+ */
 
 const MIB = 1024 * 1024;
 /** For less than this, more connections are not worth their handshakes. */
@@ -24,13 +39,9 @@ const OPEN_AGAIN_AT_LAST = 60_000;
 const WEBSOCKET_AGAIN_AFTER = 30_000;
 
 export class PoolSizer {
-    #page;
-    #pool;
     #scheduler;
     #rates;
     #bucket;
-    #selector;
-    #hello;
     #count = new ConcurrencyController();
     #counting = false;
     #setup = 0;
@@ -41,99 +52,97 @@ export class PoolSizer {
     #websocket_wait = WEBSOCKET_AGAIN_AFTER;
 
     /**
-     * @param {import("../page/page_context.js").PageContext} page
-     * @param {import("./connection_pool.js").ConnectionPool} pool
      * @param {import("./chunk_scheduler.js").ChunkScheduler} scheduler
      * @param {import("./rate_controller.js").RateController} rates
      * @param {import("./token_bucket.js").TokenBucket} bucket
-     * @param {import("../session/transport_selector.js").TransportSelector} selector
-     * @param {() => Hello} hello
      */
-    constructor(page, pool, scheduler, rates, bucket, selector, hello) {
-        this.#page = page;
-        this.#pool = pool;
+    constructor(scheduler, rates, bucket) {
         this.#scheduler = scheduler;
         this.#rates = rates;
         this.#bucket = bucket;
-        this.#selector = selector;
-        this.#hello = hello;
     }
 
     /**
-     * @param {PooledConnection} pooled that the server has answered on
-     * @param {boolean} first after none
+     * The server has answered on a connection.
+     * @param {number} now
+     * @param {number | null} opened when, if it is the first after none
      */
-    welcomed(pooled, first) {
-        const now = this.#page.env.now();
+    welcomed(now, opened) {
         this.#open_again_after = OPEN_AGAIN_AFTER;
-        if (!first) return;
+        if (opened === null) return;
         this.#counting = false;
-        this.#setup = now - pooled.opened;
+        this.#setup = now - opened;
         this.#websocket_at = now + this.#websocket_wait;
     }
 
     /**
      * A connection of several was lost, or could not be had: the next one is not opened in the same moment, and ever later
      * until one could be had.
+     * @param {number} now
      */
-    lost() {
-        const now = this.#page.env.now();
+    lost(now) {
         if (now < this.#not_before) return;
         this.#not_before = now + this.#open_again_after;
         this.#open_again_after = Math.min(OPEN_AGAIN_AT_LAST, this.#open_again_after * 2);
     }
 
     /**
-     * @param {PooledConnection} pooled
-     * @param {number} bytes just acknowledged
+     * @param {"websocket" | "http"} kind
      * @param {Welcome} limits
+     * @returns {number} connections that all uploads of the page together should have
      */
-    acked({ connection: { kind } }, bytes, limits) {
-        const now = this.#page.env.now();
-        // Only now it is known that a WebSocket, perhaps one that was tried on the side, lets chunks through.
-        if (kind === "websocket") this.#pool.retire(this.#pool.active.filter(({ connection }) => connection.kind !== kind));
-        if (this.#scheduler.complete) return this.#pool.keep_one();
-        if (this.#selector.fallen_back && now >= this.#websocket_at) this.#try_websocket(now);
-        if (this.#scheduler.bytes_missing < Math.max(WORTH_SHARING, this.#rates.rate * LAST_SECONDS)) return;
-        if (this.#bucket.binding) return this.#count.disturb(now);
-        if (!this.#counting) this.#first_ack = now;
-        const limit = this.#limit(limits, now - this.#first_ack < YOUNG);
+    most(kind, { connections }) {
+        return kind === "http" ? HTTP_CONNECTIONS : connections;
+    }
+
+    /**
+     * @param {number} now
+     * @param {Facts} facts
+     * @returns {Plan}
+     */
+    acked(now, { bytes, limits, share, fallen_back, count }) {
+        const plan = { try_websocket: fallen_back && now >= this.#websocket_at, keep: Infinity, open: 0 };
+        if (plan.try_websocket) {
+            this.#websocket_wait *= 2;
+            this.#websocket_at = now + this.#websocket_wait;
+        }
+        if (this.#scheduler.bytes_missing < Math.max(WORTH_SHARING, this.#rates.rate * LAST_SECONDS)) return plan;
+        if (this.#bucket.binding) {
+            this.#count.disturb(now);
+            return plan;
+        }
+        this.#recount(now, bytes, this.#limit(now, limits, share), count);
+        plan.keep = this.#count.target;
+        if (now >= this.#not_before) plan.open = this.#count.target;
+        return plan;
+    }
+
+    /**
+     * @param {number} now
+     * @param {number} bytes
+     * @param {number} limit
+     * @param {number} count
+     */
+    #recount(now, bytes, limit, count) {
         if (this.#counting) {
             this.#count.obey(now, limit);
-            this.#count.acked(now, bytes, this.#pool.welcomed.length);
+            this.#count.acked(now, bytes, count);
         } else {
             this.#counting = true;
             this.#count.begin(now, limit, this.#setup);
         }
-        this.#approach(now);
-    }
-
-    /** @param {number} now */
-    #approach(now) {
-        const { kind } = this.#selector;
-        // Not counting a WebSocket that is tried on the side.
-        const active = this.#pool.active.filter(({ connection }) => connection.kind === kind);
-        if (active.length > this.#count.target) this.#pool.retire(active.slice(this.#count.target));
-        if (now < this.#not_before) return;
-        for (let i = active.length; i < this.#count.target; i++) this.#pool.open(kind, this.#hello());
     }
 
     /**
+     * @param {number} now
      * @param {Welcome} limits
-     * @param {boolean} young
+     * @param {number} share
      */
-    #limit({ connections, chunk_min }, young) {
-        const kind = this.#selector.kind;
-        const share = this.#page.share(kind === "http" ? HTTP_CONNECTIONS : connections);
+    #limit(now, { connections, chunk_min }, share) {
+        if (!this.#counting) this.#first_ack = now;
+        const young = now - this.#first_ack < YOUNG;
         const seconds = young ? SECONDS_PER_CHUNK_WHEN_YOUNG : SECONDS_PER_CHUNK;
         const useful = Math.floor((this.#rates.rate * seconds) / chunk_min);
         return Math.max(1, Math.min(connections, share, useful));
-    }
-
-    /** @param {number} now */
-    #try_websocket(now) {
-        this.#websocket_wait *= 2;
-        this.#websocket_at = now + this.#websocket_wait;
-        this.#pool.open("websocket", this.#hello());
     }
 }

@@ -75,11 +75,13 @@ export class Meter {
     }
 }
 
-/** One connection's share of the pace. */
-class PooledConnection {
+/** What is known of one connection; the controller alone changes it. */
+export class ConnectionRate {
     meter = new Meter(MEMORY);
     heard = false;
     ahead = 0;
+    /** It belongs to the pool still. */
+    present = true;
     /** Chunks grow until they are as large as the line wants them: a slow line must never get a huge one first. */
     ramp;
     #assumed;
@@ -105,8 +107,7 @@ export class RateController {
     /** The largest piece that has arrived. */
     #proven = 0;
     #suspicions = 0;
-    /** @type {Map<object, PooledConnection>} */
-    #pool = new Map();
+    #connections = 0;
     #meter = new Meter(MEMORY);
     #ahead = 0;
 
@@ -143,37 +144,36 @@ export class RateController {
 
     /**
      * A connection begins small, unless others have found out what to expect of it.
-     * @param {object} connection
+     * @returns {ConnectionRate} by which it is named from now on
      */
-    join(connection) {
+    join() {
         const { chunk_min, chunk_max } = this.#limits;
-        const share = this.rate / (this.#pool.size + 1);
+        const share = this.rate / ++this.#connections;
         const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
-        this.#pool.set(connection, new PooledConnection(this.#whole(first), share));
+        return new ConnectionRate(this.#whole(first), share);
     }
 
-    /** @param {object} connection */
-    leave(connection) {
-        this.#ahead -= this.#pool.get(connection)?.ahead ?? 0;
-        this.#pool.delete(connection);
+    /** @param {ConnectionRate} pooled to be used no more */
+    leave(pooled) {
+        pooled.present = false;
+        this.#ahead -= pooled.ahead;
+        this.#connections--;
     }
 
     /**
      * The size of the next chunk for this connection, or 0 if it has enough on its way for now.
-     * @param {object} connection
+     * @param {ConnectionRate} pooled
      * @param {number} missing bytes of the file that are still to be sent
      * @param {{depth: number, buffered: number}} capacity of the connection
      */
-    next_size(connection, missing, capacity) {
-        const pooled = this.#pool.get(connection);
-        if (!pooled) return 0;
+    next_size(pooled, missing, capacity) {
         const { rate } = pooled;
         const ending = missing < this.rate * ENDGAME_SECONDS;
         const soon = ending ? ENDGAME_FACTOR : 1;
         const lone = capacity.depth === 1;
         const { chunk_min, chunk_max, window } = this.#limits;
         // A request's body is stored while it comes: it is not the server's memory that limits it.
-        const most = lone ? Math.max(chunk_max, window / this.#pool.size) : chunk_max;
+        const most = lone ? Math.max(chunk_max, window / this.#connections) : chunk_max;
         const seconds = lone ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
         const size = this.#chunk_size(pooled, Math.min(rate * seconds * soon, most), missing);
         if (this.#ahead === 0) return size;
@@ -191,13 +191,13 @@ export class RateController {
     }
 
     /**
-     * @param {PooledConnection} pooled
+     * @param {ConnectionRate} pooled
      * @param {number} bytes that would be right for the line
      * @param {number} missing
      */
     #chunk_size(pooled, bytes, missing) {
         const { chunk_min } = this.#limits;
-        const share = missing / (2 * this.#pool.size);
+        const share = missing / (2 * this.#connections);
         const wanted = Math.min(bytes, pooled.ramp, Math.max(share, pooled.rate * SHORTEST_CHUNK_SECONDS, chunk_min));
         return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
     }
@@ -209,13 +209,12 @@ export class RateController {
     }
 
     /**
-     * @param {object} connection
+     * @param {ConnectionRate} pooled
      * @param {number} bytes
      * @param {number} now
      */
-    sent(connection, bytes, now) {
-        const pooled = this.#pool.get(connection);
-        if (!pooled) return;
+    sent(pooled, bytes, now) {
+        if (!pooled.present) return;
         if (pooled.ahead === 0) pooled.meter.resume(now);
         if (this.#ahead === 0) this.#meter.resume(now);
         pooled.ahead += bytes;
@@ -223,12 +222,11 @@ export class RateController {
     }
 
     /**
-     * @param {object} connection
+     * @param {ConnectionRate} pooled
      * @returns {number} milliseconds in which what it has on its way should arrive
      */
-    expected(connection) {
-        const pooled = this.#pool.get(connection);
-        return pooled?.rate ? (pooled.ahead * 1000) / pooled.rate : 0;
+    expected(pooled) {
+        return pooled.rate ? (pooled.ahead * 1000) / pooled.rate : 0;
     }
 
     /** Milliseconds in which all that is on its way should arrive, if the line is what sets the speed. */
@@ -238,19 +236,18 @@ export class RateController {
 
     /**
      * A chunk turned out not to be on its way.
-     * @param {object} connection
+     * @param {ConnectionRate} pooled
      * @param {number} bytes
      */
-    undone(connection, bytes) {
-        const pooled = this.#pool.get(connection);
-        if (!pooled) return;
+    undone(pooled, bytes) {
+        if (!pooled.present) return;
         pooled.ahead -= bytes;
         this.#ahead -= bytes;
     }
 
     /**
      * Where chunks follow each other closely the round trip before the first ack tells nothing of the line's rate.
-     * @param {PooledConnection} pooled
+     * @param {ConnectionRate} pooled
      * @param {number} bytes
      * @param {number} now
      */
@@ -262,14 +259,13 @@ export class RateController {
     }
 
     /**
-     * @param {object} connection
+     * @param {ConnectionRate} pooled
      * @param {number} bytes
      * @param {number} now
      */
-    acked(connection, bytes, now) {
-        const pooled = this.#pool.get(connection);
-        if (!pooled) return;
-        this.undone(connection, bytes);
+    acked(pooled, bytes, now) {
+        if (!pooled.present) return;
+        this.undone(pooled, bytes);
         this.#proven = Math.max(this.#proven, bytes);
         this.#measure(pooled, bytes, now);
         if (bytes >= pooled.ramp) pooled.ramp *= GROWTH;

@@ -1,16 +1,15 @@
 // Keeps one upload connected: opens connections, says hello, comes back after every loss, falls back to HTTP and stops
 // for good on what cannot be mended. What the user may do and is told is the uploader's business.
 
-import { PoolSizer } from "../pool/pool_sizer.js";
 import { ASK_AGAIN } from "../transport/errors.js";
 import { ConnectionPool } from "../pool/connection_pool.js";
-import { has_arrived, is_receiving, reason_follows, session_name } from "../transport/messages.js";
+import { has_arrived, is_receiving, reason_follows } from "../transport/messages.js";
 import { RateController } from "../pool/rate_controller.js";
+import { Connector } from "./connector.js";
 import { Reconnection } from "./reconnection.js";
 import { ChunkScheduler } from "../pool/chunk_scheduler.js";
 import { StallDetector } from "./stall_detector.js";
 import { TokenBucket } from "../pool/token_bucket.js";
-import { TransportSelector } from "./transport_selector.js";
 
 /** @typedef {import("../pool/connection_pool.js").PooledConnection} PooledConnection */
 /** @typedef {import("../transport/messages.js").Welcome} Welcome */
@@ -33,11 +32,10 @@ export class Session {
     #check;
     #owner;
     #pool;
+    #connector;
     #selector;
-    #sizer;
     #reconnection;
     #stall_detector;
-    #id;
     /** @type {number | undefined} */
     #epoch;
     /** @type {Welcome | null} */
@@ -66,24 +64,27 @@ export class Session {
         this.#file = file;
         this.#check = check;
         this.#owner = owner;
-        this.#id = session_name(page.env.random);
         this.#reconnection = new Reconnection(page.env, check, {
-            connect: () => this.#pool.open(this.#selector.kind, this.#hello()),
+            connect: () => this.#connector.connect(this.#pool, this.#hello()),
             failed: (problem) => this.#fail(problem),
         });
-        this.#selector = new TransportSelector(page.transports);
+        this.#connector = new Connector(page);
+        this.#selector = this.#connector.selector;
         this.scheduler = new ChunkScheduler(file.size);
         const rates = new RateController();
         const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
         this.#pool = new ConnectionPool(page.env, this.scheduler, rates, bucket, {
             connect: (kind, listener) => page.connect(kind, ticket, file, listener),
             welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
-            acked: (pooled, bytes) => this.#acked(pooled, bytes),
+            hello: () => this.#hello(),
+            preferred: () => this.#selector,
+            share: (connections) => page.share(connections),
+            heard: (kind) => this.#selector.heard(kind),
+            acked: () => this.#acked(),
             told: (outcome) => this.#told(outcome),
             may_complete: () => check.confirmed((problem) => this.#confirmed(problem)),
-            lost: (pooled, problem, oldest) => this.#lane_lost(pooled, problem, oldest),
+            lost: (pooled, problem, oldest) => this.#connection_lost(pooled, problem, oldest),
         });
-        this.#sizer = new PoolSizer(page, this.#pool, this.scheduler, rates, bucket, this.#selector, () => this.#hello());
         this.#stall_detector = new StallDetector(page, ticket, {
             waiting: () => this.scheduler.chunks_ahead > 0,
             swallowed: () => {
@@ -113,6 +114,7 @@ export class Session {
         this.#running = true;
         this.#epoch = undefined;
         this.problem = null;
+        this.#connector.begin();
         this.#reconnection.reset();
         this.#reconnection.now();
     }
@@ -125,16 +127,14 @@ export class Session {
 
     pause() {
         this.#halt();
-        const connection = this.#pool.quickest;
-        connection?.pause();
-        this.#pool.close(connection);
+        this.#pool.pause();
     }
 
     /** @param {string} reason */
     cancel(reason) {
         this.#cancelling = true;
         this.#stall_detector.stop();
-        this.#pool.hold();
+        this.#pool.freeze();
         this.#pool.quickest?.cancel(reason);
         this.#cancel_timer = this.#page.env.after(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
     }
@@ -158,6 +158,7 @@ export class Session {
         this.#running = false;
         this.#connected = false;
         this.#end_cancel();
+        this.#connector.stop();
         this.#reconnection.stop();
         this.#stall_detector.stop();
     }
@@ -169,7 +170,7 @@ export class Session {
 
     /** @returns {import("../transport/messages.js").Hello} */
     #hello() {
-        return { session: this.#id, epoch: this.#epoch, ...this.#check.identity };
+        return { session: this.#page.session, epoch: this.#epoch, ...this.#check.identity };
     }
 
     /** @param {Problem | null} problem of the file that is about to become complete */
@@ -187,8 +188,7 @@ export class Session {
         this.#limits = welcome;
         this.#epoch = welcome.epoch;
         const first = !this.#connected;
-        this.#selector.welcomed(pooled.connection.kind);
-        this.#sizer.welcomed(pooled, first);
+        this.#connector.welcomed(pooled.connection.kind);
         if (first) {
             this.#connected_at = this.#page.env.now();
             this.scheduler.restart();
@@ -206,15 +206,9 @@ export class Session {
         this.#owner.changed();
     }
 
-    /**
-     * @param {PooledConnection} pooled
-     * @param {number} bytes
-     */
-    #acked(pooled, bytes) {
+    #acked() {
         this.#reconnection.reset();
-        this.#selector.heard(pooled.connection.kind);
         this.#stall_detector.moved();
-        if (this.#limits && !this.#cancelling) this.#sizer.acked(pooled, bytes, this.#limits);
         this.#after_progress();
         this.#owner.changed();
     }
@@ -248,7 +242,9 @@ export class Session {
      * @param {Problem | null} problem
      * @param {[number, number] | undefined} oldest chunk that was on its way
      */
-    async #lane_lost(pooled, problem, oldest) {
+    async #connection_lost(pooled, problem, oldest) {
+        const useless = this.#connector.is_useless(pooled, problem);
+        if (useless) problem = null;
         if (problem && !problem.retry && !ASK_AGAIN.has(problem.code)) return this.#fail(problem);
         const { attempt } = this.#reconnection;
         if (!problem && oldest) {
@@ -257,10 +253,10 @@ export class Session {
             if (found) return this.#fail(found);
             this.#selector.unheard();
         }
-        if (this.#pool.welcomed.length > 0) {
-            this.#sizer.lost();
-            return this.#owner.changed();
-        }
+        if (this.#pool.welcomed.length > 0) return this.#owner.changed();
+        // The other kind has been opened beside this one, and may still be welcomed.
+        if (!problem && !this.#connected && this.#pool.count > 0) return;
+        if (useless && !this.#connected) return this.#reconnection.now();
         const { kind } = pooled.connection;
         // Where the other kind is tried at once nothing that is shown has changed: it is still the same attempt.
         if (!problem && !this.#connected && this.#selector.failed(kind)) return this.#reconnection.now();
@@ -271,12 +267,13 @@ export class Session {
 
     /** @param {Problem | null} problem */
     #lost(problem) {
+        const shown = this.#connector.failed(problem);
         this.#connected = false;
         this.#stall_detector.stop();
         this.#pool.close();
         if (this.#cancelling && !(problem && ASK_AGAIN.has(problem.code))) return this.#unanswered();
         this.#end_cancel();
-        if (problem?.retry) this.problem = problem;
+        if (shown?.retry) this.problem = shown;
         this.#reconnection.later(problem?.retry_after);
     }
 

@@ -8,7 +8,10 @@
  * @typedef {object} TransportMemory
  * @property {"auto" | Kind} wanted
  * @property {boolean} websocket_works one has been welcomed since the page was loaded
+ * @property {boolean} websocket_fails HTTP worked lately where a WebSocket did not
  * @property {boolean} blobs_fail chunks must be read before they are sent
+ * @property {() => void} websocket_failed
+ * @property {() => void} websocket_worked
  */
 
 /** A WebSocket that ends this soon, in milliseconds, was of no use ... */
@@ -26,10 +29,17 @@ export class TransportSelector {
     #failures = 0;
     #short_lives = 0;
     #unheard = 0;
+    /** Whether a WebSocket was of no use although the server was there, so that the page is to remember it. */
+    #blamed = false;
 
     /** @param {TransportMemory} store */
     constructor(store) {
         this.#store = store;
+    }
+
+    /** The user starts or resumes the upload. */
+    begin() {
+        if (this.#store.websocket_fails) this.#preferred = "http";
     }
 
     /** @returns {Kind} what to connect by */
@@ -54,7 +64,19 @@ export class TransportSelector {
         const patience = kind === "http" || this.#store.websocket_works ? PATIENCE : 1;
         if (this.#failures < patience) return false;
         this.#prefer(kind === "http" ? "websocket" : "http");
+        // Where one has worked it may have been a server that restarts.
+        this.#blamed = !this.#store.websocket_works;
         return kind === "websocket";
+    }
+
+    /**
+     * A WebSocket was not welcomed within the usual time, or the server understood nothing of what came by it.
+     * @returns {boolean} whether to try HTTP at once
+     */
+    doubtful() {
+        if (this.kind !== "websocket" || this.#store.wanted !== "auto") return false;
+        this.#blame();
+        return true;
     }
 
     /**
@@ -64,6 +86,7 @@ export class TransportSelector {
     welcomed(kind) {
         this.#failures = 0;
         if (kind === "websocket") this.#store.websocket_works = true;
+        else if (this.#blamed && this.fallen_back) this.#store.websocket_failed();
     }
 
     /**
@@ -76,13 +99,13 @@ export class TransportSelector {
         this.#short_lives = lived < SHORT_LIFE ? this.#short_lives + 1 : 0;
         if (this.#short_lives < SHORT_LIVES) return;
         this.#short_lives = 0;
-        this.#prefer("http");
+        this.#blame();
     }
 
     /** Chunks do not get through a WebSocket although it stands. */
     swallowed() {
         this.unheard();
-        this.#prefer("http");
+        this.#blame();
     }
 
     /**
@@ -91,7 +114,10 @@ export class TransportSelector {
      */
     heard(kind) {
         this.#unheard = 0;
-        if (kind === "websocket" && this.#preferred === "http") this.#prefer("websocket");
+        if (kind !== "websocket") return;
+        this.#blamed = false;
+        this.#store.websocket_worked();
+        if (this.#preferred === "http") this.#prefer("websocket");
     }
 
     /**
@@ -100,6 +126,11 @@ export class TransportSelector {
      */
     unheard() {
         if (++this.#unheard % BLOB_FAILURES === 0) this.#store.blobs_fail = !this.#store.blobs_fail;
+    }
+
+    #blame() {
+        this.#blamed = true;
+        this.#prefer("http");
     }
 
     /** @param {Kind} kind */

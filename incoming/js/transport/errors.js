@@ -10,6 +10,7 @@
  */
 
 export const MESSAGE_TOO_LARGE = 103;
+export const NOT_FOUND = 106;
 export const UNKNOWN_TICKET = 200;
 export const TAKEN_OVER = 204;
 export const WRONG_STATE = 300;
@@ -24,6 +25,8 @@ export const FILE_CHANGED_WHILE_READING = 1002;
 export const BAD_ARGUMENT = 1003;
 /** Something on the way answers in the server's place; passes by itself. */
 export const SERVER_UNAVAILABLE = 1004;
+/** No attempt of this page has reached the server; passes by itself, or the address is wrong. */
+export const NEVER_REACHED = 1005;
 
 /** The upload's outcome is settled, or another state than we thought: saying hello again tells which. */
 export const ASK_AGAIN = new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);
@@ -39,6 +42,14 @@ export const TICKET_IS_OVER = new Set([UNKNOWN_TICKET, TAKEN_OVER, UPLOAD_CANCEL
  */
 export function fatal(code, message) {
     return { code, message, retry: false, retry_after: null };
+}
+
+/**
+ * @param {Problem} problem
+ * @returns {boolean} whether the server could make nothing of what it received, which has then been changed on the way
+ */
+export function is_garbled({ code }) {
+    return code >= 100 && code < 200;
 }
 
 /**

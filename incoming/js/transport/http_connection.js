@@ -2,7 +2,7 @@
 // long-poll. The same interface as websocket_connection.js; here a connection is a slot for one request at a time.
 
 import { upload_url } from "./urls.js";
-import { MESSAGE_TOO_LARGE, SERVER_UNAVAILABLE } from "./errors.js";
+import { MESSAGE_TOO_LARGE, NOT_FOUND, SERVER_UNAVAILABLE } from "./errors.js";
 import { request } from "./http_request.js";
 import * as messages from "./messages.js";
 
@@ -40,6 +40,7 @@ export class HttpConnection {
     #alive_at = 0;
     #open = true;
     #welcomed = false;
+    #pausing = false;
     /** @type {(() => void) | null} aborts the request under way */
     #abort = null;
     /** @type {(() => void) | null} aborts the question whether the server is there */
@@ -69,6 +70,7 @@ export class HttpConnection {
             if (!welcome) return this.#failed(answer);
             this.#welcomed = true;
             this.#epoch = welcome.epoch;
+            if (this.#pausing) return this.pause();
             this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
             // Before anybody is told, who may send at once: the first piece must not be taken for a rest.
             if (messages.is_receiving(welcome.state)) this.#rest();
@@ -98,6 +100,9 @@ export class HttpConnection {
     }
 
     pause() {
+        this.#pausing = true;
+        // A hello that is under way would end a pause that came before it.
+        if (!this.#welcomed) return;
         this.close();
         request(this.#env, { method: "POST", url: this.#url, body: messages.pause(this.#epoch) }, () => {});
     }
@@ -223,6 +228,7 @@ export class HttpConnection {
 
     /** @param {Answer} answer */
     #failed({ status, problem, retry_after }) {
+        if (problem?.code === NOT_FOUND) problem = { ...problem, message: `${problem.message}: ${this.#url}` };
         if (problem || status === 0) return this.#closed(problem && { ...problem, retry_after: problem.retry_after ?? retry_after });
         const message = `the upload server cannot be reached at the moment (HTTP status ${status})`;
         this.#closed({ code: SERVER_UNAVAILABLE, message, retry: true, retry_after });
@@ -231,7 +237,7 @@ export class HttpConnection {
     /** @param {Problem | null} problem */
     #closed(problem) {
         this.close();
-        this.#listener.closed(problem);
+        if (!this.#pausing) this.#listener.closed(problem);
     }
 
     /** Ends whatever is under way. */

@@ -33,6 +33,7 @@ export class WebSocketConnection {
     #timer = null;
     /** @type {Problem | null} */
     #problem = null;
+    #greeted = false;
     #welcomed = false;
     #pausing = false;
     #heard = 0;
@@ -68,6 +69,7 @@ export class WebSocketConnection {
         }
         this.#socket = socket;
         socket.onopen = () => {
+            this.#greeted = true;
             socket.send(messages.hello(greeting));
             this.#wait(WELCOME_WITHIN, () => this.#closed());
         };
@@ -98,8 +100,13 @@ export class WebSocketConnection {
     }
 
     pause() {
-        if (!this.#welcomed) return this.close();
+        // The server knows nothing of this connection, and what it knows of the upload may stay.
+        if (!this.#greeted) return this.close();
         this.#pausing = true;
+        if (this.#welcomed) this.#say_pause();
+    }
+
+    #say_pause() {
         this.#socket?.send(messages.pause());
         this.#wait(LINGER, () => this.close());
     }
@@ -142,7 +149,8 @@ export class WebSocketConnection {
         this.#heard = this.#env.now();
         const message = messages.parse(data);
         if (this.#pausing) {
-            if (message?.type === "paused") this.close();
+            if (message?.type === "welcome") this.#say_pause();
+            else if (message?.type === "paused") this.close();
             return;
         }
         switch (message?.type) {

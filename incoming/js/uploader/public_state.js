@@ -21,6 +21,8 @@ import { state_message } from "./state_message.js";
 /** @type {Set<Phase>} */
 const CANCELLABLE = new Set(["idle", "connecting", "transferring", "waiting"]);
 /** @type {Set<Phase>} */
+const PAUSABLE = new Set(["connecting", "transferring", "waiting"]);
+/** @type {Set<Phase>} */
 const SHOWS_PROBLEM = new Set(["failed", "waiting", "handing_over"]);
 
 /** @param {Facts} facts */
@@ -39,7 +41,7 @@ export function observe({ phase, bytes_total, scheduler, connected, transport, s
         transport,
         finished: phase === "finished",
         paused: phase === "paused",
-        can_pause: phase === "transferring" || phase === "waiting",
+        can_pause: PAUSABLE.has(phase),
         cancelling: phase === "cancelling",
         cancelled: phase === "cancelled",
         can_cancel: CANCELLABLE.has(phase) || (phase === "failed" && !TICKET_IS_OVER.has(problem?.code ?? 0)),

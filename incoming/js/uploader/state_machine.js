@@ -16,7 +16,14 @@ const OUTCOMES = { finish: "finished", cancelled: "cancelled", fail: "failed" };
 /** @type {{[phase in Phase]: {[event in Event]?: Phase}}} */
 const NEXT = {
     idle: { start: "connecting", drop: "cancelled" },
-    connecting: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
+    connecting: {
+        pause: "paused",
+        connect: "transferring",
+        arrive: "handing_over",
+        lose: "waiting",
+        drop: "cancelled",
+        ...OUTCOMES,
+    },
     transferring: { pause: "paused", cancel: "cancelling", arrive: "handing_over", lose: "waiting", ...OUTCOMES },
     // Attempts to connect again belong to the wait, so that it can be paused all the time.
     waiting: { pause: "paused", connect: "transferring", arrive: "handing_over", drop: "cancelled", ...OUTCOMES },

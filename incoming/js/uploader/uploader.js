@@ -2,8 +2,10 @@
 // bytes get to the server is the session's business.
 
 import { HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
+import { base_name, require_file } from "./file_argument.js";
 import { FileCheck } from "./file_check.js";
 import { observe } from "./public_state.js";
+import { Notifier } from "./notifier.js";
 import { next_phase } from "./state_machine.js";
 import { Session } from "../session/session.js";
 
@@ -11,7 +13,6 @@ import { Session } from "../session/session.js";
 /** @typedef {import("../transport/messages.js").Outcome} Outcome */
 /** @typedef {import("../transport/errors.js").Problem} Problem */
 /** @typedef {import("../incoming.js").UploaderCallback} Callback */
-/** @typedef {"onprogress" | "onfinished" | "onfinish" | "oncancelled" | "onerror"} CallbackName */
 
 /** @type {Set<import("./state_machine.js").Phase>} */
 const RUNNING = new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
@@ -60,6 +61,8 @@ export class Uploader {
 
     #page;
     #session;
+    #seen;
+    #notifier;
     /** @type {import("./state_machine.js").Phase} */
     #phase = "idle";
     /** @type {import("../transport/messages.js").State} */
@@ -67,14 +70,13 @@ export class Uploader {
     #reason = "";
     /** @type {Problem | null} */
     #problem = null;
-    /** @type {CallbackName[]} callbacks that are due after the next onprogress */
-    #due = [];
-    #publishing = false;
     #file;
     #handle;
     #can_continue = false;
     /** @type {import("../page/page_context.js").Upload} */
     #presence = {
+        ticket: "",
+        superseded: () => this.#superseded(),
         revive: (doubtful) => this.#session.revive(doubtful),
         remember: () => this.#remember(true),
         warns: () => this.warn_on_leave,
@@ -88,8 +90,8 @@ export class Uploader {
      */
     constructor(page, upload_id, file, { handle = null } = {}) {
         if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
-        if (!is_file(file)) throw bad_argument(`the second argument must be a File; given: ${kind_of(file)}`);
-        this.upload_id = upload_id;
+        require_file(file);
+        this.upload_id = this.#presence.ticket = upload_id;
         this.filename = base_name(file.name);
         this.bytes_total = file.size;
         this.#page = page;
@@ -101,6 +103,26 @@ export class Uploader {
             failed: (problem) => this.#fail(problem),
             unanswered: () => this.#cancel_offline(),
         });
+        this.#seen = observe(this.#facts());
+        this.#notifier = new Notifier(this, page.env, () => {
+            const { filename, bytes_total } = this;
+            return { upload_id, filename, bytes_total, ...this.#seen };
+        });
+        this.#bind();
+    }
+
+    /** A frozen copy of all properties and flags: the same object until one of them has changed. */
+    snapshot() {
+        return this.#notifier.snapshots.latest;
+    }
+
+    /**
+     * @param {(snapshot: import("../incoming.js").UploaderSnapshot) => void} listener called at once and after each change
+     * @returns {() => void} ends that
+     */
+    subscribe(listener) {
+        if (typeof listener !== "function") throw bad_argument("subscribe() takes a function");
+        return this.#notifier.snapshots.subscribe(listener);
     }
 
     /**
@@ -110,6 +132,7 @@ export class Uploader {
     start() {
         if (!this.#move("start")) return this;
         this.#problem = null;
+        this.#page.claim(this.#presence);
         this.#session.start();
         this.#keep_handle();
         return this.#publish();
@@ -137,6 +160,16 @@ export class Uploader {
         if (this.#session.connected && this.#move("cancel")) this.#session.cancel(this.#reason);
         else this.#cancel_offline();
         return this.#publish();
+    }
+
+    /**
+     * Reactive frameworks put a Proxy around objects, which has no private members: called through one, a function of the
+     * prototype could not reach them.
+     */
+    #bind() {
+        for (const name of /** @type {const} */ (["start", "pause", "cancel", "snapshot", "subscribe"])) {
+            Object.defineProperty(this, name, { value: this[name].bind(this), configurable: true, writable: true });
+        }
     }
 
     #cancel_offline() {
@@ -176,6 +209,11 @@ export class Uploader {
         this.#publish();
     }
 
+    #superseded() {
+        // A cancellation that the server is told of already holds for both.
+        if (this.#phase !== "cancelling") this.#fail(fatal(TAKEN_OVER, "the upload was taken over by another uploader of this page"));
+    }
+
     /** @param {Problem} problem */
     #fail(problem) {
         this.#problem = problem;
@@ -197,23 +235,14 @@ export class Uploader {
         const next = next_phase(this.#phase, event);
         if (!next) return false;
         this.#phase = next;
-        if (next === "finished") this.#due.push("onfinished", "onfinish");
-        if (next === "cancelled") this.#due.push("oncancelled");
-        if (next === "failed") this.#due.push("onerror");
+        if (next === "finished") this.#notifier.add("onfinished", "onfinish");
+        if (next === "cancelled") this.#notifier.add("oncancelled");
+        if (next === "failed") this.#notifier.add("onerror");
         return true;
     }
 
-    /** Tells the page what has changed; a callback that acts on the uploader is told of that after it has returned. */
     #publish() {
-        if (this.#publishing) return this;
-        this.#publishing = true;
-        while (this.#update()) {
-            // First: a page that is told of the end may well ask what is unfinished.
-            this.#remember(false);
-            this.#call("onprogress");
-            for (const name of this.#due.splice(0)) this.#call(name);
-        }
-        this.#publishing = false;
+        this.#notifier.publish(() => this.#update());
         this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
         return this;
     }
@@ -252,42 +281,15 @@ export class Uploader {
     /** @returns {boolean} whether anything observable has changed */
     #update() {
         let changed = false;
+        this.#seen = observe(this.#facts());
         const fields = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
-        for (const [name, value] of Object.entries(observe(this.#facts()))) {
+        for (const [name, value] of Object.entries(this.#seen)) {
             if (fields[name] === value) continue;
             fields[name] = value;
             changed = true;
         }
+        // Before anybody is told: a page that is told of the end may well ask what is unfinished.
+        if (changed) this.#remember(false);
         return changed;
     }
-
-    /** @param {CallbackName} name */
-    #call(name) {
-        try {
-            this[name]?.(this);
-        } catch (error) {
-            // The page's own mistake: it shall see it in its console, and the upload shall not suffer.
-            this.#page.env.after(0, () => {
-                throw error;
-            });
-        }
-    }
-}
-
-/** @param {unknown} value */
-function kind_of(value) {
-    return Object.prototype.toString.call(value).slice("[object ".length, -1);
-}
-
-/**
- * By what it can do rather than by its class, which is another in another window and in a simulated browser.
- * @param {any} value
- */
-function is_file(value) {
-    return typeof value?.name === "string" && Number.isSafeInteger(value.size) && typeof value.slice === "function";
-}
-
-/** @param {string} name of a File */
-function base_name(name) {
-    return name.replace(/^.*[/\\]/s, "") || "file";
 }

@@ -15,6 +15,10 @@ function lanes_of(size) {
     const owner = {
         connect: (kind, listener) => new FakeConnection(kind, listener),
         welcomed: () => {},
+        hello: () => ({}),
+        preferred: () => ({ kind: "http", fallen_back: false }),
+        share: (connections) => connections,
+        heard: () => {},
         acked: () => {},
         told: () => {},
         may_complete: () => true,

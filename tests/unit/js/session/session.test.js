@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { random_numbers } from "../support/random.js";
-import { Stage } from "../support/connections.js";
+import { PageContext } from "../../../../incoming/js/page/page_context.js";
+import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
+import { Stage, file_of } from "../support/connections.js";
 import { until } from "../support/environment.js";
 
 const MIB = 1024 * 1024;
@@ -467,3 +469,148 @@ function act(stage, random, server, total) {
         if (random.below(5)) connection.ack([chunk]);
     }
 }
+
+// --- WebSockets that are of no use ----------------------------------------------------------------------------------------
+
+test("a WebSocket that neither opens nor fails gets HTTP beside it after two seconds", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(LARGE).start();
+    const websocket = await stage.connected();
+    stage.env.pass(1_999);
+    assert.equal(stage.connections.length, 1);
+    stage.env.pass(1);
+    assert.deepEqual([stage.connection.kind, stage.connections.length, websocket.open_still], ["http", 2, true]);
+    stage.connection.welcome();
+    assert.deepEqual([uploader.transport, uploader.connected, uploader.error_code], ["http", true, null]);
+    websocket.lose();
+    await until(() => true);
+    assert.ok(uploader.connected, "its end is no loss");
+    assert.deepEqual(stage.calls.names(), []);
+});
+
+test("when that WebSocket does open after all and a chunk arrives by it, it carries the upload", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(LARGE).start();
+    const websocket = await stage.connected();
+    stage.env.pass(2_000);
+    const http = stage.connection;
+    http.welcome();
+    websocket.welcome();
+    websocket.ack([websocket.chunks.shift()]);
+    http.ack();
+    assert.deepEqual([uploader.transport, http.open_still], ["websocket", false]);
+});
+
+for (const [first, second] of [[0, 1], [1, 0]]) {
+    test(`neither of the two can be had, the ${first ? "request" : "WebSocket"} fails first: one loss, and one wait`, async () => {
+        const stage = new Stage();
+        const uploader = stage.uploader(LARGE).start();
+        await stage.connected();
+        stage.env.pass(2_000);
+        stage.connections[first].lose();
+        await until(() => true);
+        assert.ok(stage.connections[second].open_still);
+        stage.connections[second].lose();
+        await until(() => !stage.connections.some((connection) => connection.open_still) || uploader.state_msg.startsWith("lost"));
+        assert.equal(stage.connections.length, 2, "not at once");
+        stage.env.pass(300);
+        await stage.connected(3);
+    });
+}
+
+test("a page remembers that HTTP had to take a WebSocket's place, over page loads, for an hour", async () => {
+    const stage = new Stage();
+    stage.uploader(LARGE).start();
+    await stage.connected();
+    stage.env.pass(2_000);
+    stage.connection.welcome();
+    const next = async (page) => {
+        page.connect = stage.page.connect;
+        const before = stage.connections.length;
+        new Uploader(page, "another", file_of(10)).start();
+        return (await stage.connected(before + 1)).kind;
+    };
+    assert.equal(await next(stage.page), "http");
+    const reloaded = () => new PageContext(stage.env, { origin: "https://app.example", script: null });
+    assert.equal(await next(reloaded()), "http");
+    stage.env.time += 3_600_000;
+    assert.equal(await next(reloaded()), "websocket");
+});
+
+test("a WebSocket of which the server understands nothing is of no use: HTTP at once", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(LARGE).start();
+    const problem = { code: 100, message: "this is no incoming.1", retry: false, retry_after: null };
+    (await stage.connected()).lose(problem);
+    const http = await stage.connected(2);
+    assert.deepEqual([http.kind, stage.env.time, uploader.error_code], ["http", 0, null]);
+    http.lose(problem);
+    await until(() => uploader.error_code === 100);
+    assert.deepEqual(stage.calls.names(), ["onerror"], "what it says to a request is its word");
+});
+
+test("where the page wants a WebSocket that error is the answer, and so is one after the welcome", async () => {
+    const problem = { code: 100, message: "malformed", retry: false, retry_after: null };
+    const forced = new Stage();
+    forced.page.transports.wanted = "websocket";
+    const uploader = forced.uploader(LARGE).start();
+    (await forced.connected()).lose(problem);
+    await until(() => uploader.error_code === 100);
+    const stage = new Stage();
+    const { uploader: welcomed, connection } = await stage.transferring(LARGE);
+    connection.lose(problem);
+    await until(() => welcomed.error_code === 100);
+});
+
+// --- a server that is never reached ---------------------------------------------------------------------------------------
+
+/** Lets attempts fail until the uploader shows an error. */
+async function in_vain(stage, uploader, problem) {
+    for (let attempt = 0; uploader.error_code === null || uploader.error_code === problem?.code; attempt++) {
+        assert.ok(attempt < 20);
+        const before = stage.connections.length;
+        for (const connection of stage.open) {
+            connection.calls.push("close");
+            connection.lose(problem);
+        }
+        await until(() => stage.open.length > 0 || uploader.state_msg.startsWith("lost") || uploader.error_code !== null);
+        if (stage.connections.length === before) stage.env.pass(30_000);
+        await until(() => stage.open.length > 0 || (uploader.error_code !== null && uploader.error_code !== problem?.code));
+    }
+}
+
+for (const problem of [null, { code: 1004, message: "HTTP status 404", retry: true, retry_after: null }]) {
+    test(`a server that was never reached is an error that names the address, and attempts go on (${problem?.message})`, async () => {
+        const stage = new Stage();
+        stage.page.set_hostname("up.example/wrong");
+        const uploader = stage.uploader(LARGE).start();
+        await stage.connected();
+        await in_vain(stage, uploader, problem);
+        assert.equal(uploader.error_code, 1005);
+        assert.ok(uploader.error_msg.includes("https://up.example/wrong/incoming/0.1/frontend/"), uploader.error_msg);
+        assert.deepEqual([stage.calls.names(), uploader.can_pause], [[], true], "it waits");
+        const before = stage.connections.length;
+        stage.env.pass(30_000);
+        const again = await stage.connected(before + 1);
+        again.welcome();
+        assert.deepEqual([uploader.error_code, uploader.connected], [null, true]);
+    });
+}
+
+test("a server that has answered this page before is away, not elsewhere", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(LARGE);
+    connection.calls.push("close");
+    connection.lose();
+    await until(() => !uploader.connected);
+    for (let attempt = 0; attempt < 12; attempt++) {
+        stage.env.pass(30_000);
+        await until(() => stage.open.length > 0);
+        for (const open of stage.open) {
+            open.calls.push("close");
+            open.lose();
+        }
+        await until(() => stage.open.length > 0 || uploader.state_msg.startsWith("lost"));
+    }
+    assert.equal(uploader.error_code, null);
+});

@@ -2,8 +2,24 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { TransportSelector } from "../../../../incoming/js/session/transport_selector.js";
 
-function selector(store = {}) {
-    return new TransportSelector({ wanted: "auto", websocket_works: false, blobs_fail: false, ...store });
+function memory(changes = {}) {
+    return {
+        wanted: "auto",
+        websocket_works: false,
+        websocket_fails: false,
+        blobs_fail: false,
+        websocket_failed() {
+            this.websocket_fails = true;
+        },
+        websocket_worked() {
+            this.websocket_fails = false;
+        },
+        ...changes,
+    };
+}
+
+function selector(changes) {
+    return new TransportSelector(memory(changes));
 }
 
 test("begins with a WebSocket", () => assert.equal(selector().kind, "websocket"));
@@ -59,7 +75,7 @@ test("HTTP requests that fail are not held against WebSockets", () => {
 });
 
 test("a WebSocket over which a chunk arrives while on HTTP is preferred from then on; a welcome is not enough", () => {
-    const store = { wanted: "auto", websocket_works: false };
+    const store = memory();
     const chosen = new TransportSelector(store);
     chosen.failed("websocket");
     chosen.welcomed("http");
@@ -72,10 +88,35 @@ test("a WebSocket over which a chunk arrives while on HTTP is preferred from the
     assert.deepEqual([chosen.kind, chosen.fallen_back, store.websocket_works], ["websocket", false, true]);
 });
 
-test("the next upload tries the WebSocket again", () => {
-    const store = { wanted: "auto", websocket_works: false };
-    new TransportSelector(store).failed("websocket");
-    assert.equal(new TransportSelector(store).kind, "websocket");
+test("the next upload begins with HTTP when that has worked where a WebSocket had not, and goes back when one works", () => {
+    const store = memory();
+    const next = () => {
+        const chosen = new TransportSelector(store);
+        chosen.begin();
+        return chosen;
+    };
+    const first = next();
+    first.failed("websocket");
+    assert.equal(next().kind, "websocket", "nobody knows yet whether it is the network");
+    first.welcomed("http");
+    const second = next();
+    assert.deepEqual([second.kind, second.fallen_back], ["http", true]);
+    second.heard("websocket");
+    assert.equal(next().kind, "websocket");
+});
+
+test("where WebSockets have worked a server that restarts is not held against them", () => {
+    const store = memory({ websocket_works: true });
+    const chosen = new TransportSelector(store);
+    for (let i = 0; i < 3; i++) chosen.failed("websocket");
+    chosen.welcomed("http");
+    assert.ok(!store.websocket_fails);
+});
+
+test("a doubtful WebSocket gets HTTP beside it, once, and only where the page has not chosen", () => {
+    const chosen = selector();
+    assert.deepEqual([chosen.doubtful(), chosen.kind, chosen.doubtful()], [true, "http", false]);
+    assert.ok(!selector({ wanted: "websocket" }).doubtful());
 });
 
 for (const wanted of ["websocket", "http"]) {

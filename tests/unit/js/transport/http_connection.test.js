@@ -269,6 +269,28 @@ test("pause stops what is under way and tells the server", () => {
     assert.equal(env.timers.size, 0);
 });
 
+test("pause before the welcome is said after it, in its epoch", () => {
+    const { env, line, reports } = connection();
+    line.pause();
+    assert.deepEqual([env.requests.length, env.request.aborted], [1, false]);
+    env.request.answer(200, { ...WELCOME, epoch: 7 });
+    assert.deepEqual(JSON.parse(env.request.body), { type: "pause", epoch: 7 });
+    assert.deepEqual([env.requests.length, env.timers.size, reports], [2, 0, []]);
+});
+
+test("a hello that fails after a pause is no news", () => {
+    const { env, line, reports } = connection();
+    line.pause();
+    env.request.answer(503, { code: 500, message: "restarting", retry: true });
+    assert.deepEqual([env.requests.length, env.timers.size, reports], [1, 0, []]);
+});
+
+test("a server that has no such URL is an error that names it", () => {
+    const { env, reports } = connection();
+    env.request.answer(404, { code: 106, message: "no such URL", retry: false, retry_after: null });
+    assert.deepEqual(reports, closed({ code: 106, message: `no such URL: ${URL}`, retry: false, retry_after: null }));
+});
+
 test("cancel stops what is under way, and the answer is the state", () => {
     const { env, line, put, reports } = sending();
     line.cancel("wrong film");

@@ -202,6 +202,25 @@ test("pause says so, waits a moment for the answer, then closes without a report
     assert.deepEqual([answered.reports, unanswered.reports], [[], []]);
 });
 
+test("pause before the welcome is said after it, and one before the hello needs no words", () => {
+    const greeted = connection();
+    greeted.socket.onopen();
+    greeted.line.pause();
+    assert.deepEqual([greeted.socket.texts.length, greeted.socket.closed], [1, null]);
+    greeted.socket.say(WELCOME);
+    assert.equal(greeted.socket.texts.at(-1).type, "pause");
+    greeted.socket.say({ type: "paused" });
+    const silent = connection();
+    silent.socket.onopen();
+    silent.line.pause();
+    silent.env.pass(5_000);
+    const unopened = connection();
+    unopened.line.pause();
+    for (const { socket, env, reports } of [greeted, silent, unopened]) {
+        assert.deepEqual([socket.closed, env.timers.size, reports], [1000, 0, []]);
+    }
+});
+
 test("a socket that is lost during a pause is no news", () => {
     const { line, socket, reports } = welcomed();
     line.pause();

@@ -178,7 +178,7 @@ test("a callback may act on the uploader", async () => {
     let depth = 0;
     uploader.onprogress = () => {
         assert.equal(++depth, 1, "one call at a time");
-        if (uploader.can_pause) uploader.pause("pause");
+        if (uploader.connected) uploader.pause("pause");
         depth--;
     };
     uploader.start();
@@ -241,16 +241,123 @@ test("pause() takes three words only", async () => {
     assert.ok(!uploader.paused);
 });
 
-test("nothing can be paused before the transfer nor after it", async () => {
+test("nothing can be paused before the start nor after the transfer", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(SIZE);
     assert.ok(!uploader.pause("pause").paused);
     uploader.start();
-    assert.ok(!uploader.pause("pause").paused, "while connecting for the first time");
     const connection = await stage.connected();
     connection.welcome({ state: "handing_over", extents: [[0, SIZE]] });
     assert.ok(!uploader.pause("toggle").paused);
     assert.deepEqual(connection.calls, []);
+});
+
+test("an upload can be paused from the moment it is started, and nothing is sent after that", async () => {
+    const moments = {
+        "before the file was looked at": async () => {},
+        "while the connection is being made": async (stage) => void (await stage.connected()),
+        "while a second one is tried beside it": async (stage) => {
+            await stage.connected();
+            stage.env.pass(2_000);
+        },
+        "when it is welcomed": async (stage) => (await stage.connected()).welcome(),
+    };
+    for (const [moment, reach] of Object.entries(moments)) {
+        const stage = new Stage();
+        const uploader = stage.uploader(SIZE).start();
+        await reach(stage);
+        assert.ok(uploader.can_pause, moment);
+        uploader.pause("pause");
+        assert.deepEqual([uploader.paused, uploader.state_msg], [true, "paused"], moment);
+        const before = stage.connections.length;
+        await until(() => true);
+        stage.env.pass(3_600_000);
+        assert.deepEqual([stage.connections.length, stage.open.length, uploader.paused], [before, 0, true], moment);
+        assert.deepEqual(stage.connections.map(({ calls }) => calls), stage.connections.map(() => ["pause"]), "the server is told");
+        uploader.start();
+        (await stage.connected(before + 1)).welcome();
+        assert.ok(stage.connections.slice(0, before).every(({ calls }) => calls.includes("close")), "no pause comes behind");
+        assert.ok(uploader.connected);
+    }
+});
+
+// --- several uploaders of one ticket in one page -----------------------------------------------------------------------------
+
+const MOMENTS = 11;
+
+/** Lets the first uploader get so far. */
+async function advance(stage, first, moment) {
+    if (moment === 0) return;
+    await stage.connected();
+    if (moment === 1) return;
+    const connection = stage.connection;
+    if (moment === 2) return void (await until(() => true));
+    connection.welcome();
+    if (moment === 3) return;
+    connection.ack(connection.chunks.splice(0, 1));
+    if (moment === 4) return;
+    connection.calls.push("close");
+    connection.lose();
+    await until(() => first.state_msg.startsWith("lost"));
+    if (moment === 5) return;
+    stage.env.pass(300);
+    await until(() => stage.connections.length > 1);
+    if (moment === 6) return;
+    stage.connection.welcome({ extents: [[0, SIZE]], state: "handing_over" });
+    if (moment === 7) return;
+    stage.connection.state("waiting");
+    if (moment === 8) return;
+    stage.connection.state("failed", "no", 303);
+    if (moment === 9) return;
+    stage.env.pass(1_000);
+}
+
+for (let moment = 0; moment < MOMENTS; moment++) {
+    for (const [what, clean_up] of [["is left", () => {}], ["is paused", (one) => one.pause("pause")], ["is paused later", null]]) {
+        test(`an uploader that ${what} at moment ${moment} gives way to the next one of its ticket`, async () => {
+            const stage = new Stage();
+            const first = stage.uploader(SIZE).start();
+            await advance(stage, first, moment);
+            clean_up?.(first);
+            const before = stage.connections.length;
+            const second = stage.uploader(SIZE).start();
+            if (!clean_up) first.pause("pause");
+            const connection = await stage.connected(before + 1);
+            assert.deepEqual(stage.open, [connection], "one connection, the second one's");
+            assert.equal(connection.hello.session, stage.connections[0].hello.session, "the server sees no other client");
+            connection.welcome();
+            assert.ok(second.connected && !first.connected);
+            stage.env.pass(60_000);
+            await until(() => true);
+            assert.equal(stage.connections.length, before + 1, "the first one never comes back");
+            stage.ack_all();
+            connection.state("finished");
+            assert.deepEqual([second.finished, first.finished], [true, false]);
+            assert.ok(first.paused || (first.error_code ?? 0) > 0, "and it says so");
+        });
+    }
+}
+
+test("who was taken over by another uploader of the page takes the ticket back by start()", async () => {
+    const stage = new Stage();
+    const first = stage.uploader(SIZE).start();
+    (await stage.connected()).welcome();
+    const second = stage.uploader(SIZE).start();
+    (await stage.connected(2)).welcome();
+    assert.deepEqual([first.error_code, second.connected], [204, true]);
+    first.start();
+    (await stage.connected(3)).welcome();
+    assert.deepEqual([first.connected, first.error_code, second.error_code, stage.open.length], [true, null, 204, 1]);
+});
+
+test("a cancellation that is under way is not undone by another uploader of the ticket", async () => {
+    const stage = new Stage();
+    const { uploader: first, connection } = await stage.transferring(SIZE);
+    first.cancel("enough");
+    stage.uploader(SIZE).start();
+    await stage.connected(2);
+    connection.state("cancelled", "enough");
+    assert.ok(first.cancelled);
 });
 
 test("the wait for a lost connection can be paused, and no retry undoes that", async () => {
@@ -366,7 +473,7 @@ test("cancel() is refused while paused, while handing over, and after the end", 
     again.state("finished");
     uploader.cancel("x");
     assert.ok(uploader.finished && !uploader.cancelled && !uploader.cancelling);
-    assert.deepEqual([connection.calls, again.calls.filter((call) => call !== "close")], [["pause"], []]);
+    assert.deepEqual([connection.calls, again.calls.filter((call) => call !== "close")], [["pause", "close"], []]);
 });
 
 // --- connections that are lost -------------------------------------------------------------------------------------------
@@ -589,4 +696,102 @@ test("a file that was changed slowly enough never becomes complete", async () =>
     assert.deepEqual(connection.chunks, []);
     await until(() => uploader.error_code !== null);
     assert.equal(uploader.error_code, 1002);
+});
+
+// --- stores and frameworks ---------------------------------------------------------------------------------------------------
+
+/** What reactive frameworks put around an object and all objects in it. */
+function reactive(target) {
+    return new Proxy(target, {
+        get: (object, name, receiver) => {
+            const value = Reflect.get(object, name, receiver);
+            return typeof value === "object" && value !== null ? reactive(value) : value;
+        },
+        set: (object, name, value, receiver) => Reflect.set(object, name, value, receiver),
+    });
+}
+
+test("an uploader works behind a Proxy, as Vue and Alpine make one", async () => {
+    const stage = new Stage();
+    const uploader = reactive(stage.uploader(SIZE));
+    const seen = [];
+    uploader.onprogress = ({ state_msg }) => seen.push(state_msg);
+    uploader.start();
+    (await stage.connected()).welcome();
+    uploader.max_rate = 1000;
+    assert.ok(uploader.connected && uploader.snapshot().connected);
+    uploader.pause("pause");
+    assert.ok(uploader.paused);
+    uploader.subscribe(() => seen.push("subscribed"))();
+    uploader.pause("toggle").pause("pause");
+    uploader.start();
+    (await stage.connected(2)).welcome();
+    assert.equal(uploader.cancel("x").cancelling, true);
+    assert.ok(seen.includes("subscribed") && seen.includes("paused"));
+    assert.ok(uploader instanceof Uploader);
+});
+
+test("its functions can be handed on alone, and are no properties that a copy would have", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(SIZE);
+    const { start, pause, snapshot } = uploader;
+    start();
+    (await stage.connected()).welcome();
+    pause("pause");
+    assert.ok(snapshot().paused);
+    assert.deepEqual(Object.keys(uploader).filter((name) => typeof uploader[name] === "function" && !name.startsWith("on")), []);
+});
+
+test("a snapshot is frozen, stays the same object until something changes, and has every property and flag", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(SIZE);
+    const first = uploader.snapshot();
+    assert.ok(Object.isFrozen(first));
+    assert.equal(uploader.snapshot(), first);
+    uploader.start();
+    const second = uploader.snapshot();
+    assert.notEqual(second, first);
+    assert.deepEqual([first.state_msg, second.state_msg], ["not yet started", "connecting to upload server"]);
+    (await stage.connected()).welcome();
+    sound(uploader.snapshot());
+    const settings = ["max_rate", "warn_on_leave", "onprogress", "onfinished", "onfinish", "oncancelled", "onerror"];
+    assert.deepEqual(Object.keys(uploader.snapshot()).sort(), Object.keys(uploader).filter((name) => !settings.includes(name)).sort());
+    for (const [name, value] of Object.entries(uploader.snapshot())) assert.equal(uploader[name], value, name);
+});
+
+test("who subscribes gets the present snapshot and each later one, until it ends that", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(SIZE);
+    const [seen, others] = [[], []];
+    const end = uploader.subscribe((snapshot) => seen.push(snapshot));
+    uploader.subscribe((snapshot) => others.push(snapshot));
+    assert.deepEqual(seen, [uploader.snapshot()]);
+    uploader.start();
+    (await stage.connected()).welcome();
+    assert.equal(seen.at(-1), uploader.snapshot());
+    assert.equal(new Set(seen).size, seen.length, "no snapshot twice");
+    end();
+    end();
+    const { length } = seen;
+    stage.connection.state("finished");
+    assert.equal(seen.length, length);
+    assert.ok(others.at(-1).finished);
+    for (const what of [undefined, null, {}]) assert.throws(() => uploader.subscribe(what), { name: "TypeError", code: 1003 });
+});
+
+test("a subscriber that throws or unsubscribes another disturbs nobody", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(SIZE);
+    const seen = [];
+    uploader.subscribe(({ connected }) => {
+        if (connected) end();
+        throw new Error("a typo");
+    });
+    const end = uploader.subscribe(() => seen.push("other"));
+    uploader.subscribe(({ connected }) => seen.push(connected));
+    uploader.start();
+    (await stage.connected()).welcome();
+    assert.equal(seen.at(-1), true);
+    assert.notEqual(seen.at(-2), "other", "it had ended in the same round");
+    assert.throws(() => stage.env.pass(1), /a typo/);
 });

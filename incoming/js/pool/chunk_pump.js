@@ -1,0 +1,119 @@
+// Gives the connections of one upload their chunks: who sends next, how much, and when to wait. Decides nothing about
+// how many connections there are, and which bytes a chunk has is the scheduler's decision.
+
+import { Endgame } from "./endgame.js";
+
+/** @typedef {import("./connection_pool.js").PooledConnection} PooledConnection */
+
+/**
+ * @typedef {object} Owner
+ * @property {() => boolean} may_complete asked before the last bytes are sent; `pump` again when the answer has changed
+ * @property {(pooled: PooledConnection) => void} stuck the connection delivers nothing while others are idle
+ */
+
+const RELIEF_EVERY = 500;
+
+export class ChunkPump {
+    #env;
+    #pool;
+    #scheduler;
+    #rates;
+    #bucket;
+    #owner;
+    #endgame;
+    /** @type {unknown} */
+    #thaw = null;
+    /** @type {unknown} */
+    #relief = null;
+    #flowing = false;
+
+    /**
+     * @param {import("../page/environment.js").Environment} env
+     * @param {Iterable<PooledConnection>} pool the connections, as they are at each moment
+     * @param {import("./chunk_scheduler.js").ChunkScheduler} scheduler
+     * @param {import("./rate_controller.js").RateController} rates
+     * @param {import("./token_bucket.js").TokenBucket} bucket
+     * @param {Owner} owner
+     */
+    constructor(env, pool, scheduler, rates, bucket, owner) {
+        this.#env = env;
+        this.#pool = pool;
+        this.#scheduler = scheduler;
+        this.#rates = rates;
+        this.#bucket = bucket;
+        this.#owner = owner;
+        this.#endgame = new Endgame(scheduler, rates);
+    }
+
+    /** Allows chunks to be sent: after the first welcome of a session. */
+    flow() {
+        this.#flowing = true;
+        this.pump();
+    }
+
+    /** Sends nothing more. */
+    hold() {
+        this.#flowing = false;
+        this.#env.stop(this.#thaw);
+        this.#env.stop(this.#relief);
+    }
+
+    /** Gives chunks to every connection that has room for one, in turn, until none has. */
+    pump() {
+        if (!this.#flowing) return;
+        let busy = true;
+        while (busy) {
+            busy = false;
+            for (const pooled of this.#pool) busy = this.#feed(pooled) || busy;
+        }
+        this.#env.stop(this.#relief);
+        if (this.#endgame.has_come(this.#env.now())) this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
+    }
+
+    /** @param {PooledConnection} pooled */
+    is_idle(pooled) {
+        return !pooled.retiring && !this.#scheduler.oldest(pooled.connection);
+    }
+
+    /** A stuck connection is given up only when others have nothing to do. */
+    #relieve() {
+        const ready = [...this.#pool].filter(({ rate }) => rate);
+        if (ready.some((pooled) => this.is_idle(pooled))) {
+            const now = this.#env.now();
+            const is_stuck = (/** @type {PooledConnection} */ pooled) => !this.is_idle(pooled) && this.#endgame.is_stuck(pooled, now);
+            for (const pooled of ready.filter(is_stuck)) this.#owner.stuck(pooled);
+        }
+        this.pump();
+    }
+
+    /**
+     * @param {PooledConnection} pooled
+     * @returns {boolean} whether it was given a chunk
+     */
+    #feed(pooled) {
+        const { connection, rate } = pooled;
+        if (!rate || pooled.retiring) return false;
+        const { bytes_missing, bytes_ahead } = this.#scheduler;
+        const now = this.#env.now();
+        const repeats = bytes_missing === 0;
+        // Idle connections send once more what others are late with.
+        if (repeats && !(this.#endgame.is_late(now) && this.is_idle(pooled))) return false;
+        const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection);
+        if (size === 0) return false;
+        if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
+        const wait = this.#bucket.wait(now);
+        if (wait > 0) {
+            this.#env.stop(this.#thaw);
+            this.#thaw = this.#env.after(wait, () => this.pump());
+            return false;
+        }
+        const portion = this.#bucket.portion(size);
+        const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
+        if (!chunk) return false;
+        this.#bucket.spend(chunk[1] - chunk[0]);
+        if (this.#scheduler.chunks_of(connection) === 1) pooled.heard = now;
+        this.#rates.sent(rate, chunk[1] - chunk[0], now);
+        connection.send(chunk);
+        return true;
+    }
+}

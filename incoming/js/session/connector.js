@@ -1,0 +1,81 @@
+// Makes the first connection of a session: by which transport, and by both at once where a WebSocket keeps us waiting.
+// When to try again is the decision of reconnection.js; what a loss means is the session's.
+
+import { is_garbled } from "../transport/errors.js";
+import { Reachability } from "./reachability.js";
+import { TransportSelector } from "./transport_selector.js";
+
+/** @typedef {import("../pool/connection_pool.js").ConnectionPool} ConnectionPool */
+/** @typedef {import("../pool/connection_pool.js").PooledConnection} PooledConnection */
+/** @typedef {import("../transport/messages.js").Hello} Hello */
+/** @typedef {import("../transport/errors.js").Problem} Problem */
+
+/** A WebSocket that is not welcomed by then gets a request beside it: some proxies neither open nor refuse one. */
+const WEBSOCKET_ALONE_FOR = 2_000;
+
+export class Connector {
+    #env;
+    #memory;
+    #reachability;
+    /** @type {unknown} */
+    #timer = null;
+
+    /** @param {import("../page/page_context.js").PageContext} page */
+    constructor(page) {
+        this.#env = page.env;
+        this.#memory = page.transports;
+        this.#reachability = new Reachability(page);
+        this.selector = new TransportSelector(page.transports);
+    }
+
+    /** The user starts or resumes the upload. */
+    begin() {
+        this.selector.begin();
+        this.#reachability.begin();
+    }
+
+    /**
+     * @param {ConnectionPool} pool in which nothing is open
+     * @param {Hello} hello
+     */
+    connect(pool, hello) {
+        this.stop();
+        const { kind } = this.selector;
+        const pooled = pool.open(kind, hello);
+        if (kind !== "websocket") return;
+        this.#timer = this.#env.after(WEBSOCKET_ALONE_FOR, () => {
+            if (pool.has(pooled) && this.selector.doubtful()) pool.open("http", hello);
+        });
+    }
+
+    stop() {
+        this.#env.stop(this.#timer);
+    }
+
+    /** @param {"websocket" | "http"} kind by which the server has answered */
+    welcomed(kind) {
+        this.stop();
+        this.#memory.reached = true;
+        this.selector.welcomed(kind);
+    }
+
+    /**
+     * A proxy that loses a header of the handshake makes a WebSocket of no use; by requests the server says what it means.
+     * @param {PooledConnection} pooled that has ended
+     * @param {Problem | null} problem
+     * @returns {boolean}
+     */
+    is_useless({ connection, rate }, problem) {
+        if (!problem || !is_garbled(problem) || rate || connection.kind !== "websocket") return false;
+        return this.selector.doubtful() || this.selector.fallen_back;
+    }
+
+    /**
+     * An attempt has failed.
+     * @param {Problem | null} problem
+     * @returns {Problem | null} what to show meanwhile
+     */
+    failed(problem) {
+        return this.#reachability.failed(problem);
+    }
+}

@@ -1,0 +1,40 @@
+// Whether the upload server was ever reached from this page, and when a user should be told that it was not: a wrong
+// address looks like a server that is away for a moment. Attempts go on in any case.
+
+import { NEVER_REACHED, SERVER_UNAVAILABLE } from "../transport/errors.js";
+
+/** @typedef {import("../transport/errors.js").Problem} Problem */
+
+/** A server that restarts is back before that many attempts, with their growing waits, have failed. */
+const ATTEMPTS = 6;
+
+export class Reachability {
+    #page;
+    #failed = 0;
+
+    /** @param {import("../page/page_context.js").PageContext} page */
+    constructor(page) {
+        this.#page = page;
+    }
+
+    /** The user starts the upload. */
+    begin() {
+        this.#failed = 0;
+    }
+
+    /**
+     * An attempt to connect has failed.
+     * @param {Problem | null} problem if there was an answer
+     * @returns {Problem | null} what to show while waiting for the next one
+     */
+    failed(problem) {
+        if (problem && problem.code !== SERVER_UNAVAILABLE) {
+            this.#page.transports.reached = true;
+            return problem;
+        }
+        if (this.#page.transports.reached || ++this.#failed < ATTEMPTS) return problem;
+        const found = problem ? ` (${problem.message})` : "";
+        const message = `no upload server has answered at ${this.#page.frontend} so far${found}; the address may be wrong`;
+        return { code: NEVER_REACHED, message, retry: true, retry_after: problem?.retry_after ?? null };
+    }
+}

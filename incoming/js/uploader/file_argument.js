@@ -1,0 +1,19 @@
+// What an uploader takes for a file, and the name it shows for it. Pure.
+
+import { bad_argument } from "../transport/errors.js";
+
+/**
+ * By what it can do rather than by its class, which is another in another window and in a simulated browser.
+ * @param {any} value
+ * @throws {TypeError} for what is no File
+ */
+export function require_file(value) {
+    if (typeof value?.name === "string" && Number.isSafeInteger(value.size) && typeof value.slice === "function") return;
+    const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
+    throw bad_argument(`the second argument must be a File; given: ${kind}`);
+}
+
+/** @param {string} name of a File */
+export function base_name(name) {
+    return name.replace(/^.*[/\\]/s, "") || "file";
+}
