@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every coroutine test a loop of its own, named among its arguments or not, and mark what needs Chromium.
+    """Give every coroutine test a loop of its own, named among its arguments or not, and mark what needs a browser.
 
     Tests of the whole system get a second try, which the summary lists. What fails twice fails.
     """
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if iscoroutinefunction(item.obj) and "io_loop" not in item.fixturenames:
             item.fixturenames.insert(0, "io_loop")
-        if "chromium" in item.fixturenames:
+        if {"chromium", "open_tab"} & set(item.fixturenames):
             item.add_marker("browser")
 
 

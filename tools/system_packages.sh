@@ -6,6 +6,9 @@ set -euo pipefail
 
 programs='
 chromium  chromium
+firefox-esr firefox-esr
+WebKitWebDriver webkit2gtk-driver
+Xvfb      xvfb
 node      nodejs
 npm       npm
 nginx     nginx

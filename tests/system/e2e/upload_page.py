@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page
 
+from tests.support.browser_tab import Tab
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
 
@@ -117,7 +118,7 @@ over_both = pytest.mark.parametrize("transport", ["auto", "http"])
 class PageUpload:
     """One uploader of the page."""
 
-    def __init__(self, page: Page, number: int) -> None:
+    def __init__(self, page: Page | Tab, number: int) -> None:
         self._page = page
         self._number = number
 
@@ -201,20 +202,32 @@ class PageUpload:
 
 
 class UploadPage:
-    """The page in one tab. `sockets` are the addresses of the WebSockets it has opened, in order."""
+    """The page in one tab.
 
-    def __init__(self, page: Page, app: UploadApp, host: str) -> None:
+    `sockets` are the addresses of the WebSockets it has opened, in order; only Playwright's pages tell.
+    """
+
+    def __init__(self, page: Page | Tab, app: UploadApp, host: str) -> None:
         self.tab = page
         self.sockets: list[str] = []
         self._app = app
         self._host = host
         self._transport = "auto"
-        page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        if isinstance(page, Page):
+            page.on("websocket", lambda socket: self.sockets.append(socket.url))
 
     def open(self, script: str = SCRIPT, transport: str | None = None) -> "UploadPage":
         """Load the page, and tell the library where the server is; the transport is the last one that was given."""
         self._transport = transport or self._transport
         self.tab.goto(self._app.page_url + "?" + urlencode({"script": f"http://{self._host}{script}"}))
+        return self._set_up()
+
+    def reload(self) -> "UploadPage":
+        """As with the browser's button."""
+        self.tab.reload()
+        return self._set_up()
+
+    def _set_up(self) -> "UploadPage":
         self.tab.evaluate("(host) => incoming.set_server_hostname(host)", self._host)
         if self._transport != "auto":
             self.tab.evaluate("(transport) => incoming.set_transport(transport)", self._transport)
