@@ -27,6 +27,7 @@ from incoming import __version__
 from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackForbidden
 from incoming.callbacks.answer import Answer, Verdict, judge
 from incoming.callbacks.known_responses import Advice
+from incoming.callbacks.name_lookup import NameLookup
 from incoming.callbacks.payload import form, headers
 from incoming.callbacks.response import JUDGED, Response, one_line
 from incoming.core.callback_url import app_host
@@ -113,11 +114,15 @@ class _Client(SimpleAsyncHTTPClient):
 class CallbackClient:
     """Makes the POSTs of one worker."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.time, lookup: NameLookup | None = None
+    ) -> None:
         self._timeout = settings.handover_timeout
         self._clock = clock
         self._ca_file = settings.callback_ca_file
-        self._guard = AllowlistResolver(hosts=settings.callback_hosts, networks=settings.callback_networks)
+        self._guard = AllowlistResolver(
+            hosts=settings.callback_hosts, networks=settings.callback_networks, lookup=lookup
+        )
 
     @cached_property
     def _client(self) -> SimpleAsyncHTTPClient:

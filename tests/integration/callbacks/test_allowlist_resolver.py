@@ -1,8 +1,8 @@
 """The operator's lists of hosts and networks, and the ways around them that do not work."""
 
-import asyncio
 import socket
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackForbidden
 from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
+from incoming.callbacks.name_lookup import NameLookup
 from incoming.settings import value_types
 from incoming.settings.settings import Settings
 from tests.integration.callbacks.test_client import ARRIVED, ticket_for
@@ -36,8 +37,8 @@ SPELLINGS = [
 ]
 
 
-async def post(url: str, **settings: object) -> Answer:
-    caller = CallbackClient(Settings(**settings))  # type: ignore[arg-type]
+async def post(url: str, lookup: NameLookup | None = None, **settings: object) -> Answer:
+    caller = CallbackClient(Settings(**settings), lookup=lookup)  # type: ignore[arg-type]
     try:
         return replace(await caller.post(ticket_for(url), ARRIVED), advice=None)
     finally:
@@ -72,11 +73,6 @@ async def test_a_listed_host_is_called(app_stub: AppStub, hosts: str) -> None:
     assert await post(app_stub.url, callback_hosts=value_types.hosts().parse(hosts)) == Answer(Verdict.DONE)
 
 
-async def test_a_name_is_listed_in_any_case_and_with_its_final_dot(monkeypatch: pytest.MonkeyPatch) -> None:
-    name_server(monkeypatch, ["10.0.0.1"])
-    assert await AllowlistResolver(hosts=value_types.hosts().parse("App.Example")).resolve("aPP.example.", 80)
-
-
 async def test_a_host_listed_with_a_port_is_called_on_that_port_only(app_stub: AppStub) -> None:
     listed = value_types.hosts().parse(f"127.0.0.1:{app_stub.port}")
     assert await post(app_stub.url, callback_hosts=listed) == Answer(Verdict.DONE)
@@ -106,71 +102,35 @@ async def test_a_redirect_does_not_lead_inside(app_stub: AppStub) -> None:
         assert inside.callbacks == []
 
 
-class Names:
-    """Answers each look-up with the next of these lists of addresses, and counts them."""
+def names(*answers: list[str]) -> NameLookup:
+    """Look-ups that bring each of these lists of addresses in turn, and no time passes between them but an hour."""
+    left = list(answers)
+    clock = count(0, 3600)
 
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked = 0
-        self.go = asyncio.Event()
-        self.go.set()
+    def getaddrinfo(host: str, port: int, **kwargs: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in left.pop(0)]
 
-    async def getaddrinfo(self, host: str, port: int, **kwargs: Any) -> list[Any]:
-        self.asked += 1
-        await self.go.wait()
-        found = self.answers.pop(0)
-        if not found:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+    return NameLookup(getaddrinfo, lambda: next(clock))
 
 
-def name_server(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> Names:
-    names = Names(*answers)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names.getaddrinfo)
-    return names
+async def test_a_name_is_listed_in_any_case_and_with_its_final_dot() -> None:
+    resolver = AllowlistResolver(hosts=value_types.hosts().parse("App.Example"), lookup=names(["10.0.0.1"]))
+    assert await resolver.resolve("aPP.example.", 80)
 
 
-async def test_only_the_allowed_ones_of_several_addresses_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    name_server(monkeypatch, ["192.0.2.1", "10.1.2.3", "127.0.0.1"])
-    found = await AllowlistResolver(networks=INSIDE).resolve("app.example", 80)
-    assert found == [(socket.AF_INET, ("10.1.2.3", 80))]
+async def test_only_the_allowed_ones_of_several_addresses_are_left() -> None:
+    resolver = AllowlistResolver(networks=INSIDE, lookup=names(["192.0.2.1", "10.1.2.3", "127.0.0.1"]))
+    assert await resolver.resolve("app.example", 80) == [(socket.AF_INET, ("10.1.2.3", 80))]
 
 
-async def test_a_name_that_changes_its_address_after_the_check_gains_nothing(
-    app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = name_server(monkeypatch, ["127.0.0.1"], ["192.0.2.66"])
+async def test_a_name_that_changes_its_address_after_the_check_gains_nothing(app_stub: AppStub) -> None:
+    looked_up = names(["127.0.0.1"], ["192.0.2.66"])  # what was checked is what is connected to: one look-up a call
     url = f"http://rebinding.example:{app_stub.port}/"
-    assert (await post(url, callback_networks=LOOPBACK)).verdict == Verdict.DONE
-    assert names.asked == 1  # what was checked is what was connected to
-    assert (await post(url, callback_networks=LOOPBACK)).verdict == Verdict.UNCLEAR
+    assert (await post(url, looked_up, callback_networks=LOOPBACK)).verdict == Verdict.DONE
+    assert (await post(url, looked_up, callback_networks=LOOPBACK)).verdict == Verdict.UNCLEAR
     assert len(app_stub.callbacks) == 1
 
 
-async def test_one_look_up_serves_all_who_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = name_server(monkeypatch, ["10.0.0.1"], ["10.0.0.2"])
-    names.go.clear()
-    resolver = AllowlistResolver()
-    waiting = [asyncio.ensure_future(resolver.resolve("slow.example", 80)) for _ in range(50)]
-    await asyncio.sleep(0)
-    waiting[0].cancel()  # whoever gives up takes nobody with him
-    names.go.set()
-    found = await asyncio.gather(*waiting[1:])
-    assert found == [[(socket.AF_INET, ("10.0.0.1", 80))]] * 49
-    assert names.asked == 1
-    assert (await resolver.resolve("slow.example", 80))[0][1] == ("10.0.0.2", 80)
-
-
-async def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    name_server(monkeypatch, [], ["10.0.0.1"])
-    resolver = AllowlistResolver()
-    with pytest.raises(socket.gaierror):
-        await resolver.resolve("app.example", 80)
-    assert await resolver.resolve("app.example", 80)
-
-
-async def test_forbidden_hosts_are_not_even_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = name_server(monkeypatch)
+async def test_forbidden_hosts_are_not_even_looked_up() -> None:
     with pytest.raises(CallbackForbidden):
-        await AllowlistResolver(hosts=["app.example"]).resolve("evil.example", 80)
-    assert names.asked == 0
+        await AllowlistResolver(hosts=["app.example"], lookup=names()).resolve("evil.example", 80)

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado import netutil
 
 from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
+from incoming.callbacks.name_lookup import NameLookup
 from incoming.callbacks.payload import form, safe_name, sign
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.settings.settings import Settings
@@ -227,13 +229,16 @@ async def test_nobody_listening() -> None:
     assert answer == Answer(Verdict.AGAIN, "Connection refused", heard=False)
 
 
-async def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nobody_knows(*args: object, **kwargs: object) -> None:
+async def test_unknown_host() -> None:
+    def nobody_knows(*args: object, **kwargs: object) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody_knows)
-    answer = await post(ticket_for("http://app.example/"))
-    assert answer == Answer(Verdict.AGAIN, "Name or service not known", heard=False)
+    caller = CallbackClient(Settings(), lookup=NameLookup(nobody_knows))
+    answer = await caller.post(ticket_for("http://app.example/"), ARRIVED)
+    caller.close()
+    assert answer.advice is not None
+    assert "correct the host" in answer.advice.cure
+    assert replace(answer, advice=None) == Answer(Verdict.AGAIN, "Name or service not known", heard=False)
 
 
 async def test_connection_closed_without_an_answer(app_stub: AppStub) -> None:
