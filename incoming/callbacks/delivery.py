@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
+from incoming.core.callback_url import shown_url
 from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import Callback, Event, State, Ticket
@@ -135,7 +136,7 @@ class Delivery:
         await self._record(ticket.id, lambda known: changed(known, callback, later), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
             parts = (ticket.id, callback.attempts, answer.reason, pause)
-            log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts)
+            log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts, extra=_facts(ticket, answer))
 
     def _pause(self, callback: Callback, answer: Answer) -> float:
         """Exponential back-off with jitter, or longer if the app asked for it."""
@@ -148,16 +149,20 @@ class Delivery:
         if callback.cancelled:
             await self._record(ticket.id, lambda known: changed(known, callback, None))
             if answer.verdict == Verdict.DONE:
-                log.info("upload %s: the app knows of the cancellation", ticket.id)
+                log.info("upload %s: the app knows of the cancellation", ticket.id, extra=_facts(ticket, answer))
             else:
-                log.warning("upload %s: the app was not told of the cancellation: %s", ticket.id, answer.reason)
+                parts = (ticket.id, answer.reason)
+                log.warning(
+                    "upload %s: the app was not told of the cancellation: %s", *parts, extra=_facts(ticket, answer)
+                )
             return
         reason = self._failure(callback, answer)
         after = await self._record(ticket.id, lambda known: _answered(known, callback, answer.verdict, reason, now))
         if after.state == State.FAILED:
-            log.warning("upload %s: handover failed: %s", ticket.id, after.reason)
+            log.warning("upload %s: handover failed: %s", ticket.id, after.reason, extra=_facts(ticket, answer))
         else:
-            log.info("upload %s: handed over in attempt %d, now %s", ticket.id, callback.attempts, after.state)
+            outcome = (ticket.id, callback.attempts, after.state)
+            log.info("upload %s: handed over in attempt %d, now %s", *outcome, extra=_facts(ticket, answer))
         await self.clear(after)
 
     def _failure(self, callback: Callback, answer: Answer) -> str:
@@ -192,6 +197,13 @@ class Delivery:
             await self._store.remove(ticket.id, finished=True)
         except UploadError as error:
             log.warning("upload %s: its file could not be removed now: %s", ticket.id, error.message)
+
+
+def _facts(ticket: Ticket, answer: Answer) -> dict[str, str]:
+    """For the log: the URL that was called, without its secrets, and the known cure of what went wrong."""
+    options = ticket.options
+    facts = {"url": shown_url(options.signal_finish_url, options.backend_secret)}
+    return facts if answer.advice is None else {**facts, "hint": str(answer.advice)}
 
 
 # --- what an attempt makes of a ticket; another attempt, or finish_upload, may have been faster -----------------------

@@ -29,7 +29,10 @@ from incoming.storage.sqlite.store import SqliteStore
 from incoming.uploads.upload_service import UploadService
 
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
-MORE = ("age", "in_state", "paused", "clients", "transports", "connections", "requested_by", "next_attempt", "problem")
+MORE = (
+    *("age", "in_state", "paused", "clients", "transports", "connections"),
+    *("requested_by", "callback_url", "next_attempt", "problem"),
+)
 SHORT_ID = 8
 """Characters of an id that are printed, as in the log."""
 
@@ -136,7 +139,8 @@ class _Command:
         if self._told.json:
             _say(json.dumps(facts, indent=2))
         elif facts:
-            for line in table([COLUMNS, *(_cells(fact) for fact in facts)]):
+            columns = (*COLUMNS, "problem") if any(fact["problem"] for fact in facts) else COLUMNS
+            for line in table([columns, *(_cells(columns, fact) for fact in facts)]):
                 _say(line)
             if len(found) > len(facts):
                 _warn(f"there are more than these {len(facts)}: --limit shows more")
@@ -187,9 +191,9 @@ class _Command:
             _say(f"{name:<13} {_text(name, facts[name])}")
 
 
-def _cells(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(columns: Sequence[str], facts: Mapping[str, Any]) -> tuple[str, ...]:
     shortened = {**facts, "id": facts["id"][:SHORT_ID]}
-    return tuple(_text(name, shortened[name]) for name in COLUMNS)
+    return tuple(_text(name, shortened[name]) for name in columns)
 
 
 def _text(name: str, value: Any) -> str:
@@ -236,4 +240,6 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _say(line: str) -> None:
-    print(line)  # noqa: T201 - this is what the command is for
+    """Print a line. What the terminal's encoding lacks is escaped."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201 - this is what the command is for

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from incoming.core.callback_url import shown_url
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.monitoring.connections import NOBODY, UploadActivity
 from incoming.storage.operator_store import OperatorStore
@@ -76,6 +77,7 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "idle": round(now - ticket.active_at, 1),
         "in_state": round(now - ticket.state_since, 1),
         "requested_by": ticket.options.requested_by,
+        "callback_url": shown_url(ticket.options.signal_finish_url, ticket.options.backend_secret),
         "clients": list(activity.clients),
         "transports": list(activity.transports),
         "connections": activity.connections,

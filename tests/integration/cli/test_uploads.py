@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def put(server: IncomingServer, ticket: str, content: bytes, content_range: str)
     request = urllib.request.Request(
         f"{server.base_url}/incoming/frontend/upload/{ticket}?filename=a.bin",
         content,
-        {"Content-Range": content_range},
+        {"Content-Range": content_range, "Content-Type": "application/octet-stream"},
         method="PUT",
     )
     try:
@@ -89,7 +90,11 @@ def test_retry_while_the_server_runs(start_server: StartServer, app_stub: AppStu
     ticket = new_ticket(server, app_stub.url)
     assert put(server, ticket, b"x" * 10, "bytes 0-9/10") == 200
     wait_until(lambda: state(server, ticket)["state"] == "failed", "the refusal")
-    assert "not today" in told(server.storage_dir, "show", ticket[:8])
+    shown = told(server.storage_dir, "show", ticket[:8])
+    assert f"callback_url  {app_stub.url}\n" in shown
+    assert "not today" in shown
+    assert "it answered 403 Forbidden: not today" in told(server.storage_dir, "list", "--state", "failed")
+    assert f"url={app_stub.url}" in server.log
     assert "failed" in told(server.storage_dir, "list")
     told(server.storage_dir, "retry", ticket[:8])
     wait_until(lambda: state(server, ticket)["state"] == "finished", "the handover")
@@ -135,6 +140,16 @@ def test_what_is_shown(tmp_path: Path) -> None:
     assert (facts["id"], facts["name"], facts["arrived"], facts["size"]) == (ticket, NASTY, 4, 8)
     [listed] = json.loads(told(tmp_path, "list", "--json"))
     assert listed["id"] == ticket
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_terminal_that_lacks_a_character_gets_it_escaped(encoding: str, tmp_path: Path) -> None:
+    ticket = asyncio.run(_store(tmp_path, "\u0416\xe4.txt"))
+    for words in (("list",), ("show", ticket[:8])):
+        line = [sys.executable, str(ROOT / "incoming.py"), "uploads", "--storage-dir", str(tmp_path), *words]
+        done = subprocess.run(line, capture_output=True, timeout=60, env={**os.environ, "PYTHONIOENCODING": encoding})
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "\u0416\xe4.txt".encode(encoding, "backslashreplace") in done.stdout
 
 
 def test_a_list_that_was_cut_says_so(tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ async def test_retry(tmp_path: Path) -> None:
         await worker.services.tickets.update(ticket, fail)
         [upload] = (await now(worker))["uploads"]
         assert (upload["state"], upload["problem"], upload["may_retry"]) == ("failed", "refused by the app", True)
+        assert upload["callback_url"] == "http://127.0.0.1:9/done"
         assert (await act(worker, ticket, "retry")).code == 200
         [upload] = (await now(worker))["uploads"]
         assert (upload["state"], upload["attempts"]) == ("arrived", 0)

@@ -666,4 +666,5 @@ async def test_no_log_record_tells_the_secret(stores: Stores, clock: Clock, capl
         await desk.attempt()
         assert app.callbacks[1].params["secret"] == secret
     assert "handed over in attempt 2" in caplog.text
+    assert {vars(record)["url"] for record in caplog.records if "attempt" in record.message} == {app.url}
     assert secret not in caplog.text

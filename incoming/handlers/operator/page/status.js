@@ -24,7 +24,7 @@ const STATE_NAMES = {
 /** @typedef {{id: string, name: string | null, size: number | null, arrived: number, state: string,
  *     paused: boolean, age: number, idle: number, in_state: number, requested_by: string, clients: string[],
  *     transports: string[], connections: number, speed: number, attempts: number, next_attempt: number | null,
- *     problem: string, may_cancel: boolean, may_retry: boolean}} Upload */
+ *     problem: string, callback_url: string, may_cancel: boolean, may_retry: boolean}} Upload */
 
 /** @typedef {{time: number, version: string, stopping: boolean, states: Record<string, number>, speed: number,
  *     sending: number, connections: Record<string, number>, workers: number, lag: number, memory: number, free: number,
@@ -172,7 +172,9 @@ class Row {
             detail = `for ${readableDuration(upload.in_state)}`;
         }
         say(this.detail, detail);
-        say(this.problem, visible(upload.problem));
+        const at = upload.problem && upload.callback_url ? ` · ${visible(upload.callback_url)}` : "";
+        say(this.problem, visible(upload.problem) + at);
+        this.badge.title = visible(upload.callback_url);
     }
 }
 
