@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from tests.conftest import StartProxy
+from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
+from tests.support.known_files import KnownFile, make_file
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import UploadPage
+from tests.system.e2e.upload_page import PageUpload, UploadPage
 from tests.system.examples.example_app import ExampleApp
 
 StartExample = Callable[..., ExampleApp]
 
-_LARGE = 1 << 20
+MIB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +29,7 @@ def no_large_files_left(tmp_path: Path) -> Iterator[None]:
 
 def remove_large_files(directory: Path) -> None:
     for path in directory.rglob("*"):
-        if path.is_file() and path.stat().st_size > _LARGE:
+        if path.is_file() and path.stat().st_size > MIB:
             path.unlink()
 
 
@@ -55,9 +58,49 @@ def transport() -> str:
 
 
 @pytest.fixture
-def upload_page(page: Page, app: UploadApp, server: IncomingServer, transport: str) -> UploadPage:
+def host(server: IncomingServer) -> str:
+    """Where pages reach the server. A module whose pages come through `proxy` says `proxy.host`."""
+    return server.host
+
+
+@pytest.fixture
+def upload_page(page: Page, app: UploadApp, host: str, transport: str) -> UploadPage:
     """The recording page, loaded from `app`, with the library of `server`."""
-    return UploadPage(page, app, server.host).open(transport=transport)
+    return UploadPage(page, app, host).open(transport=transport)
+
+
+@pytest.fixture
+def file_size() -> int:
+    """Bytes of `file`; a module that needs longer uploads says more."""
+    return 8 * MIB
+
+
+@pytest.fixture
+def file(tmp_path: Path, file_size: int) -> KnownFile:
+    return make_file(tmp_path / "file.bin", file_size)
+
+
+@pytest.fixture
+def ticket(app: UploadApp) -> str:
+    return app.new_ticket()
+
+
+@pytest.fixture
+def proxy(server: IncomingServer, start_proxy: StartProxy) -> FaultProxy:
+    """A line to `server` that fails on command."""
+    return start_proxy(server.port)
+
+
+@pytest.fixture
+def upload(upload_page: UploadPage, file: KnownFile, ticket: str) -> PageUpload:
+    """An upload of `file` that has not begun."""
+    return upload_page.upload(ticket, file.path)
+
+
+@pytest.fixture
+def slow(upload: PageUpload) -> PageUpload:
+    """An upload in progress that stays slow until its `max_rate` is set to 0."""
+    return upload.start_slowly()
 
 
 @pytest.fixture

@@ -15,42 +15,27 @@ from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import PageUpload, UploadPage
+from tests.system.e2e.upload_page import SLOW, PageUpload, UploadPage
 
 KIB, MIB = 1 << 10, 1 << 20
 ESTABLISHED = "01"
 """In the kernel's table of TCP connections."""
-SLOW = 1 * MIB
-"""Bytes a second: `file` is on its way for as long as a test may want."""
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> KnownFile:
-    return make_file(tmp_path / "file.bin", 12 * MIB)
-
-
-@pytest.fixture
-def ticket(app: UploadApp) -> str:
-    return app.new_ticket()
-
-
-@pytest.fixture
-def proxy(server: IncomingServer, start_proxy: StartProxy) -> FaultProxy:
-    return start_proxy(server.port)
+def file_size() -> int:
+    return 12 * MIB
 
 
 @pytest.fixture(params=["auto", "http"])
-def upload_page(request: pytest.FixtureRequest, page: Page, app: UploadApp, proxy: FaultProxy) -> UploadPage:
-    return UploadPage(page, app, proxy.host).open(transport=request.param)
+def transport(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture
-def slow(upload_page: UploadPage, file: KnownFile, ticket: str) -> PageUpload:
-    """An upload that has begun and goes on slowly until its `max_rate` is set to 0."""
-    upload = upload_page.upload(ticket, file.path)
-    upload.set("max_rate", SLOW)
-    upload.start().wait_for_bytes()
-    return upload
+def host(proxy: FaultProxy) -> str:
+    return proxy.host
 
 
 def assert_only_delayed(upload: PageUpload) -> None:

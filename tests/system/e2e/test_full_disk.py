@@ -9,12 +9,10 @@ from playwright.sync_api import Page
 from tests.conftest import StartServer
 from tests.support.known_files import make_file
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import UploadPage
+from tests.system.e2e.upload_page import SLOW, UploadPage
 from tests.system.faults.small_disk import SmallDisk
 
 MIB = 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second."""
 
 
 @pytest.fixture

@@ -7,43 +7,23 @@ from playwright.sync_api import Page
 
 from tests.conftest import StartServer
 from tests.support.incoming_server import IncomingServer
-from tests.support.known_files import KnownFile, make_file, sha256_of
+from tests.support.known_files import KnownFile, sha256_of
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import PageUpload, UploadPage
+from tests.system.e2e.upload_page import SLOW, PageUpload, UploadPage
 
 MIB = 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second: `file` is on its way for as long as a test may want."""
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> KnownFile:
-    return make_file(tmp_path / "file.bin", 24 * MIB)
-
-
-@pytest.fixture
-def ticket(app: UploadApp) -> str:
-    return app.new_ticket()
+def file_size() -> int:
+    return 24 * MIB
 
 
 @pytest.fixture(params=["websocket", "http"])
-def upload_page(request: pytest.FixtureRequest, page: Page, app: UploadApp, server: IncomingServer) -> UploadPage:
-    return UploadPage(page, app, server.host).open(transport=request.param)
-
-
-@pytest.fixture
-def upload(upload_page: UploadPage, file: KnownFile, ticket: str) -> PageUpload:
-    return upload_page.upload(ticket, file.path)
-
-
-@pytest.fixture
-def slow(upload: PageUpload) -> PageUpload:
-    """An upload that has begun and goes on slowly until its `max_rate` is set to 0."""
-    upload.set("max_rate", SLOW)
-    upload.start()
-    upload.wait_for_bytes()
-    return upload
+def transport(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 def callbacks(upload: PageUpload) -> list[str]:

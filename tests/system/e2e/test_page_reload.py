@@ -17,33 +17,17 @@ from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import PageUpload, UploadPage, over_both
+from tests.system.e2e.upload_page import SLOW, PageUpload, UploadPage, over_both
 from tests.system.faults.consistency import tickets_in
 
 MIB = 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second: `file` is on its way for as long as a test may want."""
 THREE_DAYS = 3 * 24 * 3600
 """More than an upload may be idle, less than it may be paused."""
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> KnownFile:
-    return make_file(tmp_path / "file.bin", 8 * MIB)
-
-
-@pytest.fixture
-def ticket(app: UploadApp) -> str:
-    return app.new_ticket()
-
-
-@pytest.fixture
-def slow(upload_page: UploadPage, file: KnownFile, ticket: str) -> PageUpload:
-    """An upload that has begun and goes on slowly until its `max_rate` is set to 0."""
-    upload = upload_page.upload(ticket, file.path)
-    upload.set("max_rate", SLOW)
-    upload.start().wait_for_bytes(MIB)
-    return upload
+def slow(upload: PageUpload) -> PageUpload:
+    return upload.start_slowly(MIB)
 
 
 def unfinished(page: UploadPage) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -11,14 +10,12 @@ from tests.conftest import StartProxy, StartServer
 from tests.support.app_stub import Answer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
-from tests.support.known_files import KnownFile, make_file
+from tests.support.known_files import KnownFile
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import PageUpload, UploadPage
+from tests.system.e2e.upload_page import SLOW, PageUpload, UploadPage
 
 MIB = 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second: `file` is on its way for as long as a test may want."""
 
 
 @pytest.fixture
@@ -27,33 +24,26 @@ def server(start_server: StartServer) -> IncomingServer:
     return start_server()
 
 
-@pytest.fixture
-def proxy(server: IncomingServer, start_proxy: StartProxy) -> FaultProxy:
-    """A server that is away is counted here."""
-    return start_proxy(server.port)
-
-
 @pytest.fixture(params=["auto", "http"])
-def upload_page(request: pytest.FixtureRequest, page: Page, app: UploadApp, proxy: FaultProxy) -> UploadPage:
-    return UploadPage(page, app, proxy.host).open(transport=request.param)
+def transport(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> KnownFile:
-    return make_file(tmp_path / "file.bin", 12 * MIB)
+def host(proxy: FaultProxy) -> str:
+    return proxy.host
 
 
 @pytest.fixture
-def ticket(app: UploadApp) -> str:
-    return app.new_ticket()
+def file_size() -> int:
+    return 12 * MIB
 
 
 @pytest.fixture
-def slow(upload_page: UploadPage, file: KnownFile, ticket: str) -> Iterator[PageUpload]:
-    """An upload that has begun and goes on slowly until its `max_rate` is set to 0."""
-    upload = upload_page.upload(ticket, file.path)
-    upload.set("max_rate", SLOW)
-    upload.start().wait_for_bytes()
+def slow(slow: PageUpload) -> Iterator[PageUpload]:
+    """Whatever happens to the server, the page has no error to report."""
+    upload = slow
     yield upload
     assert "onerror" not in {call.callback for call in upload.calls}, "nobody was to be told of an error"
 

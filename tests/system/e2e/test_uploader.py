@@ -12,26 +12,20 @@ from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import KnownFile, make_file
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import Moment, PageUpload, UploadPage
+from tests.system.e2e.upload_page import SLOW, Moment, PageUpload, UploadPage
 
 KIB, MIB = 1 << 10, 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second: `file` is on its way for as long as a test may want."""
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> KnownFile:
-    return make_file(tmp_path / "file.bin", 24 * MIB)
-
-
-@pytest.fixture
-def ticket(app: UploadApp) -> str:
-    return app.new_ticket()
+def file_size() -> int:
+    return 24 * MIB
 
 
 @pytest.fixture(params=["websocket", "http"])
-def upload_page(request: pytest.FixtureRequest, page: Page, app: UploadApp, server: IncomingServer) -> UploadPage:
-    return UploadPage(page, app, server.host).open(transport=request.param)
+def transport(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What users do: two tabs, long pauses, cancelling where nobody listens, buttons at every moment."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
@@ -9,37 +8,13 @@ from playwright.sync_api import Page
 from tests.conftest import StartProxy, StartServer
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
-from tests.support.known_files import KnownFile, make_file
+from tests.support.known_files import KnownFile
 from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
 from tests.system.e2e.upload_page import PageUpload, UploadPage, over_both
 from tests.system.faults.consistency import tickets_in
 
 MIB = 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second: `file` is on its way for as long as a test may want."""
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> KnownFile:
-    return make_file(tmp_path / "file.bin", 8 * MIB)
-
-
-@pytest.fixture
-def ticket(app: UploadApp) -> str:
-    return app.new_ticket()
-
-
-@pytest.fixture
-def proxy(server: IncomingServer, start_proxy: StartProxy) -> FaultProxy:
-    return start_proxy(server.port)
-
-
-def begin(upload: PageUpload) -> PageUpload:
-    """Start an upload that goes slowly until its `max_rate` is set to 0, and wait until some of it has arrived."""
-    upload.set("max_rate", SLOW)
-    upload.start().wait_for_bytes()
-    return upload
 
 
 def outcomes(upload: PageUpload) -> list[str]:
@@ -55,9 +30,9 @@ def test_the_newest_tab_wins(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
     """The older one is told, and does not come back by itself: two tabs never fight for a ticket."""
-    first = begin(upload_page.upload(ticket, file.path))
+    first = upload_page.upload(ticket, file.path).start_slowly()
     tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
-    second = begin(tab.upload(ticket, file.path))
+    second = tab.upload(ticket, file.path).start_slowly()
     end = first.wait_until_over()
     assert (end.error_code, end.connected, end.cancelled) == (204, False, False)
     told, sockets = first.calls, list(upload_page.sockets)
@@ -75,9 +50,9 @@ def test_the_newest_tab_wins(
 def test_a_tab_takes_its_upload_back(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
-    first = begin(upload_page.upload(ticket, file.path))
+    first = upload_page.upload(ticket, file.path).start_slowly()
     tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
-    second = begin(tab.upload(ticket, file.path))
+    second = tab.upload(ticket, file.path).start_slowly()
     assert first.wait_until_over().error_code == 204
     first.start()
     assert second.wait_until_over().error_code == 204
@@ -95,7 +70,7 @@ def test_long_pause(start_server: StartServer, page: Page, file: KnownFile) -> N
     with UploadApp(server.base_url) as app:
         upload_page = UploadPage(page, app, server.host).open()
         ticket = app.new_ticket()
-        slow = begin(upload_page.upload(ticket, file.path))
+        slow = upload_page.upload(ticket, file.path).start_slowly()
         slow.pause("pause")
         abandoned = app.new_ticket()
         (callback,) = app.wait_for(1, abandoned)
@@ -113,7 +88,7 @@ def test_pause_that_was_too_long(start_server: StartServer, page: Page, file: Kn
     server = start_server("--idle-timeout", "2s", "--paused-timeout", "2s")
     with UploadApp(server.base_url) as app:
         ticket = app.new_ticket()
-        slow = begin(UploadPage(page, app, server.host).open().upload(ticket, file.path))
+        slow = UploadPage(page, app, server.host).open().upload(ticket, file.path).start_slowly()
         slow.pause("pause")
         (callback,) = app.wait_for(1, ticket)
         assert callback.params["cancelled"] == "yes"
@@ -130,7 +105,7 @@ def test_pause_that_was_too_long(start_server: StartServer, page: Page, file: Kn
 @pytest.fixture
 def lost(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticket: str, transport: str) -> PageUpload:
     """An upload whose server cannot be reached any more."""
-    slow = begin(UploadPage(page, app, proxy.host).open(transport=transport).upload(ticket, file.path))
+    slow = UploadPage(page, app, proxy.host).open(transport=transport).upload(ticket, file.path).start_slowly()
     proxy.refuse()
     assert proxy.cut() > 0
     slow.wait_for(lambda now: not now.connected, "the loss to be noticed")
@@ -178,7 +153,7 @@ def test_cancelled_offline_for_good(
     proxy = start_proxy(server.port)
     with UploadApp(server.base_url) as app:
         ticket = app.new_ticket()
-        slow = begin(UploadPage(page, app, proxy.host).open().upload(ticket, file.path))
+        slow = UploadPage(page, app, proxy.host).open().upload(ticket, file.path).start_slowly()
         proxy.refuse()
         assert proxy.cut() > 0
         slow.wait_for(lambda now: not now.connected, "the loss to be noticed")
@@ -204,11 +179,11 @@ def connecting(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
 
 
 def uploading(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
-    begin(upload)
+    upload.start_slowly()
 
 
 def reconnecting(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
-    begin(upload)
+    upload.start_slowly()
     proxy.refuse()
     assert proxy.cut() > 0
     upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
@@ -227,7 +202,7 @@ def processing(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
 
 
 def paused(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
-    begin(upload)
+    upload.start_slowly()
     upload.pause("pause")
 
 
@@ -236,7 +211,7 @@ def finished(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
 
 
 def cancelled(upload: PageUpload, app: UploadApp, proxy: FaultProxy) -> None:
-    begin(upload)
+    upload.start_slowly()
     upload.cancel("before")
     upload.wait_until_over()
 
@@ -337,7 +312,7 @@ def test_cancel_at_every_moment(
 def test_pause_and_cancel_over_http(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
 ) -> None:
-    slow = begin(upload_page.open(transport="http").upload(ticket, file.path))
+    slow = upload_page.open(transport="http").upload(ticket, file.path).start_slowly()
     assert slow.now.transport == "http"
     slow.pause("pause")
     paused = slow.now

@@ -111,6 +111,9 @@ class Call:
     moment: Moment
 
 
+SLOW = 1 << 20
+"""Bytes per second: a file of a few MiB is in progress for as long as a test may want."""
+
 over_both = pytest.mark.parametrize("transport", ["auto", "http"])
 """Runs a test whose pages use the fixture `transport` by WebSocket, which nothing hinders here, and by HTTP."""
 
@@ -138,6 +141,12 @@ class PageUpload:
 
     def start(self) -> "PageUpload":
         self._do("uploader.start()")
+        return self
+
+    def start_slowly(self, count: int = 1) -> "PageUpload":
+        """Start at SLOW, until `max_rate` is set to something else, and wait for the first `count` bytes."""
+        self.set("max_rate", SLOW)
+        self.start().wait_for_bytes(count)
         return self
 
     def pause(self, what: str) -> None:
