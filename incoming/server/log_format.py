@@ -12,9 +12,14 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
+
+from incoming.server.log_queue import QueuedHandler
+
+log = logging.getLogger(__name__)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TICKET = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
@@ -29,15 +34,28 @@ FLOOD_SECONDS = 10.0
 
 def configure(level: str, log_format: str) -> None:
     """Sends everything that is logged in this process to standard error, in one of the two formats."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = QueuedHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     handler.addFilter(FloodGate())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+    sys.unraisablehook = _log_unraisable
+    threading.excepthook = _log_thread_failure
     # What the parser finds wrong with a stranger's bytes, and each request, are of interest to who debugs.
     if level != "debug":
         for noisy in ("tornado.general", "tornado.access", "asyncio"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, getattr(logging, level.upper())))
+
+
+def _log_unraisable(failure: sys.UnraisableHookArgs) -> None:
+    """Log what Python would print past the log, for instance an exception in a finaliser."""
+    exception = failure.exc_value or failure.exc_type()
+    log.error("exception ignored in %r", failure.object, exc_info=exception)
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    name = failure.thread.name if failure.thread else "unknown"
+    log.error("thread %s ended by an exception", name, exc_info=failure.exc_value)
 
 
 def printable(text: str) -> str:

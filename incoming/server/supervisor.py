@@ -159,6 +159,7 @@ def _fork(work: Work, lifeline: int, held: int) -> int:
     except BaseException:
         log.exception("a worker failed")
     finally:
+        logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -29,7 +29,7 @@ class IncomingServer:
     """`python incoming.py` on 127.0.0.1, on a port of its own unless told, with `storage_dir` and further `options`.
 
     `descriptors` is how many each of its processes may have. It keeps port and directory over `restart()`. The log of
-    all its runs is in `log`.
+    all its runs is in `log`, unless the descriptor `log_to` gets it.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class IncomingServer:
         port: int | None = None,
         env: Mapping[str, str] | None = None,
         descriptors: int | None = None,
+        log_to: int | None = None,
     ) -> None:
         self.storage_dir = storage_dir
         self.options = options
         self.port = port or free_port()
         self._descriptors = descriptors
+        self._log_to = log_to
         self._port_is_ours_to_change = port is None
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
         self.log_path = storage_dir.with_name(storage_dir.name + ".log")
@@ -151,7 +153,7 @@ class IncomingServer:
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if self._log_to is None else self._log_to,
                 start_new_session=True,  # a process group of its own, so that kill() reaches the workers as well
                 preexec_fn=self._limit_descriptors if self._descriptors else None,
             )

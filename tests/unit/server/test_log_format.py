@@ -168,20 +168,20 @@ def root_logger() -> object:
 
 
 @pytest.mark.parametrize(("level", "written"), [("info", ["I", "W"]), ("warning", ["W"]), ("debug", ["D", "I", "W"])])
-def test_levels(level: str, written: list[str], root_logger: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_levels(level: str, written: list[str], root_logger: object, capfd: pytest.CaptureFixture[str]) -> None:
     configure(level, "json")
     logging.getLogger("incoming.x").debug("D")
     logging.getLogger("incoming.x").info("I")
     logging.getLogger("incoming.x").warning("W")
     logging.getLogger("tornado.general").info("noise")
-    messages = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    messages = [json.loads(line)["message"] for line in capfd.readouterr().err.splitlines()]
     assert [message for message in messages if message != "noise"] == written
     assert ("noise" in messages) is (level == "debug")
 
 
-def test_text_goes_to_standard_error(root_logger: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_goes_to_standard_error(root_logger: object, capfd: pytest.CaptureFixture[str]) -> None:
     configure("info", "text")
     logging.getLogger("incoming.x").info("hello")
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert re.fullmatch(r"\S+ INFO incoming\.x\[\d+\] hello\n", captured.err)
