@@ -23,10 +23,12 @@ class UploadError(Exception):
     status: ClassVar[int]
     retry: ClassVar[bool] = False
     retry_after: ClassVar[int | None] = None
+    text: ClassVar[str] = ""
+    """The message of an error that always has the same one."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str = "") -> None:
+        self.message = message or self.text
+        super().__init__(self.message)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -143,6 +145,7 @@ class TakenOver(UploadError):
 
     code = 204
     status = 409
+    text = "the upload was taken over by another client"
 
 
 # --- 3xx: the upload is in another state than the call needs ----------------------------------------------------------
@@ -208,6 +211,7 @@ class ServerShutdown(UploadError):
 
     code = 500
     status = 503
+    text = "the server is restarting"
     retry = True
     retry_after = 1
 
@@ -252,5 +256,6 @@ class InternalError(UploadError):
 
     code = 599
     status = 500
+    text = "internal server error; see the server log"
     retry = True
     retry_after = 5

@@ -14,7 +14,6 @@ from typing import Any
 from incoming.core.errors import (
     AlreadyComplete,
     FileChanged,
-    FileTooLarge,
     FileTypeRefused,
     HandoverFailed,
     TakenOver,
@@ -25,6 +24,7 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents, Range
 from incoming.core.file_types import is_wanted
 from incoming.core.identity import Identity as Identity
+from incoming.core.size_limit import check_size
 
 
 class State(StrEnum):
@@ -211,9 +211,7 @@ class Ticket:
         """
         joined = self.identity.join(told)
         if told.size is not None:
-            limits = [limit for limit in (server_max_size, self.options.max_size) if limit]
-            if limits and told.size > min(limits):
-                raise FileTooLarge(f"the file has {told.size} bytes, the limit is {min(limits)}")
+            check_size(told.size, server_max_size, self.options.max_size)
             if any(end > told.size for _, end in self.extents):
                 raise FileChanged(f"the file has {told.size} bytes, but more than that has already arrived")
         wanted = self.options.allowed_types
@@ -229,7 +227,7 @@ class Ticket:
         nothing of sessions) leaves the epoch as it is.
         """
         if epoch is not None and epoch < self.epoch and self.session not in ("", session):
-            raise TakenOver("the upload goes on in another window")
+            raise TakenOver
         # A further connection that was on its way when the user paused; whoever resumes leaves the epoch out.
         late = self.paused and session == self.session and epoch == self.epoch
         opened = self.move(Event.OPEN, now, paused=late, active_at=now)
@@ -242,13 +240,13 @@ class Ticket:
         current.
         """
         if epoch is not None and epoch != self.epoch:
-            raise TakenOver("the upload goes on in another window")
+            raise TakenOver
         return self.move(Event.STORE, now, extents=self.extents | Extents(ranges), active_at=now)
 
     def pause(self, epoch: int | None, now: float) -> Ticket:
         """The user pauses; the upload then has the longer idle limit."""
         if epoch is not None and epoch != self.epoch:
-            raise TakenOver("the upload goes on in another window")
+            raise TakenOver
         return self.move(Event.PAUSE, now, paused=True, active_at=now)
 
     def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:

@@ -20,8 +20,6 @@ from incoming.wire import messages
 
 log = logging.getLogger(__name__)
 
-DEFECT = "the server has a defect; its log says more"
-
 
 def wants_json(accept: str) -> bool:
     """Whether an Accept header asks for JSON by name; without one, errors are plain text."""
@@ -92,7 +90,7 @@ class Answering(RequestHandler):
             return MethodNotAllowed(f"{self.request.method} is not a method of this URL")
         if status == NotFound.status:
             return NotFound("no such URL")
-        return BadRequest("the request is malformed") if status < 500 else InternalError(DEFECT)
+        return BadRequest("the request is malformed") if status < 500 else InternalError()
 
     def log_exception(
         self,

@@ -23,15 +23,16 @@ def allowed(origin: str | None, *lists: Sequence[str]) -> bool:
     return all(not names or origin.lower() in names for names in lists)
 
 
-def cors(headers: HTTPHeaders, origin: str | None) -> dict[str, str]:
-    """The CORS headers of an answer to an allowed origin; a preflight gets the longer set (Fetch standard, section
-    3.2).
+def cors(headers: HTTPHeaders, methods: Sequence[str]) -> dict[str, str]:
+    """The CORS headers of an answer to an allowed origin; a preflight gets the longer set with the resource's methods
+    (Fetch standard, section 3.2).
     """
+    origin = headers.get("Origin")
     if origin is None:
         return {}
     answer = {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Access-Control-Expose-Headers": EXPOSED}
     if "Access-Control-Request-Method" in headers:
-        answer["Access-Control-Allow-Methods"] = "GET, PUT, POST, DELETE, OPTIONS"
+        answer["Access-Control-Allow-Methods"] = ", ".join(methods)
         answer["Access-Control-Allow-Headers"] = headers.get("Access-Control-Request-Headers", "*")
         answer["Access-Control-Max-Age"] = str(MAX_AGE)
     return answer

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from incoming.uploads.upload_service import UploadService
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Services:
-    """One worker's parts; `clock` gives seconds since the epoch."""
+    """One worker's parts; `clock` gives seconds since the epoch, `monotonic` seconds of a clock that never jumps."""
 
     settings: Settings
     tickets: TicketStore
@@ -44,16 +44,13 @@ class Services:
     counters: WorkerCounters
     connections: Connections
     worker_reporter: WorkerReporter
+    memory_budget: MemoryBudget
+    connection_limiter: ConnectionLimiter
     clock: Callable[[], float] = time.time
-    memory_budget: MemoryBudget = field(init=False)
-    connection_limiter: ConnectionLimiter = field(init=False)
+    monotonic: Callable[[], float] = time.monotonic
     upload_connections: UploadConnectionLimiter = field(default_factory=UploadConnectionLimiter)
     requests: WeakSet[Any] = field(default_factory=WeakSet)
     """The requests that are being answered; a worker that ends waits for them."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "memory_budget", MemoryBudget(self.settings.memory))
-        object.__setattr__(self, "connection_limiter", ConnectionLimiter.of(self.settings))
 
     def limits(self, ticket: Ticket) -> Limits:
         """How a client of this ticket is told to send."""

@@ -18,6 +18,7 @@ from incoming.callbacks.delivery import longest_pause
 from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import TooBusy, UploadError
 from incoming.handlers.backend.parameters import MAX_BODY
+from incoming.handlers.connection_limiter import ConnectionLimiter
 from incoming.handlers.library import library
 from incoming.handlers.routes import application
 from incoming.handlers.services import Services
@@ -33,6 +34,7 @@ from incoming.settings.settings import Settings
 from incoming.storage.filesystem.store import MOST_OPEN, FileStore
 from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.store import SqliteStore
+from incoming.uploads.flow_control import MemoryBudget
 from incoming.uploads.receive_buffer import LARGEST
 from incoming.uploads.upload_service import UploadService
 
@@ -178,11 +180,19 @@ def open_services(settings: Settings) -> Services:
     upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
     connections = Connections(counters)
-    handover = CallbackDispatcher(tickets, store, settings, counters=counters)
-    janitor = Janitor(tickets, store, upload_service, settings)
-    activity = WorkerReporter(tickets, counters, connections)
     return Services(
-        settings, tickets, store, upload_service, handover, janitor, tickets, counters, connections, activity
+        settings=settings,
+        tickets=tickets,
+        store=store,
+        upload_service=upload_service,
+        callbacks=CallbackDispatcher(tickets, store, settings, counters=counters),
+        janitor=Janitor(tickets, store, upload_service, settings),
+        operators=tickets,
+        counters=counters,
+        connections=connections,
+        worker_reporter=WorkerReporter(tickets, counters, connections),
+        memory_budget=MemoryBudget(settings.memory),
+        connection_limiter=ConnectionLimiter.of(settings),
     )
 
 

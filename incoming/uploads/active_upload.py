@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from incoming.core.errors import AlreadyComplete, BadRange, FileTooLarge, StorageFailed, TakenOver, UploadError
+from incoming.core.errors import AlreadyComplete, BadRange, StorageFailed, TakenOver, UploadError
+from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
@@ -141,10 +142,8 @@ class ActiveUpload:
                 return True
             raise outcome
         if piece.epoch not in (None, ticket.epoch):
-            raise TakenOver("the upload goes on in another window")
-        for limit in (ticket.options.max_size, self._settings.max_size):
-            if limit and end > limit:
-                raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
+            raise TakenOver
+        check_size(end, ticket.options.max_size, self._settings.max_size, at_least=True)
         active = min(ACTIVE_SECONDS, self._settings.idle_timeout / 4)
         is_noted = self._clock() - ticket.active_at < active and not self.checkpoints.suspect
         return is_noted and ticket.extents.covers(*piece.range)
@@ -259,7 +258,7 @@ class ActiveUpload:
                 elif piece.epoch is None:
                     piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
                 else:
-                    piece.fail(TakenOver("the upload goes on in another window"))
+                    piece.fail(TakenOver())
 
     # --- what cannot be kept ------------------------------------------------------------------------------------------
 

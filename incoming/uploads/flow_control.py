@@ -141,7 +141,7 @@ class UploadWriter:
             self._failed(error)
         else:
             log.error("upload %s: a piece could not be taken", self._upload.ticket.id, exc_info=error)
-            self._failed(InternalError("the server has a defect; its log says more"))
+            self._failed(InternalError())
 
     async def wait_writable(self) -> None:
         """Returns when another piece may be received."""

@@ -62,7 +62,7 @@ class UploadService:
         if ticket.state in RECEIVING and ticket.session not in ("", hello.session):
             # Two said hello at the same time, and this one was the first: the newer one's epoch is not for it.
             self.leave(upload)
-            raise TakenOver("the upload goes on in another window")
+            raise TakenOver
         return upload
 
     async def open_plain(self, ticket_id: str, identity: Identity) -> ActiveUpload:
@@ -97,12 +97,12 @@ class UploadService:
         known = self._uploads.get(ticket_id)
         ticket = known.ticket if known is not None and known.ticket.epoch == epoch else await self.look(ticket_id)
         if ticket.epoch != epoch and ticket.state in RECEIVING:
-            raise TakenOver("the upload goes on in another window")
+            raise TakenOver
         return self._enter(ticket)
 
     def _check_open(self) -> None:
         if self._draining:
-            raise ServerShutdown("the server is restarting")
+            raise ServerShutdown
 
     def _enter(self, ticket: Ticket) -> ActiveUpload:
         upload = self._uploads.get(ticket.id)
@@ -288,7 +288,7 @@ class UploadService:
     async def drain(self) -> None:
         """Opens nothing any more, tells every connection to come back elsewhere, and checkpoints what has arrived."""
         self._draining = True
-        self._listeners.tell_all(ServerShutdown("the server is restarting"))
+        self._listeners.tell_all(ServerShutdown())
         await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))
         while under_way := (*self._tasks, *self._finalising.values()):
             await asyncio.wait(under_way)

@@ -6,7 +6,6 @@ Decides when a part of a chunk is handed on, and when all of it is safe. Knows n
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,7 +48,7 @@ class ChunkReceiver:
         epoch: int,
         ack: Callable[[Range], None],
         failed: Callable[[UploadError], None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._ack = ack
         self._clock = clock

@@ -16,20 +16,19 @@ from incoming.core.errors import (
     BadParameter,
     BadRange,
     BadRequest,
-    FileTooLarge,
-    Forbidden,
     LengthRequired,
     MessageTooLarge,
-    StorageFailed,
     TakenOver,
     TooBusy,
 )
+from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
 from incoming.handlers import cors
+from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
 from incoming.handlers.upload.streaming_handler import StreamingHandler
-from incoming.handlers.upload.upload_request import check_is_file
+from incoming.handlers.upload.upload_request import check_is_file, check_page, epoch_is_over, find_ticket
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import content_range, messages
 from incoming.wire.content_disposition import file_name
@@ -61,17 +60,14 @@ class ResumablePut(StreamingHandler):
 
     async def admit(self) -> None:
         self.path_args = [canonical_id(self.path_args[0])]
-        origin = self.request.headers.get("Origin")
-        if not cors.allowed(origin, self.services.settings.allowed_origins):
-            raise Forbidden("pages of this origin may not upload here")
-        self._cors = cors.cors(self.request.headers, origin)
+        headers = self.request.headers
+        check_page(headers, self.services.settings)
+        self._cors = cors.cors(headers, methods_of(self))
         self._let_page_read()
         self.set_header("Cache-Control", "no-store")
         if self.request.method == "OPTIONS":
             return
-        ticket = await self.services.upload_service.look(self.path_args[0])
-        if not cors.allowed(origin, ticket.options.allowed_origins):
-            raise Forbidden("pages of this origin may not use this ticket")
+        ticket = await find_ticket(self.path_args[0], headers, self.services.upload_service)
         self.services.connection_limiter.know(self._stream)
         if self.request.method == "PUT":
             await self._begin(ticket)
@@ -127,9 +123,9 @@ class ResumablePut(StreamingHandler):
 
     def _check_limits(self, ticket: Ticket, asked: ContentRange) -> None:
         """What the range alone shows, before the body is read."""
-        for limit in (ticket.options.max_size, self.services.settings.max_size):
-            if limit and asked.end is not None and asked.end > limit:
-                raise FileTooLarge(f"the file has more than {limit} bytes, the limit")
+        if asked.end is not None:
+            limits = ticket.options.max_size, self.services.settings.max_size
+            check_size(asked.end, *limits, at_least=asked.total is None)
 
     async def _join(self, ticket: Ticket, identity: Identity) -> ActiveUpload:
         """The library's pieces name the epoch they were welcomed with; other clients are taken at any."""
@@ -143,15 +139,12 @@ class ResumablePut(StreamingHandler):
         return await self._unless_lost(self.services.upload_service.join(ticket.id, self._epoch))
 
     async def _unless_lost(self, step: Awaitable[T]) -> T:
-        """The epoch rises too when a disk has lost bytes. Then nobody has taken over: the client is to ask anew."""
+        """Return what `step` returns. Raise why the epoch is over if it is."""
         try:
             return await step
         except TakenOver as error:
             ticket = await self.services.upload_service.look(self.path_args[0])
-            if ticket.session in ("", self.get_query_argument("session", "")):
-                lost = "bytes that had arrived were lost by a fault of the disk; send them again"
-                raise StorageFailed(lost) from error
-            raise
+            raise epoch_is_over(ticket, self.get_query_argument("session", "")) from error
 
     # --- bodies -------------------------------------------------------------------------------------------------------
 
@@ -170,11 +163,6 @@ class ResumablePut(StreamingHandler):
     @property
     def is_busy(self) -> bool:
         return self._body is not None and self._body.busy
-
-    @property
-    def heard(self) -> float:
-        """When a part of the body last came, by the monotonic clock."""
-        return self._heard
 
     def evict(self) -> None:
         """More connections carry this upload than may. What has come is kept."""
@@ -289,5 +277,5 @@ class ResumablePut(StreamingHandler):
         if self.concluded():
             return
         self.set_status(204)
-        self.set_header("Allow", "GET, PUT, POST, DELETE, OPTIONS")
+        self.set_header("Allow", ", ".join(methods_of(self)))
         self.finish()

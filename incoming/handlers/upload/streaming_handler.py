@@ -7,8 +7,6 @@ request is about.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
 from tornado.iostream import IOStream
@@ -18,7 +16,7 @@ from incoming.core.errors import BadRequest, TooSlow, UploadError
 from incoming.handlers.base import Handler, answer_error
 from incoming.handlers.client_stream import ClientStream
 from incoming.handlers.services import Services
-from incoming.handlers.upload.tcp_info import MinimumRate, silent_for
+from incoming.handlers.upload.stall_watchdog import StallWatchdog
 from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.wire.messages import MAX_SIZE
 
@@ -35,9 +33,7 @@ class StreamingHandler(Handler):
         self._conclusion: Callable[[], None] | None = None
         self._received = 0
         self._needless = 0
-        self._heard = time.monotonic()
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._pace = MinimumRate(services.settings.minimum_rate, services.settings.dead_after)
+        self._watchdog = StallWatchdog(services.settings, services.monotonic)
         self._ended = False
         self._stream: IOStream | None = None
 
@@ -97,7 +93,7 @@ class StreamingHandler(Handler):
             self._watch()
 
     async def data_received(self, chunk: bytes) -> None:
-        self._heard = time.monotonic()
+        self._watchdog.hear()
         self._received += len(chunk)
         if self._conclusion is None:
             try:
@@ -138,7 +134,7 @@ class StreamingHandler(Handler):
 
     def concluded(self) -> bool:
         """For each method to ask first, the body being complete: whether the answer has been given by this."""
-        self._stop_watching()
+        self._watchdog.stop()
         if self._conclusion is None:
             return False
         if not self._finished:
@@ -148,11 +144,12 @@ class StreamingHandler(Handler):
     # --- life and death -----------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        self._watchdog = asyncio.get_running_loop().call_later(self.services.settings.dead_after / 2, self._look_after)
+        self._watchdog.look_in(self.services.settings.dead_after / 2, self._look_after)
 
-    def _stop_watching(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+    @property
+    def heard(self) -> float:
+        """When a part of the body last came, by the monotonic clock."""
+        return self._watchdog.heard
 
     def _look_after(self) -> None:
         """A body that stalls is given up when no byte of it has come for `dead_after`, or too few; what arrived is
@@ -160,13 +157,8 @@ class StreamingHandler(Handler):
         """
         if self._ended or self._stream is None or self._stream.socket is None:
             return
-        now = time.monotonic()
-        settings = self.services.settings
-        silent = silent_for(self._stream.socket, now - self._heard)
-        if self._pace.too_slow(now, self._received, excused=self.is_busy):
-            self._give_up(TooSlow(f"less than {settings.minimum_rate} bytes a second came"))
-        elif silent >= settings.dead_after and not self.is_busy:
-            self._give_up(TooSlow(f"nothing came for {settings.dead_after:g} s"))
+        if error := self._watchdog.verdict(self._stream.socket, self._received, busy=self.is_busy):
+            self._give_up(error)
         else:
             self._watch()
 
@@ -186,5 +178,5 @@ class StreamingHandler(Handler):
 
     def _end(self) -> None:
         self._ended = True
-        self._stop_watching()
+        self._watchdog.stop()
         self.let_go()

@@ -1,13 +1,43 @@
-"""What is decided of a request before its first byte is stored, the same for every way of sending."""
+"""What is decided of a request for an upload the same way for every transport: may its page upload, is its body a file,
+and was its sender taken over.
+"""
 
 from __future__ import annotations
 
 from tornado.httputil import HTTPHeaders
 
-from incoming.core.errors import FormRefused, UnsupportedEncoding
+from incoming.core.errors import Forbidden, FormRefused, StorageFailed, TakenOver, UnsupportedEncoding, UploadError
+from incoming.core.ticket import Ticket
+from incoming.handlers import cors
+from incoming.settings.settings import Settings
+from incoming.uploads.upload_service import UploadService
 
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 """Types of bodies that wrap or escape the file's bytes: what HTML forms, FormData and `curl -F` or `-d` send."""
+
+
+def check_page(headers: HTTPHeaders, settings: Settings) -> None:
+    """Raise Forbidden for a page that may not upload to this server at all."""
+    if not cors.allowed(headers.get("Origin"), settings.allowed_origins):
+        raise Forbidden("pages of this origin may not upload here")
+
+
+async def find_ticket(ticket_id: str, headers: HTTPHeaders, upload_service: UploadService) -> Ticket:
+    """Return the ticket of a request. Raise UnknownTicket, or Forbidden for a page that the ticket is not for."""
+    ticket = await upload_service.look(ticket_id)
+    if not cors.allowed(headers.get("Origin"), ticket.options.allowed_origins):
+        raise Forbidden("pages of this origin may not use this ticket")
+    return ticket
+
+
+def epoch_is_over(ticket: Ticket, session: str) -> UploadError:
+    """Return why a session's epoch is not the ticket's any more.
+
+    The epoch rises too when a disk has lost bytes. Then nobody has taken over, and the client is to ask anew.
+    """
+    if ticket.session in ("", session):
+        return StorageFailed("bytes that had arrived were lost by a fault of the disk; send them again")
+    return TakenOver()
 
 
 def check_is_file(headers: HTTPHeaders, length: int | None) -> None:

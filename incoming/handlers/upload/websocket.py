@@ -8,9 +8,7 @@ who is alive.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -20,22 +18,20 @@ from tornado.websocket import WebSocketHandler
 
 from incoming.core.errors import (
     BadRequest,
-    Forbidden,
     InternalError,
     MessageTooLarge,
     MethodNotAllowed,
-    StorageFailed,
-    TakenOver,
     TooBusy,
     TooSlow,
     UploadError,
 )
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket, canonical_id
-from incoming.handlers import cors
 from incoming.handlers.base import Answering
 from incoming.handlers.services import Services
 from incoming.handlers.upload.chunk_receiver import ChunkReceiver
-from incoming.handlers.upload.tcp_info import MinimumRate, received_by, silent_for
+from incoming.handlers.upload.stall_watchdog import StallWatchdog
+from incoming.handlers.upload.tcp_info import received_by
+from incoming.handlers.upload.upload_request import check_page, epoch_is_over, find_ticket
 from incoming.handlers.upload.websocket_reader import receive
 from incoming.handlers.upload.websocket_sender import WebSocketSender
 from incoming.uploads.active_upload import ActiveUpload
@@ -63,27 +59,23 @@ class UploadSocket(Answering, WebSocketHandler):
         self._epoch = 0
         self._session = ""
         self._told_state = State.UPLOADING
-        self._outlet = WebSocketSender(self.write_message, self.close)
-        self._watchdog: asyncio.TimerHandle | None = None
-        self.heard = self._seen_at = time.monotonic()
-        self._pace = MinimumRate(self._settings.minimum_rate, self._settings.dead_after)
+        self._outlet = WebSocketSender(self.write_message, self.close, services.monotonic)
+        self._watchdog = StallWatchdog(self._settings, services.monotonic)
+        self._seen_at = self._watchdog.heard
 
     # --- the handshake ------------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
         """Looks the ticket up before anything of the client is buffered: a stranger gets no room for a chunk."""
-        origin = self.request.headers.get("Origin")
-        if not cors.allowed(origin, self._settings.allowed_origins):
-            raise Forbidden("pages of this origin may not upload here")
+        headers = self.request.headers
+        check_page(headers, self._settings)
         if self.request.method != "GET":
             raise MethodNotAllowed(f"{self.request.method} is not a method of this URL")
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+        if headers.get("Upgrade", "").lower() != "websocket":
             raise BadRequest("at this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
         self._ticket_id = canonical_id(self.get_query_argument("ticket", ""))
         try:
-            ticket = await self._upload_service.look(self._ticket_id)
-            if not cors.allowed(origin, ticket.options.allowed_origins):
-                raise Forbidden("pages of this origin may not use this ticket")
+            await find_ticket(self._ticket_id, headers, self._upload_service)
         except UploadError as error:
             self._problem = error
 
@@ -136,7 +128,7 @@ class UploadSocket(Answering, WebSocketHandler):
     async def _take(self, event: websocket_frames.Event) -> None:
         """Not returning is the flow control: nothing more is read, and TCP tells the sender."""
         if not isinstance(event, websocket_frames.Data) or event.last:
-            self.heard = time.monotonic()
+            self._watchdog.hear()
         if isinstance(event, websocket_frames.Close):
             self.close(event.code)  # says so, too, unless that was done (RFC 6455 section 5.5.1)
             return
@@ -148,7 +140,7 @@ class UploadSocket(Answering, WebSocketHandler):
             self._fail(error)
         except Exception:
             log.exception("upload %s: a message could not be handled", self._ticket_id)
-            self._fail(InternalError("the server has a defect; its log says more"))
+            self._fail(InternalError())
         await self._outlet.room()
 
     async def _on_event(self, event: websocket_frames.Event) -> None:
@@ -202,8 +194,16 @@ class UploadSocket(Answering, WebSocketHandler):
             return
         self._leave = leave
         self._begin(upload, hello.session)
-        memory, chunk_max = self.services.memory_budget, self._settings.chunk_max
-        self._chunks = ChunkReceiver(upload, sender, memory, chunk_max, self._epoch, self._outlet.ack, self._not_stored)
+        self._chunks = ChunkReceiver(
+            upload,
+            sender,
+            self.services.memory_budget,
+            self._settings.chunk_max,
+            self._epoch,
+            self._outlet.ack,
+            self._not_stored,
+            self.services.monotonic,
+        )
 
     def _begin(self, upload: ActiveUpload, session: str) -> None:
         """Welcomes the uploader."""
@@ -232,10 +232,7 @@ class UploadSocket(Answering, WebSocketHandler):
         if self._upload is None:
             return
         if news.epoch != self._epoch and news.state in RECEIVING:
-            if news.session in ("", self._session):
-                self._fail(StorageFailed("bytes that had arrived were lost by a fault of the disk; send them again"))
-            else:
-                self._fail(TakenOver("the upload goes on in another window"))
+            self._fail(epoch_is_over(news, self._session))
             return
         if news.state != self._told_state:
             self._told_state = news.state
@@ -255,33 +252,30 @@ class UploadSocket(Answering, WebSocketHandler):
 
     # --- life and death -----------------------------------------------------------------------------------------------
 
+    @property
+    def heard(self) -> float:
+        """When a whole message last came, by the monotonic clock."""
+        return self._watchdog.heard
+
     def _watch(self, delay: float) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        self._watchdog = asyncio.get_running_loop().call_later(delay, self._look_after)
+        self._watchdog.look_in(delay, self._look_after)
 
     def _look_after(self) -> None:
-        now = time.monotonic()
-        silent = now - self.heard
-        stream = self._stream
+        watchdog, stream = self._watchdog, self._stream
         if stream is None or stream.socket is None:
             return
-        if self._upload is None and silent >= self._settings.hello_timeout:
+        if self._upload is None and watchdog.since_heard >= self._settings.hello_timeout:
             self._fail(TooSlow(f"no hello came within {self._settings.hello_timeout:g} s"))
             return
-        silent = silent_for(stream.socket, silent)
+        now = self.services.monotonic()
         is_ours = self._chunks is not None and self._chunks.busy
-        if not is_ours and silent >= self._settings.dead_after:
-            self._fail(TooSlow(f"nothing came for {self._settings.dead_after:g} s"))
-            return
-        excused = is_ours or self.heard > self._seen_at
-        self._seen_at = now
-        if self._pace.too_slow(now, received_by(stream.socket), excused=excused):
-            self._fail(TooSlow(f"less than {self._settings.minimum_rate} bytes a second came"))
+        excused, self._seen_at = self.heard > self._seen_at, now
+        if error := watchdog.verdict(stream.socket, received_by(stream.socket), busy=is_ours, excused=excused):
+            self._fail(error)
             return
         # Also to a peer that sends: while a large chunk crawls over a slow line, nothing else tells it that we live.
         interval = self._settings.ping_interval
-        due = interval - max(silent, now - self._outlet.said_at)
+        due = interval - max(watchdog.silence(stream.socket), now - self._outlet.said_at)
         if due <= interval * 0.1 and self._upload is not None:
             self._outlet.send(messages.ping())
             due = interval
@@ -291,8 +285,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._outlet.abandon()
         if self._chunks is not None:
             self._chunks.let_go()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        self._watchdog.stop()
         self._leave()
         self._leave = lambda: None
         self._upload = None

@@ -7,7 +7,6 @@ says nor what is received.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 from tornado.iostream import StreamClosedError
@@ -24,15 +23,23 @@ FAREWELL = 5.0
 
 
 class WebSocketSender:
-    """`write` sends a message and returns when it has left, `close` closes with a code and a reason."""
+    """`write` sends a message and returns when it has left, `close` closes with a code and a reason; `clock` is a
+    monotonic one, in seconds.
+    """
 
-    def __init__(self, write: Callable[[str], Awaitable[None]], close: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], Awaitable[None]],
+        close: Callable[[int, str], None],
+        clock: Callable[[], float],
+    ) -> None:
         self.ended = False
         """Set when the last message is known or the connection is gone: nothing more is sent."""
-        self.said_at = time.monotonic()
+        self.said_at = clock()
         """When the last message left; before the first, when the connection began."""
         self._write = write
         self._close = close
+        self._clock = clock
         self._acks: list[Range] = []
         self._messages: list[str] = []
         self._last_words: tuple[int, str] | None = None
@@ -90,7 +97,7 @@ class WebSocketSender:
                     await self._write(messages.ack(acks))
                 for message in waiting:
                     await self._write(message)
-                self.said_at = time.monotonic()
+                self.said_at = self._clock()
         except (WebSocketClosedError, StreamClosedError):
             self.abandon()
         finally:

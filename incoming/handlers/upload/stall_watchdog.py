@@ -1,0 +1,65 @@
+"""When a connection has stalled: nothing comes over it, or too little.
+
+Decides that, from bytes rather than messages, and keeps the timer of who looks. Knows neither what the bytes mean nor
+what becomes of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from incoming.core.errors import TooSlow
+from incoming.handlers.upload.tcp_info import MinimumRate, silent_for
+from incoming.settings.settings import Settings
+
+
+class StallWatchdog:
+    """One connection's. `clock` is a monotonic one, in seconds."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self.heard = clock()
+        """When something last came."""
+        self._clock = clock
+        self._dead_after = settings.dead_after
+        self._rate = settings.minimum_rate
+        self._pace = MinimumRate(settings.minimum_rate, settings.dead_after)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def hear(self) -> None:
+        """Note that something has come."""
+        self.heard = self._clock()
+
+    @property
+    def since_heard(self) -> float:
+        """Seconds since something was noted."""
+        return self._clock() - self.heard
+
+    def silence(self, connection: socket.socket) -> float:
+        """Seconds since the last byte came, be it of something that is not complete."""
+        return silent_for(connection, self.since_heard)
+
+    def look_in(self, seconds: float, look: Callable[[], None]) -> None:
+        """Call `look` once, unless it is put off by another call or stopped."""
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_later(seconds, look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def verdict(
+        self, connection: socket.socket, received: int | None, *, busy: bool, excused: bool = False
+    ) -> TooSlow | None:
+        """Return the error to end the connection with. `received` are the bytes that ever came, None if unknown.
+
+        `busy`: it is the server who keeps the sender waiting. `excused`: nothing was expected of it since the last
+        look.
+        """
+        if not busy and self.silence(connection) >= self._dead_after:
+            return TooSlow(f"nothing came for {self._dead_after:g} s")
+        if self._pace.too_slow(self._clock(), received, excused=busy or excused):
+            return TooSlow(f"less than {self._rate} bytes a second came")
+        return None
