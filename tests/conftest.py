@@ -47,10 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every coroutine test a loop of its own, named among its arguments or not, and mark what needs a browser.
 
-    Tests of the whole system get a second try, which the summary lists. What fails twice fails.
+    Tests of the whole system get a second try, which the summary lists. What fails twice fails. A soak gets none: what
+    it finds in hours may not come again.
     """
     for item in items:
-        if item.path.is_relative_to(MAY_BE_RERUN):
+        if item.path.is_relative_to(MAY_BE_RERUN) and item.get_closest_marker("soak") is None:
             item.add_marker(pytest.mark.flaky(reruns=1))
         if not isinstance(item, pytest.Function):
             continue

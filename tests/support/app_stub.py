@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Self
 
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
@@ -60,7 +61,7 @@ class AppStub:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/backend/upload_finished"
 
-    def start(self) -> "AppStub":
+    def start(self) -> Self:
         assert self._server is None, "already started"
         self._server = _Server(("127.0.0.1", self.port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="app-stub", daemon=True)
@@ -77,7 +78,7 @@ class AppStub:
             self._answering.set()
             server.server_close()
 
-    def __enter__(self) -> "AppStub":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(

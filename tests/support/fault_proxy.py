@@ -6,6 +6,7 @@ and it can swallow the Upgrade header. Every fault is counted, so that a test ca
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -32,7 +33,7 @@ class FaultProxy:
 
     def __init__(self, upstream_port: int, port: int | None = None, buffer: int = 64 * 1024) -> None:
         self.port = port or free_port()
-        self._upstream = ("127.0.0.1", upstream_port)
+        self._upstreams = itertools.cycle([upstream_port])
         self._buffer = buffer
         self._counters = Counters()
         self._faults = Faults()
@@ -101,9 +102,9 @@ class FaultProxy:
     ) -> None:
         self.stop()
 
-    def forward_to(self, upstream_port: int) -> None:
-        """From now on new connections go to another server, as when a proxy's configuration is changed."""
-        self._do(lambda: setattr(self, "_upstream", ("127.0.0.1", upstream_port)))
+    def forward_to(self, *upstream_ports: int) -> None:
+        """From now on new connections go to these servers in turn, as when a proxy's configuration is changed."""
+        self._do(lambda: setattr(self, "_upstreams", itertools.cycle(upstream_ports)))
 
     # Faults of the line
 
@@ -245,7 +246,7 @@ class FaultProxy:
 
     async def _serve(self, connection: ProxiedConnection) -> None:
         try:
-            await connection.serve(self._upstream)
+            await connection.serve(("127.0.0.1", next(self._upstreams)))
         finally:
             self._connections.discard(connection)
 

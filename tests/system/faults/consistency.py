@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +82,16 @@ def assert_consistent(
     sources: Mapping[str, bytes],
     *,
     ended: bool = False,
+    foreign: Collection[str] = (),
 ) -> None:
     """Nobody was lied to. `acks` is what clients were promised, `sources` each upload's content.
 
-    With `ended` every upload must have got to its end besides.
+    With `ended` every upload must have got to its end besides. `foreign` are names of files that others have put there.
     """
     tickets, files = tickets_in(storage_dir), files_in(storage_dir)
     wrong: list[str] = []
     for name in files:
-        if name.removesuffix(".part") not in tickets:
+        if name.removesuffix(".part") not in tickets and name not in foreign:
             wrong.append(f"the file {name} belongs to no ticket")
     for ticket_id, source in sources.items():
         if ticket_id not in tickets:

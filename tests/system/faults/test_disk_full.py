@@ -14,6 +14,7 @@ from tests.support.waiting import wait_until
 from tests.system.faults.conftest import StartLoad
 from tests.system.faults.consistency import Witness
 from tests.system.faults.load import KIB, MIB, Load
+from tests.system.faults.processes import at_rest, held, open_files
 from tests.system.faults.small_disk import SmallDisk
 
 STORAGE_FULL, STORAGE_FAILED = 501, 502
@@ -139,7 +140,8 @@ def test_faults_leave_nothing_open(disk: SmallDisk, start_server: StartServer, s
     warm = start_load(server.port)
     warm.add_each(3, 300 * KIB)
     warm.finish(disk.path)
-    before = wait_until(lambda: held(server) if settled(server) else (), "the server to be at rest", 60)
+    wait_until(lambda: at_rest(server.pid, server.port, disk.path), "the server to be at rest", 60)
+    before = held(server.pid)
     for _ in range(3):
         load = start_load(server.port)
         load.add_each(6, MIB, rate=MIB)
@@ -148,37 +150,9 @@ def test_faults_leave_nothing_open(disk: SmallDisk, start_server: StartServer, s
         wait_until(lambda load=load: told(load, STORAGE_FULL), "every client to be told that the disk is full", 60)
         disk.empty()
         load.finish(disk.path)
-    wait_until(lambda: settled(server), "the server to be at rest", 60)
-    descriptors, threads = held(server)
+    wait_until(lambda: at_rest(server.pid, server.port, disk.path), "the server to be at rest", 60)
+    descriptors, threads = held(server.pid)
     assert descriptors <= before[0]
     assert threads <= before[1] + THREADS, "the pool for files may have grown to its limit, and nothing else"
-    assert not any(target.endswith("(deleted)") for target in open_files(server))
+    assert not any(target.endswith("(deleted)") for target in open_files(server.pid))
     assert [path.name for path in disk.path.glob("??/*")] == []
-
-
-def open_files(server: IncomingServer) -> list[str]:
-    found = []
-    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
-        try:
-            found.append(str(entry.readlink()))
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def settled(server: IncomingServer) -> bool:
-    """Whether no client is connected any more and no uploaded file is open."""
-    files = [target for target in open_files(server) if target.startswith(f"{server.storage_dir}/")]
-    return all("incoming.sqlite" in target for target in files) and not connected(server)
-
-
-def connected(server: IncomingServer) -> bool:
-    tables = (Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6"))
-    port = f":{server.port:04X}"
-    rows = [line.split() for table in tables for line in table]
-    return any(row[1].endswith(port) and row[3] == "01" for row in rows)
-
-
-def held(server: IncomingServer) -> tuple[int, int]:
-    """How many descriptors and threads."""
-    return len(open_files(server)), len(list(Path(f"/proc/{server.pid}/task").iterdir()))

@@ -15,6 +15,7 @@ from tests.support.waiting import wait_until
 from tests.system.faults.conftest import StartLoad
 from tests.system.faults.consistency import Witness, assert_consistent, tickets_in
 from tests.system.faults.load import KIB, MIB, Load, new_ticket
+from tests.system.faults.processes import children_of
 
 UPLOADS_AT_ONCE = 6
 
@@ -22,14 +23,9 @@ SOON = ("--handover-timeout", "2")
 """A callback that a killed worker had begun is tried again only when it could not be under way any more."""
 
 
-def workers_of(server: IncomingServer) -> list[int]:
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
 def kill_a_worker(server: IncomingServer, load: Load, chance: random.Random) -> None:
     """Its successor is not waited for: the other one serves meanwhile."""
-    os.kill(chance.choice(wait_until(lambda: workers_of(server), "a worker", 60)), signal.SIGKILL)
+    os.kill(chance.choice(wait_until(lambda: children_of(server.pid), "a worker", 60)), signal.SIGKILL)
 
 
 def kill_all(server: IncomingServer, load: Load) -> None:
@@ -73,7 +69,7 @@ def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLo
     load = start_load(server.port)
     clients = load.add_each(UPLOADS_AT_ONCE, 2 * MIB, rate=MIB)
     wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
-    workers = workers_of(server)
+    workers = children_of(server.pid)
     os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "the workers to end", 60)
     assert server.log.count("the supervisor is gone") == len(workers) == 2

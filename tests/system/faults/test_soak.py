@@ -22,8 +22,8 @@ from tests.support.waiting import wait_until
 from tests.system.faults.conftest import StartLoad
 from tests.system.faults.consistency import Witness
 from tests.system.faults.load import KIB, MIB, Load
+from tests.system.faults.processes import children_of
 from tests.system.faults.small_disk import SmallDisk
-from tests.system.faults.test_kill import workers_of
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 UPLOADS_AT_ONCE = 12
@@ -81,7 +81,7 @@ class Soak:
         return sum(client.errors[code] for client in self.load.clients)
 
     def kill_a_worker(self) -> None:
-        workers, flying = workers_of(self.server), self.load.flying()
+        workers, flying = children_of(self.server.pid), self.load.flying()
         if workers:
             os.kill(self.chance.choice(workers), signal.SIGKILL)
             self.hit("worker killed", flying)

@@ -5,8 +5,6 @@ Only calls on the upload's own file and names are counted, so that each n is ano
 database's own calls failing is what tests/unit/storage/test_sqlite_errors.py proves.
 """
 
-import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from tests.support.upload_client import WAYS
 from tests.support.waiting import wait_until
 from tests.system.faults.conftest import StartLoad
 from tests.system.faults.load import KIB, MIB, Load
+from tests.system.faults.strace import Strace
 
 SIZE = 100 * KIB
 STORAGE_FAILED = 502
@@ -27,32 +26,6 @@ STORAGE_FAILED = 502
 Tampered = Callable[[str, str, int, str], bool]
 NUMBERS = (1, 2, 3, 4, 6, 9, 13, 20, 30, 45, 70, 100, 200, 300)
 """Which calls are tampered with, counted in each thread by itself, as strace does. The last one is never reached."""
-
-
-class Strace:
-    """strace on every thread of a running process. `hits` is how many calls it has tampered with."""
-
-    def __init__(self, pid: int, inject: str, log: Path) -> None:
-        self._log = log
-        call = inject.partition(":")[0]
-        command = [require_tool("strace"), "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={inject}"]
-        self._process = subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.PIPE, text=True)
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if "attached" in line:
-                break
-        else:
-            raise AssertionError("strace could not attach")
-
-    @property
-    def hits(self) -> int:
-        return self._log.read_text().count("(INJECTED)")
-
-    def detach(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(20)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
 
 
 @pytest.fixture

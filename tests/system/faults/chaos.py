@@ -1,0 +1,300 @@
+"""The faults of a chaos run: processes, system calls, descriptors, clocks, lines, applications and takeovers.
+
+Each method does one, waits until it was hit or had its chance, ends it, and counts whether it was hit. What an operator
+does in the storage directory goes on beside them (operator_faults.py).
+"""
+
+import os
+import resource
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from tests.support.fault_proxy import FaultProxy
+from tests.system.faults.chaos_app import DEPLOYING, ChaosApp
+from tests.system.faults.fleet import PATIENCE, Fleet, chance_of
+from tests.system.faults.load import KIB, MIB
+from tests.system.faults.processes import is_alive, open_files
+from tests.system.faults.server_generations import ServerGenerations
+from tests.system.faults.shifted_clock import ShiftedClock
+from tests.system.faults.small_disk import SmallDisk
+from tests.system.faults.strace import Strace
+
+HOUR = 3600.0
+
+FAILING_CALLS = (
+    ("pwritev,pwritev2", "EIO"),
+    ("pwritev,pwritev2", "ENOSPC"),
+    ("pwrite64", "EIO"),
+    ("fdatasync", "EIO"),
+    ("fsync", "EIO"),
+    ("rename", "EIO"),
+    ("openat", "ENOSPC"),
+)
+"""Writes of files, writes of the database, syncs of both, syncs before the last name, the last name, new files."""
+
+SYNCS = ("fdatasync", "fsync")
+"""After one of these has failed the server takes back what was not synced before."""
+
+
+@dataclass
+class Scene:
+    """What the faults befall."""
+
+    servers: ServerGenerations
+    fleet: Fleet
+    app: ChaosApp
+    line: FaultProxy
+    """Is never harmed."""
+    bad_line: FaultProxy
+    disk: SmallDisk
+    clock: ShiftedClock
+    scratch: Path
+    check: Callable[[], None]
+    """Looks at the directory while no server is at work on it."""
+    note: Callable[[str], None]
+    hits: Counter[str] = field(default_factory=Counter)
+
+
+class Chaos:
+    """All faults; `names` are those that a schedule may name."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self.scene = scene
+        self._seed = seed
+        self._number = 0
+        self._chance = chance_of(seed)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [name for name in vars(cls) if not name.startswith("_") and name not in ("names", "do")]
+
+    def do(self, name: str) -> None:
+        """One fault, by its name. What it draws by lot depends on the seed and its place in the schedule."""
+        self._number += 1
+        self._chance = chance_of(self._seed, self._number, name)
+        self.scene.note(name)
+        if getattr(self, name)():
+            self.scene.hits[name.replace("_", " ")] += 1
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def kill_a_worker(self) -> bool:
+        workers, flying = self.scene.servers.workers(), self.scene.fleet.flying()
+        if workers:
+            os.kill(self._chance.choice(workers), signal.SIGKILL)
+        return bool(workers and flying)
+
+    def kill_all_processes(self) -> bool:
+        flying = self.scene.fleet.flying()
+        self.scene.servers.kill_all()
+        self.scene.check()
+        self.scene.servers.start()
+        return bool(flying)
+
+    def restart_by_sigterm(self) -> bool:
+        """The old one ends, then the next one starts: nobody serves for a moment."""
+        self.scene.servers.end(self.scene.servers.newest)
+        self.scene.servers.start()
+        return True
+
+    def stop_a_worker(self) -> bool:
+        """Stopped for longer than clients wait; its uploads are taken over meanwhile, then it writes what it has."""
+        fleet, victims = self.scene.fleet, self.scene.fleet.sending()
+        with self._stopped() as stopped:
+            self._wait_for_bytes(256 * KIB)
+            self._chance.shuffle(victims)
+            for upload in sorted(victims, key=lambda one: not one.may_be_mistaken)[:3]:
+                fleet.take_over(upload, by_another_file=1.0)
+            time.sleep(PATIENCE + self._chance.uniform(0.5, 2))
+        return stopped
+
+    @contextmanager
+    def _stopped(self) -> Iterator[bool]:
+        workers = self.scene.servers.workers()
+        pid = self._chance.choice(workers) if workers else 0
+        if pid:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield bool(pid)
+        finally:
+            if pid:
+                os.kill(pid, signal.SIGCONT)
+
+    def two_generations(self) -> bool:
+        """A second server on the same directory while the first serves; then the first ends, well or not."""
+        old = self.scene.servers.newest
+        self.scene.servers.start()
+        self._wait_for_bytes(2 * MIB)
+        if self._chance.random() < 0.5:
+            self.kill_a_worker()
+            self._wait_for_bytes(MIB)
+        if self._chance.random() < 0.5:
+            self.scene.servers.end(old)
+        else:
+            self.scene.servers.kill(old)
+        return True
+
+    def kill_the_supervisor(self) -> bool:
+        """Its workers go on for a moment, while the next server starts."""
+        old, flying = self.scene.servers.newest, self.scene.fleet.flying()
+        workers = self.scene.servers.kill_supervisor(old)
+        self.scene.servers.start()
+        self.scene.servers.see_off(old, workers)
+        return bool(flying)
+
+    # --- the machine --------------------------------------------------------------------------------------------------
+
+    def fail_system_calls(self) -> bool:
+        workers = self.scene.servers.workers()
+        call, error = self._chance.choice(FAILING_CALLS)
+        self.scene.note(f"{call} fails with {error}")
+        if call in SYNCS:
+            for upload in list(self.scene.fleet.uploads):
+                upload.allow_losses()
+        hits = 0
+        with ExitStack() as tracing:
+            for pid in workers:
+                try:
+                    strace = Strace(pid, f"{call}:error={error}", self.scene.scratch / f"strace-{self._number}-{pid}")
+                except AssertionError:
+                    assert not is_alive(pid)  # it was killed a moment ago
+                    continue
+                tracing.callback(strace.detach)
+                time.sleep(self._chance.uniform(0.3, 1.0))
+                hits += strace.hits
+        return hits > 0
+
+    def fill_the_disk(self) -> bool:
+        before = self._told(501)
+        self.scene.disk.fill()
+        try:
+            deadline = time.monotonic() + 4
+            while self._told(501) == before and time.monotonic() < deadline:
+                self.scene.disk.fill()
+                time.sleep(0.05)
+        finally:
+            self.scene.disk.empty()
+        return self._told(501) > before
+
+    def use_up_descriptors(self) -> bool:
+        """A worker has its limit lowered to a few more than it uses, and idle connections take those."""
+        workers = self.scene.servers.workers()
+        if not workers:
+            return False
+        pid = self._chance.choice(workers)
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(open_files(pid)) + self._chance.randint(1, 8), limits[1]))
+        try:
+            with ExitStack() as idle:
+                for _ in range(40):
+                    idle.enter_context(socket.create_connection(("127.0.0.1", self.scene.servers.newest.port), 5))
+                self._wait_for_bytes(MIB)
+                time.sleep(0.5)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        return True
+
+    def clock_jumps(self) -> bool:
+        """An hour ahead or back, and home again; a worker may die meanwhile."""
+        self.scene.clock.jump(self._chance.choice((HOUR, -HOUR)))
+        try:
+            self._wait_for_bytes(MIB)
+            if self._chance.random() < 0.5:
+                self.kill_a_worker()
+            self._wait_for_bytes(MIB)
+        finally:
+            self.scene.clock.jump(0.0)
+        return True
+
+    # --- lines --------------------------------------------------------------------------------------------------------
+
+    def cut_connections(self) -> bool:
+        return self.scene.bad_line.cut() > 0
+
+    def reset_in_a_chunk(self) -> bool:
+        before = self.scene.bad_line.counters.reset
+        self.scene.bad_line.reset_after(self._chance.randint(1, 300 * KIB), times=3)
+        self._wait_for_bytes(MIB)
+        return self.scene.bad_line.counters.reset > before
+
+    def half_open_connections(self) -> bool:
+        return self.scene.bad_line.half_open() > 0
+
+    def stall_the_line(self) -> bool:
+        """For longer than clients wait."""
+        before = self.scene.bad_line.counters.stalled
+        self.scene.bad_line.stall()
+        time.sleep(self._chance.uniform(0.5, PATIENCE + 1))
+        self.scene.bad_line.resume()
+        return self.scene.bad_line.counters.stalled > before
+
+    def answer_502(self) -> bool:
+        before = self.scene.bad_line.counters.answered
+        self.scene.bad_line.answer(502, "no upstream")
+        self.scene.bad_line.cut()
+        self._wait_for_bytes(MIB)
+        self.scene.bad_line.answer(None)
+        return self.scene.bad_line.counters.answered > before
+
+    # --- applications and users ---------------------------------------------------------------------------------------
+
+    def app_away(self) -> bool:
+        self.scene.app.stop()
+        self._wait_for_bytes(2 * MIB)
+        self.scene.app.start()
+        return True
+
+    def app_deployed(self) -> bool:
+        """A proxy answers in the application's place for a while."""
+        before = self.scene.app.moods["deployed"]
+        self.scene.app.deploying = self._chance.choice(DEPLOYING)
+        deadline = time.monotonic() + 4
+        while self.scene.app.moods["deployed"] == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.scene.app.deploying = None
+        return self.scene.app.moods["deployed"] > before
+
+    def take_over_uploads(self) -> bool:
+        uploads = self.scene.fleet.sending()
+        for upload in self._chance.sample(uploads, min(3, len(uploads))):
+            self.scene.fleet.take_over(upload)
+        return bool(uploads)
+
+    def cancel_an_upload(self) -> bool:
+        uploads = self.scene.fleet.sending()
+        return bool(uploads) and self.scene.fleet.cancel(self._chance.choice(uploads))
+
+    def offer_another_file(self) -> bool:
+        """Somebody with the ticket comes with a file of another fingerprint and is refused."""
+        uploads = [upload for upload in self.scene.fleet.sending() if upload.has_told_fingerprint]
+        if not uploads:
+            return False
+        upload = self._chance.choice(uploads)
+        url = f"http://127.0.0.1:{self.scene.line.port}/incoming/0.1/frontend/upload/{upload.ticket_id}"
+        hello = {"type": "hello", "session": "somebody-else", "name": "a.bin", "size": len(upload.content)}
+        try:
+            answer = requests.post(url, json={**hello, "fingerprint": "sha256:another"}, timeout=PATIENCE)
+        except requests.RequestException:
+            return False
+        assert answer.status_code in (409, 410, 503), f"{upload}: {answer.status_code} for another file"
+        return answer.status_code == 409
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _told(self, code: int) -> int:
+        return sum(client.errors[code] for client in self.scene.fleet.clients)
+
+    def _wait_for_bytes(self, more: int, seconds: float = 3.0) -> None:
+        """Until so many bytes more were acknowledged, or for so long."""
+        target = self.scene.fleet.acked_bytes + more
+        deadline = time.monotonic() + seconds
+        while self.scene.fleet.acked_bytes < target and time.monotonic() < deadline:
+            time.sleep(0.02)

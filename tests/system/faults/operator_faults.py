@@ -1,0 +1,166 @@
+"""The operator of the machine, or a program of his, at work in the storage directory while uploads run.
+
+Partial files are removed, truncated, replaced and linked; files of others lie among ours, also under our names.
+"""
+
+import os
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.system.faults.fleet import Fleet, Upload, chance_of
+
+PAUSE = 1.5
+"""Seconds between two acts, on average."""
+
+MOST_ACTS = 2
+"""On one upload, so that many are harmed and none is harmed for ever."""
+
+
+class ForeignFile:
+    """A file that the server did not make and must leave alone."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self.path = path
+        self._content = content
+        path.parent.mkdir(exist_ok=True)
+        with path.open("xb") as file:
+            file.write(content)
+        self._inode = path.stat().st_ino
+
+    def problems(self) -> list[str]:
+        try:
+            if self.path.stat().st_ino != self._inode or self.path.read_bytes() != self._content:
+                return [f"the foreign file {self.path.name} was changed"]
+        except FileNotFoundError:
+            return [f"the foreign file {self.path.name} was removed"]
+        return []
+
+
+class OperatorFaults:
+    """Acts in a thread of its own from `start` to `stop`, on the uploads of the fleet that are open to it."""
+
+    def __init__(self, storage_dir: Path, fleet: Fleet, seed: int, note: Callable[[str], None]) -> None:
+        self.seed = seed
+        self.hits: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.left_behind: set[int] = set()
+        """Inodes of files that this operator has put in the place of ours."""
+        self._storage_dir = storage_dir
+        self._fleet = fleet
+        self._chance = chance_of(seed, "operator")
+        self._note = note
+        self._acts: Counter[str] = Counter()
+        self._foreign: list[ForeignFile] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends and takes its own files away, after a look whether they are what they were."""
+        self._stopping.set()
+        self._thread.join(30)
+        self.check()
+
+    def check(self) -> None:
+        for foreign in self._foreign:
+            self.problems += foreign.problems()
+
+    @property
+    def foreign_names(self) -> set[str]:
+        return {foreign.path.name for foreign in self._foreign}
+
+    def _run(self) -> None:
+        acts = [self.unlink, self.truncate, self.replace, self.link, self.put_a_foreign_file, self.take_the_last_name]
+        while not self._stopping.wait(self._chance.uniform(0.0, 2 * PAUSE)):
+            act = self._chance.choice(acts)
+            try:
+                if act():
+                    self.hits[act.__name__.replace("_", " ")] += 1
+            except FileNotFoundError:
+                pass  # the upload has ended meanwhile
+            except Exception as error:
+                self.problems.append(f"operator: {act.__name__}: {error!r}")
+
+    # --- partial files ------------------------------------------------------------------------------------------------
+
+    def _victim(self) -> tuple[Upload, Path] | None:
+        uploads = [upload for upload in self._fleet.sending() if upload.open_to_operators]
+        uploads = [upload for upload in uploads if self._acts[upload.ticket_id] < MOST_ACTS]
+        if not uploads:
+            return None
+        upload = self._chance.choice(uploads)
+        self._acts[upload.ticket_id] += 1
+        upload.allow_losses()
+        return upload, self._path(upload.ticket_id + ".part")
+
+    def _path(self, name: str) -> Path:
+        return self._storage_dir / name[:2] / name
+
+    def unlink(self) -> bool:
+        if (victim := self._victim()) is None:
+            return False
+        victim[1].unlink()
+        self._note(f"operator: unlinked {victim[1].name}")
+        return True
+
+    def truncate(self) -> bool:
+        if (victim := self._victim()) is None:
+            return False
+        length = self._chance.randint(0, victim[1].stat().st_size)
+        os.truncate(victim[1], length)
+        self._note(f"operator: truncated {victim[1].name} to {length}")
+        return True
+
+    def replace(self) -> bool:
+        """By another file of the same length, as a restored backup would."""
+        if (victim := self._victim()) is None:
+            return False
+        other = self._storage_dir / "restored"
+        other.write_bytes(self._chance.randbytes(victim[1].stat().st_size))
+        self.left_behind.add(other.stat().st_ino)
+        other.replace(victim[1])
+        self._note(f"operator: replaced {victim[1].name}")
+        return True
+
+    def link(self) -> bool:
+        """A second name, as a backup by hard links makes; gone again after a moment."""
+        if (victim := self._victim()) is None:
+            return False
+        backup = self._storage_dir / f"backup-{victim[1].name}"
+        os.link(victim[1], backup)
+        self._note(f"operator: linked {victim[1].name}")
+        self._stopping.wait(self._chance.uniform(0.5, 2))
+        backup.unlink()
+        return True
+
+    # --- foreign files ------------------------------------------------------------------------------------------------
+
+    def put_a_foreign_file(self) -> bool:
+        shard = f"{self._chance.randrange(256):02x}"
+        name = str(uuid.UUID(bytes=self._chance.randbytes(16), version=4))
+        name = self._chance.choice((f"{shard}{name[2:]}", f"{shard}{name[2:]}.part", f"{name[2:]}-notes.txt"))
+        self._foreign.append(ForeignFile(self._storage_dir / shard / name, self._chance.randbytes(1000)))
+        return True
+
+    def take_the_last_name(self) -> bool:
+        """Somebody's file has the name that the upload's file is to get, until it is moved away."""
+        if (victim := self._victim()) is None:
+            return False
+        upload, _ = victim
+        content = self._chance.randbytes(len(upload.content))
+        try:
+            foreign = ForeignFile(self._path(upload.ticket_id), content)
+        except FileExistsError:
+            return False
+        self._note(f"operator: took the name {upload.ticket_id}")
+        self._stopping.wait(self._chance.uniform(0.5, 2))
+        problems = foreign.problems()
+        self.problems += problems
+        if not problems:
+            foreign.path.unlink()
+        return True

@@ -1,0 +1,94 @@
+"""Several generations of the server on one directory, as during a rolling update, behind proxies that know them all."""
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.fault_proxy import FaultProxy
+from tests.support.incoming_server import IncomingServer
+from tests.support.waiting import wait_until
+from tests.system.faults.processes import children_of, is_alive
+
+ENDING = 45.0
+"""Seconds that a server, or a worker without a supervisor, may take to end."""
+
+
+class ServerGenerations:
+    """`serving` are those that the proxies send new connections to; others may still be on their way out."""
+
+    def __init__(self, storage_dir: Path, *options: str, env: Mapping[str, str], expected_noise: str) -> None:
+        self.storage_dir = storage_dir
+        self.serving: list[IncomingServer] = []
+        self.proxies: list[FaultProxy] = []
+        self._options = options
+        self._env = env
+        self._expected_noise = expected_noise
+        self._all: list[IncomingServer] = []
+
+    def __enter__(self) -> "ServerGenerations":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._all:
+            server.kill()
+
+    @property
+    def newest(self) -> IncomingServer:
+        return self.serving[-1]
+
+    @property
+    def log(self) -> str:
+        """All generations write one log."""
+        return self._all[0].log
+
+    def assert_quiet(self) -> None:
+        self._all[0].assert_quiet()
+
+    def workers(self) -> list[int]:
+        """The workers of those that serve."""
+        return [pid for server in self.serving if server.is_running() for pid in children_of(server.pid)]
+
+    def start(self) -> IncomingServer:
+        """One more, which gets its share of new connections as soon as it answers."""
+        server = IncomingServer(self.storage_dir, *self._options, env=self._env)
+        server.expect_noise(self._expected_noise)
+        self._all = [one for one in self._all if one.is_running() or one is self._all[0]]
+        self._all.append(server)
+        server.start()
+        self.serving.append(server)
+        self.route()
+        return server
+
+    def route(self) -> None:
+        """New connections go to those that serve."""
+        if self.serving:
+            for proxy in self.proxies:
+                proxy.forward_to(*(server.port for server in self.serving))
+
+    def end(self, server: IncomingServer) -> None:
+        """By SIGTERM: new connections go to the others first, if there are any."""
+        self.serving.remove(server)
+        self.route()
+        code = server.stop(ENDING)
+        assert code == 0, f"a server that was told to end returned {code}"
+
+    def kill(self, server: IncomingServer) -> None:
+        """All its processes at once; the proxies learn of it later."""
+        server.kill()
+        self.serving.remove(server)
+        self.route()
+
+    def kill_all(self) -> None:
+        for server in list(self.serving):
+            self.kill(server)
+
+    def kill_supervisor(self, server: IncomingServer) -> list[int]:
+        """Its workers go on for a moment. Returns them; `see_off` waits for their end."""
+        workers = children_of(server.pid)
+        os.kill(server.pid, signal.SIGKILL)
+        return workers
+
+    def see_off(self, server: IncomingServer, workers: list[int]) -> None:
+        wait_until(lambda: not any(map(is_alive, workers)), "the workers without a supervisor to end", ENDING)
+        self.kill(server)

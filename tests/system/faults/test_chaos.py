@@ -1,0 +1,242 @@
+"""Uploads of all kinds among faults of all kinds, judged by a model of what must come of each.
+
+Every file that is handed over is the one that was sent, nothing acknowledged is lost in silence, each application is
+called for each ended upload and for no other, files of others are left alone, every upload ends, and the log is quiet.
+The long run takes SOAK_SECONDS; CHAOS_SEED repeats the schedule of an earlier run.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.fault_proxy import FaultProxy
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+from tests.system.faults.chaos import Chaos, Scene
+from tests.system.faults.chaos_app import ChaosApp, problems_of_callbacks
+from tests.system.faults.consistency import assert_consistent, files_in, sha256
+from tests.system.faults.fleet import Fleet, Upload, chance_of, problems_of
+from tests.system.faults.load import MIB
+from tests.system.faults.operator_faults import OperatorFaults
+from tests.system.faults.processes import at_rest, children_of, held, open_files
+from tests.system.faults.server_generations import ServerGenerations
+from tests.system.faults.shifted_clock import ShiftedClock
+from tests.system.faults.small_disk import SmallDisk
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+UPLOADS_AT_ONCE = 12
+DISK = 384 * MIB
+EXPECTED_NOISE = r"incoming\.storage.*(ticket database|storage directory)"
+
+OPTIONS = (
+    *("--workers", "2", "--low-space", "1MiB", "--checkpoint-bytes", "4MiB", "--checkpoint-seconds", "1"),
+    *("--handover-timeout", "2", "--handover-max-backoff", "1", "--ping-interval", "1", "--dead-after", "5"),
+    # A clock that jumps by an hour ends neither an upload nor a handover.
+    *("--idle-timeout", "10min", "--handover-retry-time", "10min"),
+)
+
+MOST_DESCRIPTORS, MOST_THREADS = 12, 30
+"""How many more of them than at its start a worker at rest may have: pools of threads grow to their limits."""
+
+
+@dataclass
+class Run:
+    """What there was so far: figures, a chronicle of the faults, and what was wrong."""
+
+    started: float = field(default_factory=time.monotonic)
+    figures: Counter[str] = field(default_factory=Counter)
+    errors: Counter[int] = field(default_factory=Counter)
+    chronicle: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
+
+    def note(self, what: str) -> None:
+        self.chronicle.append(f"{time.monotonic() - self.started:7.2f} {what}")
+
+    def blame(self, problems: list[str]) -> None:
+        for problem in problems:
+            self.note(f"PROBLEM {problem}")
+        self.problems += problems
+
+    def close(self, upload: Upload, app: ChaosApp) -> None:
+        """Judges an upload that has ended."""
+        self.blame(problems_of(upload))
+        digest = sha256(upload.expected_content())
+        cancelled = "cancelled" in upload.outcomes()
+        self.ended[upload.ticket_id] = "cancelled" if cancelled else digest
+        if not cancelled:
+            self.blame(_problems_of_the_kept_file(upload, app, digest))
+        self.figures["uploads"] += 1
+        self.figures["uploads cancelled"] += cancelled
+        self.figures["uploads taken over"] += upload.taken_over
+        self.figures["uploads with losses allowed"] += upload.has_losses
+        self.figures["bytes"] += len(upload.content)
+        for client in upload.clients:
+            self.figures["bytes sent"] += client.sent
+            self.figures["reconnections"] += client.reconnects
+            self.figures["connections lost with chunks in flight"] += client.cuts_in_flight
+            self.errors += client.errors
+
+
+def _problems_of_the_kept_file(upload: Upload, app: ChaosApp, digest: str) -> list[str]:
+    """A file that the application keeps stays as it is; the application then removes it."""
+    paths = {one.path for one in app.snapshot() if one.ticket_id == upload.ticket_id}
+    if not upload.keep or upload.ticket_id in app.moved:
+        return []
+    if len(paths) != 1:
+        return [f"{upload}: the application was given the paths {paths}"]
+    path = Path(paths.pop())
+    if not path.exists() or sha256(path.read_bytes()) != digest:
+        return [f"{upload}: the file that its application keeps is gone or changed"]
+    path.unlink()
+    return []
+
+
+@contextmanager
+def chaos_scene(tmp_path: Path, seed: int, run: Run) -> Iterator[tuple[Scene, OperatorFaults]]:
+    """Two lines, an application, a fleet and the first server, on a small disk."""
+    with ExitStack() as stack:
+        disk = stack.enter_context(SmallDisk(tmp_path / "storage", DISK))
+        clock = ShiftedClock(tmp_path / "clock")
+        servers = stack.enter_context(
+            ServerGenerations(disk.path, *OPTIONS, env=clock.env, expected_noise=EXPECTED_NOISE)
+        )
+        line, bad_line = (stack.enter_context(FaultProxy(free_port())) for _ in range(2))
+        servers.proxies = [line, bad_line]
+        app = stack.enter_context(ChaosApp(line.port, seed))
+        stack.callback(app.end)
+        fleet = stack.enter_context(Fleet(line.port, app, seed))
+        fleet.lines = (line.port, bad_line.port)
+        operator = OperatorFaults(disk.path, fleet, seed, run.note)
+        scene = Scene(
+            servers,
+            fleet,
+            app,
+            line,
+            bad_line,
+            disk,
+            clock,
+            tmp_path,
+            lambda: check_at_standstill(scene, operator, run),
+            run.note,
+        )
+        yield scene, operator
+
+
+def check_at_standstill(scene: Scene, operator: OperatorFaults, run: Run) -> None:
+    """No server is at work: whatever no operator has touched and no failed sync has lost must be there."""
+    sound = [upload for upload in scene.fleet.uploads if not upload.has_losses and not upload.cancel_asked]
+    sources = {upload.ticket_id: upload.expected_content() for upload in sound}
+    acks = {upload.ticket_id: upload.current.acked for upload in sound}
+    heard = [one for one in scene.app.snapshot() if one.ticket_id in sources]
+    try:
+        assert_consistent(scene.disk.path, acks, heard, sources, foreign=operator.foreign_names)
+    except AssertionError as error:
+        run.blame(str(error).splitlines())
+
+
+def renew(scene: Scene, run: Run, wanted: int) -> None:
+    """Judges the uploads that have ended, and begins new ones in their place."""
+    for upload in scene.fleet.retire_ended():
+        run.close(upload, scene.app)
+    while len(scene.fleet.uploads) < wanted:
+        scene.fleet.launch()
+
+
+def run_chaos(scene: Scene, operator: OperatorFaults, run: Run, schedule: Iterator[str], seconds: float) -> None:
+    """Faults by the schedule, for so long; then everything is well again and every upload comes to its end."""
+    chaos = Chaos(scene, seed=operator.seed)
+    scene.servers.start()
+    before = {pid: held(pid) for pid in scene.servers.workers()}
+    operator.start()
+    deadline = time.monotonic() + seconds
+    for name in schedule:
+        renew(scene, run, UPLOADS_AT_ONCE)
+        if time.monotonic() > deadline:
+            break
+        try:
+            chaos.do(name)
+        except AssertionError as error:
+            run.blame([f"{name}: {error}"])
+            scene.servers.kill_all()
+            scene.servers.start()
+    operator.stop()
+    run.note("no more faults")
+    _let_all_end(scene, run)
+    run.blame(operator.problems)
+    run.blame(_leaks(scene, operator, before))
+
+
+def _let_all_end(scene: Scene, run: Run) -> None:
+    deadline = time.monotonic() + 150
+    while scene.fleet.uploads and time.monotonic() < deadline:
+        renew(scene, run, 0)
+        time.sleep(0.1)
+    run.blame([f"{upload} does not end" for upload in scene.fleet.uploads])
+    unfinished = {upload.ticket_id for upload in scene.fleet.uploads}
+    wait = time.monotonic() + 20
+    heard = scene.app.snapshot
+    while time.monotonic() < wait and set(run.ended) - {one.ticket_id for one in heard()}:
+        time.sleep(0.1)
+    run.blame(problems_of_callbacks([one for one in heard() if one.ticket_id not in unfinished], run.ended))
+
+
+def _leaks(scene: Scene, operator: OperatorFaults, before: dict[int, tuple[int, int]]) -> list[str]:
+    """Descriptors, threads and files that a server at rest still has."""
+    server = scene.servers.newest
+    workers = children_of(server.pid)
+    wrong = []
+    try:
+        wait_until(lambda: all(at_rest(pid, server.port, scene.disk.path) for pid in workers), "the server to rest", 60)
+    except AssertionError as error:
+        wrong.append(str(error))
+    descriptors, threads = max(before.values())
+    for pid in workers:
+        now = held(pid)
+        if now[0] > descriptors + MOST_DESCRIPTORS or now[1] > threads + MOST_THREADS:
+            wrong.append(f"a worker at rest has {now} descriptors and threads, at its start {(descriptors, threads)}")
+        wrong += [f"a worker holds {target}" for target in open_files(pid) if target.endswith("(deleted)")]
+    ours = [
+        path.name
+        for path in files_in(scene.disk.path).values()
+        if path.name not in operator.foreign_names and path.stat().st_ino not in operator.left_behind
+    ]
+    return [*wrong, *(f"the file {name} is left" for name in ours)]
+
+
+def endless_schedule(seed: int) -> Iterator[str]:
+    """All faults in a random order, again and again."""
+    chance = chance_of(seed, "schedule")
+    while True:
+        yield from chance.sample(Chaos.names(), len(Chaos.names()))
+
+
+def report(run: Run, scene: Scene, operator: OperatorFaults) -> str:
+    faults = ", ".join(f"{name} {count}" for name, count in sorted((scene.hits + operator.hits).items()))
+    moods = ", ".join(f"{name} {count}" for name, count in sorted(scene.app.moods.items()))
+    errors = ", ".join(f"{code}: {count}" for code, count in sorted(run.errors.items()))
+    figures = ", ".join(f"{name} {count}" for name, count in run.figures.items())
+    return (
+        f"{time.monotonic() - run.started:.0f} s\n{figures}\nfaults hit: {faults}\napp: {moods}\nerrors told: {errors}"
+    )
+
+
+@pytest.mark.soak
+def test_chaos(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 1 << 30)
+    run = Run()
+    with chaos_scene(tmp_path, seed, run) as (scene, operator):
+        run_chaos(scene, operator, run, endless_schedule(seed), SECONDS)
+        print(f"\nseed {seed}\n{report(run, scene, operator)}\n{len(run.problems)} problems")  # noqa: T201
+        (tmp_path / "chronicle.txt").write_text("\n".join(run.chronicle))
+        told = "\n".join(run.problems)
+        assert not run.problems, f"seed {seed}, chronicle and log in {tmp_path}:\n{told}"
+        scene.servers.assert_quiet()
+    assert SECONDS < 300 or len(scene.hits) >= 15, "too few kinds of faults were hit"
