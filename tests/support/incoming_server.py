@@ -124,13 +124,17 @@ class IncomingServer:
         """Lines of the log in which the regular expression `pattern` is found are no noise."""
         self._expected_noise.append(re.compile(pattern))
 
-    def assert_quiet(self) -> None:
-        """Fail if the log has a traceback, an error or a warning of Python's that the test did not expect."""
-        noise = [
+    def noise(self) -> list[str]:
+        """The lines of the log with a traceback, an error or a warning of Python's that the test did not expect."""
+        return [
             line
             for line in self.log.splitlines()
             if _NOISE.search(line) and not any(expected.search(line) for expected in self._expected_noise)
         ]
+
+    def assert_quiet(self) -> None:
+        """Fail if there is noise in the log."""
+        noise = self.noise()
         assert not noise, "noise in the server's log:\n" + "\n".join(noise) + "\n\nThe whole log:\n" + self.log
 
     def __enter__(self) -> "IncomingServer":

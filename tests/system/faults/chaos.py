@@ -11,7 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,17 +190,17 @@ class Chaos:
         if not workers:
             return False
         pid = self._chance.choice(workers)
-        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(open_files(pid)) + self._chance.randint(1, 8), limits[1]))
-        try:
-            with ExitStack() as idle:
-                for _ in range(40):
-                    idle.enter_context(socket.create_connection(("127.0.0.1", self.scene.servers.newest.port), 5))
-                self._wait_for_bytes(MIB)
-                time.sleep(0.5)
-        finally:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        return True
+        with suppress(ProcessLookupError), ExitStack() as undone:
+            limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            few = len(open_files(pid)) + self._chance.randint(1, 8)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, limits[1]))
+            undone.callback(resource.prlimit, pid, resource.RLIMIT_NOFILE, limits)
+            for _ in range(40):
+                undone.enter_context(socket.create_connection(("127.0.0.1", self.scene.servers.newest.port), 5))
+            self._wait_for_bytes(MIB)
+            time.sleep(0.5)
+            return len(open_files(pid)) >= few - 1
+        return False
 
     def clock_jumps(self) -> bool:
         """An hour ahead or back, and home again; a worker may die meanwhile."""

@@ -110,7 +110,7 @@ class Fleet(Load):
         return upload
 
     def take_over(self, upload: Upload, *, by_another_file: float = 0.5) -> None:
-        """Another session sends under the same ticket, where it cannot be noticed with this probability another file."""
+        """Another session sends under the same ticket, with this probability another file where none can notice."""
         other = upload.may_be_mistaken and self.random.random() < by_another_file
         content = self.random.randbytes(len(upload.content)) if other else upload.content
         self._send(upload, content, self.random.choice((WEBSOCKET, HTTP)), forgiving=upload.has_losses)

@@ -20,8 +20,13 @@ def is_alive(pid: int) -> bool:
 
 
 def open_files(pid: int) -> list[str]:
+    """Raises ProcessLookupError when there is no such process."""
     found = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
+    try:
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        raise ProcessLookupError(f"no process {pid}") from None
+    for entry in entries:
         try:
             found.append(str(entry.readlink()))
         except FileNotFoundError:

@@ -37,13 +37,9 @@ class ServerGenerations:
     def newest(self) -> IncomingServer:
         return self.serving[-1]
 
-    @property
-    def log(self) -> str:
-        """All generations write one log."""
-        return self._all[0].log
-
-    def assert_quiet(self) -> None:
-        self._all[0].assert_quiet()
+    def noise(self) -> list[str]:
+        """What no log may contain. All generations write one log."""
+        return self._all[0].noise()
 
     def workers(self) -> list[int]:
         """The workers of those that serve."""

@@ -7,6 +7,7 @@ The long run takes SOAK_SECONDS; CHAOS_SEED repeats the schedule of an earlier r
 
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -163,8 +164,8 @@ def run_chaos(scene: Scene, operator: OperatorFaults, run: Run, schedule: Iterat
             break
         try:
             chaos.do(name)
-        except AssertionError as error:
-            run.blame([f"{name}: {error}"])
+        except Exception as error:
+            run.blame([f"{name}: {error!r}"])
             scene.servers.kill_all()
             scene.servers.start()
     operator.stop()
@@ -172,6 +173,8 @@ def run_chaos(scene: Scene, operator: OperatorFaults, run: Run, schedule: Iterat
     _let_all_end(scene, run)
     run.blame(operator.problems)
     run.blame(_leaks(scene, operator, before))
+    noise = Counter(re.sub(r"^\S+ ", "", re.sub(r"\[\d+\]|[0-9a-f-]{36}", "", line)) for line in scene.servers.noise())
+    run.blame([f"the log has {count} times: {line}" for line, count in noise.items()])
 
 
 def _let_all_end(scene: Scene, run: Run) -> None:
@@ -238,5 +241,4 @@ def test_chaos(tmp_path: Path) -> None:
         (tmp_path / "chronicle.txt").write_text("\n".join(run.chronicle))
         told = "\n".join(run.problems)
         assert not run.problems, f"seed {seed}, chronicle and log in {tmp_path}:\n{told}"
-        scene.servers.assert_quiet()
     assert SECONDS < 300 or len(scene.hits) >= 15, "too few kinds of faults were hit"
