@@ -158,7 +158,7 @@ class Chaos:
         self.scene.note(f"{call} fails with {error}")
         if call in SYNCS:
             for upload in list(self.scene.fleet.uploads):
-                upload.allow_losses()
+                upload.allow_losses(f"{call} failed")
         hits = 0
         with ExitStack() as tracing:
             for pid in workers:

@@ -95,20 +95,21 @@ class ChaosApp(Witness):
             self._stopping.wait(0.3)
 
 
-def problems_of_callbacks(heard: list[Heard], ended: dict[str, str]) -> list[str]:
-    """`ended` has each upload's outcome: the digest of its file, or "cancelled"."""
+def problems_of_callbacks(heard: list[Heard], ended: dict[str, str], stories: dict[str, str]) -> list[str]:
+    """`ended` has each upload's outcome: the digest of its file, or "cancelled"; `stories` is for the reader."""
     wrong = []
     seen: dict[str, list[Heard]] = {}
     for one in heard:
         seen.setdefault(one.ticket_id, []).append(one)
     for ticket_id, outcome in ended.items():
         calls = seen.pop(ticket_id, [])
+        story = stories[ticket_id]
         if not calls:
-            wrong.append(f"{ticket_id} has ended ({outcome[:9]}), and its application was never called")
+            wrong.append(f"{story}: ended as {outcome[:9]}, and its application was never called")
         for number, call in enumerate(calls):
             if call.cancelled != (outcome == "cancelled"):
-                wrong.append(f"{ticket_id} ({outcome[:9]}): called with cancelled={call.cancelled}")
+                wrong.append(f"{story}: ended as {outcome[:9]}, called with cancelled={call.cancelled}")
             elif not call.cancelled and call.sha256 != outcome and not (call.sha256 is None and number):
-                wrong.append(f"{ticket_id}: call {number + 1} found {call.sha256}, not {outcome}")
+                wrong.append(f"{story}: call {number + 1} found {(call.sha256 or 'no file')[:9]}, not {outcome[:9]}")
     wrong += [f"{ticket_id}: called about an upload that has not ended" for ticket_id in seen]
     return wrong

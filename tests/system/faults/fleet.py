@@ -33,6 +33,8 @@ class Upload:
     clients: list[SessionClient] = field(default_factory=list)
     futures: list["Future[str]"] = field(default_factory=list)
     welcomes: list[Welcome] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
+    """What befell it in particular, for whoever reads of a problem."""
     cancel_asked: bool = False
 
     @property
@@ -61,7 +63,8 @@ class Upload:
         """Whether the server may take promises back, because bytes may have been lost that it had stored."""
         return any(client.forgiving for client in self.clients)
 
-    def allow_losses(self) -> None:
+    def allow_losses(self, why: str) -> None:
+        self.history.append(why)
         for client in self.clients:
             client.forgiving = True
 
@@ -81,7 +84,7 @@ class Upload:
             f"{client.way} {client.state} {client.acked.size}/{len(self.content)} {dict(client.errors)}"
             for client in self.clients
         )
-        return f"{self.ticket_id} ({ways})"
+        return f"{self.ticket_id} ({'; '.join([ways, *self.history])})"
 
 
 class Fleet(Load):
@@ -113,6 +116,7 @@ class Fleet(Load):
         """Another session sends under the same ticket, with this probability another file where none can notice."""
         other = upload.may_be_mistaken and self.random.random() < by_another_file
         content = self.random.randbytes(len(upload.content)) if other else upload.content
+        upload.history.append(f"taken over by {'another' if other else 'the same'} file")
         self._send(upload, content, self.random.choice((WEBSOCKET, HTTP)), forgiving=upload.has_losses)
 
     def _send(self, upload: Upload, content: bytes, way: str, *, forgiving: bool = False) -> None:

@@ -88,52 +88,50 @@ class OperatorFaults:
 
     # --- partial files ------------------------------------------------------------------------------------------------
 
-    def _victim(self) -> tuple[Upload, Path] | None:
+    def _victim(self, act: str) -> tuple[Upload, Path] | None:
         uploads = [upload for upload in self._fleet.sending() if upload.open_to_operators]
         uploads = [upload for upload in uploads if self._acts[upload.ticket_id] < MOST_ACTS]
         if not uploads:
             return None
         upload = self._chance.choice(uploads)
         self._acts[upload.ticket_id] += 1
-        upload.allow_losses()
+        upload.allow_losses(act)
+        self._note(f"operator: {act} {upload.ticket_id}")
         return upload, self._path(upload.ticket_id + ".part")
 
     def _path(self, name: str) -> Path:
         return self._storage_dir / name[:2] / name
 
     def unlink(self) -> bool:
-        if (victim := self._victim()) is None:
+        if (victim := self._victim("unlinked")) is None:
             return False
         victim[1].unlink()
-        self._note(f"operator: unlinked {victim[1].name}")
         return True
 
     def truncate(self) -> bool:
-        if (victim := self._victim()) is None:
+        if (victim := self._victim("truncated")) is None:
             return False
         length = self._chance.randint(0, victim[1].stat().st_size)
         os.truncate(victim[1], length)
-        self._note(f"operator: truncated {victim[1].name} to {length}")
+        self._note(f"operator: to {length} bytes")
         return True
 
     def replace(self) -> bool:
         """By another file of the same length, as a restored backup would."""
-        if (victim := self._victim()) is None:
+        if (victim := self._victim("replaced")) is None:
             return False
         other = self._storage_dir / "restored"
         other.write_bytes(self._chance.randbytes(victim[1].stat().st_size))
         self.left_behind.add(other.stat().st_ino)
         other.replace(victim[1])
-        self._note(f"operator: replaced {victim[1].name}")
         return True
 
     def link(self) -> bool:
         """A second name, as a backup by hard links makes; gone again after a moment."""
-        if (victim := self._victim()) is None:
+        if (victim := self._victim("linked")) is None:
             return False
         backup = self._storage_dir / f"backup-{victim[1].name}"
         os.link(victim[1], backup)
-        self._note(f"operator: linked {victim[1].name}")
         self._stopping.wait(self._chance.uniform(0.5, 2))
         backup.unlink()
         return True
@@ -149,7 +147,7 @@ class OperatorFaults:
 
     def take_the_last_name(self) -> bool:
         """Somebody's file has the name that the upload's file is to get, until it is moved away."""
-        if (victim := self._victim()) is None:
+        if (victim := self._victim("last name taken")) is None:
             return False
         upload, _ = victim
         content = self._chance.randbytes(len(upload.content))
@@ -157,7 +155,6 @@ class OperatorFaults:
             foreign = ForeignFile(self._path(upload.ticket_id), content)
         except FileExistsError:
             return False
-        self._note(f"operator: took the name {upload.ticket_id}")
         self._stopping.wait(self._chance.uniform(0.5, 2))
         problems = foreign.problems()
         self.problems += problems

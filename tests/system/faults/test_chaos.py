@@ -57,6 +57,7 @@ class Run:
     chronicle: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
+    stories: dict[str, str] = field(default_factory=dict)
 
     def note(self, what: str) -> None:
         self.chronicle.append(f"{time.monotonic() - self.started:7.2f} {what}")
@@ -71,6 +72,7 @@ class Run:
         self.blame(problems_of(upload))
         digest = sha256(upload.expected_content())
         cancelled = "cancelled" in upload.outcomes()
+        self.stories[upload.ticket_id] = str(upload)
         self.ended[upload.ticket_id] = "cancelled" if cancelled else digest
         if not cancelled:
             self.blame(_problems_of_the_kept_file(upload, app, digest))
@@ -133,7 +135,11 @@ def chaos_scene(tmp_path: Path, seed: int, run: Run) -> Iterator[tuple[Scene, Op
 
 def check_at_standstill(scene: Scene, operator: OperatorFaults, run: Run) -> None:
     """No server is at work: whatever no operator has touched and no failed sync has lost must be there."""
-    sound = [upload for upload in scene.fleet.uploads if not upload.has_losses and not upload.cancel_asked]
+    sound = [
+        upload
+        for upload in scene.fleet.uploads
+        if not upload.has_losses and not upload.cancel_asked and upload.ticket_id not in scene.app.moved
+    ]
     sources = {upload.ticket_id: upload.expected_content() for upload in sound}
     acks = {upload.ticket_id: upload.current.acked for upload in sound}
     heard = [one for one in scene.app.snapshot() if one.ticket_id in sources]
@@ -188,7 +194,9 @@ def _let_all_end(scene: Scene, run: Run) -> None:
     heard = scene.app.snapshot
     while time.monotonic() < wait and set(run.ended) - {one.ticket_id for one in heard()}:
         time.sleep(0.1)
-    run.blame(problems_of_callbacks([one for one in heard() if one.ticket_id not in unfinished], run.ended))
+    run.blame(
+        problems_of_callbacks([one for one in heard() if one.ticket_id not in unfinished], run.ended, run.stories)
+    )
 
 
 def _leaks(scene: Scene, operator: OperatorFaults, before: dict[int, tuple[int, int]]) -> list[str]:
