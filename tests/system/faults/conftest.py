@@ -1,13 +1,18 @@
 """An application that checks every file it gets, and uploads that never give up."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.system.faults.consistency import Witness
 from tests.system.faults.load import Load
+from tests.system.faults.shifted_clock import ShiftedClock
 
 StartLoad = Callable[..., Load]
+
+LEASE = 20.0
+"""Seconds after which a callback that a killed worker had begun is tried again, with a handover_timeout of 2 s."""
 
 
 @pytest.fixture
@@ -15,6 +20,12 @@ def witness() -> Iterator[Witness]:
     with Witness() as app:
         yield app
         app.release()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> ShiftedClock:
+    """For servers started with `env=clock.env`: `clock.advance(LEASE)` stands for the time that a server was down."""
+    return ShiftedClock(tmp_path / "clock")
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from incoming.core.ticket import State
 from tests.conftest import StartServer
 from tests.support.incoming_server import IncomingServer
 from tests.support.waiting import wait_until
-from tests.system.faults.conftest import StartLoad
+from tests.system.faults.conftest import LEASE, StartLoad
 from tests.system.faults.consistency import Witness, assert_consistent, tickets_in
 from tests.system.faults.load import KIB, MIB, Load, new_ticket
 from tests.system.faults.processes import children_of
+from tests.system.faults.shifted_clock import ShiftedClock
 
 UPLOADS_AT_ONCE = 6
 
@@ -28,14 +29,15 @@ def kill_a_worker(server: IncomingServer, load: Load, chance: random.Random) -> 
     os.kill(chance.choice(wait_until(lambda: children_of(server.pid), "a worker", 60)), signal.SIGKILL)
 
 
-def kill_all(server: IncomingServer, load: Load) -> None:
+def kill_all(server: IncomingServer, load: Load, clock: ShiftedClock) -> None:
     server.kill()
     load.check(server.storage_dir)
+    clock.advance(LEASE)
     server.restart(kill=True)
 
 
-def kill_rounds(count: int, server: IncomingServer, load: Load, seed: int) -> int:
-    """So many kills among uploads under way; returns how many hit chunks in flight."""
+def kill_rounds(count: int, server: IncomingServer, load: Load, clock: ShiftedClock, seed: int) -> int:
+    """So many kills among uploads under way, of all at last; returns how many hit chunks in flight."""
     chance = random.Random(seed)
     hits = 0
     for number in range(count):
@@ -44,28 +46,28 @@ def kill_rounds(count: int, server: IncomingServer, load: Load, seed: int) -> in
             load.add(size, rate=3 * MIB, chunk=chance.choice((16 * KIB, 96 * KIB)), keep=chance.random() < 0.5)
         load.wait_for_bytes(chance.randint(0, MIB))
         hits += load.wait_for_flight()
-        if number % 2:
+        if number % 2 == count % 2:
             kill_a_worker(server, load, chance)
         else:
-            kill_all(server, load)
+            kill_all(server, load, clock)
     load.finish(server.storage_dir)
     return hits
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
-def test_kill_rounds(durability: str, start_server: StartServer, start_load: StartLoad) -> None:
-    server = start_server("--workers", "2", "--durability", durability, *SOON)
+def test_kill_rounds(durability: str, start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
+    server = start_server("--workers", "2", "--durability", durability, *SOON, env=clock.env)
     load = start_load(server.port)
-    count = 10 if durability == "process" else 6
-    hits = kill_rounds(count, server, load, seed=1)
+    count = 6 if durability == "process" else 4
+    hits = kill_rounds(count, server, load, clock, seed=1)
     assert hits >= count // 2, "too few kills hit uploads in flight"
     assert sum(client.cuts_in_flight for client in load.clients) >= count // 2
     assert server.log.count("a worker ended with code 137") == count // 2
 
 
-def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad) -> None:
+def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
     """Nobody is left to replace its workers, so they end as if they were told to; the next server has everything."""
-    server = start_server("--workers", "2", *SOON)
+    server = start_server("--workers", "2", *SOON, env=clock.env)
     load = start_load(server.port)
     clients = load.add_each(UPLOADS_AT_ONCE, 2 * MIB, rate=MIB)
     wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
@@ -75,15 +77,16 @@ def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLo
     assert server.log.count("the supervisor is gone") == len(workers) == 2
     assert load.running == len(clients), "none was through"
     load.check(server.storage_dir)
+    clock.advance(LEASE)
     server.restart(kill=True)
     load.finish(server.storage_dir)
     assert all(client.reconnects for client in clients)
 
 
-def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witness) -> None:
+def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witness, clock: ShiftedClock) -> None:
     """The user was told that it is cancelled, the application was away: it is told by the next server."""
     witness.stop()
-    server = start_server("--workers", "1", *SOON)
+    server = start_server("--workers", "1", *SOON, env=clock.env)
     tickets = [new_ticket(server.port, witness.url) for _ in range(3)]
     for ticket_id in tickets:
         url = f"{server.base_url}/incoming/0.1/frontend/upload/{ticket_id}"
@@ -94,6 +97,7 @@ def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witn
     left = tickets_in(server.storage_dir)
     assert all(left[ticket_id].state == State.CANCELLED and left[ticket_id].callback for ticket_id in tickets)
     witness.start()
+    clock.advance(LEASE)
     server.restart(kill=True)
     for ticket_id in tickets:
         (callback,) = witness.wait_for(1, ticket_id)
@@ -102,10 +106,10 @@ def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witn
 
 
 @pytest.mark.soak
-def test_a_hundred_kill_rounds(start_server: StartServer, start_load: StartLoad) -> None:
-    server = start_server("--workers", "2", *SOON)
+def test_a_hundred_kill_rounds(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
+    server = start_server("--workers", "2", *SOON, env=clock.env)
     load = start_load(server.port)
-    assert kill_rounds(100, server, load, seed=random.randrange(1 << 30)) >= 50
+    assert kill_rounds(100, server, load, clock, seed=random.randrange(1 << 30)) >= 50
     cuts = sum(client.cuts_in_flight for client in load.clients)
     assert cuts >= 50
     print(f"100 kills, {len(load.clients)} uploads, {cuts} connections cut with chunks in flight")  # noqa: T201
