@@ -22,7 +22,7 @@ from tests.system.faults.chaos_app import DEPLOYING, ChaosApp
 from tests.system.faults.fleet import PATIENCE, Fleet, chance_of
 from tests.system.faults.load import KIB, MIB
 from tests.system.faults.processes import is_alive, open_files
-from tests.system.faults.server_generations import ServerGenerations
+from tests.system.faults.server_generations import DESCRIPTORS, ServerGenerations
 from tests.system.faults.shifted_clock import ShiftedClock
 from tests.system.faults.small_disk import SmallDisk
 from tests.system.faults.strace import Strace
@@ -184,8 +184,18 @@ class Chaos:
             self.scene.disk.empty()
         return self._told(501) > before
 
+    def flood_with_connections(self) -> bool:
+        """More idle connections than a server has descriptors."""
+        port = self.scene.servers.newest.port
+        with ExitStack() as idle:
+            for _ in range(2 * DESCRIPTORS + 100):
+                with suppress(OSError):
+                    idle.enter_context(socket.create_connection(("127.0.0.1", port), 1))
+            self._wait_for_bytes(MIB)
+        return "out of file descriptors" in self.scene.servers.log
+
     def use_up_descriptors(self) -> bool:
-        """A worker has its limit lowered to a few more than it uses, and idle connections take those."""
+        """A worker has its limit lowered to a few more than it uses; idle connections take those."""
         workers = self.scene.servers.workers()
         if not workers:
             return False
@@ -196,7 +206,9 @@ class Chaos:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, limits[1]))
             undone.callback(resource.prlimit, pid, resource.RLIMIT_NOFILE, limits)
             for _ in range(40):
-                undone.enter_context(socket.create_connection(("127.0.0.1", self.scene.servers.newest.port), 5))
+                with suppress(OSError):
+                    port = self.scene.servers.newest.port
+                    undone.enter_context(socket.create_connection(("127.0.0.1", port), 1))
             self._wait_for_bytes(MIB)
             time.sleep(0.5)
             return len(open_files(pid)) >= few - 1

@@ -10,6 +10,9 @@ from tests.support.incoming_server import IncomingServer
 from tests.support.waiting import wait_until
 from tests.system.faults.processes import children_of, is_alive
 
+DESCRIPTORS = 200
+"""How many each process may have: enough for the fleet, and few enough to be used up."""
+
 ENDING = 45.0
 """Seconds that a server, or a worker without a supervisor, may take to end."""
 
@@ -37,6 +40,10 @@ class ServerGenerations:
     def newest(self) -> IncomingServer:
         return self.serving[-1]
 
+    @property
+    def log(self) -> str:
+        return self._all[0].log
+
     def noise(self) -> list[str]:
         """What no log may contain. All generations write one log."""
         return self._all[0].noise()
@@ -47,7 +54,7 @@ class ServerGenerations:
 
     def start(self) -> IncomingServer:
         """One more, which gets its share of new connections as soon as it answers."""
-        server = IncomingServer(self.storage_dir, *self._options, env=self._env)
+        server = IncomingServer(self.storage_dir, *self._options, env=self._env, descriptors=DESCRIPTORS)
         server.expect_noise(self._expected_noise)
         self._all = [one for one in self._all if one.is_running() or one is self._all[0]]
         self._all.append(server)
