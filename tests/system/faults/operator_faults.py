@@ -146,18 +146,18 @@ class OperatorFaults:
         return True
 
     def take_the_last_name(self) -> bool:
-        """Somebody's file has the name that the upload's file is to get, until it is moved away."""
+        """Another file has the name that the upload's file is to get, for a while. The name is the server's, so it may
+        remove or replace that file; it must not hand it over.
+        """
         if (victim := self._victim("last name taken")) is None:
             return False
         upload, _ = victim
-        content = self._chance.randbytes(len(upload.content))
+        path = self._path(upload.ticket_id)
         try:
-            foreign = ForeignFile(self._path(upload.ticket_id), content)
+            foreign = ForeignFile(path, self._chance.randbytes(len(upload.content)))
         except FileExistsError:
             return False
         self._stopping.wait(self._chance.uniform(0.5, 2))
-        problems = foreign.problems()
-        self.problems += problems
-        if not problems:
-            foreign.path.unlink()
+        if not foreign.problems():
+            path.unlink()
         return True
