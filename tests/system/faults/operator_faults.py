@@ -48,6 +48,8 @@ class OperatorFaults:
         self.problems: list[str] = []
         self.left_behind: set[int] = set()
         """Inodes of files that this operator has put in the place of ours."""
+        self.at_work = threading.Lock()
+        """Held during each act."""
         self._storage_dir = storage_dir
         self._fleet = fleet
         self._chance = chance_of(seed, "operator")
@@ -79,8 +81,9 @@ class OperatorFaults:
         while not self._stopping.wait(self._chance.uniform(0.0, 2 * PAUSE)):
             act = self._chance.choice(acts)
             try:
-                if act():
-                    self.hits[act.__name__.replace("_", " ")] += 1
+                with self.at_work:
+                    hit = act()
+                self.hits[act.__name__.replace("_", " ")] += hit
             except FileNotFoundError:
                 pass  # the upload has ended meanwhile
             except Exception as error:

@@ -146,6 +146,11 @@ def chaos_scene(tmp_path: Path, seed: int, run: Run) -> Iterator[tuple[Scene, Op
 
 def check_at_standstill(scene: Scene, operator: OperatorFaults, run: Run) -> None:
     """No server is at work: whatever no operator has touched and no failed sync has lost must be there."""
+    with operator.at_work:
+        _check_what_is_sound(scene, operator, run)
+
+
+def _check_what_is_sound(scene: Scene, operator: OperatorFaults, run: Run) -> None:
     sound = [
         upload
         for upload in scene.fleet.uploads

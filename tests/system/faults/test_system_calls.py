@@ -16,8 +16,9 @@ from tests.support.incoming_server import IncomingServer
 from tests.support.tools import require_root, require_tool
 from tests.support.upload_client import WAYS
 from tests.support.waiting import wait_until
-from tests.system.faults.conftest import StartLoad
+from tests.system.faults.conftest import LEASE, StartLoad
 from tests.system.faults.load import KIB, MIB, Load
+from tests.system.faults.shifted_clock import ShiftedClock
 from tests.system.faults.strace import Strace
 
 SIZE = 100 * KIB
@@ -29,18 +30,18 @@ NUMBERS = (1, 2, 3, 4, 6, 9, 13, 20, 30, 45, 70, 100, 200, 300)
 
 
 @pytest.fixture
-def server(start_server: StartServer) -> IncomingServer:
+def server(start_server: StartServer, clock: ShiftedClock) -> IncomingServer:
     """With a checkpoint every few chunks."""
     require_root()
     require_tool("strace")
     checkpoints = ("--checkpoint-bytes", "32KiB", "--checkpoint-seconds", "0.1")
-    server = start_server("--workers", "1", *checkpoints, "--handover-timeout", "2")
+    server = start_server("--workers", "1", *checkpoints, "--handover-timeout", "2", env=clock.env)
     server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
     return server
 
 
 @pytest.fixture
-def tampered(server: IncomingServer, start_load: StartLoad, tmp_path: Path) -> Tampered:
+def tampered(server: IncomingServer, start_load: StartLoad, clock: ShiftedClock, tmp_path: Path) -> Tampered:
     """Function that uploads a file while the n-th call is tampered with; returns whether one was."""
 
     def upload(call: str, fault: str, number: int, way: str) -> bool:
@@ -56,12 +57,12 @@ def tampered(server: IncomingServer, start_load: StartLoad, tmp_path: Path) -> T
             retry_pause=0.05,
             forgiving=fault != "signal=KILL",
         )
-        return finish(server, load, tracing[0])
+        return finish(server, load, clock, tracing[0])
 
     return upload
 
 
-def finish(server: IncomingServer, load: Load, tracing: Strace) -> bool:
+def finish(server: IncomingServer, load: Load, clock: ShiftedClock, tracing: Strace) -> bool:
     """Lets the uploads end, starts the server again if it was killed; whether anything was tampered with."""
 
     def over() -> bool:
@@ -75,6 +76,7 @@ def finish(server: IncomingServer, load: Load, tracing: Strace) -> bool:
     if not server.is_running():
         hit = True
         load.check(server.storage_dir)
+        clock.advance(LEASE)
         server.restart(kill=True)
     load.finish(server.storage_dir, 60)
     return hit
