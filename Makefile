@@ -27,7 +27,7 @@ test-unit: setup ## run the unit tests alone: well under a minute, for while you
 	@tools/js_tests.sh
 	@$(BIN)/python -m pytest -q -n 2 tests/unit
 
-soak: setup ## for SECONDS=600: uploads under kills, full disks and bad lines; then a hundred kills (root)
+soak: setup ## for SECONDS=600 each: chaos, and uploads under kills, full disks and bad lines; then a hundred kills (root)
 	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/faults -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
