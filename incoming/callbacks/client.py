@@ -45,6 +45,7 @@ MAX_ANSWER = 1024 * 1024
 
 UNUSABLE = "the URL to call is not usable"
 
+_NOT_A_URL = Advice("no client can call this URL", "correct signalFinishURL")
 _REFUSED = Advice(
     "nothing listens at this host and port, as this server sees them",
     "start the app; inside a container, 'localhost' is the container itself: name the app's host",
@@ -144,7 +145,7 @@ class CallbackClient:
         received = _Received()
         timeout = self._timeout if within is None else min(within, self._timeout)
         if not app_host(ticket.options.signal_finish_url):
-            return Answer(Verdict.REFUSED, UNUSABLE)
+            return Answer(Verdict.REFUSED, UNUSABLE, advice=_NOT_A_URL)
         try:
             request = self._request(ticket, callback, received, timeout, is_test)
             await self._client.fetch(request, raise_error=False)
@@ -155,7 +156,7 @@ class CallbackClient:
                 reason, advice = _describe(error, timeout)
                 return Answer(Verdict.AGAIN, reason, heard=False, advice=advice)
         except ValueError:
-            return Answer(Verdict.REFUSED, UNUSABLE)
+            return Answer(Verdict.REFUSED, UNUSABLE, advice=_NOT_A_URL)
         return judge(received.response(), callback, self._clock())
 
     def _request(

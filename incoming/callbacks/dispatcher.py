@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from incoming.callbacks import outbox
 from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import Delivery, changed
+from incoming.callbacks.trial import CallbackTrial
 from incoming.core.callback_url import app_host
-from incoming.core.errors import UnknownTicket, UploadError, WrongState
+from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.steady_clock import Clock
-from incoming.core.ticket import Callback, State, Ticket
+from incoming.core.ticket import Callback, Ticket, TicketOptions
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
@@ -63,6 +64,7 @@ class CallbackDispatcher:
         self._at_once = settings.handover_connections
         self._caller = CallbackClient(settings, clock)
         self._delivery = Delivery(tickets, store, settings, clock, self._caller, counters)
+        self._trial = CallbackTrial(self._caller, settings.storage_dir)
         self._lanes: dict[str, _Lane] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
@@ -142,38 +144,20 @@ class CallbackDispatcher:
 
     # --- what the app and the operator ask for ------------------------------------------------------------------------
 
-    async def finish(self, ticket_id: str) -> Ticket:
-        """finish_upload: the app has what it wants. Early and repeated calls count.
+    async def try_out(self, options: TicketOptions) -> None:
+        """Make a trial call. Raises CallbackTestFailed unless the app accepts it, TooBusy above a limit."""
+        await self._trial.check(options, self._clock())
 
-        Raises UnknownTicket, or WrongState when the app was not called yet or the upload has failed.
-        """
-        now = self._clock()
-        ticket = await self._tickets.update(
-            ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now)
-        )
+    async def finish(self, ticket_id: str) -> Ticket:
+        """finish_upload: the app has what it wants. Raises like `outbox.finish`."""
+        ticket = await outbox.finish(self._tickets, ticket_id, self._clock())
         log.info("upload %s: finished by the app", ticket_id)
         await self._delivery.clear(ticket)
         return ticket
 
     async def retry_now(self, ticket_id: str) -> Ticket:
-        """Has a callback tried at once: one that waits for its next attempt, or a failed one while its file is kept.
-
-        Raises UnknownTicket, or WrongState when there is nothing to tell the app.
-        """
-        now = self._clock()
-        notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
-
-        def change(known: Ticket) -> Ticket:
-            if known.callback is not None:
-                return replace(known, callback=replace(known.callback, due_at=now))
-            if known.state == State.FAILED and known.path:
-                return known.retry(notice, now)
-            kept = (
-                "and its file is not kept any more" if known.state == State.FAILED else "and owes the app no callback"
-            )
-            raise WrongState(f"nothing to hand over: the upload is in state '{known.state}' {kept}")
-
-        return await self._tickets.update(ticket_id, change)
+        """Make a callback due at once. Raises like `outbox.retry_now`."""
+        return await outbox.retry_now(self._tickets, ticket_id, self._clock())
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

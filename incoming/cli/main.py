@@ -6,6 +6,7 @@ Exit codes: 0 after SIGTERM or SIGINT, 1 when something failed, 2 when the confi
 from __future__ import annotations
 
 import asyncio
+import difflib
 import ipaddress
 import logging
 import os
@@ -18,7 +19,8 @@ from collections.abc import Iterator, Sequence
 from tornado.netutil import bind_sockets
 
 import incoming
-from incoming.cli import uploads
+from incoming.cli import check, uploads
+from incoming.cli.terminal import fail
 from incoming.server import log_format
 from incoming.server.sd_notify import tell_ready
 from incoming.server.supervisor import Supervisor, run_once
@@ -42,10 +44,20 @@ _INSIDE = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until it is told to end, or the command `uploads`; returns the exit code."""
+    """Run a command, without one the server until it is told to end, and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["uploads"]:
-        return uploads.run(arguments[1:])
+    command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if not command:
+        return serve(arguments)
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}" if close else f"commands are {', '.join(COMMANDS)}"
+        return fail("incoming", f"command {command!r} is unknown; {hint}; --help lists all options", 2)
+    return COMMANDS[command](arguments[1:])
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Run the server until it is told to end, and return the exit code."""
     # The end of a terminal is not the end of the server; whoever serves logs that the signal came.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -53,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _make_storage_dir(settings)
         sockets = _listen(settings)
     except ConfigError as error:
-        print(f"incoming: {log_format.printable(str(error))}", file=sys.stderr)  # noqa: T201 - there is no log yet
-        return 2
+        return fail("incoming", str(error), 2)
     log_format.configure(settings.log_level, settings.log_format)
     _allow_many_descriptors()
     for variable in ignored_variables(os.environ):
@@ -66,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:
         log.critical("the server has a defect and ends", exc_info=True)
         return 1
+
+
+COMMANDS = {"serve": serve, "uploads": uploads.run, "check": check.run}
 
 
 def _serve(settings: Settings, sockets: list[socket.socket]) -> int:

@@ -10,12 +10,12 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from incoming.callbacks.dispatcher import CallbackDispatcher
+from incoming.callbacks.outbox import retry_now
+from incoming.cli.terminal import complain, fail, say
 from incoming.core.errors import BadParameter, UnknownTicket, UploadError
 from incoming.core.ticket import State, Ticket
 from incoming.monitoring.connections import UploadActivity
@@ -26,8 +26,9 @@ from incoming.settings.settings import ConfigError, Settings, load_settings
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from incoming.storage.sqlite.store import SqliteStore
-from incoming.uploads.upload_service import UploadService
+from incoming.uploads.cancellation import cancel, remove_bytes
 
+COMMAND = "incoming uploads"
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
 MORE = (
     *("age", "in_state", "paused", "clients", "transports", "connections"),
@@ -39,37 +40,28 @@ SHORT_ID = 8
 
 ABOUT = (
     "What the status page does, from a shell on the server's machine, as the service's user or root; the server may be "
-    "running or not. Exit codes: 0 done, 1 it cannot be done, 2 it was not said right."
+    "running or not. Exit codes: 0 success, 1 the operation failed, 2 usage error."
 )
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
-    """The exit code: 0, 1 when it cannot be done, 2 when it was not said right. Prints to standard output."""
+    """Run the command and return the exit code. Prints to standard output."""
     told = _parser().parse_args(arguments)
     try:
         settings = load_settings(_server_options(told), environment)
         _check_version(settings)
     except (ConfigError, UploadError) as error:
-        return _fail(str(error), 2)
+        return fail(COMMAND, str(error), 2)
     log_format.configure("warning", "text")
     try:
         return asyncio.run(_Command(settings, told).run())
     except (UploadError, OSError) as error:
-        return _fail(str(error), 1)
-
-
-def _fail(message: str, code: int) -> int:
-    _warn(message)
-    return code
-
-
-def _warn(message: str) -> None:
-    print(f"incoming uploads: {log_format.printable(message)}", file=sys.stderr)  # noqa: T201
+        return fail(COMMAND, str(error), 1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="incoming uploads", allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md."
+        prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md."
     )
     parser.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
     parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
@@ -137,32 +129,28 @@ class _Command:
         found = await self._tickets.latest(states, self._told.limit + 1)
         facts = [await self._facts(ticket) for ticket in found[: self._told.limit]]
         if self._told.json:
-            _say(json.dumps(facts, indent=2))
+            say(json.dumps(facts, indent=2))
         elif facts:
             columns = (*COLUMNS, "problem") if any(fact["problem"] for fact in facts) else COLUMNS
             for line in table([columns, *(_cells(columns, fact) for fact in facts)]):
-                _say(line)
+                say(line)
             if len(found) > len(facts):
-                _warn(f"there are more than these {len(facts)}: --limit shows more")
+                complain(COMMAND, f"there are more than these {len(facts)}: --limit shows more")
         else:
-            _say("no uploads" if self._told.state is None else f"no uploads in state {self._told.state}")
+            say("no uploads" if self._told.state is None else f"no uploads in state {self._told.state}")
 
     async def _show(self) -> None:
         await self._tell(await self._named())
 
     async def _cancel(self) -> None:
         ticket = await self._named()
-        upload_service = UploadService(self._tickets, self._files, self._settings)
-        await self._tell(await upload_service.cancel(ticket.id, self._told.reason, notify_app=True))
-        await upload_service.drain()
+        cancelled = await cancel(self._tickets, ticket.id, self._told.reason, time.time(), notify_app=True)
+        await remove_bytes(self._files, ticket.id)
+        await self._tell(cancelled)
 
     async def _retry(self) -> None:
-        handover = CallbackDispatcher(self._tickets, self._files, self._settings)
         ticket = await self._named()
-        try:
-            await self._tell(await handover.retry_now(ticket.id))
-        finally:
-            await handover.stop(0)
+        await self._tell(await retry_now(self._tickets, ticket.id, time.time()))
 
     async def _named(self) -> Ticket:
         """The one upload whose id begins as it was told."""
@@ -185,10 +173,10 @@ class _Command:
     async def _tell(self, ticket: Ticket) -> None:
         facts = await self._facts(ticket)
         if self._told.json:
-            _say(json.dumps(facts, indent=2))
+            say(json.dumps(facts, indent=2))
             return
         for name in ("id", *COLUMNS[1:], *MORE):
-            _say(f"{name:<13} {_text(name, facts[name])}")
+            say(f"{name:<13} {_text(name, facts[name])}")
 
 
 def _cells(columns: Sequence[str], facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -237,9 +225,3 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
         yield "  ".join((*padded, row[-1]))
-
-
-def _say(line: str) -> None:
-    """Print a line. What the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding or "ascii"
-    print(line.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201 - this is what the command is for

@@ -109,6 +109,13 @@ class LengthRequired(UploadError):
     status = 411
 
 
+class CallbackTestFailed(UploadError):
+    """The trial call that the app's backend asked for with `testCallback` was not accepted by the app."""
+
+    code = 109
+    status = 424
+
+
 # --- 2xx: who may do what ---------------------------------------------------------------------------------------------
 
 

@@ -8,16 +8,15 @@ a setting does.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
-import incoming
+from incoming.settings.command_line import ConfigError, option, option_parser
 from incoming.settings.value_types import (
     Network,
     ValueType,
@@ -40,10 +39,6 @@ from incoming.settings.value_types import (
 ENVIRONMENT_PREFIX = "INCOMING_"
 KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
 DAY = 86400.0
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the message is one line for the operator."""
 
 
 def key(default: str, form: ValueType[Any], about: str) -> Any:
@@ -130,7 +125,7 @@ KEYS: Mapping[str, Mapping[str, Any]] = {entry.name: entry.metadata for entry in
 
 def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """The settings from all sources. Raises ConfigError; SystemExit(0) after --help and --version."""
-    told = vars(_parser().parse_args(arguments))
+    told = vars(option_parser(KEYS).parse_args(arguments))
     file_name = told.pop("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
     values: dict[str, Any] = {}
     if file_name:
@@ -142,7 +137,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             values[name] = _value(name, text, ENVIRONMENT_PREFIX + name.upper())
     for name, text in told.items():
         if text is not None:
-            value = _value(name, text, _option(name))
+            value = _value(name, text, option(name))
             _check_not_opened(name, value, values.get(name))
             values[name] = value
     settings = Settings(**values)
@@ -167,7 +162,7 @@ def _is_empty(name: str, text: str) -> bool:
 def _check_not_opened(name: str, value: object, before: object) -> None:
     """Raise ConfigError if an empty option would lift a restriction that the environment or the file sets."""
     if value in ("", ()) and before and KEYS[name]["default"] == "":
-        raise ConfigError(f"{_option(name)} is empty, but the environment or the file sets {name}; remove one of them")
+        raise ConfigError(f"{option(name)} is empty, but the environment or the file sets {name}; remove one of them")
 
 
 def _value(name: str, text: object, where: str) -> Any:
@@ -239,33 +234,6 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str
                 _known(variable.removeprefix(ENVIRONMENT_PREFIX).lower(), f"environment variable {variable}: key"),
                 text,
             )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists all options")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="incoming",
-        description=incoming.__doc__,
-        allow_abbrev=False,
-        epilog="Each option is also a key of the YAML file (some_key) and an environment variable (INCOMING_SOME_KEY); "
-        "the command line wins over the environment, the environment over the file.",
-    )
-    parser.add_argument("--version", action="version", version=f"incoming {incoming.__version__}")
-    parser.add_argument("--config", metavar="FILE", help="YAML file to read (default: none)")
-    for name, about in KEYS.items():
-        form: ValueType[Any] = about["form"]
-        text = f"{about['about']} (default: {about['default'] or 'empty'})".replace("%", "%%")
-        more: dict[str, Any] = {"nargs": "?", "const": "true"} if form.is_flag else {}
-        parser.add_argument(_option(name), dest=name, metavar=form.metavar, help=text, **more)
-    return parser
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 __all__ = ["KEYS", "ConfigError", "Network", "Settings", "ignored_variables", "load_settings"]

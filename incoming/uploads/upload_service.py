@@ -23,6 +23,7 @@ from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.wire.messages import Hello
 
@@ -162,11 +163,7 @@ class UploadService:
 
     async def cancel(self, ticket_id: str, reason: str, *, notify_app: bool) -> Ticket:
         """Cancels for good and removes what has arrived. Raises UnknownTicket, or WrongState when it is too late."""
-        now = self._clock()
-        notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now) if notify_app else None
-        ticket = await self._tickets.update(ticket_id, lambda known: known.cancel(reason, notice, now))
-        if ticket.state_since == now:
-            log.info("upload %s: cancelled: %s", ticket_id, ticket.reason)
+        ticket = await cancel(self._tickets, ticket_id, reason, self._clock(), notify_app=notify_app)
         self._listeners.learned(ticket)
         await self._discard(ticket)
         return ticket
@@ -177,10 +174,7 @@ class UploadService:
         if upload is not None:
             await upload.settle()
             upload.checkpoints.stop()
-        try:
-            await self._store.remove(ticket.id, finished=True)
-        except UploadError as error:
-            log.warning("upload %s: the partial file could not be removed now: %s", ticket.id, error.message)
+        await remove_bytes(self._store, ticket.id)
 
     async def look(self, ticket_id: str) -> Ticket:
         """The ticket as it is now. Raises UnknownTicket."""

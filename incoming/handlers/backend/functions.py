@@ -1,23 +1,31 @@
 """The functions that the app's backend calls: new_upload, cancel_upload, finish_upload.
 
 Each is a POST whose answer is 200 with the return value as plain text, or an error status with its message. They are
-closed to the world (access.py); who is let in is checked before a byte of the body is read.
+closed to the world (caller_access.py); a caller's address is checked before a byte of the body is read.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from tornado.web import stream_request_body
 
 from incoming.core.errors import BadParameter, MessageTooLarge, ServerShutdown, UnknownId, UploadError, WrongSecret
 from incoming.core.ticket import Ticket, canonical_id
+from incoming.handlers.backend.parameter_rules import ABOUT_UPLOAD, NEW_UPLOAD, Rules, checked, warnings
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
-from incoming.handlers.backend.ticket_options import secret, ticket_options
+from incoming.handlers.backend.ticket_options import secret, ticket_options, wants_test
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_backend_caller, same_secret
+
+log = logging.getLogger(__name__)
+
+WARNING_HEADER = "Incoming-Warning"
+"""What the caller should know although the call is carried out, one header for each warning."""
 
 TOLD = MAX_BODY + 256 * 1024
 """Bytes up to which a body of unknown length is read to its end, so that its sender is told what is wrong."""
@@ -28,6 +36,8 @@ class BackendFunction(Handler):
     """What the three have in common. A small body is read to its end before a refusal, so that the answer arrives."""
 
     function: ClassVar[str]
+    rules: ClassVar[Rules] = ABOUT_UPLOAD
+    _warnings: Sequence[str] = ()
 
     def prepare(self) -> None:
         self.logged["function"] = self.function
@@ -57,17 +67,31 @@ class BackendFunction(Handler):
     async def post(self) -> None:
         if self._refusal is not None:
             raise self._refusal
-        answer = await self.call(parameters(self.request, bytes(self._body)))
+        given = parameters(self.request, bytes(self._body))
+        self._warnings = warnings(given, self.rules)
+        for warning in self._warnings:
+            log.warning("%s: %s", self.function, warning, extra={"client": self.client})
+        self._add_warnings()
+        answer = await self.call(checked(given, self.rules))
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(answer)
 
+    def _add_warnings(self) -> None:
+        for warning in self._warnings:
+            self.add_header(WARNING_HEADER, warning)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tornado has cleared all headers by now."""
+        self._add_warnings()
+        super().write_error(status_code, **kwargs)
+
     async def call(self, given: Parameters) -> str:
-        """Does it and gives the return value. Raises UploadError."""
+        """Carry out the function and return its return value. Raises UploadError."""
         raise NotImplementedError
 
     async def upload(self, given: Parameters) -> Ticket:
-        """The upload that a call is about. Raises BadParameter, UnknownId, or WrongSecret."""
+        """Return the upload that a call is about. Raises BadParameter, UnknownId, or WrongSecret."""
         ticket_id = canonical_id(given.get("id", ""))
         if not ticket_id:
             raise BadParameter("id not given")
@@ -84,15 +108,18 @@ class BackendFunction(Handler):
 
 
 class NewUpload(BackendFunction):
-    """Issues a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4)."""
+    """Issue a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4)."""
 
     function = "new_upload"
+    rules = NEW_UPLOAD
 
     async def call(self, given: Parameters) -> str:
         if self.services.upload_service.draining:
             raise ServerShutdown("the server is restarting; ask again")
         wanted = ticket_options(given, self._caller)
         await self.services.janitor.admit()
+        if wants_test(given):
+            await self.services.callbacks.try_out(wanted)
         now = self.services.clock()
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
         await self.services.tickets.create(ticket)
@@ -101,7 +128,7 @@ class NewUpload(BackendFunction):
 
 
 class CancelUpload(BackendFunction):
-    """Cancels on behalf of the app, which therefore gets no callback about it."""
+    """Cancel on behalf of the app, which therefore gets no callback about it."""
 
     function = "cancel_upload"
 
@@ -112,7 +139,7 @@ class CancelUpload(BackendFunction):
 
 
 class FinishUpload(BackendFunction):
-    """The app has taken the file over; it had answered 'wait', or is about to."""
+    """Finish an upload: the app has taken the file over; it had answered 'wait', or is about to."""
 
     function = "finish_upload"
 

@@ -1,14 +1,15 @@
 """Parameters of the backend functions, from wherever a request carries them: query, form, multipart or JSON.
 
-Decides how they are found and decoded; what they mean is decided by those who ask for them. The body wins over the
-query, and of one name given several times the last. Values are never stripped: a secret may begin with a space.
+Decides how they are found and decoded. The body wins over the query, and of one name given several times the last.
+Values are never stripped: a secret may begin with a space. Which names and values there may be is decided by
+parameter_rules.py.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from tornado.httputil import (
     HTTPFile,
@@ -32,22 +33,25 @@ _LIMITS = ParseBodyConfig(
     urlencoded=ParseUrlEncodedConfig(max_arguments=100),
 )
 
+Value = str | bool | int | list[str] | None
+"""Text from a query or a form; from JSON also the other types."""
+
 Parameters = Mapping[str, str]
-"""By name; what was given empty is as good as not given and may be absent."""
+"""By name, as text, after parameter_rules.py has checked them."""
 
 
-def parameters(request: HTTPServerRequest, body: bytes) -> Parameters:
-    """Everything that query and body say. Raises BadRequest, or UnsupportedEncoding for a compressed body."""
+def parameters(request: HTTPServerRequest, body: bytes) -> dict[str, Value]:
+    """Return all that query and body contain. Raises BadRequest, or UnsupportedEncoding for a compressed body."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise UnsupportedEncoding(f"Content-Encoding {encoding!r} is not understood, only identity")
-    found = _last(request.query_arguments)
+    found: dict[str, Value] = {**_last(request.query_arguments)}
     content_type = request.headers.get("Content-Type", "")
     kind = content_type.partition(";")[0].strip().lower()
     if not body:
         return found
     if kind == "application/json":
-        return found | _from_json(body)
+        return {**found, **_from_json(body)}
     if kind not in (_FORM, _MULTIPART):
         raise BadRequest(f"a body is {_FORM}, {_MULTIPART} or application/json")
     arguments: dict[str, list[bytes]] = {}
@@ -58,7 +62,7 @@ def parameters(request: HTTPServerRequest, body: bytes) -> Parameters:
         raise BadRequest(f"the body is not valid {kind}") from error
     # A part with a file name is a parameter all the same: some clients name every part.
     arguments |= {name: [file.body for file in several] for name, several in files.items()}
-    return found | _last(arguments)
+    return {**found, **_last(arguments)}
 
 
 def _last(arguments: Mapping[str, list[bytes]]) -> dict[str, str]:
@@ -72,27 +76,22 @@ def _text(value: bytes) -> str:
         raise BadRequest("a parameter is not valid UTF-8") from error
 
 
-def _from_json(body: bytes) -> dict[str, str]:
+def _from_json(body: bytes) -> dict[str, Value]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequest("the body is not valid JSON") from error
     if not isinstance(content, dict):
         raise BadRequest("a JSON body is an object")
-    return {name: _json_text(name, value) for name, value in content.items() if value is not None}
+    return {name: _json_value(name, value) for name, value in content.items()}
 
 
-def _json_text(name: str, value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        value = ",".join(value)
-    if isinstance(value, bool):
-        value = "true" if value else "false"
-    if isinstance(value, int):
-        value = str(value)
-    if not isinstance(value, str):
+def _json_value(name: str, value: Any) -> Value:
+    texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+    if not all(isinstance(text, str) for text in texts) or not isinstance(value, str | int | list | None):
         raise BadRequest(f"{name!r} in a JSON body is a string, an integer, true, false or a list of strings")
     try:
-        value.encode("utf-8")
+        "".join(texts).encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRequest(f"{name!r} in the JSON body has half a surrogate pair") from error
-    return value
+    return cast(Value, value)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from incoming.core.errors import BadParameter
 from incoming.core.ticket import TicketOptions
+from incoming.handlers.backend.parameter_rules import OLD_SECRET, OLDEST_SECRET, SECRET
 from incoming.handlers.backend.parameters import Parameters
 from incoming.settings.value_types import parse_origins, parse_size, size_text, split_list, truth
 from incoming.wire.messages import MAX_SIZE
@@ -21,10 +22,6 @@ MAX_URL = 4096
 MAX_SECRET = 4096
 MAX_ITEMS = 100
 """Entries of allowedOrigins or allowedTypes; no app has named more than a few dozen."""
-
-SECRET = "backendSecret"  # noqa: S105 - names of parameters
-OLD_SECRET = "signalFinishSecret"  # noqa: S105
-OLDEST_SECRET = "secret"  # noqa: S105
 
 _HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", re.ASCII)
 _TYPE = re.compile(
@@ -35,31 +32,36 @@ T = TypeVar("T")
 
 
 def ticket_options(given: Parameters, requested_by: str) -> TicketOptions:
-    """What the app asks for. Raises BadParameter, naming the parameter."""
+    """Return what the app asks for. Raises BadParameter, which names the parameter."""
     secret, is_old = _secret_of_new_upload(given)
     return TicketOptions(
-        signal_finish_url=_read(given, "signalFinishURL", "", callback_url),
+        signal_finish_url=_read(given, "signalFinishURL", None, callback_url),
         backend_secret=secret,
         secret_optional=is_old,
-        remove_file_when_finished=_read(given, "removeFileWhenFinished", "true", truth),
+        remove_file_when_finished=_read(given, "removeFileWhenFinished", True, truth),
         dest_type=_read(given, "destType", "file", _dest_type),
-        max_size=_read(given, "maxSize", "0", _size),
-        max_rate=_read(given, "maxRate", "0", _size),
-        allowed_origins=_read(given, "allowedOrigins", "", _origins),
-        allowed_types=_read(given, "allowedTypes", "", _types),
+        max_size=_read(given, "maxSize", 0, _size),
+        max_rate=_read(given, "maxRate", 0, _size),
+        allowed_origins=_read(given, "allowedOrigins", (), _origins),
+        allowed_types=_read(given, "allowedTypes", (), _types),
         requested_by=requested_by,
     )
 
 
+def wants_test(given: Parameters) -> bool:
+    """Return whether the app asks for a trial call. Raises BadParameter."""
+    return _read(given, "testCallback", False, truth)
+
+
 def secret(given: Parameters) -> str:
-    """The secret of a call about an upload, by any of its names; the newest that is not empty."""
+    """Return the secret of a call about an upload, by any of its names; the newest that is not empty."""
     return given.get(SECRET) or given.get(OLD_SECRET) or given.get(OLDEST_SECRET) or ""
 
 
 def callback_url(text: str) -> str:
-    """An absolute http or https URL that every client reads the same way (RFC 3986). Raises ValueError."""
+    """Return an absolute http or https URL that every client reads the same way (RFC 3986). Raises ValueError."""
     if not text:
-        raise ValueError("it is not given")
+        raise ValueError("it is empty")
     if len(text) > MAX_URL:
         raise ValueError(f"it has {len(text)} characters, the limit is {MAX_URL}")
     if not re.fullmatch(r"[!-~]+", text) or set(text) & set('\\"<>^`{|}'):
@@ -78,9 +80,14 @@ def callback_url(text: str) -> str:
     return text
 
 
-def _read(given: Parameters, name: str, default: str, parse: Callable[[str], T]) -> T:
+def _read(given: Parameters, name: str, default: T | None, parse: Callable[[str], T]) -> T:
+    """Return a parameter's value, or the default if it is absent; None as the default means that it is required."""
+    if name not in given:
+        if default is None:
+            raise BadParameter(f"{name} invalid: it is not given")
+        return default
     try:
-        return parse(given.get(name) or default)
+        return parse(given[name])
     except ValueError as error:
         raise BadParameter(f"{name} invalid: {error}") from error
 
@@ -122,6 +129,8 @@ def _types(text: str) -> tuple[str, ...]:
 
 
 def _few(items: tuple[str, ...]) -> tuple[str, ...]:
+    if not items:
+        raise ValueError("it has no entries; leave it out to allow any")
     if len(items) > MAX_ITEMS:
         raise ValueError(f"it has {len(items)} entries, the limit is {MAX_ITEMS}")
     return items

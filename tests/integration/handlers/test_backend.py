@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import uuid
 from pathlib import Path
 from urllib.parse import urlencode
@@ -9,8 +10,9 @@ from urllib.parse import urlencode
 import pytest
 
 from incoming.core.ticket import Event, State, Ticket
+from incoming.handlers.backend.parameter_rules import NEW_UPLOAD
 from incoming.handlers.backend.parameters import MAX_BODY
-from tests.support.app_stub import AppStub
+from tests.support.app_stub import Answer, AppStub
 from tests.support.one_worker import FORM, OneWorker, one_worker
 
 URL = "http://127.0.0.1:9/done"
@@ -90,9 +92,89 @@ async def test_bad_parameters_of_new_upload(given: dict[str, str], words: str, t
         assert sum((await worker.services.tickets.counts()).values()) == 0
 
 
-async def test_unknown_parameters_are_ignored(tmp_path: Path) -> None:
+EMPTY = [
+    *(("new_upload", name) for name in NEW_UPLOAD if not NEW_UPLOAD[name].may_be_empty),
+    *((function, "id") for function in ("cancel_upload", "finish_upload")),
+]
+
+
+@pytest.mark.parametrize(("function", "name"), EMPTY)
+async def test_a_parameter_that_is_given_empty_never_counts_as_not_given(
+    function: str, name: str, tmp_path: Path
+) -> None:
     async with one_worker(tmp_path) as worker:
-        assert await worker.ticket(somethingElse="1")
+        path = f"/incoming/backend/{function}"
+        good = {"signalFinishURL": URL} if function == "new_upload" else {}
+        as_json = {"Content-Type": "application/json"}
+        part = f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n\r\n--x--\r\n'
+        for status, answer in (
+            await worker.post(f"{path}?{urlencode({**good, name: ''})}"),
+            await worker.post(path, urlencode({**good, name: ""}).encode(), {"Content-Type": FORM}),
+            await worker.post(
+                f"{path}?{urlencode(good)}", part.encode(), {"Content-Type": "multipart/form-data; boundary=x"}
+            ),
+            await worker.post(path, json.dumps({**good, name: ""}).encode(), as_json),
+            await worker.post(path, json.dumps({**good, name: None}).encode(), as_json),
+            await worker.post(f"{path}?{name}=x", json.dumps({**good, name: None}).encode(), as_json),
+        ):
+            assert status == 400
+            assert answer.startswith(f"{name} invalid: it is "), answer
+        assert sum((await worker.services.tickets.counts()).values()) == 0
+
+
+async def test_unknown_parameters_are_carried_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with one_worker(tmp_path) as worker:
+        query = urlencode({"signalFinishURL": URL, "removefilewhenfinished": "false", "x\r\ny": "s3cret"})
+        response = await worker.fetch("POST", f"/incoming/backend/new_upload?{query}", b"")
+        assert response.code == 200
+        told = response.headers.get_list("Incoming-Warning")
+        assert told == [
+            'unknown parameter "removefilewhenfinished"; did you mean "removeFileWhenFinished"?',
+            'unknown parameter "x\\r\\ny"',
+        ]
+        logged = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        assert logged == [f"new_upload: {warning}" for warning in told]
+        assert "s3cret" not in caplog.text
+        response = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishUrl={URL}", b"")
+        assert (response.code, response.body) == (400, b"signalFinishURL invalid: it is not given")
+        assert 'did you mean "signalFinishURL"?' in response.headers["Incoming-Warning"]
+        quiet = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishURL={URL}", b"")
+        assert "Incoming-Warning" not in quiet.headers
+
+
+# --- trial calls ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_trial_call_finds_mistakes_before_the_first_byte(tmp_path: Path, app_stub: AppStub) -> None:
+    async with one_worker(tmp_path) as worker:
+        app_stub.answer_next(Answer(403, "<p>CSRF verification failed.</p>", {"Content-Type": "text/html"}))
+        given = {"signalFinishURL": app_stub.url + "?key=hidden", "backendSecret": "s3cret", "testCallback": "yes"}
+        status, answer = await worker.call("new_upload", **given)
+        assert status == 424
+        assert answer == (
+            f"the trial call to {app_stub.url} failed: it answered 403 Forbidden: CSRF verification failed. "
+            "Cause: Django's CSRF check. Cure: decorate the view with @csrf_exempt"
+        )
+        assert sum((await worker.services.tickets.counts()).values()) == 0
+        status, ticket_id = await worker.call("new_upload", **given)
+        assert status == 200
+        assert await worker.call("new_upload", **{**given, "testCallback": "no"}) != (200, ticket_id)
+    first, second = app_stub.callbacks
+    assert (first.headers["incoming-test"], first.params["test"]) == ("yes", "yes")
+    assert (first.params["backendSecret"], first.params["cancelled"]) == ("s3cret", "no")
+    assert first.params["filename"].startswith(f"{tmp_path}/")
+    assert "incoming-signature" in first.headers
+    assert len({first.params["id"], second.params["id"], ticket_id}) == 3
+
+
+async def test_a_trial_call_goes_nowhere_that_callbacks_may_not(tmp_path: Path, app_stub: AppStub) -> None:
+    async with one_worker(tmp_path, "--callback-networks", "192.0.2.0/24") as worker:
+        status, answer = await worker.call("new_upload", signalFinishURL=app_stub.url, testCallback="yes")
+        assert status == 424
+        assert "not in the networks that this server may call" in answer
+    assert app_stub.callbacks == []
 
 
 async def test_no_ticket_while_the_server_ends(tmp_path: Path) -> None:
@@ -178,7 +260,7 @@ async def test_the_browser_hears_of_finish_upload_at_once(tmp_path: Path) -> Non
 async def test_bad_ids(function: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         assert await worker.call(function) == (400, "id not given")
-        assert await worker.call(function, id="") == (400, "id not given")
+        assert await worker.call(function, id="") == (400, "id invalid: it is empty")
         for unknown in (str(uuid.uuid4()), "x", "../../etc/passwd", "a" * 10_000, "\0", "\N{SNOWMAN}"):
             assert await worker.call(function, id=unknown) == (400, "id unknown")
 

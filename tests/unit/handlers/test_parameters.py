@@ -6,7 +6,7 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from incoming.core.errors import BadRequest, UnsupportedEncoding
-from incoming.handlers.backend.parameters import parameters
+from incoming.handlers.backend.parameters import Value, parameters
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -15,7 +15,7 @@ class Connection:
     context = None
 
 
-def read(query: str = "", body: bytes = b"", content_type: str = "", **headers: str) -> dict[str, str]:
+def read(query: str = "", body: bytes = b"", content_type: str = "", **headers: str) -> dict[str, Value]:
     fields = HTTPHeaders({"Host": "incoming", **{name.replace("_", "-"): value for name, value in headers.items()}})
     if content_type:
         fields["Content-Type"] = content_type
@@ -57,9 +57,10 @@ def test_json() -> None:
     content = {"id": "1", "removeFileWhenFinished": False, "maxSize": 7, "allowedTypes": [".a", ".b"], "destType": None}
     assert read(body=json.dumps(content).encode(), content_type="application/json") == {
         "id": "1",
-        "removeFileWhenFinished": "false",
-        "maxSize": "7",
-        "allowedTypes": ".a,.b",
+        "removeFileWhenFinished": False,
+        "maxSize": 7,
+        "allowedTypes": [".a", ".b"],
+        "destType": None,
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from incoming.core.errors import BadParameter
 from incoming.core.ticket import TicketOptions
-from incoming.handlers.backend.ticket_options import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, ticket_options
+from incoming.handlers.backend.ticket_options import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, ticket_options, wants_test
 
 URL = "http://app.example.org/done"
 
@@ -15,7 +15,7 @@ def read(**given: str) -> TicketOptions:
 
 def refusal(**given: str) -> str:
     with pytest.raises(BadParameter) as caught:
-        read(**given)
+        assert wants_test(given) is read(**given)
     return caught.value.message
 
 
@@ -43,7 +43,6 @@ def test_everything() -> None:
         maxRate="500kB",
         allowedOrigins="https://App.example.org:443, http://localhost:8080",
         allowedTypes=".PDF, image/*,application/vnd.oasis.opendocument.text",
-        nobodyKnowsThis="x",
     )
     assert given == TicketOptions(
         signal_finish_url=URL,
@@ -80,7 +79,7 @@ def test_good_urls_are_kept_as_they_are(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "not given"),
+        ("", "it is empty"),
         ("/api/done", "must be absolute"),
         ("app.example.org/done", "must be absolute"),
         ("//app.example.org/done", "must be absolute"),
@@ -124,21 +123,33 @@ def test_bad_urls(url: str, words: str) -> None:
 @pytest.mark.promise(29)
 @pytest.mark.parametrize(
     ("text", "value"),
-    [(text, True) for text in ("true", "True", "TRUE", "1", "yes", "t", "")]
-    + [(text, False) for text in ("false", "False", "0", "no", "NO", "f")],
+    [(text, True) for text in ("true", "True", "TRUE", "1", "yes", "t", "on")]
+    + [(text, False) for text in ("false", "False", "0", "no", "NO", "f", "Off")],
 )
 def test_spellings_of_remove_file_when_finished(text: str, value: bool) -> None:
     assert read(removeFileWhenFinished=text).remove_file_when_finished is value
 
 
 def test_bad_remove_file_when_finished() -> None:
-    for text in ("maybe", "2", " true", "tru"):
+    for text in ("maybe", "2", " true", "tru", "", "null", "None", "undefined"):
         assert refusal(removeFileWhenFinished=text).startswith("removeFileWhenFinished invalid: ")
+
+
+def test_a_trial_call_is_made_only_if_it_is_wanted() -> None:
+    assert not wants_test({})
+    assert not wants_test({"testCallback": "false"})
+    assert wants_test({"testCallback": "on"})
+
+
+def test_a_missing_url_is_named() -> None:
+    with pytest.raises(BadParameter) as caught:
+        ticket_options({}, "127.0.0.1")
+    assert caught.value.message == "signalFinishURL invalid: it is not given"
 
 
 @pytest.mark.promise(28)
 def test_dest_type() -> None:
-    assert read(destType="").dest_type == "file"
+    assert read(destType="file").dest_type == "file"
     assert refusal(destType="ceph") == "destType invalid: only 'file' is supported"
 
 
@@ -172,6 +183,11 @@ def test_the_secret_of_a_call() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        ({"maxSize": ""}, "maxSize invalid"),
+        ({"maxRate": " "}, "maxRate invalid"),
+        ({"allowedOrigins": ""}, "allowedOrigins invalid: it has no entries; leave it out to allow any"),
+        ({"allowedTypes": " , "}, "allowedTypes invalid: it has no entries; leave it out to allow any"),
+        ({"testCallback": ""}, "testCallback invalid"),
         ({"maxSize": "-1"}, "maxSize invalid"),
         ({"maxSize": "1e3"}, "maxSize invalid"),
         ({"maxSize": "9007199254740992"}, "maxSize invalid: the limit is"),

@@ -1,0 +1,40 @@
+"""What an operator or an app changes in the outbox by one call: a callback at once, and none any more.
+
+Each is one transaction on the ticket, so it works beside running workers, which learn of it as of each other's changes.
+When callbacks are made is the dispatcher's decision.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+from incoming.core.errors import WrongState
+from incoming.core.ticket import Callback, State, Ticket
+from incoming.storage.ticket_store import TicketStore
+
+
+async def retry_now(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
+    """Make a callback due at once: one that waits for its next attempt, or a failed one while its file is kept.
+
+    Raises UnknownTicket, or WrongState if there is nothing to tell the app.
+    """
+    notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
+
+    def change(known: Ticket) -> Ticket:
+        if known.callback is not None:
+            return replace(known, callback=replace(known.callback, due_at=now))
+        if known.state == State.FAILED and known.path:
+            return known.retry(notice, now)
+        kept = "and its file is not kept any more" if known.state == State.FAILED else "and owes the app no callback"
+        raise WrongState(f"nothing to hand over: the upload is in state '{known.state}' {kept}")
+
+    return await tickets.update(ticket_id, change)
+
+
+async def finish(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
+    """Finish an upload, because the app has what it wants. Early and repeated calls count.
+
+    Raises UnknownTicket, or WrongState if the app was not called yet or the upload has failed.
+    """
+    return await tickets.update(ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now))

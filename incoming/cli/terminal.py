@@ -1,0 +1,24 @@
+"""What the commands print: lines for people, with everything escaped that the terminal cannot show."""
+
+from __future__ import annotations
+
+import sys
+
+from incoming.server import log_format
+
+
+def say(line: str) -> None:
+    """Print a line to standard output. What the terminal's encoding lacks is escaped."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201 - this is what a command is for
+
+
+def complain(command: str, message: str) -> None:
+    """Print what is wrong to standard error, in one line."""
+    print(f"{command}: {log_format.printable(message)}", file=sys.stderr)  # noqa: T201
+
+
+def fail(command: str, message: str, code: int) -> int:
+    """Complain, and return the exit code."""
+    complain(command, message)
+    return code

@@ -1,0 +1,98 @@
+"""The server's options on the command line: their spelling, and the order in which --help explains them.
+
+Decides groups and texts of the help. Which keys there are, and what they mean, is decided by settings.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import incoming
+from incoming.settings.value_types import ValueType
+
+USAGE = """%(prog)s [serve] [options]
+       %(prog)s uploads list|show|cancel|retry ...
+       %(prog)s check callback URL ..."""
+
+COMMANDS = """commands:
+  serve                 run the server; also what is run without a command
+  uploads               list, show, cancel and retry uploads; see incoming uploads --help
+  check callback URL    try an app's callback; see incoming check --help
+
+"""
+
+EPILOG = (
+    "Each option is also a key of the YAML file (some_key) and an environment variable (INCOMING_SOME_KEY); "
+    "the command line wins over the environment, the environment over the file. See doc/configuration.md."
+)
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "the program": ("address", "port", "storage_dir", "workers", "log_level", "log_format"),
+    "who may call": ("backend_networks", "backend_token", "trusted_proxies", "allowed_origins"),
+    "how clients send": (
+        *("chunk_min", "chunk_max", "window", "memory", "connections_per_upload", "connections_per_client"),
+        *("max_strangers", "minimum_rate", "max_header", "ping_interval", "dead_after", "hello_timeout"),
+    ),
+    "what is kept, and how long": (
+        *("max_size", "storage_quota", "max_tickets", "idle_timeout", "paused_timeout", "tombstone_time"),
+        *("failed_grace", "low_space", "file_mode", "dir_mode", "durability", "checkpoint_bytes", "checkpoint_seconds"),
+    ),
+    "handing over to the app": (
+        *("handover_timeout", "handover_retry_time", "handover_refusal_time", "handover_max_backoff"),
+        *("handover_wait_timeout", "handover_connections", "callback_hosts", "callback_networks", "callback_ca_file"),
+        "finish_requires_secret",
+    ),
+    "the end": ("drain_timeout",),
+}
+"""The sections of doc/configuration.md. A key that is missing here comes last, without a heading of its own."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message is one line for the operator."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help lists all options")
+
+
+def option_parser(keys: Mapping[str, Mapping[str, Any]]) -> argparse.ArgumentParser:
+    """Return the parser of the server's options. Its errors are ConfigErrors."""
+    parser = _Parser(
+        prog="incoming",
+        usage=USAGE,
+        description=f"{incoming.__doc__ or ''}\n\n{COMMANDS}",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"incoming {incoming.__version__}")
+    parser.add_argument("--config", metavar="FILE", help="YAML file to read (default: none)")
+    grouped = [name for names in GROUPS.values() for name in names]
+    others = tuple(name for name in keys if name not in grouped)
+    for title, names in (*GROUPS.items(), ("others", others)):
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add(group, name, keys[name])
+    return parser
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Keeps the lines of description and usage; everything else is wrapped."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return super()._fill_text(text, width, indent) if "\n" not in text else text
+
+
+def _add(group: argparse._ArgumentGroup, name: str, about: Mapping[str, Any]) -> None:
+    form: ValueType[Any] = about["form"]
+    text = f"{about['about']} (default: {about['default'] or 'empty'})".replace("%", "%%")
+    more: dict[str, Any] = {"nargs": "?", "const": "true"} if form.is_flag else {}
+    group.add_argument(option(name), dest=name, metavar=form.metavar, help=text, **more)
+
+
+def option(name: str) -> str:
+    """Return a key's spelling on the command line."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,33 @@
+"""Cancelling an upload by one transaction on its ticket, beside whatever workers do with it.
+
+Decides who is told. When the bytes may be removed is the caller's decision, who may have writes under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from incoming.core.errors import UploadError
+from incoming.core.ticket import Callback, Ticket
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.ticket_store import TicketStore
+
+log = logging.getLogger(__name__)
+
+
+async def cancel(tickets: TicketStore, ticket_id: str, reason: str, now: float, *, notify_app: bool) -> Ticket:
+    """Cancel for good and return the ticket. Raises UnknownTicket, or WrongState if it is too late."""
+    notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now) if notify_app else None
+    ticket = await tickets.update(ticket_id, lambda known: known.cancel(reason, notice, now))
+    if ticket.state_since == now:
+        log.info("upload %s: cancelled: %s", ticket_id, ticket.reason)
+    return ticket
+
+
+async def remove_bytes(store: ByteStore, ticket_id: str) -> None:
+    """Remove the bytes of a cancelled upload. What cannot be removed now the janitor removes later."""
+    try:
+        await store.remove(ticket_id, finished=True)
+    except UploadError as error:
+        log.warning("upload %s: the partial file could not be removed now: %s", ticket_id, error.message)

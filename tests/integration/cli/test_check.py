@@ -1,0 +1,142 @@
+"""`incoming check callback URL`, and how the command line finds its commands."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from incoming.cli import check, main
+from incoming.settings.command_line import GROUPS, option
+from incoming.settings.settings import KEYS
+from tests.support.app_stub import DROP, Answer, AppStub, Script
+from tests.support.ports import free_port
+from tests.support.tools import ROOT
+
+
+def tried(
+    capsys: pytest.CaptureFixture[str], *words: str, environment: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Exit code and output of a trial."""
+    code = check.run(["callback", *words], environment or {})
+    out, err = capsys.readouterr()
+    assert err == ""
+    return code, out
+
+
+@pytest.mark.parametrize("word", ["done", "wait", '"done"'])
+def test_an_app_that_accepts(word: str, app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
+    app_stub.default = word
+    code, out = tried(capsys, f"{app_stub.url}?key=hidden", "--secret", "s3cret")
+    plain = word.strip('"')
+    assert (code, out) == (
+        0,
+        f"calling {app_stub.url} as a trial, signed\nthe app answered '{plain}': callbacks work\n",
+    )
+    [call] = app_stub.callbacks
+    assert (call.headers["incoming-test"], call.params["test"], call.query) == ("yes", "yes", {"key": "hidden"})
+    assert "incoming-signature" in call.headers
+
+
+@pytest.mark.parametrize(
+    ("answer", "lines"),
+    [
+        (
+            Answer(403, "<p>CSRF verification failed. Request aborted.</p>", {"Content-Type": "text/html"}),
+            ["it answered 403 Forbidden: CSRF verification failed.", "cause: Django's CSRF check", "cure: decorate"],
+        ),
+        (
+            Answer(403, "wrong secret"),
+            ["it answered 403 Forbidden: wrong secret", "cause: the app was reached and", "cure: answer 'done'"],
+        ),
+        (Answer(200, "d\u200bone"), ["'done' nor 'wait' but 'd\\u200bone'", "cause: ", "cure: answer 'done', 'wait'"]),
+        (DROP, ["the connection was closed without an answer", "cause: ", "cure: look into the app's log"]),
+    ],
+)
+def test_an_app_that_does_not_says_what_it_answered_why_and_the_cure(
+    answer: Script, lines: list[str], app_stub: AppStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app_stub.default = answer
+    code, out = tried(capsys, app_stub.url)
+    assert code == 1
+    for line, words in zip(out.splitlines()[1:], lines, strict=True):
+        assert words in line
+
+
+def test_an_app_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = tried(capsys, f"http://127.0.0.1:{free_port()}/")
+    assert code == 1
+    assert "the trial failed: Connection refused\ncause: nothing listens" in out
+
+
+def test_a_trial_obeys_the_operators_settings(
+    app_stub: AppStub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "incoming.yaml").write_text("callback_hosts: other.example\n")
+    for words, environment in (
+        (("--config", str(tmp_path / "incoming.yaml")), None),
+        ((), {"INCOMING_CALLBACK_NETWORKS": "192.0.2.0/24"}),
+    ):
+        code, out = tried(capsys, app_stub.url, *words, environment=environment)
+        assert code == 1
+        assert "this server may call" in out
+    assert app_stub.callbacks == []
+
+
+def test_the_secret_may_come_from_a_file(app_stub: AppStub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "secret").write_text(" s3 cret\r\nmore\n")
+    assert tried(capsys, app_stub.url, "--secret-file", str(tmp_path / "secret"))[0] == 0
+    assert app_stub.callbacks[0].params["secret"] == " s3 cret"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("ftp://a/",), "the URL cannot be used: it must be absolute"),
+        (("http://a/", "--config", "/nowhere.yaml"), "/nowhere.yaml: No such file"),
+        (("http://a/", "--secret-file", "/nowhere"), "No such file or directory: '/nowhere'"),
+        (("http://a/", "--secret", "x", "--secret-file", "y"), "not both"),
+        (("http://a/", "--secret", "x" * 4097), "the secret has 4097 characters, the limit is 4096"),
+    ],
+)
+def test_usage_errors(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.run(["callback", *words], {}) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["uplaods"], 2, "command 'uplaods' is unknown; did you mean 'uploads'; --help lists all options"),
+        (["make-coffee"], 2, "command 'make-coffee' is unknown; commands are serve, uploads, check"),
+        (["serve", "--prot", "1"], 2, "unrecognized arguments: --prot 1"),
+        (["--prot", "1"], 2, "unrecognized arguments: --prot 1"),
+    ],
+)
+def test_what_is_no_command(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(words) == code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["serve", "--help"]])
+def test_help_has_commands_and_options_in_groups(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.main(words)
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    for word in ("serve", "uploads", "check callback URL", *(f"\n{title}:\n" for title in GROUPS), *map(option, KEYS)):
+        assert word in out
+    assert "\nothers:" not in out
+
+
+def test_every_option_is_in_one_group() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(KEYS)
+
+
+def test_the_command_is_reached_from_a_shell(app_stub: AppStub) -> None:
+    line = [sys.executable, str(ROOT / "incoming.py"), "check", "callback", app_stub.url]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.endswith("the app answered 'done': callbacks work\n")
