@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
@@ -119,16 +119,31 @@ def test_names_that_only_look_like_addresses(hostile_server: IncomingServer, ins
         wait_until(lambda told=told: told.search(hostile_server.log), "the first attempt to end")
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(tmp_path: Path, inside: AppStub, status: int) -> None:
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@pytest.fixture(scope="module")
+def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[IncomingServer, dict[int, AppStub]]]:
+    """A server that may call apps which redirect, each by another status, to one that it may not call."""
+    with ExitStack() as stack:
+        inside = stack.enter_context(AppStub())
+        answers = {status: Answer(status, "", {"Location": inside.url}) for status in REDIRECTS}
+        apps = {status: stack.enter_context(AppStub(default=answer)) for status, answer in answers.items()}
+        allowed = ",".join(f"127.0.0.1:{app.port}" for app in apps.values())
+        options = ("--workers", "1", "--handover-refusal-time", "0", "--callback-hosts", allowed)
+        server = stack.enter_context(IncomingServer(tmp_path_factory.mktemp("redirects") / "storage", *options))
+        yield server, apps
+        assert server.stop() == 0
+        server.assert_quiet()
+        assert inside.callbacks == []
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_a_redirect_is_not_followed(redirecting: tuple[IncomingServer, dict[int, AppStub]], status: int) -> None:
     """From a host that may be called to one that may not, or to the same one; asked for again, then it is a refusal."""
-    with AppStub(default=Answer(status, "", {"Location": inside.url})) as app:
-        allowed = ("--callback-hosts", f"127.0.0.1:{app.port}")
-        with IncomingServer(tmp_path / "storage", "--workers", "1", "--handover-refusal-time", "0", *allowed) as server:
-            ticket = new_ticket(server, app.url)
-            assert ask(server, request(f"PUT {upload_path(ticket)}", body=b"x"))[0] == 200
-            wait_until(lambda: status_of(server, ticket)["state"] == "failed", "the redirect being refused")
-            assert f"it answered {status}" in status_of(server, ticket)["reason"]
-            assert len(app.callbacks) == 1
-            assert server.stop() == 0
-            server.assert_quiet()
+    server, apps = redirecting
+    ticket = new_ticket(server, apps[status].url)
+    assert ask(server, request(f"PUT {upload_path(ticket)}", body=b"x"))[0] == 200
+    wait_until(lambda: status_of(server, ticket)["state"] == "failed", "the redirect being refused")
+    assert f"it answered {status}" in status_of(server, ticket)["reason"]
+    assert len(apps[status].callbacks) == 1
