@@ -13,10 +13,11 @@ import math
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from incoming.core.errors import StorageFull, UnknownTicket, UploadError
+from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import FINAL, RECEIVING, Callback, State, Ticket
 from incoming.maintenance import recovery
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_INTERVAL = 30.0
 SHORTEST_INTERVAL = 0.5
+
+NOTE_INTERVAL = 20.0
+"""Seconds between two notes that a server runs, well below OUTAGE."""
 
 LEFT_ALONE = 60.0
 """Seconds for whoever changed a ticket to finish the work on its files, before the janitor lends a hand."""
@@ -63,6 +67,7 @@ class Janitor:
         self._settings = settings
         self._clock = clock
         self._steady = steady(clock)
+        self._service: ServiceTime | None = None
         self._swept: dict[State, float] = {}
         self._unremoved: set[str] = set()
         self._room_lock = asyncio.Lock()
@@ -89,9 +94,25 @@ class Janitor:
 
     async def run(self) -> None:
         """Sweeps until cancelled, at irregular intervals so that several workers do not do it at the same time."""
+        # A round may take long, and the notes of a server that runs must not.
+        noting = asyncio.get_running_loop().create_task(self._note_regularly())
+        try:
+            while True:
+                await asyncio.sleep(self._interval() * random.uniform(0.5, 1.0))
+                await self.sweep()
+        finally:
+            noting.cancel()
+
+    async def _note_regularly(self) -> None:
         while True:
-            await asyncio.sleep(self._interval() * random.uniform(0.5, 1.0))
-            await self.sweep()
+            await self._try(self._note_service)
+            await asyncio.sleep(NOTE_INTERVAL)
+
+    async def _note_service(self) -> None:
+        self._service = service = await self._tickets.note_service(self._clock())
+        if service.outages and service.outages[-1][1] == service.until:
+            start, end = service.outages[-1]
+            log.info("no server ran for %.0f s; this time does not count towards the idle limits", end - start)
 
     def _interval(self) -> float:
         """Short limits are kept more exactly than long ones."""
@@ -105,37 +126,47 @@ class Janitor:
     async def sweep(self) -> None:
         """One round of everything. What fails is logged and tried again in the next one."""
         for step in (
+            self._note_service,
             self._expire_idle,
             self._expire_waiting,
             self._complete_whole,
             self._remove_left_over,
             self._forget,
         ):
-            try:
-                await step()
-            except UploadError as error:
-                log.warning("clearing up has to wait: %s", error.message)
-            except Exception:
-                log.exception("clearing up failed")
+            await self._try(step)
+
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except UploadError as error:
+            log.warning("cleanup step failed, will retry: %s", error.message)
+        except Exception:
+            log.exception("cleanup step failed, will retry")
+
+    def _before(self, seconds: float) -> float:
+        """Return the latest time that is at least so many seconds of service ago."""
+        return -math.inf if self._service is None else self._service.before(self._steady(), seconds)
 
     # --- what nobody goes on with -------------------------------------------------------------------------------------
 
     async def _expire_idle(self) -> None:
-        now = self._steady()
-        shortest = min(self._settings.idle_timeout, self._settings.paused_timeout)
-        async for ticket in idle(self._tickets, tuple(RECEIVING), now - shortest):
-            if self._is_abandoned(ticket, now):
-                await self._expire(ticket.id, IDLE_REASON, lambda known: self._is_abandoned(known, now))
+        before = {
+            True: self._before(self._settings.paused_timeout),
+            False: self._before(self._settings.idle_timeout),
+        }
 
-    def _is_abandoned(self, ticket: Ticket, now: float) -> bool:
-        limit = self._settings.paused_timeout if ticket.paused else self._settings.idle_timeout
-        return ticket.state in RECEIVING and not ticket.complete and now - ticket.active_at >= limit
+        def is_abandoned(ticket: Ticket) -> bool:
+            return ticket.state in RECEIVING and not ticket.complete and ticket.active_at <= before[ticket.paused]
+
+        async for ticket in idle(self._tickets, tuple(RECEIVING), max(before.values())):
+            if is_abandoned(ticket):
+                await self._expire(ticket.id, IDLE_REASON, is_abandoned)
 
     async def _expire_waiting(self) -> None:
         limit = self._settings.handover_wait_timeout
         if not limit:
             return
-        async for ticket in older(self._tickets, (State.WAITING,), self._steady() - limit):
+        async for ticket in older(self._tickets, (State.WAITING,), self._before(limit)):
             await self._expire(ticket.id, WAIT_REASON, lambda known: known.state == State.WAITING)
 
     async def _expire(self, ticket_id: str, reason: str, still: Callable[[Ticket], bool]) -> None:
@@ -172,13 +203,9 @@ class Janitor:
             ticket = await self._tickets.get(ticket_id)
             if ticket is None or ticket.state not in FINAL or await self._remove(ticket):
                 self._unremoved.discard(ticket_id)
-        now = self._steady()
-        for state, age in (
-            (State.FAILED, self._settings.failed_grace),
-            (State.FINISHED, LEFT_ALONE),
-            (State.CANCELLED, LEFT_ALONE),
-        ):
-            await self._sweep_ended(state, now - age)
+        await self._sweep_ended(State.FAILED, self._before(self._settings.failed_grace))
+        for state in (State.FINISHED, State.CANCELLED):
+            await self._sweep_ended(state, self._steady() - LEFT_ALONE)
 
     async def _sweep_ended(self, state: State, before: float) -> None:
         """Those that have ended since any worker's last round: a restart must not look at a million tombstones anew."""
@@ -197,9 +224,9 @@ class Janitor:
 
     async def _forget(self) -> None:
         """Tombstones past their time, files first. A callback that is still owed keeps its ticket."""
-        now = self._steady()
-        async for ticket in older(self._tickets, tuple(FINAL), now - self._settings.tombstone_time):
-            kept = ticket.state == State.FAILED and now - ticket.state_since < self._settings.failed_grace
+        kept_since = self._before(self._settings.failed_grace)
+        async for ticket in older(self._tickets, tuple(FINAL), self._before(self._settings.tombstone_time)):
+            kept = ticket.state == State.FAILED and ticket.state_since > kept_since
             if ticket.callback is None and not kept and await self._remove(ticket):
                 await self._tickets.forget(ticket.id)
                 log.debug("upload %s: forgotten", ticket.id)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import Callback, State, Ticket
 
 Change = Callable[[Ticket], Ticket]
@@ -102,6 +103,10 @@ class TicketStore(Protocol):
 
     async def note_swept(self, state: State, until: float) -> None:
         """Of tickets that entered `state` before `until`, all has been cleared up that was to be."""
+        ...
+
+    async def note_service(self, now: float) -> ServiceTime:
+        """Note that a server runs `now`; return the service time so far, of all workers and their predecessors."""
         ...
 
     def watch(self, listener: Callable[[str], None]) -> None:

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.extents import Range
+from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import State, Ticket
 from incoming.storage.byte_store import Buffer
 from incoming.storage.filesystem.store import FileStore
@@ -232,6 +233,9 @@ class FaultyTickets:
 
     async def note_swept(self, state: State, until: float) -> None:
         await self.inner.note_swept(state, until)
+
+    async def note_service(self, now: float) -> ServiceTime:
+        return await self.inner.note_service(now)
 
     def watch(self, listener: Callable[[str], None]) -> None:
         self.inner.watch(listener)

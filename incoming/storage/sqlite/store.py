@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
+from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.operator_store import Notes
 from incoming.storage.sqlite import reports
@@ -125,6 +126,15 @@ class SqliteStore:
             transaction.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"swept/{state}", until))
 
         await self._writer.perform(write, durable=False)
+
+    async def note_service(self, now: float) -> ServiceTime:
+        def note(transaction: Transaction) -> ServiceTime:
+            row = transaction.connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
+            noted = _service_time(row[0] if row else "", now).noted(now)
+            transaction.connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (noted.to_text(),))
+            return noted
+
+        return await self._writer.perform(note, durable=False)
 
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
@@ -298,3 +308,11 @@ class SqliteStore:
             return await asyncio.wrap_future(call)
         except sqlite3.Error as error:
             raise self._faults.blame(error) from error
+
+
+def _service_time(text: object, now: float) -> ServiceTime:
+    """What was noted; without a note, or with a damaged one, service begins now."""
+    try:
+        return ServiceTime.from_text(str(text))
+    except (ValueError, TypeError):
+        return ServiceTime(now)

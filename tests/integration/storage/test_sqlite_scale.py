@@ -90,6 +90,7 @@ QUESTIONS: dict[str, Question] = {
     "notes": lambda tickets, ticket: tickets.notes(NOW),
     "swept": lambda tickets, ticket: tickets.swept(State.FINISHED),
     "note swept": lambda tickets, ticket: tickets.note_swept(State.FINISHED, NOW),
+    "service": lambda tickets, ticket: tickets.note_service(NOW),
     "boot": lambda tickets, ticket: tickets.distrust_after_boot("another boot"),
     "check": lambda tickets, ticket: tickets.check(),
 }

@@ -232,7 +232,10 @@ async def test_a_finished_file_that_is_still_there_is_removed(stores: Stores, cl
 
 
 @pytest.mark.promise(60)
-async def test_a_finished_file_that_the_app_keeps_is_never_touched(stores: Stores, clock: Clock) -> None:
+async def test_a_finished_file_that_the_app_keeps_is_never_touched(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.core.service_time.OUTAGE", 10 * DAY)
     ticket = await stores.finished(remove_file_when_finished=False)
     janitor = employ(stores)
     clock.advance(DAY)
@@ -475,8 +478,8 @@ async def test_a_step_that_fails_stops_no_other(
     janitor = employ(stores)
     await janitor.sweep()
     assert await stores.state(old) is None
-    assert "clearing up has to wait: the disk is on strike" in caplog.text
-    assert "clearing up failed" in caplog.text
+    assert "cleanup step failed, will retry: the disk is on strike" in caplog.text
+    assert "cleanup step failed, will retry\n" in caplog.text
     monkeypatch.undo()
     await janitor.sweep()
     assert await stores.state(idle) == State.CANCELLED
@@ -501,6 +504,118 @@ async def test_it_sweeps_by_itself_and_more_often_when_limits_are_short(
     assert running.cancelled()
 
 
+# --- outages ----------------------------------------------------------------------------------------------------------
+
+
+async def serve(janitor: Janitor, clock: Clock, seconds: float) -> None:
+    """The server runs for so long: its janitor sweeps all the time."""
+    end = clock() + seconds
+    while clock() < end:
+        await janitor.sweep()
+        clock.advance(min(60.0, end - clock()))
+    await janitor.sweep()
+
+
+LIMITS: dict[str, object] = {"idle_timeout": HOUR, "paused_timeout": HOUR, "handover_wait_timeout": HOUR}
+
+
+@pytest.mark.parametrize("restarted", [True, False], ids=["no server", "suspended"])
+async def test_nobody_is_idle_while_no_server_runs(stores: Stores, clock: Clock, restarted: bool) -> None:
+    janitor = employ(stores, **LIMITS, failed_grace=HOUR, tombstone_time=HOUR)
+    tickets = [await stores.uploading(), await stores.new(), await stores.waiting(), await stores.failed()]
+    paused = await stores.uploading()
+    await stores.tickets.update(paused.id, lambda known: known.pause(None, clock()))
+    tickets.append(paused)
+    states = [await stores.state(ticket) for ticket in tickets]
+    await serve(janitor, clock, HOUR / 2)
+    clock.advance(36 * HOUR)
+    if restarted:
+        janitor = employ(stores, **LIMITS, failed_grace=HOUR, tombstone_time=HOUR)
+    # Clients have some minutes to come back, and then what was left of their time.
+    await serve(janitor, clock, HOUR / 2 + 590)
+    assert [await stores.state(ticket) for ticket in tickets] == states
+    assert stores.files_of(tickets[3]) == [tickets[3].id]
+    await serve(janitor, clock, 70)
+    after = [await stores.state(ticket) for ticket in (*tickets[:3], paused)]
+    assert after == [State.CANCELLED, State.CANCELLED, State.FAILED, State.CANCELLED]
+    assert stores.files_of(tickets[3]) == []
+
+
+async def test_an_outage_is_logged_once(stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await employ(stores).sweep()
+    clock.advance(DAY)
+    for janitor in (employ(stores), employ(stores)):
+        await serve(janitor, clock, 120)
+    assert caplog.text.count("no server ran for 86400 s") == 1
+
+
+async def test_another_worker_that_runs_makes_it_no_outage(stores: Stores, clock: Clock) -> None:
+    """One of two workers was stopped; clients could send to the other."""
+    ticket = await stores.uploading()
+    stopped, other = employ(stores, **LIMITS), employ(stores, **LIMITS)
+    await stopped.sweep()
+    await serve(other, clock, HOUR - 10)
+    assert await stores.state(ticket) == State.UPLOADING
+    clock.advance(20)
+    await stopped.sweep()
+    assert await stores.state(ticket) == State.CANCELLED
+
+
+@pytest.mark.parametrize(("running", "down"), [(300.0, 5.0), (300.0, 120.0)])
+async def test_restarts_every_few_minutes_keep_no_upload_for_ever(
+    stores: Stores, clock: Clock, running: float, down: float
+) -> None:
+    ticket = await stores.uploading()
+    begun = clock()
+    while await stores.state(ticket) == State.UPLOADING:
+        assert clock() - begun < 4 * HOUR, "the upload is kept for ever"
+        janitors = [employ(stores, **LIMITS), employ(stores, **LIMITS)]
+        for janitor in janitors:
+            await janitor.sweep()
+        await serve(janitors[0], clock, running)
+        await janitors[1].sweep()
+        clock.advance(down)
+    assert clock() - begun >= HOUR
+
+
+async def test_a_store_that_takes_no_note_ends_no_upload(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticket = await stores.uploading()
+
+    async def broken(now: float) -> None:
+        raise StorageFailed("the disk is on strike")
+
+    monkeypatch.setattr(stores.tickets, "note_service", broken)
+    clock.advance(DAY)
+    await employ(stores).sweep()
+    assert await stores.state(ticket) == State.UPLOADING
+    assert "cleanup step failed, will retry: the disk is on strike" in caplog.text
+
+
+async def test_notes_are_made_while_a_round_takes_long(
+    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NOTE_INTERVAL", 0.001)
+    janitor = employ(stores)
+    held = asyncio.Event()
+    monkeypatch.setattr(janitor, "sweep", held.wait)
+    monkeypatch.setattr(janitor, "_interval", lambda: 0.0)
+    noted: list[float] = []
+    real = stores.tickets.note_service
+
+    async def note(now: float) -> object:
+        noted.append(now)
+        return await real(now)
+
+    monkeypatch.setattr(stores.tickets, "note_service", note)
+    running = asyncio.get_running_loop().create_task(janitor.run())
+    await until(lambda: len(noted) > 3, "several notes")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 
@@ -509,6 +624,7 @@ async def test_a_clock_that_jumps_by_an_hour_ends_no_upload(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
     ticks = Clock(100.0)
+    monkeypatch.setattr("incoming.core.service_time.OUTAGE", 3 * HOUR)
     monkeypatch.setattr(module, "steady", lambda wall: SteadyClock(wall, ticks))
     limits = {"idle_timeout": 600.0, "paused_timeout": 600.0, "handover_wait_timeout": 600.0}
     janitor = employ(stores, **limits, failed_grace=600.0, tombstone_time=600.0)

@@ -14,6 +14,7 @@ from tornado.ioloop import IOLoop
 
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket
 from incoming.core.extents import Extents
+from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import FINAL, Event, State, Ticket
 from incoming.storage.sqlite.group_commit import Transaction
 from incoming.storage.sqlite.store import SqliteStore
@@ -526,3 +527,20 @@ async def test_every_question_has_an_index(tickets: SqliteStore) -> None:
     slow = {query: steps for query, steps in plans.items() if "SCAN tickets" in steps or "TEMP B-TREE" in steps}
     # MIN() walks to the first entry of the index and ends there, which SQLite calls a search or a scan of it.
     assert {query for query in slow if "MIN(due_at)" not in query} == set()
+
+
+async def test_the_service_time_outlives_the_process(open_tickets: OpenTickets) -> None:
+    first = open_tickets()
+    assert await first.note_service(NOW) == ServiceTime(NOW)
+    assert await first.note_service(NOW + 60) == ServiceTime(NOW + 60)
+    await first.close()
+    night = ServiceTime(NOW + 9000, ((NOW + 60, NOW + 9000),))
+    assert await open_tickets().note_service(NOW + 9000) == night
+    other = open_tickets()
+    assert await other.note_service(NOW + 9001) == ServiceTime(NOW + 9001, night.outages)
+    # A damaged note is as good as none.
+    await other._writer.perform(
+        lambda transaction: transaction.connection.execute("UPDATE meta SET value = 'x' WHERE key = 'service'"),
+        durable=False,
+    )
+    assert await other.note_service(NOW + 9999) == ServiceTime(NOW + 9999)
