@@ -20,7 +20,7 @@ from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
 from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.operator_store import Notes
-from incoming.storage.sqlite import reports
+from incoming.storage.sqlite import maintenance, reports
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
 from incoming.storage.sqlite.quotas import StoreLimits
@@ -115,26 +115,13 @@ class SqliteStore:
         await self._writer.perform(delete, durable=False)
 
     async def swept(self, state: State) -> float | None:
-        def read(connection: sqlite3.Connection) -> float | None:
-            row = connection.execute("SELECT value FROM meta WHERE key = ?", (f"swept/{state}",)).fetchone()
-            return None if row is None else float(row[0])
-
-        return await self._read(read)
+        return await self._read(lambda connection: maintenance.swept(connection, state))
 
     async def note_swept(self, state: State, until: float) -> None:
-        def write(transaction: Transaction) -> None:
-            transaction.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"swept/{state}", until))
-
-        await self._writer.perform(write, durable=False)
+        await self._writer.perform(lambda its: maintenance.note_swept(its.connection, state, until), durable=False)
 
     async def note_service(self, now: float) -> ServiceTime:
-        def note(transaction: Transaction) -> ServiceTime:
-            row = transaction.connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
-            noted = _service_time(row[0] if row else "", now).noted(now)
-            transaction.connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (noted.to_text(),))
-            return noted
-
-        return await self._writer.perform(note, durable=False)
+        return await self._writer.perform(lambda its: maintenance.note_service(its.connection, now), durable=False)
 
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
@@ -308,11 +295,3 @@ class SqliteStore:
             return await asyncio.wrap_future(call)
         except sqlite3.Error as error:
             raise self._faults.blame(error) from error
-
-
-def _service_time(text: object, now: float) -> ServiceTime:
-    """What was noted; without a note, or with a damaged one, service begins now."""
-    try:
-        return ServiceTime.from_text(str(text))
-    except (ValueError, TypeError):
-        return ServiceTime(now)
