@@ -159,9 +159,12 @@ def test_pause_and_cancel_in_example_2(quiet_page: Page, start_example: StartExa
     first, second = page.locator(".row").nth(0), page.locator(".row").nth(1)
     pause.check()
     expect(page.locator("#stats_state_msg")).to_have_text("paused")
-    expect(cancel).to_be_disabled()
-    expect(first.locator(".pause")).to_have_text("Go on")
-    second.locator(".cancel").click()
+    expect(first.locator(".pause")).to_have_text("Resume")
+    second.locator(".pause").click()
+    expect(second.locator(".numbers")).to_contain_text("paused")
+    second.locator(".file_name").click()
+    expect(cancel).to_be_enabled()
+    cancel.click()  # a paused upload; the page resumes it first
     expect(second.locator(".numbers")).to_have_text("cancelled")
     second.click()
     expect(page.locator("#stats_cancelled")).to_have_text("true")
@@ -171,6 +174,25 @@ def test_pause_and_cancel_in_example_2(quiet_page: Page, start_example: StartExa
     pause.uncheck()
     expect(page.locator("#stats_finished")).to_have_text("true", timeout=PATIENCE)
     assert stored(app) == {"kept.bin": kept.sha256}
+
+
+@pytest.mark.promise(4, 124, 126)
+def test_example_2_survives_the_absence_of_its_app(
+    page: Page, start_example: StartExample, server: IncomingServer, tmp_path: Path
+) -> None:
+    """It is killed before the first file has arrived, and started again when the second waits for a ticket."""
+    app = start_example(2, "--delay", "0")
+    first, second = make_file(tmp_path / "first.bin", 80 * MIB), make_file(tmp_path / "second.bin", 3 * MIB, seed=1)
+    page.goto(app.url)
+    page.set_input_files("#input_file", first.path)
+    expect(page.locator("#stats_connected")).to_have_text("true")
+    app.stop()
+    page.set_input_files("#input_file", second.path)
+    expect(page.locator(".row .numbers").nth(0)).to_contain_text("handing file to app", timeout=PATIENCE)
+    expect(page.locator(".row .numbers").nth(1)).to_contain_text("no answer from this app")
+    app.start()
+    expect(page.locator(".row.finished")).to_have_count(2, timeout=PATIENCE)
+    assert stored(app) == {"first.bin": first.sha256, "second.bin": second.sha256}
 
 
 @pytest.mark.promise(124)
