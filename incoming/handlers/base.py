@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from tornado.web import HTTPError, RequestHandler
 
@@ -53,6 +53,9 @@ def methods_of(handler: RequestHandler) -> list[str]:
 class Answering(RequestHandler):
     """What it raises becomes the answer: an UploadError itself, anything else a logged InternalError."""
 
+    for_pages: ClassVar[bool] = True
+    """Whether pages of other hosts may read that a URL or a method is wrong here."""
+
     def initialize(self, services: Services) -> None:
         self.services = services
         self.logged: dict[str, Any] = {}
@@ -82,7 +85,8 @@ class Answering(RequestHandler):
 
     def _let_every_page_read(self, error: UploadError) -> None:
         """A page of another host whose URL of this server is wrong must be able to find that out."""
-        if isinstance(error, NotFound | MethodNotAllowed) and "Access-Control-Allow-Origin" not in self._headers:
+        missing = self.for_pages and isinstance(error, NotFound | MethodNotAllowed)
+        if missing and "Access-Control-Allow-Origin" not in self._headers:
             self.set_header("Access-Control-Allow-Origin", "*")
 
     def _http_error(self, status: int) -> UploadError:
@@ -133,7 +137,7 @@ def request_logger(services: Services) -> Callable[[RequestHandler], None]:
     def log_request(handler: RequestHandler) -> None:
         facts: dict[str, Any] = getattr(handler, "logged", {})
         status = handler.get_status()
-        serious = status >= 500 or (status == 403 and "function" in facts)
+        serious = status >= 500 or (status == 403 and "function" in facts) or "warning" in facts
         level = logging.WARNING if serious else logging.INFO if "function" in facts else logging.DEBUG
         if log.isEnabledFor(level):
             request = handler.request

@@ -6,7 +6,6 @@ closed to the world (caller_access.py); a caller's address is checked before a b
 
 from __future__ import annotations
 
-import logging
 import re
 import uuid
 from collections.abc import Sequence
@@ -22,8 +21,6 @@ from incoming.handlers.backend.ticket_options import secret, ticket_options, wan
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_backend_caller, same_secret
 
-log = logging.getLogger(__name__)
-
 WARNING_HEADER = "Incoming-Warning"
 """What the caller should know although the call is carried out, one header for each warning."""
 
@@ -37,6 +34,7 @@ class BackendFunction(Handler):
 
     function: ClassVar[str]
     rules: ClassVar[Rules] = ABOUT_UPLOAD
+    for_pages = False
     _warnings: Sequence[str] = ()
 
     def prepare(self) -> None:
@@ -69,8 +67,8 @@ class BackendFunction(Handler):
             raise self._refusal
         given = parameters(self.request, bytes(self._body))
         self._warnings = warnings(given, self.rules)
-        for warning in self._warnings:
-            log.warning("%s: %s", self.function, warning, extra={"client": self.client})
+        if self._warnings:
+            self.logged["warning"] = "; ".join(self._warnings)
         self._add_warnings()
         answer = await self.call(checked(given, self.rules))
         self.set_header("Content-Type", "text/plain; charset=utf-8")

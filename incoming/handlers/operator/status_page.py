@@ -42,6 +42,8 @@ def status_files(directory: Path = PAGE) -> dict[str, tuple[bytes, str]]:
 class OperatorHandler(Handler):
     """For operators only. Where a backend_token is set, browsers are asked for it as a password."""
 
+    for_pages = False
+
     def prepare(self) -> None:
         require_operator(self.request, self.services.settings)
         if not shows_token(self.request, self.services.settings):

