@@ -202,13 +202,25 @@ def ack(chunks: list[Range]) -> str:
 
 
 def state(ticket: Ticket) -> str:
-    """The upload is in another state now. Final ones carry the reason and the error's code."""
+    """The upload is in another state now, or in the same one for another reason. Final ones carry an error's code."""
     return _encode("state", **describe_state(ticket))
+
+
+def reason_of(ticket: Ticket) -> str:
+    """Return why an upload has ended, or while its handover is tried again, what its user may know of that."""
+    callback = ticket.callback
+    if ticket.state not in (State.ARRIVED, State.HANDING_OVER) or callback is None or not callback.last_error:
+        return ticket.reason
+    number, tries = ticket.id[:8], callback.attempts
+    return (
+        f"your file has arrived safely (number {number}); the site has trouble taking it and is tried again "
+        f"(attempt {tries})"
+    )
 
 
 def describe_state(ticket: Ticket) -> dict[str, Any]:
     """The part of a ticket that tells a client what has become of the upload."""
-    return {"state": ticket.state, "reason": ticket.reason, "code": ticket.error_code or None}
+    return {"state": ticket.state, "reason": reason_of(ticket), "code": ticket.error_code or None}
 
 
 def paused() -> str:

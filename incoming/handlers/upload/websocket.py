@@ -58,7 +58,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
         self._session = ""
-        self._told_state = State.UPLOADING
+        self._told_state = (State.UPLOADING, "")
         self._outlet = WebSocketSender(self.write_message, self.close, services.monotonic)
         self._watchdog = StallWatchdog(self._settings, services.monotonic)
         self._seen_at = self._watchdog.heard
@@ -234,8 +234,9 @@ class UploadSocket(Answering, WebSocketHandler):
         if news.epoch != self._epoch and news.state in RECEIVING:
             self._fail(epoch_is_over(news, self._session))
             return
-        if news.state != self._told_state:
-            self._told_state = news.state
+        state = (news.state, messages.reason_of(news))
+        if state != self._told_state:
+            self._told_state = state
             self._outlet.send(messages.state(news))
         if news.state in FINAL:
             self._outlet.end(1000, "")

@@ -14,7 +14,7 @@ import { state_message } from "./state_message.js";
  * @property {boolean} connected
  * @property {"websocket" | "http" | ""} transport
  * @property {import("../transport/messages.js").State} server_state
- * @property {string} reason of a cancellation
+ * @property {string} reason of a cancellation, or what the server says of a handover that is tried again
  * @property {import("../transport/errors.js").Problem | null} problem that ended the upload or that it waits to pass
  */
 

@@ -6,7 +6,7 @@
  * @typedef {object} Circumstances
  * @property {boolean} connected
  * @property {import("../transport/messages.js").State} server_state
- * @property {string} reason of a cancellation
+ * @property {string} reason of a cancellation, or what the server says of a handover that is tried again
  * @property {import("../transport/errors.js").Problem | null} problem
  */
 
@@ -27,6 +27,7 @@ export function state_message(phase, { connected, server_state, reason, problem 
             return problem ? `waiting: ${problem.message}` : "lost connection, trying to connect again";
         case "handing_over":
             if (!connected) return "file has arrived; lost connection, trying to connect again";
+            if (reason) return reason;
             return server_state === "waiting" ? "processing file on server" : "handing file to app";
         case "paused":
             return "paused";

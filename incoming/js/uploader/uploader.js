@@ -68,6 +68,7 @@ export class Uploader {
     /** @type {import("../transport/messages.js").State} */
     #server_state = "new";
     #reason = "";
+    #trouble = "";
     /** @type {Problem | null} */
     #problem = null;
     #file;
@@ -186,7 +187,7 @@ export class Uploader {
 
     /** @param {Outcome} outcome */
     #told({ state, reason, code }) {
-        this.#server_state = state;
+        [this.#server_state, this.#trouble] = [state, reason];
         switch (state) {
             case "new":
             case "uploading":
@@ -274,7 +275,8 @@ export class Uploader {
     #facts() {
         const { scheduler, connected, transport } = this.#session;
         const problem = this.#phase === "failed" ? this.#problem : this.#session.problem;
-        const [phase, bytes_total, server_state, reason] = [this.#phase, this.bytes_total, this.#server_state, this.#reason];
+        const reason = this.#phase === "handing_over" ? this.#trouble : this.#reason;
+        const [phase, bytes_total, server_state] = [this.#phase, this.bytes_total, this.#server_state];
         return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem };
     }
 

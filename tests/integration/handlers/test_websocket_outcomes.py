@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from incoming.core.ticket import Event
+from incoming.core.ticket import Event, Ticket
 from tests.integration.handlers.conftest import StartWorker, files, look
 from tests.support.one_worker import OneWorker
 from tests.support.put_requests import CONTENT
@@ -168,6 +170,37 @@ async def outcome_of(worker: OneWorker, ticket_id: str, **more: object) -> tuple
     told = await socket.end()
     socket.close()
     return told
+
+
+async def test_trouble_of_the_handover_reaches_the_page_attempt_by_attempt(worker: OneWorker) -> None:
+    ticket_id = await worker.ticket()
+    socket = await RawWebSocket.welcomed(worker.port, ticket_id)
+    await worker.upload(ticket_id, CONTENT)
+    tickets = worker.services.tickets
+
+    def attempt(number: int, error: str) -> Callable[[Ticket], Ticket]:
+        def change(known: Ticket) -> Ticket:
+            assert known.callback is not None
+            return known.move(Event.CALL, 0, callback=replace(known.callback, attempts=number, last_error=error))
+
+        return change
+
+    async def told() -> tuple[str, str]:
+        message = await socket.hear("state")
+        return message["state"], message["reason"]
+
+    assert await told() == ("arrived", "")
+    await tickets.update(ticket_id, attempt(1, ""))
+    assert await told() == ("handing_over", "")
+    for number in (1, 2):
+        await tickets.update(ticket_id, attempt(number, "it answered 404"))
+        state, reason = await told()
+        assert state == "handing_over"
+        assert reason.startswith("your file has arrived safely")
+        assert f"(attempt {number})" in reason
+    await tickets.update(ticket_id, lambda known: known.answered("wait", 0))
+    assert await told() == ("waiting", "")
+    socket.close()
 
 
 @pytest.mark.parametrize("outcome", ["finished", "failed", "cancelled"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from incoming.core.errors import TABLE, BadRequest, HandoverFailed, MessageTooLarge, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
-from incoming.core.ticket import Identity, State
+from incoming.core.ticket import Callback, Identity, State
 from incoming.wire import messages
 from incoming.wire.messages import (
     CHUNK_HEADER,
@@ -238,6 +239,22 @@ LIMITS = Limits(chunk_min=1, chunk_max=8, window=64, connections=2, ping_interva
 )  # fmt: skip
 def test_what_the_server_says(text: str, message: object) -> None:
     assert json.loads(text) == message
+
+
+def test_a_handover_that_is_tried_again_says_that_the_file_is_safe() -> None:
+    owed = Callback("d", cancelled=False, since=0, due_at=0, attempts=3, last_error="it answered 404 at 10.0.0.7")
+    known = replace(ticket(State.HANDING_OVER), id="1b2c3d4e-0000", callback=owed)
+    wanted = (
+        "your file has arrived safely (number 1b2c3d4e); the site has trouble taking it and is tried again (attempt 3)"
+    )
+    assert json.loads(messages.state(known))["reason"] == wanted
+    assert messages.status(known)["reason"] == wanted
+    for other in (
+        replace(known, callback=replace(owed, last_error="")),
+        replace(known, state=State.CANCELLED, reason=""),
+        replace(known, callback=None),
+    ):
+        assert messages.status(other)["reason"] == ""
 
 
 def test_status() -> None:

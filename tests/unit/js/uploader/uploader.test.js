@@ -91,6 +91,21 @@ test("from start to finish", async () => {
     assert.equal(stage.env.timers.size, 0, "nothing goes on behind the scenes");
 });
 
+test("a site that has trouble taking the file is told of in the server's words", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(SIZE);
+    stage.ack_all();
+    connection.state("handing_over");
+    assert.equal(uploader.state_msg, "handing file to app");
+    const reason = "your file has arrived safely (number 1b2c3d4e); the site has trouble taking it and is tried again (attempt 2)";
+    connection.state("handing_over", reason);
+    assert.deepEqual([uploader.state_msg, uploader.error_code, uploader.cancel_msg], [reason, null, ""]);
+    connection.state("waiting");
+    assert.equal(uploader.state_msg, "processing file on server");
+    connection.state("finished");
+    assert.equal(uploader.state_msg, "all done");
+});
+
 test("onprogress comes first, and sees what the other callback is about", async () => {
     const stage = new Stage();
     const { connection } = await stage.transferring(SIZE);
