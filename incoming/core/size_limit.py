@@ -1,8 +1,11 @@
-"""How large a file may be: the server's limit and the ticket's, the smaller of which counts."""
+"""How large a file may be, by the limits of server and ticket, and how much quota it takes before it is whole."""
 
 from __future__ import annotations
 
 from incoming.core.errors import FileTooLarge
+
+RESERVATION_STEP = 64 * 1024**2
+"""Bytes that an upload without a maxSize takes of the quota at a time."""
 
 
 def check_size(size: int, *limits: int, at_least: bool = False) -> None:
@@ -13,3 +16,14 @@ def check_size(size: int, *limits: int, at_least: bool = False) -> None:
     limit = min((limit for limit in limits if limit), default=size)
     if size > limit:
         raise FileTooLarge(f"the file has {'at least ' if at_least else ''}{size} bytes, the limit is {limit}")
+
+
+def reservation(arrived: int, size: int | None, max_size: int) -> int:
+    """Return the bytes that an upload takes of the quota when `arrived` bytes of `size` (None: unknown) are there.
+
+    With a `max_size` of the app that is the whole file. Without one (0) a client can claim any size, and takes one step
+    beyond what has arrived.
+    """
+    if size is None:
+        return arrived
+    return size if max_size else min(size, (arrived // RESERVATION_STEP + 1) * RESERVATION_STEP)

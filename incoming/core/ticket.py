@@ -24,7 +24,7 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents, Range
 from incoming.core.file_types import is_wanted
 from incoming.core.identity import Identity as Identity
-from incoming.core.size_limit import check_size
+from incoming.core.size_limit import check_size, reservation
 
 
 class State(StrEnum):
@@ -167,10 +167,10 @@ class Ticket:
 
     @property
     def reserved(self) -> int:
-        """Bytes of the storage that this upload takes, or will have taken when it is whole."""
+        """Bytes of the storage that count for this upload: what has arrived, and what is reserved for the rest."""
         if self.state in (State.FINISHED, State.CANCELLED) or (self.state == State.FAILED and not self.path):
             return 0
-        return self.extents.size if self.size is None else self.size
+        return reservation(self.extents.size, self.size, self.options.max_size)
 
     @property
     def complete(self) -> bool:

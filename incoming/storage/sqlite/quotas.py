@@ -31,8 +31,8 @@ class StoreLimits:
         wanted = after.reserved
         if not self.quota or wanted <= before.reserved:
             return
-        if wanted > self.quota:
-            raise FileTooLarge(f"the file has {wanted} bytes, all files together may have {self.quota}")
+        if (whole := max(wanted, after.size or 0)) > self.quota:
+            raise FileTooLarge(f"the file has {whole} bytes, all files together may have {self.quota}")
         if _sum(connection, "bytes") > self.quota:
             raise StorageFull(
                 f"no room for {wanted} bytes now: all unfinished uploads together may have {self.quota} bytes"

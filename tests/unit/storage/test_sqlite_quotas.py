@@ -72,6 +72,54 @@ async def test_bytes_of_a_file_of_unknown_size_count_as_they_come(open_tickets: 
         await tickets.update(ticket.id, arrived(1001))
 
 
+def without_max_size(count: int, size: int) -> Change:
+    return lambda known: replace(of_size(known, size), extents=Extents([(0, count)]))
+
+
+async def test_a_claimed_size_without_a_maximum_of_the_app_reserves_step_by_step(
+    open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.core.size_limit.RESERVATION_STEP", 100)
+    tickets = open_tickets(limits=QUOTA)
+    greedy, honest = new(), new()
+    await tickets.create(greedy)
+    await tickets.create(honest)
+    await tickets.update(greedy.id, without_max_size(0, 1000))
+    assert (await tickets.get(greedy.id)).reserved == 100  # type: ignore[union-attr]
+    # Others have what it does not send.
+    await tickets.update(honest.id, without_max_size(850, 850))
+    with pytest.raises(StorageFull, match="no room for 200 bytes now"):
+        await tickets.update(greedy.id, without_max_size(100, 1000))
+    known = await tickets.update(greedy.id, without_max_size(99, 1000))
+    assert known.reserved == 100
+    await tickets.update(honest.id, lambda known: replace(known, state=State.FINISHED))
+    for count in range(100, 1000, 100):
+        known = await tickets.update(greedy.id, without_max_size(count, 1000))
+        assert known.reserved == count + 100
+    assert (await tickets.update(greedy.id, without_max_size(1000, 1000))).reserved == 1000
+
+
+async def test_a_claimed_size_beyond_the_quota_is_refused_at_once(
+    open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.core.size_limit.RESERVATION_STEP", 100)
+    tickets = open_tickets(limits=QUOTA)
+    ticket = new()
+    await tickets.create(ticket)
+    with pytest.raises(FileTooLarge, match="1001 bytes, all files together may have 1000"):
+        await tickets.update(ticket.id, without_max_size(0, 1001))
+
+
+async def test_a_size_within_the_maximum_of_the_app_is_reserved_whole(
+    open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.core.size_limit.RESERVATION_STEP", 100)
+    tickets = open_tickets(limits=QUOTA)
+    ticket = replace(new(), options=TicketOptions("http://app/", max_size=700))
+    await tickets.create(ticket)
+    assert (await tickets.update(ticket.id, without_max_size(0, 700))).reserved == 700
+
+
 @pytest.mark.parametrize("end", sorted(FINAL))
 async def test_what_ends_gives_its_room_back(open_tickets: OpenTickets, end: State) -> None:
     tickets = open_tickets(limits=QUOTA)
