@@ -5,7 +5,7 @@ Only calls on the upload's own file and names are counted, so that each n is ano
 database's own calls failing is what tests/unit/storage/test_sqlite_errors.py proves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,28 +23,49 @@ from tests.system.faults.strace import Strace
 
 SIZE = 100 * KIB
 STORAGE_FAILED = 502
+KILL = "signal=KILL"
 
 Tampered = Callable[[str, str, int, str], bool]
 NUMBERS = (1, 2, 3, 4, 6, 9, 13, 20, 30, 45, 70, 100, 200, 300)
 """Which calls are tampered with, counted in each thread by itself, as strace does. The last one is never reached."""
 
 
+OPTIONS = (
+    *("--workers", "1", "--handover-timeout", "2"),
+    *("--checkpoint-bytes", "32KiB", "--checkpoint-seconds", "0.1"),  # every few chunks
+)
+NOISE = r"incoming\.storage.*(ticket database|storage directory)"
+
+
 @pytest.fixture
-def server(start_server: StartServer, clock: ShiftedClock) -> IncomingServer:
-    """With a checkpoint every few chunks."""
-    require_root()
-    require_tool("strace")
-    checkpoints = ("--checkpoint-bytes", "32KiB", "--checkpoint-seconds", "0.1")
-    server = start_server("--workers", "1", *checkpoints, "--handover-timeout", "2", env=clock.env)
-    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
+def mortal_server(start_server: StartServer, clock: ShiftedClock) -> IncomingServer:
+    """For a test that kills it."""
+    server = start_server(*OPTIONS, env=clock.env)
+    server.expect_noise(NOISE)
     return server
 
 
+@pytest.fixture(scope="module")
+def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncomingServer]:
+    """For all tests that it survives."""
+    with IncomingServer(tmp_path_factory.mktemp("system-calls") / "storage", *OPTIONS) as server:
+        server.expect_noise(NOISE)
+        yield server
+    server.assert_quiet()
+
+
+@pytest.fixture(autouse=True)
+def able_to_trace() -> None:
+    require_root()
+    require_tool("strace")
+
+
 @pytest.fixture
-def tampered(server: IncomingServer, start_load: StartLoad, clock: ShiftedClock, tmp_path: Path) -> Tampered:
+def tampered(request: pytest.FixtureRequest, start_load: StartLoad, clock: ShiftedClock, tmp_path: Path) -> Tampered:
     """Function that uploads a file while the n-th call is tampered with; returns whether one was."""
 
     def upload(call: str, fault: str, number: int, way: str) -> bool:
+        server = request.getfixturevalue("mortal_server" if fault == KILL else "lasting_server")
         load = start_load(server.port, seed=number)
         log = tmp_path / f"{call}-{number}-{way}.strace"
         tracing: list[Strace] = []
@@ -55,7 +76,7 @@ def tampered(server: IncomingServer, start_load: StartLoad, clock: ShiftedClock,
             chunk=32 * KIB,
             window=3,
             retry_pause=0.05,
-            forgiving=fault != "signal=KILL",
+            forgiving=fault != KILL,
         )
         return finish(server, load, clock, tracing[0])
 
@@ -89,7 +110,7 @@ CALLS = ("pwritev,pwritev2", "pwrite64", "fdatasync", "fsync", "rename")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO", "error=ENOSPC"])
+@pytest.mark.parametrize("fault", [KILL, "error=EIO", "error=ENOSPC"])
 def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
     ways = ("websocket", "http", "put")
     hits = 0
@@ -104,9 +125,10 @@ def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
 
 @pytest.mark.parametrize(("call", "error"), [("pwritev,pwritev2", "EROFS"), ("fdatasync", "EIO"), ("rename", "EIO")])
 def test_every_call_for_a_while(
-    call: str, error: str, server: IncomingServer, start_load: StartLoad, tmp_path: Path
+    call: str, error: str, lasting_server: IncomingServer, start_load: StartLoad, tmp_path: Path
 ) -> None:
     """A disk that nobody can write to or sync: uploads of all ways wait, are told why, and go on by themselves."""
+    server = lasting_server
     load = start_load(server.port)
     clients = [load.add(2 * MIB, way, rate=MIB, chunk=32 * KIB, forgiving=True) for way in WAYS]
     wait_until(lambda: all(client.acked.size for client in clients), "all to be sending")
