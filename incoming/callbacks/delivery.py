@@ -108,7 +108,7 @@ class Delivery:
         if ticket.state != State.HANDING_OVER or not answer.heard or answer.verdict in (Verdict.DONE, Verdict.WAIT):
             return False
         try:
-            if await self._store.kept(ticket.id):
+            if await self._store.kept(ticket):
                 return False
         except UploadError:
             return False
@@ -194,7 +194,7 @@ class Delivery:
         if ticket.state != State.FINISHED or not ticket.options.remove_file_when_finished:
             return
         try:
-            await self._store.remove(ticket.id, finished=True)
+            await self._store.remove(ticket, finished=True)
         except UploadError as error:
             log.warning("upload %s: its file could not be removed now: %s", ticket.id, error.message)
 

@@ -145,7 +145,7 @@ class _Command:
     async def _cancel(self) -> None:
         ticket = await self._named()
         cancelled = await cancel(self._tickets, ticket.id, self._told.reason, time.time(), notify_app=True)
-        await remove_bytes(self._files, ticket.id)
+        await remove_bytes(self._files, ticket)
         await self._tell(cancelled)
 
     async def _retry(self) -> None:

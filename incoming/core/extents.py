@@ -86,6 +86,10 @@ class Extents:
         grown.size = self.size + (end - start) - sum(self._ends[first:last]) + sum(self._starts[first:last])
         return grown
 
+    def without(self, start: int, end: int) -> Extents:
+        """This set without [start, end)."""
+        return Extents(part for low, high in self for part in ((low, min(high, start)), (max(low, end), high)))
+
     def within(self, start: int, end: int) -> list[Range]:
         """Return the parts of [start, end) that are in this set, in order."""
         if end <= start:
@@ -113,6 +117,11 @@ class Extents:
     def clip(self, end: int) -> Extents:
         """Return the part of this set below `end`."""
         return Extents(self.within(0, end))
+
+    @property
+    def end(self) -> int:
+        """Where the last range ends; 0 when there is none."""
+        return self._ends[-1] if self._ends else 0
 
     @property
     def prefix(self) -> int:

@@ -25,6 +25,7 @@ from incoming.core.extents import Extents, Range
 from incoming.core.file_types import is_wanted
 from incoming.core.identity import Identity as Identity
 from incoming.core.size_limit import check_size, reservation
+from incoming.core.ticket_options import TicketOptions as TicketOptions
 
 
 class State(StrEnum):
@@ -116,30 +117,11 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class TicketOptions:
-    """What the app's backend asked for when it fetched the ticket; never changes afterwards.
-
-    `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
-    when the app does not narrow them.
-    """
-
-    signal_finish_url: str
-    backend_secret: str = ""
-    secret_optional: bool = False
-    remove_file_when_finished: bool = True
-    dest_type: str = "file"
-    max_size: int = 0
-    max_rate: int = 0
-    allowed_origins: tuple[str, ...] = ()
-    allowed_types: tuple[str, ...] = ()
-    requested_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Ticket:
     """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered.
 
     `version` grows with every committed change; the TicketStore sets it, so that of two copies the newer can be told.
+    `store_data` is what the ByteStore noted when bytes were first stored; nobody else reads it.
     """
 
     id: str
@@ -158,6 +140,7 @@ class Ticket:
     reason: str = ""
     error_code: int = 0
     callback: Callback | None = None
+    store_data: str = ""
     version: int = 0
 
     @property
@@ -265,8 +248,13 @@ class Ticket:
 
     # --- what the server and the app do -------------------------------------------------------------------------------
 
-    def checkpoint(self, synced: Extents) -> Ticket:
-        """These extents are on the disk for certain, also after a power cut."""
+    def checkpoint(self, synced: Extents, epoch: int | None = None) -> Ticket:
+        """Record that these extents are on the disk, safe from a power cut, since a sync in this epoch.
+
+        In another epoch they may be other bytes, which nobody has synced: then nothing is recorded.
+        """
+        if epoch not in (None, self.epoch):
+            return self
         return replace(self, synced=self.synced | (synced & self.extents))
 
     def distrust(self) -> Ticket:
@@ -274,7 +262,17 @@ class Ticket:
 
         The epoch rises and nobody's session holds the ticket, so that every client asks anew what is there.
         """
-        return replace(self, extents=self.synced, epoch=self.epoch + 1, session="")
+        data = self.store_data if self.synced else ""
+        return replace(self, extents=self.synced, store_data=data, epoch=self.epoch + 1, session="")
+
+    def lose(self, kept: Extents) -> Ticket:
+        """Keep only those of the extents that are in `kept`, because the others are gone from the store.
+
+        The epoch rises as in `distrust`. When nothing is kept, the store begins anew.
+        """
+        left = self.extents & kept
+        data = self.store_data if left else ""
+        return replace(self, extents=left, synced=self.synced & kept, store_data=data, epoch=self.epoch + 1, session="")
 
     def arrive(self, path: str, notice: Callback, now: float) -> Ticket:
         """The file is whole and on the disk at `path`; from here on the app is owed a callback."""

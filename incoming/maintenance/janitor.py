@@ -240,7 +240,7 @@ class Janitor:
                 if ticket.state != State.FAILED:
                     return False
             theirs = ticket.state == State.FINISHED and not ticket.options.remove_file_when_finished
-            await self._store.remove(ticket.id, finished=not theirs)
+            await self._store.remove(ticket, finished=not theirs)
         except UnknownTicket:
             return True
         except UploadError as error:

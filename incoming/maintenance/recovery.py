@@ -1,8 +1,10 @@
 """At start: makes every unfinished ticket claim only what is really there.
 
-After a power cut that is only what was synced. A partial file that is shorter than its ticket says, or gone, is asked
-for again from there; one that is whole is completed. What had arrived before has its callback in the outbox already,
-and what the TicketStore does not know is left alone. This file knows no file system and no database.
+After a power cut that is only what was synced. Of a partial file that is gone, is another one, is shorter than its
+ticket says or has holes, only what is surely there is believed. A file that has its final name is confirmed. A partial
+one is never touched here: another process may still serve it, and only a ticket that is complete is completed. What had
+arrived before has its callback in the outbox already, and what the TicketStore does not know is left alone. This file
+knows no file system and no database.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from incoming.core.errors import StorageFailed, UploadError
+from incoming.core.errors import StorageFailed, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance.ticket_scan import older
-from incoming.storage.byte_store import ByteStore
+from incoming.storage.byte_store import BytesLost, ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
 
@@ -39,12 +41,26 @@ async def recover(
     unfinished = trimmed = 0
     async for ticket in older(tickets, (State.UPLOADING,), math.inf, breath=0.0):
         unfinished += 1
-        held = await store.present(ticket.id)
-        whole = ticket.complete or (held is None and await _is_complete(tickets, store, ticket))
-        if not (whole and await finalise(upload_service, ticket)):
-            trimmed += await _trim(tickets, store, ticket, held or 0)
+        try:
+            trimmed += await _recover(tickets, store, upload_service, ticket)
+        except (StorageFailed, TooBusy) as error:
+            # One that cannot be read keeps nobody from starting: each write and its completion look again.
+            log.warning("upload %s: its file cannot be examined now: %s", ticket.id, error.message)
     log.info("%d unfinished uploads, %d of them with less on the disk than noted", unfinished, trimmed)
     return unfinished, trimmed
+
+
+async def _recover(tickets: TicketStore, store: ByteStore, upload_service: UploadService, ticket: Ticket) -> bool:
+    """Says whether there was less than was noted."""
+    held = await store.stored(ticket)
+    if held is None:
+        known = await _confirm(tickets, store, ticket)
+        if known is None:
+            return await _trim(tickets, store, ticket, Extents())
+        ticket, held = known, known.extents
+    if ticket.complete and held == ticket.extents:
+        return not await finalise(upload_service, ticket)
+    return await _trim(tickets, store, ticket, held)
 
 
 def _read_boot_id(boot_id_file: Path) -> str:
@@ -55,61 +71,65 @@ def _read_boot_id(boot_id_file: Path) -> str:
         return ""
 
 
-async def _is_complete(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> bool:
-    """Whether a file without a partial one has its final name, although the ticket knows of less: completed, and then
-    the power failed.
+async def _confirm(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> Ticket | None:
+    """The ticket, complete, if its file has its final name; None if it has not.
 
-    A file gets that name only when all of it is on the disk, so it is believed whatever the ticket says.
+    It may know of less: completed, and then the power failed. A file gets that name only when all of it is on the disk,
+    so it is believed whatever the ticket says.
     """
     size = ticket.size
     if size is None:
-        return False
+        return None
     try:
-        await store.complete(ticket.id, size)
-    except StorageFailed:
-        return False  # there is no file at all
+        if await store.completed(ticket, size) is None:
+            # A file without a byte is made when it is completed.
+            return ticket if size == 0 else None
+    except BytesLost as lost:
+        log.warning("upload %s: %s; it is removed, and all is asked for again", ticket.id, lost.message)
+        await store.remove(ticket, finished=True)
+        return None
     whole = Extents([(0, size)])
-    after = await tickets.update(
-        ticket.id, lambda known: replace(known, extents=whole) if known.state == State.UPLOADING else known
-    )
-    return after.complete
+
+    def believe(known: Ticket) -> Ticket:
+        is_same = known.state == State.UPLOADING and known.store_data == ticket.store_data
+        return replace(known, extents=whole) if is_same else known
+
+    return await tickets.update(ticket.id, believe)
 
 
 async def finalise(upload_service: UploadService, ticket: Ticket) -> bool:
     """Completes a file of which every byte has arrived. False when the store says that it is not whole."""
     try:
         await upload_service.finalise(ticket.id)
-    except StorageFailed as error:
-        log.warning("upload %s: the whole file is not there: %s", ticket.id, error.message)
-        return False
+    except BytesLost:
+        return False  # which is in the log
     except UploadError as error:
         log.warning("upload %s: cannot be completed now: %s", ticket.id, error.message)
     return True
 
 
-async def _trim(tickets: TicketStore, store: ByteStore, ticket: Ticket, held: int) -> bool:
-    """Lets the ticket believe only what fits into the partial file, `held` bytes; says whether that was less.
+async def _trim(tickets: TicketStore, store: ByteStore, ticket: Ticket, held: Extents) -> bool:
+    """Lets the ticket believe only what is held of it; says whether that was less.
 
-    The file only grows. So a ticket that was read before the file's length was taken, and is still the same, claims
-    what is not there.
+    The file only grows. So a ticket that was read before its file was examined, and is still the same, claims what is
+    not there.
     """
     seen: Ticket | None = ticket
     while seen is not None and seen.state == State.UPLOADING:
-        extents = seen.extents
-        believed = extents.clip(held)
-        if believed == extents:
+        before = seen
+        if before.extents == held and (held or not before.store_data):
             return False
-        after = await tickets.update(ticket.id, lambda known: _trimmed(known, extents, held))  # noqa: B023 - awaited here
-        if after.extents == believed:
-            log.warning("upload %s: %d of %d bytes are there", ticket.id, believed.size, extents.size)
+        after = await tickets.update(before.id, lambda known: _trimmed(known, before, held))  # noqa: B023 - awaited here
+        if after.epoch == before.epoch + 1 and after.extents == held:
+            counts = (before.id, held.size, before.extents.size)
+            log.warning("upload %s: %d of %d bytes are there; the others are asked for again", *counts)
             return True
-        seen = await tickets.get(ticket.id)
-        held = await store.present(ticket.id) or 0
+        seen = await tickets.get(before.id)
+        if seen is not None:
+            held = await store.stored(seen) or Extents()
     return False
 
 
-def _trimmed(known: Ticket, seen: Extents, held: int) -> Ticket:
-    if known.state != State.UPLOADING or known.extents != seen:
-        return known
-    believed = replace(known, synced=seen.clip(held)).distrust()
-    return replace(believed, synced=known.synced.clip(held))
+def _trimmed(known: Ticket, seen: Ticket, held: Extents) -> Ticket:
+    is_same = (known.state, known.extents, known.store_data) == (seen.state, seen.extents, seen.store_data)
+    return known.lose(held) if is_same else known

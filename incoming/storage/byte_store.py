@@ -1,17 +1,49 @@
 """ByteStore: the Protocol of everything that keeps the bytes of uploads.
 
 Each method says who must guarantee what. Nothing here knows a file system or an object store. All methods may be called
-from the event loop and never block it.
+from the event loop and never block it. They get the ticket as its caller knows it: with `store_data`, which is the
+store's own to write and to read, and with the extents that must be there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from incoming.core.extents import Range
+from incoming.core.errors import StorageFailed
+from incoming.core.extents import Extents, Range
+from incoming.core.ticket import Ticket
 
 Buffer = bytes | memoryview
+
+
+class BytesLost(StorageFailed):
+    """Bytes that the ticket counts are not in the store any more. `kept` are those of its extents that surely are.
+
+    The caller records the loss with the ticket; clients are asked to send the bytes again. With `discard` what is in
+    the place of the complete file is of no use: once the loss is recorded it is to be removed.
+    """
+
+    def __init__(self, message: str, kept: Extents | None = None, *, discard: bool = False) -> None:
+        super().__init__(message)
+        self.kept = kept or Extents()
+        self.discard = discard
+
+    @property
+    def name(self) -> str:
+        """Towards clients it is no error of its own: they send the bytes again."""
+        return "storage_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The result of a write: the ranges that now survive the death of this process, and what is to be kept with the
+    ticket as its `store_data` in the commit that counts them.
+    """
+
+    durable: list[Range]
+    data: str
 
 
 class ByteStore(Protocol):
@@ -24,40 +56,46 @@ class ByteStore(Protocol):
         """The alignment, in bytes, of what can be stored on its own: 1 for files, the part size for an object store."""
         ...
 
-    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
-        """Stores (offset, bytes) pieces; returns the ranges that now survive the death of this process.
+    async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
+        """Store (offset, bytes) pieces.
 
-        Creates what is needed at the first write. The caller sees to it that writes of one upload come one after the
-        other and never touch bytes acked before. Raises AlreadyComplete when the file was completed meanwhile, by
-        whichever process: from then on it is never touched.
+        Creates what is needed at the first write, and only then: raises BytesLost when the ticket has extents and what
+        holds them is gone or is another one. The caller sees to it that writes of one upload come one after the other
+        and never touch bytes acked before. Raises AlreadyComplete when the file was completed meanwhile, by whichever
+        process: from then on it is never touched.
         """
         ...
 
-    async def sync(self, ticket_id: str) -> None:
+    async def sync(self, ticket: Ticket) -> None:
         """After this, all that was written before survives a power cut. When it raises, nothing since the last success
-        does.
+        does. Raises BytesLost like `write`.
         """
         ...
 
-    async def present(self, ticket_id: str) -> int | None:
-        """How many bytes at most the partial file can hold (its length), None when there is none."""
+    async def stored(self, ticket: Ticket) -> Extents | None:
+        """Return those of the ticket's extents that are surely in its partial file; None when there is no such file."""
         ...
 
-    async def complete(self, ticket_id: str, size: int) -> str:
-        """Makes the whole file durable under its final name and returns that absolute path. May be called again at any
-        point.
+    async def complete(self, ticket: Ticket, size: int) -> str:
+        """Make the whole file durable under its final name and return that absolute path.
+
+        Raises BytesLost when a byte is missing. May be called again at any point.
         """
         ...
 
-    async def kept(self, ticket_id: str) -> bool:
+    async def completed(self, ticket: Ticket, size: int) -> str | None:
+        """Return the path of the complete file if `complete` has given it its final name; never touch a partial one."""
+        ...
+
+    async def kept(self, ticket: Ticket) -> bool:
         """Whether the complete file is where `complete` left it, that is, nobody has moved it away or removed it."""
         ...
 
-    async def remove(self, ticket_id: str, *, finished: bool) -> None:
+    async def remove(self, ticket: Ticket, *, finished: bool) -> None:
         """Removes the partial file and, with `finished`, the complete one as well. What is not there is no error."""
         ...
 
-    async def release(self, ticket_id: str) -> None:
+    async def release(self, ticket: Ticket) -> None:
         """Lets go of what is held open for this upload. May be called at any time."""
         ...
 

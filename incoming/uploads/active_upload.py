@@ -69,13 +69,14 @@ class ActiveUpload:
         self.checkpoints = Checkpointer(self, tickets, store, settings)
         self.allowance = rates.allowance(ticket.id, ticket.options.max_rate)
         self._tickets = tickets
-        self._store = store
         self._settings = settings
         self._clock = clock
         self._queue: deque[PendingWrite] = deque()
         self._writing: list[PendingWrite] = []
         self._written: list[PendingWrite] = []
         self._committing: list[PendingWrite] = []
+        self._store_data = ""
+        """What the store said at the last write, to be noted with the ticket."""
         self._committed_at = 0.0
         self._within = math.inf
         """How long what has been written may wait for the next commit."""
@@ -181,7 +182,7 @@ class ActiveUpload:
         try:
             news = new_parts(batch, (*self._committing, *self._written), self.ticket)
             if news:
-                await self._store.write(self.ticket.id, news)
+                self._store_data = await self.checkpoints.write(news)
         except UploadError as error:
             await self._refuse(batch, error)
         except Exception:
@@ -189,13 +190,15 @@ class ActiveUpload:
             await self._refuse(batch, StorageFailed("the write failed by a defect of the server"))
         else:
             self.checkpoints.wrote(sum(len(data) for _, data in news))
+            self._note_written(batch, self._store_data if news else self.ticket.store_data or self._store_data)
             news.clear()
-            self._note_written(batch)
             if self._commit_task is None:
                 self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
 
-    def _note_written(self, batch: list[PendingWrite]) -> None:
+    def _note_written(self, batch: list[PendingWrite], data: str) -> None:
         self._writing = []
+        for piece in batch:
+            piece.store_data = data
         self._written += batch
         within = min((piece.within for piece in batch), default=math.inf)
         if within < self._within:
@@ -255,7 +258,7 @@ class ActiveUpload:
             for piece in batch:
                 if ticket.extents.covers(*piece.range):
                     piece.ack()
-                elif piece.epoch is None:
+                elif piece.epoch in (None, ticket.epoch):
                     piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
                 else:
                     piece.fail(TakenOver())

@@ -25,9 +25,9 @@ async def cancel(tickets: TicketStore, ticket_id: str, reason: str, now: float, 
     return ticket
 
 
-async def remove_bytes(store: ByteStore, ticket_id: str) -> None:
+async def remove_bytes(store: ByteStore, ticket: Ticket) -> None:
     """Remove the bytes of a cancelled upload. What cannot be removed now the janitor removes later."""
     try:
-        await store.remove(ticket_id, finished=True)
+        await store.remove(ticket, finished=True)
     except UploadError as error:
-        log.warning("upload %s: the partial file could not be removed now: %s", ticket_id, error.message)
+        log.warning("upload %s: the partial file could not be removed now: %s", ticket.id, error.message)

@@ -1,8 +1,9 @@
-"""When an upload's file is synced to the disk, and what is still believed of it after a sync has failed.
+"""When an upload's file is synced to the disk, and what is still believed after a sync has failed or bytes are gone.
 
 The kernel may drop the pages that it could not write, and the next fsync succeeds all the same. So a failed sync is
 never tried again and then believed: what was not synced before it is gone, the ticket says so, and until that is
-recorded nothing more is committed. This file knows nothing of pieces, acks and connections.
+recorded nothing more is written or committed. The same holds for bytes that the store has no more. This file knows
+nothing of pieces, acks and connections.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from collections.abc import Sequence
 from typing import Protocol
 
 from incoming.core.errors import StorageFailed, StorageFull, UploadError
+from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import ByteStore
-from incoming.storage.ticket_store import TicketStore
+from incoming.storage.byte_store import Buffer, BytesLost, ByteStore
+from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,11 @@ class Subject(Protocol):
 
 
 class Checkpointer:
-    """One upload's, in one worker. `suspect` while it must be recorded that a sync has failed."""
+    """One upload's, in one worker. `suspect` while it must be recorded that a sync has failed or bytes are gone."""
 
     def __init__(self, subject: Subject, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:
         self.task: asyncio.Task[None] | None = None
-        self.suspect = False
+        self._unrecorded: list[Change] = []
         self._subject: Subject = weakref.proxy(subject)  # it has us: a cycle would be left to the garbage collector
         self._tickets = tickets
         self._store = store
@@ -46,9 +49,30 @@ class Checkpointer:
         self._turn = asyncio.Lock()
 
     @property
+    def suspect(self) -> bool:
+        return bool(self._unrecorded)
+
+    @property
     def owed(self) -> bool:
         """Whether something is not yet synced, or not yet recorded as lost."""
         return bool(self._unsynced) or self.suspect
+
+    async def write(self, pieces: Sequence[tuple[int, Buffer]]) -> str:
+        """Store the pieces; return the store's data for the ticket. Raises what the stores raise.
+
+        While it is not yet recorded that bytes are lost, nothing is written.
+        """
+        if self.suspect:
+            await self.clear()
+            raise StorageFailed("bytes sent before were lost; ask for what has arrived")
+        ticket = self._subject.ticket
+        try:
+            return (await self._store.write(ticket, pieces)).data
+        except BytesLost as lost:
+            async with self._turn:
+                await self._clear()
+                await self._lose(lost, ticket)
+            raise
 
     def wrote(self, count: int) -> None:
         """So many bytes more are in the file."""
@@ -70,7 +94,8 @@ class Checkpointer:
         try:
             await self.take()
         except UploadError as error:
-            log.warning("upload %s: checkpoint failed: %s", self._subject.ticket.id, error.message)
+            if not isinstance(error, BytesLost):  # which is in the log
+                log.warning("upload %s: checkpoint failed: %s", self._subject.ticket.id, error.message)
         finally:
             self.task = None
 
@@ -81,18 +106,24 @@ class Checkpointer:
             if not self._unsynced or self._subject.ticket.state not in RECEIVING:
                 self._unsynced = 0
                 return
-            committed = self._subject.ticket.extents
-            await self._sync()
-            believed = self._subject.ticket
-            self._subject.know(
-                await self._tickets.update(
-                    believed.id,
-                    lambda known: known.checkpoint(committed),
-                    durable=False,
-                    quiet=True,
-                    believed=believed,
-                )
-            )
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        believed = self._subject.ticket
+        await self._sync()
+        self._unsynced += 1  # until it is recorded
+        after = await self._tickets.update(
+            believed.id,
+            lambda known: known.checkpoint(believed.extents, believed.epoch),
+            # Together with all that this worker commits just then. Else a power cut takes the record of the sync.
+            durable=True,
+            patient=True,
+            quiet=True,
+            believed=self._subject.ticket,
+        )
+        self._subject.know(after)
+        if after.epoch == believed.epoch:  # else nothing was recorded: the next checkpoint does it
+            self._unsynced -= 1
 
     async def sync(self) -> None:
         """After this, all that was written before survives a power cut. Raises what the stores raise."""
@@ -111,11 +142,18 @@ class Checkpointer:
         async with self._turn:
             await self._clear()
             self._stop_timer()
+            ticket = self._subject.ticket
             try:
-                path = await self._store.complete(self._subject.ticket.id, size)
+                path = await self._store.complete(ticket, size)
+            except BytesLost as lost:
+                await self._lose(lost, ticket)
+                known = self._subject.ticket
+                if lost.discard and known.state == State.UPLOADING and not known.complete:
+                    await self._store.remove(ticket, finished=True)
+                raise
             except (StorageFull, StorageFailed) as error:
                 # Without a partial file it has its final name already, or is gone; the next try finds out.
-                if await self._store.present(self._subject.ticket.id) is not None:
+                if await self._store.stored(ticket) is not None:
                     await self._distrust(error)
                 raise
             self._unsynced = 0
@@ -123,8 +161,12 @@ class Checkpointer:
 
     async def _sync(self) -> None:
         unsynced, self._unsynced = self._unsynced, 0
+        ticket = self._subject.ticket
         try:
-            await self._store.sync(self._subject.ticket.id)
+            await self._store.sync(ticket)
+        except BytesLost as lost:
+            await self._lose(lost, ticket)
+            raise
         except (StorageFull, StorageFailed) as error:
             await self._distrust(error)
             raise
@@ -133,14 +175,25 @@ class Checkpointer:
             raise
 
     async def _distrust(self, error: UploadError) -> None:
-        self.suspect = True
+        self._unrecorded.append(_distrusted)
         self._subject.lose(error)
         await self._clear()
 
+    async def _lose(self, lost: BytesLost, ticket: Ticket) -> None:
+        self._unrecorded.append(lambda known: _without(known, ticket, lost.kept))
+        try:
+            await self._clear()
+        finally:
+            if self._subject.ticket.state in RECEIVING:  # else it was cancelled, and its file was to be removed
+                before = ticket.extents.size
+                counts = (before - (ticket.extents & lost.kept).size, before)
+                log.warning("upload %s: %s; %d of %d bytes are asked for again", ticket.id, lost.message, *counts)
+                self._subject.lose(lost)
+
     async def _clear(self) -> None:
-        if self.suspect:
-            self._subject.know(await self._tickets.update(self._subject.ticket.id, _distrusted))
-            self.suspect = False
+        while self._unrecorded:
+            self._subject.know(await self._tickets.update(self._subject.ticket.id, self._unrecorded[0]))
+            del self._unrecorded[0]
 
     def stop(self) -> None:
         """No checkpoint is due any more, because one was made or nothing is worth one."""
@@ -155,3 +208,12 @@ class Checkpointer:
 
 def _distrusted(known: Ticket) -> Ticket:
     return known.distrust() if known.state == State.UPLOADING else known
+
+
+def _without(known: Ticket, seen: Ticket, kept: Extents) -> Ticket:
+    """The ticket without what is gone, unless that is recorded already and other bytes have come since."""
+    if known.state != State.UPLOADING or known.store_data not in ("", seen.store_data):
+        return known
+    # A file that is gone for good is gone for a later session as well.
+    is_same = known.epoch == seen.epoch or bool(not kept and known.store_data)
+    return known.lose(kept) if is_same else known

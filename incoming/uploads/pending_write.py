@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from incoming.core.errors import BadRange, UploadError
 from incoming.core.extents import Extents, Range
@@ -28,6 +28,8 @@ class PendingWrite:
     end: int = field(init=False)
     written_at: int = 0
     """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""
+    store_data: str = ""
+    """What the store says of where it was written; in another place it does not count."""
 
     def __post_init__(self) -> None:
         self.end = self.offset + len(self.data)
@@ -79,10 +81,13 @@ def with_written(known: Ticket, batch: Sequence[PendingWrite], now: float, max_e
 
     Raise BadRange when it would consist of more than `max_extents` ranges.
     """
-    rightful = [piece.range for piece in batch if piece.written_at == known.epoch]
+    data = known.store_data or next((piece.store_data for piece in reversed(batch) if piece.store_data), "")
+    rightful = [piece.range for piece in batch if piece.written_at == known.epoch and piece.store_data in ("", data)]
     if not rightful and known.state in RECEIVING:
         return known
     stored = known.store(rightful, None, now)
+    if data != known.store_data:
+        stored = replace(stored, store_data=data)
     if len(stored.extents) > max_extents:
         raise BadRange(f"the upload would consist of more than {max_extents} separate ranges")
     return stored.checkpoint(Extents(rightful)) if synced else stored

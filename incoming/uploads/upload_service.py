@@ -20,7 +20,7 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import ByteStore
+from incoming.storage.byte_store import BytesLost, ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
@@ -133,7 +133,7 @@ class UploadService:
             upload.checkpoints.stop()
             del self._uploads[ticket_id]
             try:
-                await self._store.release(ticket_id)
+                await self._store.release(upload.ticket)
             except UploadError as error:
                 log.debug("upload %s: not released: %s", ticket_id, error.message)
 
@@ -143,7 +143,8 @@ class UploadService:
         try:
             await upload.checkpoints.take()
         except UploadError as error:
-            log.warning("upload %s: checkpoint failed: %s", upload.ticket.id, error.message)
+            if not isinstance(error, BytesLost):  # which is in the log
+                log.warning("upload %s: checkpoint failed: %s", upload.ticket.id, error.message)
 
     # --- what they do besides writing ---------------------------------------------------------------------------------
 
@@ -174,7 +175,7 @@ class UploadService:
         if upload is not None:
             await upload.settle()
             upload.checkpoints.stop()
-        await remove_bytes(self._store, ticket.id)
+        await remove_bytes(self._store, ticket)
 
     async def look(self, ticket_id: str) -> Ticket:
         """The ticket as it is now. Raises UnknownTicket."""
@@ -252,7 +253,8 @@ class UploadService:
             ticket = await self.look(ticket_id)
             if ticket.state != State.UPLOADING:
                 return ticket
-            log.warning("upload %s: completing the file failed: %s", ticket_id, error.message)
+            if not isinstance(error, BytesLost):
+                log.warning("upload %s: completing the file failed: %s", ticket_id, error.message)
             raise
         now = self._clock()
         notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)

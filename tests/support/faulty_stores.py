@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from incoming.core.errors import StorageFailed, UploadError
-from incoming.core.extents import Range
+from incoming.core.extents import Extents, Range
 from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import State, Ticket
-from incoming.storage.byte_store import Buffer
+from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import Change, Claim
@@ -127,19 +127,19 @@ class FaultyFiles:
                     os.pwrite(file.fileno(), b"\xdb" * (end - start), start)
         self.unsynced(ticket_id).clear()
 
-    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
+    async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         await self.faults.meet("write")
-        self._open.add(ticket_id)
-        ranges = await self.inner.write(ticket_id, pieces)
-        self.unsynced(ticket_id).extend(ranges)
-        return ranges
+        self._open.add(ticket.id)
+        written = await self.inner.write(ticket, pieces)
+        self.unsynced(ticket.id).extend(written.durable)
+        return written
 
-    async def sync(self, ticket_id: str) -> None:
+    async def sync(self, ticket: Ticket) -> None:
         await self.faults.meet("sync")
-        self._maybe_lose(ticket_id)
-        before = len(self.unsynced(ticket_id))
-        await self.inner.sync(ticket_id)
-        del self.unsynced(ticket_id)[:before]
+        self._maybe_lose(ticket.id)
+        before = len(self.unsynced(ticket.id))
+        await self.inner.sync(ticket)
+        del self.unsynced(ticket.id)[:before]
 
     def _maybe_lose(self, ticket_id: str) -> None:
         error = self._losing.pop(ticket_id, None)
@@ -155,30 +155,33 @@ class FaultyFiles:
             self.faults.hit["lost"] += 1
             raise error
 
-    async def present(self, ticket_id: str) -> int | None:
-        await self.faults.meet("present")
-        return await self.inner.present(ticket_id)
+    async def stored(self, ticket: Ticket) -> Extents | None:
+        await self.faults.meet("stored")
+        return await self.inner.stored(ticket)
 
-    async def complete(self, ticket_id: str, size: int) -> str:
+    async def complete(self, ticket: Ticket, size: int) -> str:
         await self.faults.meet("complete")
-        self._maybe_lose(ticket_id)
-        path = await self.inner.complete(ticket_id, size)
+        self._maybe_lose(ticket.id)
+        path = await self.inner.complete(ticket, size)
         await self.faults.meet("completed")
         return path
 
-    async def kept(self, ticket_id: str) -> bool:
+    async def completed(self, ticket: Ticket, size: int) -> str | None:
+        return await self.inner.completed(ticket, size)
+
+    async def kept(self, ticket: Ticket) -> bool:
         await self.faults.meet("kept")
-        return await self.inner.kept(ticket_id)
+        return await self.inner.kept(ticket)
 
-    async def remove(self, ticket_id: str, *, finished: bool) -> None:
+    async def remove(self, ticket: Ticket, *, finished: bool) -> None:
         await self.faults.meet("remove")
-        await self.inner.remove(ticket_id, finished=finished)
+        await self.inner.remove(ticket, finished=finished)
 
-    async def release(self, ticket_id: str) -> None:
+    async def release(self, ticket: Ticket) -> None:
         await self.faults.meet("release")
-        self._open.discard(ticket_id)
-        self._told.pop(ticket_id, None)
-        await self.inner.release(ticket_id)
+        self._open.discard(ticket.id)
+        self._told.pop(ticket.id, None)
+        await self.inner.release(ticket)
 
     async def free_bytes(self) -> int:
         return await self.inner.free_bytes()

@@ -77,7 +77,7 @@ class Stores:
         ticket = await self.new(url, **options)
         length = 2 * len(content) if size is None else size
         if content:
-            await self.files.write(ticket.id, [(0, content)])
+            await self.files.write(ticket, [(0, content)])
 
         def change(known: Ticket) -> Ticket:
             opened = known.identify(Identity(name=name, size=length)).open("session-1", None, self.clock())
@@ -90,7 +90,7 @@ class Stores:
     ) -> Ticket:
         """A ticket whose file is complete and of which the app does not know yet."""
         ticket = await self.uploading(content, len(content), url, name, **options)
-        path = await self.files.complete(ticket.id, len(content))
+        path = await self.files.complete(ticket, len(content))
         return await self.tickets.update(ticket.id, lambda known: known.arrive(path, self.notice(), self.clock()))
 
     async def cancelled(self, url: str, reason: str = "changed my mind", **options: object) -> Ticket:
@@ -98,7 +98,7 @@ class Stores:
         ticket = await self.uploading(url=url, **options)  # type: ignore[arg-type]
         notice = self.notice(cancelled=True)
         ticket = await self.tickets.update(ticket.id, lambda known: known.cancel(reason, notice, self.clock()))
-        await self.files.remove(ticket.id, finished=False)
+        await self.files.remove(ticket, finished=False)
         return ticket
 
     async def waiting(self, url: str = "http://127.0.0.1:9/", **options: object) -> Ticket:

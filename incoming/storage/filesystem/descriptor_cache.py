@@ -31,15 +31,19 @@ class Handle:
 class PartialFile:
     """What this process knows of one upload's partial file until it is released, whether or not it is open just now."""
 
-    __slots__ = ("handle", "id", "inode", "named", "order", "released", "suspect")
+    __slots__ = ("end", "handle", "id", "named", "note", "order", "released", "suspect")
 
     def __init__(self, ticket_id: str) -> None:
         self.id = ticket_id
         self.order = Lock()
         """Held while the file is opened, written, completed or removed: those happen one after the other."""
         self.handle: Handle | None = None
-        self.inode: Inode | None = None
-        """Set at the first opening; a file that is another one later holds none of the bytes written before."""
+        self.note = ""
+        """What is noted of the file with its ticket, set at the first opening; a file that is another one later holds
+        none of the bytes written before.
+        """
+        self.end = 0
+        """Where the last byte ends that this process has written. The file never gets shorter."""
         self.named = False
         """Whether its directory entry is known to survive a power cut."""
         self.suspect = False

@@ -6,9 +6,13 @@ blocks and raises OSError; whoever calls is on a thread of its own.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
+import re
 import stat
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -31,8 +35,8 @@ class Disk(Protocol):
         """A new, empty file, open for reading and writing. Raises FileExistsError if there is anything of that name."""
         ...
 
-    def open(self, path: str) -> int:
-        """An existing file, open for reading and writing; a symbolic link is not followed."""
+    def open(self, path: str, *, write: bool = True) -> int:
+        """An existing file, open for reading and perhaps writing; a symbolic link is not followed."""
         ...
 
     def close(self, fd: int) -> None: ...
@@ -49,8 +53,23 @@ class Disk(Protocol):
         """The facts of what is at `path` (a symbolic link is not followed); None when nothing is."""
         ...
 
-    def lock(self, fd: int, *, exclusive: bool) -> None:
-        """Waits for an advisory lock on the open file. It ends with `unlock`, `close` or the process."""
+    def born(self, fd: int) -> int:
+        """When the open file was made, in nanoseconds since the epoch; 0 where the system does not tell."""
+        ...
+
+    def data(self, fd: int, start: int, length: int) -> tuple[int, int] | None:
+        """The first range at or after `start` and below `length` that is not a hole; None when only a hole follows."""
+        ...
+
+    def kind(self, path: str) -> str:
+        """The type of the file system that `path` is on, as mount(8) names it; empty if the system does not tell."""
+        ...
+
+    def lock(self, fd: int, *, exclusive: bool) -> bool:
+        """Take an advisory lock on the open file; False when another holder is in the way.
+
+        It ends with `unlock`, `close` or the process.
+        """
         ...
 
     def unlock(self, fd: int) -> None: ...
@@ -93,9 +112,9 @@ class PosixDisk:
             raise
         return fd
 
-    def open(self, path: str) -> int:
+    def open(self, path: str, *, write: bool = True) -> int:
         # Without O_NONBLOCK a FIFO planted under that name would hold this thread for ever.
-        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -122,8 +141,29 @@ class PosixDisk:
         except FileNotFoundError:
             return None
 
-    def lock(self, fd: int, *, exclusive: bool) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    def born(self, fd: int) -> int:
+        return _born(fd)
+
+    def data(self, fd: int, start: int, length: int) -> tuple[int, int] | None:
+        if start >= length:
+            return None
+        try:
+            low = os.lseek(fd, start, os.SEEK_DATA)
+            return (low, min(length, os.lseek(fd, low, os.SEEK_HOLE))) if low < length else None
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            raise
+
+    def kind(self, path: str) -> str:
+        return _kind(os.path.realpath(path))
+
+    def lock(self, fd: int, *, exclusive: bool) -> bool:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def unlock(self, fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
@@ -168,3 +208,39 @@ class PosixDisk:
 
 def _facts(status: os.stat_result) -> Facts:
     return Facts((status.st_dev, status.st_ino), status.st_size, stat.S_ISREG(status.st_mode), status.st_nlink)
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_AT_EMPTY_PATH = 0x1000
+_STATX_BTIME = 0x800
+_BTIME_AT = 80
+"""Where stx_btime begins in struct statx: seconds as 64 bits, nanoseconds as 32; stx_mask are its first 32 bits."""
+
+
+def _born(fd: int) -> int:
+    """statx(2), which Python's os module does not have before 3.15."""
+    facts = ctypes.create_string_buffer(256)
+    try:
+        failed = _LIBC.statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, facts)
+    except AttributeError:
+        return 0  # a C library that is older than the call
+    if failed or not int.from_bytes(facts.raw[:4], sys.byteorder) & _STATX_BTIME:
+        return 0
+    seconds = int.from_bytes(facts.raw[_BTIME_AT : _BTIME_AT + 8], sys.byteorder, signed=True)
+    return seconds * 1_000_000_000 + int.from_bytes(facts.raw[_BTIME_AT + 8 : _BTIME_AT + 12], sys.byteorder)
+
+
+def _kind(path: str) -> str:
+    """proc(5): of the mount points above `path` the longest, and of those of one name the last, is the one."""
+    best = kind = ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:  # noqa: PTH123
+            for line in mounts:
+                before, _, after = line.partition(" - ")
+                point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split()[4])
+                inside = path == point or path.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, after.split()[0]
+    except (OSError, IndexError):
+        return ""
+    return kind

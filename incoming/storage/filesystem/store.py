@@ -1,7 +1,7 @@
 """The `ByteStore` on a POSIX file system, as the event loop sees it.
 
 Decides on which threads the file tree works, which error a failing disk becomes and what the operator reads of it. It
-does not know how the files lie and what keeps them safe; that is storage/file_tree.py.
+does not know how the files lie and what keeps them safe; that is file_tree.py.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, UnknownTicket
-from incoming.core.extents import Range
-from incoming.storage.byte_store import Buffer
+from incoming.core.errors import FileTooLarge, ServerShutdown, StorageFailed, StorageFull, UnknownTicket, UploadError
+from incoming.core.extents import Extents
+from incoming.core.ticket import Ticket
+from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.call_batcher import CallBatcher
 from incoming.storage.fault_log import RateLimitedLog
 from incoming.storage.filesystem.disk import Disk, PosixDisk
@@ -68,32 +69,35 @@ class FileStore:
     def grain(self) -> int:
         return 1
 
-    async def write(self, ticket_id: str, pieces: Sequence[tuple[int, Buffer]]) -> list[Range]:
-        _valid(ticket_id)
+    async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         if sum(len(data) for _, data in pieces) > SMALL:
-            return await self._run(ticket_id, self._tree.write, ticket_id, pieces)
+            return await self._run(ticket.id, self._tree.write, _valid(ticket), pieces)
+        _valid(ticket)
         try:
-            return await self._writes.run(lambda: self._tree.write(ticket_id, pieces))
+            return await self._writes.run(lambda: self._tree.write(ticket, pieces))
         except OSError as error:
-            raise self._blame(ticket_id, error) from error
+            raise self._blame(ticket.id, error) from error
 
-    async def sync(self, ticket_id: str) -> None:
-        await self._run(ticket_id, self._tree.sync, _valid(ticket_id))
+    async def sync(self, ticket: Ticket) -> None:
+        await self._run(ticket.id, self._tree.sync, _valid(ticket))
 
-    async def present(self, ticket_id: str) -> int | None:
-        return await self._run(ticket_id, self._tree.present, _valid(ticket_id))
+    async def stored(self, ticket: Ticket) -> Extents | None:
+        return await self._run(ticket.id, self._tree.stored, _valid(ticket))
 
-    async def complete(self, ticket_id: str, size: int) -> str:
-        return await self._run(ticket_id, self._tree.complete, _valid(ticket_id), size)
+    async def complete(self, ticket: Ticket, size: int) -> str:
+        return await self._run(ticket.id, self._tree.complete, _valid(ticket), size)
 
-    async def kept(self, ticket_id: str) -> bool:
-        return await self._run(ticket_id, self._tree.kept, _valid(ticket_id))
+    async def completed(self, ticket: Ticket, size: int) -> str | None:
+        return await self._run(ticket.id, self._tree.completed, _valid(ticket), size)
 
-    async def remove(self, ticket_id: str, *, finished: bool) -> None:
-        await self._run(ticket_id, self._tree.remove, _valid(ticket_id), finished)
+    async def kept(self, ticket: Ticket) -> bool:
+        return await self._run(ticket.id, self._tree.kept, _valid(ticket))
 
-    async def release(self, ticket_id: str) -> None:
-        await self._run(ticket_id, self._tree.release, _valid(ticket_id))
+    async def remove(self, ticket: Ticket, *, finished: bool) -> None:
+        await self._run(ticket.id, self._tree.remove, _valid(ticket), finished)
+
+    async def release(self, ticket: Ticket) -> None:
+        await self._run(ticket.id, self._tree.release, _valid(ticket))
 
     async def free_bytes(self) -> int:
         return await self._run("", self._tree.free_bytes)
@@ -119,17 +123,19 @@ class FileStore:
         except OSError as error:
             raise self._blame(ticket_id, error) from error
 
-    def _blame(self, ticket_id: str, error: OSError) -> StorageFull | StorageFailed:
+    def _blame(self, ticket_id: str, error: OSError) -> UploadError:
         """The error for the client, which learns no path, and a log record for the operator."""
         # The whole id is the permission to upload; eight digits find the file.
         what = f"upload {ticket_id[:8]}...: {error.strerror or error}"
         self._faults.report(error.errno, "storage directory %s, %s", self._tree.root, what)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull("no space is left in the storage of the server")
+        if error.errno == errno.EFBIG:
+            return FileTooLarge("the file is larger than a file can be in the storage of the server")
         return StorageFailed(f"the storage of the server reported an error ({error.strerror or 'unknown'})")
 
 
-def _valid(ticket_id: str) -> str:
-    if not _ID.fullmatch(ticket_id):
+def _valid(ticket: Ticket) -> Ticket:
+    if not _ID.fullmatch(ticket.id):
         raise UnknownTicket("not the id of a ticket")
-    return ticket_id
+    return ticket

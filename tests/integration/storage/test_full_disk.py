@@ -15,7 +15,7 @@ from incoming.core.ticket import State, Ticket
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 from tests.support.tools import require_root, require_tool
-from tests.unit.storage.conftest import ID, OTHER
+from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD
 from tests.unit.storage.tickets import NOW, new
 
 MIB = 1024 * 1024
@@ -48,7 +48,7 @@ async def fill(files: FileStore, ticket_id: str, step: int) -> int:
     offset = 0
     while True:
         try:
-            await files.write(ticket_id, [(offset, b"x" * step)])
+            await files.write(new(ticket_id), [(offset, b"x" * step)])
         except StorageFull:
             return offset
         offset += step
@@ -62,7 +62,7 @@ async def test_full_and_well_again(small: Path) -> None:
     async with stores(small) as (files, tickets):
         await tickets.create(first := new(ID, state=State.UPLOADING))
         await tickets.create(new(OTHER, state=State.UPLOADING))
-        await files.write(OTHER, [(0, b"y" * MIB)])
+        await files.write(ANOTHER, [(0, b"y" * MIB)])
         known = await tickets.update(OTHER, stored(MIB))
         held = await fill(files, ID, 65536)
         assert held > MIB
@@ -72,12 +72,12 @@ async def test_full_and_well_again(small: Path) -> None:
         assert await tickets.get(OTHER) == known
         assert await tickets.get(refused.id) is None
         assert await tickets.get(first.id) is not None
-        await files.remove(ID, finished=True)
+        await files.remove(UPLOAD, finished=True)
         await tickets.create(refused)
         await tickets.check()
-        await files.write(OTHER, [(MIB, b"z" * MIB)])
+        await files.write(ANOTHER, [(MIB, b"z" * MIB)])
         await tickets.update(OTHER, stored(2 * MIB))
-        path = await files.complete(OTHER, 2 * MIB)
+        path = await files.complete(ANOTHER, 2 * MIB)
         assert Path(path).read_bytes() == b"y" * MIB + b"z" * MIB
     async with stores(small) as (files, tickets):
         again = await tickets.get(OTHER)
@@ -110,17 +110,21 @@ async def test_many_at_once_on_a_full_disk(small: Path) -> None:
 async def test_read_only_and_well_again(small: Path) -> None:
     async with stores(small) as (files, tickets):
         await tickets.create(new(ID, state=State.UPLOADING))
-        await files.write(OTHER, [(0, b"x")])
+        await files.write(ANOTHER, [(0, b"x")])
     remount(small, "ro")
     files = FileStore(small)
-    for attempt in (files.write(OTHER, [(1, b"y")]), files.write(ID, [(0, b"x")]), files.remove(OTHER, finished=True)):
+    for attempt in (
+        files.write(ANOTHER, [(1, b"y")]),
+        files.write(UPLOAD, [(0, b"x")]),
+        files.remove(ANOTHER, finished=True),
+    ):
         with pytest.raises(StorageFailed, match="Read-only"):
             await attempt
-    assert await files.present(OTHER) == 1
+    assert await files.stored(new(OTHER, extents=Extents([(0, 2)]))) == Extents([(0, 1)])
     with pytest.raises(OSError, match="Read-only"):
         SqliteStore(small / "incoming.sqlite")
     remount(small, "rw")
-    await files.write(OTHER, [(1, b"y")])
+    await files.write(ANOTHER, [(1, b"y")])
     await files.close()
     async with stores(small) as (files, tickets):
         await tickets.update(ID, lambda known: replace(known, reason="x"))

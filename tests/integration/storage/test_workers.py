@@ -187,7 +187,7 @@ async def upload(files, tickets, number):
     offset = 0
     while True:
         data = random.Random(ticket.id + str(offset)).randbytes(random.randrange(1, 5000))
-        await files.write(ticket.id, [(offset, data)])
+        await files.write(ticket, [(offset, data)])
         end = offset + len(data)
         await tickets.update(ticket.id, lambda known: known.store([(offset, end)], None, 1.0), durable=False)
         print(json.dumps([ticket.id, offset, end]), flush=True)

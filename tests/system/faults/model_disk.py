@@ -153,7 +153,7 @@ class ModelDisk:
 
     # --- what changes nothing -----------------------------------------------------------------------------------------
 
-    def open(self, path: str) -> int:
+    def open(self, path: str, *, write: bool = True) -> int:
         with self._lock:
             return self._opened(self._existing(path))
 
@@ -181,8 +181,19 @@ class ModelDisk:
         file = self._files.get(inode)
         return Facts((1, inode), len(file.content) if file else 0, file is not None, 1)
 
-    def lock(self, fd: int, *, exclusive: bool) -> None:
+    def born(self, fd: int) -> int:
+        return 0
+
+    def data(self, fd: int, start: int, length: int) -> tuple[int, int] | None:
+        """Garbage is no hole: what a power cut makes of a file is not to be found so."""
+        return (start, length) if start < length else None
+
+    def kind(self, path: str) -> str:
+        return "model"
+
+    def lock(self, fd: int, *, exclusive: bool) -> bool:
         """There is one process, whose threads have an order of their own."""
+        return True
 
     def unlock(self, fd: int) -> None: ...
 

@@ -249,7 +249,7 @@ async def test_a_finished_file_that_the_app_keeps_is_never_touched(
 
 async def test_a_late_write_leaves_no_part_of_a_cancelled_upload(stores: Stores, clock: Clock) -> None:
     ticket = await stores.cancelled("")
-    await stores.files.write(ticket.id, [(0, b"late")])
+    await stores.files.write(ticket, [(0, b"late")])
     assert stores.files_of(ticket) == [f"{ticket.id}.part"]
     clock.advance(module.LEFT_ALONE + 1)
     await employ(stores).sweep()
@@ -280,9 +280,9 @@ def watched_removals(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[st
     removals: list[str] = []
     real = stores.files.remove
 
-    async def remove(ticket_id: str, *, finished: bool) -> None:
-        removals.append(ticket_id)
-        await real(ticket_id, finished=finished)
+    async def remove(ticket: Ticket, *, finished: bool) -> None:
+        removals.append(ticket.id)
+        await real(ticket, finished=finished)
 
     monkeypatch.setattr(stores.files, "remove", remove)
     return removals

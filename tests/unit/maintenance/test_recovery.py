@@ -68,7 +68,7 @@ async def test_what_is_there_is_believed(stores: Stores, machine: Machine) -> No
 
 async def test_a_longer_file_is_no_reason_to_doubt(stores: Stores, machine: Machine) -> None:
     ticket = await stores.uploading(b"x" * 1000)
-    await stores.files.write(ticket.id, [(1000, b"written, never committed")])
+    await stores.files.write(ticket, [(1000, b"written, never committed")])
     assert await machine.start(stores) == (1, 0)
     assert await stores.get(ticket) == ticket
 
@@ -78,7 +78,7 @@ async def test_a_shorter_file_trims_the_ticket(stores: Stores, machine: Machine)
     ticket = await stores.tickets.update(
         ticket.id, lambda known: replace(known.store([(1500, 1600)], None, 0), synced=Extents([(0, 900)]))
     )
-    await stores.files.release(ticket.id)
+    await stores.files.release(ticket)
     cut(part_of(stores, ticket), 700)
     assert await machine.start(stores) == (1, 1)
     after = await stores.get(ticket)
@@ -89,7 +89,7 @@ async def test_a_shorter_file_trims_the_ticket(stores: Stores, machine: Machine)
 
 async def test_a_trimmed_ticket_does_not_pass_for_synced(stores: Stores, machine: Machine) -> None:
     ticket = await stores.uploading(b"x" * 1000)
-    await stores.files.release(ticket.id)
+    await stores.files.release(ticket)
     cut(part_of(stores, ticket), 700)
     await machine.start(stores)
     after = await stores.get(ticket)
@@ -98,7 +98,7 @@ async def test_a_trimmed_ticket_does_not_pass_for_synced(stores: Stores, machine
 
 async def test_a_missing_file_is_asked_for_from_the_start(stores: Stores, machine: Machine) -> None:
     ticket = await stores.uploading(b"x" * 1000)
-    await stores.files.release(ticket.id)
+    await stores.files.release(ticket)
     part_of(stores, ticket).unlink()
     assert await machine.start(stores) == (1, 1)
     after = await stores.get(ticket)
@@ -111,7 +111,7 @@ async def test_every_ticket_of_many_is_looked_at(
     monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH", 3)
     tickets = [await stores.uploading(b"x" * 10) for _ in range(11)]
     for ticket in tickets[::2]:
-        await stores.files.release(ticket.id)
+        await stores.files.release(ticket)
         cut(part_of(stores, ticket), 5)
     pauses: list[float] = []
     real = asyncio.sleep
@@ -130,21 +130,22 @@ async def test_bytes_that_arrive_while_the_file_is_measured_are_not_trimmed(
 ) -> None:
     """Another worker serves already; its commit falls between the looks at the ticket and at its file."""
     ticket = await stores.uploading(b"x" * 1000, size=5000)
-    await stores.files.release(ticket.id)
+    await stores.files.release(ticket)
     cut(part_of(stores, ticket), 700)
-    real = stores.files.present
+    real = stores.files.stored
     looks = 0
 
-    async def present(ticket_id: str) -> int | None:
+    async def stored(seen: Ticket) -> Extents | None:
         nonlocal looks
-        held = await real(ticket_id)
+        held = await real(seen)
         looks += 1
         if looks == 1:
-            await stores.files.write(ticket_id, [(0, b"y" * 2000)])
-            await stores.tickets.update(ticket_id, lambda known: known.store([(0, 2000)], None, 0))
+            with part_of(stores, ticket).open("r+b") as file:
+                file.write(b"y" * 2000)
+            await stores.tickets.update(ticket.id, lambda known: known.store([(0, 2000)], None, 0))
         return held
 
-    monkeypatch.setattr(stores.files, "present", present)
+    monkeypatch.setattr(stores.files, "stored", stored)
     assert await machine.start(stores) == (1, 0)
     assert (await stores.get(ticket)).extents == Extents([(0, 2000)])
 
@@ -172,7 +173,7 @@ async def test_a_file_of_no_bytes_is_completed(stores: Stores, machine: Machine)
 
 async def test_a_file_that_has_its_final_name_already_is_completed(stores: Stores, machine: Machine) -> None:
     ticket = await stores.uploading(b"x" * 1000, size=1000)
-    path = await stores.files.complete(ticket.id, 1000)
+    path = await stores.files.complete(ticket, 1000)
     await machine.start(stores)
     after = await stores.get(ticket)
     assert (after.state, after.path) == (State.ARRIVED, path)
@@ -185,7 +186,7 @@ async def test_a_file_that_only_claims_to_be_whole_is_not_handed_over(
 ) -> None:
     ticket = await stores.uploading(b"x" * 1000, size=1000)
     await stores.tickets.update(ticket.id, lambda known: known.checkpoint(known.extents))
-    await stores.files.release(ticket.id)
+    await stores.files.release(ticket)
     if length is None:
         part_of(stores, ticket).unlink()
     else:
@@ -215,6 +216,67 @@ async def test_arrived_files_are_handed_over_as_they_are(stores: Stores, machine
     await machine.start(stores)
     assert await stores.get(ticket) == ticket
     assert stores.content_of(ticket) == b"content"
+
+
+async def test_a_partial_file_that_appears_meanwhile_is_not_completed(
+    stores: Stores, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process serves the directory still, and a first chunk, the file's last, comes between two looks."""
+    ticket = await stores.uploading(b"", size=1000)
+    real = stores.files.stored
+    hits = 0
+
+    async def stored(seen: Ticket) -> Extents | None:
+        nonlocal hits
+        held = await real(seen)
+        hits += 1
+        await stores.files.write(ticket, [(700, b"x" * 300)])
+        return held
+
+    monkeypatch.setattr(stores.files, "stored", stored)
+    await machine.start(stores)
+    assert hits
+    after = await stores.get(ticket)
+    assert (after.state, after.callback, after.extents) == (State.UPLOADING, None, Extents())
+    assert stores.files_of(ticket) == [f"{ticket.id}.part"]
+
+
+async def test_a_final_name_of_another_file_is_not_believed(stores: Stores, machine: Machine) -> None:
+    ticket = await stores.uploading(b"x" * 1000, size=1000)
+    ticket = await stores.tickets.update(ticket.id, lambda known: replace(known, store_data="17:4"))
+    path = part_of(stores, ticket)
+    path.rename(path.with_suffix(""))
+    assert await machine.start(stores) == (1, 1)
+    after = await stores.get(ticket)
+    assert (after.state, after.extents, after.store_data) == (State.UPLOADING, Extents(), "")
+    assert stores.files_of(ticket) == []
+
+
+async def test_a_file_that_cannot_be_examined_keeps_nobody_from_starting(
+    stores: Stores, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticket = await stores.uploading(b"x" * 1000)
+    await stores.files.release(ticket)
+    path = part_of(stores, ticket)
+    path.unlink()
+    path.mkdir()
+    assert await machine.start(stores) == (1, 1)
+    assert (await stores.get(ticket)).extents == Extents()
+
+
+async def test_a_hole_is_asked_for_again(stores: Stores, machine: Machine) -> None:
+    """What an earlier release may have left: a file that was made anew in the middle of an upload."""
+    content = b"x" * 300_000
+    ticket = await stores.uploading(content)
+    await stores.files.release(ticket)
+    cut(part_of(stores, ticket), 0)
+    with part_of(stores, ticket).open("r+b") as file:
+        file.seek(200_000)
+        file.write(content[200_000:])
+    assert await machine.start(stores) == (1, 1)
+    [(start, end)] = (await stores.get(ticket)).extents
+    assert (start <= 200_000, end) == (True, 300_000)
+    assert start > 200_000 - 65536
 
 
 # --- power cuts -------------------------------------------------------------------------------------------------------
@@ -252,7 +314,7 @@ async def test_a_file_that_got_its_final_name_before_the_power_failed_is_complet
     stores: Stores, machine: Machine, length: int
 ) -> None:
     ticket = await stores.uploading(b"x" * length, size=length)
-    await stores.files.complete(ticket.id, length)
+    await stores.files.complete(ticket, length)
     machine.boot("boot-2")
     assert await machine.start(stores) == (1, 0)
     after = await stores.get(ticket)
@@ -298,7 +360,7 @@ def _write_all(paths: list[Path]) -> None:
 async def test_several_workers_recover_at_the_same_time(stores: Stores, machine: Machine) -> None:
     whole = await stores.uploading(b"x" * 1000, size=1000)
     short = await stores.uploading(b"x" * 1000)
-    await stores.files.release(short.id)
+    await stores.files.release(short)
     cut(part_of(stores, short), 10)
     others = [Stores(stores.directory) for _ in range(2)]
     await asyncio.gather(*(machine.start(worker) for worker in (stores, *others)))

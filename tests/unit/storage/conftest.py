@@ -9,9 +9,13 @@ from tornado.ioloop import IOLoop
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 from tests.unit.storage.faulty_disk import FaultyDisk
+from tests.unit.storage.tickets import new
 
 ID = "0a3b5c7d-1111-4222-8333-444455556666"
 OTHER = "0a3b5c7d-9999-4222-8333-444455556666"
+
+UPLOAD, ANOTHER = new(ID), new(OTHER)
+"""Tickets of these ids of which nothing has arrived yet."""
 
 OpenFiles = Callable[..., FileStore]
 OpenTickets = Callable[..., SqliteStore]

@@ -6,16 +6,29 @@ import os
 import random
 import stat
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.core.errors import AlreadyComplete, ServerShutdown, StorageFailed, StorageFull, UnknownTicket
+from incoming.core.errors import (
+    AlreadyComplete,
+    FileTooLarge,
+    ServerShutdown,
+    StorageFailed,
+    StorageFull,
+    UnknownTicket,
+)
+from incoming.core.extents import Extents
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.filesystem.store import FileStore
-from tests.unit.storage.conftest import ID, OTHER, OpenFiles, open_descriptors
+from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD, OpenFiles, open_descriptors
 from tests.unit.storage.faulty_disk import Died, FaultyDisk
+from tests.unit.storage.tickets import new
+
+Plant = Callable[[Path, Path], None]
 
 
 def partial(root: Path, ticket_id: str = ID) -> Path:
@@ -39,20 +52,26 @@ async def test_keeps_the_protocol(files: FileStore) -> None:
 
 
 async def test_pieces_in_any_order(files: FileStore, root: Path) -> None:
-    assert await files.write(ID, [(6, b"gh"), (8, memoryview(b"xij")[1:]), (0, b"abc")]) == [(6, 10), (0, 3)]
-    assert await files.write(ID, [(3, b"def")]) == [(3, 6)]
+    assert (await files.write(UPLOAD, [(6, b"gh"), (8, memoryview(b"xij")[1:]), (0, b"abc")])).durable == [
+        (6, 10),
+        (0, 3),
+    ]
+    assert (await files.write(UPLOAD, [(3, b"def")])).durable == [(3, 6)]
     assert partial(root).read_bytes() == b"abcdefghij"
 
 
 async def test_nothing_to_write(files: FileStore) -> None:
-    assert await files.write(ID, []) == []
-    assert await files.write(ID, [(5, b"")]) == []
-    assert await files.present(ID) == 0
+    assert (await files.write(UPLOAD, [])).durable == []
+    assert (await files.write(UPLOAD, [(5, b"")])).durable == []
+    assert await files.stored(UPLOAD) == Extents()
 
 
 async def test_short_writes_are_continued(files: FileStore, disk: FaultyDisk, root: Path) -> None:
     disk.most = 3
-    assert await files.write(ID, [(0, b"abcd"), (4, b"e"), (5, b"fghijk"), (20, b"xyz1")]) == [(0, 11), (20, 24)]
+    assert (await files.write(UPLOAD, [(0, b"abcd"), (4, b"e"), (5, b"fghijk"), (20, b"xyz1")])).durable == [
+        (0, 11),
+        (20, 24),
+    ]
     assert partial(root).read_bytes() == b"abcdefghijk" + bytes(9) + b"xyz1"
     assert disk.calls.count("write") > 4
 
@@ -60,29 +79,30 @@ async def test_short_writes_are_continued(files: FileStore, disk: FaultyDisk, ro
 async def test_a_write_that_stores_nothing_ends(files: FileStore, disk: FaultyDisk) -> None:
     disk.most = 0
     with pytest.raises(StorageFailed):
-        await files.write(ID, [(0, b"abc")])
+        await files.write(UPLOAD, [(0, b"abc")])
 
 
 async def test_more_pieces_than_one_system_call_takes(files: FileStore, root: Path) -> None:
     pieces = [(offset, bytes([offset % 251])) for offset in range(3000)]
-    assert await files.write(ID, pieces) == [(0, 3000)]
+    assert (await files.write(UPLOAD, pieces)).durable == [(0, 3000)]
     assert partial(root).read_bytes() == b"".join(data for _, data in pieces)
 
 
 async def test_far_offsets_make_sparse_files(files: FileStore) -> None:
     offset = 5 * 2**30
-    assert await files.write(ID, [(offset, b"x")]) == [(offset, offset + 1)]
-    assert await files.present(ID) == offset + 1
+    assert (await files.write(UPLOAD, [(offset, b"x")])).durable == [(offset, offset + 1)]
+    claimed = new(ID, extents=Extents([(0, 5), (offset, offset + 1)]))
+    assert await files.stored(claimed) == Extents([(offset, offset + 1)]), "holes are no bytes"
 
 
 async def test_uploads_are_apart(files: FileStore, root: Path) -> None:
-    await asyncio.gather(files.write(ID, [(0, b"one")]), files.write(OTHER, [(0, b"other")]))
+    await asyncio.gather(files.write(UPLOAD, [(0, b"one")]), files.write(ANOTHER, [(0, b"other")]))
     assert (partial(root).read_bytes(), partial(root, OTHER).read_bytes()) == (b"one", b"other")
 
 
 async def test_writes_of_one_upload_at_once(files: FileStore, root: Path) -> None:
     content = random.Random(1).randbytes(200_000)
-    await asyncio.gather(*(files.write(ID, [(at, content[at : at + 1000])]) for at in range(0, len(content), 1000)))
+    await asyncio.gather(*(files.write(UPLOAD, [(at, content[at : at + 1000])]) for at in range(0, len(content), 1000)))
     assert partial(root).read_bytes() == content
 
 
@@ -90,15 +110,15 @@ async def test_modes_are_as_configured_whatever_the_umask(open_files: OpenFiles,
     old = os.umask(0o077)
     try:
         files = open_files(dir_mode=0o755, file_mode=0o664)
-        await files.write(ID, [(0, b"x")])
-        path = await files.complete(ID, 1)
+        await files.write(UPLOAD, [(0, b"x")])
+        path = await files.complete(UPLOAD, 1)
     finally:
         os.umask(old)
     assert (mode(root), mode(root / ID[:2]), mode(Path(path))) == (0o755, 0o755, 0o664)
 
 
 async def test_modes_by_default(files: FileStore, root: Path) -> None:
-    await files.write(ID, [(0, b"x")])
+    await files.write(UPLOAD, [(0, b"x")])
     assert (mode(root), mode(root / ID[:2]), mode(partial(root))) == (0o750, 0o750, 0o640)
 
 
@@ -109,13 +129,14 @@ async def test_modes_by_default(files: FileStore, root: Path) -> None:
 )  # fmt: skip
 async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk, ticket_id: str) -> None:
     before = len(disk.calls)
+    stranger = replace(UPLOAD, id=ticket_id)
     for attempt in (
-        files.write(ticket_id, [(0, b"x")]),
-        files.sync(ticket_id),
-        files.present(ticket_id),
-        files.complete(ticket_id, 0),
-        files.remove(ticket_id, finished=True),
-        files.release(ticket_id),
+        files.write(stranger, [(0, b"x")]),
+        files.sync(stranger),
+        files.stored(stranger),
+        files.complete(stranger, 0),
+        files.remove(stranger, finished=True),
+        files.release(stranger),
     ):
         with pytest.raises(UnknownTicket):
             await attempt
@@ -124,28 +145,29 @@ async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk,
 
 async def test_ids_without_dashes(files: FileStore, root: Path) -> None:
     ticket_id = "0123456789abcdef" * 2
-    await files.write(ticket_id, [(0, b"x")])
-    assert await files.complete(ticket_id, 1) == str(final(root, ticket_id))
+    await files.write(new(ticket_id), [(0, b"x")])
+    assert await files.complete(new(ticket_id), 1) == str(final(root, ticket_id))
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
 
 
-async def test_present(files: FileStore) -> None:
-    assert await files.present(ID) is None
-    await files.write(ID, [(5, b"x")])
-    assert await files.present(ID) == 6
-    await files.complete(ID, 6)
-    assert await files.present(ID) is None
+async def test_what_is_stored_is_what_was_claimed_and_is_there(files: FileStore) -> None:
+    claimed = new(ID, extents=Extents([(2, 4), (5, 9)]))
+    assert await files.stored(claimed) is None
+    await files.write(UPLOAD, [(0, b"abcdef")])
+    assert await files.stored(claimed) == Extents([(2, 4), (5, 6)])
+    await files.complete(UPLOAD, 6)
+    assert await files.stored(claimed) is None
 
 
 async def test_kept(files: FileStore, root: Path) -> None:
-    await files.write(ID, [(0, b"x")])
-    assert not await files.kept(ID)
-    await files.complete(ID, 1)
-    assert await files.kept(ID)
+    await files.write(UPLOAD, [(0, b"x")])
+    assert not await files.kept(UPLOAD)
+    await files.complete(UPLOAD, 1)
+    assert await files.kept(UPLOAD)
     final(root).rename(root / "moved by the app")
-    assert not await files.kept(ID)
+    assert not await files.kept(UPLOAD)
 
 
 async def test_free_bytes(files: FileStore, root: Path) -> None:
@@ -157,52 +179,52 @@ async def test_free_bytes(files: FileStore, root: Path) -> None:
 
 
 async def test_the_first_sync_makes_the_names_durable_too(files: FileStore, disk: FaultyDisk) -> None:
-    await files.write(ID, [(0, b"x")])
+    await files.write(UPLOAD, [(0, b"x")])
     disk.calls.clear()
-    await files.sync(ID)
-    assert disk.calls == ["fdatasync", "sync_directory", "sync_directory"]
+    await files.sync(UPLOAD)
+    assert disk.calls == ["fdatasync", "sync_directory", "sync_directory", "look"]
     disk.calls.clear()
-    await files.sync(ID)
-    assert disk.calls == ["fdatasync"]
+    await files.sync(UPLOAD)
+    assert disk.calls == ["fdatasync", "look"]
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "sync_directory"])
 async def test_after_a_failed_sync_its_descriptor_is_not_believed(
     files: FileStore, disk: FaultyDisk, call: str, root: Path
 ) -> None:
-    await files.write(ID, [(0, b"abc")])
+    await files.write(UPLOAD, [(0, b"abc")])
     disk.fail(call)
     with pytest.raises(StorageFailed):
-        await files.sync(ID)
+        await files.sync(UPLOAD)
     assert disk.hits == 1
     assert disk.open_descriptors == set()
-    await files.write(ID, [(0, b"abc")])
-    await files.sync(ID)
-    await files.complete(ID, 3)
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.sync(UPLOAD)
+    await files.complete(UPLOAD, 3)
     assert final(root).read_bytes() == b"abc"
 
 
 async def test_sync_of_what_is_not_there(files: FileStore) -> None:
     with pytest.raises(StorageFailed, match="no longer"):
-        await files.sync(ID)
+        await files.sync(UPLOAD)
 
 
 async def test_sync_after_completion(files: FileStore) -> None:
-    await files.write(ID, [(0, b"x")])
-    await files.complete(ID, 1)
-    await files.sync(ID)
+    await files.write(UPLOAD, [(0, b"x")])
+    await files.complete(UPLOAD, 1)
+    await files.sync(UPLOAD)
 
 
 async def test_sync_covers_what_another_worker_wrote(open_files: OpenFiles, disk: FaultyDisk) -> None:
     one, two = open_files(), open_files()
-    await one.write(ID, [(0, b"x")])
+    await one.write(UPLOAD, [(0, b"x")])
     disk.calls.clear()
-    await two.sync(ID)
+    await two.sync(UPLOAD)
     assert "fdatasync" in disk.calls
 
 
 async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) -> None:
-    await files.write(ID, [(0, b"x")])
+    await files.write(UPLOAD, [(0, b"x")])
     syncing, go_on = threading.Event(), threading.Event()
 
     def stall(name: str) -> None:
@@ -211,8 +233,8 @@ async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) ->
             assert go_on.wait(20)
 
     disk.before = stall
-    sync = asyncio.ensure_future(files.sync(ID))
-    await asyncio.wait_for(files.write(ID, [(1, b"y")]), 20)
+    sync = asyncio.ensure_future(files.sync(UPLOAD))
+    await asyncio.wait_for(files.write(UPLOAD, [(1, b"y")]), 20)
     assert not sync.done()
     go_on.set()
     await sync
@@ -223,9 +245,9 @@ async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) ->
 
 
 async def test_complete_in_the_order_that_is_safe(files: FileStore, disk: FaultyDisk, root: Path) -> None:
-    await files.write(ID, [(0, b"abc")])
+    await files.write(UPLOAD, [(0, b"abc")])
     disk.calls.clear()
-    assert await files.complete(ID, 3) == str(final(root))
+    assert await files.complete(UPLOAD, 3) == str(final(root))
     durable = [name for name in disk.calls if name in ("fsync", "rename", "sync_directory")]
     assert durable == ["fsync", "sync_directory", "sync_directory", "rename", "sync_directory", "sync_directory"]
     assert final(root).read_bytes() == b"abc"
@@ -234,39 +256,39 @@ async def test_complete_in_the_order_that_is_safe(files: FileStore, disk: Faulty
 
 async def test_complete_again(open_files: OpenFiles, root: Path) -> None:
     one, two = open_files(), open_files()
-    await one.write(ID, [(0, b"abc")])
-    paths = await asyncio.gather(one.complete(ID, 3), two.complete(ID, 3), one.complete(ID, 3))
-    assert set(paths) == {str(final(root))} == {await two.complete(ID, 3)}
+    await one.write(UPLOAD, [(0, b"abc")])
+    paths = await asyncio.gather(one.complete(UPLOAD, 3), two.complete(UPLOAD, 3), one.complete(UPLOAD, 3))
+    assert set(paths) == {str(final(root))} == {await two.complete(UPLOAD, 3)}
 
 
 async def test_the_empty_file(files: FileStore) -> None:
-    path = await files.complete(ID, 0)
+    path = await files.complete(UPLOAD, 0)
     assert Path(path).read_bytes() == b""
-    assert await files.complete(ID, 0) == path
+    assert await files.complete(UPLOAD, 0) == path
 
 
 async def test_a_file_is_never_made_longer(files: FileStore, root: Path) -> None:
-    await files.write(ID, [(0, b"abc")])
-    with pytest.raises(StorageFailed, match="has 3 bytes, the whole one 4"):
-        await files.complete(ID, 4)
+    await files.write(UPLOAD, [(0, b"abc")])
+    with pytest.raises(StorageFailed, match="has only 3 of 4 bytes"):
+        await files.complete(UPLOAD, 4)
     assert partial(root).read_bytes() == b"abc"
     with pytest.raises(StorageFailed, match="no longer"):
-        await files.complete(OTHER, 4)
+        await files.complete(ANOTHER, 4)
 
 
 async def test_bytes_beyond_the_end_are_cut_off(files: FileStore) -> None:
-    await files.write(ID, [(0, b"abcdef")])
-    assert Path(await files.complete(ID, 4)).read_bytes() == b"abcd"
+    await files.write(UPLOAD, [(0, b"abcdef")])
+    assert Path(await files.complete(UPLOAD, 4)).read_bytes() == b"abcd"
 
 
 async def test_a_complete_file_is_not_touched_by_anybody(open_files: OpenFiles, root: Path) -> None:
     one, two, newcomer = open_files(), open_files(), open_files()
-    await one.write(ID, [(0, b"abc")])
-    await two.write(ID, [(3, b"def")])
-    await one.complete(ID, 6)
+    await one.write(UPLOAD, [(0, b"abc")])
+    await two.write(UPLOAD, [(3, b"def")])
+    await one.complete(UPLOAD, 6)
     for store in (one, two, newcomer):
         with pytest.raises(AlreadyComplete):
-            await store.write(ID, [(0, b"XXXXXXXX")])
+            await store.write(UPLOAD, [(0, b"XXXXXXXX")])
     assert final(root).read_bytes() == b"abcdef"
     assert not partial(root).exists()
 
@@ -275,7 +297,7 @@ async def test_completion_waits_for_a_write_elsewhere(open_files: OpenFiles, dis
     """A worker between its look at the name and its write must not hit the file after the rename."""
     slow = FaultyDisk()
     one, two = open_files(), open_files(disk=slow)
-    await one.write(ID, [(0, b"abc")])
+    await one.write(UPLOAD, [(0, b"abc")])
     writing, go_on = threading.Event(), threading.Event()
 
     def stall(name: str) -> None:
@@ -284,9 +306,9 @@ async def test_completion_waits_for_a_write_elsewhere(open_files: OpenFiles, dis
             assert go_on.wait(20)
 
     slow.before = stall
-    write = asyncio.ensure_future(two.write(ID, [(1, b"B")]))
+    write = asyncio.ensure_future(two.write(UPLOAD, [(1, b"B")]))
     await asyncio.get_running_loop().run_in_executor(None, writing.wait, 20)
-    complete = asyncio.ensure_future(one.complete(ID, 3))
+    complete = asyncio.ensure_future(one.complete(UPLOAD, 3))
     assert not (await asyncio.wait([complete], timeout=0.2))[0]
     assert partial(root).exists()
     go_on.set()
@@ -295,17 +317,17 @@ async def test_completion_waits_for_a_write_elsewhere(open_files: OpenFiles, dis
 
 
 async def test_a_file_of_another_size_is_not_confirmed(files: FileStore) -> None:
-    await files.write(ID, [(0, b"abc")])
-    await files.complete(ID, 3)
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.complete(UPLOAD, 3)
     with pytest.raises(StorageFailed, match="not a file of 4 bytes"):
-        await files.complete(ID, 4)
+        await files.complete(UPLOAD, 4)
 
 
 async def test_created_while_another_worker_completes(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
     """The newcomer finds neither name just before the rename and creates the partial file just after it."""
     late = FaultyDisk()
     one, two = open_files(), open_files(disk=late)
-    await one.write(ID, [(0, b"abc")])
+    await one.write(UPLOAD, [(0, b"abc")])
     partial(root).rename(root / "aside")
 
     def complete_now(name: str) -> None:
@@ -314,7 +336,7 @@ async def test_created_while_another_worker_completes(open_files: OpenFiles, dis
 
     late.before = complete_now
     with pytest.raises(AlreadyComplete):
-        await two.write(ID, [(0, b"XXX")])
+        await two.write(UPLOAD, [(0, b"XXX")])
     assert final(root).read_bytes() == b"abc"
     assert not partial(root).exists()
     assert late.open_descriptors == set()
@@ -327,10 +349,10 @@ async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFile
 
     def create_first(name: str) -> None:
         if name == "create":
-            asyncio.run_coroutine_threadsafe(one.write(ID, [(0, b"abc")]), loop).result(20)
+            asyncio.run_coroutine_threadsafe(one.write(UPLOAD, [(0, b"abc")]), loop).result(20)
 
     late.before = create_first
-    await two.write(ID, [(3, b"def")])
+    await two.write(UPLOAD, [(3, b"def")])
     assert partial(root).read_bytes() == b"abcdef"
 
 
@@ -339,39 +361,45 @@ async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFile
 
 async def test_remove(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
     files = open_files()
-    await files.remove(ID, finished=True)
-    await files.write(ID, [(0, b"abc")])
-    await files.write(OTHER, [(0, b"abc")])
-    await files.complete(OTHER, 3)
-    await files.remove(ID, finished=False)
-    await files.remove(OTHER, finished=False)
+    await files.remove(UPLOAD, finished=True)
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.write(ANOTHER, [(0, b"abc")])
+    await files.complete(ANOTHER, 3)
+    await files.remove(UPLOAD, finished=False)
+    await files.remove(ANOTHER, finished=False)
     assert disk.open_descriptors == set()
     assert [path.name for path in root.rglob("*") if path.is_file()] == [OTHER]
-    await files.remove(OTHER, finished=True)
+    await files.remove(ANOTHER, finished=True)
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 async def test_what_was_removed_elsewhere_is_not_made_anew(open_files: OpenFiles, disk: FaultyDisk) -> None:
     one, two = open_files(), open_files()
-    await one.write(ID, [(0, b"abc")])
-    await two.remove(ID, finished=True)
-    for attempt in (one.write(ID, [(3, b"d")]), one.write(ID, [(3, b"d")]), one.sync(ID), one.complete(ID, 4)):
+    await one.write(UPLOAD, [(0, b"abc")])
+    await two.remove(UPLOAD, finished=True)
+    begun = new(ID, extents=Extents([(0, 3)]))
+    for attempt in (
+        one.write(begun, [(3, b"d")]),
+        one.write(begun, [(3, b"d")]),
+        one.sync(begun),
+        one.complete(begun, 4),
+    ):
         with pytest.raises(StorageFailed, match="no longer"):
             await attempt
     assert disk.open_descriptors == set()  # a removed file takes room as long as somebody holds it open
-    await one.release(ID)
-    assert await one.write(ID, [(0, b"abc")]) == [(0, 3)]
+    await one.release(UPLOAD)
+    assert (await one.write(UPLOAD, [(0, b"abc")])).durable == [(0, 3)]
 
 
 async def test_a_replaced_file_is_not_taken_for_the_old_one(open_files: OpenFiles, root: Path) -> None:
     files = open_files(open_files=1)
-    await files.write(ID, [(0, b"abc")])
-    await files.write(OTHER, [(0, b"x")])  # ID is closed
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.write(ANOTHER, [(0, b"x")])  # ID is closed
     keep = partial(root).open("rb")  # or the new file might get the same inode number
     partial(root).unlink()
     partial(root).write_bytes(b"xyz")
     with pytest.raises(StorageFailed):
-        await files.write(ID, [(3, b"d")])
+        await files.write(UPLOAD, [(3, b"d")])
     assert partial(root).read_bytes() == b"xyz"
     keep.close()
 
@@ -380,9 +408,9 @@ async def test_few_descriptors_for_many_uploads(open_files: OpenFiles, disk: Fau
     files = open_files(open_files=3)
     ids = [f"{i:032x}" for i in range(20)]
     for start in range(0, 50, 10):
-        await asyncio.gather(*(files.write(i, [(start, i.encode()[-10:])]) for i in ids))
+        await asyncio.gather(*(files.write(new(i), [(start, i.encode()[-10:])]) for i in ids))
         assert len(disk.open_descriptors) <= 3 + 8  # eight threads may each be at work on one
-    await files.write(ids[0], [(50, b".")])
+    await files.write(new(ids[0]), [(50, b".")])
     assert len(disk.open_descriptors) == 3
     assert all(partial(root, i).read_bytes()[:50] == i.encode()[-10:] * 5 for i in ids)
 
@@ -391,33 +419,33 @@ async def test_least_recently_used_is_closed_first(open_files: OpenFiles, disk: 
     files = open_files(open_files=2)
     ids = [f"{i:032x}" for i in range(3)]
     for i in (ids[0], ids[1], ids[0], ids[2]):
-        await files.write(i, [(0, b"x")])
+        await files.write(new(i), [(0, b"x")])
     disk.calls.clear()
-    await files.write(ids[0], [(1, b"y")])
+    await files.write(new(ids[0]), [(1, b"y")])
     assert "open" not in disk.calls
-    await files.write(ids[1], [(1, b"y")])
+    await files.write(new(ids[1]), [(1, b"y")])
     assert "open" in disk.calls
 
 
 async def test_a_failed_close_spoils_the_next_sync(open_files: OpenFiles, disk: FaultyDisk) -> None:
     """Network file systems write at close; what they report then, no later sync does."""
     files = open_files(open_files=1)
-    await files.write(ID, [(0, b"abc")])
+    await files.write(UPLOAD, [(0, b"abc")])
     disk.fail("close")
-    await files.write(OTHER, [(0, b"x")])
+    await files.write(ANOTHER, [(0, b"x")])
     assert disk.hits == 1
     with pytest.raises(StorageFailed):
-        await files.sync(ID)
-    await files.write(ID, [(0, b"abc")])
-    await files.sync(ID)
+        await files.sync(UPLOAD)
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.sync(UPLOAD)
 
 
 async def test_release(files: FileStore, disk: FaultyDisk) -> None:
-    await files.release(ID)
-    await files.write(ID, [(0, b"abc")])
-    await files.release(ID)
+    await files.release(UPLOAD)
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.release(UPLOAD)
     assert disk.open_descriptors == set()
-    assert await files.write(ID, [(3, b"d")]) == [(3, 4)]
+    assert (await files.write(UPLOAD, [(3, b"d")])).durable == [(3, 4)]
 
 
 async def test_released_while_it_is_written(files: FileStore, disk: FaultyDisk, root: Path) -> None:
@@ -429,9 +457,9 @@ async def test_released_while_it_is_written(files: FileStore, disk: FaultyDisk, 
             assert go_on.wait(20)
 
     disk.before = stall
-    write = asyncio.ensure_future(files.write(ID, [(0, b"abc")]))
+    write = asyncio.ensure_future(files.write(UPLOAD, [(0, b"abc")]))
     await asyncio.get_running_loop().run_in_executor(None, writing.wait, 20)
-    await files.release(ID)
+    await files.release(UPLOAD)
     assert len(disk.open_descriptors) == 1
     go_on.set()
     await write
@@ -444,24 +472,24 @@ async def test_released_while_it_is_opened(files: FileStore, disk: FaultyDisk, r
 
     def release(name: str) -> None:
         if name == "facts":
-            asyncio.run_coroutine_threadsafe(files.release(ID), loop).result(20)
+            asyncio.run_coroutine_threadsafe(files.release(UPLOAD), loop).result(20)
 
     disk.before = release
-    await files.write(ID, [(0, b"abc")])
+    await files.write(UPLOAD, [(0, b"abc")])
     assert disk.open_descriptors == set()
     assert partial(root).read_bytes() == b"abc"
 
 
 async def test_close_awaits_what_is_under_way(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
     files = open_files()
-    write = asyncio.ensure_future(files.write(ID, [(0, b"abc" * 1_000_000)]))
+    write = asyncio.ensure_future(files.write(UPLOAD, [(0, b"abc" * 1_000_000)]))
     await asyncio.sleep(0)
     await files.close()
     await write
     assert partial(root).stat().st_size == 3_000_000
     assert disk.open_descriptors == set()
     with pytest.raises(ServerShutdown):
-        await files.write(ID, [(0, b"x")])
+        await files.write(UPLOAD, [(0, b"x")])
 
 
 def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
@@ -469,8 +497,8 @@ def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
         store = FileStore(root)
         for number in range(300):
             ticket_id = f"{number:032x}"
-            await store.write(ticket_id, [(0, b"abc")])
-            await (store.remove(ticket_id, finished=True) if number % 2 else store.complete(ticket_id, 3))
+            await store.write(new(ticket_id), [(0, b"abc")])
+            await (store.remove(new(ticket_id), finished=True) if number % 2 else store.complete(new(ticket_id), 3))
         await store.close()
 
     async def nothing() -> None:
@@ -488,7 +516,7 @@ def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "error"),
     [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageFailed), (errno.EROFS, StorageFailed),
-     (errno.EFBIG, StorageFailed), (errno.ESTALE, StorageFailed)],
+     (errno.EFBIG, FileTooLarge), (errno.ESTALE, StorageFailed)],
 )  # fmt: skip
 async def test_a_failed_write_tells_the_kind_but_no_path(
     files: FileStore,
@@ -498,28 +526,28 @@ async def test_a_failed_write_tells_the_kind_but_no_path(
     error: type[Exception],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await files.write(OTHER, [(0, b"fine")])
+    await files.write(ANOTHER, [(0, b"fine")])
     disk.fail("write", times=50, error=number)
     for _ in range(50):
         with pytest.raises(error) as caught:
-            await files.write(ID, [(0, b"abc")])
+            await files.write(UPLOAD, [(0, b"abc")])
         assert "path" not in str(caught.value)
         assert str(root) not in str(caught.value)
     assert disk.hits == 50
     assert len(caplog.records) == 1
     assert ID[:8] in caplog.text
     assert ID not in caplog.text
-    assert await files.write(ID, [(0, b"abc")]) == [(0, 3)]
-    assert await files.write(OTHER, [(4, b"too")]) == [(4, 7)]
+    assert (await files.write(UPLOAD, [(0, b"abc")])).durable == [(0, 3)]
+    assert (await files.write(ANOTHER, [(4, b"too")])).durable == [(4, 7)]
 
 
 async def upload(files: FileStore) -> str:
     """A scripted upload as the upload_service makes it. It sends again what a failure has made doubtful."""
-    await files.write(ID, [(0, b"abc"), (6, b"g")])
-    await files.sync(ID)
-    await files.write(ID, [(3, b"def")])
-    await files.sync(ID)
-    return await files.complete(ID, 7)
+    await files.write(UPLOAD, [(0, b"abc"), (6, b"g")])
+    await files.sync(UPLOAD)
+    await files.write(UPLOAD, [(3, b"def")])
+    await files.sync(UPLOAD)
+    return await files.complete(UPLOAD, 7)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
@@ -560,7 +588,7 @@ async def upload_again(files: FileStore) -> str:
     try:
         return await upload(files)
     except AlreadyComplete:
-        return await files.complete(ID, 7)
+        return await files.complete(UPLOAD, 7)
 
 
 async def test_dying_at_every_call(root: Path) -> None:
@@ -581,10 +609,10 @@ async def test_dying_at_every_call(root: Path) -> None:
         written: list[tuple[int, bytes]] = []
         try:
             for offset, data in ((0, b"abc"), (3, b"def")):
-                await files.write(ID, [(offset, data)])
+                await files.write(UPLOAD, [(offset, data)])
                 written.append((offset, data))
-            await files.sync(ID)
-            await files.complete(ID, 6)
+            await files.sync(UPLOAD)
+            await files.complete(UPLOAD, 6)
             died = False
         except Died:
             disk.bury()
@@ -594,9 +622,9 @@ async def test_dying_at_every_call(root: Path) -> None:
         there = partial(place) if partial(place).exists() else final(place)
         for offset, data in written:
             assert there.read_bytes()[offset : offset + len(data)] == data
-        if await survivor.present(ID) is not None or not final(place).exists():
-            await survivor.write(ID, [(0, b"abc"), (3, b"def")])
-        assert Path(await survivor.complete(ID, 6)).read_bytes() == b"abcdef"
+        if await survivor.stored(UPLOAD) is not None or not final(place).exists():
+            await survivor.write(UPLOAD, [(0, b"abc"), (3, b"def")])
+        assert Path(await survivor.complete(UPLOAD, 6)).read_bytes() == b"abcdef"
         assert [path.name for path in place.rglob("*") if path.is_file()] == [ID]
         await survivor.close()
     assert point > 20
@@ -605,45 +633,34 @@ async def test_dying_at_every_call(root: Path) -> None:
 # --- what others planted ----------------------------------------------------------------------------------------------
 
 
-async def test_a_planted_symbolic_link_is_not_followed(files: FileStore, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+async def test_a_planted_link_is_not_followed(files: FileStore, root: Path, tmp_path: Path, plant: Plant) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (root / ID[:2]).mkdir()
-    partial(root).symlink_to(victim)
+    plant(victim, partial(root))
+    assert not await files.stored(new(ID, extents=Extents([(0, 8)])))
     with pytest.raises(StorageFailed):
-        await files.write(ID, [(0, b"XXX")])
-    with pytest.raises(StorageFailed):
-        await files.present(ID)
-    with pytest.raises(StorageFailed):
-        await files.complete(ID, 8)
+        await files.complete(UPLOAD, 8)
+    assert (await files.write(UPLOAD, [(0, b"XXX")])).durable == [(0, 3)]
+    assert partial(root).read_bytes() == b"XXX"
     assert victim.read_bytes() == b"precious"
-    await files.remove(ID, finished=True)
-    assert victim.exists()
 
 
-async def test_a_dangling_link_makes_no_file(files: FileStore, root: Path, tmp_path: Path) -> None:
+async def test_a_dangling_link_makes_no_file_elsewhere(files: FileStore, root: Path, tmp_path: Path) -> None:
     (root / ID[:2]).mkdir()
     partial(root).symlink_to(tmp_path / "made")
-    with pytest.raises(StorageFailed):
-        await files.write(ID, [(0, b"XXX")])
+    await files.write(UPLOAD, [(0, b"XXX")])
     assert not (tmp_path / "made").exists()
-
-
-async def test_a_planted_hard_link_is_not_written_to(files: FileStore, root: Path, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"precious")
-    (root / ID[:2]).mkdir()
-    os.link(victim, partial(root))
-    with pytest.raises(StorageFailed):
-        await files.write(ID, [(0, b"XXX")])
-    assert victim.read_bytes() == b"precious"
+    assert partial(root).read_bytes() == b"XXX"
 
 
 @pytest.mark.parametrize("plant", [lambda path: path.mkdir(), os.mkfifo], ids=["directory", "fifo"])
 async def test_what_is_no_file_is_an_error(files: FileStore, root: Path, plant: object) -> None:
     (root / ID[:2]).mkdir()
     plant(partial(root))  # type: ignore[operator]
-    for attempt in (files.write(ID, [(0, b"x")]), files.present(ID), files.complete(ID, 0)):
+    assert await files.stored(UPLOAD) == Extents()
+    for attempt in (files.write(UPLOAD, [(0, b"x")]), files.complete(UPLOAD, 0)):
         with pytest.raises(StorageFailed):
             await attempt
 
@@ -652,7 +669,7 @@ async def test_a_planted_final_file_is_not_confirmed(files: FileStore, root: Pat
     (root / ID[:2]).mkdir()
     final(root).symlink_to(tmp_path)
     with pytest.raises(StorageFailed):
-        await files.complete(ID, 5)
+        await files.complete(UPLOAD, 5)
 
 
 # --- the directory ----------------------------------------------------------------------------------------------------
@@ -660,7 +677,7 @@ async def test_a_planted_final_file_is_not_confirmed(files: FileStore, root: Pat
 
 async def test_the_directory_is_made_with_its_parents(tmp_path: Path) -> None:
     files = FileStore(tmp_path / "a" / "b" / "c")
-    await files.write(ID, [(0, b"x")])
+    await files.write(UPLOAD, [(0, b"x")])
     await files.close()
     assert mode(tmp_path / "a" / "b") == 0o750
 
@@ -669,8 +686,8 @@ async def test_what_is_in_the_directory_stays(tmp_path: Path) -> None:
     (tmp_path / "ours.txt").write_text("keep")
     (tmp_path / "0a").mkdir(mode=0o700)
     files = FileStore(tmp_path)
-    await files.write(ID, [(0, b"x")])
-    await files.remove(ID, finished=True)
+    await files.write(UPLOAD, [(0, b"x")])
+    await files.remove(UPLOAD, finished=True)
     await files.close()
     assert (tmp_path / "ours.txt").read_text() == "keep"
     assert mode(tmp_path / "0a") == 0o700
@@ -679,7 +696,7 @@ async def test_what_is_in_the_directory_stays(tmp_path: Path) -> None:
 async def test_the_paths_told_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = FileStore("data")
-    assert await files.complete(ID, 0) == str(tmp_path / "data" / ID[:2] / ID)
+    assert await files.complete(UPLOAD, 0) == str(tmp_path / "data" / ID[:2] / ID)
     await files.close()
 
 
@@ -687,24 +704,24 @@ async def test_a_directory_behind_a_link_is_the_operators_wish(tmp_path: Path) -
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     files = FileStore(tmp_path / "link")
-    await files.write(ID, [(0, b"x")])
+    await files.write(UPLOAD, [(0, b"x")])
     await files.close()
     assert partial(tmp_path / "real").exists()
 
 
 async def test_a_directory_that_vanished_is_not_made_anew(files: FileStore, root: Path) -> None:
-    await files.write(ID, [(0, b"abc")])
+    await files.write(UPLOAD, [(0, b"abc")])
     root.rename(root.with_name("elsewhere"))
-    for attempt in (files.write(ID, [(3, b"d")]), files.write(OTHER, [(0, b"x")]), files.complete(ID, 3)):
+    for attempt in (files.write(UPLOAD, [(3, b"d")]), files.write(ANOTHER, [(0, b"x")]), files.complete(UPLOAD, 3)):
         with pytest.raises(StorageFailed):
             await attempt
     root.mkdir()  # what an unmounted disk leaves
     with pytest.raises(StorageFailed, match="not the one"):
-        await files.write(OTHER, [(0, b"x")])
+        await files.write(ANOTHER, [(0, b"x")])
     assert list(root.iterdir()) == []
     root.rmdir()
     root.with_name("elsewhere").rename(root)
-    assert await files.write(ID, [(3, b"d")]) == [(3, 4)]
+    assert (await files.write(UPLOAD, [(3, b"d")])).durable == [(3, 4)]
 
 
 def test_an_unusable_directory_is_an_error_at_once(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
-from incoming.core.ticket import State
+from incoming.core.ticket import State, Ticket
+from incoming.storage.ticket_store import Change
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, outcome, start_write
 
@@ -43,6 +45,38 @@ async def test_checkpoint_after_so_many_bytes(make_bench: MakeBench) -> None:
     await upload.write(999, bytes(1))
     await until(lambda: upload.ticket.synced == Extents([(0, 1000)]), "the checkpoint")
     assert bench.files.faults.calls["sync"] == 1
+    bench.upload_service.leave(upload)
+
+
+async def test_the_record_of_a_checkpoint_survives_a_power_cut(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is synced and not recorded so would be sent again."""
+    bench = make_bench()
+    upload = await bench.open(await bench.new(), size=10_000)
+    await upload.write(0, bytes(1000))
+    real = bench.tickets.inner.update
+    durable: list[object] = []
+
+    async def update(ticket_id: str, change: Change, **how: Any) -> Ticket:
+        durable.append(how.get("durable", True))
+        return await real(ticket_id, change, **how)
+
+    monkeypatch.setattr(bench.tickets.inner, "update", update)
+    await upload.checkpoints.take()
+    assert upload.ticket.synced.size == 1000
+    assert durable == [True]
+    bench.upload_service.leave(upload)
+
+
+async def test_a_record_that_fails_is_made_by_the_next_checkpoint(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new(), size=10_000)
+    await upload.write(0, bytes(1000))
+    bench.tickets.faults.fail("update", StorageFailed("the database is away"))
+    assert isinstance(await outcome(upload.checkpoints.take()), StorageFailed)
+    await upload.checkpoints.take()
+    assert upload.ticket.synced.size == 1000
     bench.upload_service.leave(upload)
 
 

@@ -1,0 +1,25 @@
+"""What an application asks for with a ticket. Knows nothing of what becomes of the upload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TicketOptions:
+    """What the app's backend asked for when it fetched the ticket; never changes afterwards.
+
+    `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
+    when the app does not narrow them.
+    """
+
+    signal_finish_url: str
+    backend_secret: str = ""
+    secret_optional: bool = False
+    remove_file_when_finished: bool = True
+    dest_type: str = "file"
+    max_size: int = 0
+    max_rate: int = 0
+    allowed_origins: tuple[str, ...] = ()
+    allowed_types: tuple[str, ...] = ()
+    requested_by: str = ""

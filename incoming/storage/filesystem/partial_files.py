@@ -1,0 +1,167 @@
+"""Partial files, opened, locked and checked: is it the one that was begun, and has it all that it had?
+
+Decides when a file may be made, and what counts as lost: a file that is gone, is another one, is shorter than it was or
+has a second name. It does not know what is written, when it is synced or who asks again.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from incoming.core.errors import AlreadyComplete, StorageFailed, TooBusy
+from incoming.core.extents import Extents
+from incoming.core.ticket import Ticket
+from incoming.storage.byte_store import BytesLost
+from incoming.storage.filesystem.descriptor_cache import DescriptorCache, Handle, PartialFile
+from incoming.storage.filesystem.directory import StorageDirectory
+from incoming.storage.filesystem.disk import Disk, Facts
+from incoming.storage.filesystem.identity import ZEROS_ARE_KEPT, identity, is_same, surely_there
+
+LOCK_PATIENCE = 5.0
+"""Seconds to wait for another process's lock on a file: it holds it for a write, or while it completes the file."""
+
+
+class PartialFiles:
+    """All partial files of one storage directory, as this process sees them. Every method blocks."""
+
+    def __init__(self, directory: StorageDirectory, descriptors: DescriptorCache, disk: Disk) -> None:
+        self._directory = directory
+        self._descriptors = descriptors
+        self._disk = disk
+
+    @contextmanager
+    def opened(self, part: PartialFile, ticket: Ticket, *, create: bool = False) -> Iterator[Handle]:
+        """The descriptor of the partial file; the caller holds `part.order` up to here."""
+        with self._descriptors.pinned(self.pin(part, ticket, create=create)) as handle:
+            yield handle
+
+    def pin(self, part: PartialFile, ticket: Ticket, *, create: bool = False) -> Handle:
+        """The same for who gives it back by `DescriptorCache.pinned`."""
+        return self._descriptors.pin(part, lambda: self._open(part, ticket, create=create))
+
+    @contextmanager
+    def locked(self, part: PartialFile, ticket: Ticket, handle: Handle, *, exclusive: bool) -> Iterator[None]:
+        """Holds the lock that keeps completion and writes apart, across processes; the file is still partial."""
+        self.take_lock(handle.fd, exclusive=exclusive)
+        try:
+            self.check(part, ticket, handle)
+            yield
+        finally:
+            try:
+                self._disk.unlock(handle.fd)
+            except OSError:
+                self._descriptors.drop(part)  # closing it ends the lock, for which others wait
+                raise
+
+    def take_lock(self, fd: int, *, exclusive: bool) -> None:
+        deadline, pause = time.monotonic() + LOCK_PATIENCE, 0.001
+        while not self._disk.lock(fd, exclusive=exclusive):
+            if time.monotonic() > deadline:
+                raise TooBusy("another process of the server holds the file of this upload and does not go on")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+    def check(self, part: PartialFile, ticket: Ticket, handle: Handle) -> None:
+        """Raises what is wrong with the partial file, which costs one look at its name."""
+        needed = _needed(part, ticket)  # first: the file may grow meanwhile
+        facts = self._disk.look(self._directory.partial(part.id))
+        if facts is None or facts.inode != handle.inode:
+            raise self.gone(part)
+        if ticket.store_data not in ("", part.note) and not is_same(ticket.store_data, part.note):
+            raise self.lost(part, "the partial file of this upload was replaced")
+        self._check_facts(part, ticket, handle.fd, facts, needed)
+
+    def _check_facts(self, part: PartialFile, ticket: Ticket, fd: int, facts: Facts, needed: int) -> None:
+        if facts.links > 1:
+            raise self.lost(part, "the partial file of this upload has got a second name")
+        if facts.length < needed:
+            what = f"the partial file of this upload has {facts.length} bytes, it had at least {needed}"
+            raise self.lost(part, what, self.surely_there(ticket.extents, fd, facts.length))
+
+    def surely_there(self, claimed: Extents, fd: int, length: int) -> Extents:
+        return surely_there(self._disk, fd, length, claimed, holes_prove=self._directory.kind in ZEROS_ARE_KEPT)
+
+    def gone(self, part: PartialFile) -> AlreadyComplete | StorageFailed:
+        if self._disk.look(self._directory.final(part.id)) is not None:
+            self._descriptors.drop(part)
+            return AlreadyComplete("the file is complete; nothing more can be sent or changed")
+        try:
+            self._directory.check()
+        except StorageFailed as error:
+            self._descriptors.drop(part)
+            return error
+        return self.lost(part, "the partial file of this upload is no longer in the storage of the server")
+
+    def lost(self, part: PartialFile, what: str, kept: Extents | None = None) -> BytesLost:
+        """The error for a file that has not what it had; from now on this process knows nothing of it."""
+        self._descriptors.release(part.id)
+        return BytesLost(what, kept)
+
+    def _open(self, part: PartialFile, ticket: Ticket, *, create: bool) -> Handle:
+        """A file is made only for a ticket with no bytes yet: those that came before would be missing in it."""
+        may_create = create and not (ticket.extents or ticket.store_data or part.note)
+        fd = self._open_existing(part, may_create=may_create)
+        if fd is None:
+            fd = self._create(part)
+        try:
+            facts = self._disk.facts(fd)
+            if not facts.regular:
+                raise StorageFailed("the partial file of this upload is not a file of its own")
+            found = identity(self._disk, fd, facts)
+            known = ticket.store_data or part.note
+            if known and not is_same(known, found):
+                raise self.gone(part)
+            self._check_facts(part, ticket, fd, facts, _needed(part, ticket))
+        except BaseException:
+            self._disk.close(fd)
+            raise
+        part.note = known or found
+        return Handle(fd, facts.inode)
+
+    def _open_existing(self, part: PartialFile, *, may_create: bool) -> int | None:
+        """The descriptor of the partial file; None when one is to be made. Then what others planted is unlinked."""
+        path = self._directory.partial(part.id)
+        try:
+            fd = self._disk.open(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
+            if not may_create or self._disk.look(self._directory.final(part.id)) is not None:
+                raise self.gone(part) from None
+            if error.errno == errno.ELOOP:
+                self._disk.unlink(path)
+            return None
+        try:
+            facts = self._disk.facts(fd)
+            if not (may_create and facts.regular and facts.links > 1):
+                return fd
+            self._disk.unlink(path)
+        except BaseException:
+            self._disk.close(fd)
+            raise
+        self._disk.close(fd)
+        return None
+
+    def _create(self, part: PartialFile) -> int:
+        path = self._directory.partial(part.id)
+        try:
+            fd = self._directory.create_partial(part.id)
+        except FileExistsError:
+            return self._disk.open(path)  # another worker was faster
+        try:
+            if self._disk.look(self._directory.final(part.id)) is not None:
+                # Completed between the two looks: the name was free because the rename had happened.
+                self._disk.unlink(path)
+                raise self.gone(part)
+        except BaseException:
+            self._disk.close(fd)
+            raise
+        return fd
+
+
+def _needed(part: PartialFile, ticket: Ticket) -> int:
+    """How long the partial file must be."""
+    return max(part.end, ticket.extents.end)
