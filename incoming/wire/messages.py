@@ -10,18 +10,16 @@ import json
 import re
 import struct
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from incoming.core.errors import BadRequest, MessageTooLarge, UploadError
+from incoming.core.errors import BadRequest, UploadError
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Identity, State, Ticket
+from incoming.wire import json_fields
+from incoming.wire.json_fields import integer_field, read_object, text_field
 
 SUBPROTOCOL = "incoming.1"
-MAX_CONTROL = 16 * 1024
-"""Bytes of a control message from a client. The longest honest one, a hello with a 1,024-character name, stays far
-below.
-"""
-
+MAX_CONTROL = json_fields.MAX_CONTROL
 MAX_SIZE = 2**53 - 1
 """Bytes of a file: what a browser's Number can count exactly."""
 
@@ -91,21 +89,14 @@ def parse_control(text: str) -> ClientMessage:
     """One control message. Raises MessageTooLarge above MAX_CONTROL bytes and BadRequest for anything not in the
     protocol.
     """
-    if len(text) > MAX_CONTROL or len(text.encode("utf-8", "surrogatepass")) > MAX_CONTROL:
-        raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
-    try:
-        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("a control message is not valid JSON") from error
-    if not isinstance(message, dict):
-        raise BadRequest("a control message is a JSON object")
+    message = read_object(text)
     match message.get("type"):
         case "hello":
             return _hello(message)
         case "pause":
-            return Pause(_integer(message, "epoch", MAX_SIZE))
+            return Pause(integer_field(message, "epoch", MAX_SIZE))
         case "cancel":
-            return Cancel(_text(message, "reason", MAX_REASON, default=""))
+            return Cancel(text_field(message, "reason", MAX_REASON, default=""))
         case "ping":
             return Ping()
         case "pong":
@@ -130,50 +121,20 @@ def parse_chunk(message: bytes | memoryview) -> tuple[int, memoryview]:
 
 
 def _hello(message: dict[str, Any]) -> Hello:
-    session = _text(message, "session", 64)
+    session = text_field(message, "session", 64)
     if not SESSION.fullmatch(session):
         raise BadRequest("'session' is 8 to 64 of A-Z a-z 0-9 _ -")
-    size = _integer(message, "size", MAX_SIZE)
+    size = integer_field(message, "size", MAX_SIZE)
     if size is None:
         raise BadRequest("'size' is missing")
     identity = Identity(
-        name=_text(message, "name", MAX_NAME),
+        name=text_field(message, "name", MAX_NAME),
         size=size,
-        last_modified=_integer(message, "last_modified", MAX_SIZE),
-        fingerprint=_text(message, "fingerprint", MAX_FINGERPRINT, default="") or None,
-        media_type=_text(message, "media_type", MAX_MEDIA_TYPE, default="") or None,
+        last_modified=integer_field(message, "last_modified", MAX_SIZE),
+        fingerprint=text_field(message, "fingerprint", MAX_FINGERPRINT, default="") or None,
+        media_type=text_field(message, "media_type", MAX_MEDIA_TYPE, default="") or None,
     )
-    return Hello(session, _integer(message, "epoch", MAX_SIZE), identity)
-
-
-def _text(message: dict[str, Any], key: str, limit: int, default: str | None = None) -> str:
-    value = message.get(key, default)
-    if not isinstance(value, str):
-        raise BadRequest(f"'{key}' is missing or not a string")
-    if len(value) > limit:
-        raise BadRequest(f"'{key}' has {len(value)} characters, the limit is {limit}")
-    # A lone surrogate can come out of JSON but fits into no database, header or form; it becomes U+FFFD.
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _integer(message: dict[str, Any], key: str, limit: int) -> int | None:
-    value = message.get(key)
-    if value is None:
-        return None
-    if type(value) is not int or not 0 <= value <= limit:
-        raise BadRequest(f"'{key}' is not an integer from 0 to {limit}")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        raise ValueError("duplicate key")
-    return unique
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    return Hello(session, integer_field(message, "epoch", MAX_SIZE), identity)
 
 
 # --- from the server --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import { frontend_url } from "../transport/urls.js";
 import { CancelOutbox } from "./cancel_outbox.js";
 import { FileHandles } from "./file_handles.js";
 import { HttpConnection } from "../transport/http_connection.js";
+import { LongPoll } from "../transport/long_poll.js";
 import { LocalStore } from "./local_store.js";
 import { ConnectivityEvents } from "./connectivity_events.js";
 import { TransportMemory } from "./transport_memory.js";
@@ -29,6 +30,8 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
 export class PageContext {
     #hostname = "";
     #place;
+    /** @type {Map<string, LongPoll>} one for each server that this page uploads to */
+    #long_polls = new Map();
     /** @type {Map<string, Upload>} the uploader of each ticket that was started last */
     #holders = new Map();
     /** @type {Set<Upload>} */
@@ -74,9 +77,16 @@ export class PageContext {
      * @returns {Connection}
      */
     connect(kind, ticket, file, listener) {
-        const target = { frontend: this.frontend, ticket, file, as_blobs: () => !this.transports.blobs_fail };
-        const { env } = this;
+        const { env, frontend } = this;
+        const target = { frontend, ticket, file, news: this.#news(frontend), as_blobs: () => !this.transports.blobs_fail };
         return kind === "http" ? new HttpConnection(env, target, listener) : new WebSocketConnection(env, target, listener);
+    }
+
+    /** @param {string} frontend */
+    #news(frontend) {
+        let news = this.#long_polls.get(frontend);
+        if (!news) this.#long_polls.set(frontend, (news = new LongPoll(this.env, frontend)));
+        return news;
     }
 
     /**

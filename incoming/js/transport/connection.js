@@ -20,6 +20,7 @@
  * @property {string} frontend URL of the server's frontend, with a slash at its end
  * @property {string} ticket
  * @property {Blob} file
+ * @property {import("./long_poll.js").LongPoll} news of the page's uploads
  * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read on their own
  */
 

@@ -15,7 +15,6 @@ import * as messages from "./messages.js";
 const ANSWER_WITHIN = 10_000;
 /** Between two pieces nobody needs to ask for news; in a longer pause somebody must. */
 const IDLE = 400;
-const LONG_POLL_SECONDS = 25;
 const STATUS_WITHIN = 5_000;
 const CHECK_AGAIN_AFTER = 3_000;
 /** In units of the server's ping interval, as for a WebSocket. */
@@ -76,7 +75,7 @@ export class HttpConnection {
             if (messages.is_receiving(welcome.state)) this.#rest();
             this.#listener.welcome(welcome);
             // The welcome names the state, its reason only the status does.
-            if (this.#open && !messages.is_receiving(welcome.state)) this.#watch(0);
+            if (this.#open && !messages.is_receiving(welcome.state)) this.#look();
         });
     }
 
@@ -116,7 +115,7 @@ export class HttpConnection {
         // Before the welcome there is a limit of its own.
         if (!this.#welcomed) return;
         if (this.#sending) this.#doubt();
-        else this.#watch(0);
+        else this.#look();
     }
 
     close() {
@@ -137,7 +136,7 @@ export class HttpConnection {
             this.#rest();
             if (json) this.#tell(json);
             this.#listener.ack([chunk]);
-            if (json && this.#open && !this.#sending) this.#watch(LONG_POLL_SECONDS);
+            if (json && this.#open && !this.#sending) this.#await_news();
         } else {
             this.#failed(answer);
         }
@@ -145,13 +144,23 @@ export class HttpConnection {
 
     /** Nothing to send: after a moment, ask for news until there is. */
     #rest() {
-        this.#wait(IDLE, () => this.#watch(LONG_POLL_SECONDS));
+        this.#wait(IDLE, () => this.#await_news());
     }
 
-    /** @param {number} seconds that the server may wait for news */
-    #watch(seconds) {
-        const query = `?wait=${seconds}&state=${this.#state}`;
-        this.#ask({ method: "GET", query }, seconds * 1000 + ANSWER_WITHIN, (answer) => this.#news(answer));
+    /** Asks for the status at once. */
+    #look() {
+        const query = `?wait=0&state=${this.#state}`;
+        this.#ask({ method: "GET", query }, ANSWER_WITHIN, (answer) => this.#news(answer));
+    }
+
+    /** Waits for news, together with the page's other uploads. */
+    #await_news() {
+        this.#stop();
+        const done = (/** @type {Answer} */ answer) => {
+            this.#stop();
+            this.#news(answer);
+        };
+        this.#abort = this.#target.news.watch({ ticket: this.#target.ticket, state: this.#state, done });
     }
 
     /** @param {Answer} answer */
@@ -160,7 +169,7 @@ export class HttpConnection {
         this.#tell(answer.json);
         if (!this.#open || this.#sending) return;
         if (messages.is_receiving(this.#state)) this.#rest();
-        else this.#watch(LONG_POLL_SECONDS);
+        else this.#await_news();
     }
 
     /** @param {any} status of the upload, as JSON */

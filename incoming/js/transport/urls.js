@@ -95,3 +95,8 @@ export function websocket_url(frontend, ticket) {
 export function upload_url(frontend, ticket) {
     return `${frontend}upload/${encodeURIComponent(ticket)}`;
 }
+
+/** @param {string} frontend */
+export function wait_url(frontend) {
+    return `${frontend}uploads/wait`;
+}

@@ -239,6 +239,7 @@ DOCUMENTED_ROUTES = {
     "/backend/cancel_upload": ["POST /incoming/0.1/backend/cancel_upload"],
     "/backend/finish_upload": ["POST /incoming/0.1/backend/finish_upload"],
     "/frontend/upload_ws": ["/incoming/0.1/frontend/upload_ws?ticket=<ticket>"],
+    "/frontend/uploads/wait": ["POST /incoming/0.1/frontend/uploads/wait"],
     "/frontend/upload/([^/]+)": ["/incoming/0.1/frontend/upload/<ticket>"],
     r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))": [
         "/incoming/0.1/frontend/incoming.js",

@@ -19,6 +19,7 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.ticket import Event, Identity, State, Ticket
+from incoming.uploads.status_waiter import wait_for_news
 from incoming.wire.messages import Hello
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, outcome, start_write
@@ -447,6 +448,41 @@ async def test_waiting_for_a_change_of_state(make_bench: MakeBench) -> None:
     there.upload_service.leave(await there.open(ticket_id))
     assert (await waiting).state == State.UPLOADING
     assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 0.01)).state == State.UPLOADING
+
+
+async def test_waiting_for_several_uploads_ends_with_the_first_news_of_one(make_bench: MakeBench) -> None:
+    here, there = make_bench(), make_bench()
+    ids = [await here.new() for _ in range(3)]
+    seen = dict.fromkeys(ids, "new")
+    waiting = asyncio.create_task(wait_for_news(here.upload_service, seen, 20.0))
+    await until(lambda: here.upload_service._listeners._listeners, "the waiting")
+    there.upload_service.leave(await there.open(ids[1]))
+    [(ticket_id, ticket)] = (await waiting).items()
+    assert isinstance(ticket, Ticket)
+    assert (ticket_id, ticket.state) == (ids[1], State.UPLOADING)
+    seen[ids[1]] = "uploading"
+    assert await wait_for_news(here.upload_service, seen, 0.01) == {}
+    assert here.upload_service._listeners._listeners == {}
+
+
+async def test_what_is_final_or_unknown_is_news_at_once(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    known, cancelled = await bench.new(), await bench.new()
+    await bench.upload_service.cancel(cancelled, "", notify_app=False)
+    news = await wait_for_news(bench.upload_service, {known: "new", cancelled: "cancelled", "nonsense": "new"}, 20.0)
+    assert {ticket_id: type(found) for ticket_id, found in news.items()} == {
+        cancelled: Ticket,
+        "nonsense": UnknownTicket,
+    }
+
+
+async def test_whoever_waits_for_several_is_sent_away_when_the_worker_ends(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    ticket_id = await bench.new()
+    waiting = asyncio.create_task(wait_for_news(bench.upload_service, {ticket_id: "new"}, 20.0))
+    await until(lambda: bench.upload_service._listeners._listeners, "the waiting")
+    await bench.upload_service.drain()
+    assert await waiting == {}
 
 
 async def test_whoever_waits_is_sent_away_when_the_worker_ends(make_bench: MakeBench) -> None:

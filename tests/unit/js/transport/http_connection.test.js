@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { HttpConnection } from "../../../../incoming/js/transport/http_connection.js";
+import { LongPoll } from "../../../../incoming/js/transport/long_poll.js";
 import { WELCOME, file_of } from "../support/connections.js";
 import { FakeEnvironment, until } from "../support/environment.js";
 
 const HELLO = { session: "session-1", name: "film.mp4", size: 1000 };
 const URL = "https://up.example/f/upload/t1";
+/** Milliseconds in which what begins to wait for news is gathered into one request. */
+const GATHER = 50;
 const STATUS = { id: "t1", state: "uploading", reason: "", code: null, arrived: 0, extents: [] };
 
 function connection({ as_blobs = true, file = file_of(1000) } = {}) {
@@ -13,7 +16,8 @@ function connection({ as_blobs = true, file = file_of(1000) } = {}) {
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
     const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
-    const target = { frontend: "https://up.example/f/", ticket: "t1", file, as_blobs: () => as_blobs };
+    const frontend = "https://up.example/f/";
+    const target = { frontend, ticket: "t1", file, news: new LongPoll(env, frontend), as_blobs: () => as_blobs };
     const line = new HttpConnection(env, target, listener);
     line.open(HELLO);
     return { env, line, reports };
@@ -69,6 +73,7 @@ test("200 acknowledges the last one and tells the state, then news are waited fo
         ["state", { state: "arrived", reason: "", code: null }],
         ["ack", [[300, 400]]],
     ]);
+    env.pass(GATHER);
     assert.deepEqual([env.request.method, env.request.url], ["GET", `${URL}?wait=25&state=arrived`]);
 });
 
@@ -76,7 +81,10 @@ test("news come by long-poll, one after the other", () => {
     const { env, reports } = welcomed({}, { state: "arrived" });
     assert.equal(env.request.url, `${URL}?wait=0&state=uploading`, "the welcome does not tell reasons: the status is read");
     env.request.answer(200, { ...STATUS, state: "arrived" });
+    env.pass(GATHER);
+    env.pass(25_000);
     env.request.answer(200, { ...STATUS, state: "arrived" });
+    env.pass(0);
     env.request.answer(200, { ...STATUS, state: "failed", reason: "the app said 418", code: 303 });
     assert.deepEqual(reports, [
         ["state", { state: "arrived", reason: "", code: null }],
@@ -86,7 +94,7 @@ test("news come by long-poll, one after the other", () => {
 
 test("only a connection that has nothing to send for a moment asks for news, and stops for the next chunk", () => {
     const { env, line, reports } = welcomed();
-    env.pass(399);
+    env.pass(399 + GATHER);
     assert.equal(env.requests.length, 1);
     env.pass(1);
     const poll = env.request;
@@ -125,7 +133,7 @@ test("a connection that is closed within the welcome asks for nothing more", () 
 
 test("an upload cancelled by the app while nothing is sent is known from the poll", () => {
     const { env, reports } = welcomed();
-    env.pass(400);
+    env.pass(400 + GATHER);
     env.request.answer(200, { ...STATUS, state: "cancelled", reason: "by the app" });
     assert.deepEqual(reports, [["state", { state: "cancelled", reason: "by the app", code: null }]]);
 });
@@ -186,7 +194,7 @@ test("a hello and a poll that hang are given up", () => {
     hello.env.pass(10_000);
     assert.deepEqual(hello.reports, closed());
     const poll = welcomed();
-    poll.env.pass(400);
+    poll.env.pass(400 + GATHER);
     poll.env.pass(34_999);
     assert.deepEqual(poll.reports, []);
     poll.env.pass(1);

@@ -12,7 +12,7 @@ function connection({ as_blobs = true, file = file_of(1000) } = {}) {
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
     const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
-    const target = { frontend: "https://up.example/f/", ticket: "t1", file, as_blobs: () => as_blobs };
+    const target = { frontend: "https://up.example/f/", ticket: "t1", file, news: null, as_blobs: () => as_blobs };
     const line = new WebSocketConnection(env, target, listener);
     line.open(HELLO);
     return { env, line, reports, socket: env.socket };

@@ -1,0 +1,108 @@
+"""One request that waits for news of several uploads, so that a page with many of them holds one connection.
+
+Decides only what belongs to HTTP: who may ask, how many, for how long. What news is, uploads/status_waiter.py decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from incoming.core.errors import BadRequest, Forbidden, MessageTooLarge, UploadError
+from incoming.core.ticket import Ticket, canonical_id
+from incoming.handlers import cors
+from incoming.handlers.base import methods_of
+from incoming.handlers.services import Services
+from incoming.handlers.upload.streaming_handler import StreamingHandler
+from incoming.handlers.upload.upload_request import check_page
+from incoming.uploads.status_waiter import News, wait_for_news
+from incoming.wire import messages
+from incoming.wire.json_fields import MAX_CONTROL
+from incoming.wire.wait_request import parse_wait
+
+LONG_POLL = 25.0
+"""Seconds that a request may wait at most: below the 30 s after which some proxies lose patience."""
+
+
+class UploadsWait(StreamingHandler):
+    """`.../frontend/uploads/wait`: POST with the tickets and the states that are known of them (doc/protocol.md)."""
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._message = bytearray()
+        self._cors: dict[str, str] = {}
+        self._waiting: asyncio.Task[News] | None = None
+
+    async def admit(self) -> None:
+        check_page(self.request.headers, self.services.settings)
+        self._cors = cors.cors(self.request.headers, methods_of(self))
+        self._let_page_read()
+        self.set_header("Cache-Control", "no-store")
+        if (self.body_length or 0) > MAX_CONTROL:
+            raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+
+    def _let_page_read(self) -> None:
+        for name, value in self._cors.items():
+            self.set_header(name, value)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tornado has cleared all headers by now; without these a page of another host could not read the refusal."""
+        self._let_page_read()
+        super().write_error(status_code, **kwargs)
+
+    async def take(self, data: bytes) -> None:
+        self._message += data
+        if len(self._message) > MAX_CONTROL:
+            raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
+
+    def let_go(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def post(self) -> None:
+        """Answers when one of the uploads is in another state than the one that is told of it, or `wait` is over."""
+        if self.concluded():
+            return
+        try:
+            asked = parse_wait(self._message.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise BadRequest("a control message is UTF-8") from error
+        given = {canonical_id(ticket_id): ticket_id for ticket_id in asked.seen}
+        seen = {ticket_id: asked.seen[given[ticket_id]] for ticket_id in given}
+        if await self._knows_one_of(seen):
+            self.services.connection_limiter.know(self._stream)
+        work = wait_for_news(self.services.upload_service, seen, min(asked.seconds, LONG_POLL))
+        self._waiting = asyncio.get_running_loop().create_task(work)
+        await asyncio.wait([self._waiting])
+        if self._ended:
+            return  # the client is gone
+        news = self._waiting.result()
+        uploads = [self._describe(given[ticket_id], found) for ticket_id, found in news.items()]
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(json.dumps({"type": "news", "uploads": uploads}))
+
+    async def _knows_one_of(self, tickets: Iterable[str]) -> bool:
+        for ticket_id in tickets:
+            try:
+                await self.services.upload_service.look(ticket_id)
+            except UploadError:
+                continue
+            return True
+        return False
+
+    def _describe(self, given: str, found: Ticket | UploadError) -> dict[str, Any]:
+        origin = self.request.headers.get("Origin")
+        if isinstance(found, Ticket):
+            if cors.allowed(origin, found.options.allowed_origins):
+                return {**messages.status(found), "id": given}
+            found = Forbidden("pages of this origin may not use this ticket")
+        return {"id": given, "error": messages.describe_error(found)}
+
+    def options(self) -> None:
+        if self.concluded():
+            return
+        self.set_status(204)
+        self.set_header("Allow", "POST, OPTIONS")
+        self.finish()

@@ -1,0 +1,192 @@
+// News of all uploads of a page that are carried by HTTP: one request at a time waits for them, because browsers open six
+// connections to a server and those are for chunks and for the app. Decides how news is waited for, also at a server that
+// cannot wait for several uploads at once; what news means is the connections' decision.
+
+import { request } from "./http_request.js";
+import { problem } from "./messages.js";
+import { upload_url, wait_url } from "./urls.js";
+
+/** @typedef {import("./http_request.js").Answer} Answer */
+
+/**
+ * @typedef {object} Watcher
+ * @property {string} ticket
+ * @property {string} state that its owner knows
+ * @property {(answer: Answer) => void} done called once, with an answer like that of a status request
+ */
+
+const WAIT_SECONDS = 25;
+/** Where uploads must take turns, nobody keeps the others from news for long. */
+const TURN_SECONDS = 2;
+const ANSWER_WITHIN = 10_000;
+/** The server waits for so many at once. */
+const MOST = 50;
+/** What begins to wait in the same moment waits together. */
+const GATHER = 50;
+/** After an answer without news that came early: the server stops, or something on the way ends requests. */
+const BREATH = 1_000;
+/** Something on the way may have been to blame for the failure of a request for several. */
+const SEVERAL_AGAIN_AFTER = 60_000;
+const NOBODY = { status: 0, json: null, problem: null, retry_after: null };
+
+export class LongPoll {
+    #env;
+    #frontend;
+    /** @type {Set<Watcher>} */
+    #watchers = new Set();
+    /** @type {Map<string, string>} the states by ticket that the request under way was told */
+    #asked = new Map();
+    /** @type {(() => void) | null} */
+    #abort = null;
+    /** @type {unknown} */
+    #timer = null;
+    #several_work = false;
+    #several_not_before = 0;
+
+    /**
+     * @param {import("../page/environment.js").Environment} env
+     * @param {string} frontend
+     */
+    constructor(env, frontend) {
+        this.#env = env;
+        this.#frontend = frontend;
+    }
+
+    /**
+     * @param {Watcher} watcher
+     * @returns {() => void} ends the waiting
+     */
+    watch(watcher) {
+        this.#watchers.add(watcher);
+        // The request under way waits for that, too, unless the upload has rested meanwhile in another state.
+        if (this.#asked.get(watcher.ticket) !== watcher.state) this.#ask_after(GATHER);
+        return () => {
+            this.#watchers.delete(watcher);
+            if (this.#watchers.size === 0) this.#stop();
+        };
+    }
+
+    /** @param {number} milliseconds */
+    #ask_after(milliseconds) {
+        this.#stop();
+        this.#timer = this.#env.after(milliseconds, () => this.#ask());
+    }
+
+    #ask() {
+        this.#stop();
+        const tickets = new Map([...this.#watchers].map(({ ticket, state }) => [ticket, state]));
+        const [first] = tickets;
+        if (!first) return;
+        if (tickets.size > 1 && this.#env.now() >= this.#several_not_before) {
+            this.#ask_for_several(new Map([...tickets].slice(0, MOST)), tickets.size > MOST ? TURN_SECONDS : WAIT_SECONDS);
+        } else {
+            this.#ask_for_one(...first, tickets.size > 1 ? TURN_SECONDS : WAIT_SECONDS);
+        }
+    }
+
+    /**
+     * @param {string} ticket
+     * @param {string} state
+     * @param {number} seconds
+     */
+    #ask_for_one(ticket, state, seconds) {
+        const url = `${upload_url(this.#frontend, ticket)}?wait=${seconds}&state=${state}`;
+        this.#send({ method: "GET", url }, new Map([[ticket, state]]), seconds, (answer, early) => {
+            const unchanged = answer.status === 200 && answer.json?.state === state;
+            if (unchanged) this.#rotate([ticket]);
+            else this.#tell(ticket, answer);
+            this.#go_on(unchanged && early);
+        });
+    }
+
+    /**
+     * @param {Map<string, string>} tickets
+     * @param {number} seconds
+     */
+    #ask_for_several(tickets, seconds) {
+        const uploads = [...tickets].map(([id, state]) => ({ id, state }));
+        const what = { method: "POST", url: wait_url(this.#frontend), body: JSON.stringify({ uploads, wait: seconds }) };
+        this.#send(what, tickets, seconds, (answer, early) => {
+            const news = answer.status === 200 && answer.json?.type === "news" ? answer.json.uploads : null;
+            if (!Array.isArray(news)) return this.#several_failed(answer, tickets);
+            this.#several_work = true;
+            this.#rotate(tickets.keys());
+            for (const upload of news) this.#tell(upload.id, as_answer(upload));
+            this.#go_on(news.length === 0 && early);
+        });
+    }
+
+    /**
+     * Where it has never worked it may be a server that does not know such requests: each upload's own decides.
+     * @param {Answer} answer
+     * @param {Map<string, string>} tickets
+     */
+    #several_failed(answer, tickets) {
+        if (this.#several_work) {
+            for (const ticket of tickets.keys()) this.#tell(ticket, answer);
+        } else {
+            const is_unknown = answer.status === 404 || answer.status === 405;
+            this.#several_not_before = is_unknown ? Infinity : this.#env.now() + SEVERAL_AGAIN_AFTER;
+        }
+        this.#go_on(false);
+    }
+
+    /**
+     * @param {{method: string, url: string, body?: string}} what
+     * @param {Map<string, string>} tickets
+     * @param {number} seconds that the server may wait
+     * @param {(answer: Answer, early: boolean) => void} done
+     */
+    #send(what, tickets, seconds, done) {
+        this.#asked = tickets;
+        const begun = this.#env.now();
+        const end = (/** @type {Answer} */ answer) => {
+            this.#stop();
+            done(answer, this.#env.now() - begun < BREATH);
+        };
+        this.#abort = request(this.#env, what, end);
+        this.#timer = this.#env.after(seconds * 1000 + ANSWER_WITHIN, () => end(NOBODY));
+    }
+
+    /** @param {boolean} breathe */
+    #go_on(breathe) {
+        // Those who were told may be waiting again by now, and the next request is on its way.
+        if (this.#asked.size === 0 && this.#watchers.size > 0) this.#ask_after(breathe ? BREATH : 0);
+    }
+
+    /**
+     * @param {string} ticket
+     * @param {Answer} answer
+     */
+    #tell(ticket, answer) {
+        for (const watcher of [...this.#watchers]) {
+            if (watcher.ticket !== ticket || !this.#watchers.delete(watcher)) continue;
+            watcher.done(answer);
+        }
+    }
+
+    /** @param {Iterable<string>} tickets that have had their turn */
+    #rotate(tickets) {
+        const done = new Set(tickets);
+        const later = [...this.#watchers].filter(({ ticket }) => done.has(ticket));
+        for (const watcher of later) this.#watchers.delete(watcher);
+        for (const watcher of later) this.#watchers.add(watcher);
+    }
+
+    #stop() {
+        this.#env.stop(this.#timer);
+        this.#abort?.();
+        this.#abort = null;
+        this.#asked = new Map();
+    }
+}
+
+/**
+ * What a status request would have been answered.
+ * @param {any} upload
+ * @returns {Answer}
+ */
+function as_answer(upload) {
+    const found = upload.error ? problem(upload.error) : null;
+    return { status: found ? 400 : 200, json: upload, problem: found, retry_after: found?.retry_after ?? null };
+}

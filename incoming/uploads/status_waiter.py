@@ -1,0 +1,62 @@
+"""Waits until one of several uploads is in another state than the one that a client knows.
+
+Decides what counts as news; who asks, and how the answer looks, it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from incoming.core.errors import UploadError
+from incoming.core.ticket import FINAL, Ticket
+from incoming.uploads.upload_service import UploadService
+
+News = dict[str, Ticket | UploadError]
+
+
+async def wait_for_news(service: UploadService, seen: Mapping[str, str], seconds: float) -> News:
+    """Return the uploads, by ticket, that are in another state than the one in `seen`, as soon as there is one.
+
+    An upload in a final state, and one that cannot be read, is news at once. Without any within `seconds`, and when the
+    worker stops, the result is empty.
+    """
+    changed = asyncio.Event()
+    changes: set[str] = set()
+
+    def mark(ticket_id: str) -> Callable[[object], None]:
+        def mark_one(_: object) -> None:
+            changes.add(ticket_id)
+            changed.set()
+
+        return mark_one
+
+    with ExitStack() as subscriptions:
+        for ticket_id in seen:
+            subscriptions.callback(service.listen(ticket_id, mark(ticket_id)))
+        news = await _news(service, seen, frozenset(seen))
+        try:
+            async with asyncio.timeout(seconds):
+                while not news and not service.draining:
+                    await changed.wait()
+                    changed.clear()
+                    reading = frozenset(changes)
+                    changes.clear()
+                    news = await _news(service, seen, reading)
+        except TimeoutError:
+            pass
+    return news
+
+
+async def _news(service: UploadService, seen: Mapping[str, str], reading: frozenset[str]) -> News:
+    news: News = {}
+    for ticket_id in sorted(reading):
+        try:
+            ticket = await service.look(ticket_id)
+        except UploadError as error:
+            news[ticket_id] = error
+            continue
+        if ticket.state != seen[ticket_id] or ticket.state in FINAL:
+            news[ticket_id] = ticket
+    return news
