@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from tornado.web import HTTPError, RequestHandler
 
 from incoming.core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, UploadError
-from incoming.handlers.caller_access import client_address
+from incoming.handlers.caller_access import client_address, is_backend
 from incoming.handlers.services import Services
 from incoming.wire import messages
 
@@ -142,7 +142,10 @@ def request_logger(services: Services) -> Callable[[RequestHandler], None]:
         if log.isEnabledFor(level):
             request = handler.request
             event = f"{facts['function']} answered" if "function" in facts else "request answered"
-            extra = {"event": event, "client": str(client_address(request, services.settings)), **facts}
+            client = client_address(request, services.settings)
+            # Strangers can cause as many refusals as they like, and must not use up the warnings about backends.
+            flood = (status, is_backend(client, services.settings))
+            extra = {"event": event, "flood": flood, "client": str(client), **facts}
             log.log(level, "%s %s %d", request.method, request.path[:200], status, extra=extra)
 
     return log_request

@@ -62,10 +62,15 @@ def peer_address(request: HTTPServerRequest) -> Address:
     return _address(request.remote_ip or "") or NOBODY
 
 
+def is_backend(address: Address, settings: Settings) -> bool:
+    """Return whether an address is within `backend_networks`."""
+    return _within(address, settings.backend_networks)
+
+
 def require_backend_peer(request: HTTPServerRequest, settings: Settings) -> Address:
     """The address of a caller within `backend_networks`. Raises Forbidden for any other."""
     address = _judged_address(request, settings)
-    if not _within(address, settings.backend_networks):
+    if not is_backend(address, settings):
         raise Forbidden(f"backend functions are not open to {address}")
     return address
 

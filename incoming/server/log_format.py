@@ -21,7 +21,7 @@ from incoming.server.log_queue import QueuedHandler
 
 log = logging.getLogger(__name__)
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "event", "flood"}
 _TICKET = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"upload %s: ")
 _MAX_MESSAGE = 4000
@@ -74,7 +74,7 @@ def _tidy(text: str) -> str:
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as `extra`."""
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD and name != "event"}
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 def _event(record: logging.LogRecord) -> str:
@@ -128,22 +128,25 @@ class JsonLines(logging.Formatter):
 
 
 class FloodGate(logging.Filter):
-    """Lets through only so many warnings from one place in the code; the next one later tells how many it held back."""
+    """Let only so many warnings of one kind through; the next one later says how many were held back.
+
+    A kind is a place in the code and, where one place logs several kinds, what the record has as `flood`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[str, int], tuple[float, int]] = {}
+        self._seen: dict[tuple[str, int, object], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING:
             return True
-        place = (record.pathname, record.lineno)
+        kind = (record.pathname, record.lineno, getattr(record, "flood", None))
         now = time.monotonic()
-        since, count = self._seen.get(place, (now, 0))
+        since, count = self._seen.get(kind, (now, 0))
         if now - since >= FLOOD_SECONDS:
             held = count - FLOOD_LIMIT
             since, count = now, 0
             if held > 0:
                 record.held_back = held
-        self._seen[place] = (since, count + 1)
+        self._seen[kind] = (since, count + 1)
         return count < FLOOD_LIMIT

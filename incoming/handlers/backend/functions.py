@@ -19,7 +19,7 @@ from incoming.handlers.backend.parameter_rules import ABOUT_UPLOAD, NEW_UPLOAD, 
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
 from incoming.handlers.backend.ticket_options import secret, ticket_options, wants_test
 from incoming.handlers.base import Handler
-from incoming.handlers.caller_access import require_backend_caller, same_secret
+from incoming.handlers.caller_access import require_backend_caller, require_backend_peer, same_secret
 
 WARNING_HEADER = "Incoming-Warning"
 """What the caller should know although the call is carried out, one header for each warning."""
@@ -45,16 +45,18 @@ class BackendFunction(Handler):
         connection = self.request.connection
         if connection is not None and hasattr(connection, "set_max_body_size"):
             connection.set_max_body_size(TOLD)
-        length = self.request.headers.get("Content-Length", "")
-        if re.fullmatch("[0-9]{1,19}", length, re.ASCII) and int(length) > MAX_BODY:
-            raise _too_large()
         if self.request.method != "POST":
+            # The address first: what else is wrong with a stranger's request is no news.
+            require_backend_peer(self.request, self.services.settings)
             return
         try:
             self._caller = str(require_backend_caller(self.request, self.services.settings))
             self.services.connection_limiter.know(getattr(connection, "stream", None))
         except UploadError as error:
             self._refusal = error
+        length = self.request.headers.get("Content-Length", "")
+        if re.fullmatch("[0-9]{1,19}", length, re.ASCII) and int(length) > MAX_BODY:
+            raise self._refusal or _too_large()
 
     def data_received(self, chunk: bytes) -> None:
         if len(self._body) + len(chunk) > MAX_BODY:

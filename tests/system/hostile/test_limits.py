@@ -14,6 +14,7 @@ from incoming.wire.messages import CHUNK_HEADER
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, TEXT, frame
 from tests.support.waiting import wait_until
+from tests.system.hostile.conftest import LogLines
 from tests.system.hostile.wire import STRANGER, Socket, Wire, ask, new_ticket, request, status_of, upload_path
 
 HEADER = 2048
@@ -186,6 +187,31 @@ def test_tickets_of_one_backend(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, new_ticket(hostile_server))
 
 
+REFUSED_ANYWAY = [
+    request("GET /incoming/backend/new_upload"),
+    request("DELETE /incoming/backend/cancel_upload"),
+    request("POST /incoming/backend/new_upload", "Content-Length: 100000000"),
+    request("POST /incoming/backend/finish_upload", body=b"{"),
+]
+
+
+def test_what_strangers_ask_for_is_refused_for_where_they_are_and_logged_only_so_often(
+    hostile_server: IncomingServer, log_lines: LogLines
+) -> None:
+    for asked in REFUSED_ANYWAY:
+        assert ask(hostile_server, asked)[0] in (400, 405, 413)
+    log_lines()
+    for number in range(40):
+        asked = REFUSED_ANYWAY[number % 4]
+        assert ask(hostile_server, asked, f"127.0.0.{10 + number}")[0] == 403
+    refused = log_lines()
+    assert 0 < len(refused) <= 20
+    # The warnings about backends are not used up.
+    assert ask(hostile_server, request("POST /incoming/backend/new_upload", "Sec-Fetch-Site: cross-site"))[0] == 403
+    [line] = log_lines()
+    assert "client=127.0.0.1" in line
+
+
 def test_connections_of_one_client(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     sockets = []
@@ -269,7 +295,7 @@ def test_header_size(hostile_server: IncomingServer) -> None:
     assert ask(hostile_server, request(f"GET {upload_path(ticket)}?{'x' * 60_000}"))[::2] == (431, text)
     # What passes a limit of Tornado's own within a body is no header.
     endless = f"PUT {upload_path(ticket)}"
-    assert ask(hostile_server, request(endless, "Transfer-Encoding: chunked", body=b"1;" + b"x" * 5000))[0] == 0
+    assert ask(hostile_server, request(endless, "Transfer-Encoding: chunked", body=b"1;" + b"x" * 5000))[0] == 400
 
 
 def test_chunk_size(hostile_server: IncomingServer) -> None:

@@ -155,6 +155,16 @@ def test_floods_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "held_back" not in vars(elsewhere)
 
 
+def test_each_kind_of_one_place_has_a_cap_of_its_own() -> None:
+    gate = FloodGate()
+    strangers = [record("%d", 403, level=logging.WARNING, flood=(403, False)) for _ in range(2 * FLOOD_LIMIT)]
+    assert sum(gate.filter(each) for each in strangers) == FLOOD_LIMIT
+    assert gate.filter(record("%d", 403, level=logging.WARNING, flood=(403, True)))
+    assert gate.filter(record("%d", 500, level=logging.WARNING, flood=(500, False)))
+    assert "flood" not in TextLines().format(strangers[0])
+    assert "flood" not in JsonLines().format(strangers[0])
+
+
 @pytest.fixture
 def root_logger() -> object:
     """The root logger and those that `configure` touches, put back afterwards."""
