@@ -1,5 +1,7 @@
 """The folder of files that the app has received. Decides which names files may have and which names are served."""
 
+import contextlib
+import fcntl
 import itertools
 import os
 import re
@@ -33,6 +35,7 @@ class UploadsFolder:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self.directory.mkdir(exist_ok=True)
+        self._remove_rests()
 
     def free_names(self, wanted_name: str) -> Iterator[str]:
         """Yield names for a file that a browser calls "name.ext": this, "name (2).ext", ..., without those in use."""
@@ -64,6 +67,13 @@ class UploadsFolder:
     def find(self, name: str) -> Path | None:
         """The file of that name, None if there is none."""
         return next((self.path(file.name) for file in self.files() if file.name == name), None)
+
+    def _remove_rests(self) -> None:
+        """Remove what copies have left that were killed, but for those that another process is making."""
+        for part in self.directory.glob(".*.part"):
+            with part.with_suffix(".lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink(missing_ok=True)
 
 
 def harmless_name(name: str) -> str:

@@ -38,6 +38,7 @@ def test_the_page_asks_for_tickets(dynamic: ExampleApp, incoming: FakeIncoming) 
     assert asked["removeFileWhenFinished"] == "false"
     assert asked["signalFinishURL"] == f"{dynamic.url}/api/backend/upload_finished"
     assert len(asked["backendSecret"]) == 36
+    assert asked["testCallback"] == "true"
 
 
 @pytest.mark.promise(122, 123)

@@ -8,7 +8,7 @@ import base64
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FileChooser, Page, expect
 
 from tests.support.waiting import wait_until
 from tests.system.examples.conftest import StartExample
@@ -76,11 +76,13 @@ def tab_to(page: Page, name: str) -> None:
 @pytest.mark.promise(123)
 def test_everything_can_be_done_by_keyboard(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
+    choosers: list[FileChooser] = []
+    page.on("filechooser", choosers.append)
     page.goto(dynamic.url)
     tab_to(page, "input_file")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files([a_file("first"), a_file("second")])
+    page.keyboard.press("Enter")
+    wait_until(lambda: page.title() and choosers, "the browser's dialog")
+    choosers[0].set_files([a_file("first"), a_file("second")])
     wait_for_uploaders(page, 2)
     first, second = (uploader_of(page, name) for name in ("first", "second"))
 

@@ -28,6 +28,7 @@ def test_the_page_comes_with_a_ticket(simple: ExampleApp, incoming: FakeIncoming
     assert asked["signalFinishURL"] == f"{simple.url}/api/backend/upload_finished"
     assert asked["removeFileWhenFinished"] == "false"
     assert len(asked["backendSecret"]) == 36
+    assert asked["testCallback"] == "true"
 
 
 @pytest.mark.promise(114)
@@ -122,7 +123,7 @@ def test_uploaded_files_are_listed_the_newest_first(simple: ExampleApp, incoming
     for name, size in (("b & c.txt", 1), ("größer ☃.bin", 1_234_567), ("100%.txt", 0)):
         incoming.hand_over(new_ticket(simple, incoming), b"x" * size, name)
     page = simple.get("/").text
-    found = re.findall(r'<li><a href="(.*?)" download>(.*?)</a> <span class="numbers">(.*?)</span>', page)
+    found = re.findall(r'<li><a href="(.*?)" download><bdi>(.*?)</bdi></a> <span class="numbers">(.*?)</span>', page)
     assert [(unescape(name), size) for _, name, size in found] == [
         ("100%.txt", "0 bytes"),
         ("größer ☃.bin", "1.23 MB"),

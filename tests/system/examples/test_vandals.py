@@ -161,6 +161,16 @@ def test_odd_names(example: Example, name: str, kept_as: str) -> None:
     assert example.app.get(url).content == b"content"
 
 
+def test_a_trial_call_is_answered_and_changes_nothing(example: Example) -> None:
+    ticket = example.new_ticket()
+    stored = example.incoming.store(ticket, b"content")
+    answer = example.incoming.call_back(ticket, id="no-ticket", backendSecret="any", test="yes")
+    assert (answer.status_code, answer.text) == (200, "done")
+    assert example.incoming.call_back(ticket, test="yes").text == "done"
+    assert stored.read_bytes() == b"content"
+    assert example.app.contents() == {}
+
+
 @pytest.mark.promise(116)
 def test_one_name_three_files(example: Example) -> None:
     for content in (b"1", b"2", b"3"):

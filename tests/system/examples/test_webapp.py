@@ -1,6 +1,7 @@
 """The modules behind both examples, where a process and HTTP would only be in the way."""
 
 import errno
+import fcntl
 import itertools
 import os
 import threading
@@ -162,6 +163,17 @@ def test_an_original_that_cannot_be_removed_is_no_second_file(tmp_path: Path, mo
     folder.take(source, "name.txt")
     assert [(path.name, path.read_text()) for path in folder.directory.iterdir()] == [("name.txt", "content")]
     assert not source.exists()
+
+
+def test_rests_of_killed_copies_are_removed(tmp_path: Path) -> None:
+    """But not those of a copy that another process is making: it holds the lock."""
+    directory = UploadsFolder(tmp_path / "uploads").directory
+    for name in (".rest.part", ".growing.part", ".growing.lock", "part", "rest.part"):
+        (directory / name).write_text("content")
+    with (directory / ".growing.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        UploadsFolder(directory)
+    assert {path.name for path in directory.iterdir() if path.stat().st_size} == {".growing.part", "part", "rest.part"}
 
 
 def test_a_file_that_is_being_copied_is_neither_listed_nor_served(tmp_path: Path) -> None:
