@@ -92,32 +92,34 @@ class Checkpointer:
 
     async def _run(self) -> None:
         try:
-            await self.take()
+            await self.take(patient=True)
         except UploadError as error:
             if not isinstance(error, BytesLost):  # which is in the log
                 log.warning("upload %s: checkpoint failed: %s", self._subject.ticket.id, error.message)
         finally:
             self.task = None
 
-    async def take(self) -> None:
-        """Syncs the file and records what is now safe from a power cut. Raises what the stores raise."""
+    async def take(self, *, patient: bool = False) -> None:
+        """Syncs the file and records what is now safe from a power cut. Raises what the stores raise.
+
+        A `patient` one's record may wait for a moment, so that it is committed together with others.
+        """
         async with self._turn:
             await self._clear()
             if not self._unsynced or self._subject.ticket.state not in RECEIVING:
                 self._unsynced = 0
                 return
-            await self._checkpoint()
+            await self._checkpoint(patient=patient)
 
-    async def _checkpoint(self) -> None:
+    async def _checkpoint(self, *, patient: bool) -> None:
         believed = self._subject.ticket
         await self._sync()
         self._unsynced += 1  # until it is recorded
         after = await self._tickets.update(
             believed.id,
             lambda known: known.checkpoint(believed.extents, believed.epoch),
-            # Together with all that this worker commits just then. Else a power cut takes the record of the sync.
-            durable=True,
-            patient=True,
+            durable=True,  # else a power cut takes the record of the sync
+            patient=patient,
             quiet=True,
             believed=self._subject.ticket,
         )

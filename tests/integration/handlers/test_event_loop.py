@@ -82,9 +82,9 @@ class SlowDisk(PosixDisk):
         with self._watch.call("look"):
             return super().look(path)
 
-    def lock(self, fd: int, *, exclusive: bool) -> None:
+    def lock(self, fd: int, *, exclusive: bool) -> bool:
         with self._watch.call("lock"):
-            super().lock(fd, exclusive=exclusive)
+            return super().lock(fd, exclusive=exclusive)
 
     def fdatasync(self, fd: int) -> None:
         with self._watch.call("fdatasync", SLOW):
