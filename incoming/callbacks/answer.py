@@ -15,6 +15,7 @@ from typing import Any
 
 from incoming.callbacks.known_responses import Advice, advice_on, is_stock_text
 from incoming.callbacks.response import JUDGED, Response, one_line
+from incoming.core.callback_url import masked
 from incoming.core.ticket import Callback
 
 BUSY_STATUSES = frozenset({408, 425, 429})
@@ -66,7 +67,7 @@ def judge(response: Response, callback: Callback, now: float) -> Answer:
         if word in (Verdict.DONE.value, Verdict.WAIT.value):
             return Answer(Verdict(word))
         if word == "refuse":
-            return Answer(Verdict.REFUSED, one_line(reason) or "it gave no reason")
+            return Answer(Verdict.REFUSED, one_line(masked(reason, response.secret)) or "it gave no reason")
     if _is_own_refusal(response):
         return Answer(Verdict.REFUSED, told(response))
     return Answer(Verdict.UNCLEAR, told(response), advice=advice_on(response))

@@ -94,9 +94,9 @@ class _Received:
         announced = self.headers.get("Content-Length", "")
         return self.length > JUDGED or (announced.isdecimal() and int(announced) > MAX_ANSWER)
 
-    def response(self) -> Response:
+    def response(self, secret: str) -> Response:
         length = max(self.length, JUDGED + 1) if self.was_cut_by_us else self.length
-        return Response(self.status, self.phrase, dict(self.headers.get_all()), bytes(self.body), length)
+        return Response(self.status, self.phrase, dict(self.headers.get_all()), bytes(self.body), length, secret)
 
 
 class _Connection(_HTTPConnection):
@@ -157,7 +157,8 @@ class CallbackClient:
                 return Answer(Verdict.AGAIN, reason, heard=False, advice=advice)
         except ValueError:
             return Answer(Verdict.REFUSED, UNUSABLE, advice=_NOT_A_URL)
-        return judge(received.response(), callback, self._clock())
+        response = received.response(ticket.options.backend_secret)
+        return judge(response, callback, self._clock())
 
     def _request(
         self, ticket: Ticket, callback: Callback, received: _Received, timeout: float, is_test: bool

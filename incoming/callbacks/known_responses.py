@@ -54,10 +54,10 @@ _BY_TEXT: tuple[tuple[str, str, str], ...] = (
     (r"Invalid host header", "the framework's list of hosts", "add the URL's host to its list (TrustedHostMiddleware)"),
     (r"InvalidAuthenticityToken", "Rails' CSRF check", "skip_before_action :verify_authenticity_token"),
     (r"The CSRF (session )?token is (missing|invalid)", "Flask-WTF's CSRF check", "decorate the view: @csrf.exempt"),
-    (r"Page Expired|\b419\b.*expired", "Laravel's CSRF check", "except the URI from VerifyCsrfToken"),
+    (r"Page Expired", "Laravel's CSRF check", "except the URI from VerifyCsrfToken"),
     (r"csrf|xsrf|antiforgery", "a CSRF check", _CSRF),
     (
-        r"Cannot (read propert\w+|destructure property) .*(undefined|null)",
+        r"Cannot (read propert\w{1,10}|destructure property) .{0,100}(undefined|null)",
         "Express: the request has no parsed body",
         "call app.use(express.urlencoded({ extended: false })) before the route is defined",
     ),

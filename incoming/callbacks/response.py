@@ -16,8 +16,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-JUDGED = 4096
-"""Bytes of a body, also of a decompressed one, that are read. `done` and `wait` are four; the rest is for messages."""
+from incoming.core.callback_url import masked
+
+JUDGED = 8192
+"""Bytes of a body, also of a decompressed one, that are read. `done` and `wait` are four; Django's page for developers
+names the error in the sixth thousand.
+"""
 
 QUOTED = 200
 """Characters of the app's response that a message quotes."""
@@ -35,18 +39,22 @@ _CHARSETS = frozenset({"utf-16", "utf-16le", "utf-16be", "utf-32", "iso-8859-1",
 _EDGES = "\ufeff\u200b\u2060\0"
 """Invisible characters that may surround a word, besides white space: byte order marks, zero-width spaces, NUL."""
 
-_MARKUP = re.compile(r"<(script|style|title|head)\b.*?</\1>|<[^>]*>?", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(r"<(script|style|title|head)\b.*?(</\1>|\Z)|<[^>]*>?", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Response:
-    """One complete response. `body` has at most JUDGED bytes of the `length` that came; header names in any case."""
+    """One complete response. `body` has at most JUDGED bytes of the `length` that came; header names in any case.
+
+    `secret` is what the app was sent and may repeat; it is not shown.
+    """
 
     status: int
     phrase: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     length: int = 0
+    secret: str = ""
 
     def header(self, name: str) -> str:
         """Return a header's value, empty if it is absent."""
@@ -115,7 +123,8 @@ class Response:
     @property
     def line(self) -> str:
         """The text in one line, without markup."""
-        return one_line(html.unescape(_MARKUP.sub(" ", self.text)) if self.is_html else self.word)
+        text = html.unescape(_MARKUP.sub(" ", self.text)) if self.is_html else self.word
+        return one_line(masked(text, self.secret))
 
     @property
     def status_line(self) -> str:

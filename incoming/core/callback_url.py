@@ -6,12 +6,15 @@ port and path. It does not decide whether a URL may be called.
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+import json
+from urllib.parse import quote, quote_plus, urlsplit
 
 SHOWN = 300
 """Characters of a URL that a log line or a page shows."""
 
 MASK = "***"
+SHORTEST_SECRET = 4
+"""Characters. A shorter secret is none, and occurs in many a word."""
 
 
 def app_host(url: str) -> str:
@@ -24,6 +27,16 @@ def app_host(url: str) -> str:
     return f"{parts.hostname}:{port}" if parts.hostname else ""
 
 
+def masked(text: str, secret: str) -> str:
+    """Return the text without the secret, however a form, a URL or JSON spells it."""
+    if len(secret) < SHORTEST_SECRET:
+        return text
+    spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
+    return text
+
+
 def shown_url(url: str, secret: str = "") -> str:
     """Return scheme, host, port and path of a URL, with `secret` masked; empty if the URL has no host."""
     if not app_host(url):
@@ -31,8 +44,5 @@ def shown_url(url: str, secret: str = "") -> str:
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
     port = f":{parts.port}" if parts.port else ""
-    path = parts.path or "/"
-    for spelling in {secret, quote(secret, safe=""), quote(secret)} - {""}:
-        path = path.replace(spelling, MASK)
-    shown = f"{parts.scheme}://{host}{port}{path}"
+    shown = f"{parts.scheme}://{host}{port}{masked(parts.path or '/', secret)}"
     return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"

@@ -332,7 +332,7 @@ async def test_an_endless_body_costs_nothing_and_is_no_answer_of_an_app(head: by
 
 
 async def test_white_space_without_end_is_not_done() -> None:
-    with raw_server(lambda connection: connection.sendall(b"HTTP/1.0 200 OK\r\n\r\ndone" + b" " * 5000)) as url:
+    with raw_server(lambda connection: connection.sendall(b"HTTP/1.0 200 OK\r\n\r\ndone" + b" " * 10_000)) as url:
         assert (await post(ticket_for(url))).verdict == Verdict.UNCLEAR
 
 

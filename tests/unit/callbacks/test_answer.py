@@ -3,7 +3,9 @@
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -86,7 +88,7 @@ def test_compression_that_nobody_asked_for_is_undone(coding: str, body: bytes) -
 @pytest.mark.parametrize(
     ("coding", "body", "reason"),
     [
-        ("gzip", gzip.compress(b"done" + b" " * 50_000_000), "it answered more than 4096 bytes"),
+        ("gzip", gzip.compress(b"done" + b" " * 50_000_000), f"it answered more than {JUDGED} bytes"),
         ("gzip", gzip.compress(b"done")[:-9], "in the content coding 'gzip', which cannot be read"),
         ("gzip", b"done", "in the content coding 'gzip', which cannot be read"),
         ("br", b"\x0b\x01\x80done\x03", "in the content coding 'br', which cannot be read"),
@@ -236,6 +238,16 @@ def test_the_reason_quotes_the_answer_in_one_visible_line(
     body: str, status: int, content_type: str, reason: str
 ) -> None:
     assert judge(response(body, status, content_type), ARRIVED, NOW).reason == reason
+
+
+@pytest.mark.parametrize("body", ["no: {}", "refuse: {}", '{{"input": "id=1&secret={}"}}', "<p>{}</p>"])
+@pytest.mark.parametrize("spell", [str, quote_plus, quote, lambda secret: json.dumps(secret)[1:-1]])
+@pytest.mark.parametrize("status", [200, 403, 422, 500])
+def test_a_secret_that_the_app_repeats_is_not_shown(body: str, spell: Callable[[str], str], status: int) -> None:
+    secret = 'sword fish & "chips"'
+    told = replace(response(body.format(spell(secret)), status), secret=secret)
+    assert "sword" not in judge(told, ARRIVED, NOW).reason
+    assert "***" in judge(told, ARRIVED, NOW).reason
 
 
 def test_every_line_is_printable() -> None:

@@ -9,8 +9,9 @@ import re
 import pytest
 
 from incoming.callbacks.answer import Verdict, judge
-from incoming.callbacks.response import Response
+from incoming.callbacks.response import JUDGED, Response
 from incoming.core.ticket import Callback
+from tests.unit.core.scaling import assert_linear
 
 ARRIVED = Callback("delivery-1", cancelled=False, since=0, due_at=0, attempts=1)
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -89,6 +90,32 @@ def test_a_frameworks_answer_names_its_cause_and_its_cure_and_is_no_refusal(
     assert cause in answer.advice.cause
     assert cure in answer.advice.cure
     assert str(answer.advice) == f"{answer.advice.cause}: {answer.advice.cure}"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<title>RuntimeError at /done</title>{}<pre>You called this URL via POST, but the URL doesn&#x27;t end in a "
+        "slash and you have APPEND_SLASH set.</pre>",
+        "<title>ValueError at /done</title>{}<pre>The view app.done didn&#x27;t return an HttpResponse object.</pre>",
+    ],
+)
+def test_a_page_for_developers_names_the_error_behind_its_style(page: str) -> None:
+    body = page.format("<style>" + "p { color: red }\n" * 350 + "</style>")
+    advice = judge(Response(500, "", HTML, body.encode()[:JUDGED], len(body) + 50_000), ARRIVED, 0.0).advice
+    assert advice is not None
+    assert "the app failed" not in advice.cause
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Cannot read propertyx ", "<script", "<p>lorem Cannot destructure property", "&#x27;", "<", "csr", "Warning"],
+)
+def test_recognition_takes_time_in_proportion_to_the_text(text: str) -> None:
+    def judged(size: int) -> list[Response]:
+        return [Response(404, "", HTML, (text * size)[:size].encode(), size) for _ in range(4)]
+
+    assert_linear(judged, lambda responses: [judge(each, ARRIVED, 0.0) for each in responses], JUDGED // 8)
 
 
 def test_nobody_learns_where_a_redirect_leads() -> None:

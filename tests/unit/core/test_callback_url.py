@@ -37,3 +37,7 @@ def test_an_app_is_its_host_and_port(url: str, host: str) -> None:
 )
 def test_scheme_host_port_and_path_are_shown_and_nothing_secret(url: str, secret: str, shown: str) -> None:
     assert shown_url(url, secret) == shown
+
+
+def test_a_secret_of_two_letters_garbles_nothing() -> None:
+    assert shown_url("http://app/example/done", "e") == "http://app/example/done"
