@@ -2,6 +2,7 @@
 // in exactly one of the three, whatever connections do, and on its way perhaps over two of them. Pure: how large and
 // how fast is the pace's business, and a connection is any object.
 
+import { Parts } from "./parts.js";
 import { Ranges } from "./ranges.js";
 
 /** @typedef {[number, number]} Range */
@@ -13,6 +14,9 @@ export class ChunkScheduler {
     /** @type {Map<object, Map<number, number>>} for each connection its chunks on the way, start -> end */
     #flying = new Map();
     #chunks_acked = 0;
+    /** @type {Parts | null} null where the server stores bytes wherever they begin and end */
+    #parts = null;
+    #part_size = 1;
 
     /** @param {number} total bytes of the file */
     constructor(total) {
@@ -49,11 +53,23 @@ export class ChunkScheduler {
         return this.#arrived.size === this.#total;
     }
 
+    /** @param {number} part_size bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any */
+    align(part_size) {
+        if (part_size === this.#part_size) return;
+        this.#part_size = part_size;
+        this.#parts = this.#new_parts();
+    }
+
     /** A new connection after none: chunks are counted anew. */
     restart() {
+        this.#parts = this.#new_parts();
         this.#flying.clear();
         this.#chunks_acked = 0;
         this.#recount();
+    }
+
+    #new_parts() {
+        return this.#part_size > 1 ? new Parts(this.#total, this.#part_size) : null;
     }
 
     /**
@@ -68,13 +84,14 @@ export class ChunkScheduler {
     }
 
     /**
-     * The next chunk for a connection, from then on on its way; null when there is nothing left to send.
+     * The next chunk for a connection, from then on on its way; null when there is nothing left to send, or only bytes of
+     * parts that other connections have begun.
      * @param {object} connection
      * @param {number} size bytes at most
      * @returns {Range | null}
      */
     take(connection, size) {
-        const first = this.#missing.first;
+        const first = this.#parts ? this.#parts.next(connection, this.#missing, this.#arrived) : this.#missing.first;
         if (!first) return null;
         const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
         this.#missing.remove(start, end);
@@ -91,7 +108,9 @@ export class ChunkScheduler {
     repeat(connection, size) {
         const [most] = [...this.#flying.keys()].map((owner) => this.#alone(owner)).sort((a, b) => b.size - a.size);
         const last = most?.last;
-        return last ? this.#fly(connection, Math.max(last[0], last[1] - size), last[1]) : null;
+        if (!last) return null;
+        const [start, end] = this.#parts?.last_of(...last) ?? last;
+        return this.#fly(connection, Math.max(start, end - size), end);
     }
 
     /**
@@ -148,6 +167,7 @@ export class ChunkScheduler {
      * @param {object} connection
      */
     drop(connection) {
+        this.#parts?.release(connection);
         const chunks = this.#flying.get(connection);
         if (!chunks) return;
         for (const [start, end] of chunks) if (this.#has(start, end)) this.#chunks_acked++;

@@ -28,6 +28,14 @@ export class Ranges {
         return this.#ranges.at(-1);
     }
 
+    /**
+     * @param {number} offset
+     * @returns {Range | undefined} the lowest range that has bytes from there on
+     */
+    at_or_after(offset) {
+        return this.#ranges[this.#first_ending_at(offset + 1)];
+    }
+
     [Symbol.iterator]() {
         return this.#ranges[Symbol.iterator]();
     }

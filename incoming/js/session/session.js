@@ -193,6 +193,7 @@ export class Session {
             this.#connected_at = this.#page.env.now();
             this.scheduler.restart();
         }
+        this.scheduler.align(welcome.alignment ?? 1);
         this.#connected = true;
         this.problem = null;
         this.scheduler.confirm(welcome.extents);

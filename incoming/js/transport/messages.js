@@ -29,6 +29,7 @@
  * @property {number} connections that one upload may hold
  * @property {number} ping_interval seconds
  * @property {number} max_rate bytes a second, 0 for no limit
+ * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
  */
 
 /** @typedef {{state: State, reason: string, code: number | null}} Outcome where the upload stands, and why */

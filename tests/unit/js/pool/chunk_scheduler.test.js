@@ -195,3 +195,107 @@ function play(scheduler, line, random, server) {
 function ranges_of(bytes) {
     return [...bytes].map((byte) => [byte, byte + 1]);
 }
+
+// --- parts -------------------------------------------------------------------------------------------------------------------
+
+const PART = 100;
+
+function aligned(total) {
+    const scheduler = new ChunkScheduler(total);
+    scheduler.align(PART);
+    return scheduler;
+}
+
+test("no chunk crosses the border of a part, and each connection has parts of its own", () => {
+    const scheduler = aligned(250);
+    assert.deepEqual([scheduler.take(a, 70), scheduler.take(b, 500), scheduler.take(a, 70)], [[0, 70], [100, 200], [70, 100]]);
+    assert.deepEqual([scheduler.take(a, 30), scheduler.take(b, 70)], [[200, 230], null], "the last part is a's");
+    assert.deepEqual(scheduler.take(a, 70), [230, 250]);
+});
+
+test("a part that was begun before a reconnect is finished first, and by one connection", () => {
+    const scheduler = aligned(1000);
+    scheduler.confirm([[0, 100], [250, 300], [310, 350]]);
+    const taken = [scheduler.take(a, 30), scheduler.take(b, 30), scheduler.take(a, 30), scheduler.take(b, 30), scheduler.take(a, 90)];
+    assert.deepEqual(taken, [[200, 230], [300, 310], [230, 250], [350, 380], [100, 190]]);
+});
+
+test("a lost connection leaves its parts to the others", () => {
+    const scheduler = aligned(200);
+    scheduler.take(a, 30);
+    scheduler.take(b, 100);
+    assert.equal(scheduler.take(b, 30), null);
+    scheduler.drop(a);
+    assert.deepEqual(scheduler.take(b, 100), [0, 100]);
+});
+
+test("a chunk that was refused goes out again by the same connection", () => {
+    const scheduler = aligned(300);
+    scheduler.take(a, 100);
+    scheduler.take(a, 50);
+    scheduler.put_back(a, 0);
+    assert.deepEqual([scheduler.take(b, 100), scheduler.take(a, 100)], [[200, 300], [0, 100]]);
+});
+
+test("without an alignment chunks begin and end anywhere", () => {
+    const scheduler = aligned(300);
+    scheduler.align(1);
+    assert.deepEqual(scheduler.take(a, 150), [0, 150]);
+});
+
+for (let seed = 1; seed <= 40; seed++) {
+    test(`with 16 connections, losses and reconnects each part comes by one connection, and whole (seed ${seed})`, () => {
+        const random = random_numbers(seed);
+        const total = random.below(8000);
+        const scheduler = aligned(total);
+        const server = new Set();
+        /** Who is sending a part since when nobody was. */
+        const senders = new Map();
+        const lines = Array.from({ length: 16 }, (_, n) => ({ connection: { n }, flying: [] }));
+        for (let step = 0; !scheduler.complete; step++) {
+            assert.ok(step < 30_000, "it ends");
+            const line = lines[random.below(16)];
+            const before = line.flying.length;
+            play_part(scheduler, line, random, server, lines, senders);
+            if (line.flying.length <= before) continue;
+            const [start, end] = line.flying.at(-1);
+            const part = Math.floor(start / PART);
+            assert.equal(Math.floor((end - 1) / PART), part, `${start}-${end} lies in one part`);
+            const sender = senders.get(part) ?? line;
+            assert.equal(sender, line, `part ${part} is another's`);
+            senders.set(part, line);
+        }
+        assert.equal(server.size, total);
+    });
+}
+
+/** One of the things that can happen; where a connection is lost its parts have no sender any more. */
+function play_part(scheduler, line, random, server, lines, senders) {
+    const free = (lost) => {
+        for (const [part, sender] of senders) if (sender === lost) senders.delete(part);
+    };
+    if (random.below(400) === 0) {
+        for (const other of lines) {
+            free(other);
+            other.flying.length = 0;
+        }
+        scheduler.restart();
+        scheduler.confirm(ranges_of(server));
+        return;
+    }
+    const losable = random.below(30) === 0;
+    if (losable) {
+        for (const [start, end] of line.flying.splice(0)) if (random.below(2)) for (let byte = start; byte < end; byte++) server.add(byte);
+        scheduler.drop(line.connection);
+        free(line);
+        return;
+    }
+    if (random.below(2)) {
+        const chunk = scheduler.take(line.connection, 1 + random.below(60));
+        if (chunk) line.flying.push(chunk);
+    } else if (line.flying.length) {
+        const [chunk] = line.flying.splice(random.below(line.flying.length), 1);
+        for (let byte = chunk[0]; byte < chunk[1]; byte++) server.add(byte);
+        scheduler.ack(line.connection, chunk);
+    }
+}

@@ -614,3 +614,17 @@ test("a server that has answered this page before is away, not elsewhere", async
     }
     assert.equal(uploader.error_code, null);
 });
+
+test("where the server stores parts, no chunk crosses the border of one", async () => {
+    const stage = new Stage();
+    const alignment = 5 * MIB;
+    const { connection } = await stage.transferring(LARGE, { alignment });
+    const seen = [];
+    for (let turn = 0; turn < 200 && connection.chunks.length; turn++) {
+        seen.push(...connection.chunks);
+        stage.env.pass(100);
+        connection.ack();
+    }
+    assert.ok(seen.some(([, end]) => end % alignment === 0), "it has come to a border");
+    for (const [start, end] of seen) assert.equal(Math.floor(start / alignment), Math.floor((end - 1) / alignment));
+});
