@@ -101,6 +101,22 @@ def require_operator(request: HTTPServerRequest, settings: Settings) -> Address:
     return address
 
 
+def require_monitor(request: HTTPServerRequest, settings: Settings) -> Address:
+    """The address of who may see health and metrics: within `backend_networks`. Raises Forbidden.
+
+    A request from loopback may be a browser's on this machine, sent there by DNS rebinding, see `require_operator`. So
+    its Host must be a name that no stranger can have, unless the token comes along. Other machines may use any name.
+    """
+    address = require_backend_peer(request, settings)
+    has_token = bool(settings.backend_token) and shows_token(request, settings)
+    if address.is_loopback and not has_token and not _is_own_name(request.host_name):
+        raise Forbidden(
+            "from this machine health and metrics are open only under an IP address, localhost, the machine's own name "
+            "or a name without a dot"
+        )
+    return address
+
+
 def shows_token(request: HTTPServerRequest, settings: Settings) -> bool:
     """Whether the backend token, if one is set, comes along: as Bearer, or as the password that a browser asks for."""
     given = _bearer(request.headers) or _password(request.headers)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from incoming.core.errors import NotFound, UploadError
 from incoming.handlers.base import Handler
-from incoming.handlers.caller_access import require_backend_peer
+from incoming.handlers.caller_access import require_monitor
 from incoming.handlers.services import Services
 from incoming.wire.accept_encoding import best_coding
 
@@ -111,11 +111,13 @@ class Library(Handler):
 class Health(Handler):
     """Whether this worker can do its work, as JSON: 200 when it is ready, 503 with the reasons when it is not.
 
-    `/live` answers 200 as long as there is anybody to answer. Only for backend_networks.
+    `/live` answers 200 as long as the worker answers at all, to everybody: probes come from any address. The rest is
+    for backend_networks.
     """
 
     def prepare(self) -> None:
-        require_backend_peer(self.request, self.services.settings)
+        if "live" not in self.path_args:
+            require_monitor(self.request, self.services.settings)
 
     async def get(self, live: str | None = None) -> None:
         problems = [] if live else await self._problems()

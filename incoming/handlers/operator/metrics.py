@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import incoming
 from incoming.handlers.base import Handler
-from incoming.handlers.caller_access import require_backend_peer
+from incoming.handlers.caller_access import require_monitor
 from incoming.monitoring.metrics import TRANSPORTS
 
 exposition: Callable[..., tuple[bytes, str]] | None
@@ -22,7 +22,7 @@ class Metrics(Handler):
     """All families of incoming/monitoring/metrics.py; 501 where the library that writes them is not installed."""
 
     def prepare(self) -> None:
-        require_backend_peer(self.request, self.services.settings)
+        require_monitor(self.request, self.services.settings)
 
     async def get(self) -> None:
         self.set_header("Cache-Control", "no-store")

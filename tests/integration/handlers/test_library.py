@@ -194,10 +194,28 @@ async def test_a_database_that_does_not_answer(tmp_path: Path, monkeypatch: pyte
 
 async def test_health_is_not_for_the_world(tmp_path: Path) -> None:
     async with one_worker(tmp_path, "--backend-networks", "10.0.0.0/8") as worker:
-        for path in ("/incoming/health", "/incoming/health/live"):
-            assert (await worker.fetch("GET", path)).code == 403
+        assert (await worker.fetch("GET", "/incoming/health")).code == 403
+        # Except whether there is anybody: probes come from addresses that nobody knows beforehand.
+        assert (await worker.fetch("GET", "/incoming/health/live")).code == 200
     async with one_worker(tmp_path) as worker:
-        assert (await worker.fetch("GET", "/incoming/health", headers={"X-Forwarded-For": "127.0.0.1"})).code == 403
+        proxied = {"X-Forwarded-For": "127.0.0.1"}
+        assert (await worker.fetch("GET", "/incoming/health", headers=proxied)).code == 403
+        assert (await worker.fetch("GET", "/incoming/health/live", headers=proxied)).code == 200
+
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.mark.parametrize("path", ["/incoming/health", "/incoming/metrics"])
+async def test_a_name_that_was_pointed_here_opens_neither_health_nor_metrics(path: str, tmp_path: Path) -> None:
+    """A page of any site can have its name resolve to 127.0.0.1 and read what its browser gets there."""
+    async with one_worker(tmp_path, "--backend-token", TOKEN) as worker:
+        for name in ("evil.example.org", f"evil.example.org:{worker.port}", "127.0.0.1.evil.example.org"):
+            assert (await worker.fetch("GET", path, headers={"Host": name})).code == 403
+            given = {"Host": name, "Authorization": f"Bearer {TOKEN}"}
+            assert (await worker.fetch("GET", path, headers=given)).code == 200
+        for name in ("localhost", "127.0.0.1:4000", "[::1]:4000", "incoming"):
+            assert (await worker.fetch("GET", path, headers={"Host": name})).code == 200
 
 
 # --- what an unexpected failure looks like ----------------------------------------------------------------------------

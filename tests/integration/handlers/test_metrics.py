@@ -33,7 +33,8 @@ def scrape(server: IncomingServer) -> dict[str, float]:
 
 def put(server: IncomingServer, ticket: str, content: bytes) -> None:
     url = f"{server.base_url}/incoming/frontend/upload/{ticket}?filename=a"
-    with urllib.request.urlopen(urllib.request.Request(url, content, method="PUT"), timeout=20) as answer:
+    headers = {"Content-Type": "application/octet-stream"}
+    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT"), timeout=20) as answer:
         assert answer.status == 200
 
 

@@ -44,7 +44,8 @@ def upload(server: IncomingServer, app: AppStub, content: bytes) -> None:
     ) as answer:
         ticket = answer.read().decode()
     url = f"{server.base_url}/incoming/frontend/upload/{ticket}"
-    with urllib.request.urlopen(urllib.request.Request(url, content, method="PUT"), timeout=60) as answer:
+    headers = {"Content-Type": "application/octet-stream"}
+    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT"), timeout=60) as answer:
         assert answer.status == 200
     app.wait_for(1, ticket)
 

@@ -4,7 +4,13 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from incoming.core.errors import Forbidden
-from incoming.handlers.caller_access import client_address, require_backend_caller, require_backend_peer, same_secret
+from incoming.handlers.caller_access import (
+    client_address,
+    require_backend_caller,
+    require_backend_peer,
+    require_monitor,
+    same_secret,
+)
 from incoming.settings.settings import Settings, load_settings
 
 TOKEN = "correct-horse-battery-staple"
@@ -35,8 +41,8 @@ def settings(*options: str) -> Settings:
 
 
 def request(peer: str, *headers: tuple[str, str]) -> HTTPServerRequest:
-    fields = HTTPHeaders({"Host": "incoming"})
-    for name, value in headers:
+    fields = HTTPHeaders()
+    for name, value in (*headers, *([] if "Host" in dict(headers) else [("Host", "incoming")])):
         fields.add(name, value)
     start_line = RequestStartLine("POST", "/", "HTTP/1.1")
     return HTTPServerRequest(start_line=start_line, headers=fields, connection=Connection(peer))
@@ -238,6 +244,14 @@ def test_the_network_alone_decides_who_sees_the_health() -> None:
     assert str(require_backend_peer(request("127.0.0.1", ("Sec-Fetch-Site", "none")), known)) == "127.0.0.1"
     with pytest.raises(Forbidden):
         require_backend_peer(request("203.0.113.5"), known)
+
+
+def test_other_machines_may_monitor_under_any_name() -> None:
+    known = settings("--backend-networks", "10.0.0.0/8,127.0.0.0/8")
+    named = ("Host", "incoming.monitoring.example.org")
+    assert str(require_monitor(request("10.0.0.1", named), known)) == "10.0.0.1"
+    with pytest.raises(Forbidden, match="from this machine health"):
+        require_monitor(request("127.0.0.1", named), known)
 
 
 def test_secrets_are_compared_as_they_are() -> None:
