@@ -1,8 +1,8 @@
-"""One attempt to tell an app about an upload, from the claim to what the answer makes of the ticket.
+"""One attempt to call an app about an upload, from the claim to the ticket's next state.
 
-The attempt is recorded before it is made and the answer before anything follows from it, so an app may be told twice,
-with the same Incoming-Delivery, but never not at all. Decides how long an app may be out of reach and how long to pause
-between attempts. What is said and what an answer means is callback.py's; how many at once is handover.py's.
+The attempt is recorded before the call, and the answer before anything follows from it: an app may be called twice with
+the same Incoming-Delivery, but never not at all. Decides how long attempts go on and how long the pauses between them
+are. What is sent is decided by payload.py, what an answer means by answer.py, how many run at once by dispatcher.py.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from incoming.storage.ticket_store import Change, Claim, TicketStore
 log = logging.getLogger(__name__)
 
 LEASE_MARGIN = 15.0
-"""Seconds that a worker holds a callback beyond the app's time to answer, to record the answer even on a slow disk."""
+"""Seconds that a lease lasts beyond the app's time to answer, so that a slow disk can still record the answer."""
 
 FIRST_PAUSE = 1.0
 RETRY_AFTER_LIMIT = 300.0
-"""Seconds of an app's Retry-After that are honoured; a longer one would only keep the user waiting."""
+"""Longest Retry-After, in seconds, that is honoured; a longer one would only keep the user waiting."""
 
 RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
 
 
 class _NotOurs(Exception):
-    """Since it was claimed, the callback was settled or is being tried by somebody else."""
+    """Since the claim, the callback was settled, or another worker has tried it."""
 
 
 def longest_pause(settings: Settings) -> float:
-    """The most seconds that a callback is put off. One that is due later was noted before the clock was set back."""
+    """Return the longest pause in seconds. A callback due later was recorded before the clock was set back."""
     return max(settings.handover_max_backoff, RETRY_AFTER_LIMIT)
 
 
 class Delivery:
-    """Makes attempts, any number side by side."""
+    """Makes attempts, any number of them concurrently."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Delivery:
 
     @property
     def lease(self) -> float:
-        """Seconds after which an attempt of which nothing was heard is somebody else's to repeat."""
+        """Seconds after which another worker may repeat an attempt that has not been recorded as answered."""
         return self._settings.handover_timeout + LEASE_MARGIN
 
     async def attempt(self, claim: Claim) -> None:
-        """Tells the app and records the answer. Raises what the store raises, as long as the app was not called."""
+        """Call the app and record the answer. Raises what the store raises, as long as the app was not called."""
         now = self._clock()
         before = claim.callback
-        # Unanswered until the answer is recorded: should this worker die, nobody knows what the app has heard.
+        # Unanswered until the answer is recorded: if this worker dies, nobody knows whether the app got the call.
         callback = replace(before, attempts=before.attempts + 1, due_at=now + self.lease, unanswered=True)
         try:
             ticket = await self._tickets.update(claim.ticket.id, lambda known: _begun(known, claim, callback, now))
@@ -99,11 +99,11 @@ class Delivery:
             else:
                 await self._conclude(ticket, callback, answer)
         except UnknownTicket:
-            log.info("upload %s: forgotten while its app was called", ticket.id)
+            log.info("upload %s: ticket expired while its app was called", ticket.id)
 
     async def _was_taken_before(self, ticket: Ticket, answer: Answer) -> bool:
-        """Whether the app knows the id no more, or fails, because it did all its work in an attempt whose answer was
-        lost. Then it has moved the file away, which nobody else would.
+        """Return whether the app took the file in an attempt whose answer was lost, and therefore no longer knows the
+        id or fails. Then it has moved the file away, which only the app does.
         """
         if ticket.state != State.HANDING_OVER or not answer.heard or answer.verdict in (Verdict.DONE, Verdict.WAIT):
             return False
@@ -112,7 +112,7 @@ class Delivery:
                 return False
         except UploadError:
             return False
-        log.info("upload %s: %s; but it took the file in an attempt before", ticket.id, answer.reason)
+        log.info("upload %s: %s; the app took the file in an earlier attempt", ticket.id, answer.reason)
         return True
 
     def _unclear_since(self, callback: Callback, answer: Answer) -> float:
@@ -121,7 +121,7 @@ class Delivery:
         return callback.unclear_since or self._steady()
 
     def _last_attempt_at(self, callback: Callback, answer: Answer) -> float:
-        """When the last attempt after such an answer is to be made, in steady seconds; 0 if none is."""
+        """Return the steady time of the last attempt after such an answer; 0 if there is none."""
         if answer.verdict == Verdict.AGAIN:
             return callback.since + self._settings.handover_retry_time
         if answer.verdict == Verdict.UNCLEAR:
@@ -139,7 +139,7 @@ class Delivery:
             log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts, extra=_facts(ticket, answer))
 
     def _pause(self, callback: Callback, answer: Answer) -> float:
-        """Exponential back-off with jitter, or longer if the app asked for it."""
+        """Return the pause: exponential back-off with jitter, or longer if the app asked for it."""
         longest = self._settings.handover_max_backoff
         pause = min(FIRST_PAUSE * 2.0 ** min(callback.attempts - 1, 30), longest) * random.uniform(0.5, 1.0)
         return max(pause, min(answer.retry_after or 0.0, RETRY_AFTER_LIMIT))
@@ -175,8 +175,8 @@ class Delivery:
         return f"the application could not be reached (tried {tries} in {spent}): {answer.reason}"
 
     async def _record(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
-        """Commits what the app said, however long the database needs: an answer that is forgotten is asked for again,
-        and many an app does not know the id any more then.
+        """Commit the app's answer, however long the database needs: an answer that is lost is asked for again, and
+        many apps no longer know the id then.
         """
         attempt = 0
         while True:
@@ -185,18 +185,18 @@ class Delivery:
             except UnknownTicket:
                 raise
             except UploadError as error:
-                log.warning("upload %s: the app's answer cannot be recorded yet: %s", ticket_id, error.message)
+                log.warning("upload %s: cannot record the app's answer yet: %s; retrying", ticket_id, error.message)
             await asyncio.sleep(RECORD_PAUSES[min(attempt, len(RECORD_PAUSES) - 1)])
             attempt += 1
 
     async def clear(self, ticket: Ticket) -> None:
-        """Removes a file that is finished with, if it is ours to remove; usually the app has moved it away already."""
+        """Remove the file of a finished upload if that is agreed; usually the app has moved it away already."""
         if ticket.state != State.FINISHED or not ticket.options.remove_file_when_finished:
             return
         try:
             await self._store.remove(ticket, finished=True)
         except UploadError as error:
-            log.warning("upload %s: its file could not be removed now: %s", ticket.id, error.message)
+            log.warning("upload %s: its file could not be removed now: %s; retrying later", ticket.id, error.message)
 
 
 def _facts(ticket: Ticket, answer: Answer) -> dict[str, str]:
@@ -206,7 +206,7 @@ def _facts(ticket: Ticket, answer: Answer) -> dict[str, str]:
     return facts if answer.advice is None else {**facts, "hint": str(answer.advice)}
 
 
-# --- what an attempt makes of a ticket; another attempt, or finish_upload, may have been faster -----------------------
+# --- what an attempt does to a ticket; another attempt, or finish_upload, may have come first -------------------------
 
 
 def _same_attempt(known: Ticket, callback: Callback) -> bool:
@@ -223,12 +223,14 @@ def _begun(known: Ticket, claim: Claim, trying: Callback, now: float) -> Ticket:
 
 
 def changed(known: Ticket, callback: Callback, after: Callback | None) -> Ticket:
-    """With `after` in the place of this callback, unless that has been tried again or settled since."""
+    """Return the ticket with `after` in place of this callback, unless that was tried again or settled since."""
     return replace(known, callback=after) if _same_attempt(known, callback) else known
 
 
 def _answered(known: Ticket, callback: Callback, verdict: Verdict, reason: str, now: float) -> Ticket:
-    """An acceptance counts whichever attempt it answers; a refusal only if no later attempt may bring better news."""
+    """Return the ticket after an answer. An acceptance counts whichever attempt it answers; a refusal only if no later
+    attempt is under way.
+    """
     if verdict == Verdict.DONE and known.state == State.WAITING:
         return known.finish(now)
     if known.state != State.HANDING_OVER:

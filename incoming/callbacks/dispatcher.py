@@ -1,8 +1,8 @@
-"""The outbox of callbacks: sees to it that every app hears of every file that arrived and every upload cancelled.
+"""The outbox dispatcher: calls every app about each file that arrived and each upload that was cancelled.
 
-Decides when a callback is tried and how many at once go to one app, so that a slow app delays nobody else. What comes
-of an attempt is delivery.py's to say; where the outbox is kept, the TicketStore's. A worker that dies leaves its leases
-behind, and when they end another goes on.
+Decides when a callback is tried and how many calls one app gets at once, so that a slow app delays no other one. What
+an attempt does to the ticket is decided by delivery.py; the TicketStore keeps the outbox. When a worker dies, another
+one continues as soon as the dead worker's leases have expired.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from incoming.storage.ticket_store import Claim, TicketStore
 log = logging.getLogger(__name__)
 
 CLAIMED_AT_ONCE = 100
-"""What is due beyond that is claimed after the next GATHERING: 5,000 callbacks a second, more than apps will answer."""
+"""Callbacks of one claim; the rest waits for the next GATHERING. That is 5,000 a second, more than apps answer."""
 
 LONGEST_SLEEP = 15.0
-"""Seconds after which the outbox is looked at although nothing is due: the clock may have been set meanwhile."""
+"""Seconds after which the outbox is read although nothing is due: the clock may have been set meanwhile."""
 
 GATHERING = 0.02
-"""Seconds between a change of some ticket and the look into the outbox. Every commit of chunks is such a change."""
+"""Seconds between a ticket's change and reading the outbox. Every commit of chunks is such a change."""
 
 
 @dataclass(slots=True)
-class _Lane:
-    """What is owed to one app: how many callbacks are under way, and those claimed that wait for their turn."""
+class _HostQueue:
+    """The callbacks of one app: how many are under way, and the claimed ones that wait for their turn."""
 
     active: int = 0
-    queue: OrderedDict[str, Claim] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[str, Claim] = field(default_factory=OrderedDict)
 
 
 class CallbackDispatcher:
@@ -65,7 +65,7 @@ class CallbackDispatcher:
         self._caller = CallbackClient(settings, clock)
         self._delivery = Delivery(tickets, store, settings, clock, self._caller, counters)
         self._trial = CallbackTrial(self._caller, settings.storage_dir)
-        self._lanes: dict[str, _Lane] = {}
+        self._queues: dict[str, _HostQueue] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         self._stopping = False
@@ -74,7 +74,7 @@ class CallbackDispatcher:
     # --- which callback when ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Delivers what is due until `stop`."""
+        """Deliver what is due until `stop`."""
         while not self._stopping:
             wake_at = self._clock() + LONGEST_SLEEP
             try:
@@ -82,7 +82,7 @@ class CallbackDispatcher:
                 wake_at = min(wake_at, await self._next_due())
                 await self._sleep(wake_at)
             except UploadError as error:
-                log.warning("the outbox cannot be read: %s", error.message)
+                log.warning("cannot read the outbox: %s; retrying in 1 s", error.message)
                 await asyncio.sleep(1.0)
 
     async def _claim_due(self) -> None:
@@ -92,16 +92,16 @@ class CallbackDispatcher:
             return
         for claim in claims:
             host = app_host(claim.ticket.options.signal_finish_url)
-            lane = self._lanes.setdefault(host, _Lane())
-            lane.queue[claim.ticket.id] = claim
-            self._start_next(host, lane)
+            queue = self._queues.setdefault(host, _HostQueue())
+            queue.waiting[claim.ticket.id] = claim
+            self._start_next(host, queue)
 
     async def _next_due(self) -> float:
         due_at = await self._tickets.next_due()
         return float("inf") if due_at is None else due_at
 
     async def _sleep(self, wake_at: float) -> None:
-        """Until then, or until a ticket's change has made a callback due earlier."""
+        """Sleep until `wake_at`, or until a ticket's change has made a callback due earlier."""
         try:
             async with asyncio.timeout(max(min(wake_at - self._clock(), LONGEST_SLEEP), GATHERING)):
                 while not self._stopping:
@@ -113,24 +113,24 @@ class CallbackDispatcher:
         except TimeoutError:
             return
 
-    def _start_next(self, host: str, lane: _Lane) -> None:
-        """As many as this app gets at once. A slow app's callbacks wait here and take nobody else's place."""
-        while lane.queue and lane.active < self._at_once and not self._stopping:
-            ticket_id, claim = lane.queue.popitem(last=False)
-            # Past its lease it is due again, for whoever claims it then, so it needs no giving back.
+    def _start_next(self, host: str, queue: _HostQueue) -> None:
+        """Start as many callbacks as this app gets at once. A slow app's callbacks wait here, not in others' places."""
+        while queue.waiting and queue.active < self._at_once and not self._stopping:
+            ticket_id, claim = queue.waiting.popitem(last=False)
+            # After its lease a callback is due again for any worker, so it need not be given back.
             if self._clock() < claim.until and ticket_id not in self._under_way:
-                lane.active += 1
+                queue.active += 1
                 task = asyncio.get_running_loop().create_task(self._deliver(claim))
                 self._under_way[ticket_id] = task
                 task.add_done_callback(partial(self._ended, host, ticket_id))
-        if not lane.queue and not lane.active:
-            self._lanes.pop(host, None)
+        if not queue.waiting and not queue.active:
+            self._queues.pop(host, None)
 
     def _ended(self, host: str, ticket_id: str, task: asyncio.Task[None]) -> None:
         del self._under_way[ticket_id]
-        lane = self._lanes[host]
-        lane.active -= 1
-        self._start_next(host, lane)
+        queue = self._queues[host]
+        queue.active -= 1
+        self._start_next(host, queue)
 
     async def _deliver(self, claim: Claim) -> None:
         try:
@@ -138,9 +138,9 @@ class CallbackDispatcher:
         except UnknownTicket:
             return
         except UploadError as error:
-            log.warning("upload %s: the callback is put off: %s", claim.ticket.id, error.message)
+            log.warning("upload %s: callback postponed: %s", claim.ticket.id, error.message)
         except Exception:
-            log.exception("upload %s: the callback failed", claim.ticket.id)
+            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claim.ticket.id)
 
     # --- what the app and the operator ask for ------------------------------------------------------------------------
 
@@ -162,12 +162,12 @@ class CallbackDispatcher:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     async def stop(self, within: float) -> None:
-        """Starts nothing any more, gives back the callbacks that waited for their turn, and waits up to `within`
-        seconds for the apps that are about to answer.
+        """Start no more callbacks, give back the waiting ones, and wait up to `within` seconds for the apps that are
+        about to answer.
         """
         self._stopping = True
         self._news.set()
-        await self._give_back([claim for lane in self._lanes.values() for claim in lane.queue.values()])
+        await self._give_back([claim for queue in self._queues.values() for claim in queue.waiting.values()])
         try:
             if self._under_way:
                 await asyncio.wait(tuple(self._under_way.values()), timeout=within)
@@ -185,7 +185,9 @@ class CallbackDispatcher:
                     claim.ticket.id, lambda known: changed(known, claim.callback, due), durable=False
                 )
             except UploadError as error:
-                log.warning("upload %s: the callback waits for its lease to end: %s", claim.ticket.id, error.message)
+                log.warning(
+                    "upload %s: callback not given back (%s); due after its lease", claim.ticket.id, error.message
+                )
 
         now = self._clock()
         await asyncio.gather(*(give_back(claim, replace(claim.callback, due_at=now)) for claim in claims))

@@ -39,6 +39,7 @@ _CHARSETS = frozenset({"utf-16", "utf-16le", "utf-16be", "utf-32", "iso-8859-1",
 _EDGES = "\ufeff\u200b\u2060\0"
 """Invisible characters that may surround a word, besides white space: byte order marks, zero-width spaces, NUL."""
 
+_PAGE = re.compile(r"<(!doctype|!--|\?xml|(html|head|body|title|center|div|p|h[1-6])\b)", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style|title|head)\b.*?(</\1>|\Z)|<[^>]*>?", re.DOTALL | re.IGNORECASE)
 
 
@@ -110,7 +111,7 @@ class Response:
     @property
     def is_html(self) -> bool:
         """Whether it is a page: proxies and frameworks answer with pages, apps answer callbacks with words."""
-        return "html" in self.header("Content-Type").lower() or self.word[:1] == "<"
+        return "html" in self.header("Content-Type").lower() or bool(_PAGE.match(self.word))
 
     @cached_property
     def json(self) -> Any:

@@ -1,6 +1,6 @@
-"""The server as a program: from the command line to workers that serve, and what the operator is told at the start.
+"""The program: finds the command, starts the server's workers, and logs the facts that an operator needs at the start.
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 when something failed, 2 when the configuration cannot be used.
+Exit codes: 0 success, or the end after SIGTERM or SIGINT; 1 failure; 2 usage or configuration error.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(arguments: Sequence[str]) -> int:
     """Run the server until it is told to end, and return the exit code."""
-    # The end of a terminal is not the end of the server; whoever serves logs that the signal came.
+    # The end of a terminal is not the end of the server; the serving process logs the signal.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         settings = load_settings(arguments, os.environ)
@@ -75,7 +75,7 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         return _serve(settings, sockets)
     except Exception:
-        log.critical("the server has a defect and ends", exc_info=True)
+        log.critical("internal server error; the server ends", exc_info=True)
         return 1
 
 
@@ -89,11 +89,11 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
         finally:
             _close(sockets)
 
-    # Recovery once, before anybody is served, and in a process of its own: the parent must open no database.
+    # Recovery runs once, before the first connection, in a process of its own: the parent must open no database.
     if code := run_once(lambda lifeline: asyncio.run(Worker(settings).recover())):
         _close(sockets)
         return code
-    # The kernel takes connections for the workers that start now.
+    # From here on the kernel queues connections for the workers that start now.
     tell_ready()
 
     def serve(lifeline: int) -> int:
@@ -108,7 +108,7 @@ def _close(sockets: list[socket.socket]) -> None:
 
 
 def _allow_many_descriptors() -> None:
-    """The usual soft limit of 1,024 would be a limit on connections; the hard one is the operator's."""
+    """Raise the soft limit on descriptors, usually 1,024, to the hard one, which is the operator's."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -140,11 +140,11 @@ def _listen(settings: Settings) -> list[socket.socket]:
         raise ConfigError(f"cannot listen at {where}: {error.strerror or error}") from error
 
 
-# --- what the operator is told ----------------------------------------------------------------------------------------
+# --- what is logged at the start --------------------------------------------------------------------------------------
 
 
 def announcements(settings: Settings, sockets: Sequence[socket.socket]) -> Iterator[tuple[int, str]]:
-    """One line a fact that decides who can do what: level and text."""
+    """Yield level and text of one log line for each fact that decides who can do what."""
     addresses = ", ".join(url(listening) for listening in sockets)
     workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''}"
     yield logging.INFO, f"Incoming!! {incoming.__version__} listens at {addresses} with {workers}"
@@ -168,7 +168,7 @@ def _through_proxies(settings: Settings) -> str:
 
 
 def url(listening: socket.socket) -> str:
-    """Where a listening socket can be reached."""
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if listening.family == socket.AF_INET6 else f"http://{host}:{port}"
 

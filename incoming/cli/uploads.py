@@ -1,7 +1,7 @@
 """`incoming uploads list|show|cancel|retry`: what the status page does, from a shell on the server's machine.
 
-Works on the stores in the storage directory whether the server runs or not: what is changed here the workers learn as
-they learn of each other's changes. Decides what is printed; what may be done is decided below.
+Works on the stores in the storage directory, whether the server runs or not: workers learn of a change here as of each
+other's changes. Decides what is printed; what may be done is decided by the layers below.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ MORE = (
 SHORT_ID = 8
 """Characters of an id that are printed, as in the log."""
 
-
 ABOUT = (
     "What the status page does, from a shell on the server's machine, as the service's user or root; the server may be "
     "running or not. Exit codes: 0 success, 1 the operation failed, 2 usage error."
@@ -66,18 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
     parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="uploads under way, or those in one state, the latest first")
+    listing = commands.add_parser("list", help="list uploads under way, or those in one state, the latest first")
     listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
-    listing.add_argument("--limit", type=_number, default=100, metavar="N", help="at most so many (default: 100)")
+    listing.add_argument("--limit", type=_number, default=100, metavar="N", help="at most N uploads (default: 100)")
     for name, about in (
-        ("show", "all that is known of one upload"),
-        ("cancel", "cancel it, remove what has arrived, and tell the app"),
-        ("retry", "try its handover now, also one that has failed while its file is kept"),
+        ("show", "show all facts about one upload"),
+        ("cancel", "cancel an upload, remove what has arrived, and tell the app"),
+        ("retry", "try a handover now, also one that has failed while its file is kept"),
     ):
         command = commands.add_parser(name, help=about)
-        command.add_argument("id", help="its id, or the beginning of it as the log shows it")
+        command.add_argument("id", help="the upload's id, or its first characters as in the log")
         if name == "cancel":
-            command.add_argument("--reason", default=OPERATOR_REASON, help="what its user and its app are told")
+            command.add_argument("--reason", default=OPERATOR_REASON, help="the reason that its user and its app get")
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -95,7 +94,7 @@ def _server_options(told: argparse.Namespace) -> list[str]:
 
 
 def _check_version(settings: Settings) -> None:
-    """A database is neither made nor brought up to date here: the server that uses it may be of another release."""
+    """Raise ConfigError unless the database has this release's version: the server may be of another release."""
     database = settings.storage_dir / "incoming.sqlite"
     if not database.is_file():
         raise ConfigError(f"there is no ticket database in {settings.storage_dir}")
@@ -153,7 +152,7 @@ class _Command:
         await self._tell(await retry_now(self._tickets, ticket.id, time.time()))
 
     async def _named(self) -> Ticket:
-        """The one upload whose id begins as it was told."""
+        """Return the one upload whose id begins as given."""
         beginning = self._told.id.rstrip("…").lower()
         if len(beginning) < SHORT_ID:
             raise BadParameter(f"give at least the first {SHORT_ID} characters of the id")
@@ -165,7 +164,7 @@ class _Command:
         return found[0]
 
     async def _facts(self, ticket: Ticket) -> dict[str, Any]:
-        """With who sends it now, as the workers noted it at most some seconds ago."""
+        """Return an upload's facts and its present connections, which workers report every few seconds."""
         if self._sending is None:
             self._sending = (await overview_of(self._tickets, time.time())).uploads
         return describe(ticket, self._sending.get(ticket.id), time.time())
@@ -201,7 +200,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def readable_size(size: int) -> str:
-    """In binary units, with three significant digits."""
+    """Return a size in binary units, with three significant digits."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -211,7 +210,7 @@ def readable_size(size: int) -> str:
 
 
 def readable_duration(seconds: float) -> str:
-    """In the two largest units that fit."""
+    """Return a duration in the two largest units that fit."""
     whole = max(0, round(seconds))
     for length, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= length:
@@ -220,7 +219,7 @@ def readable_duration(seconds: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines in which the columns stand below each other; the last one is as long as it is."""
+    """Yield lines with aligned columns; the last column is not padded."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))

@@ -123,7 +123,9 @@ def test_an_explicit_refusal_is_one_with_its_reason(body: str, reason: str) -> N
 
 @pytest.mark.promise(64)
 @pytest.mark.parametrize("status", [403, 409, 410, 418, 422])
-@pytest.mark.parametrize("body", ["wrong secret", '{"error": "no such folder"}', '"this user may not"', "nein"])
+@pytest.mark.parametrize(
+    "body", ["wrong secret", '{"error": "no such folder"}', '"this user may not"', "nein", "<b>no</b>"]
+)
 def test_a_refusing_status_with_a_text_of_the_apps_own_is_a_refusal(status: int, body: str) -> None:
     answer = judge(response(body, status), ARRIVED, NOW)
     assert answer.verdict == Verdict.REFUSED

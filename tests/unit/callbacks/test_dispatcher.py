@@ -346,7 +346,7 @@ async def test_a_database_in_trouble_is_only_a_delay(
     monkeypatch.setattr(stores.tickets, "claim", claim)
     workers.start(stores)
     await reaches(stores, await stores.arrived(app_stub.url), State.FINISHED)
-    assert "the outbox cannot be read: the disk is on strike" in caplog.text
+    assert "cannot read the outbox: the disk is on strike; retrying in 1 s" in caplog.text
 
 
 async def test_a_defect_in_one_delivery_stops_no_other(
