@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the development packages of package-lock.json (esbuild, TypeScript) when the lock has changed since last time.
+# Installs the development packages of package-lock.json (esbuild, TypeScript, the frameworks of doc/frameworks.md) when the lock has changed since last time.
 set -euo pipefail
 
 if ! command -v npm >/dev/null; then
