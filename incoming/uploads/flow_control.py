@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 
 from incoming.core.errors import InternalError, UploadError
-from incoming.core.extents import Range
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
@@ -82,7 +81,7 @@ class MemoryBudget:
 
 
 class UploadWriter:
-    """One connection's, or one body's, way into its upload. `acked` and `failed` are called once for each piece."""
+    """One connection's, or one body's, way into its upload. Holds nobody who waits for its writes."""
 
     def __init__(
         self,
@@ -91,16 +90,14 @@ class UploadWriter:
         budget: MemoryBudget,
         limit: int,
         epoch: int | None,
-        acked: Callable[[Range], None],
-        failed: Callable[[UploadError], None],
     ) -> None:
+        self.error: UploadError | None = None
+        """The first error of a write."""
         self._upload = upload
         self._sender = sender
         self._budget = budget
         self._limit = limit
         self._epoch = epoch
-        self._acked = acked
-        self._failed = failed
         self._under_way = 0
         self._held = False
         self._writable = asyncio.Event()
@@ -111,10 +108,17 @@ class UploadWriter:
         """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
         return self._held or bool(self._writes)
 
-    def submit(self, offset: int, data: Buffer, *, within: float = COMMIT_INTERVAL) -> None:
+    def submit(
+        self,
+        offset: int,
+        data: Buffer,
+        *,
+        within: float = COMMIT_INTERVAL,
+        done: Callable[[UploadError | None], None] | None = None,
+    ) -> None:
         """Submit bytes for writing. Before the next call, `wait_writable` must have returned.
 
-        `within` as for `ActiveUpload.write`.
+        `within` as for `ActiveUpload.write`. `done` is called once, with the error or, when the bytes are safe, None.
         """
         length, came_at = len(data), time.perf_counter()
         self._under_way += length + OVERHEAD
@@ -123,25 +127,31 @@ class UploadWriter:
         let_go = partial(self._give, length)
         acked = self._upload.write(offset, data, self._epoch, within=within, let_go=let_go)
         self._writes.add(acked)
-        acked.add_done_callback(lambda _: self._done(acked, offset, length, came_at))
+        acked.add_done_callback(lambda _: self._finish(acked, length, came_at, done))
 
     def _give(self, size: int) -> None:
         self._under_way -= size
         self._budget.release(size)
         self._writable.set()
 
-    def _done(self, written: asyncio.Future[None], offset: int, length: int, came_at: float) -> None:
+    def _finish(
+        self,
+        written: asyncio.Future[None],
+        length: int,
+        came_at: float,
+        done: Callable[[UploadError | None], None] | None,
+    ) -> None:
         self._writes.discard(written)
         self._give(OVERHEAD)
         error = None if written.cancelled() else written.exception()
         if error is None:
             self._sender.stored(length, time.perf_counter() - came_at)
-            self._acked((offset, offset + length))
-        elif isinstance(error, UploadError):
-            self._failed(error)
-        else:
-            log.error("upload %s: a piece could not be taken", self._upload.ticket.id, exc_info=error)
-            self._failed(InternalError())
+        elif not isinstance(error, UploadError):
+            log.error("upload %s: a write failed unexpectedly", self._upload.ticket.id, exc_info=error)
+            error = InternalError()
+        self.error = self.error or error
+        if done is not None:
+            done(error)
 
     async def wait_writable(self) -> None:
         """Returns when another piece may be received."""
@@ -160,15 +170,7 @@ class UploadWriter:
             await asyncio.sleep(wait)
         self._held = False
 
-    def detach(self) -> None:
-        """The sender has gone: what is under way is stored, and nobody is told. Till then the two hold each other."""
-        self._acked = self._failed = _nobody
-
     async def drain(self) -> None:
         """Returns when nothing is under way any more."""
         while self._writes:
             await asyncio.wait(tuple(self._writes))
-
-
-def _nobody(told: object) -> None:
-    """Who listens when the sender has gone."""

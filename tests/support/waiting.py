@@ -1,5 +1,6 @@
 """Waiting for a condition instead of for a span of time."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,3 +16,10 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 20.0) -> 
             raise AssertionError(f"waited {timeout:g} s in vain for: {what}")
         time.sleep(0.01)
     return value
+
+
+async def until_idle() -> None:
+    """Return when nothing more happens on this event loop before time passes or bytes come."""
+    loop = asyncio.get_running_loop()
+    while loop._ready:  # type: ignore[attr-defined] # noqa: ASYNC110 - nothing says when it is empty
+        await asyncio.sleep(0)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from incoming.core.errors import BadRange, UploadError
-from incoming.core.extents import Range
+from incoming.core.errors import BadRange
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
@@ -43,13 +42,12 @@ class BodyReceiver:
     ) -> None:
         self.position = start
         self._end = end
-        self._error: UploadError | None = None
         self._leave: Callable[[], None] = sender.leave
         self._memory = memory
         self.receive_buffer = ReceiveBuffer(memory.buffers)
         """What is received into it need not be copied."""
         self._timer: asyncio.TimerHandle | None = None
-        self._writer = UploadWriter(upload, sender, memory, UNDER_WAY, epoch, self._stored, self._failed)
+        self._writer = UploadWriter(upload, sender, memory, UNDER_WAY, epoch)
 
     @property
     def busy(self) -> bool:
@@ -108,16 +106,9 @@ class BodyReceiver:
     def let_go(self) -> None:
         """The request has ended, one way or the other. What has come is kept."""
         self._hand_on()
-        self._writer.detach()
         self._leave()
         self._leave = lambda: None
 
     def _check(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _stored(self, part: Range) -> None:
-        """The answer tells of it."""
-
-    def _failed(self, error: UploadError) -> None:
-        self._error = self._error or error
+        if self._writer.error is not None:
+            raise self._writer.error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from incoming.core.errors import UploadError
 from incoming.core.extents import Range
@@ -26,8 +27,17 @@ CHUNKS_UNDER_WAY = 2
 """Chunks of the largest size that a connection may have received but not acked; then it is read no further."""
 
 
+class Results(Protocol):
+    """Where the acks of whole chunks and the errors of parts go; it holds nobody."""
+
+    def ack(self, chunk: Range) -> None: ...
+
+    def fail(self, error: UploadError) -> None: ...
+
+
 @dataclass(eq=False, slots=True)
 class _Chunk:
+    results: Results
     start: int
     end: int
     """As far as it has come."""
@@ -35,9 +45,21 @@ class _Chunk:
     """Parts that are not yet safe."""
     is_whole: bool = False
 
+    def part_done(self, error: UploadError | None) -> None:
+        """A part is safe, or could not be stored; then the chunk is never acked."""
+        if error is not None:
+            self.results.fail(error)
+            return
+        self.under_way -= 1
+        self.ack_if_safe()
+
+    def ack_if_safe(self) -> None:
+        if self.is_whole and not self.under_way:
+            self.results.ack((self.start, self.end))
+
 
 class ChunkReceiver:
-    """One connection's. `ack` is called once for each chunk, `failed` once for each part that could not be stored."""
+    """One connection's. `results` gets an ack for each chunk, and the error of each part that could not be stored."""
 
     def __init__(
         self,
@@ -46,11 +68,10 @@ class ChunkReceiver:
         memory: MemoryBudget,
         chunk_max: int,
         epoch: int,
-        ack: Callable[[Range], None],
-        failed: Callable[[UploadError], None],
+        results: Results,
         clock: Callable[[], float],
     ) -> None:
-        self._ack = ack
+        self._results = results
         self._clock = clock
         self._receive_buffer = ReceiveBuffer(memory.buffers)
         self._gathering_since = 0.0
@@ -58,12 +79,8 @@ class ChunkReceiver:
         """What has come of a chunk whose offset is not complete."""
         self._coming: _Chunk | None = None
         """The chunk of which more is to come."""
-        self._waiting: dict[Range, list[_Chunk]] = {}
-        """The chunks that wait for a part, by its range. If two wait for the same one, either may have it: once it is
-        committed, its bytes are safe for both.
-        """
         limit = CHUNKS_UNDER_WAY * chunk_max
-        self._writer = UploadWriter(upload, sender, memory, limit, epoch, self._stored, failed)
+        self._writer = UploadWriter(upload, sender, memory, limit, epoch)
 
     @property
     def busy(self) -> bool:
@@ -101,16 +118,12 @@ class ChunkReceiver:
             return b""
         self._head = b""
         offset, rest = messages.parse_chunk(message)
-        self._coming = _Chunk(offset, offset)
+        self._coming = _Chunk(self._results, offset, offset)
         return rest
 
     def cut(self) -> None:
         """The connection has ended: what came of a chunk and its end did not is kept, so it need not come again."""
         self._hand_on()
-
-    def let_go(self) -> None:
-        """The connection is gone, and nobody is told any more."""
-        self._writer.detach()
 
     async def settle(self) -> None:
         """Returns when nothing is under way any more."""
@@ -125,22 +138,9 @@ class ChunkReceiver:
         start = chunk.end
         chunk.end += len(part)
         chunk.under_way += 1
-        self._waiting.setdefault((start, chunk.end), []).append(chunk)
-        self._writer.submit(start, part)
+        self._writer.submit(start, part, done=chunk.part_done)
 
     def _end(self, chunk: _Chunk) -> None:
         self._coming = None
         chunk.is_whole = True
-        self._ack_if_safe(chunk)
-
-    def _stored(self, part: Range) -> None:
-        waiting = self._waiting[part]
-        chunk = waiting.pop()
-        if not waiting:
-            del self._waiting[part]
-        chunk.under_way -= 1
-        self._ack_if_safe(chunk)
-
-    def _ack_if_safe(self, chunk: _Chunk) -> None:
-        if chunk.is_whole and not chunk.under_way:
-            self._ack((chunk.start, chunk.end))
+        chunk.ack_if_safe()

@@ -8,6 +8,7 @@ who is alive.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -59,7 +60,8 @@ class UploadSocket(Answering, WebSocketHandler):
         self._epoch = 0
         self._session = ""
         self._told_state = (State.UPLOADING, "")
-        self._outlet = WebSocketSender(self.write_message, self.close, services.monotonic)
+        self._outlet = WebSocketSender(services.monotonic)
+        self._sending: asyncio.Task[None] | None = None
         self._watchdog = StallWatchdog(self._settings, services.monotonic)
         self._seen_at = self._watchdog.heard
 
@@ -98,6 +100,8 @@ class UploadSocket(Answering, WebSocketHandler):
     async def open(self, *args: str, **kwargs: str) -> None:
         """Lasts as long as the connection: Tornado, which would read it otherwise, waits for this."""
         self.set_nodelay(True)
+        sending = self._outlet.run(self.write_message, self.close, self._not_stored)
+        self._sending = asyncio.get_running_loop().create_task(sending)
         if self._problem is None and self.selected_subprotocol != SUBPROTOCOL:
             self._problem = BadRequest(f"the WebSocket sub-protocol must be {SUBPROTOCOL}")
         if self._problem is not None:
@@ -132,7 +136,7 @@ class UploadSocket(Answering, WebSocketHandler):
         if isinstance(event, websocket_frames.Close):
             self.close(event.code)  # says so, too, unless that was done (RFC 6455 section 5.5.1)
             return
-        if self._outlet.ended:
+        if self._outlet.ended or self._outlet.failure is not None:
             return
         try:
             await self._on_event(event)
@@ -200,8 +204,7 @@ class UploadSocket(Answering, WebSocketHandler):
             self.services.memory_budget,
             self._settings.chunk_max,
             self._epoch,
-            self._outlet.ack,
-            self._not_stored,
+            self._outlet,
             self.services.monotonic,
         )
 
@@ -284,8 +287,6 @@ class UploadSocket(Answering, WebSocketHandler):
 
     def on_close(self) -> None:
         self._outlet.abandon()
-        if self._chunks is not None:
-            self._chunks.let_go()
         self._watchdog.stop()
         self._leave()
         self._leave = lambda: None

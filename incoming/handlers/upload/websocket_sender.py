@@ -1,7 +1,7 @@
-"""What is to be sent over one WebSocket: in order, no more of it than the other side reads, and then the end.
+"""What is to be sent over one WebSocket: a queue of acks, messages and one failure, and the loop that empties it.
 
-Decides what goes together in one message and how long a peer may take for our last words. Knows neither what a message
-says nor what is received.
+Decides what goes together in one message and how long a peer may take for the last one. Knows neither what a message
+says nor what is received. The queue holds nobody: what fills it may outlive the connection.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
+from incoming.core.errors import UploadError
 from incoming.core.extents import Range
 from incoming.wire import messages
 
@@ -19,97 +20,112 @@ MOST_WAITING = 1000
 """Acks and messages that wait for a peer that does not read; then it is not read either."""
 
 FAREWELL = 5.0
-"""Seconds that a peer has to take our last messages before the connection is closed all the same."""
+"""Seconds that a peer has to read the last messages before the connection is closed all the same."""
 
 
 class WebSocketSender:
-    """`write` sends a message and returns when it has left, `close` closes with a code and a reason; `clock` is a
-    monotonic one, in seconds.
-    """
+    """One connection's. `run` is called once; `clock` is a monotonic one, in seconds."""
 
-    def __init__(
-        self,
-        write: Callable[[str], Awaitable[None]],
-        close: Callable[[int, str], None],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.ended = False
         """Set when the last message is known or the connection is gone: nothing more is sent."""
+        self.failure: UploadError | None = None
+        """The first reason why bytes could not be stored; then nothing more is to be received."""
         self.said_at = clock()
         """When the last message left; before the first, when the connection began."""
-        self._write = write
-        self._close = close
         self._clock = clock
+        self._gone = False
         self._acks: list[Range] = []
         self._messages: list[str] = []
         self._last_words: tuple[int, str] | None = None
-        self._sending: asyncio.Task[None] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.Timeout | None = None
+        """Of `run`, while it runs."""
+        self._work = asyncio.Event()
         self._room = asyncio.Event()
 
     def ack(self, chunk: Range) -> None:
-        """Those that come while a message is leaving go together in the next."""
-        self._acks.append(chunk)
-        self._flush()
+        """Queue an ack. Those that come while a message is leaving go together in the next."""
+        if not self._gone:
+            self._acks.append(chunk)
+            self._work.set()
+
+    def fail(self, error: UploadError) -> None:
+        """Queue the failure of a write."""
+        self.failure = self.failure or error
+        self._work.set()
 
     def send(self, message: str) -> None:
+        """Queue a message, unless the last one is known."""
         if not self.ended:
             self._messages.append(message)
-            self._flush()
+            self._work.set()
 
     def end(self, code: int, reason: str) -> None:
-        """Sends what is to be sent and closes; what comes after is ignored."""
+        """Send what is queued and close; what comes after is ignored."""
         if not self.ended:
             self.ended = True
             self._last_words = (code, reason)
-            self._deadline = asyncio.get_running_loop().call_later(FAREWELL, self._close, code, reason)
-            self._flush()
-
-    def abandon(self) -> None:
-        """The connection is gone."""
-        self.ended = True
-        self._last_words = None
-        self._acks.clear()
-        self._messages.clear()
-        self._room.set()
-        if self._deadline is not None:
-            self._deadline.cancel()
-        # What owns us is held by these two: without them nothing is left to the garbage collector.
-        self._write, self._close = _to_nobody, _nothing
+            self._work.set()
+            self._hurry()
 
     async def room(self) -> None:
-        """Returns when another message may be received."""
+        """Return when another message may be received."""
         while len(self._acks) + len(self._messages) > MOST_WAITING:
             self._room.clear()
             await self._room.wait()
 
-    def _flush(self) -> None:
-        if self._sending is None:
-            self._sending = asyncio.get_running_loop().create_task(self._send_all())
-
-    async def _send_all(self) -> None:
+    async def run(
+        self,
+        write: Callable[[str], Awaitable[None]],
+        close: Callable[[int, str], None],
+        failed: Callable[[UploadError], None],
+    ) -> None:
+        """Empty the queue until the end. `write` returns when a message has left; `failed` is called with the failure,
+        once, before anything that is queued after it is sent.
+        """
         try:
-            while self._acks or self._messages:
-                acks, self._acks = self._acks, []
-                waiting, self._messages = self._messages, []
-                self._room.set()
-                if acks:
-                    await self._write(messages.ack(acks))
-                for message in waiting:
-                    await self._write(message)
-                self.said_at = self._clock()
+            async with asyncio.timeout(None) as self._deadline:
+                self._hurry()
+                await self._send_all(write, failed)
         except (WebSocketClosedError, StreamClosedError):
-            self.abandon()
-        finally:
-            self._sending = None
-        if self._last_words is not None:
-            self._close(*self._last_words)
+            self._last_words = None  # the connection is gone
+        except TimeoutError:
+            pass  # the peer does not read
+        last_words = self._last_words
+        self.abandon()
+        if last_words is not None:
+            close(*last_words)
 
+    async def _send_all(self, write: Callable[[str], Awaitable[None]], failed: Callable[[UploadError], None]) -> None:
+        is_told = False
+        while True:
+            if self.failure is not None and not is_told:
+                is_told = True
+                failed(self.failure)
+            if not (self._acks or self._messages):
+                if self.ended:
+                    return
+                self._work.clear()
+                await self._work.wait()
+                continue
+            acks, self._acks = self._acks, []
+            waiting, self._messages = self._messages, []
+            self._room.set()
+            if acks:
+                await write(messages.ack(acks))
+            for message in waiting:
+                await write(message)
+            self.said_at = self._clock()
 
-async def _to_nobody(message: str) -> None:
-    """The connection is gone."""
-    raise WebSocketClosedError
+    def _hurry(self) -> None:
+        if self.ended and self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + FAREWELL)
 
-
-def _nothing(code: int, reason: str) -> None:
-    """It is closed already."""
+    def abandon(self) -> None:
+        """The connection is gone: nothing is queued any more, and `run` ends."""
+        self.ended = self._gone = True
+        self._deadline = self._last_words = None
+        self._acks.clear()
+        self._messages.clear()
+        self._room.set()
+        self._work.set()

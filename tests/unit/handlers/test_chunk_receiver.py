@@ -17,6 +17,7 @@ from incoming.uploads.flow_control import OVERHEAD, MemoryBudget
 from incoming.uploads.receive_buffer import SMALLEST
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.stores import until
+from tests.support.waiting import until_idle
 
 MIB = 1024 * 1024
 PART = SMALLEST
@@ -54,8 +55,13 @@ class Bench:
         self.allowance = RateLimiter().allowance("ticket", 0)
         stand_in: Any = self
         self.now = 0.0
-        heard = self.acked.append, self.failed.append
-        self.chunks = ChunkReceiver(stand_in, stand_in, self.memory, chunk_max, 1, *heard, lambda: self.now)
+        self.chunks = ChunkReceiver(stand_in, stand_in, self.memory, chunk_max, 1, self, lambda: self.now)
+
+    def ack(self, chunk: Range) -> None:
+        self.acked.append(chunk)
+
+    def fail(self, error: UploadError) -> None:
+        self.failed.append(error)
 
     def write(
         self, offset: int, data: bytes, epoch: int | None, *, within: float, let_go: Callable[[], None]
@@ -76,8 +82,7 @@ class Bench:
         if not writes:
             await self.chunks.settle()
         else:
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await until_idle()
 
 
 def message(offset: int, data: bytes) -> bytes:
@@ -179,7 +184,6 @@ def test_each_chunk_is_acked_once_and_only_when_it_is_safe(
                 assert position >= end
         await bench.chunks.settle()
         assert sorted(bench.acked) == sorted(awaited)
-        assert bench.chunks._waiting == {}
 
     asyncio.run(run())
 
@@ -227,7 +231,7 @@ async def test_of_what_is_no_chunk_yet_nothing_is_kept(came: bytes) -> None:
     bench = Bench()
     await bench.chunks.take(came, last=False)
     bench.chunks.cut()
-    await asyncio.sleep(0)
+    await until_idle()
     assert bench.writes == []
 
 
@@ -244,8 +248,7 @@ async def test_no_more_is_taken_than_may_be_under_way() -> None:
 
     sending = asyncio.create_task(send())
     await until(lambda: len(bench.writes) > CHUNKS_UNDER_WAY - 1, "the first parts")
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await until_idle()
     assert taken < 3
     assert bench.memory.used <= (CHUNKS_UNDER_WAY + 1) * (PART + OVERHEAD)
     await until(lambda: bench_goes_on(bench, sending), "all of it")

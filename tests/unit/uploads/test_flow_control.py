@@ -15,6 +15,7 @@ from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.flow_control import OVERHEAD, MemoryBudget, UploadWriter
+from tests.support.waiting import until_idle
 
 PIECE = bytes(1000)
 COST = 1000 + OVERHEAD
@@ -52,31 +53,32 @@ class Sending:
         self.acked: list[Range] = []
         self.failed: list[UploadError] = []
         sender = Connections(WorkerCounters()).enter("ticket", "websocket", "client")
-        self.writer = UploadWriter(
-            cast(ActiveUpload, upload), sender, memory, limit, 7, self.acked.append, self.failed.append
-        )
+        self.writer = UploadWriter(cast(ActiveUpload, upload), sender, memory, limit, 7)
+
+    def submit(self, offset: int, data: bytes) -> None:
+        def done(error: UploadError | None) -> None:
+            if error is None:
+                self.acked.append((offset, offset + len(data)))
+            else:
+                self.failed.append(error)
+
+        self.writer.submit(offset, data, done=done)
 
     def room(self) -> "asyncio.Task[None]":
         return asyncio.create_task(self.writer.wait_writable())
-
-
-async def turn() -> None:
-    """Lets everything that can happen now happen."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_each_piece_is_acked_once_it_is_stored() -> None:
     upload, memory = HeldUpload(), MemoryBudget(10**9)
     sending = Sending(upload, memory)
     for offset in (0, 1000):
-        sending.writer.submit(offset, PIECE)
-    await turn()
+        sending.submit(offset, PIECE)
+    await until_idle()
     assert (sending.acked, sending.writer.busy, memory.used) == ([], True, 2 * COST)
     assert upload.written == [(0, 1000, 7), (1000, 1000, 7)]
     upload.go_on.set()
     await sending.writer.drain()
-    await turn()
+    await until_idle()
     assert (sending.acked, sending.writer.busy, memory.used) == ([(0, 1000), (1000, 2000)], False, 0)
 
 
@@ -85,14 +87,14 @@ async def test_what_is_written_takes_no_memory_while_it_waits_for_its_commit() -
     upload.commit.clear()
     upload.go_on.set()
     sending = Sending(upload, memory, limit=2 * OVERHEAD)
-    sending.writer.submit(0, PIECE)
-    sending.writer.submit(1000, PIECE)
+    sending.submit(0, PIECE)
+    sending.submit(1000, PIECE)
     await asyncio.wait_for(sending.writer.wait_writable(), 5)
-    await turn()
+    await until_idle()
     assert (sending.acked, sending.writer.busy, memory.used) == ([], True, 2 * OVERHEAD)
     upload.commit.set()
     await sending.writer.drain()
-    await turn()
+    await until_idle()
     assert (len(sending.acked), memory.used) == (2, 0)
 
 
@@ -100,11 +102,11 @@ async def test_one_sender_has_its_limit() -> None:
     upload = HeldUpload()
     sending = Sending(upload, MemoryBudget(10**9), limit=2 * COST)
     for _ in range(2):
-        sending.writer.submit(0, PIECE)
+        sending.submit(0, PIECE)
         await asyncio.wait_for(sending.writer.wait_writable(), 5)
-    sending.writer.submit(0, PIECE)
+    sending.submit(0, PIECE)
     waiting = sending.room()
-    await turn()
+    await until_idle()
     assert not waiting.done()
     upload.go_on.set()
     await asyncio.wait_for(waiting, 5)
@@ -113,9 +115,9 @@ async def test_one_sender_has_its_limit() -> None:
 async def test_tiny_pieces_count_for_what_they_cost() -> None:
     sending = Sending(HeldUpload(), MemoryBudget(10**9), limit=10 * OVERHEAD)
     for _ in range(10):
-        sending.writer.submit(0, b"x")
+        sending.submit(0, b"x")
     waiting = sending.room()
-    await turn()
+    await until_idle()
     assert not waiting.done()
     waiting.cancel()
 
@@ -126,9 +128,9 @@ async def test_all_senders_together_have_theirs() -> None:
     memory = MemoryBudget(2 * COST)
     many = [Sending(held, memory) for _ in range(3)]
     for sending in many:
-        sending.writer.submit(0, PIECE)
+        sending.submit(0, PIECE)
     waiting = [sending.room() for sending in many]
-    await turn()
+    await until_idle()
     assert not any(task.done() for task in waiting)
     # Who has nothing under way may receive a piece: what it takes is bounded by the number of senders.
     other = Sending(quick, memory)
@@ -144,10 +146,10 @@ async def test_a_piece_that_fails_is_told_of_once(error: Exception, caplog: pyte
     upload.error = error
     upload.ticket = type("Ticket", (), {"id": "ticket"})  # type: ignore[attr-defined]
     sending = Sending(upload, memory)
-    sending.writer.submit(0, PIECE)
+    sending.submit(0, PIECE)
     upload.go_on.set()
     await sending.writer.drain()
-    await turn()
+    await until_idle()
     [failure] = sending.failed
     assert isinstance(failure, StorageFull if isinstance(error, StorageFull) else InternalError)
     assert (sending.acked, memory.used) == ([], 0)
@@ -162,7 +164,7 @@ async def test_who_is_too_fast_for_the_ticket_is_not_read_and_not_blamed() -> No
     upload.allowance.spend(10**6)
     sending = Sending(upload, MemoryBudget(10**9))
     waiting = asyncio.create_task(sending.writer.wait_allowed())
-    await turn()
+    await until_idle()
     assert not waiting.done()
     assert sending.writer.busy, "it is the server who keeps the sender waiting"
     waiting.cancel()
@@ -177,10 +179,10 @@ async def test_a_new_request_of_an_upload_that_owes_is_held_back_before_it_bring
         upload.allowance = limiter.allowance("ticket", 100)
         sending = Sending(upload, MemoryBudget(10**9))
         waiting = asyncio.create_task(sending.writer.wait_allowed())
-        await turn()
+        await until_idle()
         if not waiting.done():
             break
-        sending.writer.submit(0, PIECE)
+        sending.submit(0, PIECE)
         await sending.writer.drain()
     waiting.cancel()
     assert upload.written == []
