@@ -77,7 +77,7 @@ def test_upgrade_stripped(
     assert {moment.transport for moment in upload.moments} == {"", "http"}
 
 
-@pytest.mark.parametrize("whim", ["silent", "cut", "swallow"])
+@pytest.mark.parametrize("whim", ["silent", "cut", "swallow", "hang", "nameless"])
 def test_useless_from_the_beginning(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
 ) -> None:
@@ -136,16 +136,24 @@ def test_each_stands_in_for_the_other(
     assert_same_as_ever(upload, app, ticket, file)
 
 
-def test_the_next_upload_tries_a_websocket_again(
+def test_the_browser_remembers_that_http_had_to_take_a_websockets_place(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
 ) -> None:
-    spoiler.spoil("silent")
+    spoiler.spoil("hang")
     upload_page = open_directly(spoiler.host)
-    first, second = app.new_ticket(), app.new_ticket()
-    assert_same_as_ever(upload_page.upload(first, file.path).start(), app, first, file)
+    tickets = [app.new_ticket() for _ in range(3)]
+    assert_same_as_ever(upload_page.upload(tickets[0], file.path).start(), app, tickets[0], file)
+    assert upload_page.sockets
+    upload_page.sockets.clear()
+    upload_page.open()
+    upload = upload_page.upload(tickets[1], file.path).start()
+    assert_same_as_ever(upload, app, tickets[1], file)
+    assert upload_page.sockets == []
     spoiler.whim = "pass"
-    upload = upload_page.upload(second, None).start()
-    assert_same_as_ever(upload, app, second, file)
+    upload_page.tab.evaluate("localStorage.clear()")
+    upload_page.open()
+    upload = upload_page.upload(tickets[2], file.path).start()
+    assert_same_as_ever(upload, app, tickets[2], file)
     assert {moment.transport for moment in upload.moments} == {"", "websocket"}
 
 

@@ -1,6 +1,7 @@
 """A proxy that passes HTTP on as it is and does to WebSockets what middleboxes do to them."""
 
 import contextlib
+import re
 import socket
 import threading
 from types import TracebackType
@@ -8,11 +9,13 @@ from typing import Literal
 
 from tests.support.ports import free_port
 
-Whim = Literal["pass", "silent", "cut", "swallow"]
+Whim = Literal["pass", "silent", "cut", "swallow", "hang", "nameless"]
 """`silent`: the handshake succeeds, then nothing comes through. `cut`: it ends after the first few messages. `swallow`:
-text comes through both ways, and no binary message does: somebody keeps them to look into them.
+text comes through both ways, and no binary message does: somebody keeps them to look into them. `hang`: the handshake
+is never answered. `nameless`: the sub-protocol is lost on the way to the server, and the answer names it all the same.
 """
 
+SUBPROTOCOL = re.compile(rb"Sec-WebSocket-Protocol:[^\r]*\r\n", re.IGNORECASE)
 A_FEW_MESSAGES = 300_000
 """Bytes from the browser."""
 
@@ -114,7 +117,12 @@ class WebSocketSpoiler:
                 self.refused += 1
                 return
             whim = self.whim if is_websocket else "pass"
-            server.sendall(head)
+            if whim == "hang":
+                self._count()
+                while client.recv(65536):
+                    pass
+                return
+            server.sendall(SUBPROTOCOL.sub(b"", head) if whim == "nameless" else head)
             back = threading.Thread(target=self._answer, args=(server, client, whim), daemon=True)
             back.start()
             if whim == "swallow":
@@ -135,6 +143,10 @@ class WebSocketSpoiler:
                 while server.recv(65536):
                     pass
             else:
+                if whim == "nameless":
+                    self._count()
+                    head, end, rest = server.recv(65536).partition(b"\r\n\r\n")
+                    client.sendall(head + b"\r\nSec-WebSocket-Protocol: incoming.1" + end + rest)
                 self._pump(server, client, None)
         self._end([client])
 
