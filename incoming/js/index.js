@@ -53,7 +53,7 @@ export function match(file) {
 }
 
 /**
- * The upload is no longer offered; at the server it goes on living until its time is over, or somebody cancels it.
+ * The upload is no longer offered; the server keeps it until it expires or is cancelled.
  * @param {string} ticket
  */
 export function forget(ticket) {

@@ -1,26 +1,26 @@
-// Delivers what was said while nobody listened: cancellations made without a connection. It keeps trying with back-off,
-// remembers over page loads, and hands what is left to the browser when the page closes.
+// Delivers cancellations that were made without a connection. It retries with exponential back-off, keeps
+// them in storage over page loads, and hands what is left to the browser when the page closes.
 
 import { upload_url } from "../transport/urls.js";
 import { Backoff } from "../session/backoff.js";
 import { request } from "../transport/http_request.js";
 import { cancel } from "../transport/messages.js";
 
-/** @typedef {{frontend: string, reason: string, since: number}} Letter `since` in milliseconds since the epoch */
+/** @typedef {{frontend: string, reason: string, since: number}} Cancellation `since` in milliseconds since the epoch */
 
 const KEY = "incoming.cancel.";
 const UNDELIVERABLE_AFTER = 14 * 24 * 3600 * 1000;
-/** @type {{[property in keyof Letter]: "string" | "number"}} */
+/** @type {{[property in keyof Cancellation]: "string" | "number"}} */
 const WELL_FORMED = { frontend: "string", reason: "string", since: "number" };
 
 export class CancelOutbox {
     #page;
-    /** @type {Map<string, Letter>} */
-    #letters = new Map();
+    /** @type {Map<string, Cancellation>} */
+    #pending = new Map();
     #backoff;
     /** @type {unknown} */
     #timer = null;
-    #travelling = false;
+    #sending = false;
 
     /** @param {import("./page_context.js").PageContext} page */
     constructor(page) {
@@ -28,11 +28,11 @@ export class CancelOutbox {
         this.#backoff = new Backoff(page.env.random);
     }
 
-    /** Takes up what earlier page loads have left. */
+    /** Resume the deliveries that earlier page loads left behind. */
     resume() {
         for (const [ticket, letter] of this.#page.store.entries(KEY, WELL_FORMED)) {
             if (this.#page.env.wall() - letter.since > UNDELIVERABLE_AFTER) this.#page.store.remove(KEY + ticket);
-            else this.#letters.set(ticket, letter);
+            else this.#pending.set(ticket, letter);
         }
         this.#deliver();
     }
@@ -43,36 +43,36 @@ export class CancelOutbox {
      */
     cancel(ticket, reason) {
         const letter = { frontend: this.#page.frontend, reason, since: this.#page.env.wall() };
-        this.#letters.set(ticket, letter);
+        this.#pending.set(ticket, letter);
         this.#page.store.set(KEY + ticket, letter);
         this.#deliver();
     }
 
-    /** The network may be back. */
+    /** Retry at once: the network may be back. */
     revive() {
         this.#page.env.stop(this.#timer);
         this.#deliver();
     }
 
-    /** The page closes: the browser carries a last message each, without telling what has become of it. */
+    /** Send each cancellation as a beacon while the page closes; the outcome is not reported. */
     part() {
-        for (const [ticket, { frontend, reason }] of this.#letters) {
+        for (const [ticket, { frontend, reason }] of this.#pending) {
             this.#page.env.beacon?.(upload_url(frontend, ticket), cancel(reason));
         }
     }
 
     #deliver() {
-        const [first] = this.#letters;
-        if (!first || this.#travelling) return;
+        const [first] = this.#pending;
+        if (!first || this.#sending) return;
         const [ticket, { frontend, reason }] = first;
-        this.#travelling = true;
+        this.#sending = true;
         const message = { method: "POST", url: upload_url(frontend, ticket), body: cancel(reason) };
         request(this.#page.env, message, (answer) => {
-            this.#travelling = false;
-            this.#letters.delete(ticket);
+            this.#sending = false;
+            this.#pending.delete(ticket);
             if (!is_settled(answer)) {
                 // Behind the others: one server that is away must not hold up the rest.
-                this.#letters.set(ticket, { frontend, reason, since: first[1].since });
+                this.#pending.set(ticket, { frontend, reason, since: first[1].since });
                 this.#timer = this.#page.env.after(this.#backoff.next(), () => this.#deliver());
                 return;
             }

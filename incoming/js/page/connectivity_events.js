@@ -1,5 +1,5 @@
-// When the world outside has changed so that connections deserve a look: the network is back, the page is seen again,
-// the machine has slept. Decides only that; what to do about it is the listener's business.
+// Detects events after which connections should be checked: the network is back, the page is visible again,
+// the machine has slept. What follows from them is the listener's decision.
 
 const TICK = 5_000;
 /** Timers of hidden pages run late, by a second and more; a machine that slept is later still. */
@@ -14,7 +14,7 @@ export class ConnectivityEvents {
 
     /**
      * @param {import("./environment.js").Environment} env
-     * @param {(doubtful: boolean) => void} revive told whether connections may have died unnoticed
+     * @param {(doubtful: boolean) => void} revive called with whether connections may have been lost unnoticed
      */
     constructor(env, revive) {
         this.#env = env;
@@ -26,7 +26,7 @@ export class ConnectivityEvents {
         });
     }
 
-    /** @param {boolean} wanted whether anything is under way that sleep could hurt */
+    /** @param {boolean} wanted whether anything runs that sleep could interrupt */
     watch_sleep(wanted) {
         if (wanted === (this.#timer !== null)) return;
         this.#env.stop(this.#timer);

@@ -1,10 +1,10 @@
 // Everything that the library takes from the browser, in one object, so that tests run it without one: clocks, timers,
-// chance, sockets, requests, storage and the page's events. It decides nothing; what is absent is null.
+// random numbers, sockets, requests, storage and the page's events. It decides nothing; what is absent is null.
 
 /**
  * @typedef {object} Environment
  * @property {() => number} now milliseconds that never go back
- * @property {() => number} wall milliseconds since the epoch; goes on while the machine sleeps
+ * @property {() => number} wall milliseconds since the epoch; advances while the machine sleeps
  * @property {(milliseconds: number, action: () => void) => unknown} after starts a timer
  * @property {(timer: any) => void} stop stops a timer
  * @property {() => number} random from 0 to 1

@@ -1,5 +1,5 @@
 // What this site remembers over page loads: small JSON values in localStorage, one key each, so that two tabs do not
-// overwrite each other's. Where there is no storage, or it is full or forbidden, nothing is remembered and nobody hurt.
+// overwrite each other's. Without storage, or when it is full or forbidden, nothing is stored and no error is raised.
 
 export class LocalStore {
     #storage;

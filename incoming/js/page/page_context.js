@@ -1,4 +1,4 @@
-// What all uploaders of one page share: where the server is and how it is reached, what is remembered, who is at work.
+// What all uploaders of one page share: where the server is and how it is reached, what is stored, which uploads run.
 
 import { session_name } from "../transport/messages.js";
 import { frontend_url } from "../transport/urls.js";
@@ -22,7 +22,7 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
  * @typedef {object} Upload
  * @property {string} ticket
  * @property {() => void} superseded another uploader of the page has started with the same ticket
- * @property {(doubtful: boolean) => void} revive the moment to connect, and to see whether connections still work
+ * @property {(doubtful: boolean) => void} revive connect now, and check whether connections still work
  * @property {() => void} remember how far it is, now
  * @property {() => boolean} warns whether the browser is to ask before the page is left
  */

@@ -21,7 +21,7 @@ export class WakeLock {
     hold(wanted) {
         this.#wanted = wanted;
         if (!wanted) return this.#release();
-        // Refused to hidden pages, on low battery and by policy: then the machine may sleep, and the upload goes on later.
+        // Refused to hidden pages, on low battery and by policy: then the machine may sleep, and the upload resumes later.
         this.#lock ??= Promise.resolve(this.#env.wake_lock?.request("screen") ?? null).catch(() => null);
     }
 

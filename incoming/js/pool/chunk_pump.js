@@ -1,5 +1,5 @@
-// Gives the connections of one upload their chunks: who sends next, how much, and when to wait. Decides nothing about
-// how many connections there are, and which bytes a chunk has is the scheduler's decision.
+// Gives the connections of one upload their chunks: which connection sends next, how much, and when to wait. How many
+// connections there are is the sizer's decision, which bytes a chunk has the scheduler's.
 
 import { Endgame } from "./endgame.js";
 
@@ -11,7 +11,7 @@ import { Endgame } from "./endgame.js";
  * @property {(pooled: PooledConnection) => void} stuck the connection delivers nothing while others are idle
  */
 
-const RELIEF_EVERY = 500;
+const ENDGAME_CHECK_INTERVAL = 500;
 
 export class ChunkPump {
     #env;
@@ -22,9 +22,9 @@ export class ChunkPump {
     #owner;
     #endgame;
     /** @type {unknown} */
-    #thaw = null;
+    #bucket_timer = null;
     /** @type {unknown} */
-    #relief = null;
+    #endgame_timer = null;
     #flowing = false;
 
     /**
@@ -54,8 +54,8 @@ export class ChunkPump {
     /** Sends nothing more. */
     hold() {
         this.#flowing = false;
-        this.#env.stop(this.#thaw);
-        this.#env.stop(this.#relief);
+        this.#env.stop(this.#bucket_timer);
+        this.#env.stop(this.#endgame_timer);
     }
 
     /** Gives chunks to every connection that has room for one, in turn, until none has. */
@@ -66,8 +66,9 @@ export class ChunkPump {
             busy = false;
             for (const pooled of this.#pool) busy = this.#feed(pooled) || busy;
         }
-        this.#env.stop(this.#relief);
-        if (this.#endgame.has_come(this.#env.now())) this.#relief = this.#env.after(RELIEF_EVERY, () => this.#relieve());
+        this.#env.stop(this.#endgame_timer);
+        if (!this.#endgame.has_come(this.#env.now())) return;
+        this.#endgame_timer = this.#env.after(ENDGAME_CHECK_INTERVAL, () => this.#check_endgame());
     }
 
     /** @param {PooledConnection} pooled */
@@ -75,8 +76,8 @@ export class ChunkPump {
         return !pooled.retiring && !this.#scheduler.oldest(pooled.connection);
     }
 
-    /** A stuck connection is given up only when others have nothing to do. */
-    #relieve() {
+    /** Close stuck connections, but only when other connections are idle. */
+    #check_endgame() {
         const ready = [...this.#pool].filter(({ rate }) => rate);
         if (ready.some((pooled) => this.is_idle(pooled))) {
             const now = this.#env.now();
@@ -103,8 +104,8 @@ export class ChunkPump {
         if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
         const wait = this.#bucket.wait(now);
         if (wait > 0) {
-            this.#env.stop(this.#thaw);
-            this.#thaw = this.#env.after(wait, () => this.pump());
+            this.#env.stop(this.#bucket_timer);
+            this.#bucket_timer = this.#env.after(wait, () => this.pump());
             return false;
         }
         const portion = this.#bucket.portion(size);

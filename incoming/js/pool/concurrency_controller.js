@@ -27,7 +27,7 @@ const TOLERATED_LOSS = 0.06;
 /** A loss of some hundredths is seen only over a longer time than a gain by a multiple. */
 const LONGER_LOOK = 2;
 
-/** More at once would all begin in the same moment, and on a full line drown everybody's packets, their own too. */
+/** More at once would start simultaneously, and on a full line cause packet loss for all of them. */
 const UP = 2;
 const DOWN = 0.75;
 const HOLD_FIRST = 15_000;

@@ -135,7 +135,7 @@ export class ConnectionPool {
     /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
     keep_one() {
         const carried = (/** @type {PooledConnection} */ { connection }) => this.#scheduler.chunks_of(connection);
-        // The one with the latest news is on its way to the next; others may be resting.
+        // The connection with the latest ack reports the next state first; others may be between two polls.
         const soonest = (/** @type {PooledConnection} */ a, /** @type {PooledConnection} */ b) => carried(a) - carried(b) || b.heard - a.heard;
         const [kept = this.active[0]] = this.active.filter(({ rate }) => rate).sort(soonest);
         for (const pooled of this.active) {
@@ -274,10 +274,10 @@ export class ConnectionPool {
             this.#rates.unanswered(oldest[1] - oldest[0]);
         }
         this.#forget(pooled);
-        // Those that only wait for news would go on doing so for half a minute.
+        // Idle connections would otherwise notice only at the end of their poll.
         const waiting = this.welcomed.filter((other) => other.connection.kind === "http" && this.#pump.is_idle(other));
         if (!problem) for (const { connection } of waiting) connection.check();
-        // With nobody left to take their place, those that were to go stay.
+        // Without a replacement, retiring connections stay in use.
         if (!this.active.some(({ rate }) => rate)) for (const left of this.#pool) left.retiring = false;
         if (this.welcomed.length > 0) this.#sizer.lost(this.#env.now());
         this.#owner.lost(pooled, problem, oldest);

@@ -15,7 +15,7 @@ const CHUNK_SECONDS = 0.7;
 const LONE_CHUNK_SECONDS = 1.2;
 /** Being this far ahead keeps a line of up to a second's round trip busy while acks are on their way. */
 const AHEAD_SECONDS = 2;
-/** What has been given to the browser can not be taken back: on pause and cancel it goes out before the good-bye. */
+/** Data in the send buffer cannot be withdrawn: on pause and cancel it is sent before the control message. */
 const BUFFERED_SECONDS = 0.75;
 /** Near the end no connection gets more than it can deliver soon, or all others would wait for it. */
 const ENDGAME_SECONDS = 2;

@@ -7,7 +7,7 @@ import { Backoff } from "./backoff.js";
 
 /**
  * @typedef {object} Owner
- * @property {() => void} connect the moment has come, and the file is in order
+ * @property {() => void} connect called when it is time to connect and the file is unchanged
  * @property {(problem: Problem) => void} failed the file is not, and never will be
  */
 

@@ -1,5 +1,5 @@
 // Keeps one upload connected: opens connections, says hello, comes back after every loss, falls back to HTTP and stops
-// for good on what cannot be mended. What the user may do and is told is the uploader's business.
+// on permanent errors. What the user may do and sees is the uploader's decision.
 
 import { ASK_AGAIN } from "../transport/errors.js";
 import { ConnectionPool } from "../pool/connection_pool.js";
@@ -19,7 +19,7 @@ import { TokenBucket } from "../pool/token_bucket.js";
 /**
  * @typedef {object} Owner
  * @property {() => void} changed something observable, at the end of each event
- * @property {(outcome: Outcome) => void} told where the server says the upload is
+ * @property {(outcome: Outcome) => void} told the state that the server reports
  * @property {(problem: Problem) => void} failed beyond repair; the session has stopped
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
  */
@@ -109,7 +109,7 @@ export class Session {
         return this.#connected && !this.scheduler.complete;
     }
 
-    /** Takes the upload over from whoever else holds its ticket. */
+    /** Start a session; it takes the ticket over from any other session. */
     start() {
         this.#running = true;
         this.#epoch = undefined;
@@ -119,7 +119,7 @@ export class Session {
         this.#reconnection.now();
     }
 
-    /** Without a word to the server. Nothing that is pending happens any more. */
+    /** Close all connections without notifying the server, and cancel all timers. */
     stop() {
         this.#halt();
         this.#pool.close();
@@ -141,7 +141,7 @@ export class Session {
 
     /**
      * A moment in which connecting may succeed. It ends no wait that the server asked for.
-     * @param {boolean} doubtful whether connections may have died unnoticed
+     * @param {boolean} doubtful whether connections may have been lost unnoticed
      */
     revive(doubtful) {
         if (!this.#running || this.#cancelling) return;

@@ -57,7 +57,7 @@ export class StallDetector {
         });
     }
 
-    /** All is acknowledged; what is left is the server's word that the file has arrived. */
+    /** All is acknowledged; the server has not yet reported that the file has arrived. */
     await_arrival() {
         this.stop();
         this.#wait(this.#doubt_after, () => {

@@ -90,7 +90,7 @@ export class TransportSelector {
     }
 
     /**
-     * A connection that had been welcomed has ended without a word of explanation.
+     * A connection that had been welcomed has ended without an error from the server.
      * @param {Kind} kind
      * @param {number} lived milliseconds
      */

@@ -35,7 +35,7 @@
  * @property {() => void} pause tells the server, then closes
  * @property {(reason: string) => void} cancel tells the server; the answer is a state
  * @property {() => void} check something happened to the network: finds out soon whether the line still works
- * @property {() => void} close without further words
+ * @property {() => void} close without notifying the server
  */
 
 export {};

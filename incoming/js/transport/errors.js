@@ -1,5 +1,5 @@
 // What can go wrong, as values: the codes this library switches on, and the ones that only a browser can find.
-// It does not know how an error travels. The server's codes are those of incoming/core/errors.py and pass through.
+// It does not know how an error is transmitted. The server's codes are those of incoming/core/errors.py and pass through.
 
 /**
  * @typedef {object} Problem

@@ -13,7 +13,7 @@ import * as messages from "./messages.js";
 /** @typedef {import("./connection.js").Connection} Connection */
 
 const ANSWER_WITHIN = 10_000;
-/** Between two pieces nobody needs to ask for news; in a longer pause somebody must. */
+/** Milliseconds without a chunk to send after which the connection starts to poll for state changes. */
 const IDLE = 400;
 const STATUS_WITHIN = 5_000;
 const CHECK_AGAIN_AFTER = 3_000;
@@ -71,7 +71,7 @@ export class HttpConnection {
             this.#epoch = welcome.epoch;
             if (this.#pausing) return this.pause();
             this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
-            // Before anybody is told, who may send at once: the first piece must not be taken for a rest.
+            // Before the listener is called, which may send at once: the first chunk must stop this timer.
             if (messages.is_receiving(welcome.state)) this.#rest();
             this.#listener.welcome(welcome);
             // The welcome names the state, its reason only the status does.
@@ -191,8 +191,8 @@ export class HttpConnection {
     }
 
     /**
-     * Nothing was heard of the piece for long. Bodies are stored as they arrive, so the server knows whether bytes still
-     * come: a slow line is left alone, a dead one is not waited for.
+     * The request has made no progress for long. Bodies are stored as they arrive, so the server knows whether bytes still
+     * arrive: a slow request continues, a stalled one is aborted.
      */
     #doubt() {
         const heard = this.#alive_at;

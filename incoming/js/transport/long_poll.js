@@ -16,16 +16,16 @@ import { upload_url, wait_url } from "./urls.js";
  */
 
 const WAIT_SECONDS = 25;
-/** Where uploads must take turns, nobody keeps the others from news for long. */
+/** Where uploads take turns, each poll is short, so that the others are not delayed for long. */
 const TURN_SECONDS = 2;
 const ANSWER_WITHIN = 10_000;
 /** The server waits for so many at once. */
 const MOST = 50;
 /** What begins to wait in the same moment waits together. */
 const GATHER = 50;
-/** After an answer without news that came early: the server stops, or something on the way ends requests. */
+/** Delay after an empty answer that came early: the server is draining, or a proxy ends requests. */
 const BREATH = 1_000;
-/** Something on the way may have been to blame for the failure of a request for several. */
+/** The failure of a request for several uploads may have been temporary. */
 const SEVERAL_AGAIN_AFTER = 60_000;
 const NOBODY = { status: 0, json: null, problem: null, retry_after: null };
 
@@ -34,7 +34,7 @@ export class LongPoll {
     #frontend;
     /** @type {Set<Watcher>} */
     #watchers = new Set();
-    /** @type {Map<string, string>} the states by ticket that the request under way was told */
+    /** @type {Map<string, string>} the states by ticket in the request under way */
     #asked = new Map();
     /** @type {(() => void) | null} */
     #abort = null;
@@ -150,7 +150,7 @@ export class LongPoll {
 
     /** @param {boolean} breathe */
     #go_on(breathe) {
-        // Those who were told may be waiting again by now, and the next request is on its way.
+        // Watchers that were notified may already wait again; then a request is scheduled.
         if (this.#asked.size === 0 && this.#watchers.size > 0) this.#ask_after(breathe ? BREATH : 0);
     }
 

@@ -16,7 +16,7 @@ const OPEN_WITHIN = 10_000;
 const WELCOME_WITHIN = 5_000;
 const LINGER = 2_000;
 const CHECK_WITHIN = 4_000;
-/** A server that pings every n seconds and was not heard for 2.5 n is gone, however slow the line. */
+/** In ping intervals: a connection without any message for that long is lost, however slow the line. */
 const SILENCE = 2.5;
 
 /** @implements {Connection} */
@@ -123,7 +123,7 @@ export class WebSocketConnection {
     }
 
     /**
-     * Waits for a word of the server, as long as at least bytes leave the browser.
+     * Wait for a message of the server, as long as bytes leave the send buffer.
      * @param {number} asked
      * @param {number} buffered
      */
@@ -176,7 +176,7 @@ export class WebSocketConnection {
     }
 
     /**
-     * Bytes that leave the browser are a sign of life as well as a message: on a slow line an ack, and a pong behind
+     * Bytes that leave the send buffer show progress as well as a message: on a slow line an ack, and a pong behind
      * the data, can take minutes.
      */
     #watch() {

@@ -1,5 +1,5 @@
-// Tells a page what has changed: its callbacks in their order, then who has subscribed. What a page throws is its own
-// mistake: it is shown in its console and does not disturb the upload. What there is to tell is the uploader's decision.
+// Notifies a page of changes: calls onprogress, then the subscribers, then the other callbacks that are due. An exception
+// of a callback is shown in the console and does not disturb the upload. What has changed is the uploader's decision.
 
 import { Snapshots } from "./snapshots.js";
 
@@ -30,7 +30,7 @@ export class Notifier {
     }
 
     /**
-     * A callback that acts on the uploader is told of that after it has returned.
+     * When a callback acts on the uploader, the change is published after the callback has returned.
      * @param {() => boolean} update whether anything that can be seen has changed
      */
     publish(update) {

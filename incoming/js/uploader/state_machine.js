@@ -1,5 +1,5 @@
-// The life of an upload as the user sees it: its phases, what may happen in each, and what each lets the user do. One
-// table; what is not in it does not happen. Pure.
+// The state machine of an upload as the user sees it: the phases and the events that each accepts, in one table. Events
+// without an entry are ignored. Pure.
 
 /** @typedef {"idle"|"connecting"|"transferring"|"waiting"|"handing_over"|"paused"|"cancelling"|"finished"|"cancelled"|"failed"} Phase */
 

@@ -1,4 +1,4 @@
-// What state_msg says: one line for people, in the words that pages have always shown. Programs look at the flags.
+// The text of state_msg: one line for people. Its wording is kept for existing pages. Programs read the flags.
 
 /** @typedef {import("./state_machine.js").Phase} Phase */
 

@@ -127,7 +127,7 @@ export class Uploader {
     }
 
     /**
-     * Starts the upload, goes on after a pause, or tries again after an error. Nothing happens while it runs or when it
+     * Start the upload, resume it after a pause, or retry it after an error. Nothing happens while it runs or when it
      * has ended.
      */
     start() {
@@ -211,7 +211,7 @@ export class Uploader {
     }
 
     #superseded() {
-        // A cancellation that the server is told of already holds for both.
+        // A cancellation that was sent to the server ends the upload for both uploaders.
         if (this.#phase !== "cancelling") this.#fail(fatal(TAKEN_OVER, "the upload was taken over by another uploader of this page"));
     }
 
@@ -290,7 +290,7 @@ export class Uploader {
             fields[name] = value;
             changed = true;
         }
-        // Before anybody is told: a page that is told of the end may well ask what is unfinished.
+        // Before the callbacks: a page that learns of the end may list the unfinished uploads.
         if (changed) this.#remember(false);
         return changed;
     }
