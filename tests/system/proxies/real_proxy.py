@@ -60,6 +60,11 @@ class RealProxy(ABC):
             self._process.wait(20)
             self._process = None
 
+    def written(self) -> str:
+        """Everything that it has logged; to be called when it has stopped."""
+        files = [self._home / name for name in ("access.log", "output.log")]
+        return "".join(file.read_text() for file in files if file.exists())
+
     @abstractmethod
     def own_edits(self) -> Sequence[Edit]:
         """Address and certificate."""
@@ -107,6 +112,7 @@ class Nginx(RealProxy):
             ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
             (r"ssl_certificate  .*;", f"ssl_certificate {self._certificate.chain};"),
             ("ssl_certificate_key .*;", f"ssl_certificate_key {self._certificate.key};"),
+            ("/var/log/nginx/incoming.log", f"{self._home}/access.log"),
         )
 
     def command(self, text: str) -> list[str]:
@@ -126,7 +132,10 @@ class HAProxy(RealProxy):
     blocked = (("^    option forwardfor$", "    option forwardfor\n    http-request del-header upgrade"),)
 
     def own_edits(self) -> Sequence[Edit]:
-        return (("bind :443 ssl crt [^ ]*", f"bind 127.0.0.1:{self.port} ssl crt {self._certificate.both}"),)
+        return (
+            ("bind :443 ssl crt [^ ]*", f"bind 127.0.0.1:{self.port} ssl crt {self._certificate.both}"),
+            ("log /dev/log local0", "log stdout format raw local0"),
+        )
 
     def command(self, text: str) -> list[str]:
         return [require_tool("haproxy"), "-db", "-f", self._write("haproxy.cfg", text)]
@@ -137,7 +146,10 @@ class Caddy(RealProxy):
 
     def own_edits(self) -> Sequence[Edit]:
         tls = f"\ttls {self._certificate.chain} {self._certificate.key}"
-        return (("^uploads.example.org {", f"https://127.0.0.1:{self.port} {{\n{tls}"),)
+        return (
+            ("^uploads.example.org {", f"https://127.0.0.1:{self.port} {{\n{tls}"),
+            ("/var/log/caddy/incoming.log", f"{self._home}/access.log"),
+        )
 
     def command(self, text: str) -> list[str]:
         path = self._write("Caddyfile", "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + text)
@@ -146,13 +158,14 @@ class Caddy(RealProxy):
 
 class Apache(RealProxy):
     blocked = ((" upgrade=websocket", ""),)
-    _MODULES = "mpm_event authz_core ssl proxy proxy_http proxy_wstunnel reqtimeout socache_shmcb".split()
+    _MODULES = "mpm_event authz_core ssl proxy proxy_http proxy_wstunnel reqtimeout setenvif socache_shmcb".split()
 
     def own_edits(self) -> Sequence[Edit]:
         return (
             (r"<VirtualHost \*:443>", f"<VirtualHost 127.0.0.1:{self.port}>"),
             ("SSLCertificateFile .*", f"SSLCertificateFile {self._certificate.chain}"),
             ("SSLCertificateKeyFile .*", f"SSLCertificateKeyFile {self._certificate.key}"),
+            ("/var/log/apache2/incoming.log", f"{self._home}/access.log"),
         )
 
     def command(self, text: str) -> list[str]:

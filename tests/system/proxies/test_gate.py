@@ -4,9 +4,13 @@ import base64
 import http.client
 import os
 import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
+from tests.support.waiting import wait_until
 from tests.system.e2e.upload_app import UploadApp
 from tests.system.proxies.authority import Certificate
 from tests.system.proxies.conftest import PROXIES, StartRealProxy
@@ -29,15 +33,21 @@ class Visitor:
         self._trust = certificate.client_context()
 
     def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=20, context=self._trust)
-        connection.request(method, path, body or None)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, content
+        with closing(
+            http.client.HTTPSConnection("127.0.0.1", self._port, timeout=20, context=self._trust)
+        ) as connection:
+            connection.request(method, path, body or None)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
     def handshake(self, path: str) -> str:
         """The status line that a WebSocket client gets."""
+        with self.upgraded(path) as status:
+            return status
+
+    @contextmanager
+    def upgraded(self, path: str) -> Iterator[str]:
+        """The same; until the end the connection stays open."""
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -48,7 +58,7 @@ class Visitor:
             self._trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
         ):
             connection.sendall(request.encode())
-            return connection.makefile("rb").readline().decode()
+            yield connection.makefile("rb").readline().decode()
 
 
 @pytest.mark.promise(7, 133, 134)
@@ -82,3 +92,62 @@ def test_alongside_the_application_is_open_and_its_callback_is_not(
     before = len(app.callbacks)
     assert visitor.ask("POST", "/api/backend/upload_finished", b"id=x")[0] == 403
     assert len(app.callbacks) == before
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_no_log_has_a_whole_ticket(
+    start_real_proxy: StartRealProxy, app: UploadApp, certificate: Certificate, name: str
+) -> None:
+    proxy = start_real_proxy(name)
+    visitor = Visitor(proxy, certificate)
+    tickets = [app.new_ticket() for _ in range(3)]
+    frontend = f"{proxy.prefix}{FRONTENDS[0]}"
+    assert visitor.handshake(f"{frontend}upload_ws?ticket={tickets[0]}").startswith("HTTP/1.1 101 ")
+    assert visitor.ask("PUT", f"{frontend}upload/{tickets[1]}?filename=a", b"x")[0] == 200
+    assert visitor.ask("GET", f"{frontend}upload/{tickets[2]}?wait=0")[0] == 200
+    assert visitor.ask("GET", f"{frontend}incoming.js?ticket={tickets[2]}")[0] == 200
+    proxy.stop()
+    written = proxy.written()
+    for ticket in tickets:
+        assert ticket not in written
+        assert ticket[9:] not in written
+    for shown in ("upload_ws", f"upload/{tickets[1][:8]}", f"upload/{tickets[2][:8]}", "incoming.js"):
+        assert f"{FRONTENDS[0]}{shown}" in written, f"{shown} is missing in: {written}"
+
+
+@pytest.mark.parametrize("name", ["nginx-prefix", "haproxy-prefix"])
+def test_a_prefix_is_cut_off_and_the_rest_passed_on_as_it_came(
+    start_real_proxy: StartRealProxy, certificate: Certificate, name: str
+) -> None:
+    visitor = Visitor(start_real_proxy(name), certificate)
+    for frontend in FRONTENDS:
+        assert visitor.ask("GET", f"/files{frontend}incoming.js?x=%3F")[0] == 200
+        for decoded in ("incoming.js%3Fx", "incoming.js%20", "%69ncoming.js", "x%20HTTP/1.1%0d%0a%0d%0a"):
+            assert visitor.ask("GET", f"/files{frontend}{decoded}")[0] in REFUSALS, decoded
+        for around in (f"/files/x/..{frontend}incoming.js", f"/files{frontend}../../backend/new_upload"):
+            assert visitor.ask("GET", around)[0] in REFUSALS, around
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-central", "nginx-prefix", "haproxy"])
+def test_one_address_has_so_many_connections(
+    start_real_proxy: StartRealProxy, app: UploadApp, certificate: Certificate, name: str
+) -> None:
+    limit = ("limit_conn incoming 256;", "limit_conn incoming 2;") if "nginx" in name else ("gt 256", "gt 2")
+    proxy = start_real_proxy(name, limit)
+    visitor = Visitor(proxy, certificate)
+    path = f"{proxy.prefix}{FRONTENDS[0]}upload_ws?ticket={app.new_ticket()}"
+    with ExitStack() as open_ones:
+        for _ in range(2):
+            open_ones.enter_context(visitor.upgraded(path))
+        try:
+            assert visitor.ask("GET", f"{proxy.prefix}{FRONTENDS[0]}incoming.js")[0] == 503
+        except (ConnectionError, ssl.SSLError):
+            assert name == "haproxy"
+    wait_until(lambda: answers(visitor, f"{proxy.prefix}{FRONTENDS[0]}incoming.js"), "a place being free")
+
+
+def answers(visitor: Visitor, path: str) -> bool:
+    try:
+        return visitor.ask("GET", path)[0] == 200
+    except (ConnectionError, ssl.SSLError):
+        return False
