@@ -176,7 +176,9 @@ def open_services(settings: Settings) -> Services:
     database = settings.storage_dir / "incoming.sqlite"
     limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
     tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings), limits=limits)
-    store = FileStore(settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode)
+    store = FileStore(
+        settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
+    )
     upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
     connections = Connections(counters)

@@ -8,8 +8,9 @@ store's own to write and to read, and with the extents that must be there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents, Range
@@ -44,6 +45,19 @@ class Written:
 
     durable: list[Range]
     data: str
+
+
+@runtime_checkable
+class FencingStore(Protocol):
+    """The ability of a store whose late writes could overwrite what a later session has stored.
+
+    Such a store writes only in the epoch that is current, which it looks up when nobody can fence it off any more, and
+    else raises TakenOver.
+    """
+
+    def fence(self, ticket: Ticket) -> AbstractAsyncContextManager[None]:
+        """While this is entered, no write of the upload is under way in any process. Raises TooBusy."""
+        ...
 
 
 class ByteStore(Protocol):

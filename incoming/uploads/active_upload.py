@@ -279,6 +279,8 @@ class ActiveUpload:
         for piece in batch:
             if is_whole and self.ticket.extents.covers(*piece.range):
                 piece.ack()
+            elif isinstance(error, TakenOver) and fresh is not None and piece.epoch in (None, fresh.epoch):
+                self._put(piece)  # its sender knows of no sessions: it is written in the new epoch
             else:
                 piece.fail(error)
 

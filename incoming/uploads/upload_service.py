@@ -25,6 +25,7 @@ from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
+from incoming.uploads.takeover import update_fenced
 from incoming.wire.messages import Hello
 
 log = logging.getLogger(__name__)
@@ -82,9 +83,8 @@ class UploadService:
             return told.open(session, epoch, self._clock())
 
         # What is first said of a file must outlive a power cut: the file may be whole before anything else does.
-        known = self._uploads.get(ticket_id)
-        is_first = known is None or known.ticket.size is None
-        upload = self._enter(ticket := await self._tickets.update(ticket_id, change, durable=is_first))
+        is_first = (known := self._uploads.get(ticket_id)) is None or known.ticket.size is None
+        upload = self._enter(ticket := await update_fenced(self._tickets, self._store, ticket_id, change, is_first))
         if ticket.complete and ticket.state == State.UPLOADING:
             self._complete(ticket_id)
         return upload
@@ -171,8 +171,7 @@ class UploadService:
 
     async def _discard(self, ticket: Ticket) -> None:
         """Removes the bytes of a cancelled upload; what cannot be removed now the janitor removes later."""
-        upload = self._uploads.get(ticket.id)
-        if upload is not None:
+        if (upload := self._uploads.get(ticket.id)) is not None:
             await upload.settle()
             upload.checkpoints.stop()
         await remove_bytes(self._store, ticket)
@@ -225,8 +224,7 @@ class UploadService:
         May be called at any time, by several workers at once; exactly one wins. Raises what the stores raise; then what
         was not synced is not believed any more.
         """
-        task = self._finalising.get(ticket_id)
-        if task is None:
+        if (task := self._finalising.get(ticket_id)) is None:
             task = asyncio.get_running_loop().create_task(self._finalise(ticket_id))
             self._finalising[ticket_id] = task
             task.add_done_callback(lambda _: self._finalising.pop(ticket_id, None))
@@ -239,8 +237,8 @@ class UploadService:
             ticket = await self.look(ticket_id)
             if ticket.state != State.UPLOADING or ticket.size is None or not ticket.complete:
                 return ticket
-            ticket = await self._make_whole(upload, ticket.size)
-            self._listeners.learned(ticket)
+            upload.know(ticket)
+            self._listeners.learned(ticket := await self._make_whole(upload, ticket.size))
             return ticket
         finally:
             self.leave(upload)
@@ -249,6 +247,8 @@ class UploadService:
         ticket_id = upload.ticket.id
         try:
             path = await upload.checkpoints.complete(size)
+        except TakenOver:
+            return await self._finalise(ticket_id)  # as it is in the new epoch
         except UploadError as error:
             ticket = await self.look(ticket_id)
             if ticket.state != State.UPLOADING:

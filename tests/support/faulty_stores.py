@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -182,6 +183,9 @@ class FaultyFiles:
         self._open.discard(ticket.id)
         self._told.pop(ticket.id, None)
         await self.inner.release(ticket)
+
+    def fence(self, ticket: Ticket) -> AbstractAsyncContextManager[None]:
+        return self.inner.fence(ticket)
 
     async def free_bytes(self) -> int:
         return await self.inner.free_bytes()

@@ -50,7 +50,7 @@ class Stores:
         self.directory = directory
         self.clock = clock
         self.tickets = SqliteStore(directory / "incoming.sqlite", max_backoff=max_backoff)
-        self.files = FileStore(directory)
+        self.files = FileStore(directory, epoch_of=self.tickets.epoch_of)
 
     async def close(self) -> None:
         await self.files.close()

@@ -30,7 +30,7 @@ class Bench:
         directory.mkdir(exist_ok=True)
         self.descriptors = open_descriptors(directory)
         self.tickets = FaultyTickets(directory / "incoming.sqlite")
-        self.files = FaultyFiles(directory, files)
+        self.files = FaultyFiles(directory, files or FileStore(directory, epoch_of=self.tickets.inner.epoch_of))
         self.settings = Settings(**settings)  # type: ignore[arg-type]
         self.upload_service = UploadService(self.tickets, self.files, self.settings, clock)
         self._clock = clock

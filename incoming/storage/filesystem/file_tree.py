@@ -12,7 +12,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from incoming.core.errors import AlreadyComplete, TooBusy, UploadError
+from incoming.core.errors import AlreadyComplete, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer, BytesLost, Written
@@ -22,13 +22,18 @@ from incoming.storage.filesystem.disk import Disk, Facts
 from incoming.storage.filesystem.identity import identity, is_same
 from incoming.storage.filesystem.partial_files import PartialFiles
 
+EpochOf = Callable[[str], int | None]
+
 
 class FileTree:
     """All files of one storage directory."""
 
-    def __init__(self, root: str, dir_mode: int, file_mode: int, open_files: int, disk: Disk) -> None:
+    def __init__(
+        self, root: str, dir_mode: int, file_mode: int, open_files: int, disk: Disk, epoch_of: EpochOf | None = None
+    ) -> None:
         """Makes the directory if it is missing."""
         self.root = root
+        self._epoch_of = epoch_of
         self._disk = disk
         self._directory = StorageDirectory(root, dir_mode, file_mode, disk)
         self._descriptors = DescriptorCache(disk, open_files)
@@ -50,9 +55,38 @@ class FileTree:
             self._partials.opened(part, ticket, create=True) as handle,
             self._partials.locked(part, ticket, handle, exclusive=False),
         ):
+            self._check_epoch(ticket)
             ranges = [self._write_run(handle.fd, offset, buffers) for offset, buffers in _runs(pieces)]
             part.end = max(part.end, max((end for _, end in ranges), default=0))
             return Written(ranges, part.note)
+
+    def _check_epoch(self, ticket: Ticket) -> None:
+        """Under the file's lock: who raises the epoch takes that lock first, so the answer holds until it ends."""
+        if self._epoch_of is not None and self._epoch_of(ticket.id) != ticket.epoch:
+            raise TakenOver
+
+    def fence(self, ticket: Ticket) -> int | None:
+        """Wait until nobody writes to the partial file; return what `unfence` takes to let them go on.
+
+        One is made if nothing has come yet: a first write may be about to.
+        """
+        while True:
+            fd = self._partials.open_or_create(ticket)
+            if fd is None:
+                return None
+            try:
+                self._partials.take_lock(fd, exclusive=True)
+                named = self._disk.look(self._directory.partial(ticket.id))
+                if named is not None and named.inode == self._disk.facts(fd).inode:
+                    return fd
+            except BaseException:
+                self._disk.close(fd)
+                raise
+            self._disk.close(fd)
+
+    def unfence(self, fd: int | None) -> None:
+        if fd is not None:
+            self._disk.close(fd)
 
     def _write_run(self, fd: int, start: int, buffers: list[Buffer]) -> Range:
         offset = start
@@ -122,6 +156,7 @@ class FileTree:
                     self._partials.opened(part, ticket, create=size == 0) as handle,
                     self._partials.locked(part, ticket, handle, exclusive=True),
                 ):
+                    self._check_epoch(ticket)
                     self._make_final(part, ticket, handle, size)
             except AlreadyComplete:
                 if self.completed(ticket, size) is None:

@@ -121,6 +121,21 @@ class PartialFiles:
         part.note = known or found
         return Handle(fd, facts.inode)
 
+    def open_or_create(self, ticket: Ticket) -> int | None:
+        """A descriptor of its own of the partial file, made if the ticket has no bytes; None if there can be none."""
+        try:
+            return self._disk.open(self._directory.partial(ticket.id))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+                raise
+            is_begun = bool(ticket.extents or ticket.store_data)
+            if error.errno != errno.ENOENT or is_begun or self._disk.look(self._directory.final(ticket.id)) is not None:
+                return None
+        try:
+            return self._directory.create_partial(ticket.id)
+        except FileExistsError:
+            return self.open_or_create(ticket)
+
     def _open_existing(self, part: PartialFile, *, may_create: bool) -> int | None:
         """The descriptor of the partial file; None when one is to be made. Then what others planted is unlinked."""
         path = self._directory.partial(part.id)

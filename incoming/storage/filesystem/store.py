@@ -11,8 +11,9 @@ import errno
 import os
 import re
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -23,7 +24,7 @@ from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.call_batcher import CallBatcher
 from incoming.storage.fault_log import RateLimitedLog
 from incoming.storage.filesystem.disk import Disk, PosixDisk
-from incoming.storage.filesystem.file_tree import FileTree
+from incoming.storage.filesystem.file_tree import EpochOf, FileTree
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,14 +54,17 @@ class FileStore:
         file_mode: int = 0o640,
         open_files: int | None = None,
         disk: Disk | None = None,
+        epoch_of: EpochOf | None = None,
     ) -> None:
         """Makes the directory if it is missing; raises OSError if it cannot be used. `open_files` is how many it holds
         open at most; by default a quarter of what the process may, for connections need descriptors, too.
+
+        `epoch_of` says which epoch of a ticket is current; it is asked on threads, under the file's lock.
         """
         if open_files is None:
             allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             open_files = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, allowed // 4)
-        self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk())  # noqa: PTH100
+        self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk(), epoch_of)  # noqa: PTH100
         self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
         self._writes = CallBatcher(THREADS, "incoming-writes")
         self._faults = RateLimitedLog()
@@ -98,6 +102,29 @@ class FileStore:
 
     async def release(self, ticket: Ticket) -> None:
         await self._run(ticket.id, self._tree.release, _valid(ticket))
+
+    @asynccontextmanager
+    async def fence(self, ticket: Ticket) -> AsyncIterator[None]:
+        taking = asyncio.ensure_future(self._run(ticket.id, self._tree.fence, _valid(ticket)))
+        try:
+            fd = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._unwanted)
+            raise
+        try:
+            yield
+        finally:
+            self._unfence(fd)
+
+    def _unwanted(self, taking: asyncio.Future[int | None]) -> None:
+        if not taking.cancelled() and taking.exception() is None:
+            self._unfence(taking.result())
+
+    def _unfence(self, fd: int | None) -> None:
+        try:
+            self._threads.submit(self._tree.unfence, fd)
+        except RuntimeError:
+            self._tree.unfence(fd)  # closed meanwhile
 
     async def free_bytes(self) -> int:
         return await self._run("", self._tree.free_bytes)

@@ -21,6 +21,7 @@ from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.operator_store import Notes
 from incoming.storage.sqlite import maintenance, reports
+from incoming.storage.sqlite.epochs import EpochReader
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
 from incoming.storage.sqlite.quotas import StoreLimits
@@ -65,6 +66,7 @@ class SqliteStore:
         self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
         self._writer = GroupCommitWriter(self._path, self._faults, self._tell)
         self._watcher: Watcher | None = None
+        self.epoch_of = EpochReader(self._path, self._faults)
 
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
@@ -273,6 +275,7 @@ class SqliteStore:
         self._writer.stop()
         self._reader.shutdown()
         self._reading.close()
+        self.epoch_of.close()
 
     def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
         """The tickets of the first so many rows. One damaged record must not hold up everything else."""

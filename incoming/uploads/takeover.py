@@ -1,0 +1,43 @@
+"""Raising an upload's epoch, so that no late write of the session before can do harm.
+
+A worker checks the epoch under the file's lock before it writes. Here all such locks are waited for before the new
+epoch is committed: a write either has ended by then, or finds the new epoch. Decides nothing about who is the rightful
+sender.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from incoming.core.ticket import State, Ticket
+from incoming.storage.byte_store import ByteStore, FencingStore
+from incoming.storage.ticket_store import Change, TicketStore
+
+
+class _EpochRises(Exception):
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__()
+        self.ticket = ticket
+
+
+async def update_fenced(
+    tickets: TicketStore, store: ByteStore, ticket_id: str, change: Change, durable: bool
+) -> Ticket:
+    """The same as `TicketStore.update`; while the epoch of a begun upload rises, nobody writes to it.
+
+    It is always durable then: after a power cut the same number must not be given again. Raises TooBusy when a writer
+    does not end.
+    """
+
+    def unless_it_rises(known: Ticket) -> Ticket:
+        changed = change(known)
+        if changed.epoch > known.epoch and known.state != State.NEW:
+            raise _EpochRises(known)
+        return changed
+
+    try:
+        return await tickets.update(ticket_id, unless_it_rises, durable=durable)
+    except _EpochRises as rises:
+        fence = store.fence(rises.ticket) if isinstance(store, FencingStore) else nullcontext()
+        async with fence:
+            return await tickets.update(ticket_id, change, durable=True)
