@@ -17,8 +17,8 @@ test("only the user ends a pause", () => {
     assert.deepEqual(EVENTS.filter((event) => next_phase("paused", event)), ["start"]);
 });
 
-test("pausing is for transfers and for the wait to go on with one", () => {
-    assert.deepEqual(PHASES.filter((phase) => next_phase(phase, "pause")), ["transferring", "waiting"]);
+test("an upload can be paused from its start to its last byte", () => {
+    assert.deepEqual(PHASES.filter((phase) => next_phase(phase, "pause")), ["connecting", "transferring", "waiting"]);
 });
 
 test("nothing of the user's stops a handover", () => {
