@@ -1,8 +1,8 @@
-"""Who calls, and who may call the backend functions: the one place where addresses and tokens are judged.
+"""Access control of backend functions and the operators' interface: the only place that judges addresses and tokens.
 
-A proxy on the same host makes the whole world look like loopback. So a request that came through a proxy is judged by
-its client's address, which only a proxy in `trusted_proxies` is believed to tell, and one with forwarding headers from
-any other peer is refused. This file knows nothing of what the functions do.
+Behind a proxy on the same host every client looks like loopback. So a request that came through a proxy is judged by
+its client's address, which is taken only from a proxy in `trusted_proxies`; a request with forwarding headers from any
+other peer is refused. This file does not know what the functions do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FORWARDING = frozenset(
         *("x-envoy-external-address", "x-azure-clientip", "x-proxyuser-ip", "proxy-client-ip", "wl-proxy-client-ip"),
     }
 )
-"""What proxies and content delivery networks are known to add, besides all of X-Forwarded-*."""
+"""Headers that proxies and content delivery networks add, besides all of X-Forwarded-*."""
 
 _NAMES_NO_CLIENT = frozenset(
     {
@@ -40,17 +40,17 @@ _NAMES_NO_CLIENT = frozenset(
         *("x-forwarded-uri", "x-forwarded-method", "x-forwarded-client-cert"),
     }
 )
-"""Those of them that say nothing about the client's address."""
+"""The forwarding headers that do not name the client's address."""
 
 _HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
 """An entry of X-Forwarded-For: [IPv6], IPv4, either with a port, or a bare IPv6 address."""
 
 NOBODY = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - no address to bind to
-"""The address of a peer that has none, such as one on a Unix socket."""
+"""The address of a peer without one, such as a peer on a Unix socket."""
 
 
 def client_address(request: HTTPServerRequest, settings: Settings) -> Address:
-    """The address that a request came from, as far as it can be believed; never raises."""
+    """Return the address that a request came from: the client's if it is trustworthy, otherwise the peer's."""
     try:
         return _judged_address(request, settings)
     except Forbidden:
@@ -58,7 +58,7 @@ def client_address(request: HTTPServerRequest, settings: Settings) -> Address:
 
 
 def peer_address(request: HTTPServerRequest) -> Address:
-    """The other end of the TCP connection; an IPv4-mapped IPv6 address is the IPv4 one."""
+    """Return the other end of the TCP connection; an IPv4-mapped IPv6 address becomes the IPv4 one."""
     return _address(request.remote_ip or "") or NOBODY
 
 
@@ -68,7 +68,7 @@ def is_backend(address: Address, settings: Settings) -> bool:
 
 
 def require_backend_peer(request: HTTPServerRequest, settings: Settings) -> Address:
-    """The address of a caller within `backend_networks`. Raises Forbidden for any other."""
+    """Return the address of a caller within `backend_networks`. Raises Forbidden for any other."""
     address = _judged_address(request, settings)
     if not is_backend(address, settings):
         raise Forbidden(f"backend functions are not open to {address}")
@@ -76,10 +76,10 @@ def require_backend_peer(request: HTTPServerRequest, settings: Settings) -> Addr
 
 
 def require_backend_caller(request: HTTPServerRequest, settings: Settings) -> Address:
-    """The address of who may call backend functions: from the right network, no browser, with the token if one is set.
+    """Return the address of a caller within `backend_networks` that is no browser and sends the token, if one is set.
 
-    Raises Forbidden. A browser on the right network would do what any web page tells it to, so that none may; they all
-    send Sec-Fetch-Site or, with POST, Origin (Fetch standard section 3.2; Fetch Metadata).
+    Raises Forbidden. A browser on an allowed host would call for any web page, so none may; browsers send
+    Sec-Fetch-Site or, with POST, Origin (Fetch standard section 3.2; Fetch Metadata).
     """
     address = require_backend_peer(request, settings)
     if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
@@ -90,10 +90,10 @@ def require_backend_caller(request: HTTPServerRequest, settings: Settings) -> Ad
 
 
 def require_operator(request: HTTPServerRequest, settings: Settings) -> Address:
-    """The address of who may see the status page: within `backend_networks`, a browser or not. Raises Forbidden.
+    """Return the address of an operator: within `backend_networks`, with a browser or not. Raises Forbidden.
 
-    A page of any site can have its own name pointed at this address and then passes for ours in a browser here (DNS
-    rebinding). Unless a token is set, which that browser would not send, only names that no stranger can have count.
+    A web site can point its own name at this address and then counts as the same origin in a browser here (DNS
+    rebinding). So unless a token is set, the Host must be a name that no web site can have.
     """
     address = require_backend_peer(request, settings)
     if not settings.backend_token and not _is_own_name(request.host_name):
@@ -102,10 +102,10 @@ def require_operator(request: HTTPServerRequest, settings: Settings) -> Address:
 
 
 def require_monitor(request: HTTPServerRequest, settings: Settings) -> Address:
-    """The address of who may see health and metrics: within `backend_networks`. Raises Forbidden.
+    """Return the address of a caller who may see health and metrics: within `backend_networks`. Raises Forbidden.
 
-    A request from loopback may be a browser's on this machine, sent there by DNS rebinding, see `require_operator`. So
-    its Host must be a name that no stranger can have, unless the token comes along. Other machines may use any name.
+    A request from loopback can come from a browser by DNS rebinding, see `require_operator`. So its Host must be a name
+    that no web site can have, unless it has the token. Other machines may use any name.
     """
     address = require_backend_peer(request, settings)
     has_token = bool(settings.backend_token) and shows_token(request, settings)
@@ -118,13 +118,13 @@ def require_monitor(request: HTTPServerRequest, settings: Settings) -> Address:
 
 
 def shows_token(request: HTTPServerRequest, settings: Settings) -> bool:
-    """Whether the backend token, if one is set, comes along: as Bearer, or as the password that a browser asks for."""
+    """Return whether the request has the backend token, or none is set: as Bearer, or as a browser's password."""
     given = _bearer(request.headers) or _password(request.headers)
     return not settings.backend_token or same_secret(given, settings.backend_token)
 
 
 def same_site(request: HTTPServerRequest) -> bool:
-    """Whether nothing says that a page of another origin is asking (Fetch standard section 3.2; Fetch Metadata)."""
+    """Return whether no header names a page of another origin (Fetch standard section 3.2; Fetch Metadata)."""
     origin = request.headers.get("Origin")
     own = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
     return own and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
@@ -137,7 +137,7 @@ def _is_own_name(name: str) -> bool:
 
 
 def same_secret(given: str, expected: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    """Return whether two secrets are equal, in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
 
 
@@ -151,8 +151,8 @@ def _judged_address(request: HTTPServerRequest, settings: Settings) -> Address:
     hops = request.headers.get("X-Forwarded-For")
     if hops is None:
         return _own_address(request, settings, peer, forwarding)
-    # From the right: each trusted proxy has appended whom it heard from. The first that is not ours is the client;
-    # what stands left of it the client may have invented.
+    # From the right: each trusted proxy has appended its peer. The first that is no trusted proxy is the client; what
+    # stands left of it may be forged.
     for hop in reversed(hops.split(",")):
         match = _HOP.fullmatch(hop.strip())
         address = _address(match[match.lastindex or 0]) if match else None
@@ -204,7 +204,7 @@ def _bearer(headers: HTTPHeaders) -> str:
 
 
 def _password(headers: HTTPHeaders) -> str:
-    """That of HTTP Basic authentication (RFC 7617); the user may be anybody."""
+    """Return the password of HTTP Basic authentication (RFC 7617); the user name does not matter."""
     scheme, _, credentials = headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""

@@ -26,7 +26,7 @@ SITE_PREFIX = 64
 """Bits of an IPv6 address that stand for one client: whoever has one has all addresses of its network (RFC 6177)."""
 
 FEW_CLIENTS = 1000
-"""Addresses that are remembered before those without a connection are looked for."""
+"""Clients in the table before those without a connection are removed from it."""
 
 
 class Admission(Enum):
@@ -108,12 +108,12 @@ class ConnectionLimiter:
         return silent is not None
 
     def know(self, stream: IOStream | None) -> None:
-        """It is no stranger any more."""
+        """Count the connection as identified."""
         if stream is not None:
             self._strangers.pop(stream, None)
 
     def _client(self, address: str) -> str | None:
-        """Whom connections are counted for; None for whom they are not."""
+        """Return the client that a connection counts for; None for an exempt one."""
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What browsers load, the library, and what tells an operator's tools whether the server is well."""
+"""The JavaScript library for browsers, and the health check for operators' tools."""
 
 from __future__ import annotations
 

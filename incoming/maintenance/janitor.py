@@ -1,8 +1,8 @@
-"""Clears up: uploads that nobody goes on with, files and tombstones past their time; and looks after the free space.
+"""Expire abandoned uploads, remove files and tombstones past their time, and admit new uploads as space allows.
 
-Decides what is over and what may be removed, and removes nothing that the TicketStore does not know. Every worker has a
-janitor and none knows of the others: each change is made on the ticket as it is at that moment, and removing what is
-gone is no error, so it does no harm that two do the same. It knows no file system, no database and no client.
+This file decides what has expired and what may be removed; it removes nothing that the TicketStore does not know. Every
+worker has a janitor, independent of the others: each change is a transaction on the ticket's present state, and
+removing twice is no error, so several do no harm to each other. It knows no file system, no database and no client.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ NOTE_INTERVAL = 20.0
 """Seconds between two notes that a server runs, well below OUTAGE."""
 
 LEFT_ALONE = 60.0
-"""Seconds for whoever changed a ticket to finish the work on its files, before the janitor lends a hand."""
+"""Seconds for the worker that changed a ticket to finish with its files, before a janitor does it."""
 
 ROOM_SEEN_FOR = 1.0
-"""Seconds for which a measurement of the free space holds."""
+"""Seconds for which a measurement of the free space is reused."""
 
 IDLE_REASON = "upload timed out"
 WAIT_REASON = "Timed out waiting for app backend to retrieve the file"
 
 
 class _NotAnyMore(Exception):
-    """Somebody goes on with the upload after all, or another worker's janitor was faster."""
+    """The upload has been continued, or another worker's janitor was faster."""
 
 
 class Janitor:
@@ -74,7 +74,7 @@ class Janitor:
         self._room: tuple[float, int] = (-math.inf, 0)
 
     async def recover(self) -> None:
-        """What recovery.py says, once, before anybody is served. Raises what the stores raise."""
+        """Recover as recovery.py says, once, before serving. Raises what the stores raise."""
         await recovery.recover(self._tickets, self._store, self._upload_service)
 
     async def admit(self) -> None:
@@ -90,10 +90,10 @@ class Janitor:
                 f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
             )
 
-    # --- now and then -------------------------------------------------------------------------------------------------
+    # --- sweeping -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Sweeps until cancelled, at irregular intervals so that several workers do not do it at the same time."""
+        """Sweep until cancelled, at irregular intervals so that several workers do not sweep at the same time."""
         # A round may take long, and the notes of a server that runs must not.
         noting = asyncio.get_running_loop().create_task(self._note_regularly())
         try:
@@ -115,7 +115,7 @@ class Janitor:
             log.info("no server ran for %.0f s; this time does not count towards the idle limits", end - start)
 
     def _interval(self) -> float:
-        """Short limits are kept more exactly than long ones."""
+        """Return the seconds between two rounds: fewer for short limits, which are kept more exactly."""
         settings = self._settings
         limits = (
             *(settings.idle_timeout, settings.paused_timeout, settings.handover_wait_timeout),
@@ -124,7 +124,7 @@ class Janitor:
         return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, min(limit for limit in limits if limit) / 4))
 
     async def sweep(self) -> None:
-        """One round of everything. What fails is logged and tried again in the next one."""
+        """Run every step once. A step that fails is logged and tried again in the next round."""
         for step in (
             self._note_service,
             self._expire_idle,
@@ -147,7 +147,7 @@ class Janitor:
         """Return the latest time that is at least so many seconds of service ago."""
         return -math.inf if self._service is None else self._service.before(self._steady(), seconds)
 
-    # --- what nobody goes on with -------------------------------------------------------------------------------------
+    # --- abandoned uploads --------------------------------------------------------------------------------------------
 
     async def _expire_idle(self) -> None:
         before = {
@@ -170,7 +170,7 @@ class Janitor:
             await self._expire(ticket.id, WAIT_REASON, lambda known: known.state == State.WAITING)
 
     async def _expire(self, ticket_id: str, reason: str, still: Callable[[Ticket], bool]) -> None:
-        """Ends the upload if it is `still` as it was found, decided in the transaction that ends it."""
+        """End the upload if it is `still` as it was found, decided in the transaction that ends it."""
         now = self._clock()
         notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now)
 
@@ -188,7 +188,7 @@ class Janitor:
             await self._remove(ticket)
 
     async def _complete_whole(self) -> None:
-        """Files whose last byte was committed by a worker that died then."""
+        """Complete files whose last byte was committed by a worker that then died."""
         async for ticket in idle(self._tickets, (State.UPLOADING,), self._steady() - LEFT_ALONE):
             if ticket.complete:
                 await recovery.finalise(self._upload_service, ticket)
@@ -196,8 +196,8 @@ class Janitor:
     # --- files and tombstones -----------------------------------------------------------------------------------------
 
     async def _remove_left_over(self) -> None:
-        """The files of failed handovers that nobody came for; and what should be gone and is not, because a disk or a
-        worker failed or a late write brought it back. Each is looked at once, and again only if removing it failed.
+        """Remove the files of failed handovers past their time, and files that remain because a disk or a worker failed
+        or a late write created them again. Each ticket is visited once, and again only if the removal failed.
         """
         for ticket_id in tuple(self._unremoved):
             ticket = await self._tickets.get(ticket_id)
@@ -208,7 +208,7 @@ class Janitor:
             await self._sweep_ended(state, self._steady() - LEFT_ALONE)
 
     async def _sweep_ended(self, state: State, before: float) -> None:
-        """Those that have ended since any worker's last round: a restart must not look at a million tombstones anew."""
+        """Visit the tickets that ended since any worker's last round; a restart must not visit a million tombstones."""
         noted = await self._tickets.swept(state)
         after = max((at for at in (noted, self._swept.get(state)) if at is not None), default=None)
         if after is not None and after > before:
@@ -218,12 +218,12 @@ class Janitor:
                 self._unremoved.add(ticket.id)
             self._swept[state] = ticket.state_since
         swept = self._swept.get(state)
-        # What could not be removed is only in this process's mind, so that the next one has to look again.
+        # Failed removals are known to this process only, so the next one has to visit them again.
         if swept is not None and swept != noted and not self._unremoved:
             await self._tickets.note_swept(state, swept)
 
     async def _forget(self) -> None:
-        """Tombstones past their time, files first. A callback that is still owed keeps its ticket."""
+        """Remove tombstones past their time, files first. A ticket with a pending callback is kept."""
         kept_since = self._before(self._settings.failed_grace)
         async for ticket in older(self._tickets, tuple(FINAL), self._before(self._settings.tombstone_time)):
             kept = ticket.state == State.FAILED and ticket.state_since > kept_since
@@ -232,7 +232,7 @@ class Janitor:
                 log.debug("upload %s: forgotten", ticket.id)
 
     async def _remove(self, ticket: Ticket) -> bool:
-        """Removes an ended upload's files, but not what is the app's to remove. False if some may still be there."""
+        """Remove an ended upload's files, except for those that the app removes. Return False if some may remain."""
         try:
             if ticket.state == State.FAILED:
                 # Without its path the handover cannot be tried again; if it just was, the file stays.

@@ -1,8 +1,8 @@
-"""When Python's garbage collector stops the worker to look for cycles: seldom, and never at what lives as long as it.
+"""Tune Python's garbage collector: collect rarely, and never what lives as long as the worker.
 
-A look at everything costs half a microsecond for each object: at a thousand uploads everybody waits for a seventh of a
-second, by default whenever there is a quarter more than at the last one. What an upload and its connections are made of
-holds no cycles once they have ended well, so that it goes at once without a look; errors may leave some small ones.
+A full collection costs half a microsecond per object: with a thousand uploads the event loop stops for a seventh of a
+second, by default whenever there are a quarter more objects than at the last one. The objects of an upload and its
+connections hold no cycles after a normal end and are freed at once; errors may leave some small ones.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import gc
 
 THRESHOLDS = (5_000, 5, 40)
-"""Objects more than at the last look that bring on one at the newest ones; how many of these bring on one at those that
-survived them; and how many of those, that is a million objects, one at everything. Measured with a thousand uploads:
-milliseconds for each of the first two.
+"""New objects per collection of the youngest generation; such collections per collection of the middle one; and those
+per full collection, which is one per million objects. Measured with a thousand uploads: milliseconds for each of the
+first two.
 """
 
 
 def look_seldom() -> None:
-    """To be called when everything is there that stays until the process ends."""
+    """Set the thresholds; call it when everything exists that stays until the process ends."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -35,7 +35,7 @@ from incoming.server.occasional_log import OccasionalLog
 log = logging.getLogger(__name__)
 
 LINGER = 1.0
-"""Seconds in which a client that was turned away can read why."""
+"""Seconds in which a refused client can read the answer."""
 
 READ_SIZE = 256 * 1024
 """Bytes received at once of what goes into no receive buffer: Tornado allocates them anew for each read."""
@@ -133,7 +133,7 @@ class GuardedServer(HTTPServer):
 
 
 async def _say(stream: IOStream, answer: bytes) -> None:
-    """Closing at once would tear down the answer together with the request that nobody reads."""
+    """Write the answer and wait until the client closes; closing first would discard it with the unread request."""
     with suppress(StreamClosedError, TimeoutError):
         async with asyncio.timeout(LINGER):
             await stream.write(answer)

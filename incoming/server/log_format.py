@@ -1,9 +1,9 @@
-"""How the log is written: one record per event, as text or JSON, to standard error.
+"""The log's format: one record per event, as text or JSON.
 
-Nothing that a client sent can forge a record: whatever is not printable is escaped, and a traceback's lines are
-indented behind a bar. Tickets are capabilities, so a log shows only the first part of an id, enough to find it.
-Identical warnings are capped, because strangers can cause them. What happened is told by a text that is the same each
-time, `event`: the message without what is filled in.
+Clients cannot forge a record: unprintable characters are escaped, and the lines of a traceback are indented behind a
+bar. Tickets are capabilities, so the log has only the beginning of an id, enough to find it. Repeated warnings are
+capped, because strangers can cause them. `event` names what happened by a text that is the same each time: the message
+without its arguments. How records reach standard error is log_queue.py's.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _TICKET = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"upload %s: ")
 _MAX_MESSAGE = 4000
-"""Characters of a message; the rest is cut, so that nobody fills the disk with long names."""
+"""Characters of a message; the rest is cut, so that long names do not fill the disk."""
 
 FLOOD_LIMIT = 20
 FLOOD_SECONDS = 10.0
-"""So many warnings from one place in the code within so many seconds are written; the rest is counted."""
+"""At most FLOOD_LIMIT warnings of one kind are written in FLOOD_SECONDS; the rest is counted."""
 
 
 def configure(level: str, log_format: str) -> None:
-    """Sends everything that is logged in this process to standard error, in one of the two formats."""
+    """Send everything that this process logs to standard error, in one of the two formats."""
     handler = QueuedHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     handler.addFilter(FloodGate())
@@ -41,7 +41,7 @@ def configure(level: str, log_format: str) -> None:
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_thread_failure
-    # What the parser finds wrong with a stranger's bytes, and each request, are of interest to who debugs.
+    # Malformed bytes of strangers, and each request, matter only for debugging.
     if level != "debug":
         for noisy in ("tornado.general", "tornado.access", "asyncio"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, getattr(logging, level.upper())))
@@ -59,7 +59,7 @@ def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` without anything that could end a line, move a cursor or turn the reading direction."""
+    """Return `text` without characters that could end a line, move a cursor or turn the reading direction."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -73,12 +73,12 @@ def _tidy(text: str) -> str:
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    """What was given as `extra`."""
+    """Return what was given as `extra`."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 def _event(record: logging.LogRecord) -> str:
-    """What a program can look for: the same whatever upload, client or reason it is about."""
+    """Return the text by which a program finds the event: the same for every upload, client and reason."""
     if isinstance(named := getattr(record, "event", None), str):
         return named
     template = str(record.msg)

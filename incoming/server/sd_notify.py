@@ -1,7 +1,6 @@
-"""Tells who started the server that it serves now: systemd's protocol for services of `Type=notify` (sd_notify(3)).
+"""Notify systemd that the server is ready: the protocol for services of `Type=notify` (sd_notify(3)).
 
-So `systemctl start` returns when browsers are answered, and fails when the server cannot start. Started by anybody else
-this does nothing.
+`systemctl start` returns when the server answers, and fails when it cannot start. Without systemd this does nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def tell_ready() -> None:
-    """To be called once, by the process that was started. What cannot be told is logged and does no harm."""
+    """Send READY=1; call it once, in the process that systemd started. A failure is logged and does no harm."""
     path = os.environ.pop("NOTIFY_SOCKET", "")
     if not path:
         return
@@ -24,4 +23,4 @@ def tell_ready() -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messenger:
             messenger.sendto(b"READY=1", address)
     except OSError as error:
-        log.warning("systemd cannot be told that the server is ready: %s", error)
+        log.warning("cannot notify systemd that the server is ready: %s", error)

@@ -1,8 +1,8 @@
-"""Several worker processes that look like one server: forks them, replaces those that die, passes signals on.
+"""Supervise several worker processes: fork them, replace those that die, pass signals on.
 
-The parent binds the sockets and then does nothing but wait: it has no thread, no event loop and no database, so that a
-fork copies nothing that does not survive one. All workers accept on the same sockets, the one that is idle first. This
-file does not know what a worker does.
+The parent binds the sockets and then only waits. It has no event loop and no database, and its log thread ends before a
+fork, so that a fork copies nothing that does not survive it. All workers accept on the same sockets. This file does not
+know what a worker does.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from incoming.server.signals import log_hangup
 log = logging.getLogger(__name__)
 
 QUICK = 5.0
-"""A worker that lived for less seconds than this is replaced only after a pause."""
+"""Seconds; a worker that lived for less than this is replaced only after a pause."""
 
 MAX_PAUSE = 30.0
 KILL_AFTER = 10.0
-"""Seconds beyond the time that workers have to end, after which they are killed."""
+"""Seconds beyond the time that workers have to end; then they are killed."""
 
 _AWAITED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 Work = Callable[[int], int]
-"""What a worker does: takes the descriptor that becomes readable when the parent is gone, gives the exit code."""
+"""A worker's main function. It takes a descriptor that becomes readable when the parent ends; returns an exit code."""
 
 
 @dataclass
 class _Slot:
-    """A place for one worker: who has it now, and when the next may be started if it is empty."""
+    """A place for one worker: its process, and when the next one may start if there is none."""
 
     pid: int = 0
     started: float = 0.0
@@ -43,7 +43,7 @@ class _Slot:
 
 
 def run_once(work: Work) -> int:
-    """Does `work` in a process of its own and waits; its exit code, or 128 + signal."""
+    """Run `work` in a process of its own; return its exit code, or 128 + signal."""
     lifeline, held = os.pipe()
     pid = _fork(work, lifeline, held)
     _, status = os.waitpid(pid, 0)
@@ -53,10 +53,10 @@ def run_once(work: Work) -> int:
 
 
 class Supervisor:
-    """Keeps `count` workers running until it is told to end."""
+    """Keep `count` workers running until SIGTERM or SIGINT."""
 
     def __init__(self, count: int, work: Work, patience: float, let_go: Callable[[], None]) -> None:
-        """`patience` is how many seconds workers may take to end; `let_go` closes the parent's copy of the sockets."""
+        """`patience` is the seconds that workers may take to end; `let_go` closes the parent's copy of the sockets."""
         self._slots = [_Slot() for _ in range(count)]
         self._work = work
         self._patience = patience
@@ -66,7 +66,7 @@ class Supervisor:
         self._killed = False
 
     def run(self) -> int:
-        """Returns when all workers have ended: 0, or 1 if some had to be killed. Signals stay blocked."""
+        """Run until all workers have ended; return 0, or 1 if some had to be killed. Signals stay blocked."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         try:
             while True:
@@ -86,7 +86,7 @@ class Supervisor:
                 slot.pid = _fork(self._work, self._lifeline, self._held)
 
     def _wait(self) -> None:
-        """Until a signal comes, a slot is due or patience is at its end."""
+        """Wait for a signal, until a worker is due to start or, while ending, to be killed; then handle both."""
         now = time.monotonic()
         if self._end_by is not None:
             until = self._end_by
@@ -102,7 +102,7 @@ class Supervisor:
         self._reap()
 
     def _end(self) -> None:
-        """Tells the workers to end; told again, they hurry."""
+        """Send SIGTERM to the workers; a second one makes them end at once."""
         if self._end_by is None:
             self._end_by = time.monotonic() + self._patience + KILL_AFTER
             self._let_go()
@@ -142,7 +142,7 @@ class Supervisor:
 
 
 def _fork(work: Work, lifeline: int, held: int) -> int:
-    """The child's pid. In the child: restores signals, works, and ends without the parent's clean-up."""
+    """Return the child's process id. The child restores signals, works, and ends without the parent's clean-up."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()

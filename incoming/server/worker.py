@@ -1,4 +1,4 @@
-"""One worker process: wires stores, services and handlers, serves until it is told to end, and ends in good order.
+"""One worker process: wire stores, services and handlers, serve until SIGTERM, then drain and close.
 
 Workers share nothing but the listening sockets and the stores. This file does not know how many there are.
 """
@@ -41,28 +41,28 @@ from incoming.uploads.upload_service import UploadService
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75.0
-"""Seconds that an idle HTTP connection is kept, longer than nginx keeps its own to an upstream (60), and that a header
-may take to come.
+"""Seconds that an idle HTTP connection is kept, and within which a header must arrive; longer than nginx keeps a
+connection to an upstream (60).
 """
 
 BODY_SECONDS = 30.0
-"""Time for a body of at most MAX_BODY. Uploads have no such limit, but must go on."""
+"""Seconds for a body of at most MAX_BODY. Uploads have no such limit, but must make progress."""
 
 SAME_SIGNAL = 1.0
-"""Seconds within which another SIGTERM is taken for the same one."""
+"""Seconds within which another SIGTERM counts as the same one."""
 
 DATABASE_MODE = 0o600
-"""It holds the secrets of every app: the group that may take uploads away must not read it."""
+"""The database holds the secrets of every app: the group that may take uploads away must not read it."""
 
 POLL = 0.02
-"""Seconds between two looks at who is still connected while draining."""
+"""Seconds between two checks for remaining connections while draining."""
 
 
 class Worker:
     """Everything of one worker. `serve` or `recover` is called once."""
 
     def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
-        """`ready` is called when `serve` begins to take connections."""
+        """`ready` is called when `serve` begins to accept connections."""
         self._settings = settings
         self._ready = ready
         self._stop = asyncio.Event()
@@ -71,7 +71,7 @@ class Worker:
         self._background: list[asyncio.Task[None]] = []
 
     async def recover(self) -> int:
-        """What must be done once before anybody is served, if it is not to be done by `serve`; the exit code."""
+        """Do the recovery that precedes serving, for workers that are several; return the exit code."""
         try:
             services = open_services(self._settings)
             try:
@@ -85,10 +85,10 @@ class Worker:
         return 0
 
     async def serve(self, sockets: Sequence[socket.socket], lifeline: int | None = None) -> int:
-        """Serves until SIGTERM; the exit code.
+        """Serve until SIGTERM; return the exit code.
 
-        A worker of several gets `lifeline`, a descriptor that becomes readable when the supervisor is gone; without one
-        it is the only worker and recovers first.
+        One worker of several gets `lifeline`, a descriptor that becomes readable when the supervisor ends. A worker
+        without one is the only one and recovers first.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
@@ -119,7 +119,7 @@ class Worker:
         return code
 
     async def _work(self, services: Services) -> int:
-        """Until told to end: 0; until something has ended that never should: 1."""
+        """Run until shutdown (return 0) or until a background service exits unexpectedly (return 1)."""
         loop = asyncio.get_running_loop()
         told = loop.create_task(self._stop.wait())
         running = (services.callbacks.run(), services.janitor.run(), services.worker_reporter.run())
@@ -134,10 +134,10 @@ class Worker:
         return 0
 
     async def _drain(self, services: Services, server: HTTPServer) -> None:
-        """Takes nothing new and lets everything under way end, as long as drain_timeout allows."""
+        """Refuse new work and let pending work end, for at most drain_timeout."""
         log.info("ending: %d uploads are connected", len(services.upload_service.uploads()))
         server.stop()
-        # Who asks again over an open connection has to come back over another one, which is somebody else's to take.
+        # A further request of an open connection has to come over a new one, which another process accepts.
         server.conn_params.no_keep_alive = True
         loop = asyncio.get_running_loop()
         ending = loop.create_task(self._let_end(services))
@@ -172,7 +172,7 @@ class Worker:
 
 
 def open_services(settings: Settings) -> Services:
-    """One worker's parts. Raises OSError or StorageFailed if the storage directory cannot be used."""
+    """Return one worker's services. Raises OSError or StorageFailed if the storage directory cannot be used."""
     database = settings.storage_dir / "incoming.sqlite"
     limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
     tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings), limits=limits)
@@ -205,7 +205,7 @@ async def close_services(services: Services) -> None:
 
 
 def http_server(services: Services) -> HTTPServer:
-    """The server with its limits, not yet listening. Raises FileNotFoundError if the library is not there."""
+    """Return the server with its limits, not yet listening. Raises FileNotFoundError if the library is missing."""
     # Only backend functions take forms, and they say so themselves.
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
     server = GuardedServer(

@@ -1,7 +1,7 @@
-"""The forms that option values may have, from text to value: sizes, durations, networks, origins, modes.
+"""Parse option values: sizes, durations, networks, origins, modes.
 
-Every source of configuration (YAML, environment, command line) gives text, so a value has one grammar wherever it
-stands. This file decides what is well-formed and within limits; it does not know which options there are.
+Every source of configuration (YAML, environment, command line) gives text, so a value has one grammar everywhere. This
+file decides what is well-formed and within limits; it does not know which options exist.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def test_who_is_gone_is_no_reason_not_to_serve(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     tell_ready()
-    assert "systemd cannot be told that the server is ready" in caplog.text
+    assert "cannot notify systemd that the server is ready" in caplog.text
 
 
 def test_nobody_asked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
