@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from tornado.netutil import bind_sockets
 
@@ -27,6 +28,7 @@ from incoming.server.supervisor import Supervisor, run_once
 from incoming.server.worker import Worker
 from incoming.settings.settings import ConfigError, Settings, ignored_variables, load_settings
 from incoming.settings.value_types import Network
+from incoming.storage.filesystem.probe import UnusableDirectory, probe
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +121,16 @@ def _make_storage_dir(settings: Settings) -> None:
     try:
         if not directory.is_dir():
             directory.mkdir(parents=True)
-            directory.chmod(settings.dir_mode)
+            with suppress(PermissionError):  # a mode that is wider than wanted is found below, for files
+                directory.chmod(settings.dir_mode)
     except OSError as error:
         raise ConfigError(f"storage_dir {str(directory)!r} cannot be made: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(f"storage_dir {str(directory)!r} cannot be written to")
+    try:
+        probe(str(directory), settings.file_mode)
+    except UnusableDirectory as error:
+        raise ConfigError(str(error)) from error
 
 
 def _listen(settings: Settings) -> list[socket.socket]:

@@ -85,6 +85,8 @@ class Janitor:
             if now - self._room[0] > ROOM_SEEN_FOR:
                 self._room = (now, await self._store.free_bytes())
             free = self._room[1]
+        if free <= 0:
+            raise StorageFull("no room for new uploads: the disk is full, or all its inodes are in use")
         if free < limit:
             raise StorageFull(
                 f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -89,7 +89,10 @@ class Disk(Protocol):
     def sync_directory(self, path: str) -> None: ...
 
     def free(self, path: str) -> int:
-        """Bytes that an ordinary user can still write to the file system that `path` is on."""
+        """Bytes that an ordinary user can still write to new files of the file system that `path` is on.
+
+        That is 0 when no file can be made because all inodes are in use.
+        """
         ...
 
 
@@ -106,7 +109,8 @@ class PosixDisk:
     def create(self, path: str, mode: int) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
-            os.fchmod(fd, mode)  # whatever the umask is: the operator's setting is meant as it is written
+            # Whatever the umask is: the operator's setting is meant as it is written.
+            _set_mode(lambda: os.fchmod(fd, mode), lambda: os.fstat(fd).st_mode, mode)
         except BaseException:
             os.close(fd)
             raise
@@ -192,7 +196,7 @@ class PosixDisk:
             os.chmod(path, mode | inherited)  # noqa: PTH101
         except PermissionError:
             # RestrictSUIDSGID of systemd.exec(5) forbids to set that bit, even where it is set.
-            os.chmod(path, mode)  # noqa: PTH101
+            _set_mode(lambda: os.chmod(path, mode), lambda: os.stat(path).st_mode, mode)  # noqa: PTH101, PTH116
 
     def sync_directory(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -203,7 +207,18 @@ class PosixDisk:
 
     def free(self, path: str) -> int:
         facts = os.statvfs(path)
-        return facts.f_bavail * facts.f_frsize
+        # File systems that make inodes as they need them, such as btrfs, tell of none at all.
+        no_inodes = facts.f_files > 0 and facts.f_favail == 0
+        return 0 if no_inodes else facts.f_bavail * facts.f_frsize
+
+
+def _set_mode(change: Callable[[], None], current: Callable[[], int], mode: int) -> None:
+    """Some file systems refuse to change a mode. That does no harm unless somebody may do more than was wanted."""
+    try:
+        change()
+    except PermissionError:
+        if stat.S_IMODE(current()) & ~mode & 0o777:
+            raise
 
 
 def _facts(status: os.stat_result) -> Facts:

@@ -5,6 +5,8 @@ Only calls on the upload's own file and names are counted, so that each n is ano
 database's own calls failing is what tests/unit/storage/test_sqlite_errors.py proves.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import requests
 
 from tests.conftest import StartServer
 from tests.support.incoming_server import IncomingServer
-from tests.support.tools import require_root, require_tool
+from tests.support.tools import ROOT, require_root, require_tool
 from tests.support.upload_client import WAYS
 from tests.support.waiting import wait_until
 from tests.system.faults.conftest import LEASE, StartLoad
@@ -143,3 +145,18 @@ def test_every_call_for_a_while(
         tracing.detach()
     load.finish(server.storage_dir)
     assert {code for client in clients for code in client.errors} == {STORAGE_FAILED}
+
+
+@pytest.mark.parametrize(("call", "error", "said"), [("flock", "ENOSYS", "flock fails"), ("fsync", "EINVAL", "fsync")])
+def test_a_directory_that_cannot_keep_uploads_ends_the_start(call: str, error: str, said: str, tmp_path: Path) -> None:
+    require_root()
+    storage, trace = tmp_path / "storage", tmp_path / "strace"
+    tracing = [require_tool("strace"), "-f", "-qq", "-o", str(trace), "-e", f"inject={call}:error={error}"]
+    server = [sys.executable, str(ROOT / "incoming.py"), "--storage-dir", str(storage), "--port", "0"]
+    result = subprocess.run([*tracing, "-e", f"trace={call}", *server], capture_output=True, text=True, timeout=60)
+    assert "(INJECTED)" in trace.read_text()
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert f"storage_dir '{storage}': " in line
+    assert said in line
+    assert list(storage.iterdir()) == []

@@ -662,6 +662,16 @@ def with_room(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int
     return asked, leave
 
 
+async def test_new_uploads_are_refused_when_no_file_can_be_made(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a watermark as well."""
+    _, leave = with_room(stores, monkeypatch)
+    leave(0)
+    with pytest.raises(StorageFull, match="inodes"):
+        await employ(stores, low_space=0).admit()
+
+
 async def test_new_uploads_are_refused_below_the_watermark(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROOM_SEEN_FOR", -1.0)
     _, leave = with_room(stores, monkeypatch)

@@ -30,7 +30,7 @@ PURE_PACKAGES = {"incoming", "core", "wire"}
 
 # Above `storage`, only these name concrete stores; everything else works with the Protocols.
 STORE_PROTOCOLS = {"byte_store", "ticket_store", "operator_store"}
-STORES_ARE_OPENED_BY = {"incoming.server.worker", "incoming.cli.uploads"}
+STORES_ARE_OPENED_BY = {"incoming.server.worker", "incoming.cli.uploads", "incoming.cli.main"}
 
 # Values and arithmetic. Nothing here reads a clock, a file, a socket, the environment or random numbers.
 PURE = {

@@ -1,5 +1,6 @@
 """How the real disk makes its calls."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -66,11 +67,11 @@ def test_names_of_one_file_share_the_inode(path: str) -> None:
 
 def test_a_mode_that_cannot_be_set_leaves_nothing_open(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(fd: int, mode: int) -> None:
-        raise PermissionError
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fchmod", refuse)
     before = open_descriptors()
-    with pytest.raises(PermissionError):
+    with pytest.raises(OSError, match="Input/output"):
         disk.create(path, 0o600)
     assert open_descriptors() == before
 
