@@ -1,7 +1,7 @@
-"""One client's connection, as Tornado's HTTP server reads and writes it.
+"""The stream of one client connection, adapted for Tornado's HTTP server.
 
-A body is received where it is to lie; chunk extensions and trailers are ignored; who sends a malformed header or body
-is told why that is the end; who reads no answer is disconnected. Knows nothing of requests.
+Receives a body into a receive buffer; ignores chunk extensions and trailers; answers a malformed or too large header or
+body with the reason; disconnects a client that reads no answer. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from incoming.wire.chunked_coding import MAX_SIZE_LINE, MAX_TRAILERS, check_trai
 log = logging.getLogger(__name__)
 
 THROWN_AWAY = 64 * 1024
-"""Bytes of a refused request that are read at once, and thrown away."""
+"""Bytes of a refused request that are read at once and discarded."""
 
 CRLF = b"\r\n"
 BARE_REFUSAL = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-"""What Tornado answers to a malformed request: neither who answers nor why."""
+"""Tornado's answer to a malformed request, which gives no reason."""
 
 
 class ClientStream(IOStream):
-    """Says why before it closes on a header that passes its limit; Tornado just closes. Receives a body into the
-    `receive_buffer` of whoever takes it; Tornado would copy it three times, into new memory each time.
+    """Receives a body into `receive_buffer`; Tornado would copy it three times, into new memory each time.
 
-    Closes when the client has acknowledged nothing of what is to be sent for `write_timeout` seconds; 0 means never.
+    Answers before it closes on a limit; Tornado just closes.
+
+    Closes when the client acknowledges nothing for `write_timeout` seconds while data waits to be sent; 0 means never.
     """
 
     receive_buffer: ReceiveBuffer | None = None
-    """Set while a body is read for it."""
+    """Set while a body is read."""
 
     def __init__(self, *args: Any, write_timeout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,7 +54,7 @@ class ClientStream(IOStream):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        # What was read behind a request whose answer closed the connection is none any more (RFC 9112 section 9.6).
+        # Data behind a request whose answer closed the connection is not a request (RFC 9112 section 9.6).
         if self.closed():
             raise StreamClosedError(real_error=self.error)
         text = f"the request's header has more than {max_bytes} bytes, which is the limit"
@@ -66,7 +67,7 @@ class ClientStream(IOStream):
         line = super().read_until(delimiter, MAX_SIZE_LINE)
         if not (isinstance(line, Future) and line.done() and line.exception() is None):
             return self._size_later(line)
-        # Tornado puts chunks together as long as they are there at once, which only a Future can show.
+        # Tornado combines chunks that are there at once, which only a Future that is done can show.
         size: Future[bytes] = Future()
         size.set_result(self._size(line.result()))
         return size
@@ -91,7 +92,7 @@ class ClientStream(IOStream):
         return super().read_bytes(num_bytes, partial)
 
     async def _skip_trailers(self) -> bytes:
-        """The end of a chunked body, for which Tornado expects an empty line."""
+        """Read to the end of a chunked body; return the empty line that Tornado expects."""
         text = f"the trailers of the body have more than {MAX_TRAILERS} bytes, which is the limit"
         self._limit = ("431 Request Header Fields Too Large", text)
         left = MAX_TRAILERS
@@ -117,7 +118,7 @@ class ClientStream(IOStream):
         if data == BARE_REFUSAL:
             written = super().write(last_words("400 Bad Request", self._malformed))
             with suppress(OSError):
-                self.socket.recv(THROWN_AWAY)  # what was left unread would tear the answer down
+                self.socket.recv(THROWN_AWAY)  # unread data would reset the connection, and destroy the answer
             return written
         written = super().write(data)
         if self._write_timeout and self._write_watchdog is None and self.writing():
@@ -134,7 +135,7 @@ class ClientStream(IOStream):
         if self.closed() or not self.writing():
             return
         if before is not None and acknowledged_by(self.socket) == before:
-            log.debug("a client has read nothing for %g s; its connection is closed", self._write_timeout)
+            log.debug("a client has read nothing for %g s; closing its connection", self._write_timeout)
             self.close(TimeoutError("the client reads nothing"))
         else:
             self._watch_writes()
@@ -146,11 +147,11 @@ class ClientStream(IOStream):
         if isinstance(exc_info, UnsatisfiableReadError) and self._limit is not None and not self.closed():
             with suppress(OSError):
                 self.socket.send(last_words(*self._limit))
-                self.socket.recv(THROWN_AWAY)  # what was left unread would tear the answer down
+                self.socket.recv(THROWN_AWAY)  # unread data would reset the connection, and destroy the answer
         super().close(exc_info)
 
 
 def last_words(status: str, text: str, more: str = "") -> bytes:
-    """A whole answer, after which the connection is closed."""
+    """Return a whole answer, after which the connection is closed."""
     head = f"HTTP/1.1 {status}\r\nServer: Incoming\r\n{more}Content-Type: text/plain; charset=utf-8\r\n"
     return f"{head}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()

@@ -1,7 +1,7 @@
-"""What has been received and is not yet safe: how much of it one connection, and one worker, may hold.
+"""Flow control: bound the bytes that are received but not committed, per connection and per worker.
 
-Decides when a sender is read no further, which is the flow control: TCP tells the sender. It does not know how bytes
-came, and what becomes of them is the upload's business.
+Decides when a connection is read no further, so that TCP slows the sender. Knows neither how bytes arrive nor how they
+are stored.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from incoming.uploads.receive_buffer import BufferPool
 log = logging.getLogger(__name__)
 
 OVERHEAD = 4096
-"""Bytes that a piece takes besides its data, roughly: chunks of one byte must not cost more than they count."""
+"""Bytes that a write takes besides its data, roughly: chunks of one byte must not cost more than they count."""
 
 TRICKLE = 16 * 1024
-"""Bytes. Reads of fewer cost a wake-up each, and there are hundreds of them in a second over many slow connections."""
+"""Bytes. Smaller reads cost a wake-up each, hundreds of times a second with many slow connections."""
 
 SIP = 0.02
-"""Seconds in which the kernel gathers more; a line that brings a trickle does not fill its window meanwhile."""
+"""Seconds in which the kernel gathers more after such a read; a slow line does not fill its window meanwhile."""
 
 GULP = 256 * 1024
-"""Bytes. What Python does for each read costs about as much as what the kernel does for so many."""
+"""Bytes. Python's work for one read costs about as much as the kernel's for this many."""
 
 BREATH = 0.001
-"""Seconds between two reads of fewer: the fastest line brings a gulp or two, and no receive window is full."""
+"""Seconds between two smaller reads: the fastest line brings one or two times GULP, and no receive window fills."""
 
 REST = 10.0
-"""Seconds after the last byte was stored for which its buffers are kept, if nothing comes by then."""
+"""Seconds for which buffers are kept after the last byte was stored, if nothing arrives."""
 
 
 async def sip(count: int, left: int) -> None:
-    """Between two reads: the last one brought `count` bytes, and `left` are still to come of what is awaited."""
+    """Pause between two reads: the last one brought `count` bytes, and `left` more are expected."""
     if count < TRICKLE <= left:
         await asyncio.sleep(SIP)
     elif count < GULP <= left:
@@ -48,7 +48,7 @@ async def sip(count: int, left: int) -> None:
 
 
 class MemoryBudget:
-    """The bytes that one worker has received and not yet stored. `limit` is exceeded by one piece of each sender."""
+    """The bytes that one worker has received and not yet stored. Each sender may exceed `limit` by one write."""
 
     def __init__(self, limit: int) -> None:
         self.used = 0
@@ -81,7 +81,7 @@ class MemoryBudget:
 
 
 class UploadWriter:
-    """One connection's, or one body's, way into its upload. Holds nobody who waits for its writes."""
+    """Submits the writes of one connection or body. Holds no reference to who waits for them."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class UploadWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way or held back: then it is not the sender who keeps the connection waiting."""
+        """Whether writes are pending or held back: then the connection waits for the server, not for the sender."""
         return self._held or bool(self._writes)
 
     def submit(
@@ -154,7 +154,7 @@ class UploadWriter:
             done(error)
 
     async def wait_writable(self) -> None:
-        """Returns when another piece may be received."""
+        """Return when more may be received."""
         while self._under_way > self._limit:
             self._writable.clear()
             await self._writable.wait()
@@ -171,6 +171,6 @@ class UploadWriter:
         self._held = False
 
     async def drain(self) -> None:
-        """Returns when nothing is under way any more."""
+        """Return when no write is pending."""
         while self._writes:
             await asyncio.wait(tuple(self._writes))

@@ -1,4 +1,4 @@
-"""The body of one PUT on its way into the upload_service, as it arrives and within bounds.
+"""Receive the body of one PUT: gather its bytes and submit them for writing, within bounds.
 
 Decides where the next bytes go and when a body is too long or too short. Knows nothing of headers and answers.
 """
@@ -16,19 +16,19 @@ from incoming.uploads.flow_control import GULP, MemoryBudget, UploadWriter, sip
 from incoming.uploads.receive_buffer import ReceiveBuffer
 
 UNDER_WAY = 16 * 1024 * 1024
-"""Bytes of one body that may have been received but not written; then no more of it is read."""
+"""Bytes of one body that may be received but not written. Above it the body is read no further."""
 
 UNHEARD_INTERVAL = 0.1
-"""Seconds from one commit to the next while more of a body is awaited: nobody is told before its end."""
+"""Seconds between two commits while more of a body is expected: only its end is answered."""
 
 GATHERED_FOR = 0.1
-"""Seconds that bytes gather at most, because a few of them cost the store as much as many: a cut must not cost more."""
+"""Seconds that bytes gather at most. A few of them cost the store as much as many; a lost connection costs these."""
 
 
 class BodyReceiver:
-    """Writes what comes at rising offsets from `start` on; `end` is where it ends, None if only the body itself tells.
+    """Write a body at rising offsets from `start` on; `end` is where it ends, None if its length is not announced.
 
-    After the first error nothing more is taken.
+    After the first error nothing more is accepted.
     """
 
     def __init__(
@@ -45,25 +45,25 @@ class BodyReceiver:
         self._leave: Callable[[], None] = sender.leave
         self._memory = memory
         self.receive_buffer = ReceiveBuffer(memory.buffers)
-        """What is received into it need not be copied."""
+        """Bytes that are received into it are not copied."""
         self._timer: asyncio.TimerHandle | None = None
         self._writer = UploadWriter(upload, sender, memory, UNDER_WAY, epoch)
 
     @property
     def busy(self) -> bool:
-        """Whether bytes are under way: then it is not the sender who keeps the request waiting."""
+        """Whether writes are pending: then the request waits for the server, not for the sender."""
         return self._writer.busy
 
     async def take(self, data: Buffer) -> None:
-        """The next bytes. Returns when there is room for more, which is the flow control: TCP tells the sender.
+        """Accept the next bytes. Return when there is room for more, which is the flow control: TCP slows the sender.
 
-        Raises the first error; what was committed before it is kept.
+        Raise the first error; what was committed before it is kept.
         """
         await self._writer.wait_allowed()
         self._check()
         count = len(data)
         if self._end is not None and self.position + count > self._end:
-            raise BadRange(f"the body goes on beyond the announced end at byte {self._end}")
+            raise BadRange(f"the body continues beyond the announced end at byte {self._end}")
         if self.receive_buffer.holds(data):
             self.receive_buffer.fill(count)
             self._gathered(count)
@@ -91,12 +91,12 @@ class BodyReceiver:
         if self.receive_buffer.length:
             data = self.receive_buffer.take()
             self._memory.release(len(data))
-            # Of a body without a length nobody knows whether this was its end.
+            # Without an announced length this may be the end of the body.
             within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else UNHEARD_INTERVAL
             self._writer.submit(self.position - len(data), data, within=within)
 
     async def finish(self) -> None:
-        """The body has ended. Returns when all of it is committed; raises the first error."""
+        """Submit the rest. Return when the whole body is committed; raise the first error."""
         self._hand_on(is_last=True)
         await self._writer.drain()
         self._check()
@@ -104,7 +104,7 @@ class BodyReceiver:
             raise BadRange(f"the body ends at byte {self.position}, announced was {self._end}")
 
     def let_go(self) -> None:
-        """The request has ended, one way or the other. What has come is kept."""
+        """Release the request. What has arrived is written."""
         self._hand_on()
         self._leave()
         self._leave = lambda: None

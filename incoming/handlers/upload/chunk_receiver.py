@@ -1,6 +1,6 @@
-"""The chunks of one WebSocket on their way into the upload_service: stored while they come, acked when they are whole.
+"""Receive the chunks of one WebSocket: write them in parts while they arrive, acknowledge them when they are whole.
 
-Decides when a part of a chunk is handed on, and when all of it is safe. Knows nothing of frames and control messages.
+Decides when a part of a chunk is submitted, and when all of it is safe. Knows nothing of frames and control messages.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from incoming.wire import messages
 from incoming.wire.messages import CHUNK_HEADER
 
 PART_SECONDS = 2.0
-"""So long the bytes of a chunk gather at most while more comes: it is to be seen that a slow line goes on."""
+"""Seconds that bytes of a chunk gather at most while more arrive, so that progress on a slow line is visible."""
 
 CHUNKS_UNDER_WAY = 2
-"""Chunks of the largest size that a connection may have received but not acked; then it is read no further."""
+"""Chunks of the largest size that a connection may have pending. Above it the connection is read no further."""
 
 
 class Results(Protocol):
-    """Where the acks of whole chunks and the errors of parts go; it holds nobody."""
+    """The queue for the acks of whole chunks and the errors of parts. It holds no reference to the connection."""
 
     def ack(self, chunk: Range) -> None: ...
 
@@ -40,13 +40,13 @@ class _Chunk:
     results: Results
     start: int
     end: int
-    """As far as it has come."""
+    """The end of what has arrived."""
     under_way: int = 0
-    """Parts that are not yet safe."""
+    """Parts that are not committed yet."""
     is_whole: bool = False
 
     def part_done(self, error: UploadError | None) -> None:
-        """A part is safe, or could not be stored; then the chunk is never acked."""
+        """Note that a part is committed, or failed; a chunk with a failed part is never acknowledged."""
         if error is not None:
             self.results.fail(error)
             return
@@ -76,21 +76,21 @@ class ChunkReceiver:
         self._receive_buffer = ReceiveBuffer(memory.buffers)
         self._gathering_since = 0.0
         self._head = b""
-        """What has come of a chunk whose offset is not complete."""
+        """The beginning of a chunk whose header is not complete."""
         self._coming: _Chunk | None = None
-        """The chunk of which more is to come."""
+        """The chunk of which more is expected."""
         limit = CHUNKS_UNDER_WAY * chunk_max
         self._writer = UploadWriter(upload, sender, memory, limit, epoch)
 
     @property
     def busy(self) -> bool:
-        """Whether bytes are under way: then it is not the sender who keeps the connection waiting."""
+        """Whether writes are pending: then the connection waits for the server, not for the sender."""
         return self._writer.busy
 
     async def take(self, data: bytes, *, last: bool) -> None:
-        """The next bytes of a binary message. Returns when there is room for more, which is the flow control.
+        """Accept the next bytes of a binary message. Return when there is room for more, which is the flow control.
 
-        Raises BadRequest for what is no chunk; then nothing more may be taken.
+        Raise BadRequest for a malformed chunk; the connection must end then.
         """
         await self._writer.wait_allowed()
         rest: Buffer = data
@@ -107,11 +107,11 @@ class ChunkReceiver:
             self._hand_on()
             if last:
                 self._end(self._coming)
-                await asyncio.sleep(0)  # Its way begins: a chunk that cannot be taken is refused before what follows.
+                await asyncio.sleep(0)  # A chunk that is refused at once is refused before the next message is read.
             await self._writer.wait_writable()
 
     def _begin(self, data: bytes, *, last: bool) -> Buffer:
-        """Reads where the chunk lies, once that is complete, and returns the bytes behind it."""
+        """Read the header once it is complete; return the bytes after it."""
         message = self._head + data
         if len(message) <= CHUNK_HEADER.size and not last:
             self._head = message
@@ -122,15 +122,15 @@ class ChunkReceiver:
         return rest
 
     def cut(self) -> None:
-        """The connection has ended: what came of a chunk and its end did not is kept, so it need not come again."""
+        """Write what has arrived of an incomplete chunk, so that the client need not send it again."""
         self._hand_on()
 
     async def settle(self) -> None:
-        """Returns when nothing is under way any more."""
+        """Return when no write is pending."""
         await self._writer.drain()
 
     def _hand_on(self) -> None:
-        """What has gathered of the chunk that comes."""
+        """Submit what has gathered of the present chunk."""
         chunk = self._coming
         if chunk is None or not self._receive_buffer.length:
             return

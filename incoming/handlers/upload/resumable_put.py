@@ -1,8 +1,8 @@
 """An upload as an HTTP resource: PUT with Content-Range, status, control messages, DELETE (doc/protocol.md).
 
 Speaks the dialect of resumable PUT that existing clients know: 308 with the safe prefix while bytes are missing, 200
-when all are there. Bodies go to the upload_service as they arrive, so that what came before a cut is kept. Decides only
-what belongs to HTTP; what may be stored the upload_service decides.
+when all are there. Bodies are written while they arrive, so that what came before a lost connection is kept. Decides
+only what belongs to HTTP; the upload service decides what may be stored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from incoming.wire.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Canc
 T = TypeVar("T")
 
 LONG_POLL = 25.0
-"""Seconds that a status request may wait at most: below the 30 s after which some proxies lose patience."""
+"""Seconds that a status request may wait at most: below the 30 s after which some proxies time out."""
 
 
 class ResumablePut(StreamingHandler):
@@ -55,7 +55,7 @@ class ResumablePut(StreamingHandler):
         """While a status request waits for another state."""
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
-        """A name in another encoding is a name with replacement characters, and no reason to refuse the file."""
+        """Decode as UTF-8 with replacement characters: a name in another encoding is no reason to refuse the file."""
         return value.decode("utf-8", "replace")
 
     async def admit(self) -> None:
@@ -79,7 +79,7 @@ class ResumablePut(StreamingHandler):
             self.set_header(name, value)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tornado has cleared all headers by now; without these a page of another host could not read the refusal."""
+        """Set the CORS headers again, which Tornado has cleared; without them a page could not read the error."""
         self._let_page_read()
         super().write_error(status_code, **kwargs)
 
@@ -115,20 +115,20 @@ class ResumablePut(StreamingHandler):
         self.receive_into(None if length is None else self._body.receive_buffer)
 
     def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
-        """A PUT to a complete file is answered as the one that completed it was; to an ended one with its outcome."""
+        """Answer a PUT to a complete file like the one that completed it, and to an ended upload with its outcome."""
         if ticket.state in (State.CANCELLED, State.FAILED):
             raise ticket.rejection(Event.STORE)
         ticket.identify(identity)
         self.conclude(lambda: self._tell_complete(ticket))
 
     def _check_limits(self, ticket: Ticket, asked: ContentRange) -> None:
-        """What the range alone shows, before the body is read."""
+        """Raise FileTooLarge if the range alone is above a limit, before the body is read."""
         if asked.end is not None:
             limits = ticket.options.max_size, self.services.settings.max_size
             check_size(asked.end, *limits, at_least=asked.total is None)
 
     async def _join(self, ticket: Ticket, identity: Identity) -> ActiveUpload:
-        """The library's pieces name the epoch they were welcomed with; other clients are taken at any."""
+        """Open the upload. The library names the epoch of its welcome; other clients are accepted at any epoch."""
         epoch = self.get_query_argument("epoch", None)
         if epoch is None:
             return await self.services.upload_service.open_plain(ticket.id, identity)
@@ -165,7 +165,7 @@ class ResumablePut(StreamingHandler):
         return self._body is not None and self._body.busy
 
     def evict(self) -> None:
-        """More connections carry this upload than may. What has come is kept."""
+        """End this request: the upload has more connections than allowed. What has arrived is kept."""
         self.refuse(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
         self._answer_now()
 
@@ -183,7 +183,7 @@ class ResumablePut(StreamingHandler):
     # --- the methods --------------------------------------------------------------------------------------------------
 
     async def put(self, ticket: str) -> None:
-        # Kept here, too: all is let go of when the client leaves while this waits.
+        # Kept here, too: the attributes are cleared when the client disconnects while this waits.
         upload, body = self._upload, self._body
         if self.concluded() or upload is None:
             return
@@ -192,7 +192,7 @@ class ResumablePut(StreamingHandler):
             await self._end_of_unknown_length(upload, body)
         known = await self.services.upload_service.settled(upload)
         if self._ended:
-            return  # it has made room, or the client is gone
+            return  # evicted, or the client is gone
         if known.state in RECEIVING:
             self._tell_missing(known)
         elif known.state in (State.CANCELLED, State.FAILED):
@@ -201,7 +201,7 @@ class ResumablePut(StreamingHandler):
             self._tell_complete(known)
 
     async def _end_of_unknown_length(self, upload: ActiveUpload, body: BodyReceiver) -> None:
-        """A whole file sent with a chunked body (RFC 9112 section 7.1): now that it has ended, its length is known."""
+        """Set the size of a file that was sent whole with a chunked body (RFC 9112 section 7.1)."""
         if "Content-Range" not in self.request.headers and upload.ticket.size is None:
             whole = Identity(size=body.position)
             self.services.upload_service.leave(await self.services.upload_service.open_plain(upload.ticket.id, whole))
@@ -223,7 +223,7 @@ class ResumablePut(StreamingHandler):
         self.finish(text)
 
     async def get(self, ticket: str) -> None:
-        """The status; with `wait=S` as soon as the state is another than `state` (default: the present one)."""
+        """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
         if self.concluded():
             return
         known = await self.services.upload_service.look(ticket)
@@ -245,7 +245,7 @@ class ResumablePut(StreamingHandler):
         return min(float(told), LONG_POLL)
 
     async def post(self, ticket: str) -> None:
-        """One control message of the WebSocket's protocol, answered like there."""
+        """Process one control message of the WebSocket protocol, with the same answer."""
         if self.concluded():
             return
         try:
@@ -267,7 +267,7 @@ class ResumablePut(StreamingHandler):
             raise BadRequest("over HTTP the control messages are hello, pause and cancel")
 
     async def delete(self, ticket: str) -> None:
-        """Cancels, for the `reason` in the query."""
+        """Cancel the upload, for the `reason` in the query."""
         if self.concluded():
             return
         reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]

@@ -1,7 +1,7 @@
-"""When a connection has stalled: nothing comes over it, or too little.
+"""The stall watchdog: decides when nothing arrives over a connection for too long, or too little.
 
-Decides that, from bytes rather than messages, and keeps the timer of who looks. Knows neither what the bytes mean nor
-what becomes of the connection.
+Goes by bytes rather than messages: a large chunk on a slow line takes minutes. Knows neither what the bytes mean nor
+how a connection is ended.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class StallWatchdog:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.heard = clock()
-        """When something last came."""
+        """When something last arrived."""
         self._clock = clock
         self._dead_after = settings.dead_after
         self._rate = settings.minimum_rate
@@ -28,20 +28,20 @@ class StallWatchdog:
         self._timer: asyncio.TimerHandle | None = None
 
     def hear(self) -> None:
-        """Note that something has come."""
+        """Note that something has arrived."""
         self.heard = self._clock()
 
     @property
     def since_heard(self) -> float:
-        """Seconds since something was noted."""
+        """Seconds since the last call of `hear`."""
         return self._clock() - self.heard
 
     def silence(self, connection: socket.socket) -> float:
-        """Seconds since the last byte came, be it of something that is not complete."""
+        """Return the seconds since the last byte arrived, also of an incomplete message."""
         return silent_for(connection, self.since_heard)
 
     def look_in(self, seconds: float, look: Callable[[], None]) -> None:
-        """Call `look` once, unless it is put off by another call or stopped."""
+        """Call `look` once, after so many seconds. Replaces an earlier call that is still due."""
         self.stop()
         self._timer = asyncio.get_running_loop().call_later(seconds, look)
 
@@ -53,10 +53,9 @@ class StallWatchdog:
     def verdict(
         self, connection: socket.socket, received: int | None, *, busy: bool, excused: bool = False
     ) -> TooSlow | None:
-        """Return the error to end the connection with. `received` are the bytes that ever came, None if unknown.
+        """Return the error to end the connection with, or None. `received` counts all bytes so far, None if unknown.
 
-        `busy`: it is the server who keeps the sender waiting. `excused`: nothing was expected of it since the last
-        look.
+        `busy`: the sender waits for the server. `excused`: nothing was expected of it since the last call.
         """
         if not busy and self.silence(connection) >= self._dead_after:
             return TooSlow(f"nothing came for {self._dead_after:g} s")

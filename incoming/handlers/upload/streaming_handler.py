@@ -1,8 +1,8 @@
-"""A request whose body is taken as it arrives: watched over, bounded, and answered so that the client gets to see it.
+"""A request whose body is processed while it arrives, with a stall watchdog and with answers that reach the client.
 
-A browser that is still sending does not read an answer, and closing on it destroys the answer on its way. So what needs
-no body is answered after the rest of it was thrown away, if that is not too much. This file does not know what a
-request is about.
+A browser that is still sending does not read an answer, and closing the connection destroys an answer in transit. So a
+request that is answered early is answered after the rest of its body was discarded, if that is not too much. Knows
+nothing of what a request is about.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.wire.messages import MAX_SIZE
 
 DRAINED = 64 * 1024 * 1024
-"""Bytes of a body that are read and thrown away, so that a browser can read the answer instead of a reset."""
+"""Bytes of a body that are read and discarded, so that a browser can read the answer instead of a reset."""
 
 
 @stream_request_body
 class StreamingHandler(Handler):
-    """What subclasses say: `admit` by the headers alone, `take` for the body's parts, `let_go` at the end."""
+    """Subclasses implement `admit` for the headers, `take` for the parts of the body, and `let_go` for the end."""
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -38,24 +38,24 @@ class StreamingHandler(Handler):
         self._stream: IOStream | None = None
 
     async def admit(self) -> None:
-        """Before the body is read. Raises what the request is to be refused with."""
+        """Check the headers, before the body is read. Raise the UploadError to refuse the request with."""
 
     async def take(self, data: bytes) -> None:
-        """A part of the body. Raises what the request is to be refused with; the rest of it is thrown away then."""
+        """Process a part of the body. Raise the UploadError to refuse the request with; the rest is discarded then."""
         if self._received > DRAINED:
             raise BadRequest(f"{self.request.method} has no body here")
 
     def let_go(self) -> None:
-        """The request has ended, one way or the other. May be called twice."""
+        """Release what the request holds; it has ended. May be called twice."""
 
     def receive_into(self, receive_buffer: ReceiveBuffer | None) -> None:
-        """Where the body that is read next is received, so that `take` need not copy it; None for nowhere special."""
+        """Receive the body into this buffer, so that `take` need not copy it; None for none."""
         if isinstance(self._stream, ClientStream):
             self._stream.receive_buffer = receive_buffer
 
     @property
     def is_busy(self) -> bool:
-        """Whether it is the server who keeps the body waiting."""
+        """Whether the body waits for the server, not for the client."""
         return False
 
     # --- the body -----------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ class StreamingHandler(Handler):
 
     @property
     def body_length(self) -> int | None:
-        """What the headers tell; None for a chunked body (RFC 9112 section 6). Raises BadRequest."""
+        """The announced length in bytes; None for a chunked body (RFC 9112 section 6). Raise BadRequest."""
         told = self.request.headers.get("Content-Length")
         chunked = "Transfer-Encoding" in self.request.headers
         if told is None:
@@ -80,9 +80,9 @@ class StreamingHandler(Handler):
 
     async def prepare(self) -> None:
         self._stream = getattr(self.request.connection, "stream", None)
-        # Tornado's own limit is for the bodies that it gathers, and its refusal tells a browser nothing.
+        # Tornado's own limit is for bodies that it buffers, and a browser cannot read its refusal.
         self.request.connection.set_max_body_size(MAX_SIZE)  # type: ignore[union-attr]
-        self.request.connection.set_body_timeout(None)  # type: ignore[union-attr] # watched below, by its progress
+        self.request.connection.set_body_timeout(None)  # type: ignore[union-attr] # the watchdog goes by progress
         try:
             await self.admit()
         except UploadError as error:
@@ -106,7 +106,7 @@ class StreamingHandler(Handler):
             self._answer_now()
 
     def refuse(self, error: UploadError) -> None:
-        """Whatever the body still brings, this is the answer."""
+        """Answer with this error, whatever the rest of the body is."""
 
         def answer() -> None:
             self.logged |= {"error": error.name, "reason": error.message}
@@ -115,25 +115,25 @@ class StreamingHandler(Handler):
         self.conclude(answer)
 
     def conclude(self, answer: Callable[[], None]) -> None:
-        """Whatever the body still brings, `answer` is the answer: after its end if that is near, otherwise at once."""
+        """Call `answer` to answer the request: after the end of the body if that is near, otherwise at once."""
         self._conclusion = answer
         try:
             left = (self.body_length or 0) - self._received
         except BadRequest:
-            left = DRAINED + 1  # nobody knows where it ends
-        # Who asks for permission has not sent anything of the body yet (RFC 9110 section 10.1.1).
+            left = DRAINED + 1  # its end is unknown
+        # A client that expects 100 has not sent anything of the body yet (RFC 9110 section 10.1.1).
         asks = self._received == 0 and self.request.headers.get("Expect", "").lower() == "100-continue"
         if asks or left > DRAINED:
             self._answer_now()
 
     def _answer_now(self) -> None:
-        """In the middle of the body: the connection cannot be used any more."""
+        """Answer in the middle of the body, after which the connection cannot be used any more."""
         if self._conclusion is not None and not self._finished:
             self.set_header("Connection", "close")
             self._conclusion()
 
     def concluded(self) -> bool:
-        """For each method to ask first, the body being complete: whether the answer has been given by this."""
+        """Answer if `conclude` was called; return whether it was. Each method calls this first."""
         self._watchdog.stop()
         if self._conclusion is None:
             return False
@@ -141,20 +141,18 @@ class StreamingHandler(Handler):
             self._conclusion()
         return True
 
-    # --- life and death -----------------------------------------------------------------------------------------------
+    # --- stalls and the end -------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         self._watchdog.look_in(self.services.settings.dead_after / 2, self._look_after)
 
     @property
     def heard(self) -> float:
-        """When a part of the body last came, by the monotonic clock."""
+        """When a part of the body last arrived, by the monotonic clock."""
         return self._watchdog.heard
 
     def _look_after(self) -> None:
-        """A body that stalls is given up when no byte of it has come for `dead_after`, or too few; what arrived is
-        kept.
-        """
+        """Give a stalled body up: no byte for `dead_after`, or too few. What arrived is kept."""
         if self._ended or self._stream is None or self._stream.socket is None:
             return
         if error := self._watchdog.verdict(self._stream.socket, self._received, busy=self.is_busy):
@@ -163,7 +161,7 @@ class StreamingHandler(Handler):
             self._watch()
 
     def _give_up(self, error: TooSlow) -> None:
-        """Ends the request, and the connection with it."""
+        """End the request, and the connection with it."""
         if self._conclusion is None:
             self.refuse(error)
         self._answer_now()

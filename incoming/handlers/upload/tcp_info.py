@@ -1,8 +1,8 @@
-"""How long a connection has been silent and how slow it is, in bytes rather than messages: a slow peer is not a dead
-one.
+"""What the kernel knows of a TCP connection (TCP_INFO): when data last arrived, and how much was received and
+acknowledged.
 
-A large chunk on a slow line takes minutes to become a message, so the kernel is asked when the last data came. Knows
-nothing of what the bytes mean.
+A large chunk on a slow line takes minutes to become a message, and a slow peer is not a dead one. Knows nothing of what
+the bytes mean.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _BYTES_ACKED = struct.Struct("=120xQ")
 
 
 def silent_for(connection: socket.socket, since_message: float) -> float:
-    """Seconds since the last byte came from the peer; `since_message`, the last whole message, where the kernel cannot
-    tell.
+    """Return the seconds since the last byte arrived; where the kernel does not say, `since_message`, those since the
+    last whole message.
     """
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED.size)
@@ -33,7 +33,7 @@ def silent_for(connection: socket.socket, since_message: float) -> float:
 
 
 def received_by(connection: socket.socket) -> int | None:
-    """Bytes that ever came from the peer; None where the kernel does not count them."""
+    """Return all bytes received from the peer; None where the kernel does not count them."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
         (received,) = _BYTES_RECEIVED.unpack(info)
@@ -43,7 +43,7 @@ def received_by(connection: socket.socket) -> int | None:
 
 
 def acknowledged_by(connection: socket.socket) -> int | None:
-    """Bytes of ours that the peer's kernel has acknowledged; None where the kernel does not count them."""
+    """Return all bytes that the peer's kernel has acknowledged; None where the kernel does not count them."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         (acknowledged,) = _BYTES_ACKED.unpack(info)
@@ -53,7 +53,7 @@ def acknowledged_by(connection: socket.socket) -> int | None:
 
 
 class MinimumRate:
-    """Whether a sender keeps to `rate` bytes a second over `period` seconds. A rate of 0 asks for nothing."""
+    """Whether a sender keeps to `rate` bytes a second over `period` seconds. A rate of 0 is none."""
 
     def __init__(self, rate: int, period: float) -> None:
         self._rate = rate
@@ -61,8 +61,8 @@ class MinimumRate:
         self._since: tuple[float, int] | None = None
 
     def too_slow(self, now: float, received: int | None, *, excused: bool) -> bool:
-        """To be asked now and then, with what has been received so far. `excused` when nothing was expected of the
-        sender since the last time; that nothing at all comes is another matter.
+        """Return whether too little arrived in the last period; `received` counts all bytes so far. `excused`: nothing
+        was expected of the sender since the last call. That nothing at all arrives is not decided here.
         """
         if self._since is None or received is None or excused:
             self._since = None if received is None else (now, received)

@@ -1,6 +1,6 @@
-"""How many connections may carry one upload: whoever has been silent for longest makes room for the newcomer.
+"""Limit the connections of one upload: a new one evicts the one that has been silent for longest.
 
-A newcomer is never refused because of connections that are dead without anybody knowing yet.
+So a new connection is never refused because of dead ones that were not noticed yet.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ class Seat(Protocol):
 
     @property
     def heard(self) -> float:
-        """When something last came over it, by the monotonic clock."""
+        """When something last arrived over it, by the monotonic clock."""
         ...
 
     def evict(self) -> None:
-        """Ends; there are too many."""
+        """End this connection; there are too many."""
         ...
 
 
 class UploadConnectionLimiter:
-    """All of one worker, by ticket."""
+    """The connections of one worker, by ticket."""
 
     def __init__(self) -> None:
         self._taken: dict[str, set[Seat]] = {}
 
     def take(self, ticket_id: str, seat: Seat, limit: int) -> None:
-        """To be left again, also by whoever had to make room."""
+        """Add a connection, and evict others above the limit. Each is removed by `leave`, the evicted ones too."""
         taken = self._taken.setdefault(ticket_id, set())
         while len(taken) >= limit:
             silent = min(taken, key=lambda other: other.heard)

@@ -1,6 +1,4 @@
-"""What is decided of a request for an upload the same way for every transport: may its page upload, is its body a file,
-and was its sender taken over.
-"""
+"""The checks of a request for an upload that every transport shares: its page's origin, its body's type, its epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from incoming.settings.settings import Settings
 from incoming.uploads.upload_service import UploadService
 
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
-"""Types of bodies that wrap or escape the file's bytes: what HTML forms, FormData and `curl -F` or `-d` send."""
+"""Types of bodies that wrap or escape the file's bytes; HTML forms, FormData and `curl -F` or `-d` send them."""
 
 
 def check_page(headers: HTTPHeaders, settings: Settings) -> None:
@@ -33,10 +31,10 @@ async def find_ticket(ticket_id: str, headers: HTTPHeaders, upload_service: Uplo
 def epoch_is_over(ticket: Ticket, session: str) -> UploadError:
     """Return why a session's epoch is not the ticket's any more.
 
-    The epoch rises too when a disk has lost bytes. Then nobody has taken over, and the client is to ask anew.
+    The epoch also rises when a disk has lost bytes. Then nobody has taken over, and the client must ask anew.
     """
     if ticket.session in ("", session):
-        return StorageFailed("bytes that had arrived were lost by a fault of the disk; send them again")
+        return StorageFailed("a disk error lost bytes that had arrived; ask what is there and send the rest again")
     return TakenOver()
 
 

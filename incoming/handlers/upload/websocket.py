@@ -2,8 +2,8 @@
 
 Turns messages into calls of the upload service and its news into messages. Decides only what belongs to the connection:
 its first message, how it ends, when it is dead. Tornado makes the handshake and writes; websocket_reader.py reads.
-Tornado's own pings stay off: a browser's pong waits behind the data it has queued, so that only bytes of any kind tell
-who is alive.
+Tornado's own pings are off: a browser's pong waits behind the data that it has queued, so liveness goes by bytes of any
+kind.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class UploadSocket(Answering, WebSocketHandler):
-    """One connection that carries one upload, or its share of it."""
+    """One WebSocket connection; several may carry one upload."""
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -54,7 +54,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._stream: IOStream | None = None
         """Set when the handshake is over."""
         self._upload: ActiveUpload | None = None
-        """Set by a hello that was accepted, until the connection ends; so are these."""
+        """Set from an accepted hello to the end of the connection, like the following ones."""
         self._chunks: ChunkReceiver | None = None
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
@@ -68,13 +68,13 @@ class UploadSocket(Answering, WebSocketHandler):
     # --- the handshake ------------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Looks the ticket up before anything of the client is buffered: a stranger gets no room for a chunk."""
+        """Look the ticket up before anything is buffered: a client without a ticket gets no buffer for a chunk."""
         headers = self.request.headers
         check_page(headers, self._settings)
         if self.request.method != "GET":
             raise MethodNotAllowed(f"{self.request.method} is not a method of this URL")
         if headers.get("Upgrade", "").lower() != "websocket":
-            raise BadRequest("at this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
+            raise BadRequest("this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
         self._ticket_id = canonical_id(self.get_query_argument("ticket", ""))
         try:
             await find_ticket(self._ticket_id, headers, self._upload_service)
@@ -98,7 +98,7 @@ class UploadSocket(Answering, WebSocketHandler):
         return None
 
     async def open(self, *args: str, **kwargs: str) -> None:
-        """Lasts as long as the connection: Tornado, which would read it otherwise, waits for this."""
+        """Read the connection to its end. Tornado, which would read it otherwise, waits for this."""
         self.set_nodelay(True)
         sending = self._outlet.run(self.write_message, self.close, self._not_stored)
         self._sending = asyncio.get_running_loop().create_task(sending)
@@ -130,11 +130,11 @@ class UploadSocket(Answering, WebSocketHandler):
                 self._chunks.cut()
 
     async def _take(self, event: websocket_frames.Event) -> None:
-        """Not returning is the flow control: nothing more is read, and TCP tells the sender."""
+        """Process one event. Nothing is read until this returns, which is the flow control: TCP slows the sender."""
         if not isinstance(event, websocket_frames.Data) or event.last:
             self._watchdog.hear()
         if isinstance(event, websocket_frames.Close):
-            self.close(event.code)  # says so, too, unless that was done (RFC 6455 section 5.5.1)
+            self.close(event.code)  # answer the close frame, unless that was done (RFC 6455 section 5.5.1)
             return
         if self._outlet.ended or self._outlet.failure is not None:
             return
@@ -143,7 +143,7 @@ class UploadSocket(Answering, WebSocketHandler):
         except UploadError as error:
             self._fail(error)
         except Exception:
-            log.exception("upload %s: a message could not be handled", self._ticket_id)
+            log.exception("upload %s: message handling failed; closing the connection", self._ticket_id)
             self._fail(InternalError())
         await self._outlet.room()
 
@@ -178,7 +178,7 @@ class UploadSocket(Answering, WebSocketHandler):
 
     async def _on_hello(self, hello: Hello) -> None:
         if self._upload is not None:
-            raise BadRequest("hello was said already")
+            raise BadRequest("hello was sent already")
         stop_listening = self._upload_service.listen(self._ticket_id, self._on_news)
         try:
             upload = await self._upload_service.open(self._ticket_id, hello)
@@ -209,7 +209,7 @@ class UploadSocket(Answering, WebSocketHandler):
         )
 
     def _begin(self, upload: ActiveUpload, session: str) -> None:
-        """Welcomes the uploader."""
+        """Welcome the uploader."""
         ticket = upload.ticket
         self._upload = upload
         self._epoch = ticket.epoch
@@ -221,7 +221,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._on_news(ticket)
 
     def _not_stored(self, error: UploadError) -> None:
-        """An upload that has ended or was taken over meanwhile is told as such, not as this chunk's failure."""
+        """Report an upload that has ended or was taken over meanwhile as such, not as this chunk's failure."""
         if self._upload is not None:
             self._on_news(self._upload.ticket)
         self._fail(error)
@@ -245,7 +245,7 @@ class UploadSocket(Answering, WebSocketHandler):
             self._outlet.end(1000, "")
 
     def evict(self) -> None:
-        """More connections carry this upload than may."""
+        """End this connection: the upload has more than allowed."""
         self._fail(TooBusy(f"an upload has at most {self._settings.connections_per_upload} connections"))
 
     def _fail(self, error: UploadError) -> None:
@@ -254,11 +254,11 @@ class UploadSocket(Answering, WebSocketHandler):
             self._outlet.send(messages.error(error))
             self._outlet.end(messages.close_code(error), error.name)
 
-    # --- life and death -----------------------------------------------------------------------------------------------
+    # --- stalls and the end -------------------------------------------------------------------------------------------
 
     @property
     def heard(self) -> float:
-        """When a whole message last came, by the monotonic clock."""
+        """When a whole message last arrived, by the monotonic clock."""
         return self._watchdog.heard
 
     def _watch(self, delay: float) -> None:
@@ -269,7 +269,7 @@ class UploadSocket(Answering, WebSocketHandler):
         if stream is None or stream.socket is None:
             return
         if self._upload is None and watchdog.since_heard >= self._settings.hello_timeout:
-            self._fail(TooSlow(f"no hello came within {self._settings.hello_timeout:g} s"))
+            self._fail(TooSlow(f"no hello arrived within {self._settings.hello_timeout:g} s"))
             return
         now = self.services.monotonic()
         is_ours = self._chunks is not None and self._chunks.busy
@@ -277,7 +277,7 @@ class UploadSocket(Answering, WebSocketHandler):
         if error := watchdog.verdict(stream.socket, received_by(stream.socket), busy=is_ours, excused=excused):
             self._fail(error)
             return
-        # Also to a peer that sends: while a large chunk crawls over a slow line, nothing else tells it that we live.
+        # Also to a peer that sends: while a large chunk crosses a slow line, it gets no other sign of life.
         interval = self._settings.ping_interval
         due = interval - max(watchdog.silence(stream.socket), now - self._outlet.said_at)
         if due <= interval * 0.1 and self._upload is not None:

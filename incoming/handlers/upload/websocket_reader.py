@@ -1,7 +1,7 @@
-"""What is read from one WebSocket: in order, as much at a time as comes, and no faster than it is handled.
+"""Read one WebSocket: in order, as much at a time as has arrived, and no faster than it is handled.
 
-Reads the connection itself instead of Tornado, which copies every byte half a dozen times and holds whole messages.
-Decides how large a read is and when others get their turn. Knows neither what a message says nor what is sent.
+Replaces Tornado's reading, which copies every byte half a dozen times and buffers whole messages. Decides the size of
+reads and when to yield to the event loop. Knows neither what a message says nor what is sent.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from incoming.wire.websocket_frames import Event, FrameReader
 
 SMALLEST_READ = 4 * 1024
 LARGEST_READ = 256 * 1024
-"""Bytes that a read makes room for: little where little comes, since room is held while nothing comes, too."""
+"""Bytes of the read buffer: small where little arrives, because it is held while nothing arrives, too."""
 
 TURN = 1024 * 1024
-"""Bytes after which everybody else on the event loop gets a turn: milliseconds of work. Reading by itself does not wait
-while there is something to read.
+"""Bytes after which the reader yields to the event loop: milliseconds of work. A read does not suspend while there is
+something to read.
 """
 
 FRAME_COST = 4096
-"""Bytes that one frame counts as besides its own: frames of no bytes must not keep others waiting."""
+"""Bytes that one frame counts as besides its own: empty frames must not block the event loop."""
 
 
 async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event], Awaitable[None]]) -> None:
-    """Hands on what comes, one event after the other, until the peer has closed. Nothing is read meanwhile.
+    """Call `handle` for one event after the other until the peer has closed. Nothing is read meanwhile.
 
-    Raises FrameError for what the peer may not send, StreamClosedError or another OSError when the connection has
+    Raise FrameError for what the peer may not send, StreamClosedError or another OSError when the connection has
     ended.
     """
     buffer = bytearray(SMALLEST_READ)
@@ -54,7 +54,7 @@ async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event
 
 
 def next_read(size: int, count: int) -> int:
-    """Room for how many bytes the next read gets, after one that brought `count` and had room for `size`."""
+    """Return the buffer size of the next read, after one that brought `count` bytes into `size`."""
     if count == size:
         return min(4 * size, LARGEST_READ)
     if count < size // 16:

@@ -1,7 +1,7 @@
-"""What is to be sent over one WebSocket: a queue of acks, messages and one failure, and the loop that empties it.
+"""The send queue of one WebSocket: acks, messages and one failure, and the loop that empties it.
 
-Decides what goes together in one message and how long a peer may take for the last one. Knows neither what a message
-says nor what is received. The queue holds nobody: what fills it may outlive the connection.
+Decides what is combined in one message and how long a peer may take for the last one. Knows neither what a message says
+nor what is received. Holds no reference to the connection, because pending writes fill the queue after its end, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from incoming.core.extents import Range
 from incoming.wire import messages
 
 MOST_WAITING = 1000
-"""Acks and messages that wait for a peer that does not read; then it is not read either."""
+"""Acks and messages that may be queued. Above it the peer, which does not read, is not read either."""
 
 FAREWELL = 5.0
 """Seconds that a peer has to read the last messages before the connection is closed all the same."""

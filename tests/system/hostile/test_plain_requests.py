@@ -16,7 +16,7 @@ METHODS = ("HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFI
 def test_without_an_upgrade(hostile_server: IncomingServer, log_lines: LogLines, ticket: str) -> None:
     status, head, body = ask(hostile_server, request(f"GET {URL}{ticket}"))
     assert status == 400
-    assert body.startswith(b"at this URL is a WebSocket")
+    assert body.startswith(b"this URL is a WebSocket")
     assert "Content-Type: text/plain; charset=utf-8" in head
     assert "Server: Incoming" in head
     assert log_lines() == []

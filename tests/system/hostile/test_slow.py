@@ -109,7 +109,7 @@ def test_a_hello_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
         socket = Socket(hostile_server.port, ticket, STRANGER)
         socket.send(frame(TEXT, bytes(5000))[:8])
         dribble(socket, lambda: b"x")
-    assert b"no hello came within 1 s" in socket.received
+    assert b"no hello arrived within 1 s" in socket.received
 
 
 def test_a_slow_line_is_not_cut(hostile_server: IncomingServer) -> None:
