@@ -12,12 +12,14 @@ from contextlib import ExitStack
 from incoming.core.errors import UploadError
 from incoming.core.ticket import FINAL, Ticket
 from incoming.uploads.upload_service import UploadService
+from incoming.wire.messages import reason_of
 
 News = dict[str, Ticket | UploadError]
 
 
 async def wait_for_news(service: UploadService, seen: Mapping[str, str], seconds: float) -> News:
-    """Return the uploads, by ticket, that are in another state than the one in `seen`, as soon as there is one.
+    """Return the uploads, by ticket, that are in another state than the one in `seen`, or whose reason changes, as soon
+    as there is one.
 
     An upload in a final state, and one that cannot be read, is news at once. Without any within `seconds`, and when the
     worker stops, the result is empty.
@@ -32,10 +34,11 @@ async def wait_for_news(service: UploadService, seen: Mapping[str, str], seconds
 
         return mark_one
 
+    reasons: dict[str, str] = {}
     with ExitStack() as subscriptions:
         for ticket_id in seen:
             subscriptions.callback(service.listen(ticket_id, mark(ticket_id)))
-        news = await _news(service, seen, frozenset(seen))
+        news = await _news(service, seen, reasons, frozenset(seen))
         try:
             async with asyncio.timeout(seconds):
                 while not news and not service.draining:
@@ -43,13 +46,16 @@ async def wait_for_news(service: UploadService, seen: Mapping[str, str], seconds
                     changed.clear()
                     reading = frozenset(changes)
                     changes.clear()
-                    news = await _news(service, seen, reading)
+                    news = await _news(service, seen, reasons, reading)
         except TimeoutError:
             pass
     return news
 
 
-async def _news(service: UploadService, seen: Mapping[str, str], reading: frozenset[str]) -> News:
+async def _news(
+    service: UploadService, seen: Mapping[str, str], reasons: dict[str, str], reading: frozenset[str]
+) -> News:
+    """`reasons` has those of the first reading."""
     news: News = {}
     for ticket_id in sorted(reading):
         try:
@@ -57,6 +63,7 @@ async def _news(service: UploadService, seen: Mapping[str, str], reading: frozen
         except UploadError as error:
             news[ticket_id] = error
             continue
-        if ticket.state != seen[ticket_id] or ticket.state in FINAL:
+        reason = reason_of(ticket)
+        if ticket.state != seen[ticket_id] or ticket.state in FINAL or reasons.setdefault(ticket_id, reason) != reason:
             news[ticket_id] = ticket
     return news

@@ -26,7 +26,7 @@ from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.uploads.takeover import update_fenced
-from incoming.wire.messages import Hello
+from incoming.wire.messages import Hello, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -188,15 +188,15 @@ class UploadService:
         return self._listeners.add(ticket_id, listener)
 
     async def wait_for_change(self, ticket_id: str, seen: str, seconds: float) -> Ticket:
-        """The ticket as soon as its state is another than `seen`, or as it is after `seconds`."""
-        changed = asyncio.Event()
+        """Return the ticket as soon as its state differs from `seen` or its reason changes, or after `seconds`."""
+        first, changed = reason_of(await self.look(ticket_id)), asyncio.Event()
         stop = self.listen(ticket_id, lambda news: changed.set())
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     changed.clear()
                     ticket = await self.look(ticket_id)
-                    if ticket.state != seen or ticket.state in FINAL or self._draining:
+                    if (ticket.state, reason_of(ticket)) != (seen, first) or ticket.state in FINAL or self._draining:
                         return ticket
                     await changed.wait()
         except TimeoutError:

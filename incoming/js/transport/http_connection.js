@@ -35,6 +35,7 @@ export class HttpConnection {
     #total = 0;
     /** @type {State} */
     #state = "uploading";
+    #reason = "";
     #silence_allowed = 0;
     #alive_at = 0;
     #open = true;
@@ -160,7 +161,8 @@ export class HttpConnection {
             this.#stop();
             this.#news(answer);
         };
-        this.#abort = this.#target.news.watch({ ticket: this.#target.ticket, state: this.#state, done });
+        const { ticket, news } = this.#target;
+        this.#abort = news.watch({ ticket, state: this.#state, reason: this.#reason, done });
     }
 
     /** @param {Answer} answer */
@@ -176,7 +178,8 @@ export class HttpConnection {
     #tell(status) {
         if (messages.is_receiving(status.state) || (status.state === this.#state && !status.reason)) return;
         this.#state = status.state;
-        this.#listener.state({ state: status.state, reason: status.reason || "", code: status.code ?? null });
+        this.#reason = status.reason || "";
+        this.#listener.state({ state: status.state, reason: this.#reason, code: status.code ?? null });
     }
 
     #alive() {

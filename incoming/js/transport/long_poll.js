@@ -12,6 +12,7 @@ import { upload_url, wait_url } from "./urls.js";
  * @typedef {object} Watcher
  * @property {string} ticket
  * @property {string} state that its owner knows
+ * @property {string} [reason] of that state that its owner knows
  * @property {(answer: Answer) => void} done called once, with an answer like that of a status request
  */
 
@@ -92,7 +93,9 @@ export class LongPoll {
     #ask_for_one(ticket, state, seconds) {
         const url = `${upload_url(this.#frontend, ticket)}?wait=${seconds}&state=${state}`;
         this.#send({ method: "GET", url }, new Map([[ticket, state]]), seconds, (answer, early) => {
-            const unchanged = answer.status === 200 && answer.json?.state === state;
+            const known = [...this.#watchers].find((watcher) => watcher.ticket === ticket)?.reason ?? "";
+            const { json } = answer;
+            const unchanged = answer.status === 200 && json?.state === state && (json.reason || "") === known;
             if (unchanged) this.#rotate([ticket]);
             else this.#tell(ticket, answer);
             this.#go_on(unchanged && early);

@@ -79,6 +79,21 @@ def test_an_app_that_refuses(upload: PageUpload, app: UploadApp, ticket: str) ->
     assert callbacks(upload) == ["onprogress", "onerror"]
 
 
+def test_an_app_that_is_deployed_when_the_file_arrives(
+    upload: PageUpload, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
+    app.default = (404, "404 page not found")  # what its proxy says meanwhile
+    upload.start()
+    safe = upload.wait_for(
+        lambda now: now.state_msg.startswith("your file has arrived safely"), "the word that it is safe"
+    )
+    assert ticket[:8] in safe.state_msg
+    assert (safe.frac_complete, safe.finished, safe.error_code) == (1, False, None)
+    app.default = "done"
+    upload.wait_until_finished()
+    app.assert_received(ticket, file)
+
+
 def test_finished_although_the_page_was_away(
     upload_page: UploadPage, upload: PageUpload, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from incoming.core.errors import (
     WrongState,
 )
 from incoming.core.extents import Extents
-from incoming.core.ticket import Event, Identity, State, Ticket
+from incoming.core.ticket import Callback, Event, Identity, State, Ticket
 from incoming.uploads.status_waiter import wait_for_news
 from incoming.wire.messages import Hello
 from tests.support.stores import until
@@ -448,6 +449,27 @@ async def test_waiting_for_a_change_of_state(make_bench: MakeBench) -> None:
     there.upload_service.leave(await there.open(ticket_id))
     assert (await waiting).state == State.UPLOADING
     assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 0.01)).state == State.UPLOADING
+
+
+async def test_waiting_ends_when_the_handover_is_in_another_trouble(make_bench: MakeBench) -> None:
+    here, there = make_bench(), make_bench()
+    ticket_id = await here.new()
+    owed = Callback("d", cancelled=False, since=0, due_at=0, attempts=1)
+
+    def trouble(error: str) -> Callable[[Ticket], Ticket]:
+        return lambda known: replace(known, state=State.HANDING_OVER, callback=replace(owed, last_error=error))
+
+    await there.tickets.update(ticket_id, trouble(""))
+    one = asyncio.create_task(here.upload_service.wait_for_change(ticket_id, "handing_over", 20.0))
+    several = asyncio.create_task(wait_for_news(here.upload_service, {ticket_id: "handing_over"}, 20.0))
+    await asyncio.sleep(0.1)
+    assert not one.done()
+    assert not several.done()
+    await there.tickets.update(ticket_id, trouble("it answered 404"))
+    for found in (await one, (await several)[ticket_id]):
+        assert isinstance(found, Ticket)
+        assert found.callback is not None
+        assert found.callback.last_error == "it answered 404"
 
 
 async def test_waiting_for_several_uploads_ends_with_the_first_news_of_one(make_bench: MakeBench) -> None:

@@ -40,6 +40,26 @@ test("one upload is asked about by itself, as every server understands", () => {
     assert.deepEqual([told, env.timers.size, open(env)], [[["a", "finished"]], 0, []]);
 });
 
+test("another reason of the same state is news, the one that is known is not", () => {
+    const env = new FakeEnvironment();
+    const news = new LongPoll(env, FRONTEND);
+    const told = [];
+    const watch = (reason) => news.watch({ ticket: "a", state: "handing_over", reason, done: ({ json }) => told.push(json.reason) });
+    watch("");
+    env.pass(50);
+    answer(env.request, 200, { id: "a", state: "handing_over", reason: "attempt 1" });
+    assert.deepEqual(told, ["attempt 1"]);
+    const end = watch("attempt 1");
+    env.pass(50);
+    answer(env.request, 200, { id: "a", state: "handing_over", reason: "attempt 1" });
+    assert.deepEqual(told, ["attempt 1"]);
+    assert.equal(open(env).length, 0, "an answer without news that came at once is not repeated at once");
+    env.pass(1_000);
+    answer(env.request, 200, { id: "a", state: "handing_over", reason: "attempt 2" });
+    assert.deepEqual(told, ["attempt 1", "attempt 2"]);
+    end();
+});
+
 test("several wait together in one request that needs no preflight", () => {
     const { env, told } = waiting("a", "b", "c", "d", "e", "f");
     assert.equal(env.requests.length, 1);
