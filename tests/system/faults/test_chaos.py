@@ -48,6 +48,12 @@ MOST_DESCRIPTORS, MOST_THREADS = 12, 30
 """How many more of them than at its start a worker at rest may have: pools of threads grow to their limits."""
 
 
+SHORT_SEED = 4
+SHORT_SCHEDULE = (
+    *("stop_a_worker", "kill_a_worker", "two_generations", "fail_system_calls", "use_up_descriptors", "clock_jumps"),
+    *("take_over_uploads", "app_deployed", "kill_the_supervisor", "cancel_an_upload", "kill_all_processes"),
+)
+
 # Tornado's client cannot be told to close a WebSocket whose handshake takes too long.
 IGNORE_UNCLOSED = pytest.mark.filterwarnings("ignore:.*WebSocketClientConnection.*")
 
@@ -257,6 +263,18 @@ def assert_no_problems(run: Run, tmp_path: Path, seed: int) -> None:
     (tmp_path / "chronicle.txt").write_text(chronicle)
     told = "\n".join(run.problems)
     assert not run.problems, f"{len(run.problems)} problems, seed {seed}; see {tmp_path}:\n{told}\n\n{chronicle}"
+
+
+@IGNORE_UNCLOSED
+@pytest.mark.slow
+def test_chaos_in_short(tmp_path: Path) -> None:
+    """One of the worst faults of each kind, in an order and with contents that are always the same."""
+    run = Run()
+    with chaos_scene(tmp_path, SHORT_SEED, run) as (scene, operator):
+        run_chaos(scene, operator, run, SHORT_SCHEDULE, 6)
+        assert_no_problems(run, tmp_path, SHORT_SEED)
+    assert len(scene.hits) >= len(SHORT_SCHEDULE) // 2, f"too few faults were hit: {scene.hits}"
+    assert operator.hits.total(), "nothing was done to partial files"
 
 
 @IGNORE_UNCLOSED
