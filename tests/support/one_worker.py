@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from incoming.handlers.services import Services
@@ -20,10 +21,11 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class OneWorker:
-    """A client's view of the worker; `services` is the inside."""
+    """A client's view of the worker; `services` and `server` are the inside."""
 
-    def __init__(self, services: Services, port: int) -> None:
+    def __init__(self, services: Services, server: HTTPServer, port: int) -> None:
         self.services = services
+        self.server = server
         self.port = port
 
     async def fetch(
@@ -77,7 +79,7 @@ async def one_worker(storage_dir: Path, *options: str) -> AsyncIterator[OneWorke
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
     try:
-        yield OneWorker(services, sockets[0].getsockname()[1])
+        yield OneWorker(services, server, sockets[0].getsockname()[1])
     finally:
         server.stop()
         await services.upload_service.drain()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler
 
@@ -75,6 +76,10 @@ class UploadSocket(Answering, WebSocketHandler):
             raise MethodNotAllowed(f"{self.request.method} is not a method of this URL")
         if headers.get("Upgrade", "").lower() != "websocket":
             raise BadRequest("this URL is a WebSocket; the request has no 'Upgrade: websocket' (RFC 6455)")
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            # While the worker drains, Tornado answers "Connection: close" instead of "Connection: Upgrade" and closes.
+            connection._disconnect_on_finish = False
         self._ticket_id = canonical_id(self.get_query_argument("ticket", ""))
         try:
             await find_ticket(self._ticket_id, headers, self._upload_service)

@@ -49,6 +49,21 @@ async def test_handshake(worker: OneWorker, path: str) -> None:
     connection.close()
 
 
+async def test_handshake_while_the_worker_drains(worker: OneWorker) -> None:
+    """No connection is kept for another request then, but a WebSocket is no request: it opens, and says why it ends."""
+    ticket = await worker.ticket()
+    worker.server.conn_params.no_keep_alive = True
+    await worker.services.upload_service.drain()
+    socket = await RawWebSocket.open(worker.port, ticket)
+    assert socket.answer.status == 101
+    assert socket.answer.headers["connection"].lower() == "upgrade"
+    await socket.send(hello(3))
+    messages, code = await socket.end()
+    assert error_of(messages) == 500
+    assert code == 4500
+    socket.close()
+
+
 async def test_compression_is_not_negotiated(worker: OneWorker) -> None:
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-webkit-deflate-frame"
     socket = await RawWebSocket.open(worker.port, await worker.ticket(), offer)
