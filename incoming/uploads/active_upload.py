@@ -276,6 +276,8 @@ class ActiveUpload:
         if self.ticket.state not in RECEIVING:
             error = self.ticket.rejection(Event.STORE)
         is_whole = isinstance(error, AlreadyComplete) and self.ticket.complete
+        if isinstance(error, AlreadyComplete) and self.ticket.state in RECEIVING and not is_whole:
+            error = StorageFailed("another file has the name of this upload in the storage of the server")
         for piece in batch:
             if is_whole and self.ticket.extents.covers(*piece.range):
                 piece.ack()

@@ -154,8 +154,12 @@ class UploadClient:
     async def _over_websocket(self) -> None:
         self.connections += 1
         address = f"ws://127.0.0.1:{self.port}/incoming/0.1/frontend/upload_ws?ticket={self.ticket_id}"
-        async with asyncio.timeout(self._patience):
-            connection = await websocket_connect(address, subprotocols=[SUBPROTOCOL])
+        connecting = asyncio.ensure_future(websocket_connect(address, subprotocols=[SUBPROTOCOL]))
+        await asyncio.wait([connecting], timeout=self._patience)
+        if not connecting.done():
+            connecting.add_done_callback(_close_late)
+            raise Lost("no handshake")
+        connection = connecting.result()
         sending: asyncio.Task[None] | None = None
         try:
             await connection.write_message(json.dumps(self._hello()))
@@ -280,3 +284,9 @@ class UploadClient:
                 raise Lost(f"status {answer.code}") from None  # not from the server: a proxy answered
             self._complain(problem)
         return answer
+
+
+def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:
+    """A WebSocket that has opened after all, and that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()

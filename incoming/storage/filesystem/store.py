@@ -17,7 +17,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from incoming.core.errors import FileTooLarge, ServerShutdown, StorageFailed, StorageFull, UnknownTicket, UploadError
+from incoming.core.errors import (
+    FileTooLarge,
+    ServerShutdown,
+    StorageFailed,
+    StorageFull,
+    TooBusy,
+    UnknownTicket,
+    UploadError,
+)
 from incoming.core.extents import Extents
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer, Written
@@ -157,6 +165,9 @@ class FileStore:
         self._faults.report(error.errno, "storage directory %s, %s", self._tree.root, what)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull("no space is left in the storage of the server")
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            # A file was not opened, so nothing was done to it: no byte is in doubt, as it is after a failed sync.
+            return TooBusy("the server has no file descriptor left for its storage")
         if error.errno == errno.EFBIG:
             return FileTooLarge("the file is larger than a file can be in the storage of the server")
         return StorageFailed(f"the storage of the server reported an error ({error.strerror or 'unknown'})")

@@ -36,11 +36,11 @@ FAILING_CALLS = (
     ("fdatasync", "EIO"),
     ("fsync", "EIO"),
     ("rename", "EIO"),
-    ("openat", "ENOSPC"),
+    ("openat", "EMFILE"),
 )
-"""Writes of files, writes of the database, syncs of both, syncs before the last name, the last name, new files."""
+"""Writes of files, writes of the database, syncs of both, syncs before the last name, the last name, opening."""
 
-SYNCS = ("fdatasync", "fsync")
+SYNCS = ("fdatasync", "fsync", "rename")
 """After one of these has failed the server takes back what was not synced before."""
 
 

@@ -3,6 +3,7 @@
 Partial files are removed, truncated, replaced and linked; files of others lie among ours, also under our names.
 """
 
+import errno
 import os
 import threading
 import uuid
@@ -27,7 +28,12 @@ class ForeignFile:
         self._content = content
         path.parent.mkdir(exist_ok=True)
         with path.open("xb") as file:
-            file.write(content)
+            try:
+                file.write(content)
+                file.flush()
+            except OSError:  # the disk is full
+                path.unlink()
+                raise
         self._inode = path.stat().st_ino
 
     def problems(self) -> list[str]:
@@ -86,6 +92,9 @@ class OperatorFaults:
                 self.hits[act.__name__.replace("_", " ")] += hit
             except FileNotFoundError:
                 pass  # the upload has ended meanwhile
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
             except Exception as error:
                 self.problems.append(f"operator: {act.__name__}: {error!r}")
 

@@ -20,6 +20,8 @@ class Strace:
             if "attached" in line:
                 break
         else:
+            self._process.wait(20)
+            self._process.stderr.close()
             raise AssertionError("strace could not attach")
 
     @property

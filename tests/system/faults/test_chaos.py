@@ -41,7 +41,7 @@ OPTIONS = (
     *("--workers", "2", "--low-space", "1MiB", "--checkpoint-bytes", "4MiB", "--checkpoint-seconds", "1"),
     *("--handover-timeout", "2", "--handover-max-backoff", "1", "--ping-interval", "1", "--dead-after", "5"),
     # A clock that jumps by an hour ends neither an upload nor a handover.
-    *("--idle-timeout", "10min", "--handover-retry-time", "10min"),
+    *("--idle-timeout", "10min", "--handover-retry-time", "3h", "--handover-refusal-time", "3h"),
 )
 
 MOST_DESCRIPTORS, MOST_THREADS = 12, 30

@@ -19,6 +19,7 @@ from incoming.core.errors import (
     ServerShutdown,
     StorageFailed,
     StorageFull,
+    TooBusy,
     UnknownTicket,
 )
 from incoming.core.extents import Extents
@@ -516,7 +517,7 @@ def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "error"),
     [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageFailed), (errno.EROFS, StorageFailed),
-     (errno.EFBIG, FileTooLarge), (errno.ESTALE, StorageFailed)],
+     (errno.EFBIG, FileTooLarge), (errno.ESTALE, StorageFailed), (errno.EMFILE, TooBusy), (errno.ENFILE, TooBusy)],
 )  # fmt: skip
 async def test_a_failed_write_tells_the_kind_but_no_path(
     files: FileStore,

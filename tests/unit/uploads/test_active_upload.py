@@ -512,3 +512,18 @@ async def test_outcome_of_a_complete_file_is_not_an_error_for_a_copy_only(bench:
     with pytest.raises(AlreadyComplete):
         await bench.upload_service.pause(upload.ticket.id, None)
     bench.upload_service.leave(upload)
+
+
+async def test_another_file_of_the_upload_s_name_ends_no_upload(bench: Bench) -> None:
+    """It is not the complete file, whatever its name says: the client waits until it is gone."""
+    upload = await bench.open(await bench.new(), size=10)
+    foreign = bench.files.part(upload.ticket.id).with_suffix("")
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_bytes(bytes(10))
+    assert isinstance(await outcome(start_write(upload, 0, data(0, 10))), StorageFailed)
+    assert upload.ticket.state == State.UPLOADING
+    foreign.unlink()
+    await upload.write(0, data(0, 10))
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    assert foreign.read_bytes() == data(0, 10)
+    bench.upload_service.leave(upload)

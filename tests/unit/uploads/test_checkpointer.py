@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, TakenOver, UploadError
+from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
 from incoming.storage.ticket_store import Change
@@ -197,6 +197,23 @@ async def test_nothing_unsynced_is_believed_after_a_failed_sync(make_bench: Make
     await resend(bench, upload.ticket.id, b"b" * 90, 10)
     assert bench.content(upload.ticket.id) == b"a" * 10 + b"b" * 90
     heard.stop()
+    bench.upload_service.leave(upload)
+
+
+async def test_a_sync_that_could_not_be_tried_puts_nothing_in_doubt(make_bench: MakeBench) -> None:
+    """No descriptor is left to open the file: that says nothing of what was written."""
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    epoch = upload.ticket.epoch
+    await upload.write(0, b"a" * 10, epoch)
+    bench.files.faults.fail("sync", TooBusy("EMFILE"))
+    with pytest.raises(TooBusy):
+        await upload.checkpoints.take()
+    assert bench.files.faults.hit["sync"] == 1
+    ticket = await bench.ticket(upload.ticket.id)
+    assert (ticket.epoch, ticket.extents, ticket.synced) == (epoch, Extents([(0, 10)]), Extents())
+    await upload.checkpoints.take()
+    assert (await bench.ticket(upload.ticket.id)).synced == Extents([(0, 10)])
     bench.upload_service.leave(upload)
 
 
