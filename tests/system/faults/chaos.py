@@ -88,9 +88,7 @@ class Chaos:
 
     def kill_a_worker(self) -> bool:
         workers, flying = self.scene.servers.workers(), self.scene.fleet.flying()
-        if workers:
-            os.kill(self._chance.choice(workers), signal.SIGKILL)
-        return bool(workers and flying)
+        return bool(workers and _signal(self._chance.choice(workers), signal.SIGKILL) and flying)
 
     def kill_all_processes(self) -> bool:
         flying = self.scene.fleet.flying()
@@ -120,13 +118,12 @@ class Chaos:
     def _stopped(self) -> Iterator[bool]:
         workers = self.scene.servers.workers()
         pid = self._chance.choice(workers) if workers else 0
-        if pid:
-            os.kill(pid, signal.SIGSTOP)
+        stopped = bool(pid) and _signal(pid, signal.SIGSTOP)
         try:
-            yield bool(pid)
+            yield stopped
         finally:
             if pid:
-                os.kill(pid, signal.SIGCONT)
+                _signal(pid, signal.SIGCONT)
 
     def two_generations(self) -> bool:
         """A second server on the same directory while the first serves; then the first ends, well or not."""
@@ -296,7 +293,8 @@ class Chaos:
             answer = requests.post(url, json={**hello, "fingerprint": "sha256:another"}, timeout=PATIENCE)
         except requests.RequestException:
             return False
-        assert answer.status_code in (409, 410, 503), f"{upload}: {answer.status_code} for another file"
+        is_taken = answer.status_code == 200 and answer.json()["state"] in ("new", "uploading")
+        assert not is_taken, f"{upload}: another file was taken"
         return answer.status_code == 409
 
     # --- waiting ------------------------------------------------------------------------------------------------------
@@ -310,3 +308,12 @@ class Chaos:
         deadline = time.monotonic() + seconds
         while self.scene.fleet.acked_bytes < target and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    """False when the process has ended meanwhile."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,9 @@ OPTIONS = (
     # A clock that jumps by an hour ends neither an upload nor a handover.
     *("--idle-timeout", "10min", "--handover-retry-time", "3h", "--handover-refusal-time", "3h"),
 )
+
+JANITOR = 150.0
+"""Seconds within which the janitor has removed the file of a finished upload whose worker was killed before it did."""
 
 MOST_DESCRIPTORS, MOST_THREADS = 12, 30
 """How many more of them than at its start a worker at rest may have: pools of threads grow to their limits."""
@@ -232,12 +235,20 @@ def _leaks(scene: Scene, operator: OperatorFaults, before: dict[int, tuple[int, 
         if now[0] > descriptors + MOST_DESCRIPTORS or now[1] > threads + MOST_THREADS:
             wrong.append(f"a worker at rest has {now} descriptors and threads, at its start {(descriptors, threads)}")
         wrong += [f"a worker holds {target}" for target in open_files(pid) if target.endswith("(deleted)")]
-    ours = [
-        path.name
-        for path in files_in(scene.disk.path).values()
-        if path.name not in operator.foreign_names and path.stat().st_ino not in operator.left_behind
-    ]
+    deadline = time.monotonic() + JANITOR
+    while (ours := _files_left(scene, operator)) and time.monotonic() < deadline:
+        time.sleep(0.5)
     return [*wrong, *(f"the file {name} is left" for name in ours)]
+
+
+def _files_left(scene: Scene, operator: OperatorFaults) -> list[str]:
+    """Names of files that the server has made and not removed."""
+    left = []
+    for path in files_in(scene.disk.path).values():
+        with suppress(FileNotFoundError):  # it has just been removed
+            if path.name not in operator.foreign_names and path.stat().st_ino not in operator.left_behind:
+                left.append(path.name)
+    return left
 
 
 def endless_schedule(seed: int) -> Iterator[str]:
