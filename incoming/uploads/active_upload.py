@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from incoming.core.errors import AlreadyComplete, BadRange, StorageFailed, TakenOver, UploadError
+from incoming.core.errors import AlreadyComplete, BadRange, ServerShutdown, StorageFailed, TakenOver, UploadError
 from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.core.token_bucket import RateLimiter
@@ -66,6 +66,8 @@ class ActiveUpload:
         self.ticket = ticket
         """The newest version that this worker has seen."""
         self.users = 0
+        self.closed = False
+        """Set when the last connection has left and nothing is pending: the store holds nothing open for it."""
         self.checkpoints = Checkpointer(self, tickets, store, settings)
         self.allowance = rates.allowance(ticket.id, ticket.options.max_rate)
         self._tickets = tickets
@@ -118,6 +120,9 @@ class ActiveUpload:
         """
         piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go)
         try:
+            if self.closed:
+                # Of a connection that has left: its bytes are not acknowledged, and the client sends them again.
+                raise ServerShutdown("the connection of these bytes has ended")
             if self._is_there(piece):
                 piece.ack()
             else:

@@ -131,6 +131,7 @@ class UploadService:
                 await asyncio.sleep(PATIENCE)
         if not upload.users and self._uploads.get(ticket_id) is upload:
             upload.checkpoints.stop()
+            upload.closed = True
             del self._uploads[ticket_id]
             try:
                 await self._store.release(upload.ticket)

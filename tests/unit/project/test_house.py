@@ -11,9 +11,9 @@ from packaging.requirements import Requirement
 
 from tests.support.tools import ROOT
 
-# A file that passes 300 lines, or a function that passes 40, is asking to be two. Where the answer is no, it stands
+# A file that passes 400 lines, or a function that passes 40, is asking to be two. Where the answer is no, it stands
 # here with the reason. Nothing passes the second figure.
-FILE_LINES, FILE_LINES_LIMIT = 300, 400
+FILE_LINES, FILE_LINES_LIMIT = 400, 500
 FUNCTION_LINES, FUNCTION_LINES_LIMIT = 40, 60
 MAY_BE_LONGER: dict[str, str] = {}
 
@@ -25,7 +25,9 @@ def sources(*folders: str, suffixes: tuple[str, ...] = (".py", ".js")) -> Iterat
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):
             parts = path.relative_to(ROOT).parts
-            if path.suffix in suffixes and not {"dist", "uploads", "node_modules", "__pycache__"} & set(parts):
+            if path.suffix in suffixes and not {"dist", "node_modules", "__pycache__"} & set(parts):
+                if parts[0] == "examples" and "uploads" in parts:  # what the examples have received
+                    continue
                 yield path
 
 

@@ -23,7 +23,7 @@ from incoming.core.ticket import Callback, Event, Identity, State, Ticket
 from incoming.uploads.status_waiter import wait_for_news
 from incoming.wire.messages import Hello
 from tests.support.stores import until
-from tests.support.upload_service_bench import Bench, outcome, start_write
+from tests.support.upload_service_bench import Bench, open_descriptors, outcome, start_write
 
 MakeBench = Callable[..., Bench]
 
@@ -71,6 +71,18 @@ async def test_connections_of_one_uploader_share_epoch_and_upload(make_bench: Ma
     assert bench.upload_service.uploads() == [(one.ticket, 2)]
     bench.upload_service.leave(one)
     bench.upload_service.leave(other)
+
+
+async def test_late_bytes_of_a_connection_that_has_left_open_nothing(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    await upload.write(0, b"a" * 10, upload.ticket.epoch)
+    bench.upload_service.leave(upload)
+    await until(lambda: open_descriptors(bench.files.root) == [], "the file being closed")
+    with pytest.raises(ServerShutdown):
+        await upload.write(10, b"b" * 10, upload.ticket.epoch)
+    assert open_descriptors(bench.files.root) == []
+    assert (await bench.upload_service.look(upload.ticket.id)).extents == Extents([(0, 10)])
 
 
 async def test_unknown_tickets_are_refused(make_bench: MakeBench) -> None:
