@@ -116,6 +116,36 @@ class CallbackTestFailed(UploadError):
     status = 424
 
 
+class OffsetMismatch(UploadError):
+    """An append does not begin where the bytes that have arrived end; nothing of it is stored."""
+
+    code = 110
+    status = 409
+
+
+class UnsupportedVersion(UploadError):
+    """The request names no version of its protocol that is spoken here."""
+
+    code = 111
+    status = 412
+
+
+class UnsupportedMediaType(UploadError):
+    """A body of another Content-Type than the protocol prescribes for an append."""
+
+    code = 112
+    status = 415
+
+
+class ChecksumMismatch(UploadError):
+    """A body does not have the checksum that was sent with it; nothing of it counts. The tus protocol has a status of
+    its own for it, 460.
+    """
+
+    code = 113
+    status = 400
+
+
 # --- 2xx: who may do what ---------------------------------------------------------------------------------------------
 
 
