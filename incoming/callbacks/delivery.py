@@ -163,7 +163,7 @@ class Delivery:
         else:
             outcome = (ticket.id, callback.attempts, after.state)
             log.info("upload %s: handed over in attempt %d, now %s", *outcome, extra=_facts(ticket, answer))
-        await self.clear(after)
+        await self._clear(after)
 
     def _failure(self, callback: Callback, answer: Answer) -> str:
         tries = "once" if callback.attempts == 1 else f"{callback.attempts} times"
@@ -189,7 +189,7 @@ class Delivery:
             await asyncio.sleep(RECORD_PAUSES[min(attempt, len(RECORD_PAUSES) - 1)])
             attempt += 1
 
-    async def clear(self, ticket: Ticket) -> None:
+    async def _clear(self, ticket: Ticket) -> None:
         """Remove the file of a finished upload if that is agreed; usually the app has moved it away already."""
         if ticket.state != State.FINISHED or not ticket.options.remove_file_when_finished:
             return

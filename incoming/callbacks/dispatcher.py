@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from incoming.callbacks import outbox
 from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import Delivery, changed
 from incoming.callbacks.trial import CallbackTrial
 from incoming.core.callback_url import app_host
 from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.steady_clock import Clock
-from incoming.core.ticket import Callback, Ticket, TicketOptions
+from incoming.core.ticket import Callback, TicketOptions
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
@@ -142,22 +141,9 @@ class CallbackDispatcher:
         except Exception:
             log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claim.ticket.id)
 
-    # --- what the app and the operator ask for ------------------------------------------------------------------------
-
     async def try_out(self, options: TicketOptions) -> None:
         """Make a trial call. Raises CallbackTestFailed unless the app accepts it, TooBusy above a limit."""
         await self._trial.check(options, self._clock())
-
-    async def finish(self, ticket_id: str) -> Ticket:
-        """finish_upload: the app has what it wants. Raises like `outbox.finish`."""
-        ticket = await outbox.finish(self._tickets, ticket_id, self._clock())
-        log.info("upload %s: finished by the app", ticket_id)
-        await self._delivery.clear(ticket)
-        return ticket
-
-    async def retry_now(self, ticket_id: str) -> Ticket:
-        """Make a callback due at once. Raises like `outbox.retry_now`."""
-        return await outbox.retry_now(self._tickets, ticket_id, self._clock())
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from incoming.callbacks.outbox import retry_now
 from incoming.cli.terminal import complain, fail, say
 from incoming.core.errors import BadParameter, UnknownTicket, UploadError
 from incoming.core.ticket import State, Ticket
@@ -27,6 +26,7 @@ from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.uploads.cancellation import cancel, remove_bytes
+from incoming.uploads.handover import retry
 
 COMMAND = "incoming uploads"
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
@@ -149,7 +149,7 @@ class _Command:
 
     async def _retry(self) -> None:
         ticket = await self._named()
-        await self._tell(await retry_now(self._tickets, ticket.id, time.time()))
+        await self._tell(await retry(self._tickets, ticket.id, time.time()))
 
     async def _named(self) -> Ticket:
         """Return the one upload whose id begins as given."""

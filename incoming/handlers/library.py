@@ -130,7 +130,7 @@ class Health(Handler):
 
     async def _problems(self) -> list[str]:
         problems = ["the server is stopping"] if self.services.upload_service.draining else []
-        for what, check in (("database", self.services.tickets.check), ("storage", self.services.janitor.admit)):
+        for what, check in (("database", self.services.tickets.check), ("storage", self.services.free_space.require)):
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await check()

@@ -23,10 +23,12 @@ from incoming.wire.messages import Limits
 
 if TYPE_CHECKING:
     from incoming.callbacks.dispatcher import CallbackDispatcher
+    from incoming.maintenance.free_space import FreeSpace
     from incoming.maintenance.janitor import Janitor
     from incoming.storage.byte_store import ByteStore
     from incoming.storage.operator_store import OperatorStore
     from incoming.storage.ticket_store import TicketStore
+    from incoming.uploads.ticket_creation import TicketCreation
     from incoming.uploads.upload_service import UploadService
 
 
@@ -39,6 +41,8 @@ class Services:
     store: ByteStore
     upload_service: UploadService
     callbacks: CallbackDispatcher
+    ticket_creation: TicketCreation
+    free_space: FreeSpace
     janitor: Janitor
     operators: OperatorStore
     counters: WorkerCounters

@@ -1,4 +1,4 @@
-"""Expire abandoned uploads, remove files and tombstones past their time, and admit new uploads as space allows.
+"""Expire abandoned uploads, and remove files and tombstones past their time.
 
 This file decides what has expired and what may be removed; it removes nothing that the TicketStore does not know. Every
 worker has a janitor, independent of the others: each change is a transaction on the ticket's present state, and
@@ -16,14 +16,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from incoming.core.errors import StorageFull, UnknownTicket, UploadError
+from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import FINAL, RECEIVING, Callback, State, Ticket
 from incoming.maintenance import recovery
 from incoming.maintenance.ticket_scan import idle, older
 from incoming.settings.settings import Settings
-from incoming.settings.value_types import size_text
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
@@ -38,9 +37,6 @@ NOTE_INTERVAL = 20.0
 
 LEFT_ALONE = 60.0
 """Seconds for the worker that changed a ticket to finish with its files, before a janitor does it."""
-
-ROOM_SEEN_FOR = 1.0
-"""Seconds for which a measurement of the free space is reused."""
 
 IDLE_REASON = "upload timed out"
 WAIT_REASON = "Timed out waiting for app backend to retrieve the file"
@@ -70,27 +66,6 @@ class Janitor:
         self._service: ServiceTime | None = None
         self._swept: dict[State, float] = {}
         self._unremoved: set[str] = set()
-        self._room_lock = asyncio.Lock()
-        self._room: tuple[float, int] = (-math.inf, 0)
-
-    async def recover(self) -> None:
-        """Recover as recovery.py says, once, before serving. Raises what the stores raise."""
-        await recovery.recover(self._tickets, self._store, self._upload_service)
-
-    async def admit(self) -> None:
-        """Raises StorageFull when there is too little room for another upload to begin."""
-        limit = self._settings.low_space
-        now = asyncio.get_running_loop().time()
-        async with self._room_lock:
-            if now - self._room[0] > ROOM_SEEN_FOR:
-                self._room = (now, await self._store.free_bytes())
-            free = self._room[1]
-        if free <= 0:
-            raise StorageFull("no room for new uploads: the disk is full, or all its inodes are in use")
-        if free < limit:
-            raise StorageFull(
-                f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
-            )
 
     # --- sweeping -----------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,9 @@ from incoming.handlers.connection_limiter import ConnectionLimiter
 from incoming.handlers.library import library
 from incoming.handlers.routes import application
 from incoming.handlers.services import Services
+from incoming.maintenance.free_space import FreeSpace
 from incoming.maintenance.janitor import Janitor
+from incoming.maintenance.recovery import recover
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
@@ -36,6 +38,7 @@ from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.uploads.flow_control import MemoryBudget
 from incoming.uploads.receive_buffer import LARGEST
+from incoming.uploads.ticket_creation import TicketCreation
 from incoming.uploads.upload_service import UploadService
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,7 @@ class Worker:
         try:
             services = open_services(self._settings)
             try:
-                await services.janitor.recover()
+                await recover(services.tickets, services.store, services.upload_service)
                 await services.upload_service.drain()
             finally:
                 await close_services(services)
@@ -101,7 +104,7 @@ class Worker:
             services = open_services(self._settings)
             try:
                 if lifeline is None:
-                    await services.janitor.recover()
+                    await recover(services.tickets, services.store, services.upload_service)
                 server = http_server(services)
                 look_seldom()
                 server.add_sockets(sockets)
@@ -181,13 +184,17 @@ def open_services(settings: Settings) -> Services:
     )
     upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
+    callbacks = CallbackDispatcher(tickets, store, settings, counters=counters)
+    free_space = FreeSpace(store, settings.low_space)
     connections = Connections(counters)
     return Services(
         settings=settings,
         tickets=tickets,
         store=store,
         upload_service=upload_service,
-        callbacks=CallbackDispatcher(tickets, store, settings, counters=counters),
+        ticket_creation=TicketCreation(tickets, lambda: upload_service.draining, free_space.require, callbacks.try_out),
+        callbacks=callbacks,
+        free_space=free_space,
         janitor=Janitor(tickets, store, upload_service, settings),
         operators=tickets,
         counters=counters,

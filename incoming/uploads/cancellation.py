@@ -26,8 +26,8 @@ async def cancel(tickets: TicketStore, ticket_id: str, reason: str, now: float, 
 
 
 async def remove_bytes(store: ByteStore, ticket: Ticket) -> None:
-    """Remove the bytes of a cancelled upload. What cannot be removed now the janitor removes later."""
+    """Remove the bytes of an upload that has ended. What cannot be removed now the janitor removes later."""
     try:
         await store.remove(ticket, finished=True)
     except UploadError as error:
-        log.warning("upload %s: the partial file could not be removed now: %s", ticket.id, error.message)
+        log.warning("upload %s: its file could not be removed now: %s; retrying later", ticket.id, error.message)

@@ -22,6 +22,7 @@ from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import BytesLost, ByteStore
 from incoming.storage.ticket_store import TicketStore
+from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
@@ -176,6 +177,18 @@ class UploadService:
             await upload.settle()
             upload.checkpoints.stop()
         await remove_bytes(self._store, ticket)
+
+    async def finish(self, ticket_id: str) -> Ticket:
+        """The app has what it wants. Raises like `handover.finish`."""
+        ticket = await handover.finish(self._tickets, self._store, ticket_id, self._clock())
+        self._listeners.learned(ticket)
+        return ticket
+
+    async def retry_handover(self, ticket_id: str) -> Ticket:
+        """Make a callback due at once. Raises like `handover.retry`."""
+        ticket = await handover.retry(self._tickets, ticket_id, self._clock())
+        self._listeners.learned(ticket)
+        return ticket
 
     async def look(self, ticket_id: str) -> Ticket:
         """The ticket as it is now. Raises UnknownTicket."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
+from incoming.uploads import handover
 
 T = TypeVar("T")
 
@@ -120,6 +121,14 @@ class Stores:
         """The ticket after a callback that nobody made."""
         now = self.clock()
         return await self.tickets.update(ticket.id, lambda known: change(replace(known, state=State.HANDING_OVER), now))
+
+    async def finish(self, ticket_id: str) -> Ticket:
+        """The app calls finish_upload."""
+        return await handover.finish(self.tickets, self.files, ticket_id, self.clock())
+
+    async def retry(self, ticket_id: str) -> Ticket:
+        """An operator asks for the handover now."""
+        return await handover.retry(self.tickets, ticket_id, self.clock())
 
     def notice(self, *, cancelled: bool = False) -> Callback:
         now = self.clock()

@@ -7,13 +7,12 @@ closed to the world (caller_access.py); a caller's address is checked before a b
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tornado.web import stream_request_body
 
-from incoming.core.errors import BadParameter, MessageTooLarge, ServerShutdown, UnknownId, UploadError, WrongSecret
+from incoming.core.errors import BadParameter, MessageTooLarge, UnknownId, UnknownTicket, UploadError, WrongSecret
 from incoming.core.ticket import Ticket, canonical_id
 from incoming.handlers.backend.parameter_rules import ABOUT_UPLOAD, NEW_UPLOAD, Rules, checked, warnings
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
@@ -95,9 +94,10 @@ class BackendFunction(Handler):
         ticket_id = canonical_id(given.get("id", ""))
         if not ticket_id:
             raise BadParameter("id not given")
-        ticket = await self.services.tickets.get(ticket_id)
-        if ticket is None:
-            raise UnknownId("id unknown")
+        try:
+            ticket = await self.services.upload_service.look(ticket_id)
+        except UnknownTicket as error:
+            raise UnknownId("id unknown") from error
         self.logged["upload"] = ticket.id
         options = ticket.options
         told = secret(given)
@@ -108,21 +108,14 @@ class BackendFunction(Handler):
 
 
 class NewUpload(BackendFunction):
-    """Issue a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4)."""
+    """Issue a ticket for one file."""
 
     function = "new_upload"
     rules = NEW_UPLOAD
 
     async def call(self, given: Parameters) -> str:
-        if self.services.upload_service.draining:
-            raise ServerShutdown("the server is restarting; ask again")
         wanted = ticket_options(given, self._caller)
-        await self.services.janitor.admit()
-        if wants_test(given):
-            await self.services.callbacks.try_out(wanted)
-        now = self.services.clock()
-        ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
-        await self.services.tickets.create(ticket)
+        ticket = await self.services.ticket_creation.create(wanted, test_callback=wants_test(given))
         self.logged["upload"] = ticket.id
         return ticket.id
 
@@ -145,7 +138,7 @@ class FinishUpload(BackendFunction):
 
     async def call(self, given: Parameters) -> str:
         ticket = await self.upload(given)
-        await self.services.callbacks.finish(ticket.id)
+        await self.services.upload_service.finish(ticket.id)
         return "ok"
 
 

@@ -134,6 +134,6 @@ class OperatorAction(OperatorHandler):
         if action == "cancel":
             ticket = await self.services.upload_service.cancel(ticket_id, OPERATOR_REASON, notify_app=True)
         else:
-            ticket = await self.services.callbacks.retry_now(ticket_id)
+            ticket = await self.services.upload_service.retry_handover(ticket_id)
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(json.dumps(describe(ticket, None, self.services.clock())))

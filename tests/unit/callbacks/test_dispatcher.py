@@ -402,11 +402,11 @@ async def test_app_says_wait_and_finishes_hours_later(workers: Workers, app_stub
     clock = Clock()
     stores = workers.open(clock)
     app_stub.default = "wait"
-    handover = workers.start(stores)
+    workers.start(stores)
     ticket = await stores.arrived(app_stub.url, remove_file_when_finished=not kept)
     await reaches(stores, ticket, State.WAITING)
     clock.advance(23 * HOUR)
-    assert (await handover.finish(ticket.id)).state == State.FINISHED
+    assert (await stores.finish(ticket.id)).state == State.FINISHED
     assert stores.files_of(ticket) == ([ticket.id] if kept else [])
     assert len(app_stub.callbacks) == 1
 
@@ -418,7 +418,7 @@ async def test_app_may_finish_before_its_own_wait_was_heard(workers: Workers, st
     told: list[State] = []
 
     def finish_at_once(call: Call) -> str:
-        finished = asyncio.run_coroutine_threadsafe(handover.finish(call.params["id"]), loop).result(10)
+        finished = asyncio.run_coroutine_threadsafe(stores.finish(call.params["id"]), loop).result(10)
         told.append(finished.state)
         return "wait"
 
@@ -431,11 +431,10 @@ async def test_app_may_finish_before_its_own_wait_was_heard(workers: Workers, st
     assert stores.files_of(ticket) == []
 
 
-async def test_finishing_twice_is_answered_as_the_first_time(workers: Workers, stores: Stores) -> None:
-    handover = workers.start(stores)
+async def test_finishing_twice_is_answered_as_the_first_time(stores: Stores) -> None:
     ticket = await stores.waiting()
-    first = await handover.finish(ticket.id)
-    assert await handover.finish(ticket.id) == first
+    first = await stores.finish(ticket.id)
+    assert await stores.finish(ticket.id) == first
 
 
 async def test_finishing_after_a_restart(workers: Workers) -> None:
@@ -443,43 +442,40 @@ async def test_finishing_after_a_restart(workers: Workers) -> None:
     ticket = await earlier.waiting()
     await earlier.close()
     stores = workers.open()
-    handover = workers.start(stores)
-    assert (await handover.finish(ticket.id)).state == State.FINISHED
-    assert (await handover.finish(ticket.id)).state == State.FINISHED
+    assert (await stores.finish(ticket.id)).state == State.FINISHED
+    assert (await stores.finish(ticket.id)).state == State.FINISHED
     assert stores.files_of(ticket) == []
 
 
-async def test_finishing_what_the_app_was_not_told_of_is_refused(workers: Workers, stores: Stores) -> None:
-    handover = CallbackDispatcher(stores.tickets, stores.files, Settings())
+async def test_finishing_what_the_app_was_not_told_of_is_refused(stores: Stores) -> None:
     for ticket in (await stores.new(), await stores.uploading(), await stores.arrived(""), await stores.cancelled("")):
         with pytest.raises(WrongState, match=f"'{ticket.state}'"):
-            await handover.finish(ticket.id)
+            await stores.finish(ticket.id)
     failed = await stores.failed()
     with pytest.raises(WrongState):
-        await handover.finish(failed.id)
+        await stores.finish(failed.id)
     with pytest.raises(UnknownTicket):
-        await handover.finish("00000000-0000-0000-0000-000000000000")
+        await stores.finish("00000000-0000-0000-0000-000000000000")
 
 
 async def test_finish_of_a_file_that_cannot_be_removed_counts(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
-    handover = CallbackDispatcher(stores.tickets, stores.files, Settings())
     ticket = await stores.waiting()
     stores.obstruct(ticket)
-    assert (await handover.finish(ticket.id)).state == State.FINISHED
+    assert (await stores.finish(ticket.id)).state == State.FINISHED
     assert "its file could not be removed now" in caplog.text
 
 
-# --- retry_now --------------------------------------------------------------------------------------------------------
+# --- retry -------------------------------------------------------------------------------------------------------
 
 
 async def test_failed_handover_can_be_tried_again_as_a_new_delivery(
     workers: Workers, stores: Stores, app_stub: AppStub
 ) -> None:
     app_stub.answer_next((403, "not yet"))
-    handover = workers.start(stores)
+    workers.start(stores)
     ticket = await stores.arrived(app_stub.url)
     await reaches(stores, ticket, State.FAILED)
-    after = await handover.retry_now(ticket.id)
+    after = await stores.retry(ticket.id)
     assert (after.state, after.reason, after.error_code) == (State.ARRIVED, "", 0)
     await reaches(stores, ticket, State.FINISHED)
     first, second = (call.headers for call in app_stub.callbacks)
@@ -491,7 +487,7 @@ async def test_callback_that_is_put_off_can_be_tried_at_once(workers: Workers, a
     clock = Clock()
     stores = workers.open(clock)
     app_stub.answer_next((503, ""))
-    handover = workers.start(stores)
+    workers.start(stores)
     ticket = await stores.arrived(app_stub.url)
 
     async def put_off() -> bool:
@@ -499,12 +495,11 @@ async def test_callback_that_is_put_off_can_be_tried_at_once(workers: Workers, a
         return callback is not None and bool(callback.last_error)
 
     await until(put_off, "the first attempt")
-    await handover.retry_now(ticket.id)
+    await stores.retry(ticket.id)
     await reaches(stores, ticket, State.FINISHED)
 
 
 async def test_nothing_can_be_retried_where_nothing_is_owed(stores: Stores) -> None:
-    handover = CallbackDispatcher(stores.tickets, stores.files, Settings())
     for ticket in (await stores.new(), await stores.uploading(), await stores.waiting(), await stores.finished()):
         with pytest.raises(WrongState, match="owes the app no callback"):
-            await handover.retry_now(ticket.id)
+            await stores.retry(ticket.id)

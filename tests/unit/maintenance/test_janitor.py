@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from incoming.callbacks.dispatcher import CallbackDispatcher
-from incoming.core.errors import StorageFailed, StorageFull, WrongState
+from incoming.core.errors import StorageFailed, WrongState
 from incoming.core.steady_clock import SteadyClock
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance import janitor as module
@@ -150,9 +149,8 @@ async def test_finish_upload_after_the_wait_timed_out_is_refused(stores: Stores,
     ticket = await stores.waiting()
     clock.advance(2 * DAY)
     await employ(stores).sweep()
-    handover = CallbackDispatcher(stores.tickets, stores.files, Settings(), clock)
     with pytest.raises(WrongState):
-        await handover.finish(ticket.id)
+        await stores.finish(ticket.id)
 
 
 # --- workers that died ------------------------------------------------------------------------------------------------
@@ -197,9 +195,8 @@ async def test_a_handover_cannot_be_tried_again_without_its_file(stores: Stores,
     ticket = await stores.failed()
     clock.advance(2 * DAY)
     await employ(stores).sweep()
-    handover = CallbackDispatcher(stores.tickets, stores.files, Settings(), clock)
     with pytest.raises(WrongState, match="not kept any more"):
-        await handover.retry_now(ticket.id)
+        await stores.retry(ticket.id)
 
 
 async def test_a_file_whose_handover_is_just_tried_again_stays(
@@ -207,13 +204,12 @@ async def test_a_file_whose_handover_is_just_tried_again_stays(
 ) -> None:
     ticket = await stores.failed()
     clock.advance(2 * DAY)
-    handover = CallbackDispatcher(stores.tickets, stores.files, Settings(), clock)
     real = stores.tickets.find
 
     async def find(states: Sequence[State] = (), **limits: float) -> list[Ticket]:
         found = await real(states, **limits)  # type: ignore[arg-type]
         if any(one.state == State.FAILED for one in found):
-            await handover.retry_now(ticket.id)
+            await stores.retry(ticket.id)
         return found
 
     monkeypatch.setattr(stores.tickets, "find", find)
@@ -639,71 +635,3 @@ async def test_a_clock_that_jumps_by_an_hour_ends_no_upload(
         passing.advance(abs(jump) + 601)
     await janitor.sweep()
     assert await stores.state(tickets[0]) == State.CANCELLED
-
-
-# --- room -------------------------------------------------------------------------------------------------------------
-
-
-def with_room(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], Callable[[int], None]]:
-    """Lets the store have as much room as told; also gives the list of its answers."""
-    asked: list[int] = []
-    free = 0
-
-    async def free_bytes() -> int:
-        asked.append(free)
-        await asyncio.sleep(0)
-        return free
-
-    def leave(number: int) -> None:
-        nonlocal free
-        free = number
-
-    monkeypatch.setattr(stores.files, "free_bytes", free_bytes)
-    return asked, leave
-
-
-async def test_new_uploads_are_refused_when_no_file_can_be_made(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a watermark as well."""
-    _, leave = with_room(stores, monkeypatch)
-    leave(0)
-    with pytest.raises(StorageFull, match="inodes"):
-        await employ(stores, low_space=0).admit()
-
-
-async def test_new_uploads_are_refused_below_the_watermark(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROOM_SEEN_FOR", -1.0)
-    _, leave = with_room(stores, monkeypatch)
-    janitor = employ(stores, low_space=256 * 1024**2)
-    leave(256 * 1024**2)
-    await janitor.admit()
-    leave(256 * 1024**2 - 1)
-    with pytest.raises(StorageFull) as refused:
-        await janitor.admit()
-    assert refused.value.message == (
-        "no room for new uploads: 268435455 bytes are free, the limit is 268435456 (256MiB)"
-    )
-    leave(10**12)
-    await janitor.admit()
-
-
-async def test_a_thousand_new_uploads_cost_one_look(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, leave = with_room(stores, monkeypatch)
-    leave(10**12)
-    janitor = employ(stores)
-    await asyncio.gather(*(janitor.admit() for _ in range(1000)))
-    assert len(asked) == 1
-
-
-async def test_real_room_is_seen(stores: Stores) -> None:
-    await employ(stores, low_space=1).admit()
-    with pytest.raises(StorageFull):
-        await employ(stores, low_space=2**60).admit()
-
-
-async def test_recover_is_recoverys(stores: Stores) -> None:
-    ticket = await stores.uploading(b"whole", size=5)
-    await stores.tickets.update(ticket.id, lambda known: known.checkpoint(known.extents))
-    await employ(stores).recover()
-    assert await stores.state(ticket) == State.ARRIVED

@@ -1,20 +1,40 @@
-"""What an operator or an app changes in the outbox by one call: a callback at once, and none any more.
+"""What an app or an operator decides about a handover by one call: it is finished, or it is tried again now.
 
 Each is one transaction on the ticket, so it works beside running workers, which learn of it as of each other's changes.
-When callbacks are made is the dispatcher's decision.
+When callbacks are made is decided by the dispatcher.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import replace
 
 from incoming.core.errors import WrongState
 from incoming.core.ticket import Callback, State, Ticket
+from incoming.storage.byte_store import ByteStore
 from incoming.storage.ticket_store import TicketStore
+from incoming.uploads.cancellation import remove_bytes
+
+log = logging.getLogger(__name__)
 
 
-async def retry_now(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
+async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str, now: float) -> Ticket:
+    """Finish an upload, because the app has what it wants, and remove its file if that is agreed.
+
+    Early and repeated calls count. Raises UnknownTicket, or WrongState if the app was not called yet or the upload has
+    failed.
+    """
+    ticket = await tickets.update(
+        ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now)
+    )
+    log.info("upload %s: finished by the app", ticket_id)
+    if ticket.options.remove_file_when_finished:
+        await remove_bytes(store, ticket)
+    return ticket
+
+
+async def retry(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
     """Make a callback due at once: one that waits for its next attempt, or a failed one while its file is kept.
 
     Raises UnknownTicket, or WrongState if there is nothing to tell the app.
@@ -30,11 +50,3 @@ async def retry_now(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
         raise WrongState(f"nothing to hand over: the upload is in state '{known.state}' {kept}")
 
     return await tickets.update(ticket_id, change)
-
-
-async def finish(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
-    """Finish an upload, because the app has what it wants. Early and repeated calls count.
-
-    Raises UnknownTicket, or WrongState if the app was not called yet or the upload has failed.
-    """
-    return await tickets.update(ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now))

@@ -1,0 +1,49 @@
+"""Whether another upload may begin: admission by free space.
+
+Decides how much room there must be and how long a measurement is believed. It knows no file system; what the bytes are
+kept in says how much it can still take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from incoming.core.errors import StorageFull
+from incoming.settings.value_types import size_text
+from incoming.storage.byte_store import ByteStore
+
+SEEN_FOR = 1.0
+"""Seconds for which a measurement of the free space is reused."""
+
+
+class FreeSpace:
+    """One worker's view of the free space. `limit` is what must be free, in bytes; `monotonic` counts seconds."""
+
+    def __init__(self, store: ByteStore, limit: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._limit = limit
+        self._monotonic = monotonic
+        self._measuring = asyncio.Lock()
+        self._measured_at = -math.inf
+        self._free = 0
+
+    async def require(self) -> None:
+        """Raise StorageFull if there is too little room for another upload, or what the ByteStore raises."""
+        free, limit = await self._measured(), self._limit
+        if free <= 0:
+            raise StorageFull("no room for new uploads: the disk is full, or all its inodes are in use")
+        if free < limit:
+            raise StorageFull(
+                f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
+            )
+
+    async def _measured(self) -> int:
+        now = self._monotonic()
+        async with self._measuring:
+            if now - self._measured_at > SEEN_FOR:
+                self._free = await self._store.free_bytes()
+                self._measured_at = now
+            return self._free

@@ -1,0 +1,53 @@
+"""New tickets: what must be true before one is issued, and what it begins with.
+
+Decides the order of the checks: the cheap ones first, and the trial call to the app last, so that no ticket exists that
+its app cannot be told of. How each check is made is passed in.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from incoming.core.errors import ServerShutdown
+from incoming.core.ticket import Ticket, TicketOptions
+from incoming.storage.ticket_store import TicketStore
+
+
+class TicketCreation:
+    """One worker's.
+
+    `is_draining` says whether this worker ends, `admit` raises while there is too little room for another upload,
+    `try_out` makes a trial call to the app and raises unless it succeeds.
+    """
+
+    def __init__(
+        self,
+        tickets: TicketStore,
+        is_draining: Callable[[], bool],
+        admit: Callable[[], Awaitable[None]],
+        try_out: Callable[[TicketOptions], Awaitable[None]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._tickets = tickets
+        self._is_draining = is_draining
+        self._admit = admit
+        self._try_out = try_out
+        self._clock = clock
+
+    async def create(self, options: TicketOptions, *, test_callback: bool = False) -> Ticket:
+        """Issue a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4).
+
+        With `test_callback` only if the app accepts a trial call. Raises ServerShutdown, StorageFull, TooBusy,
+        CallbackTestFailed, or what the stores raise.
+        """
+        if self._is_draining():
+            raise ServerShutdown("the server is restarting; ask again")
+        await self._admit()
+        if test_callback:
+            await self._try_out(options)
+        now = self._clock()
+        ticket = Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now)
+        await self._tickets.create(ticket)
+        return ticket
