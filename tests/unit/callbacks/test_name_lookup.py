@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tornado.ioloop import IOLoop
 
 from incoming.callbacks import name_lookup
 from incoming.callbacks.name_lookup import AT_ONCE, FAILING_AT_ONCE, FRESH, REMEMBERED, SLOW, USABLE, NameLookup
@@ -47,10 +48,16 @@ class NameServer:
 
 
 @pytest.fixture
-def server() -> Iterator[NameServer]:
+def server(io_loop: IOLoop) -> Iterator[NameServer]:
     server = NameServer()
     yield server
     server.answer()
+    io_loop.run_sync(end_look_ups)
+
+
+async def end_look_ups() -> None:
+    """Look-ups outlive those who asked, and must not outlive the loop."""
+    await end([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
 
 @pytest.fixture
