@@ -1,4 +1,5 @@
-"""Fuzzes what reads strangers' bytes: WebSocket frames, control messages, chunk headers, Content-Range.
+"""Fuzzes what reads strangers' bytes: WebSocket frames, control messages, chunk headers, Content-Range,
+the fields of resumable uploads.
 
     python tools/fuzz.py [--seconds S] [TARGET...]
 
@@ -19,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("control", "chunk", "ranges", "frames")
+NAMES = ("control", "chunk", "ranges", "frames", "resumable")
 
 TOKENS = [b'"', b"\\u", b"{", b"}", b"[", b",", b":", b"null", b"1e3", b"-", b"9" * 20, b"\xff", b"\0", b"*", b"/"]
 

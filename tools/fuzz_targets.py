@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from incoming.core.errors import BadRange, BadRequest, MessageTooLarge
-from incoming.wire import content_range, messages
+from incoming.wire import content_range, messages, resumable_upload
 from incoming.wire import websocket_frames as websocket
 
 MAX_INPUT = 20_000
@@ -20,6 +20,9 @@ FRAMES = ["81 85 00000000 48656c6c6f", "02 83 01020304 414141 80 81 00000000 41 
 """As RFC 6455 draws them, their masks mostly zeros."""
 
 RANGES = ["bytes 0-9/26", "bytes */26", "bytes */*", "bytes 5-*/9007199254740991", "bytes 3-/*", "BYTES 1-1/2"]
+
+RESUMABLE = ["8\n?1\n0\n26", "3\n?0;a=1\n5\n", "\n?0\n9007199254740991\n0", '6\n?1;a="\\"";b=:YQ==:\n10;c=1.5\n20']
+"""Interop version, Upload-Complete (or Upload-Incomplete), Upload-Offset and Upload-Length, a line each."""
 
 
 def control(data: bytes) -> None:
@@ -59,6 +62,25 @@ def ranges(data: bytes) -> None:
     assert numbers == sorted(numbers)
     assert all(0 <= number <= messages.MAX_SIZE for number in numbers)
     assert parsed.length in (None, length)
+
+
+def resumable(data: bytes) -> None:
+    lines = [line.decode("latin-1") for line in data.split(b"\n")]
+    names = (resumable_upload.VERSION_FIELD, "Upload-Complete", "Upload-Offset", "Upload-Length")
+    fields = dict(zip(names, lines, strict=False))
+    version = resumable_upload.version_of(fields)
+    assert version.number in (None, *range(3, 11))
+    fields[version.complete_field] = fields.get("Upload-Complete", "")
+    told = resumable_upload.told_complete(version, fields)
+    assert resumable_upload.is_resumable_upload("PUT", fields) == (told is not None)
+    if told is not None:
+        assert fields[version.complete_field].strip().startswith(version.complete_value(complete=told))
+    for read in (resumable_upload.append_offset, lambda headers: resumable_upload.told_length(version, headers)):
+        try:
+            number = read(fields)
+        except BadRequest:
+            continue
+        assert number is None or 0 <= number <= messages.MAX_SIZE
 
 
 def frames(data: bytes) -> None:
@@ -105,7 +127,15 @@ def seeds(target: str) -> list[bytes]:
         return [bytes.fromhex(vector["header"]) + b"x" for vector in vectors["chunk_headers"]]
     if target == "frames":
         return [bytes([step]) + bytes.fromhex(text) for text in FRAMES for step in (0, 3)]
+    if target == "resumable":
+        return [text.encode() for text in RESUMABLE]
     return [length.to_bytes(2, "big") + text.encode() for text in RANGES for length in (0, 1, 10)]
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"control": control, "chunk": chunk, "ranges": ranges, "frames": frames}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "control": control,
+    "chunk": chunk,
+    "ranges": ranges,
+    "frames": frames,
+    "resumable": resumable,
+}

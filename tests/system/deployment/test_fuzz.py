@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from incoming.core.ticket import Identity
-from incoming.wire import content_range, messages, websocket_frames
+from incoming.wire import content_range, messages, resumable_upload, websocket_frames
 from incoming.wire.messages import Cancel, Hello
 from tests.support.tools import ROOT
 from tools import fuzz, fuzz_targets
@@ -80,3 +80,9 @@ def test_frames_that_depend_on_how_they_are_cut_are_noticed(monkeypatch: pytest.
     monkeypatch.setattr(websocket_frames.FrameReader, "feed", lambda self, data: feed(self, bytes(data)[:-1]))
     with pytest.raises(AssertionError):
         fuzz.by_chance("frames", 5)
+
+
+def test_an_offset_beyond_the_largest_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_upload, "append_offset", lambda headers: 2**53)
+    with pytest.raises(AssertionError):
+        fuzz.by_chance("resumable", 5)
