@@ -54,8 +54,8 @@ class Checkpointer:
 
     @property
     def owed(self) -> bool:
-        """Whether something is not yet synced, or not yet recorded as lost."""
-        return bool(self._unsynced) or self.suspect
+        """Whether something is not yet synced or not yet recorded, or a sync or its record is under way."""
+        return bool(self._unsynced) or self.suspect or self._turn.locked()
 
     async def write(self, pieces: Sequence[tuple[int, Buffer]]) -> str:
         """Store the pieces; return the store's data for the ticket. Raises what the stores raise.
@@ -114,18 +114,21 @@ class Checkpointer:
     async def _checkpoint(self, *, patient: bool) -> None:
         believed = self._subject.ticket
         await self._sync()
-        self._unsynced += 1  # until it is recorded
-        after = await self._tickets.update(
-            believed.id,
-            lambda known: known.checkpoint(believed.extents, believed.epoch),
-            durable=True,  # else a power cut takes the record of the sync
-            patient=patient,
-            quiet=True,
-            believed=self._subject.ticket,
-        )
-        self._subject.know(after)
-        if after.epoch == believed.epoch:  # else nothing was recorded: the next checkpoint does it
-            self._unsynced -= 1
+        recorded = False
+        try:
+            after = await self._tickets.update(
+                believed.id,
+                lambda known: known.checkpoint(believed.extents, believed.epoch),
+                durable=True,  # else a power cut takes the record of the sync
+                patient=patient,
+                quiet=True,
+                believed=self._subject.ticket,
+            )
+            self._subject.know(after)
+            recorded = after.epoch == believed.epoch
+        finally:
+            if not recorded:
+                self._unsynced += 1  # the next checkpoint records it
 
     async def sync(self) -> None:
         """After this, all that was written before survives a power cut. Raises what the stores raise."""

@@ -85,6 +85,28 @@ async def test_late_bytes_of_a_connection_that_has_left_open_nothing(make_bench:
     assert (await bench.upload_service.look(upload.ticket.id)).extents == Extents([(0, 10)])
 
 
+@pytest.mark.parametrize(("held", "call"), [("files", "sync"), ("tickets", "update")])
+async def test_the_last_to_leave_closes_the_file_after_a_checkpoint_under_way(
+    make_bench: MakeBench, held: str, call: str
+) -> None:
+    bench = make_bench()
+    faults = {"files": bench.files.faults, "tickets": bench.tickets.faults}[held]
+    upload = await bench.open(await bench.new())
+    await upload.write(0, b"a" * 10, upload.ticket.epoch)
+    again = await bench.open(upload.ticket.id, epoch=upload.ticket.epoch)
+    faults.hold(call)
+    bench.upload_service.leave(upload)
+    bench.upload_service.leave(again)
+    await faults.until_held(call)
+    third = bench.upload_service._enter(upload.ticket)  # a connection comes and goes meanwhile
+    bench.upload_service.leave(third)
+    await bench.ticket(upload.ticket.id)
+    assert bench.files.faults.calls["release"] == 0
+    faults.release(call)
+    await until(lambda: bench.held() == (), "nothing being held")
+    assert (faults.hit[call], bench.files.faults.calls["sync"], bench.files.faults.calls["release"]) == (1, 1, 1)
+
+
 async def test_unknown_tickets_are_refused(make_bench: MakeBench) -> None:
     bench = make_bench()
     for attempt in (
