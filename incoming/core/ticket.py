@@ -218,6 +218,15 @@ class Ticket:
             return opened
         return replace(opened, session=session, epoch=self.epoch + 1)
 
+    def claim(self, session: str) -> Ticket:
+        """A client that knows one offset asks what has arrived, and will send: nobody else does from now on.
+
+        It has done nothing yet: state, pause and the time of the last activity stay.
+        """
+        if self.state not in RECEIVING:
+            return self
+        return replace(self, session=session, epoch=self.epoch + 1)
+
     def store(self, ranges: Iterable[Range], epoch: int | None, now: float) -> Ticket:
         """Bytes have been written and are about to be acked. Raises TakenOver for an epoch that is no longer
         current.

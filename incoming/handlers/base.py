@@ -26,10 +26,13 @@ def wants_json(accept: str) -> bool:
     return "application/json" in accept.lower()
 
 
-def answer_error(handler: Answering, error: UploadError) -> None:
-    """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text."""
+def answer_error(handler: Answering, error: UploadError, status: int = 0) -> None:
+    """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text.
+
+    `status` if another one than the error's is wanted.
+    """
     handler.services.counters.errors[error.name] += 1
-    handler.set_status(error.status)
+    handler.set_status(status or error.status)
     handler.set_header("Cache-Control", "no-store")
     if error.retry_after is not None:
         handler.set_header("Retry-After", str(error.retry_after))
@@ -66,6 +69,10 @@ class Answering(RequestHandler):
         """The address that the request came from."""
         return str(client_address(self.request, self.services.settings))
 
+    def answer_error(self, error: UploadError) -> None:
+        """End the answer with an error; a dialect with other statuses or bodies has its own."""
+        answer_error(self, error)
+
     def compute_etag(self) -> str | None:
         """None: what is not the library is never the same twice."""
         return None
@@ -81,7 +88,7 @@ class Answering(RequestHandler):
         if isinstance(error, MethodNotAllowed):
             self.set_header("Allow", ", ".join(methods_of(self)))
         self._let_every_page_read(error)
-        answer_error(self, error)
+        self.answer_error(error)
 
     def _let_every_page_read(self, error: UploadError) -> None:
         """A page of another host whose URL of this server is wrong must be able to find that out."""

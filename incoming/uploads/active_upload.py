@@ -109,16 +109,18 @@ class ActiveUpload:
         *,
         within: float = COMMIT_INTERVAL,
         let_go: Callable[[], None] | None = None,
+        held: bool = False,
     ) -> asyncio.Future[None]:
         """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
 
         `within` are the seconds that the commit may wait for what else comes, 0 if the sender does nothing until then.
-        `let_go` is called once, when `data` is not needed any more.
+        `let_go` is called once, when `data` is not needed any more. A `held` one, which needs an epoch, is done when it
+        is written; it counts only if `commit_held` is called for it.
 
         Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
-        piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go)
+        piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go, held)
         try:
             if self.closed:
                 # Of a connection that has left: its bytes are not acknowledged, and the client sends them again.
@@ -127,6 +129,22 @@ class ActiveUpload:
                 piece.ack()
             else:
                 self._put(piece)
+        except UploadError as error:
+            piece.fail(error)
+        return piece.acked
+
+    def commit_held(self, start: int, end: int, epoch: int) -> asyncio.Future[None]:
+        """Commit [start, end), all of which was written by held writes of this epoch, or was there. Done as `write`."""
+        piece = PendingWrite(start, b"", epoch, asyncio.get_running_loop().create_future(), 0.0, None)
+        piece.end, piece.written_at = end, epoch
+        try:
+            if self.closed:
+                raise ServerShutdown("the connection of these bytes has ended")
+            if self._is_there(piece):
+                piece.ack()
+            else:
+                self.checkpoints.wrote(end - start)  # a checkpoint since it was written does not tell of it
+                self._note_written([piece], self.ticket.store_data or self._store_data)
         except UploadError as error:
             piece.fail(error)
         return piece.acked
@@ -170,6 +188,8 @@ class ActiveUpload:
         batch: list[PendingWrite] = []
         length = 0
         while self._queue and (not batch or length + len(self._queue[0].data) <= BATCH):
+            if batch and self._queue[0].held != batch[0].held:
+                break  # what may never count must not stand in for the same bytes of another sender
             piece = self._queue.popleft()
             try:
                 if self._is_there(piece):
@@ -195,13 +215,15 @@ class ActiveUpload:
             await self._refuse(batch, StorageFailed("the write failed by a defect of the server"))
         else:
             self.checkpoints.wrote(sum(len(data) for _, data in news))
-            self._note_written(batch, self._store_data if news else self.ticket.store_data or self._store_data)
+            self._writing = []
+            if batch and batch[0].held:
+                for piece in batch:
+                    piece.ack()
+            else:
+                self._note_written(batch, self._store_data if news else self.ticket.store_data or self._store_data)
             news.clear()
-            if self._commit_task is None:
-                self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
 
     def _note_written(self, batch: list[PendingWrite], data: str) -> None:
-        self._writing = []
         for piece in batch:
             piece.store_data = data
         self._written += batch
@@ -211,6 +233,8 @@ class ActiveUpload:
             self._sooner.set()
         for piece in batch:
             piece.drop()
+        if self._commit_task is None:
+            self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
 
     # --- second stage: to the ticket ----------------------------------------------------------------------------------
 

@@ -11,11 +11,14 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from incoming.core.errors import InternalError, UploadError
+from incoming.core.ticket import Ticket
+from incoming.core.token_bucket import Allowance
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
+from incoming.uploads.active_upload import COMMIT_INTERVAL
 from incoming.uploads.receive_buffer import BufferPool
 
 log = logging.getLogger(__name__)
@@ -80,12 +83,26 @@ class MemoryBudget:
             self.buffers.forget()
 
 
+class WriteTarget(Protocol):
+    """An upload, as far as writing goes: an ActiveUpload, or HeldWrites of one."""
+
+    @property
+    def ticket(self) -> Ticket: ...
+
+    @property
+    def allowance(self) -> Allowance: ...
+
+    def write(
+        self, offset: int, data: Buffer, epoch: int | None, *, within: float, let_go: Callable[[], None]
+    ) -> asyncio.Future[None]: ...
+
+
 class UploadWriter:
     """Submits the writes of one connection or body. Holds no reference to who waits for them."""
 
     def __init__(
         self,
-        upload: ActiveUpload,
+        upload: WriteTarget,
         sender: ClientActivity,
         budget: MemoryBudget,
         limit: int,

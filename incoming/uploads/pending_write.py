@@ -25,6 +25,8 @@ class PendingWrite:
     """Seconds after which it is to be committed; 0 if its sender does nothing else until then."""
     let_go: Callable[[], None] | None
     """Called once, when its data is not needed any more."""
+    held: bool = False
+    """Whether it is not committed when it is written, but by `commit_held` with the rest of its body."""
     end: int = field(init=False)
     written_at: int = 0
     """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""

@@ -21,10 +21,11 @@ from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ti
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import BytesLost, ByteStore
-from incoming.storage.ticket_store import TicketStore
+from incoming.storage.ticket_store import Change, TicketStore
 from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
+from incoming.uploads.claims import Appends, ClaimedUpload, new_session
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.uploads.takeover import update_fenced
 from incoming.wire.messages import Hello, reason_of
@@ -46,6 +47,7 @@ class UploadService:
         self._settings = settings
         self._clock = clock
         self._rates = RateLimiter()
+        self.appends = Appends()
         self._uploads: dict[str, ActiveUpload] = {}
         self._listeners = TicketSubscriptions(tickets, self._uploads)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
@@ -72,9 +74,43 @@ class UploadService:
         """The same for a client that knows nothing of sessions and is taken at any epoch."""
         return await self._open(ticket_id, identity, "", None)
 
+    async def claim(self, ticket_id: str, identity: Identity | None = None) -> ClaimedUpload:
+        """A client without a session is the rightful sender from now on: whoever else sends is ended, and `taken_over`.
+
+        Without an `identity` it only asks, and changes neither state nor pause nor the time of the last activity. Past
+        uploading nothing is changed. Raises like `open`; leave the upload once.
+        """
+        self._check_open()
+        await self.appends.displace(ticket_id)
+        session = new_session()
+        if identity is None:
+            change, first = (lambda known: known.claim(session)), False
+        else:
+            change, first = self._opening(identity, session, None), self._is_first(ticket_id)
+        ticket = await update_fenced(self._tickets, self._store, ticket_id, change, first)
+        return ClaimedUpload(self._welcome(ticket), ticket)
+
+    async def tell_size(self, claimed: ClaimedUpload, size: int) -> None:
+        """The end of the file has come, which nobody knew before. Raises TakenOver, FileChanged or FileTooLarge."""
+
+        def change(known: Ticket) -> Ticket:
+            if known.state in RECEIVING and known.epoch != claimed.ticket.epoch:
+                raise TakenOver
+            return known.identify(Identity(size=size), self._settings.max_size)
+
+        self._listeners.learned(await self._tickets.update(claimed.ticket.id, change))
+
     async def _open(self, ticket_id: str, identity: Identity, session: str, epoch: int | None) -> ActiveUpload:
         self._check_open()
+        change = self._opening(identity, session, epoch)
+        is_first = self._is_first(ticket_id)
+        return self._welcome(await update_fenced(self._tickets, self._store, ticket_id, change, is_first))
 
+    def _is_first(self, ticket_id: str) -> bool:
+        """What is first said of a file must outlive a power cut: the file may be whole before anything else does."""
+        return (known := self._uploads.get(ticket_id)) is None or known.ticket.size is None
+
+    def _opening(self, identity: Identity, session: str, epoch: int | None) -> Change:
         def change(known: Ticket) -> Ticket:
             if known.state in (State.CANCELLED, State.FAILED):
                 return known
@@ -83,11 +119,12 @@ class UploadService:
                 return known
             return told.open(session, epoch, self._clock())
 
-        # What is first said of a file must outlive a power cut: the file may be whole before anything else does.
-        is_first = (known := self._uploads.get(ticket_id)) is None or known.ticket.size is None
-        upload = self._enter(ticket := await update_fenced(self._tickets, self._store, ticket_id, change, is_first))
+        return change
+
+    def _welcome(self, ticket: Ticket) -> ActiveUpload:
+        upload = self._enter(ticket)
         if ticket.complete and ticket.state == State.UPLOADING:
-            self._complete(ticket_id)
+            self._complete(ticket.id)
         return upload
 
     async def join(self, ticket_id: str, epoch: int) -> ActiveUpload:

@@ -72,6 +72,7 @@ class Bench:
             *upload_service._uploads,
             *upload_service._tasks,
             *upload_service._finalising,
+            *upload_service.appends._under_way,
             *listeners._listeners,
             *listeners._reading,
             *(set(open_descriptors(self.files.root)) - set(self.descriptors)),

@@ -1,4 +1,4 @@
-"""Receive the body of one PUT: gather its bytes and submit them for writing, within bounds.
+"""Receive the body of one request: gather its bytes and submit them for writing, within bounds.
 
 Decides where the next bytes go and when a body is too long or too short. Knows nothing of headers and answers.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from incoming.core.errors import BadRange
+from incoming.core.errors import BadRange, UploadError
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
-from incoming.uploads.flow_control import GULP, MemoryBudget, UploadWriter, sip
+from incoming.uploads.active_upload import COMMIT_INTERVAL
+from incoming.uploads.flow_control import GULP, MemoryBudget, UploadWriter, WriteTarget, sip
 from incoming.uploads.receive_buffer import ReceiveBuffer
 
 UNDER_WAY = 16 * 1024 * 1024
@@ -33,14 +33,17 @@ class BodyReceiver:
 
     def __init__(
         self,
-        upload: ActiveUpload,
+        upload: WriteTarget,
         sender: ClientActivity,
         memory: MemoryBudget,
         start: int,
         end: int | None,
         epoch: int | None,
+        stored: Callable[[], None] | None = None,
     ) -> None:
+        """`stored` is called each time when a part is committed."""
         self.position = start
+        self._stored = stored
         self._end = end
         self._leave: Callable[[], None] = sender.leave
         self._memory = memory
@@ -93,7 +96,11 @@ class BodyReceiver:
             self._memory.release(len(data))
             # Without an announced length this may be the end of the body.
             within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else UNHEARD_INTERVAL
-            self._writer.submit(self.position - len(data), data, within=within)
+            self._writer.submit(self.position - len(data), data, within=within, done=self._note_stored)
+
+    def _note_stored(self, error: UploadError | None) -> None:
+        if error is None and self._stored is not None:
+            self._stored()
 
     async def finish(self) -> None:
         """Submit the rest. Return when the whole body is committed; raise the first error."""
@@ -102,6 +109,10 @@ class BodyReceiver:
         self._check()
         if self._end is not None and self.position != self._end:
             raise BadRange(f"the body ends at byte {self.position}, announced was {self._end}")
+
+    async def drain(self) -> None:
+        """Return when nothing that was handed on is pending."""
+        await self._writer.drain()
 
     def let_go(self) -> None:
         """Release the request. What has arrived is written."""

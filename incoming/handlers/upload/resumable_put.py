@@ -166,8 +166,7 @@ class ResumablePut(StreamingHandler):
 
     def evict(self) -> None:
         """End this request: the upload has more connections than allowed. What has arrived is kept."""
-        self.refuse(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
-        self._answer_now()
+        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
     def let_go(self) -> None:
         if self._poll is not None:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from tornado.iostream import IOStream
 from tornado.web import stream_request_body
 
-from incoming.core.errors import BadRequest, TooSlow, UploadError
-from incoming.handlers.base import Handler, answer_error
+from incoming.core.errors import BadRequest, UploadError
+from incoming.handlers.base import Handler
 from incoming.handlers.client_stream import ClientStream
 from incoming.handlers.services import Services
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
@@ -110,7 +110,7 @@ class StreamingHandler(Handler):
 
         def answer() -> None:
             self.logged |= {"error": error.name, "reason": error.message}
-            answer_error(self, error)
+            self.answer_error(error)
 
         self.conclude(answer)
 
@@ -156,12 +156,12 @@ class StreamingHandler(Handler):
         if self._ended or self._stream is None or self._stream.socket is None:
             return
         if error := self._watchdog.verdict(self._stream.socket, self._received, busy=self.is_busy):
-            self._give_up(error)
+            self.end_with(error)
         else:
             self._watch()
 
-    def _give_up(self, error: TooSlow) -> None:
-        """End the request, and the connection with it."""
+    def end_with(self, error: UploadError) -> None:
+        """End the request with this error, and the connection with it, wherever its body is."""
         if self._conclusion is None:
             self.refuse(error)
         self._answer_now()

@@ -1,0 +1,50 @@
+"""Held writes: the bytes of one body are written as they come, and count at its end all together or not at all.
+
+For bodies with a checksum. What is written and not committed means nothing, so a body that is refused leaves nothing to
+undo, and a large one takes no memory. Knows nothing of checksums.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from incoming.core.ticket import Ticket
+from incoming.core.token_bucket import Allowance
+from incoming.storage.byte_store import Buffer
+from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
+
+
+class HeldWrites:
+    """What an `UploadWriter` needs of an upload, for one body from `start` on, in the epoch of its claim."""
+
+    def __init__(self, upload: ActiveUpload, start: int, epoch: int) -> None:
+        self._upload = upload
+        self._start = self._end = start
+        self._epoch = epoch
+
+    @property
+    def ticket(self) -> Ticket:
+        return self._upload.ticket
+
+    @property
+    def allowance(self) -> Allowance:
+        return self._upload.allowance
+
+    def write(
+        self,
+        offset: int,
+        data: Buffer,
+        epoch: int | None = None,
+        *,
+        within: float = COMMIT_INTERVAL,
+        let_go: Callable[[], None] | None = None,
+    ) -> asyncio.Future[None]:
+        """As `ActiveUpload.write`, but done when the bytes are written. They follow those of the last call."""
+        assert (offset, epoch) == (self._end, self._epoch)  # noqa: S101 - else bytes that never came would count
+        self._end += len(data)
+        return self._upload.write(offset, data, epoch, within=within, let_go=let_go, held=True)
+
+    def commit(self) -> asyncio.Future[None]:
+        """Let all count. To be called when all writes are done without an error. Done and failing as for a write."""
+        return self._upload.commit_held(self._start, self._end, self._epoch)
