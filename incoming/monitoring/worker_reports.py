@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,24 @@ class WorkerReport:
 
     def to_json(self) -> str:
         """Return the report as the store keeps it; a report of another version may have more or fewer fields."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # By hand: `asdict` copies recursively and takes ten times as long for thousands of uploads.
+        uploads = {
+            ticket_id: {
+                "clients": known.clients,
+                "transports": known.transports,
+                "connections": known.connections,
+                "speed": known.speed,
+            }
+            for ticket_id, known in self.uploads.items()
+        }
+        report = {
+            "pid": self.pid,
+            "lag": self.lag,
+            "memory": self.memory,
+            "connections": self.connections,
+            "uploads": uploads,
+        }
+        return json.dumps(report, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> WorkerReport:

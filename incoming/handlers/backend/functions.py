@@ -47,12 +47,17 @@ class BackendFunction(Handler):
         if self.request.method != "POST":
             # The address first: what else is wrong with a stranger's request is no news.
             require_backend_peer(self.request, self.services.settings)
+            self._check_length()
             return
         try:
             self._caller = str(require_backend_caller(self.request, self.services.settings))
             self.services.connection_limiter.know(getattr(connection, "stream", None))
         except UploadError as error:
             self._refusal = error
+        self._check_length()
+
+    def _check_length(self) -> None:
+        """Refuse a body that says beforehand that it is too large, whatever the method."""
         length = self.request.headers.get("Content-Length", "")
         if re.fullmatch("[0-9]{1,19}", length, re.ASCII) and int(length) > MAX_BODY:
             raise self._refusal or _too_large()

@@ -27,7 +27,10 @@ def test_uploads_go_on_after_an_upgrade(
     request = urllib.request.Request(
         f"{server.base_url}/incoming/frontend/upload/{TICKET}",
         CONTENT[1000:],
-        {"Content-Range": f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}"},
+        {
+            "Content-Range": f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}",
+            "Content-Type": "application/octet-stream",
+        },
         method="PUT",
     )
     with urllib.request.urlopen(request, timeout=20) as answer:

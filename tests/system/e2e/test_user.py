@@ -227,7 +227,7 @@ Reach = Callable[[PageUpload, UploadApp, FaultProxy], None]
 MOMENTS: list[tuple[Reach, bool, bool]] = [
     # (how it is reached, can_pause, can_cancel)
     (new, False, True),
-    (connecting, False, True),
+    (connecting, True, True),
     (uploading, True, True),
     (reconnecting, True, True),
     (handing_over, False, False),
@@ -265,6 +265,7 @@ def test_pause_at_every_moment(
         now = upload.now
         assert (now.paused, now.can_pause, now.can_cancel, now.connected) == (True, False, False, False)
         proxy.accept()
+        proxy.resume()
         upload.set("max_rate", 0)
         upload.pause("unpause")
         upload.wait_until_finished()

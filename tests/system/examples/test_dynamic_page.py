@@ -216,8 +216,9 @@ def test_dynamic_asks_again_while_its_app_is_away(
 
 
 def test_dynamic_pauses_longer_from_try_to_try(page: Page, dynamic: ExampleApp) -> None:
-    page.clock.install()
+    page.clock.install(time=0)
     page.goto(dynamic.url)
+    page.clock.pause_at(60_000)
     asked: list[str] = []
     page.route("**/request_upload*", lambda route: (asked.append(route.request.url), route.abort()))
     page.set_input_files("#input_file", a_file())
@@ -226,6 +227,8 @@ def test_dynamic_pauses_longer_from_try_to_try(page: Page, dynamic: ExampleApp) 
         page.clock.run_for(1000 * pause - 1)
         assert len(asked) == number
         page.clock.run_for(1)
+    wait_until(lambda: page.title() and len(asked) == 8, "the last of these tries")
+    expect(page.locator(".row .numbers")).to_contain_text("Next try in 30 s.")
     page.evaluate("window.dispatchEvent(new Event('online'))")
     wait_until(lambda: page.title() and len(asked) == 9, "a try as soon as the network is back")
     page.click(".row .cancel")

@@ -77,7 +77,7 @@ def tab_to(page: Page, name: str) -> None:
 def test_everything_can_be_done_by_keyboard(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
     choosers: list[FileChooser] = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.goto(dynamic.url)
     tab_to(page, "input_file")
     page.keyboard.press("Enter")

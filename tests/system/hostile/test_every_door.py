@@ -12,13 +12,18 @@ from tests.system.hostile.wire import STRANGER, ask, new_ticket, request, status
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 EXAMPLES = {
     "/frontend/upload/([^/]+)": "/frontend/upload/none",
-    r"/frontend/(incoming\.(?:js|mjs|d\.ts))": "/frontend/incoming.js",
+    r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))": "/frontend/incoming.js",
     "/health(?:/(live))?": "/health",
     r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": "/status",
     "/status/uploads/([^/]+)/(cancel|retry)": "/status/uploads/TICKET/cancel",
 }
 PATHS = [EXAMPLES.get(path, path) for path, _ in ROUTES]
-OPEN = {("GET", "/frontend/incoming.js"), ("HEAD", "/frontend/incoming.js"), ("OPTIONS", "/frontend/upload/none")}
+OPEN = {
+    ("GET", "/frontend/incoming.js"),
+    ("HEAD", "/frontend/incoming.js"),
+    ("OPTIONS", "/frontend/upload/none"),
+    ("OPTIONS", "/frontend/uploads/wait"),
+}
 
 
 @pytest.fixture(scope="module")
