@@ -11,7 +11,11 @@ from collections.abc import Sequence
 
 from tornado.httputil import HTTPHeaders
 
-EXPOSED = "Range, Location, Retry-After, Allow"
+EXPOSED = (
+    "Range, Location, Retry-After, Allow, Upload-Offset, Upload-Length, Upload-Defer-Length, Upload-Metadata, "
+    "Upload-Expires, Upload-Concat, Upload-Complete, Upload-Incomplete, Upload-Limit, Upload-Draft-Interop-Version, "
+    "Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm"
+)
 MAX_AGE = 24 * 3600
 """Seconds that a browser may remember a preflight; Chromium caps it at two hours."""
 

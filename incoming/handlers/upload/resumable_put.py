@@ -7,10 +7,9 @@ only what belongs to HTTP; the upload service decides what may be stored.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from incoming.core.errors import (
     BadParameter,
@@ -22,13 +21,12 @@ from incoming.core.errors import (
     TooBusy,
 )
 from incoming.core.size_limit import check_size
-from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
-from incoming.handlers import cors
+from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
 from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
-from incoming.handlers.upload.streaming_handler import StreamingHandler
-from incoming.handlers.upload.upload_request import check_is_file, check_page, epoch_is_over, find_ticket
+from incoming.handlers.upload.upload_request import check_is_file, epoch_is_over
+from incoming.handlers.upload.upload_resource import UploadResource
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import content_range, messages
 from incoming.wire.content_disposition import file_name
@@ -37,11 +35,8 @@ from incoming.wire.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Canc
 
 T = TypeVar("T")
 
-LONG_POLL = 25.0
-"""Seconds that a status request may wait at most: below the 30 s after which some proxies time out."""
 
-
-class ResumablePut(StreamingHandler):
+class ResumablePut(UploadResource):
     """`.../frontend/upload/<ticket>`."""
 
     def initialize(self, services: Services) -> None:
@@ -50,38 +45,16 @@ class ResumablePut(StreamingHandler):
         self._body: BodyReceiver | None = None
         self._control = bytearray()
         self._epoch: int | None = None
-        self._cors: dict[str, str] = {}
-        self._poll: asyncio.Task[Ticket] | None = None
-        """While a status request waits for another state."""
-
-    def decode_argument(self, value: bytes, name: str | None = None) -> str:
-        """Decode as UTF-8 with replacement characters: a name in another encoding is no reason to refuse the file."""
-        return value.decode("utf-8", "replace")
 
     async def admit(self) -> None:
-        self.path_args = [canonical_id(self.path_args[0])]
-        headers = self.request.headers
-        check_page(headers, self.services.settings)
-        self._cors = cors.cors(headers, methods_of(self))
-        self._let_page_read()
-        self.set_header("Cache-Control", "no-store")
+        self.admit_page()
         if self.request.method == "OPTIONS":
             return
-        ticket = await find_ticket(self.path_args[0], headers, self.services.upload_service)
-        self.services.connection_limiter.know(self._stream)
+        ticket = await self.admit_ticket()
         if self.request.method == "PUT":
             await self._begin(ticket)
         elif self.request.method == "POST" and (self.body_length or 0) > MAX_CONTROL:
             raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
-
-    def _let_page_read(self) -> None:
-        for name, value in self._cors.items():
-            self.set_header(name, value)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Set the CORS headers again, which Tornado has cleared; without them a page could not read the error."""
-        self._let_page_read()
-        super().write_error(status_code, **kwargs)
 
     # --- PUT: the headers ---------------------------------------------------------------------------------------------
 
@@ -169,8 +142,7 @@ class ResumablePut(StreamingHandler):
         self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
     def let_go(self) -> None:
-        if self._poll is not None:
-            self._poll.cancel()
+        super().let_go()
         if self._body is not None:
             self.services.upload_connections.leave(self.path_args[0], self)
             self._body.let_go()
@@ -215,33 +187,7 @@ class ResumablePut(StreamingHandler):
         self.finish()
 
     def _tell_complete(self, ticket: Ticket) -> None:
-        self._tell(json.dumps(messages.status(ticket)))
-
-    def _tell(self, text: str) -> None:
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(text)
-
-    async def get(self, ticket: str) -> None:
-        """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
-        if self.concluded():
-            return
-        known = await self.services.upload_service.look(ticket)
-        seconds = self._seconds(self.get_query_argument("wait", "0"))
-        if seconds:
-            seen = self.get_query_argument("state", known.state)
-            waiting = self.services.upload_service.wait_for_change(ticket, seen, seconds)
-            self._poll = asyncio.get_running_loop().create_task(waiting)
-            await asyncio.wait([self._poll])
-            if self._ended:
-                return  # the client is gone
-            known = self._poll.result()
-        if not self._ended:
-            self._tell(json.dumps(messages.status(known, self.services.limits(known))))
-
-    def _seconds(self, told: str) -> float:
-        if not (told.isascii() and told.isdigit()) or len(told) > 4:
-            raise BadParameter("'wait' is a number of seconds")
-        return min(float(told), LONG_POLL)
+        self.tell_json(json.dumps(messages.status(ticket)))
 
     async def post(self, ticket: str) -> None:
         """Process one control message of the WebSocket protocol, with the same answer."""
@@ -256,12 +202,12 @@ class ResumablePut(StreamingHandler):
         if isinstance(message, Hello):
             self._upload = await upload_service.open(ticket, message)
             known = await upload_service.settled(self._upload)
-            self._tell(messages.welcome(known, self.services.limits(known)))
+            self.tell_json(messages.welcome(known, self.services.limits(known)))
         elif isinstance(message, Pause):
             await upload_service.pause(ticket, message.epoch)
-            self._tell(messages.paused())
+            self.tell_json(messages.paused())
         elif isinstance(message, Cancel):
-            self._tell(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
+            self.tell_json(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
         else:
             raise BadRequest("over HTTP the control messages are hello, pause and cancel")
 

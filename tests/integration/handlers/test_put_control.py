@@ -228,7 +228,7 @@ async def test_nonsense_as_time_to_wait(worker: OneWorker, seconds: str) -> None
 
 
 async def test_a_waiting_question_ends_with_its_connection(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.upload.resumable_put.LONG_POLL", 3600.0)
+    monkeypatch.setattr("incoming.handlers.upload.upload_resource.LONG_POLL", 3600.0)
     ticket_id = await worker.ticket()
     listeners = worker.services.upload_service._listeners._listeners
     connections = [await RawConnection.open(worker.port) for _ in range(20)]

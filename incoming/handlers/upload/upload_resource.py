@@ -1,0 +1,90 @@
+"""What the URLs of an upload have in common, whichever dialect they speak: the ticket, CORS, and the status.
+
+Decides how long a status request waits. Knows nothing of how bytes are sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from incoming.core.errors import BadParameter
+from incoming.core.ticket import Ticket, canonical_id
+from incoming.handlers import cors
+from incoming.handlers.base import methods_of
+from incoming.handlers.services import Services
+from incoming.handlers.upload.streaming_handler import StreamingHandler
+from incoming.handlers.upload.upload_request import check_page, find_ticket
+from incoming.wire import messages
+
+LONG_POLL = 25.0
+"""Seconds that a status request may wait at most: below the 30 s after which some proxies time out."""
+
+
+class UploadResource(StreamingHandler):
+    """A URL whose first path argument is the ticket."""
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._cors: dict[str, str] = {}
+        self._poll: asyncio.Task[Ticket] | None = None
+        """While a status request waits for another state."""
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Decode as UTF-8 with replacement characters: a name in another encoding is no reason to refuse the file."""
+        return value.decode("utf-8", "replace")
+
+    def admit_page(self) -> None:
+        """Check the origin; let the page read what is answered. Raise Forbidden."""
+        self.path_args = [canonical_id(self.path_args[0]), *self.path_args[1:]]
+        headers = self.request.headers
+        check_page(headers, self.services.settings)
+        self._cors = cors.cors(headers, methods_of(self))
+        self._let_page_read()
+        self.set_header("Cache-Control", "no-store")
+
+    async def admit_ticket(self) -> Ticket:
+        """Return the ticket of the request. Raise UnknownTicket or Forbidden."""
+        ticket = await find_ticket(self.path_args[0], self.request.headers, self.services.upload_service)
+        self.services.connection_limiter.know(self._stream)
+        return ticket
+
+    def _let_page_read(self) -> None:
+        for name, value in self._cors.items():
+            self.set_header(name, value)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Set the CORS headers again, which Tornado has cleared; without them a page could not read the error."""
+        self._let_page_read()
+        super().write_error(status_code, **kwargs)
+
+    def tell_json(self, text: str) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(text)
+
+    async def get(self, ticket: str, *more: str) -> None:
+        """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
+        if self.concluded():
+            return
+        known = await self.services.upload_service.look(ticket)
+        seconds = self._seconds(self.get_query_argument("wait", "0"))
+        if seconds:
+            seen = self.get_query_argument("state", known.state)
+            waiting = self.services.upload_service.wait_for_change(ticket, seen, seconds)
+            self._poll = asyncio.get_running_loop().create_task(waiting)
+            await asyncio.wait([self._poll])
+            if self._ended:
+                return  # the client is gone
+            known = self._poll.result()
+        if not self._ended:
+            self.tell_json(json.dumps(messages.status(known, self.services.limits(known))))
+
+    def _seconds(self, told: str) -> float:
+        if not (told.isascii() and told.isdigit()) or len(told) > 4:
+            raise BadParameter("'wait' is a number of seconds")
+        return min(float(told), LONG_POLL)
+
+    def let_go(self) -> None:
+        if self._poll is not None:
+            self._poll.cancel()
