@@ -13,20 +13,24 @@ import bottle
 import click
 import requests
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # webapp is beside this example's folder
+# webapp is beside this example's folder; incoming is the project itself, if it is not installed.
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(2, str(Path(__file__).resolve().parents[2]))
 
 from webapp.command_line import CONTEXT_SETTINGS, Settings, app_options
-from webapp.handed_over import NotHandedOverError, handed_over_file
-from webapp.pages import download, new_app, page, plain_text, serve
-from webapp.tickets import Ticket, Tickets, same_secret
+from webapp.pages import download, form_bytes, new_app, page, plain_text, serve
+from webapp.tickets import Ticket, Tickets
 from webapp.uploads_folder import UploadsFolder
+
+from incoming.client import ForeignPath, Handover, NotGenuine
 
 HERE = Path(__file__).resolve().parent
 
 app = new_app()
-settings: Settings  # these three are set by main()
+settings: Settings  # these four are set by main()
 tickets: Tickets
 uploads: UploadsFolder
+handover: Handover
 
 
 @app.get("/")
@@ -67,12 +71,13 @@ def upload_finished():
     Anybody else can call it as well, with anything in it. And the server calls again when it has not got our answer:
     then the answer is the same, and nothing is done a second time.
     """
-    callback = bottle.request.forms
-    if callback.test == "yes":  # the server tries whether it can call us; see testCallback
+    try:
+        callback = handover.verify(bottle.request.headers, form_bytes())
+    except NotGenuine:
+        bottle.abort(404, "There is no upload with that id.")
+    if callback.is_test:  # the server tries whether it can call us; see testCallback
         return plain_text("done")
     ticket = tickets.find(callback.id)
-    if ticket is None or not same_secret(ticket.secret, callback.backendSecret):
-        bottle.abort(404, "There is no upload with that id.")
     answer = ticket.answer
     if answer is None:
         try:
@@ -86,18 +91,15 @@ def upload_finished():
 
 def take_file(ticket, callback):
     """Move the file to our own folder; returns what the Incoming!! server is to be told."""
-    if callback.cancelled == "yes":
-        logging.info("upload %s was cancelled: %r", ticket.id, callback.cancelReason)
+    if callback.cancelled:
+        logging.info("upload %s was cancelled: %r", ticket.id, callback.cancel_reason)
         return ""  # any answer would do
-    name = tickets.reserve_name(ticket, uploads.free_names(callback.filenameFromBrowser))
+    name = tickets.reserve_name(ticket, uploads.free_names(callback.name))
     try:
-        arrived = handed_over_file(
-            settings.incoming_storage_dir, ticket.id, callback.filename, moved_to=uploads.path(name)
-        )
-    except NotHandedOverError as error:
+        handover.take(callback, uploads.path(name))
+    except ForeignPath as error:
         logging.error("upload %s refused: %s", ticket.id, error)
         bottle.abort(400, "This is not where the app expects uploaded files.")
-    uploads.take(arrived, name)
     logging.info("upload %s is now %r", ticket.id, name)
     return "done"
 
@@ -112,8 +114,10 @@ def uploaded_file(filename):
 @app_options(default_port=4001)
 def main(given):
     """Example web app 1 for Incoming!!: upload one file per page. Files go to ./uploads."""
-    global settings, tickets, uploads
+    global settings, tickets, uploads, handover
     settings, tickets, uploads = given, Tickets(Path("tickets.sqlite")), UploadsFolder(Path("uploads"))
+    handover = Handover(settings.incoming_storage_dir, tickets.secret_of)
+    handover.clean(uploads.directory)
     serve(app, settings)
 
 

@@ -16,13 +16,16 @@ import bottle
 import click
 import requests
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # webapp is beside this example's folder
+# webapp is beside this example's folder; incoming is the project itself, if it is not installed.
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(2, str(Path(__file__).resolve().parents[2]))
 
 from webapp.command_line import CONTEXT_SETTINGS, Settings, app_options
-from webapp.handed_over import NotHandedOverError, handed_over_file
-from webapp.pages import download, download_url, human_size, new_app, page, plain_text, serve
-from webapp.tickets import Ticket, Tickets, same_secret
+from webapp.pages import download, download_url, form_bytes, human_size, new_app, page, plain_text, serve
+from webapp.tickets import Ticket, Tickets
 from webapp.uploads_folder import UploadsFolder
+
+from incoming.client import ForeignPath, Handover, NotGenuine, UnknownUpload, take_file
 
 # The Incoming!! server waits for a day, unless it is told otherwise. There is no use in trying for longer.
 GIVE_UP_AFTER_S = 24 * 60 * 60
@@ -31,9 +34,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 HERE = Path(__file__).resolve().parent
 
 app = new_app()
-settings: Settings  # these four are set by main()
+settings: Settings  # these five are set by main()
 tickets: Tickets
 uploads: UploadsFolder
+handover: Handover
 min_delay_s: float
 
 
@@ -72,30 +76,29 @@ def upload_finished():
 
     It calls again when it has not got our answer; then nothing is done a second time.
     """
-    callback = bottle.request.forms
-    if callback.test == "yes":  # the server tries whether it can call us; see testCallback
+    try:
+        callback = handover.verify(bottle.request.headers, form_bytes())
+    except UnknownUpload:
+        bottle.abort(404, "There is no upload with that id.")
+    except NotGenuine as error:
+        logging.warning("somebody called with a wrong secret: %s", error)
+        bottle.abort(418, "You are not the Incoming!! server. I am a teapot.")
+    if callback.is_test:  # the server tries whether it can call us; see testCallback
         return plain_text("done")
     ticket = tickets.find(callback.id)
-    if ticket is None:
-        bottle.abort(404, "There is no upload with that id.")
-    if not same_secret(ticket.secret, callback.backendSecret):
-        logging.warning("upload %s: somebody called with a wrong secret", ticket.id)
-        bottle.abort(418, "You are not the Incoming!! server. I am a teapot.")
     return plain_text(ticket.answer if ticket.answer is not None else begin_taking(ticket, callback))
 
 
 def begin_taking(ticket, callback):
     """Start what is to be done with the file, in a thread; returns what the Incoming!! server is to be told now."""
-    if callback.cancelled == "yes":
-        logging.info("upload %s was cancelled: %r", ticket.id, callback.cancelReason)
+    if callback.cancelled:
+        logging.info("upload %s was cancelled: %r", ticket.id, callback.cancel_reason)
         tickets.close(ticket, "")  # any answer would do
         return ""
     name = tickets.reserve_name(ticket, uploads.free_names(ticket.filename))
     try:
-        arrived = handed_over_file(
-            settings.incoming_storage_dir, ticket.id, callback.filename, moved_to=uploads.path(name)
-        )
-    except NotHandedOverError as error:
+        arrived = handover.file_of(callback, uploads.path(name))
+    except ForeignPath as error:
         logging.error("upload %s refused: %s", ticket.id, error)
         bottle.abort(400, "This is not where the app expects uploaded files.")
     if tickets.begin_work(ticket, arrived):
@@ -111,7 +114,7 @@ def start_work(ticket, arrived, name):
 def take_file_and_report(ticket, arrived, name):
     """Move the file to our own folder, pretend that this is hard work, and tell the Incoming!! server."""
     enough_work_done = time.monotonic() + min_delay_s
-    keep_trying("take the file", ticket, lambda: uploads.take(arrived, name))
+    keep_trying("take the file", ticket, lambda: take_file(arrived, uploads.path(name)))
     logging.info("upload %s is now %r", ticket.id, name)
     time.sleep(max(0.0, enough_work_done - time.monotonic()))
     keep_trying("report to the Incoming!! server", ticket, lambda: report_finished(ticket))
@@ -181,8 +184,10 @@ def uploaded_file(filename):
 )
 def main(given, delay):
     """Example web app 2 for Incoming!!: upload many files, with pause and cancel. Files go to ./uploads."""
-    global settings, tickets, uploads, min_delay_s
+    global settings, tickets, uploads, handover, min_delay_s
     settings, tickets, uploads = given, Tickets(Path("tickets.sqlite")), UploadsFolder(Path("uploads"))
+    handover = Handover(settings.incoming_storage_dir, tickets.secret_of)
+    handover.clean(uploads.directory)
     min_delay_s = delay
     for ticket in tickets.waiting():  # the app was stopped in the middle of the work
         start_work(ticket, Path(ticket.arrived), ticket.name)

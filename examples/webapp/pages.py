@@ -24,6 +24,7 @@ _HERE = Path(__file__).resolve().parent
 # A host name, an IPv4 or a bracketed IPv6 address. Nothing else out of a Host header gets into a page or a policy.
 _HOST_NAME = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 
+_MAX_FORM = 64 * 1024  # bytes; the server's callbacks are far shorter
 _LENGTH = re.compile(r"[0-9]{0,18}", re.ASCII)
 
 _NOTHING_BUT_OUR_STYLE = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
@@ -80,6 +81,14 @@ def download(uploads: UploadsFolder, name: str) -> bottle.HTTPResponse:
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
     return bottle.static_file(path.name, root=str(path.parent), mimetype="application/octet-stream", headers=headers)
+
+
+def form_bytes() -> bytes:
+    """The request's body as it came, which is what a signature is about."""
+    length = bottle.request.content_length  # -1 without one
+    if not 0 <= length <= _MAX_FORM:
+        bottle.abort(400 if length < 0 else 413, "This is no callback of the Incoming!! server.")
+    return bottle.request.body.read()
 
 
 def plain_text(text: str) -> str:

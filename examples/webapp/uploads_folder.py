@@ -1,7 +1,5 @@
 """The folder of files that the app has received. Decides which names files may have and which names are served."""
 
-import contextlib
-import fcntl
 import itertools
 import os
 import re
@@ -9,8 +7,6 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-
-from webapp.move_file import move_file
 
 _MAX_NAME_BYTES = 200  # file systems allow 255; leaves room for " (2)"
 _MAX_EXTENSION_BYTES = 20
@@ -35,7 +31,6 @@ class UploadsFolder:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self.directory.mkdir(exist_ok=True)
-        self._remove_rests()
 
     def free_names(self, wanted_name: str) -> Iterator[str]:
         """Yield names for a file that a browser calls "name.ext": this, "name (2).ext", ..., without those in use."""
@@ -44,14 +39,6 @@ class UploadsFolder:
     def path(self, name: str) -> Path:
         """Return where the file of that name is, or will be."""
         return self.directory / name
-
-    def take(self, source: Path, name: str) -> None:
-        """Move a file into the folder, under a name that belongs to this upload alone.
-
-        When it fails or is killed, at any point, it can be called again.
-        """
-        move_file(source, self.path(name))
-        source.unlink(missing_ok=True)  # it is still there if it had to be copied
 
     def files(self) -> list[StoredFile]:
         """All files, the newest first."""
@@ -67,13 +54,6 @@ class UploadsFolder:
     def find(self, name: str) -> Path | None:
         """The file of that name, None if there is none."""
         return next((self.path(file.name) for file in self.files() if file.name == name), None)
-
-    def _remove_rests(self) -> None:
-        """Remove what copies have left that were killed, but for those that another process is making."""
-        for part in self.directory.glob(".*.part"):
-            with part.with_suffix(".lock").open("w") as lock, contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink(missing_ok=True)
 
 
 def harmless_name(name: str) -> str:

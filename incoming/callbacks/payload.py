@@ -1,22 +1,19 @@
 """What a callback says: its form fields, its headers and its signature.
 
-Pure. Decides what an app is told; it does not know how the request is sent or what the app makes of it.
-
-The signature: if the ticket has a secret, `Incoming-Signature` is "sha256=" and the HMAC (RFC 2104) with SHA-256 in
-hexadecimal digits, keyed with the secret in UTF-8, of `Incoming-Timestamp` (seconds since the epoch, decimal), a full
-stop, and the request's body byte by byte. An app that checks both needs to trust neither the network nor the sender.
+Pure. Decides what an app is told; it does not know how the request is sent or what the app makes of it. If the ticket
+has a secret, the call is signed (incoming.wire.callback_signature): an app that checks timestamp and signature needs to
+trust neither the network nor the sender.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import re
 import unicodedata
 import urllib.parse
 
 from incoming.core.ticket import Callback, Ticket
+from incoming.wire.callback_signature import signature
 
 FALLBACK_NAME = "upload"
 
@@ -61,13 +58,8 @@ def headers(
         fields["Incoming-Test"] = "yes"
     if ticket.options.backend_secret:
         fields["Incoming-Timestamp"] = str(timestamp)
-        fields["Incoming-Signature"] = f"sha256={sign(ticket.options.backend_secret, timestamp, body)}"
+        fields["Incoming-Signature"] = signature(ticket.options.backend_secret, timestamp, body)
     return fields
-
-
-def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """Return the HMAC-SHA256 (RFC 2104) of timestamp, full stop and body, in hexadecimal digits."""
-    return hmac.new(secret.encode(), b"%d.%b" % (timestamp, body), hashlib.sha256).hexdigest()
 
 
 def safe_name(name: str) -> str:

@@ -23,9 +23,10 @@ from tornado import netutil
 from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.name_lookup import NameLookup
-from incoming.callbacks.payload import form, safe_name, sign
+from incoming.callbacks.payload import form, safe_name
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.settings.settings import Settings
+from incoming.wire.callback_signature import signature
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Answer as Says
 from tests.support.ports import free_port
@@ -134,7 +135,7 @@ async def test_without_a_secret_nothing_is_signed(app_stub: AppStub) -> None:
 
 def test_signature_is_the_documented_one() -> None:
     # Computed with: printf '1700000000.id=1&cancelled=no' | openssl dgst -sha256 -hmac key
-    assert sign("key", 1700000000, b"id=1&cancelled=no") == (
+    assert signature("key", 1700000000, b"id=1&cancelled=no") == (
         "d395f753c06642e92e142de79ef230ee19da1ac29a9b214d58e8958357e02bbe"
     )
 

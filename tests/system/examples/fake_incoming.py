@@ -1,6 +1,7 @@
 """An Incoming!! server that gives out tickets, keeps a record, and plays the handover of a file when a test says so."""
 
 import threading
+import time
 import urllib.parse
 import uuid
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 import requests
+
+from incoming.wire.callback_signature import signature
 
 _LIBRARY = Path(__file__).with_name("fake_incoming.js")
 
@@ -87,7 +90,9 @@ class FakeIncoming:
         return path
 
     def call_back(self, ticket: str, *, url: str | None = None, **changed: str) -> requests.Response:
-        """Call the app as the server does when the file has arrived; `changed` fields are a forger's work."""
+        """Call the app as the server does when the file has arrived; `changed` fields are a forger's work, who signs
+        with the secret that he has.
+        """
         asked = self._tickets[ticket]
         fields = {
             "id": ticket,
@@ -98,12 +103,28 @@ class FakeIncoming:
             "cancelled": "no",
             "cancelReason": "",
         }
-        return requests.post(url or asked["signalFinishURL"], data=fields | changed, timeout=30)
+        return signed_call(url or asked["signalFinishURL"], fields | changed)
 
     def hand_over(self, ticket: str, content: bytes, name: str = "file.txt") -> requests.Response:
         """Store the file and call the app."""
         self.store(ticket, content)
         return self.call_back(ticket, filenameFromBrowser=name)
+
+
+def signed_call(url: str, fields: dict[str, str]) -> requests.Response:
+    """Post a callback, signed as the server does with the secret in it."""
+    body = urllib.parse.urlencode(fields).encode()
+    return requests.post(url, data=body, headers=signed_headers(fields, body), timeout=30)
+
+
+def signed_headers(fields: dict[str, str], body: bytes) -> dict[str, str]:
+    """Return the headers of a callback with this body."""
+    now = int(time.time())
+    return {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Incoming-Timestamp": str(now),
+        "Incoming-Signature": signature(fields["backendSecret"], now, body),
+    }
 
 
 class _Server(ThreadingHTTPServer):

@@ -17,6 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import IO, Any
 
 from tests.system.examples.example_app import BACKENDS
+from tests.system.examples.fake_incoming import signed_headers
 
 CONTENT = os.urandom(300_000)
 STEPS = {
@@ -68,11 +69,14 @@ def kill_at(step: int, report: int) -> None:
 def call(backend: ModuleType, fields: dict[str, str]) -> str:
     """Call the app in this process; returns its answer."""
     body = urllib.parse.urlencode(fields).encode()
+    headers = signed_headers(fields, body)
     environ = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/api/backend/upload_finished",
         "CONTENT_TYPE": "application/x-www-form-urlencoded",
         "CONTENT_LENGTH": str(len(body)),
+        "HTTP_INCOMING_TIMESTAMP": headers["Incoming-Timestamp"],
+        "HTTP_INCOMING_SIGNATURE": headers["Incoming-Signature"],
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
     }
@@ -86,6 +90,7 @@ def main(root: Path) -> None:
     backend.settings = SimpleNamespace(incoming_storage_dir=storage)
     backend.tickets = backend.Tickets(root / "tickets.sqlite")
     backend.uploads = backend.UploadsFolder(uploads)
+    backend.handover = backend.Handover(storage, backend.tickets.secret_of)
     shutil.copyfileobj = copy_with_steps
     for step in range(1, 100):
         ticket = backend.Ticket(str(uuid.uuid4()), "secret")

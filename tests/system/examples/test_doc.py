@@ -21,7 +21,6 @@ def test_the_code_in_it_is_that_of_the_examples() -> None:
     first, second = PAGE.split("## Example 1: ")[1].split("## Example 2: ")
     for text, folder in ((first, "1-simple"), (second, "2-dynamic")):
         files = [ROOT / "examples" / folder / name for name in ("backend.py", "frontend_tmpl.html")]
-        files += [ROOT / "examples" / "webapp" / "move_file.py"]
         source = squeezed("\n".join(path.read_text() for path in files))
         blocks = re.findall(r"^```(?:python|javascript|html)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         assert len(blocks) > 4

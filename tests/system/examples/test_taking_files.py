@@ -17,7 +17,7 @@ import requests
 
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
-from tests.system.examples.example_app import App, ExampleApp, ReadmeApp, readme_snippet
+from tests.system.examples.example_app import App, ExampleApp, ReadmeApp
 from tests.system.examples.fake_incoming import FakeIncoming
 from tests.system.faults.small_disk import SmallDisk
 
@@ -198,8 +198,3 @@ def test_wherever_an_app_is_killed_it_takes_the_file_once(tmp_path: Path, file_s
     expected = {"os.rename", "fcntl.flock", "sqlite3.connect", "os.remove"}
     expected |= {"half of the copy", "end of the copy"} if file_system == "another" else set()
     assert expected <= set(steps), steps
-
-
-def test_the_readme_and_the_examples_move_files_alike() -> None:
-    functions = (ROOT / "examples" / "webapp" / "move_file.py").read_text().split("\n\n\n", 1)[1]
-    assert functions in readme_snippet("python")

@@ -17,13 +17,14 @@ MAY_IMPORT = {
     "settings": "core",
     "wire": "core",
     "storage": "core settings",
+    "client": "core wire",
     "monitoring": "core settings wire storage",
     "uploads": "core settings wire storage monitoring",
     "callbacks": "core settings wire storage monitoring",
     "maintenance": "core settings wire storage monitoring uploads callbacks",
     "handlers": "core settings wire storage monitoring uploads callbacks maintenance",
     "server": "core settings wire storage monitoring uploads callbacks maintenance handlers",
-    "cli": "core settings wire storage monitoring uploads callbacks maintenance handlers server",
+    "cli": "core settings wire storage monitoring uploads callbacks maintenance handlers server client",
     "__main__": "cli",
 }
 PURE_PACKAGES = {"incoming", "core", "wire"}
