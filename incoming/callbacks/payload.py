@@ -7,6 +7,7 @@ trust neither the network nor the sender.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import unicodedata
@@ -14,6 +15,7 @@ import urllib.parse
 
 from incoming.core.ticket import Callback, Ticket
 from incoming.wire.callback_signature import signature
+from incoming.wire.upload_metadata import as_object
 
 FALLBACK_NAME = "upload"
 
@@ -24,8 +26,8 @@ _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u20
 
 
 def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
-    """Return the body: application/x-www-form-urlencoded, UTF-8, with every field present. `test` marks a trial call
-    and is in no other one.
+    """Return the body: application/x-www-form-urlencoded, UTF-8, with every field present but two: `metadata` is
+    there if there is any, and `test` marks a trial call and is in no other one.
     """
     secret = ticket.options.backend_secret
     fields = {
@@ -37,6 +39,8 @@ def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
         "cancelled": "yes" if callback.cancelled else "no",
         "cancelReason": ticket.reason if callback.cancelled else "",
     }
+    if metadata := as_object(ticket.identity.metadata):
+        fields["metadata"] = json.dumps(metadata)
     if is_test:
         fields["test"] = "yes"
     return urllib.parse.urlencode(fields, errors="replace").encode("ascii")

@@ -32,7 +32,7 @@ COMMAND = "incoming uploads"
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
 MORE = (
     *("age", "in_state", "paused", "clients", "transports", "connections"),
-    *("requested_by", "callback_url", "next_attempt", "problem"),
+    *("media_type", "metadata", "requested_by", "callback_url", "next_attempt", "problem"),
 )
 SHORT_ID = 8
 """Characters of an id that are printed, as in the log."""
@@ -194,6 +194,8 @@ def _text(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         value = ", ".join(value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}={text}" for key, text in value.items())
     if name in ("age", "idle", "in_state", "next_attempt"):
         return readable_duration(value)
     return log_format.printable(str(value)) or "-"

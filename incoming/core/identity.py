@@ -9,13 +9,18 @@ from dataclasses import dataclass
 
 from incoming.core.errors import FileChanged
 
+MAX_NAME = 1024
+MAX_MEDIA_TYPE = 255
+"""Characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a client states about its file; None for what it does not state.
 
     `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque
-    digest of samples of the content, `media_type` the type that the browser assumes (File.type).
+    digest of samples of the content, `media_type` the type that the browser assumes (File.type). `metadata` is what
+    else was told of it, as the tus protocol writes it.
     """
 
     name: str | None = None
@@ -23,11 +28,12 @@ class Identity:
     last_modified: int | None = None
     fingerprint: str | None = None
     media_type: str | None = None
+    metadata: str | None = None
 
     def join(self, other: Identity) -> Identity:
         """Return the combined identity. Raise FileChanged when `other` means another file.
 
-        Name and type may differ between devices; the first ones stay.
+        Name, type and metadata may differ between devices; the first ones stay.
         """
         for label, was, now in (
             ("size", self.size, other.size),
@@ -42,4 +48,5 @@ class Identity:
             last_modified=other.last_modified if self.last_modified is None else self.last_modified,
             fingerprint=other.fingerprint if self.fingerprint is None else self.fingerprint,
             media_type=other.media_type if self.media_type is None else self.media_type,
+            metadata=other.metadata if self.metadata is None else self.metadata,
         )

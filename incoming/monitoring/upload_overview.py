@@ -13,6 +13,7 @@ from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.monitoring.connections import NOBODY, UploadActivity
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.ticket_store import TicketStore
+from incoming.wire.upload_metadata import as_object
 
 UNDER_WAY = (State.UPLOADING, State.ARRIVED, State.HANDING_OVER, State.WAITING, State.FAILED)
 """The states in which an operator may have to act."""
@@ -70,6 +71,8 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "id": ticket.id,
         "name": ticket.identity.name,
         "size": ticket.size,
+        "media_type": ticket.identity.media_type,
+        "metadata": as_object(ticket.identity.metadata),
         "arrived": ticket.extents.size,
         "state": str(ticket.state),
         "paused": ticket.paused,

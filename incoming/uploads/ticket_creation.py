@@ -11,8 +11,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from incoming.core.errors import ServerShutdown
-from incoming.core.ticket import Ticket, TicketOptions
+from incoming.core.ticket import Identity, Ticket, TicketOptions
 from incoming.storage.ticket_store import TicketStore
+
+UNKNOWN = Identity()
 
 
 class TicketCreation:
@@ -36,8 +38,12 @@ class TicketCreation:
         self._try_out = try_out
         self._clock = clock
 
-    async def create(self, options: TicketOptions, *, test_callback: bool = False) -> Ticket:
+    async def create(
+        self, options: TicketOptions, identity: Identity = UNKNOWN, *, test_callback: bool = False
+    ) -> Ticket:
         """Issue a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4).
+
+        `identity` is what the app knows of the file. Raises FileTooLarge if the storage can never take it.
 
         With `test_callback` only if the app accepts a trial call. Raises ServerShutdown, StorageFull, TooBusy,
         CallbackTestFailed, or what the stores raise.
@@ -48,6 +54,6 @@ class TicketCreation:
         if test_callback:
             await self._try_out(options)
         now = self._clock()
-        ticket = Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now)
+        ticket = Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now, identity=identity)
         await self._tickets.create(ticket)
         return ticket

@@ -12,21 +12,23 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from incoming.core import identity
 from incoming.core.errors import BadRequest, UploadError
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Identity, State, Ticket
 from incoming.wire import json_fields
 from incoming.wire.json_fields import integer_field, read_object, text_field
+from incoming.wire.upload_metadata import as_object
 
 SUBPROTOCOL = "incoming.1"
 MAX_CONTROL = json_fields.MAX_CONTROL
 MAX_SIZE = 2**53 - 1
 """Bytes of a file: what a browser's Number can count exactly."""
 
-MAX_NAME = 1024
+MAX_NAME = identity.MAX_NAME
 MAX_REASON = 1024
 MAX_FINGERPRINT = 200
-MAX_MEDIA_TYPE = 255
+MAX_MEDIA_TYPE = identity.MAX_MEDIA_TYPE
 SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 
 CHUNK_HEADER = struct.Struct(">BxxxxxxxQ")
@@ -127,14 +129,14 @@ def _hello(message: dict[str, Any]) -> Hello:
     size = integer_field(message, "size", MAX_SIZE)
     if size is None:
         raise BadRequest("'size' is missing")
-    identity = Identity(
+    told = Identity(
         name=text_field(message, "name", MAX_NAME),
         size=size,
         last_modified=integer_field(message, "last_modified", MAX_SIZE),
         fingerprint=text_field(message, "fingerprint", MAX_FINGERPRINT, default="") or None,
         media_type=text_field(message, "media_type", MAX_MEDIA_TYPE, default="") or None,
     )
-    return Hello(session, integer_field(message, "epoch", MAX_SIZE), identity)
+    return Hello(session, integer_field(message, "epoch", MAX_SIZE), told)
 
 
 # --- from the server --------------------------------------------------------------------------------------------------
@@ -226,6 +228,8 @@ def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
         "paused": ticket.paused,
         **describe_state(ticket),
     }
+    if metadata := as_object(ticket.identity.metadata):
+        answer["metadata"] = metadata
     if limits is not None:
         answer |= {"chunk_min": limits.chunk_min, "chunk_max": limits.chunk_max}
     return answer

@@ -14,6 +14,7 @@ from tornado.web import stream_request_body
 
 from incoming.core.errors import BadParameter, MessageTooLarge, UnknownId, UnknownTicket, UploadError, WrongSecret
 from incoming.core.ticket import Ticket, canonical_id
+from incoming.handlers.backend.file_identity import file_identity
 from incoming.handlers.backend.parameter_rules import ABOUT_UPLOAD, NEW_UPLOAD, Rules, checked, warnings
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
 from incoming.handlers.backend.ticket_options import secret, ticket_options, wants_test
@@ -120,7 +121,8 @@ class NewUpload(BackendFunction):
 
     async def call(self, given: Parameters) -> str:
         wanted = ticket_options(given, self._caller)
-        ticket = await self.services.ticket_creation.create(wanted, test_callback=wants_test(given))
+        known = file_identity(given, wanted, self.services.settings.max_size)
+        ticket = await self.services.ticket_creation.create(wanted, known, test_callback=wants_test(given))
         self.logged["upload"] = ticket.id
         return ticket.id
 

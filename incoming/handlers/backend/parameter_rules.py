@@ -8,11 +8,12 @@ and dubious secrets are warnings. What a value means is decided by ticket_option
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from incoming.core.errors import BadParameter
-from incoming.handlers.backend.parameters import Parameters, Value
+from incoming.handlers.backend.parameters import OBJECT, Parameters, Value
 
 SECRET = "backendSecret"  # noqa: S105 - names of parameters
 OLD_SECRET = "signalFinishSecret"  # noqa: S105
@@ -42,6 +43,7 @@ SECRET_TEXT = Rule("a string", (int,), may_be_empty=True)
 SIZE = Rule("a string or an integer", (int,))
 FLAG = Rule("true or false", (bool, int))
 LIST = Rule("a string or a list of strings", (list,))
+STRINGS = Rule("an object of strings", (dict,))
 
 Rules = Mapping[str, Rule]
 
@@ -56,6 +58,10 @@ NEW_UPLOAD: Rules = {
     "allowedOrigins": LIST,
     "allowedTypes": LIST,
     "testCallback": FLAG,
+    "fileSize": SIZE,
+    "fileName": TEXT,
+    "mediaType": TEXT,
+    OBJECT: STRINGS,
 }
 ABOUT_UPLOAD: Rules = {
     "id": REQUIRED,
@@ -77,13 +83,19 @@ def _text(name: str, value: Value, rule: Rule) -> str:
     if isinstance(value, str):
         text = value
     elif type(value) in rule.json_types:
-        text = ",".join(value) if isinstance(value, list) else str(value).lower()
+        text = _flat(value)
     else:
-        kind = {bool: str(value).lower(), int: "a number", list: "a list"}[type(value)]
+        kind = {bool: str(value).lower(), int: "a number", list: "a list", dict: "an object"}[type(value)]
         raise BadParameter(f"{name} invalid: it is {kind}, not {rule.wanted}")
     if not text and not rule.may_be_empty:
         raise BadParameter(f"{name} invalid: it is empty{instead}")
     return text
+
+
+def _flat(value: Value) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value).lower()
 
 
 def warnings(given: Mapping[str, Value], rules: Rules) -> list[str]:

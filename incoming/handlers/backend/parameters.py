@@ -26,6 +26,9 @@ from incoming.core.errors import BadRequest, UnsupportedEncoding
 MAX_BODY = 64 * 1024
 """Bytes of a body. The longest honest one, a URL, a secret and lists of origins and types, stays far below."""
 
+OBJECT = "metadata"
+"""The one parameter that may be an object of strings in a JSON body."""
+
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _LIMITS = ParseBodyConfig(
@@ -33,7 +36,7 @@ _LIMITS = ParseBodyConfig(
     urlencoded=ParseUrlEncodedConfig(max_arguments=100),
 )
 
-Value = str | bool | int | list[str] | None
+Value = str | bool | int | list[str] | dict[str, str] | None
 """Text from a query or a form; from JSON also the other types."""
 
 Parameters = Mapping[str, str]
@@ -86,9 +89,17 @@ def _from_json(body: bytes) -> dict[str, Value]:
     return {name: _json_value(name, value) for name, value in content.items()}
 
 
+def _texts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else [value] if isinstance(value, str) else []
+
+
 def _json_value(name: str, value: Any) -> Value:
-    texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
-    if not all(isinstance(text, str) for text in texts) or not isinstance(value, str | int | list | None):
+    texts = _texts(value)
+    if name == OBJECT and isinstance(value, dict) and all(isinstance(text, str) for text in texts):
+        pass
+    elif not all(isinstance(text, str) for text in texts) or not isinstance(value, str | int | list | None):
         raise BadRequest(f"{name!r} in a JSON body is a string, an integer, true, false or a list of strings")
     try:
         "".join(texts).encode("utf-8")

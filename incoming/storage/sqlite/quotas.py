@@ -6,10 +6,10 @@ Decides what is too much. The database's triggers keep the sums (sqlite_schema.p
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from incoming.core.errors import FileTooLarge, StorageFull, TooBusy
-from incoming.core.ticket import Ticket
+from incoming.core.ticket import Identity, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,10 @@ class StoreLimits:
     tickets: int = 0
 
     def check_created(self, connection: sqlite3.Connection, ticket: Ticket) -> None:
-        """To be asked when the ticket is in the database and not yet committed. Raises TooBusy."""
+        """To be asked when the ticket is in the database and not yet committed. Raises TooBusy, or like
+        `check_saved` if the file's size is known already.
+        """
+        self.check_saved(connection, replace(ticket, identity=Identity()), ticket)
         if self.tickets and _sum(connection, f"open/{ticket.options.requested_by}") > self.tickets:
             raise TooBusy(f"{ticket.options.requested_by} has {self.tickets} unfinished uploads, which is the limit")
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
 import os
 import socket
@@ -26,6 +27,7 @@ from incoming.callbacks.name_lookup import NameLookup
 from incoming.callbacks.payload import form, safe_name
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.settings.settings import Settings
+from incoming.wire import upload_metadata
 from incoming.wire.callback_signature import signature
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Answer as Says
@@ -93,6 +95,14 @@ async def test_cancellation_has_the_same_fields(app_stub: AppStub) -> None:
         "cancelled": "yes",
         "cancelReason": "no time\tleft",
     }
+
+
+async def test_metadata_comes_as_an_object_of_strings_if_there_is_any(app_stub: AppStub) -> None:
+    metadata = {"folder": "7", "note": "größe"}
+    known = ticket_for(app_stub.url)
+    await post(replace(known, identity=replace(known.identity, metadata=upload_metadata.write(metadata).text)))
+    [call] = app_stub.callbacks
+    assert json.loads(call.params["metadata"]) == metadata
 
 
 async def test_the_urls_own_query_stays(app_stub: AppStub) -> None:

@@ -82,6 +82,8 @@ async def test_parameters_by_query_form_multipart_and_json(tmp_path: Path) -> No
         ({"signalFinishURL": URL, "destType": "ceph"}, "destType invalid: only 'file' is supported"),
         ({"signalFinishURL": URL, "removeFileWhenFinished": "maybe"}, "removeFileWhenFinished invalid: "),
         ({"signalFinishURL": URL, "maxSize": "big"}, "maxSize invalid: "),
+        ({"signalFinishURL": URL, "maxSize": "5", "fileSize": "6"}, "fileSize invalid: 6 bytes are above maxSize"),
+        ({"signalFinishURL": URL, "metadata": "[1]"}, "metadata invalid: it is not a JSON object of strings"),
     ],
 )
 async def test_bad_parameters_of_new_upload(given: dict[str, str], words: str, tmp_path: Path) -> None:
@@ -90,6 +92,39 @@ async def test_bad_parameters_of_new_upload(given: dict[str, str], words: str, t
         assert status == 400
         assert answer.startswith(words)
         assert sum((await worker.services.tickets.counts()).values()) == 0
+
+
+@pytest.mark.parametrize("content_type", [FORM, "application/json"])
+async def test_what_the_app_knows_of_the_file_is_the_tickets_identity(content_type: str, tmp_path: Path) -> None:
+    metadata = {"folder": "7", "note": "größe"}
+    given = {"signalFinishURL": URL, "fileSize": "5", "fileName": "a.txt", "mediaType": "text/plain"}
+    body = json.dumps({**given, "fileSize": 5, "metadata": metadata})
+    if content_type == FORM:
+        body = urlencode({**given, "metadata": json.dumps(metadata)})
+    async with one_worker(tmp_path) as worker:
+        status, ticket_id = await worker.post(
+            "/incoming/backend/new_upload", body.encode(), {"Content-Type": content_type}
+        )
+        assert status == 200, ticket_id
+        identity = (await known(worker, ticket_id)).identity
+        assert (identity.size, identity.name, identity.media_type) == (5, "a.txt", "text/plain")
+        path = f"/incoming/frontend/upload/{ticket_id}"
+        told = json.loads((await worker.fetch("GET", path)).body)
+        assert (told["size"], told["name"], told["metadata"]) == (5, "a.txt", metadata)
+        other = await worker.fetch("PUT", f"{path}?filename=b", b"123456")
+        assert (other.code, other.body) == (
+            409, b"not the file that this upload was begun with: its size was 5, now 6"
+        )  # fmt: skip
+        assert (await worker.fetch("PUT", f"{path}?filename=b", b"12345")).code == 200
+        assert (await known(worker, ticket_id)).identity.name == "a.txt"
+
+
+async def test_an_empty_file_that_the_app_has_announced_arrives_by_an_empty_put(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket_id = await worker.ticket(fileSize="0")
+        assert await worker.state(ticket_id) == "new"
+        assert (await worker.fetch("PUT", f"/incoming/frontend/upload/{ticket_id}", b"")).code == 200
+        assert await worker.state(ticket_id) == "arrived"
 
 
 EMPTY = [

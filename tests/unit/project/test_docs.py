@@ -7,6 +7,7 @@ import subprocess
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,7 @@ from incoming.callbacks import answer, payload
 from incoming.core import ticket
 from incoming.core.errors import TABLE, UnknownTicket
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
-from incoming.handlers.backend import ticket_options
+from incoming.handlers.backend.parameter_rules import NEW_UPLOAD
 from incoming.handlers.routes import ROUTES
 from incoming.settings.settings import KEYS, load_settings
 from incoming.uploads.active_upload import MAX_EXTENTS
@@ -187,8 +188,11 @@ def test_server_messages_are_documented() -> None:
         assert not missing, f"{kind}: {missing}"
 
 
+UPLOAD = Ticket("id", TicketOptions("http://app/", "s"), 0, 0, 0, identity=Identity("a.txt"), path="/x/id", reason="")
+
+
 def test_status_is_documented() -> None:
-    status = messages.status(Ticket("id", TicketOptions("http://app/"), 0, 0, 0), Limits(1, 2, 3, 4, 5.0))
+    status = messages.status(replace(UPLOAD, identity=Identity(metadata="a")), Limits(1, 2, 3, 4, 5.0))
     assert first_cells(PROTOCOL, "Status") == set(status)
 
 
@@ -268,23 +272,20 @@ def test_every_route_is_documented() -> None:
 
 @pytest.mark.promise(20)
 def test_parameters_of_new_upload_are_documented() -> None:
-    taken = set(re.findall(r'_read\(given, "(\w+)"', Path(ticket_options.__file__).read_text())) | {
-        ticket_options.SECRET,
-        ticket_options.OLD_SECRET,
-    }
+    taken = set(NEW_UPLOAD)
     assert len(taken) > 5
     assert first_cells(API, "`POST /incoming/0.1/backend/new_upload`") >= taken
     for name in ("cancel_upload", "finish_upload"):
         assert {"id", "backendSecret"} <= first_cells(API, f"`POST /incoming/0.1/backend/{name}`")
 
 
-UPLOAD = Ticket("id", TicketOptions("http://app/", "s"), 0, 0, 0, identity=Identity("a.txt"), path="/x/id", reason="")
 DELIVERY = Callback("d", cancelled=False, since=0, due_at=0, attempts=1)
 
 
 def test_callback_is_documented() -> None:
     documented = first_cells(API, "The function that your backend provides")
     fields = set(re.findall(r"(?:^|&)(\w+)=", payload.form(UPLOAD, DELIVERY).decode()))
+    assert "metadata" in documented
     assert fields == {"id", "backendSecret", "secret", "filename", "filenameFromBrowser", "cancelled", "cancelReason"}
     assert fields <= documented
     assert set(payload.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type", "Accept-Encoding"} <= documented

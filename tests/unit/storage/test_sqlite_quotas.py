@@ -174,3 +174,15 @@ async def test_parallel_backends_do_not_pass_the_limit_together(open_tickets: Op
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert outcomes.count(None) == 10
     assert all(isinstance(outcome, TooBusy) for outcome in outcomes if outcome is not None)
+
+
+async def test_a_ticket_whose_size_is_known_counts_from_the_beginning(open_tickets: OpenTickets) -> None:
+    tickets = open_tickets(limits=QUOTA)
+    sized = [replace(new(), identity=Identity(size=size)) for size in (600, 401, 1001, 400)]
+    await tickets.create(sized[0])
+    with pytest.raises(StorageFull, match="no room for 401 bytes now"):
+        await tickets.create(sized[1])
+    with pytest.raises(FileTooLarge, match="1001 bytes, all files together may have 1000"):
+        await tickets.create(sized[2])
+    await tickets.create(sized[3])
+    assert await tickets.get(sized[1].id) is None

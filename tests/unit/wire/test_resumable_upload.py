@@ -194,7 +194,7 @@ def test_limits(limits: tuple[int, int, float | None], told: str) -> None:
 
 
 @pytest.mark.parametrize("number", KNOWN)
-def test_the_rest_of_the_table(number: int) -> None:
+def test_the_as_object_the_table(number: int) -> None:
     version = VERSIONS[number]
     assert version.has_interim
     assert version.has_progress == (number >= 5)
