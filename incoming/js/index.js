@@ -3,7 +3,10 @@
 import { browser } from "./page/environment.js";
 import { PageContext } from "./page/page_context.js";
 import { bad_argument } from "./transport/errors.js";
+import { UploadQueue } from "./queue/upload_queue.js";
 import { Uploader as UploaderClass } from "./uploader/uploader.js";
+
+export { files_of } from "./queue/dropped_files.js";
 
 // Only a classic script has the one, only a module has the other.
 const script = typeof document === "undefined" ? null : document.currentScript;
@@ -37,6 +40,15 @@ export function set_transport(transport) {
         throw bad_argument("set_transport() takes 'auto', 'websocket' or 'http'");
     }
     page.transports.wanted = transport;
+}
+
+/**
+ * Chooses the language of `state_msg` from now on.
+ * @param {import("./incoming.js").LanguagePack | null} pack null for English
+ */
+export function set_language(pack) {
+    if (pack && typeof pack["state.idle"] !== "string") throw bad_argument("set_language() takes a language pack or null");
+    page.language = pack;
 }
 
 /** @returns {import("./incoming.js").UnfinishedUpload[]} what this browser has begun here and not finished */
@@ -93,17 +105,29 @@ async function may_read(handle) {
 }
 
 /**
- * @param {string} upload_id
+ * @param {string | import("./incoming.js").TicketFunction} ticket
  * @param {File} file
  * @param {import("./incoming.js").UploaderOptions} [options]
  */
-function create(upload_id, file, options) {
-    return new UploaderClass(page, upload_id, file, options);
+function create(ticket, file, options) {
+    return new UploaderClass(page, ticket, file, options);
 }
 create.prototype = UploaderClass.prototype;
 
 /**
  * Creates an uploader for one file, with or without `new`; nothing happens before its `start()`.
- * `upload_id` is the ticket that the app's backend got for this file.
+ * `ticket` is what the app's backend got for this file, or a function that gets it from there.
  */
 export const Uploader = /** @type {import("./incoming.js").UploaderConstructor} */ (/** @type {unknown} */ (create));
+
+/**
+ * @param {import("./incoming.js").TicketFunction} get_ticket
+ * @param {import("./incoming.js").QueueOptions} [options]
+ */
+function create_queue(get_ticket, options) {
+    return new UploadQueue(page.env, (...given) => new Uploader(...given), get_ticket, options);
+}
+create_queue.prototype = UploadQueue.prototype;
+
+/** Creates a queue for many files, with or without `new`: it makes an uploader for each and starts a few at a time. */
+export const Queue = /** @type {import("./incoming.js").QueueConstructor} */ (/** @type {unknown} */ (create_queue));

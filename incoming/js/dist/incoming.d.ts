@@ -38,6 +38,46 @@ export function set_remember(wanted: boolean): void;
 /** Makes an uploader, not yet started, with the file handle that was kept. Call it on a click; rejects if there is none. */
 export function continue_upload(ticket: string): Promise<Uploader>;
 
+/** The text of each plural form that the language has, by its name in `Intl.PluralRules`. */
+export type PluralForms = Readonly<Partial<Record<Intl.LDMLPluralRule, string>>>;
+
+/** The texts of one language by their keys; the packs of the server are such objects. */
+export interface LanguagePack {
+    readonly [key: string]: string | PluralForms | undefined;
+    /** BCP 47. */
+    readonly language: string;
+}
+
+/** Chooses the language of `state_msg` from now on; null is English. Throws a TypeError for what is no pack. */
+export function set_language(pack: LanguagePack | null): void;
+
+/** Where an upload is. */
+export type UploadState =
+    | "idle"
+    | "requesting_ticket"
+    | "connecting"
+    | "transferring"
+    | "reconnecting"
+    | "waiting"
+    | "handing_over"
+    | "arrived"
+    | "delayed"
+    | "processing"
+    | "paused"
+    | "cancelling"
+    | "finished"
+    | "cancelled"
+    | "failed";
+
+/**
+ * Gets the ticket for a file from the app: the ticket itself, or the Response that has it. Called again, with back-off, when
+ * it rejects or the app is away; an error whose `retry` is false, and a refusing Response, end the upload.
+ */
+export type TicketFunction = (
+    file: File,
+    context: { readonly path: string; readonly signal: AbortSignal },
+) => string | Response | Promise<string | Response>;
+
 /** Called with the uploader whose property, flag or outcome it is about. */
 export type UploaderCallback = ((uploader: Uploader) => void) | null;
 
@@ -47,6 +87,7 @@ export type UploaderSnapshot = Readonly<Pick<Uploader, UploaderProperty>>;
 type UploaderProperty =
     | "upload_id"
     | "filename"
+    | "path"
     | "bytes_total"
     | "bytes_tx"
     | "bytes_acked"
@@ -55,12 +96,18 @@ type UploaderProperty =
     | "chunks_tx_now"
     | "chunks_acked_now"
     | "chunks_ahead"
+    | "rate"
+    | "eta"
+    | "next_try_in"
+    | "state"
     | "state_msg"
     | "cancel_msg"
     | "error_code"
+    | "error_name"
     | "error_msg"
     | "connected"
     | "finished"
+    | "failed"
     | "paused"
     | "can_pause"
     | "cancelling"
@@ -70,9 +117,12 @@ type UploaderProperty =
 
 /** One upload. All but the callbacks, `max_rate` and `warn_on_leave` is to be read only. */
 export interface Uploader {
+    /** The ticket; "" until there is one. */
     readonly upload_id: string;
     /** Without any path. */
     readonly filename: string;
+    /** Relative to the folder that was chosen or dropped, with the name at its end. */
+    readonly path: string;
     readonly bytes_total: number;
     /** Always `bytes_acked + bytes_ahead`, and never more than `bytes_total`. */
     readonly bytes_tx: number;
@@ -83,13 +133,24 @@ export interface Uploader {
     readonly chunks_tx_now: number;
     readonly chunks_acked_now: number;
     readonly chunks_ahead: number;
+    /** Bytes a second that have arrived lately; measured anew each time it is read. */
+    readonly rate: number;
+    /** Seconds until the file will have arrived, by the present rate; null where that cannot be said. */
+    readonly eta: number | null;
+    /** Seconds until the next try to connect or to get a ticket; null when none is waited for. */
+    readonly next_try_in: number | null;
+    readonly state: UploadState;
     readonly state_msg: string;
     readonly cancel_msg: string;
     /** null as long as there is no error; also set while the upload waits for the end of a passing one. */
     readonly error_code: number | null;
+    /** The name of `error_code`. */
+    readonly error_name: string | null;
     readonly error_msg: string;
     readonly connected: boolean;
     readonly finished: boolean;
+    /** An error has ended the upload, or this attempt. */
+    readonly failed: boolean;
     readonly paused: boolean;
     readonly can_pause: boolean;
     readonly cancelling: boolean;
@@ -116,6 +177,10 @@ export interface Uploader {
     /** Throws a TypeError for any other argument. */
     pause(what: "pause" | "unpause" | "toggle"): this;
     cancel(reason?: string): this;
+    /** The same, also for a paused upload. */
+    discard(reason?: string): this;
+    /** Ends the wait for the next try; does nothing where there is none. */
+    retry_now(): this;
 
     /** The same object until a property or flag has changed; for stores. */
     snapshot(): UploaderSnapshot;
@@ -126,15 +191,96 @@ export interface Uploader {
 export interface UploaderOptions {
     /** Where `file` came from; kept, so that the upload can go on after a reload. */
     handle?: FileSystemFileHandle | null;
+    /** Where the file lies in the folder that was chosen; the default is its `webkitRelativePath`, or its name. */
+    path?: string;
+    /** With a ticket function: whether an unfinished upload of the same file goes on instead. */
+    resume?: boolean;
 }
 
 export interface UploaderConstructor {
-    new (upload_id: string, file: File, options?: UploaderOptions): Uploader;
-    (upload_id: string, file: File, options?: UploaderOptions): Uploader;
+    new (ticket: string | TicketFunction, file: File, options?: UploaderOptions): Uploader;
+    (ticket: string | TicketFunction, file: File, options?: UploaderOptions): Uploader;
 }
 
 /** Creates an uploader for one file and one ticket, with or without `new`. Throws a TypeError for anything else. */
 export const Uploader: UploaderConstructor;
+
+/** A file, and where it came from. */
+export interface ChosenFile {
+    readonly file: File;
+    /** Relative to what was chosen or dropped, with the name at its end. */
+    readonly path?: string;
+    /** Kept, so that the upload can go on after a reload. */
+    readonly handle?: FileSystemFileHandle | null;
+}
+
+/** The files in what was dropped or pasted, those in folders included. Call it in the event itself. */
+export function files_of(data_transfer: DataTransfer): Promise<{
+    files: ChosenFile[];
+    /** What could not be read. */
+    problems: { path: string; error: unknown }[];
+}>;
+
+export interface QueueOptions {
+    /** How many files are sent at once; 3 if not given. */
+    concurrency?: number;
+    /** Whether unfinished uploads of the same files go on; true if not given. */
+    resume?: boolean;
+    /** For all uploaders of the queue. */
+    warn_on_leave?: boolean;
+    /** Whether nothing starts before `resume()`. */
+    paused?: boolean;
+}
+
+/** What can be seen of a queue at one moment; frozen. Bytes do not count cancelled files. */
+export interface QueueSnapshot {
+    readonly uploads: readonly Uploader[];
+    readonly files_total: number;
+    readonly files_finished: number;
+    readonly files_failed: number;
+    readonly files_cancelled: number;
+    /** Neither finished nor cancelled nor failed. */
+    readonly files_active: number;
+    readonly bytes_total: number;
+    readonly bytes_acked: number;
+    readonly frac_complete: number;
+    readonly rate: number;
+    readonly eta: number | null;
+    /** Nothing starts before `resume()`. */
+    readonly paused: boolean;
+}
+
+/** Many files, a few at a time. */
+export interface Queue {
+    /** Makes an uploader for each file; the queue starts it when it is its turn. */
+    add(files: Iterable<File | ChosenFile>): Uploader[];
+    /** Takes in an uploader that was made elsewhere, for example by `continue_upload()`. */
+    adopt(upload: Uploader): Uploader;
+    pause(): void;
+    resume(): void;
+    /** Cancels all that has not ended. */
+    cancel(reason?: string): void;
+    retry_failed(): void;
+    /** A failed upload gets another turn; one that waits for its next try makes it now. */
+    retry(upload: Uploader): void;
+    /** It is no longer listed; if it has not ended it is cancelled. */
+    remove(upload: Uploader): void;
+    /** What has ended is no longer listed. */
+    clear(): void;
+    /** Whether it waits for its turn. */
+    is_queued(upload: Uploader): boolean;
+    snapshot(): QueueSnapshot;
+    /** Calls `listener` at once and after changes; the result ends that. */
+    subscribe(listener: (snapshot: QueueSnapshot) => void): () => void;
+}
+
+export interface QueueConstructor {
+    new (get_ticket: TicketFunction, options?: QueueOptions): Queue;
+    (get_ticket: TicketFunction, options?: QueueOptions): Queue;
+}
+
+/** Creates a queue, with or without `new`. Throws a TypeError for an unknown option. */
+export const Queue: QueueConstructor;
 
 // --- the global -----------------------------------------------------------------------------------------------------------
 
@@ -146,6 +292,13 @@ declare global {
         type UploaderConstructor = import("./incoming.js").UploaderConstructor;
         type UploaderSnapshot = import("./incoming.js").UploaderSnapshot;
         type UploaderOptions = import("./incoming.js").UploaderOptions;
+        type UploadState = import("./incoming.js").UploadState;
+        type TicketFunction = import("./incoming.js").TicketFunction;
+        type LanguagePack = import("./incoming.js").LanguagePack;
+        type ChosenFile = import("./incoming.js").ChosenFile;
+        type Queue = import("./incoming.js").Queue;
+        type QueueOptions = import("./incoming.js").QueueOptions;
+        type QueueSnapshot = import("./incoming.js").QueueSnapshot;
     }
     /** What the script incoming.js defines. */
     const incoming: typeof import("./incoming.js");

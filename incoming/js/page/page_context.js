@@ -5,6 +5,7 @@ import { frontend_url } from "../transport/urls.js";
 import { CancelOutbox } from "./cancel_outbox.js";
 import { FileHandles } from "./file_handles.js";
 import { HttpConnection } from "../transport/http_connection.js";
+import { RequestLimiter } from "./request_limiter.js";
 import { LongPoll } from "../transport/long_poll.js";
 import { LocalStore } from "./local_store.js";
 import { ConnectivityEvents } from "./connectivity_events.js";
@@ -27,7 +28,12 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
  * @property {() => boolean} warns whether the browser is to ask before the page is left
  */
 
+/** More would hold up the app's other requests: browsers open six connections to a host. */
+const TICKET_REQUESTS = 3;
+
 export class PageContext {
+    /** @type {import("../incoming.js").LanguagePack | null} the language of state_msg; null for English */
+    language = null;
     #hostname = "";
     #place;
     /** @type {Map<string, LongPoll>} one for each server that this page uploads to */
@@ -54,6 +60,7 @@ export class PageContext {
         this.unfinished = new UnfinishedUploads(this);
         this.outbox = new CancelOutbox(this);
         this.wake_lock = new WakeLock(env);
+        this.ticket_requests = new RequestLimiter(TICKET_REQUESTS);
         this.events = new ConnectivityEvents(env, (doubtful) => this.#revive(doubtful));
         env.page?.addEventListener("pagehide", () => this.#part());
     }
@@ -105,6 +112,22 @@ export class PageContext {
         const holder = this.#holders.get(upload.ticket);
         this.#holders.set(upload.ticket, upload);
         if (holder && holder !== upload) holder.superseded();
+    }
+
+    /**
+     * @param {string} ticket
+     * @returns {boolean} whether an uploader of this page that runs has it
+     */
+    is_claimed(ticket) {
+        return this.#holders.has(ticket);
+    }
+
+    /**
+     * Its ticket is about to become another one.
+     * @param {Upload} upload
+     */
+    release(upload) {
+        if (this.#holders.get(upload.ticket) === upload) this.#holders.delete(upload.ticket);
     }
 
     /**

@@ -19,6 +19,8 @@ export class Reconnection {
     #attempt = 0;
     /** @type {unknown} */
     #timer = null;
+    /** @type {number | null} moment of the next attempt; null while one is under way, and when there will be none */
+    due = null;
 
     /**
      * @param {import("../page/environment.js").Environment} env
@@ -50,12 +52,15 @@ export class Reconnection {
     /** @param {number | null} [wanted] seconds that the server asked us to wait */
     later(wanted) {
         this.stop();
-        this.#timer = this.#env.after(this.#backoff.next(wanted), () => this.now());
+        const delay = this.#backoff.next(wanted);
+        this.due = this.#env.now() + delay;
+        this.#timer = this.#env.after(delay, () => this.now());
     }
 
     /** The attempt under way, or the one that was to come, is given up. */
     stop() {
         this.#attempt++;
+        this.due = null;
         this.#env.stop(this.#timer);
     }
 

@@ -19,6 +19,7 @@ import { TokenBucket } from "../pool/token_bucket.js";
 /**
  * @typedef {object} Owner
  * @property {() => void} changed something observable, at the end of each event
+ * @property {() => void} attempting the attempt to connect that was waited for begins
  * @property {(outcome: Outcome) => void} told the state that the server reports
  * @property {(problem: Problem) => void} failed beyond repair; the session has stopped
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
@@ -53,19 +54,22 @@ export class Session {
 
     /**
      * @param {import("../page/page_context.js").PageContext} page
-     * @param {string} ticket
+     * @param {{readonly ticket: string}} upload whose ticket is known from its start on
      * @param {File} file
      * @param {import("../uploader/file_check.js").FileCheck} check
      * @param {() => number} max_rate bytes a second, 0 for none
      * @param {Owner} owner
      */
-    constructor(page, ticket, file, check, max_rate, owner) {
+    constructor(page, upload, file, check, max_rate, owner) {
         this.#page = page;
         this.#file = file;
         this.#check = check;
         this.#owner = owner;
         this.#reconnection = new Reconnection(page.env, check, {
-            connect: () => this.#connector.connect(this.#pool, this.#hello()),
+            connect: () => {
+                this.#connector.connect(this.#pool, this.#hello());
+                owner.attempting();
+            },
             failed: (problem) => this.#fail(problem),
         });
         this.#connector = new Connector(page);
@@ -74,7 +78,7 @@ export class Session {
         const rates = new RateController();
         const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
         this.#pool = new ConnectionPool(page.env, this.scheduler, rates, bucket, {
-            connect: (kind, listener) => page.connect(kind, ticket, file, listener),
+            connect: (kind, listener) => page.connect(kind, upload.ticket, file, listener),
             welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
             hello: () => this.#hello(),
             preferred: () => this.#selector,
@@ -85,7 +89,7 @@ export class Session {
             may_complete: () => check.confirmed((problem) => this.#confirmed(problem)),
             lost: (pooled, problem, oldest) => this.#connection_lost(pooled, problem, oldest),
         });
-        this.#stall_detector = new StallDetector(page, ticket, {
+        this.#stall_detector = new StallDetector(page, upload, {
             waiting: () => this.scheduler.chunks_ahead > 0,
             swallowed: () => {
                 this.#selector.swallowed();
@@ -152,6 +156,16 @@ export class Session {
             this.#pool.close();
             this.#reconnection.now();
         }
+    }
+
+    /** Moment of the next attempt to connect, null while one is under way or none is needed. */
+    get due() {
+        return this.#reconnection.due;
+    }
+
+    /** The user wants the next attempt now. */
+    retry_now() {
+        if (this.due !== null) this.#reconnection.now();
     }
 
     #halt() {

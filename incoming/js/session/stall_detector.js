@@ -23,7 +23,7 @@ const ARRIVAL_DOUBTED_AFTER = 15_000;
 export class StallDetector {
     #env;
     #page;
-    #ticket;
+    #upload;
     #owner;
     /** @type {unknown} */
     #timer = null;
@@ -33,13 +33,13 @@ export class StallDetector {
 
     /**
      * @param {import("../page/page_context.js").PageContext} page
-     * @param {string} ticket
+     * @param {{readonly ticket: string}} upload
      * @param {Owner} owner
      */
-    constructor(page, ticket, owner) {
+    constructor(page, upload, owner) {
         this.#env = page.env;
         this.#page = page;
-        this.#ticket = ticket;
+        this.#upload = upload;
         this.#owner = owner;
     }
 
@@ -79,7 +79,7 @@ export class StallDetector {
     #look(before, in_vain) {
         // Where the server cannot be asked it is the line, which the connections notice by themselves.
         this.#wait(ANSWERED_WITHIN, () => this.watch_chunks());
-        const url = upload_url(this.#page.frontend, this.#ticket);
+        const url = upload_url(this.#page.frontend, this.#upload.ticket);
         this.#abort = request(this.#env, { method: "GET", url }, ({ status, json }) => {
             if (status !== 200 || !Number.isSafeInteger(json?.arrived)) return this.watch_chunks();
             const times = json.arrived === before ? in_vain + 1 : 0;

@@ -17,6 +17,7 @@ export const WRONG_STATE = 300;
 export const ALREADY_COMPLETE = 301;
 export const UPLOAD_CANCELLED = 302;
 export const HANDOVER_FAILED = 303;
+export const FILE_CHANGED = 400;
 export const STORAGE_FULL = 501;
 export const INTERNAL_ERROR = 599;
 
@@ -27,6 +28,32 @@ export const BAD_ARGUMENT = 1003;
 export const SERVER_UNAVAILABLE = 1004;
 /** No attempt of this page has reached the server; passes by itself, or the address is wrong. */
 export const NEVER_REACHED = 1005;
+/** The app gives no ticket at present; passes by itself. */
+export const TICKET_UNAVAILABLE = 1006;
+/** The app refuses to give a ticket for this file. */
+export const TICKET_REFUSED = 1007;
+
+/** The names of all codes, as doc/api.md has them: runs of codes, each by its first one. */
+const NAMES = {
+    100: "bad_request bad_parameter bad_range message_too_large unsupported_encoding method_not_allowed not_found form_refused length_required callback_test_failed offset_mismatch unsupported_version unsupported_media_type checksum_mismatch",
+    200: "unknown_ticket unknown_id wrong_secret forbidden taken_over",
+    300: "wrong_state already_complete upload_cancelled handover_failed",
+    400: "file_changed file_too_large file_type_refused",
+    500: "server_shutdown storage_full storage_failed too_busy too_slow",
+    599: "internal_error",
+    1001: "file_unreadable file_changed_while_reading bad_argument server_unavailable never_reached ticket_unavailable ticket_refused",
+};
+const NAME_OF = new Map(
+    Object.entries(NAMES).flatMap(([first, names]) => names.split(" ").map((name, i) => [Number(first) + i, name])),
+);
+
+/**
+ * @param {number} code
+ * @returns {string} "unknown_error" for the code of a newer server
+ */
+export function error_name(code) {
+    return NAME_OF.get(code) ?? "unknown_error";
+}
 
 /** The upload's outcome is settled, or another state than we thought: saying hello again tells which. */
 export const ASK_AGAIN = new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);

@@ -17,3 +17,12 @@ export function require_file(value) {
 export function base_name(name) {
     return name.replace(/^.*[/\\]/s, "") || "file";
 }
+
+/**
+ * @param {File} file
+ * @param {string | undefined} given by the page
+ * @returns {string} relative to what was chosen or dropped, with the name at its end
+ */
+export function path_of(file, given) {
+    return given || file.webkitRelativePath || base_name(file.name);
+}

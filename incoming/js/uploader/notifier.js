@@ -10,8 +10,10 @@ export class Notifier {
     #uploader;
     #env;
     /** @type {CallbackName[]} callbacks that are due after the next onprogress */
-    #due = [];
+    #calls = [];
     #publishing = false;
+    /** @type {number | null} */
+    #due = null;
 
     /**
      * @param {{[name in CallbackName]: Callback}} uploader
@@ -26,21 +28,28 @@ export class Notifier {
 
     /** @param {CallbackName[]} names to be called once what they are about can be seen */
     add(...names) {
-        this.#due.push(...names);
+        this.#calls.push(...names);
     }
 
     /**
      * When a callback acts on the uploader, the change is published after the callback has returned.
      * @param {() => boolean} update whether anything that can be seen has changed
+     * @param {() => number | null} due moment of the next try: that there is another one is no change that onprogress is for
      */
-    publish(update) {
+    publish(update, due) {
         if (this.#publishing) return;
         this.#publishing = true;
         while (update()) {
+            this.#due = due();
             this.snapshots.changed();
             this.#call("onprogress");
             this.snapshots.publish();
-            for (const name of this.#due.splice(0)) this.#call(name);
+            for (const name of this.#calls.splice(0)) this.#call(name);
+        }
+        if (this.#due !== due()) {
+            this.#due = due();
+            this.snapshots.changed();
+            this.snapshots.publish();
         }
         this.#publishing = false;
     }

@@ -1,8 +1,9 @@
 // What a page sees of an upload, computed anew from what is so: every property and flag, but for the ones that never
 // change. Pure.
 
-import { TICKET_IS_OVER } from "../transport/errors.js";
+import { TICKET_IS_OVER, error_name } from "../transport/errors.js";
 import { state_message } from "./state_message.js";
+import { state_name } from "./state_name.js";
 
 /** @typedef {import("./state_machine.js").Phase} Phase */
 
@@ -16,20 +17,24 @@ import { state_message } from "./state_message.js";
  * @property {import("../transport/messages.js").State} server_state
  * @property {string} reason of a cancellation, or what the server says of a handover that is tried again
  * @property {import("../transport/errors.js").Problem | null} problem that ended the upload or that it waits to pass
+ * @property {import("../incoming.js").LanguagePack | null} pack of the texts; null for English
  */
 
 /** @type {Set<Phase>} */
-const CANCELLABLE = new Set(["idle", "connecting", "transferring", "waiting"]);
+const CANCELLABLE = new Set(["idle", "requesting", "connecting", "transferring", "waiting"]);
 /** @type {Set<Phase>} */
-const PAUSABLE = new Set(["connecting", "transferring", "waiting"]);
+const PAUSABLE = new Set(["requesting", "connecting", "transferring", "waiting"]);
 /** @type {Set<Phase>} */
-const SHOWS_PROBLEM = new Set(["failed", "waiting", "handing_over"]);
+const SHOWS_PROBLEM = new Set(["failed", "requesting", "waiting", "handing_over"]);
 
 /** @param {Facts} facts */
-export function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem }) {
+export function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem, pack }) {
     const { bytes_acked, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
     const shown = SHOWS_PROBLEM.has(phase) ? problem : null;
+    const state = state_name(phase, { connected, server_state, reason, problem: shown });
+    const name = shown && error_name(shown.code);
     return {
+        state,
         bytes_acked,
         bytes_ahead,
         bytes_tx: bytes_acked + bytes_ahead,
@@ -40,6 +45,7 @@ export function observe({ phase, bytes_total, scheduler, connected, transport, s
         connected,
         transport,
         finished: phase === "finished",
+        failed: phase === "failed",
         paused: phase === "paused",
         can_pause: PAUSABLE.has(phase),
         cancelling: phase === "cancelling",
@@ -47,8 +53,9 @@ export function observe({ phase, bytes_total, scheduler, connected, transport, s
         can_cancel: CANCELLABLE.has(phase) || (phase === "failed" && !TICKET_IS_OVER.has(problem?.code ?? 0)),
         cancel_msg: phase === "cancelled" ? reason : "",
         error_code: shown ? shown.code : null,
+        error_name: name,
         error_msg: shown ? shown.message : "",
-        state_msg: state_message(phase, { connected, server_state, reason, problem: shown }),
+        state_msg: state_message(state, reason, shown, name, pack),
     };
 }
 

@@ -1,13 +1,13 @@
 // The state machine of an upload as the user sees it: the phases and the events that each accepts, in one table. Events
 // without an entry are ignored. Pure.
 
-/** @typedef {"idle"|"connecting"|"transferring"|"waiting"|"handing_over"|"paused"|"cancelling"|"finished"|"cancelled"|"failed"} Phase */
+/** @typedef {"idle"|"requesting"|"connecting"|"transferring"|"waiting"|"handing_over"|"paused"|"cancelling"|"finished"|"cancelled"|"failed"} Phase */
 
 /**
- * start, pause, cancel: the user's wishes. drop: cancelled while there is no connection to say so on.
+ * start, pause, cancel: the user's wishes. request: the start of an upload that has no ticket yet. drop: cancelled while there is no connection to say so on.
  * connect: chunks may flow. arrive: the server has every byte. lose: no connection is left. finish, cancelled: the
  * server's last word. fail: an error that does not mend itself.
- * @typedef {"start"|"pause"|"cancel"|"drop"|"connect"|"arrive"|"lose"|"finish"|"cancelled"|"fail"} Event
+ * @typedef {"start"|"request"|"pause"|"cancel"|"drop"|"connect"|"arrive"|"lose"|"finish"|"cancelled"|"fail"} Event
  */
 
 /** @type {{[event in Event]?: Phase}} */
@@ -15,7 +15,8 @@ const OUTCOMES = { finish: "finished", cancelled: "cancelled", fail: "failed" };
 
 /** @type {{[phase in Phase]: {[event in Event]?: Phase}}} */
 const NEXT = {
-    idle: { start: "connecting", drop: "cancelled" },
+    idle: { start: "connecting", request: "requesting", drop: "cancelled" },
+    requesting: { start: "connecting", pause: "paused", drop: "cancelled", fail: "failed" },
     connecting: {
         pause: "paused",
         connect: "transferring",
@@ -29,12 +30,12 @@ const NEXT = {
     waiting: { pause: "paused", connect: "transferring", arrive: "handing_over", drop: "cancelled", ...OUTCOMES },
     // After a power cut at the server some bytes may be missing again.
     handing_over: { connect: "transferring", ...OUTCOMES },
-    paused: { start: "connecting" },
+    paused: { start: "connecting", request: "requesting", drop: "cancelled" },
     // Too late to cancel: the upload is where the server says.
     cancelling: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
     finished: {},
     cancelled: {},
-    failed: { start: "connecting", drop: "cancelled" },
+    failed: { start: "connecting", request: "requesting", drop: "cancelled" },
 };
 
 /**

@@ -1,13 +1,17 @@
 // One upload as the page sees it: its properties, flags, callbacks and the three things that the user may do. How the
 // bytes get to the server is the session's business.
 
-import { HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
-import { base_name, require_file } from "./file_argument.js";
+import { FILE_CHANGED, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
+import { bind_members } from "./bound_members.js";
+import { base_name, path_of, require_file } from "./file_argument.js";
 import { FileCheck } from "./file_check.js";
 import { observe } from "./public_state.js";
 import { Notifier } from "./notifier.js";
+import { ProgressRecord } from "./progress_record.js";
 import { next_phase } from "./state_machine.js";
+import { RateMeter, time_left } from "./rate_meter.js";
 import { Session } from "../session/session.js";
+import { TicketSource } from "./ticket_source.js";
 
 /** @typedef {import("./state_machine.js").Event} Event */
 /** @typedef {import("../transport/messages.js").Outcome} Outcome */
@@ -15,7 +19,10 @@ import { Session } from "../session/session.js";
 /** @typedef {import("../incoming.js").UploaderCallback} Callback */
 
 /** @type {Set<import("./state_machine.js").Phase>} */
-const RUNNING = new Set(["connecting", "transferring", "waiting", "handing_over", "cancelling"]);
+const RUNNING = new Set(["requesting", "connecting", "transferring", "waiting", "handing_over", "cancelling"]);
+
+const MEASURED = ["rate", "eta", "next_try_in"];
+const FUNCTIONS = ["start", "pause", "cancel", "discard", "retry_now", "snapshot", "subscribe"];
 
 export class Uploader {
     /** @type {Callback} */
@@ -36,6 +43,8 @@ export class Uploader {
 
     upload_id;
     filename;
+    /** Where the file lies in the folder that was chosen or dropped, with its name. */
+    path;
     bytes_total;
     bytes_tx = 0;
     bytes_acked = 0;
@@ -44,13 +53,18 @@ export class Uploader {
     chunks_tx_now = 0;
     chunks_acked_now = 0;
     chunks_ahead = 0;
+    /** @type {import("../incoming.js").UploadState} */
+    state = "idle";
     state_msg = "not yet started";
     cancel_msg = "";
     /** @type {number | null} */
     error_code = null;
+    /** @type {string | null} */
+    error_name = null;
     error_msg = "";
     connected = false;
     finished = false;
+    failed = false;
     paused = false;
     can_pause = false;
     cancelling = false;
@@ -72,8 +86,13 @@ export class Uploader {
     /** @type {Problem | null} */
     #problem = null;
     #file;
-    #handle;
-    #can_continue = false;
+    #record;
+    /** @type {TicketSource | null} null where the page has given a ticket */
+    #tickets = null;
+    /** The ticket is that of an unfinished upload of the same file, which the server may have forgotten. */
+    #resumed = false;
+    #resume;
+    #meter = new RateMeter();
     /** @type {import("../page/page_context.js").Upload} */
     #presence = {
         ticket: "",
@@ -85,31 +104,57 @@ export class Uploader {
 
     /**
      * @param {import("../page/page_context.js").PageContext} page
-     * @param {string} upload_id
+     * @param {string | import("../incoming.js").TicketFunction} ticket
      * @param {File} file
-     * @param {{handle?: FileSystemFileHandle | null}} [options]
+     * @param {import("../incoming.js").UploaderOptions} [options]
      */
-    constructor(page, upload_id, file, { handle = null } = {}) {
-        if (typeof upload_id !== "string" || !upload_id) throw bad_argument("the first argument is an upload id");
+    constructor(page, ticket, file, options = {}) {
+        if (typeof ticket !== "function" && (typeof ticket !== "string" || !ticket)) {
+            throw bad_argument("the first argument is an upload id, or a function that gets one");
+        }
         require_file(file);
-        this.upload_id = this.#presence.ticket = upload_id;
+        this.upload_id = this.#presence.ticket = typeof ticket === "string" ? ticket : "";
         this.filename = base_name(file.name);
+        this.path = path_of(file, options.path);
         this.bytes_total = file.size;
         this.#page = page;
         this.#file = file;
-        this.#handle = handle;
-        this.#session = new Session(page, upload_id, file, new FileCheck(page.env, file), () => this.max_rate, {
+        this.#record = new ProgressRecord(page, file, options.handle ?? null);
+        this.#resume = options.resume ?? false;
+        if (typeof ticket === "function") this.#tickets = this.#ticket_source(ticket);
+        this.#session = new Session(page, this.#presence, file, new FileCheck(page.env, file), () => this.max_rate, {
             changed: () => this.#follow(),
+            attempting: () => this.#publish(),
             told: (outcome) => this.#told(outcome),
             failed: (problem) => this.#fail(problem),
             unanswered: () => this.#cancel_offline(),
         });
         this.#seen = observe(this.#facts());
         this.#notifier = new Notifier(this, page.env, () => {
-            const { filename, bytes_total } = this;
-            return { upload_id, filename, bytes_total, ...this.#seen };
+            const { upload_id, filename, path, bytes_total, rate, eta, next_try_in } = this;
+            return { upload_id, filename, path, bytes_total, rate, eta, next_try_in, ...this.#seen };
         });
-        this.#bind();
+        bind_members(this, [...FUNCTIONS, ...MEASURED]);
+    }
+
+    /** Bytes a second that have arrived lately, as it is at this moment; 0 while nothing is transferred. */
+    get rate() {
+        return this.#meter.rate(this.#page.env.now());
+    }
+
+    /** Seconds until the file will have arrived, by the present rate; null where that cannot be said. */
+    get eta() {
+        return time_left(this.bytes_total - this.bytes_acked, this.rate);
+    }
+
+    /** Seconds until the next try to connect or to get a ticket; null when none is waited for. */
+    get next_try_in() {
+        const due = this.#due;
+        return due === null ? null : Math.max(0, (due - this.#page.env.now()) / 1000);
+    }
+
+    get #due() {
+        return (this.#tickets?.due ?? null) || this.#session.due;
     }
 
     /** A frozen copy of all properties and flags: the same object until one of them has changed. */
@@ -131,12 +176,26 @@ export class Uploader {
      * has ended.
      */
     start() {
-        if (!this.#move("start")) return this;
+        if (this.failed && this.#tickets && TICKET_IS_OVER.has(this.error_code ?? 0)) this.#take_ticket("");
+        if (!this.upload_id && this.#resume) this.#take_up();
+        if (!this.#move(this.upload_id ? "start" : "request")) return this;
         this.#problem = null;
+        if (this.upload_id) this.#connect();
+        else this.#tickets?.start();
+        return this.#publish();
+    }
+
+    #connect() {
         this.#page.claim(this.#presence);
         this.#session.start();
-        this.#keep_handle();
-        return this.#publish();
+        this.#record.keep_handle(this.upload_id, () => RUNNING.has(this.#phase) && this.#remember(true));
+    }
+
+    /** Whether a wait for the next try to connect, or to get a ticket, ends now. Nothing happens where there is none. */
+    retry_now() {
+        if (this.#phase === "requesting") this.#tickets?.retry_now();
+        else this.#session.retry_now();
+        return this;
     }
 
     /**
@@ -147,8 +206,20 @@ export class Uploader {
         if (!["pause", "unpause", "toggle"].includes(what)) throw bad_argument("pause() takes 'pause', 'unpause' or 'toggle'");
         if (this.paused) return what === "pause" ? this : this.start();
         if (what === "unpause" || !this.can_pause || !this.#move("pause")) return this;
+        this.#tickets?.stop();
         this.#session.pause();
         return this.#publish();
+    }
+
+    /**
+     * Cancel also what is paused. Nothing happens during the handover and after the end.
+     * @param {string} [reason]
+     */
+    discard(reason = "") {
+        if (!this.paused) return this.cancel(reason);
+        this.#reason = String(reason);
+        this.#cancel_offline();
+        return this;
     }
 
     /**
@@ -163,19 +234,10 @@ export class Uploader {
         return this.#publish();
     }
 
-    /**
-     * Reactive frameworks put a Proxy around objects, which has no private members: called through one, a function of the
-     * prototype could not reach them.
-     */
-    #bind() {
-        for (const name of /** @type {const} */ (["start", "pause", "cancel", "snapshot", "subscribe"])) {
-            Object.defineProperty(this, name, { value: this[name].bind(this), configurable: true, writable: true });
-        }
-    }
-
     #cancel_offline() {
+        this.#tickets?.stop();
         this.#session.stop();
-        if (this.#move("drop")) this.#page.outbox.cancel(this.upload_id, this.#reason);
+        if (this.#move("drop") && this.upload_id) this.#page.outbox.cancel(this.upload_id, this.#reason);
         this.#publish();
     }
 
@@ -191,20 +253,21 @@ export class Uploader {
         switch (state) {
             case "new":
             case "uploading":
+                this.#resumed = false;
                 if (!this.#session.scheduler.complete) this.#move("connect");
                 break;
             case "finished":
                 this.#end("finish");
                 break;
             case "cancelled":
+                if (this.#resumed) return this.#renew();
                 this.#reason = reason;
                 this.#end("cancelled");
                 break;
             case "failed":
-                this.#problem = fatal(code ?? HANDOVER_FAILED, reason);
-                this.#end("fail");
-                break;
+                return this.#fail(fatal(code ?? HANDOVER_FAILED, reason));
             default:
+                this.#resumed = false;
                 this.#move("arrive");
         }
         this.#publish();
@@ -217,6 +280,8 @@ export class Uploader {
 
     /** @param {Problem} problem */
     #fail(problem) {
+        const { code } = problem;
+        if (this.#resumed && code !== TAKEN_OVER && (TICKET_IS_OVER.has(code) || code === FILE_CHANGED)) return this.#renew();
         this.#problem = problem;
         this.#end("fail");
         this.#publish();
@@ -243,47 +308,79 @@ export class Uploader {
     }
 
     #publish() {
-        this.#notifier.publish(() => this.#update());
+        this.#notifier.publish(
+            () => this.#update(),
+            () => this.#due,
+        );
         this.#page.follow(this.#presence, RUNNING.has(this.#phase), this.#session.flowing);
         return this;
     }
 
-    /** @param {boolean} at_once */
-    #remember(at_once) {
-        const { unfinished } = this.#page;
-        const { connected, scheduler } = this.#session;
-        if (this.#phase === "finished" || this.#phase === "cancelled") return unfinished.forget(this.upload_id);
-        if (this.#phase === "failed") {
-            // Whoever has taken it over remembers it.
-            const code = this.#problem?.code ?? 0;
-            if (code !== TAKEN_OVER && TICKET_IS_OVER.has(code)) unfinished.forget(this.upload_id);
-        } else if (connected || at_once) {
-            const progress = { bytes_acked: scheduler.bytes_acked, can_continue: this.#can_continue };
-            unfinished.note(this.upload_id, this.#file, progress, at_once);
-        }
+    /** @param {import("../incoming.js").TicketFunction} get */
+    #ticket_source(get) {
+        return new TicketSource(this.#page, get, this.#file, this.path, {
+            got: (ticket) => {
+                this.#take_ticket(ticket);
+                this.#problem = null;
+                this.#move("start");
+                this.#connect();
+                this.#publish();
+            },
+            waiting: (problem) => {
+                this.#problem = problem;
+                this.#publish();
+            },
+            failed: (problem) => this.#fail(problem),
+        });
     }
 
-    async #keep_handle() {
-        const known = this.#page.unfinished.list().find((entry) => entry.ticket === this.upload_id);
-        this.#can_continue ||= known?.can_continue ?? false;
-        if (!this.#handle || this.#can_continue || !this.#page.store.enabled) return;
-        this.#can_continue = await this.#page.handles.keep(this.upload_id, this.#handle);
-        if (this.#can_continue && RUNNING.has(this.#phase)) this.#remember(true);
+    /** An unfinished upload of this file goes on, unless another uploader of the page has it. */
+    #take_up() {
+        const found = this.#page.unfinished.match(this.#file);
+        this.#resumed = found !== null && !this.#page.is_claimed(found.ticket);
+        if (found && this.#resumed) this.#take_ticket(found.ticket);
+    }
+
+    /** The server does not have the unfinished upload any more: from the beginning, with a ticket of its own. */
+    #renew() {
+        this.#session.stop();
+        this.#page.unfinished.forget(this.upload_id);
+        this.#take_ticket("");
+        this.#resumed = this.#resume = false;
+        this.#phase = "requesting";
+        this.#tickets?.start();
+        this.#publish();
+    }
+
+    /** @param {string} ticket "" for none */
+    #take_ticket(ticket) {
+        this.#page.release(this.#presence);
+        this.upload_id = this.#presence.ticket = ticket;
+        this.#session.scheduler.restart();
+        this.#session.scheduler.confirm([]);
+    }
+
+    /** @param {boolean} at_once */
+    #remember(at_once) {
+        const { connected, scheduler } = this.#session;
+        const progress = { connected, bytes_acked: scheduler.bytes_acked };
+        this.#record.note(this.upload_id, this.#phase, this.#problem?.code ?? 0, progress, at_once);
     }
 
     /** @returns {import("./public_state.js").Facts} */
     #facts() {
         const { scheduler, connected, transport } = this.#session;
-        const problem = this.#phase === "failed" ? this.#problem : this.#session.problem;
+        const problem = this.#phase === "failed" || this.#phase === "requesting" ? this.#problem : this.#session.problem;
         const reason = this.#phase === "handing_over" ? this.#trouble : this.#reason;
-        const [phase, bytes_total, server_state] = [this.#phase, this.bytes_total, this.#server_state];
-        return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem };
+        const [phase, bytes_total, server_state, pack] = [this.#phase, this.bytes_total, this.#server_state, this.#page.language];
+        return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem, pack };
     }
 
     /** @returns {boolean} whether anything observable has changed */
     #update() {
         let changed = false;
         this.#seen = observe(this.#facts());
+        this.#meter.note(this.#page.env.now(), this.#seen.bytes_acked, this.#seen.state === "transferring");
         const fields = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
         for (const [name, value] of Object.entries(this.#seen)) {
             if (fields[name] === value) continue;

@@ -21,6 +21,15 @@ const uploader: Uploader = new Uploader("ticket", file, { handle: null }).start(
 const without_new: incoming.Uploader = incoming.Uploader("ticket", file);
 uploader.onprogress = (seen) => console.log(seen.frac_complete.toFixed(), without_new.state_msg);
 export const listed: UnfinishedUpload[] = incoming.unfinished();
+const asking = incoming.Uploader(async (one, { path, signal }) => fetch(path + one.size, { signal }), file);
+const left: number | null = asking.eta ?? asking.snapshot().next_try_in;
+const queue: incoming.Queue = new incoming.Queue(() => "ticket", { concurrency: 2 });
+queue.subscribe(({ uploads, frac_complete }) => console.log(uploads[0]?.state === "transferring", frac_complete, left));
+export const added: Uploader[] = queue.add([file, { file, path: "a/b.txt" }]);
+// @ts-expect-error a state that there is not
+export const impossible: boolean = asking.state === "done";
+// @ts-expect-error an option that a queue does not have
+incoming.Queue(() => "ticket", { concurency: 2 });
 // @ts-expect-error a property that is to be read only
 uploader.bytes_acked = 5;
 // @ts-expect-error a word that pause() does not take

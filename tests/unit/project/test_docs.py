@@ -139,6 +139,14 @@ def test_error_codes_of_the_browser_are_documented() -> None:
     assert own == {code for _, code in constants if int(code) >= 1000}
 
 
+def test_the_library_names_every_error_as_documented() -> None:
+    source = (JS / "transport" / "errors.js").read_text()
+    [table] = re.findall(r"^const NAMES = \{\n(.*?)^\};", source, re.MULTILINE | re.DOTALL)
+    runs = re.findall(r'^    (\d+): "(.+)",$', table, re.MULTILINE)
+    named = {(str(int(first) + i), name) for first, names in runs for i, name in enumerate(names.split())}
+    assert named == {(cells[0], cells[1].strip("`")) for cells in rows(API, "Error codes") if cells[0].isdigit()}
+
+
 def test_close_codes() -> None:
     assert messages.close_code(UnknownTicket("")) == 4200
     assert "(close 4200 unknown_ticket)" in PROTOCOL
@@ -335,11 +343,29 @@ def test_every_function_of_the_library_is_documented() -> None:
 
 def test_state_messages_are_documented() -> None:
     source = (JS / "uploader" / "state_message.js").read_text()
-    texts = [text for line in source.splitlines() if "return" in line for text in re.findall(r'"([^"]+)"', line)]
-    texts += [text.split("$")[0] + "…" for text in re.findall(r"`([^`]+)`", source)]
+    [table] = re.findall(r"^const ENGLISH = \{\n(.*?)^\};", source, re.MULTILINE | re.DOTALL)
+    texts = [re.sub(r"\{\w+\}$", "…", text) for text in re.findall(r'^    \w+: "(.+)",$', table, re.MULTILINE)]
     section = API.partition("### State messages")[2].partition("\n###")[0]
     assert len(texts) > 8
-    assert [text for text in texts if text != "waiting" and f"`{text}`" not in section.replace("\n", " ")] == []
+    assert [text for text in texts if text != "…" and f"`{text}`" not in section.replace("\n", " ")] == []
+
+
+def test_states_of_an_uploader_are_documented() -> None:
+    [union] = re.findall(
+        r"^export type UploadState =\n(.*?);$", (JS / "incoming.d.ts").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert first_cells(API, "States of an uploader") == set(re.findall(r'"(\w+)"', union))
+
+
+def test_functions_and_options_of_a_queue_are_documented() -> None:
+    source = re.sub(r"/\*.*?\*/", "", (JS / "incoming.d.ts").read_text(), flags=re.DOTALL)
+    documented = first_cells(API, "`incoming.Queue(get_ticket, options)`")
+    names = {name.partition("(")[0] for name in documented}
+    for interface in ("QueueOptions", "Queue"):
+        [body] = re.findall(rf"^export interface {interface} \{{(.*?)^\}}", source, re.MULTILINE | re.DOTALL)
+        members = set(re.findall(r"^    (\w+)[?(:]", body, re.MULTILINE))
+        assert members
+        assert members <= names
 
 
 # --- snippets ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,166 @@
+// Gets the ticket of an upload from the page's function: asks again, with back-off, until the app answers. Decides what
+// counts as a ticket, as a refusal, and as an app that is away; the phase that follows is the uploader's business.
+
+import { Backoff } from "../session/backoff.js";
+import { BAD_ARGUMENT, TICKET_REFUSED, TICKET_UNAVAILABLE, fatal } from "../transport/errors.js";
+
+/** @typedef {import("../transport/errors.js").Problem} Problem */
+/** @typedef {import("../incoming.js").TicketFunction} TicketFunction */
+
+/**
+ * @typedef {object} Owner
+ * @property {(ticket: string) => void} got
+ * @property {(problem: Problem | null) => void} waiting for the next try, or null when it begins
+ * @property {(problem: Problem) => void} failed
+ */
+
+/** What proxies do not say while the app is away. */
+const REFUSALS = new Set([400, 401, 403, 409, 410, 413, 415, 422]);
+const ANSWERED_WITHIN = 30_000;
+
+export class TicketSource {
+    #page;
+    #get;
+    #file;
+    #path;
+    #owner;
+    #backoff;
+    #attempt = 0;
+    /** @type {AbortController | null} */
+    #abort = null;
+    /** @type {unknown} */
+    #timer = null;
+    /** @type {number | null} moment of the next try */
+    due = null;
+
+    /**
+     * @param {import("../page/page_context.js").PageContext} page
+     * @param {TicketFunction} get
+     * @param {File} file
+     * @param {string} path
+     * @param {Owner} owner
+     */
+    constructor(page, get, file, path, owner) {
+        this.#page = page;
+        this.#get = get;
+        this.#file = file;
+        this.#path = path;
+        this.#owner = owner;
+        this.#backoff = new Backoff(page.env.random);
+    }
+
+    start() {
+        this.#backoff.reset();
+        this.#ask();
+    }
+
+    stop() {
+        this.#attempt++;
+        this.#abort?.abort();
+        this.#page.env.stop(this.#timer);
+        this.due = null;
+    }
+
+    retry_now() {
+        if (this.due === null) return;
+        this.#ask();
+        this.#owner.waiting(null);
+    }
+
+    async #ask() {
+        this.stop();
+        const attempt = this.#attempt;
+        const current = () => attempt === this.#attempt;
+        const answer = await this.#page.ticket_requests.run(() => (current() ? this.#answer() : null));
+        if (!answer || !current()) return;
+        if (typeof answer === "string") this.#owner.got(answer);
+        else if (answer.retry) this.#wait(answer);
+        else this.#owner.failed(answer);
+    }
+
+    /** @returns {Promise<string | Problem>} */
+    async #answer() {
+        const abort = (this.#abort = new AbortController());
+        /** @type {unknown} */
+        let timer;
+        const late = new Promise((_, reject) => {
+            timer = this.#page.env.after(ANSWERED_WITHIN, () => reject(new Error(`no answer within ${ANSWERED_WITHIN / 1000} s`)));
+            abort.signal.addEventListener("abort", () => reject(abort.signal.reason));
+        });
+        try {
+            const asked = Promise.resolve(this.#get(this.#file, { path: this.#path, signal: abort.signal })).then(understood);
+            return await Promise.race([asked, late]);
+        } catch (error) {
+            return from_error(error);
+        } finally {
+            this.#page.env.stop(timer);
+        }
+    }
+
+    /** @param {Problem} problem */
+    #wait(problem) {
+        const delay = this.#backoff.next(problem.retry_after);
+        this.due = this.#page.env.now() + delay;
+        this.#timer = this.#page.env.after(delay, () => {
+            this.#ask();
+            this.#owner.waiting(null);
+        });
+        this.#owner.waiting(problem);
+    }
+}
+
+/**
+ * @param {unknown} given what the page's function has returned
+ * @returns {Promise<string | Problem>}
+ */
+async function understood(given) {
+    if (typeof given === "string" && given.trim()) return given.trim();
+    if (given instanceof Response) return from_response(given);
+    return fatal(BAD_ARGUMENT, `the ticket function must return a ticket or a Response; returned: ${typeof given}`);
+}
+
+/**
+ * What the app says in plain text or JSON is its own word. Anything else is that of a proxy, or nobody's.
+ * @param {Response} response
+ * @returns {Promise<string | Problem>}
+ */
+async function from_response(response) {
+    const { status } = response;
+    const text = (await response.text()).trim();
+    const html = /^text\/html/i.test(response.headers.get("Content-Type") ?? "");
+    const found = html ? "" : ticket_in(text);
+    if (response.ok && found) return found;
+    if (REFUSALS.has(status) && !html && text) return fatal(TICKET_REFUSED, found || text);
+    const seconds = Number(response.headers.get("Retry-After"));
+    return unavailable(`HTTP ${status}`, seconds > 0 ? seconds : null);
+}
+
+/** @param {string} text a ticket or message as it is, as JSON, or as `ticket` or `message` of a JSON object */
+function ticket_in(text) {
+    if (!/^["{]/.test(text)) return text;
+    try {
+        const value = JSON.parse(text);
+        return String((typeof value === "string" ? value : (value.ticket ?? value.message)) ?? "");
+    } catch {
+        return "";
+    }
+}
+
+/**
+ * An error whose `retry` is false is the app's refusal, in its own words.
+ * @param {any} error
+ * @returns {Problem}
+ */
+function from_error(error) {
+    const message = String(error?.message ?? error);
+    return error?.retry === false ? fatal(TICKET_REFUSED, message) : unavailable(message);
+}
+
+/**
+ * @param {string} message
+ * @param {number | null} [retry_after]
+ * @returns {Problem}
+ */
+function unavailable(message, retry_after = null) {
+    return { code: TICKET_UNAVAILABLE, message: `the application gives no ticket at present (${message})`, retry: true, retry_after };
+}
