@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from dataclasses import replace
 
 from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
 from incoming.core.callback_url import shown_url
 from incoming.core.errors import UnknownTicket, UploadError
-from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import Callback, Event, State, Ticket
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.settings.value_types import duration_text
 from incoming.storage.byte_store import ByteStore
-from incoming.storage.ticket_store import Change, Claim, TicketStore
+from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +31,9 @@ LEASE_MARGIN = 15.0
 FIRST_PAUSE = 1.0
 RETRY_AFTER_LIMIT = 300.0
 """Longest Retry-After, in seconds, that is honoured; a longer one would only keep the user waiting."""
+
+NOTHING_LEFT = 0.001
+"""Seconds that are no time for another attempt, but what rounding leaves of a limit."""
 
 RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
 
@@ -54,15 +55,13 @@ class Delivery:
         tickets: TicketStore,
         store: ByteStore,
         settings: Settings,
-        clock: Clock,
         caller: CallbackClient,
         counters: WorkerCounters | None = None,
     ) -> None:
         self._tickets = tickets
         self._store = store
         self._settings = settings
-        self._clock = clock
-        self._steady = steady(clock)
+        self._clock = tickets.clock
         self._caller = caller
         self._counters = counters or WorkerCounters()
 
@@ -71,35 +70,51 @@ class Delivery:
         """Seconds after which another worker may repeat an attempt that has not been recorded as answered."""
         return self._settings.handover_timeout + LEASE_MARGIN
 
-    async def attempt(self, claim: Claim) -> None:
-        """Call the app and record the answer. Raises what the store raises, as long as the app was not called."""
-        now = self._clock()
-        before = claim.callback
-        # Unanswered until the answer is recorded: if this worker dies, nobody knows whether the app got the call.
-        callback = replace(before, attempts=before.attempts + 1, due_at=now + self.lease, unanswered=True)
-        try:
-            ticket = await self._tickets.update(claim.ticket.id, lambda known: _begun(known, claim, callback, now))
-        except _NotOurs:
+    async def attempt(self, ticket_id: str, claimed: Callback, waited: float = 0.0) -> None:
+        """Call the app and record the answer. Raises what the store raises, as long as the app was not called.
+
+        `waited` are the seconds that the claimed callback waited for its turn.
+        """
+        begun = await self._begin(ticket_id, claimed, waited)
+        if begun is None:
             return
-        called_at = time.perf_counter()
+        ticket, callback = begun
+        called_at = self._clock.monotonic()
         answer = await self._caller.post(ticket, callback)
-        self._counters.called_back(answer.verdict.value, time.perf_counter() - called_at)
-        if before.unanswered and await self._was_taken_before(ticket, answer):
+        took = self._clock.monotonic() - called_at
+        self._counters.called_back(answer.verdict.value, took)
+        if claimed.unanswered and await self._was_taken_before(ticket, answer):
             answer = Answer(Verdict.DONE)
-        last_at = self._last_attempt_at(callback, answer)
+        after = replace(
+            callback.spend(took), last_error=answer.reason, unanswered=claimed.unanswered or not answer.heard
+        )
+        if answer.verdict != Verdict.UNCLEAR:
+            after = replace(after, unclear_for=None)
+        elif after.unclear_for is None:
+            after = replace(after, unclear_for=0.0)
+        left = self._time_left(after, answer)
         try:
-            if last_at > self._steady():
-                later = replace(
-                    callback,
-                    last_error=answer.reason,
-                    unanswered=before.unanswered or not answer.heard,
-                    unclear_since=self._unclear_since(callback, answer),
-                )
-                await self._put_off(ticket, callback, later, answer, last_at)
+            if left > NOTHING_LEFT:
+                await self._put_off(ticket, callback, after, answer, left)
             else:
                 await self._conclude(ticket, callback, answer)
         except UnknownTicket:
             log.info("upload %s: ticket expired while its app was called", ticket.id)
+
+    async def _begin(self, ticket_id: str, claimed: Callback, waited: float) -> tuple[Ticket, Callback] | None:
+        """Record the attempt before it is made; None if the claim is no longer true."""
+        now = self._clock.now()
+        # Unanswered until the answer is recorded: if this worker dies, nobody knows whether the app got the call.
+        callback = replace(
+            claimed.end_pause(self._clock.steady()).spend(waited),
+            attempts=claimed.attempts + 1,
+            due_at=now + self.lease,
+            unanswered=True,
+        )
+        try:
+            return await self._tickets.update(ticket_id, lambda known: _begun(known, claimed, callback, now)), callback
+        except _NotOurs:
+            return None
 
     async def _was_taken_before(self, ticket: Ticket, answer: Answer) -> bool:
         """Return whether the app took the file in an attempt whose answer was lost, and therefore no longer knows the
@@ -115,24 +130,17 @@ class Delivery:
         log.info("upload %s: %s; the app took the file in an earlier attempt", ticket.id, answer.reason)
         return True
 
-    def _unclear_since(self, callback: Callback, answer: Answer) -> float:
-        if answer.verdict != Verdict.UNCLEAR:
-            return 0.0
-        return callback.unclear_since or self._steady()
-
-    def _last_attempt_at(self, callback: Callback, answer: Answer) -> float:
-        """Return the steady time of the last attempt after such an answer; 0 if there is none."""
+    def _time_left(self, callback: Callback, answer: Answer) -> float:
+        """Return the seconds until the last attempt after such an answer; none if there is no further one."""
         if answer.verdict == Verdict.AGAIN:
-            return callback.since + self._settings.handover_retry_time
+            return self._settings.handover_retry_time - callback.tried_for
         if answer.verdict == Verdict.UNCLEAR:
-            return self._unclear_since(callback, answer) + self._settings.handover_refusal_time
+            return self._settings.handover_refusal_time - (callback.unclear_for or 0.0)
         return 0.0
 
-    async def _put_off(
-        self, ticket: Ticket, callback: Callback, later: Callback, answer: Answer, last_at: float
-    ) -> None:
-        pause = min(self._pause(callback, answer), last_at - self._steady())
-        later = replace(later, due_at=self._clock() + pause)
+    async def _put_off(self, ticket: Ticket, callback: Callback, after: Callback, answer: Answer, left: float) -> None:
+        pause = min(self._pause(callback, answer), left)
+        later = after.put_off(pause, self._clock.now(), self._clock.steady())
         await self._record(ticket.id, lambda known: changed(known, callback, later), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
             parts = (ticket.id, callback.attempts, answer.reason, pause)
@@ -145,7 +153,7 @@ class Delivery:
         return max(pause, min(answer.retry_after or 0.0, RETRY_AFTER_LIMIT))
 
     async def _conclude(self, ticket: Ticket, callback: Callback, answer: Answer) -> None:
-        now = self._clock()
+        now = self._clock.now()
         if callback.cancelled:
             await self._record(ticket.id, lambda known: changed(known, callback, None))
             if answer.verdict == Verdict.DONE:
@@ -214,8 +222,8 @@ def _same_attempt(known: Ticket, callback: Callback) -> bool:
     return owed is not None and (owed.id, owed.attempts) == (callback.id, callback.attempts)
 
 
-def _begun(known: Ticket, claim: Claim, trying: Callback, now: float) -> Ticket:
-    if not _same_attempt(known, claim.callback):
+def _begun(known: Ticket, claimed: Callback, trying: Callback, now: float) -> Ticket:
+    if not _same_attempt(known, claimed):
         raise _NotOurs
     if trying.cancelled:
         return replace(known, callback=trying)

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from incoming.callbacks.client import CallbackClient
-from incoming.callbacks.delivery import Delivery, changed
+from incoming.callbacks.delivery import Delivery, changed, longest_pause
 from incoming.callbacks.trial import CallbackTrial
 from incoming.core.callback_url import app_host
 from incoming.core.errors import UnknownTicket, UploadError
-from incoming.core.steady_clock import Clock
-from incoming.core.ticket import Callback, TicketOptions
+from incoming.core.ticket import Callback, Ticket, TicketOptions
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
-from incoming.storage.ticket_store import Claim, TicketStore
+from incoming.storage.ticket_store import TicketStore
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +38,38 @@ GATHERING = 0.02
 
 
 @dataclass(slots=True)
+class _Claimed:
+    """A claimed callback that waits for its turn, and since when, by the monotonic clock."""
+
+    ticket_id: str
+    callback: Callback
+    since: float
+
+
+@dataclass(slots=True)
 class _HostQueue:
-    """The callbacks of one app: how many are under way, and the claimed ones that wait for their turn."""
+    """The callbacks of one app: how many are under way, and the claimed ones that wait for their turn, by ticket."""
 
     active: int = 0
-    waiting: OrderedDict[str, Claim] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[str, _Claimed] = field(default_factory=OrderedDict)
 
 
 class CallbackDispatcher:
-    """One worker's part in emptying the outbox. `clock` gives seconds since the epoch."""
+    """One worker's part in emptying the outbox."""
 
     def __init__(
         self,
         tickets: TicketStore,
         store: ByteStore,
         settings: Settings,
-        clock: Clock = time.time,
         counters: WorkerCounters | None = None,
     ) -> None:
         self._tickets = tickets
-        self._clock = clock
+        self._clock = tickets.clock
+        self._horizon = longest_pause(settings)
         self._at_once = settings.handover_connections
-        self._caller = CallbackClient(settings, clock)
-        self._delivery = Delivery(tickets, store, settings, clock, self._caller, counters)
+        self._caller = CallbackClient(settings, tickets.clock.now)
+        self._delivery = Delivery(tickets, store, settings, self._caller, counters)
         self._trial = CallbackTrial(self._caller, settings.storage_dir)
         self._queues: dict[str, _HostQueue] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -75,7 +82,7 @@ class CallbackDispatcher:
     async def run(self) -> None:
         """Deliver what is due until `stop`."""
         while not self._stopping:
-            wake_at = self._clock() + LONGEST_SLEEP
+            wake_at = self._clock.now() + LONGEST_SLEEP
             try:
                 await self._claim_due()
                 wake_at = min(wake_at, await self._next_due())
@@ -85,14 +92,14 @@ class CallbackDispatcher:
                 await asyncio.sleep(1.0)
 
     async def _claim_due(self) -> None:
-        claims = await self._tickets.claim(self._clock(), self._delivery.lease, CLAIMED_AT_ONCE)
+        tickets = await self._tickets.claim(self._delivery.lease, CLAIMED_AT_ONCE, self._horizon)
         if self._stopping:
-            await self._give_back(claims)
+            await self._give_back((ticket.id, ticket.callback) for ticket in tickets)
             return
-        for claim in claims:
-            host = app_host(claim.ticket.options.signal_finish_url)
+        for ticket in tickets:
+            host = app_host(ticket.options.signal_finish_url)
             queue = self._queues.setdefault(host, _HostQueue())
-            queue.waiting[claim.ticket.id] = claim
+            _enqueue(queue, ticket, self._clock.monotonic())
             self._start_next(host, queue)
 
     async def _next_due(self) -> float:
@@ -102,7 +109,7 @@ class CallbackDispatcher:
     async def _sleep(self, wake_at: float) -> None:
         """Sleep until `wake_at`, or until a ticket's change has made a callback due earlier."""
         try:
-            async with asyncio.timeout(max(min(wake_at - self._clock(), LONGEST_SLEEP), GATHERING)):
+            async with asyncio.timeout(max(min(wake_at - self._clock.now(), LONGEST_SLEEP), GATHERING)):
                 while not self._stopping:
                     await self._news.wait()
                     await asyncio.sleep(GATHERING)
@@ -115,11 +122,11 @@ class CallbackDispatcher:
     def _start_next(self, host: str, queue: _HostQueue) -> None:
         """Start as many callbacks as this app gets at once. A slow app's callbacks wait here, not in others' places."""
         while queue.waiting and queue.active < self._at_once and not self._stopping:
-            ticket_id, claim = queue.waiting.popitem(last=False)
+            ticket_id, claimed = queue.waiting.popitem(last=False)
             # After its lease a callback is due again for any worker, so it need not be given back.
-            if self._clock() < claim.until and ticket_id not in self._under_way:
+            if self._clock.now() < claimed.callback.due_at and ticket_id not in self._under_way:
                 queue.active += 1
-                task = asyncio.get_running_loop().create_task(self._deliver(claim))
+                task = asyncio.get_running_loop().create_task(self._deliver(claimed))
                 self._under_way[ticket_id] = task
                 task.add_done_callback(partial(self._ended, host, ticket_id))
         if not queue.waiting and not queue.active:
@@ -131,19 +138,20 @@ class CallbackDispatcher:
         queue.active -= 1
         self._start_next(host, queue)
 
-    async def _deliver(self, claim: Claim) -> None:
+    async def _deliver(self, claimed: _Claimed) -> None:
+        waited = self._clock.monotonic() - claimed.since
         try:
-            await self._delivery.attempt(claim)
+            await self._delivery.attempt(claimed.ticket_id, claimed.callback, waited)
         except UnknownTicket:
             return
         except UploadError as error:
-            log.warning("upload %s: callback postponed: %s", claim.ticket.id, error.message)
+            log.warning("upload %s: callback postponed: %s", claimed.ticket_id, error.message)
         except Exception:
-            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claim.ticket.id)
+            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claimed.ticket_id)
 
     async def try_out(self, options: TicketOptions) -> None:
         """Make a trial call. Raises CallbackTestFailed unless the app accepts it, TooBusy above a limit."""
-        await self._trial.check(options, self._clock())
+        await self._trial.check(options, self._clock.now())
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +161,8 @@ class CallbackDispatcher:
         """
         self._stopping = True
         self._news.set()
-        await self._give_back([claim for queue in self._queues.values() for claim in queue.waiting.values()])
+        claimed = [claimed for queue in self._queues.values() for claimed in queue.waiting.values()]
+        await self._give_back((one.ticket_id, one.callback) for one in claimed)
         try:
             if self._under_way:
                 await asyncio.wait(tuple(self._under_way.values()), timeout=within)
@@ -164,16 +173,20 @@ class CallbackDispatcher:
             self._caller.close()
         await asyncio.gather(*unanswered, return_exceptions=True)
 
-    async def _give_back(self, claims: Iterable[Claim]) -> None:
-        async def give_back(claim: Claim, due: Callback) -> None:
-            try:
-                await self._tickets.update(
-                    claim.ticket.id, lambda known: changed(known, claim.callback, due), durable=False
-                )
-            except UploadError as error:
-                log.warning(
-                    "upload %s: callback not given back (%s); due after its lease", claim.ticket.id, error.message
-                )
+    async def _give_back(self, claimed: Iterable[tuple[str, Callback | None]]) -> None:
+        await asyncio.gather(*(self._give_back_one(ticket_id, callback) for ticket_id, callback in claimed if callback))
 
-        now = self._clock()
-        await asyncio.gather(*(give_back(claim, replace(claim.callback, due_at=now)) for claim in claims))
+    async def _give_back_one(self, ticket_id: str, callback: Callback) -> None:
+        due = replace(callback, due_at=self._clock.now())
+        try:
+            await self._tickets.update(ticket_id, lambda known: changed(known, callback, due), durable=False)
+        except UploadError as error:
+            log.warning("upload %s: callback not given back (%s); due after its lease", ticket_id, error.message)
+
+
+def _enqueue(queue: _HostQueue, ticket: Ticket, now: float) -> None:
+    """Let the callback wait. One that already waits keeps its place, with its new lease."""
+    if ticket.callback is not None:
+        waiting = queue.waiting.get(ticket.id)
+        since = waiting.since if waiting is not None and waiting.callback.id == ticket.callback.id else now
+        queue.waiting[ticket.id] = _Claimed(ticket.id, ticket.callback, since)

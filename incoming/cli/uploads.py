@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -143,13 +142,13 @@ class _Command:
 
     async def _cancel(self) -> None:
         ticket = await self._named()
-        cancelled = await cancel(self._tickets, ticket.id, self._told.reason, time.time(), notify_app=True)
+        cancelled = await cancel(self._tickets, ticket.id, self._told.reason, notify_app=True)
         await remove_bytes(self._files, ticket)
         await self._tell(cancelled)
 
     async def _retry(self) -> None:
         ticket = await self._named()
-        await self._tell(await retry(self._tickets, ticket.id, time.time()))
+        await self._tell(await retry(self._tickets, ticket.id))
 
     async def _named(self) -> Ticket:
         """Return the one upload whose id begins as given."""
@@ -166,8 +165,8 @@ class _Command:
     async def _facts(self, ticket: Ticket) -> dict[str, Any]:
         """Return an upload's facts and its present connections, which workers report every few seconds."""
         if self._sending is None:
-            self._sending = (await overview_of(self._tickets, time.time())).uploads
-        return describe(ticket, self._sending.get(ticket.id), time.time())
+            self._sending = (await overview_of(self._tickets)).uploads
+        return describe(ticket, self._sending.get(ticket.id), self._tickets.clock.now())
 
     async def _tell(self, ticket: Ticket) -> None:
         facts = await self._facts(ticket)

@@ -1,9 +1,9 @@
-"""The time of day as limits need it: a clock that somebody sets forward does not make the server impatient.
+"""The times that a store goes by: the time of day, and one that limits can be compared with.
 
-Idle limits and give-up times are hours long and compare a stored time of day with now. When the system's clock jumps
-ahead, every upload would look as if it had been idle for the length of the jump. This clock advances no faster than the
-monotonic one, so such a jump makes limits late by its length, never early. A clock set back is followed at once: what
-was stored then lies in the future, and limits are late again. It does not know what is measured with it.
+Limits are hours long and compare a stored time of day with now. When the clock jumps ahead, every upload would look as
+if it had been idle for the length of the jump. The steady clock advances no faster than the monotonic one, so such a
+jump makes limits late by its length, never early. A clock set back is followed at once: what was stored then lies in
+the future, and limits are late again. This file does not know what is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ then learns the date must not stay in 1970, so what is beyond is believed."""
 
 
 class SteadyClock:
-    """Seconds since the epoch, at most ABSORBED behind the system's clock and never ahead of it."""
+    """Seconds since the epoch, at most ABSORBED behind the time of day and never ahead of it."""
 
     def __init__(self, wall: Clock = time.time, monotonic: Clock = time.monotonic) -> None:
         self._wall = wall
@@ -33,8 +33,14 @@ class SteadyClock:
         return wall - behind
 
 
-def steady(clock: Clock) -> Clock:
-    """The steady version of the system's clock. Any other clock is in the hand of whoever passes it, and stays as it
-    is.
+class StoreClock:
+    """The clock of one store.
+
+    `now` is the time of day, seconds since the epoch, as it is noted with tickets; `steady` the same for comparing with
+    limits; `monotonic` counts seconds from any moment, for what one process measures itself.
     """
-    return SteadyClock() if clock is time.time else clock
+
+    def __init__(self, now: Clock = time.time, monotonic: Clock = time.monotonic) -> None:
+        self.now = now
+        self.monotonic = monotonic
+        self.steady: Clock = SteadyClock(now, monotonic)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from incoming.core.callback import Callback as Callback
 from incoming.core.errors import (
     AlreadyComplete,
     FileChanged,
@@ -95,25 +96,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 
 
 _NOTHING = {"extents": Extents(), "synced": Extents()}
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """One entry of the outbox: a notice to the app that is owed until the app has answered.
-
-    `id` names the delivery and stays the same over all attempts; `since` is when it was first owed and `due_at` when
-    it is to be tried next, both seconds since the epoch. `unanswered`: the app may have heard an earlier attempt, but
-    no answer came back. `unclear_since`: when answers began that may not be the app's own; 0 after any other one.
-    """
-
-    id: str
-    cancelled: bool
-    since: float
-    due_at: float
-    attempts: int = 0
-    last_error: str = ""
-    unanswered: bool = False
-    unclear_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Services:
-    """One worker's parts; `clock` gives seconds since the epoch, `monotonic` seconds of a clock that never jumps."""
+    """One worker's parts; `monotonic` gives seconds of a clock that never jumps."""
 
     settings: Settings
     tickets: TicketStore
@@ -50,7 +50,6 @@ class Services:
     worker_reporter: WorkerReporter
     memory_budget: MemoryBudget
     connection_limiter: ConnectionLimiter
-    clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     upload_connections: UploadConnectionLimiter = field(default_factory=UploadConnectionLimiter)
     requests: WeakSet[Any] = field(default_factory=WeakSet)

@@ -11,14 +11,12 @@ import asyncio
 import logging
 import math
 import random
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from incoming.core.errors import UnknownTicket, UploadError
 from incoming.core.service_time import ServiceTime
-from incoming.core.steady_clock import Clock, steady
 from incoming.core.ticket import FINAL, RECEIVING, Callback, State, Ticket
 from incoming.maintenance import recovery
 from incoming.maintenance.ticket_scan import idle, older
@@ -47,7 +45,7 @@ class _NotAnyMore(Exception):
 
 
 class Janitor:
-    """One worker's janitor. `clock` gives seconds since the epoch."""
+    """One worker's janitor."""
 
     def __init__(
         self,
@@ -55,14 +53,12 @@ class Janitor:
         store: ByteStore,
         upload_service: UploadService,
         settings: Settings,
-        clock: Clock = time.time,
     ) -> None:
         self._tickets = tickets
         self._store = store
         self._upload_service = upload_service
         self._settings = settings
-        self._clock = clock
-        self._steady = steady(clock)
+        self._clock = tickets.clock
         self._service: ServiceTime | None = None
         self._swept: dict[State, float] = {}
         self._unremoved: set[str] = set()
@@ -86,7 +82,7 @@ class Janitor:
             await asyncio.sleep(NOTE_INTERVAL)
 
     async def _note_service(self) -> None:
-        self._service = service = await self._tickets.note_service(self._clock())
+        self._service = service = await self._tickets.note_service()
         if service.outages and service.outages[-1][1] == service.until:
             start, end = service.outages[-1]
             log.info("no server ran for %.0f s; this time does not count towards the idle limits", end - start)
@@ -122,7 +118,7 @@ class Janitor:
 
     def _before(self, seconds: float) -> float:
         """Return the latest time that is at least so many seconds of service ago."""
-        return -math.inf if self._service is None else self._service.before(self._steady(), seconds)
+        return -math.inf if self._service is None else self._service.before(self._clock.steady(), seconds)
 
     # --- abandoned uploads --------------------------------------------------------------------------------------------
 
@@ -148,7 +144,7 @@ class Janitor:
 
     async def _expire(self, ticket_id: str, reason: str, still: Callable[[Ticket], bool]) -> None:
         """End the upload if it is `still` as it was found, decided in the transaction that ends it."""
-        now = self._clock()
+        now = self._clock.now()
         notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now)
 
         def change(known: Ticket) -> Ticket:
@@ -166,7 +162,7 @@ class Janitor:
 
     async def _complete_whole(self) -> None:
         """Complete files whose last byte was committed by a worker that then died."""
-        async for ticket in idle(self._tickets, (State.UPLOADING,), self._steady() - LEFT_ALONE):
+        async for ticket in idle(self._tickets, (State.UPLOADING,), self._clock.steady() - LEFT_ALONE):
             if ticket.complete:
                 await recovery.finalise(self._upload_service, ticket)
 
@@ -182,7 +178,7 @@ class Janitor:
                 self._unremoved.discard(ticket_id)
         await self._sweep_ended(State.FAILED, self._before(self._settings.failed_grace))
         for state in (State.FINISHED, State.CANCELLED):
-            await self._sweep_ended(state, self._steady() - LEFT_ALONE)
+            await self._sweep_ended(state, self._clock.steady() - LEFT_ALONE)
 
     async def _sweep_ended(self, state: State, before: float) -> None:
         """Visit the tickets that ended since any worker's last round; a restart must not visit a million tombstones."""

@@ -13,9 +13,7 @@ import os
 import resource
 import secrets
 import socket
-import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,19 +112,12 @@ class Overview:
 
 
 class WorkerReporter:
-    """Reports of one worker. `clock` gives seconds since the epoch."""
+    """Reports of one worker."""
 
-    def __init__(
-        self,
-        store: OperatorStore,
-        counters: WorkerCounters,
-        connections: Connections,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, store: OperatorStore, counters: WorkerCounters, connections: Connections) -> None:
         self._store = store
         self._counters = counters
         self._connections = connections
-        self._clock = clock
         self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._reported: dict[str, float] = {}
         self._reported_bytes = 0
@@ -179,7 +170,7 @@ class WorkerReporter:
             totals, received = self._counters.totals(), self._counters.received
             news = {key: value - self._reported.get(key, 0.0) for key, value in totals.items()}
             news = {key: value for key, value in news.items() if value}
-            await self._store.note(self._name, self._clock(), facts, news, received - self._reported_bytes)
+            await self._store.note(self._name, facts, news, received - self._reported_bytes)
             self._reported, self._reported_bytes = totals, received
 
     async def _current(self) -> WorkerReport:
@@ -198,12 +189,12 @@ class WorkerReporter:
     async def overview(self) -> Overview:
         """Return the state of all workers, with this one's as of now. Raises what the store raises."""
         await self.report()
-        return await overview_of(self._store, self._clock())
+        return await overview_of(self._store)
 
 
-async def overview_of(store: OperatorStore, now: float) -> Overview:
+async def overview_of(store: OperatorStore) -> Overview:
     """Return what the workers have reported so far, for anyone who has the store. Raises what the store raises."""
-    notes = await store.notes(now - STALE)
+    notes = await store.notes(STALE)
     workers = [WorkerReport.from_json(notes.facts[name]) for name in sorted(notes.facts)]
     uploads: dict[str, UploadActivity] = {}
     connections: Counter[str] = Counter()

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
 
-from incoming.callbacks.delivery import longest_pause
 from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import TooBusy, UploadError
 from incoming.handlers.backend.parameters import MAX_BODY
@@ -178,7 +177,7 @@ def open_services(settings: Settings) -> Services:
     """Return one worker's services. Raises OSError or StorageFailed if the storage directory cannot be used."""
     database = settings.storage_dir / "incoming.sqlite"
     limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
-    tickets = SqliteStore(database, file_mode=DATABASE_MODE, max_backoff=longest_pause(settings), limits=limits)
+    tickets = SqliteStore(database, file_mode=DATABASE_MODE, limits=limits)
     store = FileStore(
         settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
     )

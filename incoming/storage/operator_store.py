@@ -29,16 +29,14 @@ class Notes:
 class OperatorStore(Protocol):
     """What operators see of all workers together. Raises like TicketStore; the same store offers both."""
 
-    async def note(
-        self, worker: str, now: float, facts: str | None, counted: Mapping[str, float], traffic: int = 0
-    ) -> None:
+    async def note(self, worker: str, facts: str | None, counted: Mapping[str, float], traffic: int = 0) -> None:
         """Replaces what this worker told of itself (None: it ends), adds to what all have counted and to the traffic of
         this moment, in one transaction that no power cut needs to spare.
         """
         ...
 
-    async def notes(self, since: float) -> Notes:
-        """All that is noted; facts only of workers that noted them at or after `since`, seconds since the epoch.
+    async def notes(self, within: float) -> Notes:
+        """All that is noted; facts only of workers that noted them in the last `within` seconds.
 
         Counted are besides, as `entered/<state>`, how many tickets ever came into each state.
         """

@@ -7,28 +7,22 @@ and never block it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from incoming.core.service_time import ServiceTime
-from incoming.core.ticket import Callback, State, Ticket
+from incoming.core.steady_clock import StoreClock
+from incoming.core.ticket import State, Ticket
 
 Change = Callable[[Ticket], Ticket]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A callback that this worker may now try; nobody else tries it before its lease (`until`, seconds since the
-    epoch) ends.
-    """
-
-    ticket: Ticket
-    callback: Callback
-    until: float
-
-
 class TicketStore(Protocol):
     """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; nothing is changed then."""
+
+    @property
+    def clock(self) -> StoreClock:
+        """The clock by which tickets live: that of all processes which share the store, however wrong their own is."""
+        ...
 
     async def create(self, ticket: Ticket) -> None:
         """Adds a ticket; it survives a power cut when this returns. Raises TooBusy when its backend has too many."""
@@ -62,15 +56,16 @@ class TicketStore(Protocol):
         """
         ...
 
-    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
-        """Takes up to `limit` callbacks that are due, for `lease` seconds each. Two workers never get the same one.
+    async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
+        """Take up to `limit` callbacks that are due, for `lease` seconds each, and return their tickets.
 
-        One that is due further in the future than any back-off reaches (the clock was set back) counts as due.
+        Two workers never get the same one: until the lease ends, which is the callback's `due_at` then, it is not due.
+        A callback that is due more than `horizon` seconds after that counts as due: the clock was set back.
         """
         ...
 
     async def next_due(self) -> float | None:
-        """When the next callback is due, seconds since the epoch; None when none is owed."""
+        """When the next callback is due, by the store's clock; None when none is owed."""
         ...
 
     async def find(
@@ -105,8 +100,8 @@ class TicketStore(Protocol):
         """Of tickets that entered `state` before `until`, all has been cleared up that was to be."""
         ...
 
-    async def note_service(self, now: float) -> ServiceTime:
-        """Note that a server runs `now`; return the service time so far, of all workers and their predecessors."""
+    async def note_service(self) -> ServiceTime:
+        """Note that a server runs now; return the service time so far, of all workers and their predecessors."""
         ...
 
     def watch(self, listener: Callable[[str], None]) -> None:

@@ -16,8 +16,9 @@ from incoming.storage.ticket_store import TicketStore
 log = logging.getLogger(__name__)
 
 
-async def cancel(tickets: TicketStore, ticket_id: str, reason: str, now: float, *, notify_app: bool) -> Ticket:
+async def cancel(tickets: TicketStore, ticket_id: str, reason: str, *, notify_app: bool) -> Ticket:
     """Cancel for good and return the ticket. Raises UnknownTicket, or WrongState if it is too late."""
+    now = tickets.clock.now()
     notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now) if notify_app else None
     ticket = await tickets.update(ticket_id, lambda known: known.cancel(reason, notice, now))
     if ticket.state_since == now:

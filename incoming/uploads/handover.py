@@ -19,12 +19,13 @@ from incoming.uploads.cancellation import remove_bytes
 log = logging.getLogger(__name__)
 
 
-async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str, now: float) -> Ticket:
+async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str) -> Ticket:
     """Finish an upload, because the app has what it wants, and remove its file if that is agreed.
 
     Early and repeated calls count. Raises UnknownTicket, or WrongState if the app was not called yet or the upload has
     failed.
     """
+    now = tickets.clock.now()
     ticket = await tickets.update(
         ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now)
     )
@@ -34,11 +35,12 @@ async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str, now: fl
     return ticket
 
 
-async def retry(tickets: TicketStore, ticket_id: str, now: float) -> Ticket:
+async def retry(tickets: TicketStore, ticket_id: str) -> Ticket:
     """Make a callback due at once: one that waits for its next attempt, or a failed one while its file is kept.
 
     Raises UnknownTicket, or WrongState if there is nothing to tell the app.
     """
+    now = tickets.clock.now()
     notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
 
     def change(known: Ticket) -> Ticket:

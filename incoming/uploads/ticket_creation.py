@@ -6,7 +6,6 @@ its app cannot be told of. How each check is made is passed in.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -30,13 +29,11 @@ class TicketCreation:
         is_draining: Callable[[], bool],
         admit: Callable[[], Awaitable[None]],
         try_out: Callable[[TicketOptions], Awaitable[None]],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tickets = tickets
         self._is_draining = is_draining
         self._admit = admit
         self._try_out = try_out
-        self._clock = clock
 
     async def create(
         self, options: TicketOptions, identity: Identity = UNKNOWN, *, test_callback: bool = False
@@ -53,7 +50,7 @@ class TicketCreation:
         await self._admit()
         if test_callback:
             await self._try_out(options)
-        now = self._clock()
+        now = self._tickets.clock.now()
         ticket = Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now, identity=identity)
         await self._tickets.create(ticket)
         return ticket

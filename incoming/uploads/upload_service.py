@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -39,13 +38,11 @@ PATIENCE = 1.0
 class UploadService:
     """Everything that clients can do to uploads, for one worker; workers share nothing but the stores."""
 
-    def __init__(
-        self, tickets: TicketStore, store: ByteStore, settings: Settings, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:
         self._tickets = tickets
         self._store = store
         self._settings = settings
-        self._clock = clock
+        self._clock = tickets.clock.now
         self._rates = RateLimiter()
         self.appends = Appends()
         self._uploads: dict[str, ActiveUpload] = {}
@@ -203,7 +200,7 @@ class UploadService:
 
     async def cancel(self, ticket_id: str, reason: str, *, notify_app: bool) -> Ticket:
         """Cancels for good and removes what has arrived. Raises UnknownTicket, or WrongState when it is too late."""
-        ticket = await cancel(self._tickets, ticket_id, reason, self._clock(), notify_app=notify_app)
+        ticket = await cancel(self._tickets, ticket_id, reason, notify_app=notify_app)
         self._listeners.learned(ticket)
         await self._discard(ticket)
         return ticket
@@ -217,13 +214,13 @@ class UploadService:
 
     async def finish(self, ticket_id: str) -> Ticket:
         """The app has what it wants. Raises like `handover.finish`."""
-        ticket = await handover.finish(self._tickets, self._store, ticket_id, self._clock())
+        ticket = await handover.finish(self._tickets, self._store, ticket_id)
         self._listeners.learned(ticket)
         return ticket
 
     async def retry_handover(self, ticket_id: str) -> Ticket:
         """Make a callback due at once. Raises like `handover.retry`."""
-        ticket = await handover.retry(self._tickets, ticket_id, self._clock())
+        ticket = await handover.retry(self._tickets, ticket_id)
         self._listeners.learned(ticket)
         return ticket
 

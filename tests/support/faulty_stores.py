@@ -15,11 +15,12 @@ from weakref import WeakSet
 from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.extents import Extents, Range
 from incoming.core.service_time import ServiceTime
+from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
-from incoming.storage.ticket_store import Change, Claim
+from incoming.storage.ticket_store import Change
 from tests.support.stores import until
 
 T = TypeVar("T")
@@ -197,9 +198,10 @@ class FaultyFiles:
 class FaultyTickets:
     """An SqliteStore with `faults`: `update` before it begins, `updated` after it was committed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: StoreClock | None = None) -> None:
         self.faults = Faults()
-        self.inner = SqliteStore(path)
+        self.inner = SqliteStore(path, clock=clock)
+        self.clock = self.inner.clock
 
     async def create(self, ticket: Ticket) -> None:
         await self._through("create", lambda: self.inner.create(ticket))
@@ -212,8 +214,8 @@ class FaultyTickets:
         await self.faults.meet("updated")
         return ticket
 
-    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
-        return await self._through("claim", lambda: self.inner.claim(now, lease, limit))
+    async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
+        return await self._through("claim", lambda: self.inner.claim(lease, limit, horizon))
 
     async def next_due(self) -> float | None:
         return await self._through("next_due", self.inner.next_due)
@@ -241,8 +243,8 @@ class FaultyTickets:
     async def note_swept(self, state: State, until: float) -> None:
         await self.inner.note_swept(state, until)
 
-    async def note_service(self, now: float) -> ServiceTime:
-        return await self.inner.note_service(now)
+    async def note_service(self) -> ServiceTime:
+        return await self.inner.note_service()
 
     def watch(self, listener: Callable[[str], None]) -> None:
         self.inner.watch(listener)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that stands still until it is set; as a StoreClock needs it, both the time of day and the monotonic."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -46,11 +47,13 @@ async def until(condition: Callable[[], T | Awaitable[T]], what: str, seconds: f
 class Stores:
     """The stores of one worker. Several on one directory are several workers."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float] = time.time, max_backoff: float = 300.0) -> None:
+    def __init__(self, directory: Path, clock: Clock | None = None, ticks: Clock | None = None) -> None:
+        """`clock` is the time of day, `ticks` the monotonic clock if it is another one."""
         directory.mkdir(exist_ok=True)
         self.directory = directory
-        self.clock = clock
-        self.tickets = SqliteStore(directory / "incoming.sqlite", max_backoff=max_backoff)
+        store_clock = StoreClock() if clock is None else StoreClock(clock, ticks or clock)
+        self.clock = store_clock.now
+        self.tickets = SqliteStore(directory / "incoming.sqlite", clock=store_clock)
         self.files = FileStore(directory, epoch_of=self.tickets.epoch_of)
 
     async def close(self) -> None:
@@ -124,11 +127,11 @@ class Stores:
 
     async def finish(self, ticket_id: str) -> Ticket:
         """The app calls finish_upload."""
-        return await handover.finish(self.tickets, self.files, ticket_id, self.clock())
+        return await handover.finish(self.tickets, self.files, ticket_id)
 
     async def retry(self, ticket_id: str) -> Ticket:
         """An operator asks for the handover now."""
-        return await handover.retry(self.tickets, ticket_id, self.clock())
+        return await handover.retry(self.tickets, ticket_id)
 
     def notice(self, *, cancelled: bool = False) -> Callback:
         now = self.clock()

@@ -1,11 +1,11 @@
 """Assemblers as workers have them, on stores with faults on order; at the end nothing must be left of them."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import Identity, Ticket, TicketOptions
 from incoming.settings.settings import Settings
 from incoming.storage.filesystem.store import FileStore
@@ -14,7 +14,7 @@ from incoming.uploads.subscriptions import News
 from incoming.uploads.upload_service import UploadService
 from incoming.wire.messages import Hello
 from tests.support.faulty_stores import FaultyFiles, FaultyTickets
-from tests.support.stores import until
+from tests.support.stores import Clock, until
 
 
 class Bench:
@@ -23,21 +23,20 @@ class Bench:
     def __init__(
         self,
         directory: Path,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
         files: FileStore | None = None,
         **settings: object,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.descriptors = open_descriptors(directory)
-        self.tickets = FaultyTickets(directory / "incoming.sqlite")
+        self.tickets = FaultyTickets(directory / "incoming.sqlite", StoreClock(clock, clock) if clock else None)
         self.files = FaultyFiles(directory, files or FileStore(directory, epoch_of=self.tickets.inner.epoch_of))
         self.settings = Settings(**settings)  # type: ignore[arg-type]
-        self.upload_service = UploadService(self.tickets, self.files, self.settings, clock)
-        self._clock = clock
+        self.upload_service = UploadService(self.tickets, self.files, self.settings)
 
     async def new(self, **options: object) -> str:
         """A new ticket's id."""
-        now = self._clock()
+        now = self.tickets.clock.now()
         wanted = TicketOptions(signal_finish_url="http://127.0.0.1:9/", **options)  # type: ignore[arg-type]
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
         await self.tickets.create(ticket)

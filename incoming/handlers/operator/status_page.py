@@ -85,7 +85,7 @@ class StatusNow(OperatorHandler):
             raise Forbidden("pages of other sites may not ask how things are")
         services = self.services
         overview = await services.worker_reporter.overview()
-        now = services.clock()
+        now = services.tickets.clock.now()
         counts = await services.tickets.counts()
         connected = sorted(overview.uploads, key=lambda ticket_id: -overview.uploads[ticket_id].speed)
         listed = await shown(services.tickets, services.operators, connected, now, MOST_SHOWN)
@@ -136,4 +136,4 @@ class OperatorAction(OperatorHandler):
         else:
             ticket = await self.services.upload_service.retry_handover(ticket_id)
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(json.dumps(describe(ticket, None, self.services.clock())))
+        self.finish(json.dumps(describe(ticket, None, self.services.tickets.clock.now())))

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
 from incoming.core.service_time import ServiceTime
+from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.operator_store import Notes
 from incoming.storage.sqlite import maintenance, reports
@@ -29,7 +30,7 @@ from incoming.storage.sqlite.schema import connect, open_database
 from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save
 from incoming.storage.sqlite.watcher import Watcher
 from incoming.storage.ticket_row import from_row
-from incoming.storage.ticket_store import Change, Claim
+from incoming.storage.ticket_store import Change
 
 log = logging.getLogger(__name__)
 
@@ -41,23 +42,19 @@ SPARE = 100
 
 
 class SqliteStore:
-    """Tickets in the database at `path`, used from one event loop.
-
-    `max_backoff` is the longest time, in seconds, that a callback is ever put off: when one is due later than that, the
-    clock was set back.
-    """
+    """Tickets in the database at `path`, used from one event loop. Its clock is that of the machine."""
 
     def __init__(
         self,
         path: str | Path,
         *,
         file_mode: int = 0o640,
-        max_backoff: float = 3600.0,
         limits: StoreLimits = NO_LIMITS,
+        clock: StoreClock | None = None,
     ) -> None:
         """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
+        self.clock = clock or StoreClock()
         self._path = Path(path)
-        self._max_backoff = max_backoff
         self._limits = limits
         self._listeners: list[Callable[[str], None]] = []
         open_database(self._path, file_mode)
@@ -122,29 +119,29 @@ class SqliteStore:
     async def note_swept(self, state: State, until: float) -> None:
         await self._writer.perform(lambda its: maintenance.note_swept(its.connection, state, until), durable=False)
 
-    async def note_service(self, now: float) -> ServiceTime:
+    async def note_service(self) -> ServiceTime:
+        now = self.clock.now()
         return await self._writer.perform(lambda its: maintenance.note_service(its.connection, now), durable=False)
 
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
-    async def claim(self, now: float, lease: float, limit: int) -> list[Claim]:
+    async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
+        now = self.clock.now()
         until = now + lease
         # Two questions, for an OR would keep SQLite from reading the index in order.
         due = (
             (f"{SELECT} WHERE due_at <= ? ORDER BY due_at LIMIT ?", now),
-            (f"{SELECT} WHERE due_at > ? ORDER BY due_at LIMIT ?", until + self._max_backoff),
+            (f"{SELECT} WHERE due_at > ? ORDER BY due_at LIMIT ?", until + horizon),
         )
 
-        def take(transaction: Transaction) -> list[Claim]:
+        def take(transaction: Transaction) -> list[Ticket]:
             most = limit + SPARE
             rows = [row for query, bound in due for row in transaction.connection.execute(query, (bound, most))]
-            claims = []
-            for ticket in self._readable(rows, limit):
-                if ticket.callback is not None:
-                    callback = replace(ticket.callback, due_at=until)
-                    taken = save(transaction, ticket, replace(ticket, callback=callback))
-                    claims.append(Claim(taken, callback, until))
-            return claims
+            return [
+                save(transaction, ticket, replace(ticket, callback=replace(ticket.callback, due_at=until)))
+                for ticket in self._readable(rows, limit)
+                if ticket.callback is not None
+            ]
 
         return await self._writer.perform(take, durable=False)
 
@@ -204,15 +201,16 @@ class SqliteStore:
 
     # --- what operators see -------------------------------------------------------------------------------------------
 
-    async def note(
-        self, worker: str, now: float, facts: str | None, counted: Mapping[str, float], traffic: int = 0
-    ) -> None:
+    async def note(self, worker: str, facts: str | None, counted: Mapping[str, float], traffic: int = 0) -> None:
+        now = self.clock.now()
+
         def write(transaction: Transaction) -> None:
             reports.write(transaction.connection, worker, now, facts, counted, traffic)
 
         await self._writer.perform(write, durable=False)
 
-    async def notes(self, since: float) -> Notes:
+    async def notes(self, within: float) -> Notes:
+        since = self.clock.now() - within
         return await self._read(lambda connection: reports.read(connection, since))
 
     async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:

@@ -20,7 +20,7 @@ class OneOfSeveral:
     def __init__(self, stores: Stores) -> None:
         self.counters = WorkerCounters()
         self.connections = Connections(self.counters)
-        self.reporter = WorkerReporter(stores.tickets, self.counters, self.connections, stores.clock)
+        self.reporter = WorkerReporter(stores.tickets, self.counters, self.connections)
 
 
 async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_nothing_is_noted_twice_by_who_is_cancelled(tmp_path: Path) -> Non
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await worker.reporter.close()
-    assert (await stores.tickets.notes(0)).counted["bytes/http"] == 7
+    assert (await stores.tickets.notes(60)).counted["bytes/http"] == 7
     await stores.close()
 
 
@@ -134,7 +134,7 @@ async def test_a_worker_notes_by_itself_and_measures_the_loop(
     worker.counters.transports["http"].stored(7, 0.1)
 
     async def noted() -> bool:
-        return (await stores.tickets.notes(0)).counted.get("bytes/http") == 7
+        return (await stores.tickets.notes(60)).counted.get("bytes/http") == 7
 
     await until(noted, "a note")
     assert worker.counters.loop_lag.total > 0

@@ -133,8 +133,8 @@ async def test_no_two_get_the_same_callback(open_tickets: OpenTickets) -> None:
     stores = [open_tickets() for _ in range(4)]
     for number in range(100):
         await stores[number % 4].create(owing(NOW - number))
-    taken = await asyncio.gather(*(store.claim(NOW, 60, 10) for _ in range(5) for store in stores))
-    ids = [claim.ticket.id for claims in taken for claim in claims]
+    taken = await asyncio.gather(*(store.claim(60, 10, 3600) for _ in range(5) for store in stores))
+    ids = [ticket.id for claimed in taken for ticket in claimed]
     assert len(ids) == len(set(ids)) == 100
 
 

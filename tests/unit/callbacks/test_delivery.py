@@ -5,7 +5,8 @@ The clock stands still unless a test sets it, so that hours of an app being away
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ from tornado.ioloop import IOLoop
 from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import Delivery, longest_pause
 from incoming.core.errors import StorageFailed
-from incoming.core.steady_clock import SteadyClock
 from incoming.core.ticket import Callback, State, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.ticket_store import Change, Claim
+from incoming.storage.ticket_store import Change
 from tests.support.app_stub import DROP, Answer, AppStub, Reply, Script
 from tests.support.app_stub import Callback as Call
 from tests.support.ports import free_port
@@ -34,8 +34,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stores(tmp_path: Path, clock: Clock, io_loop: IOLoop) -> Iterator[Stores]:
-    stores = Stores(tmp_path / "storage", clock)
+def ticks(request: pytest.FixtureRequest, clock: Clock) -> Clock:
+    """The monotonic clock: the same one, except in tests that let the time of day jump."""
+    return Clock(100.0) if "jump" in request.fixturenames else clock
+
+
+@pytest.fixture
+def stores(tmp_path: Path, clock: Clock, ticks: Clock, io_loop: IOLoop) -> Iterator[Stores]:
+    stores = Stores(tmp_path / "storage", clock, ticks)
     yield stores
     io_loop.run_sync(stores.close)
 
@@ -48,17 +54,20 @@ class Desk:
         self.clock = clock
         self.settings = Settings(**settings)  # type: ignore[arg-type]
         self.caller = CallbackClient(self.settings, clock)
-        self.delivery = Delivery(tickets or stores.tickets, stores.files, self.settings, clock, self.caller)  # type: ignore[arg-type]
+        self.delivery = Delivery(tickets or stores.tickets, stores.files, self.settings, self.caller)  # type: ignore[arg-type]
 
-    async def claim(self) -> Claim:
-        [claim] = await self.stores.tickets.claim(self.clock(), self.delivery.lease, 10)
-        return claim
+    async def claim(self) -> tuple[str, Callback]:
+        [ticket] = await self.stores.tickets.claim(self.delivery.lease, 10, longest_pause(self.settings))
+        assert ticket.callback is not None
+        return ticket.id, ticket.callback
 
-    async def attempt(self) -> Ticket:
+    async def attempt(self, waited: float = 0.0) -> Ticket:
         """Claims the one callback that is due, makes an attempt and returns the ticket after it."""
-        claim = await self.claim()
-        await self.delivery.attempt(claim)
-        return await self.stores.get(claim.ticket)
+        ticket_id, claimed = await self.claim()
+        await self.delivery.attempt(ticket_id, claimed, waited)
+        after = await self.stores.tickets.get(ticket_id)
+        assert after is not None
+        return after
 
 
 def refused(port: int | None = None) -> str:
@@ -164,9 +173,9 @@ async def test_a_cancellation_is_not_told_for_ever(
 ) -> None:
     await stores.cancelled(refused())
     desk = Desk(stores, clock, handover_retry_time=HOUR)
-    assert (await desk.attempt()).callback is not None
-    clock.advance(HOUR)
-    after = await desk.attempt()
+    began = clock()
+    after = await attempts_until(desk, clock() + 2 * HOUR)
+    assert clock() - began == pytest.approx(HOUR)
     assert (after.state, after.callback) == (State.CANCELLED, None)
     assert caplog.text.count("the app was not told of the cancellation: Connection refused") == 1
 
@@ -286,12 +295,12 @@ async def test_an_answer_out_of_reach_begins_the_time_anew(stores: Stores, clock
         desk = Desk(stores, clock)
         after = await attempts_until(desk, clock() + 9 * MINUTE)
         assert after.callback is not None
-        assert after.callback.unclear_since
+        assert after.callback.unclear_for
         clock.now = after.callback.due_at
         app.answer_next((502, ""))
         after = await desk.attempt()
         assert after.callback is not None
-        assert after.callback.unclear_since == 0.0
+        assert after.callback.unclear_for is None
         clock.now = after.callback.due_at
         assert (await attempts_until(desk, clock() + 9 * MINUTE)).state == State.HANDING_OVER
 
@@ -362,13 +371,15 @@ async def test_an_app_that_stays_down_makes_the_upload_fail_in_the_end(
 ) -> None:
     ticket = await stores.arrived(refused())
     desk = Desk(stores, clock, handover_retry_time=2 * HOUR)
-    clock.advance(2 * HOUR - 5)
-    after = await desk.attempt()
+    after = await attempts_until(desk, clock() + 2 * HOUR - 5)
     assert after.state == State.HANDING_OVER
-    clock.advance(5)
-    after = await desk.attempt()
+    assert after.callback is not None
+    clock.now = after.callback.due_at
+    after = await attempts_until(desk, clock() + 10)
     assert (after.state, after.error_code) == (State.FAILED, 303)
-    assert after.reason == "the application could not be reached (tried 2 times in 2h): Connection refused"
+    assert re.fullmatch(
+        r"the application could not be reached \(tried [0-9]+ times in 2h\): Connection refused", after.reason
+    )
     assert stores.files_of(ticket) == [ticket.id]
     assert caplog.text.count("handover failed") == 1
 
@@ -376,8 +387,7 @@ async def test_an_app_that_stays_down_makes_the_upload_fail_in_the_end(
 async def test_the_last_attempt_is_made_at_the_very_end(stores: Stores, clock: Clock) -> None:
     with AppStub([Answer(503, "", {"Retry-After": "120"})]) as app:
         await stores.arrived(app.url)
-        clock.advance(HOUR - 5)
-        assert await pauses(Desk(stores, clock, handover_retry_time=HOUR), 1) == pytest.approx([5.0])
+        assert await pauses(Desk(stores, clock, handover_retry_time=5), 1) == pytest.approx([5.0])
 
 
 async def test_without_a_retry_time_there_is_one_attempt(stores: Stores, clock: Clock) -> None:
@@ -395,12 +405,24 @@ async def test_a_long_outage_does_not_flood_the_log(
     assert caplog.text.count("Connection refused; next in") == 6  # attempts 1, 2, 4, 8, 16 and 32
 
 
+# --- what counts towards the limits: late, never early ----------------------------------------------------------------
+
+
+async def given_up_after(desk: Desk, passing: Sequence[Clock]) -> float:
+    """The seconds until the app is given up, while these clocks go on together."""
+    began = passing[-1].now
+    while (after := await desk.attempt()).callback is not None:
+        pause = after.callback.due_at - desk.clock()
+        for clock in passing:
+            clock.advance(pause)
+    assert after.state == State.FAILED
+    return passing[-1].now - began
+
+
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 async def test_a_clock_that_jumps_by_an_hour_gives_no_app_up(
-    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
+    stores: Stores, clock: Clock, ticks: Clock, jump: float
 ) -> None:
-    ticks = Clock(100.0)
-    monkeypatch.setattr("incoming.callbacks.delivery.steady", lambda wall: SteadyClock(wall, ticks))
     await stores.arrived(refused())
     desk = Desk(stores, clock, handover_retry_time=600.0)
     clock.advance(jump)
@@ -408,6 +430,66 @@ async def test_a_clock_that_jumps_by_an_hour_gives_no_app_up(
     assert after.state == State.HANDING_OVER
     assert after.callback is not None
     assert after.callback.due_at <= clock() + 1
+    clock.now = after.callback.due_at
+    ticks.advance(1)
+    assert 590 < await given_up_after(desk, (clock, ticks)) < 620
+
+
+@pytest.mark.parametrize("answer", [(404, "who?"), (503, "")])
+async def test_a_record_written_by_a_clock_that_was_an_hour_back_makes_no_limit_early(
+    tmp_path: Path, answer: tuple[int, str]
+) -> None:
+    with AppStub(default=answer) as app:
+        wrong, right = Clock(), Clock()
+        wrong.advance(-HOUR)
+        before = Stores(tmp_path / "storage", wrong)
+        await before.arrived(app.url)
+        limits = {"handover_retry_time": 600.0, "handover_refusal_time": 600.0}
+        after = await Desk(before, wrong, **limits).attempt()
+        assert after.callback is not None
+        await before.close()
+        stores = Stores(tmp_path / "storage", right)
+        assert 590 < await given_up_after(Desk(stores, right, **limits), [right]) < 620
+        assert len(app.callbacks) > 3
+        await stores.close()
+
+
+@pytest.mark.parametrize("answer", [(404, "who?"), (503, "")])
+async def test_while_no_server_runs_no_time_of_an_app_is_spent(
+    stores: Stores, clock: Clock, answer: tuple[int, str]
+) -> None:
+    with AppStub(default=answer) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock, handover_retry_time=600.0, handover_refusal_time=600.0)
+        after = await attempts_until(desk, clock() + 60)
+        assert after.state == State.HANDING_OVER
+        clock.advance(24 * HOUR)  # and only then there is a server again
+        assert 470 < await given_up_after(desk, [clock]) < 620
+
+
+async def test_a_pause_that_an_operator_cuts_short_counts_only_as_far_as_it_lasted(
+    stores: Stores, clock: Clock
+) -> None:
+    with AppStub(default=Answer(503, "", {"Retry-After": "300"})) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock, handover_retry_time=600.0)
+        for _ in range(10):
+            after = await desk.attempt()
+            assert after.state == State.HANDING_OVER
+            clock.advance(1)
+            await stores.retry(after.id)
+        assert after.callback is not None
+        assert after.callback.tried_for == pytest.approx(9)
+
+
+async def test_the_time_in_which_an_app_takes_other_callbacks_counts(stores: Stores, clock: Clock) -> None:
+    await stores.arrived(refused())
+    desk = Desk(stores, clock, handover_retry_time=600.0)
+    after = await desk.attempt(waited=599)
+    assert after.state == State.HANDING_OVER
+    assert after.callback is not None
+    clock.now = after.callback.due_at
+    assert (await desk.attempt(waited=1)).state == State.FAILED
 
 
 # --- somebody else was faster -----------------------------------------------------------------------------------------
@@ -505,7 +587,7 @@ async def test_ticket_that_is_forgotten_meanwhile_does_no_harm(stores: Stores, c
             ticket.id, lambda known: replace(known, options=replace(known.options, signal_finish_url=app.url))
         )
         desk = Desk(stores, clock)
-        await desk.delivery.attempt(await desk.claim())
+        await desk.delivery.attempt(*await desk.claim())
     assert await stores.state(ticket) is None
 
 
@@ -527,11 +609,11 @@ async def test_a_claim_that_is_no_longer_true_calls_nobody(
     after = await desk.attempt()
     assert after.callback is not None
     clock.now = after.callback.due_at
-    claim = await desk.claim()
-    changed = await stores.tickets.update(claim.ticket.id, change)
-    await desk.delivery.attempt(claim)
+    ticket_id, claimed = await desk.claim()
+    changed = await stores.tickets.update(ticket_id, change)
+    await desk.delivery.attempt(ticket_id, claimed)
     assert len(app_stub.callbacks) == 1
-    assert await stores.get(claim.ticket) == changed
+    assert await stores.get(changed) == changed
 
 
 # --- the answer was lost ----------------------------------------------------------------------------------------------
@@ -615,6 +697,7 @@ class Flaky:
 
     def __init__(self, stores: Stores, failures: int) -> None:
         self.stores = stores
+        self.clock = stores.tickets.clock
         self.failures = failures
         self.updates = 0
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,8 @@ from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import LEASE_MARGIN, Delivery
 from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import StorageFailed, UnknownTicket, WrongState
-from incoming.core.ticket import State, Ticket
+from incoming.core.ticket import Callback, State, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.ticket_store import Claim
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Callback as Call
 from tests.support.stores import Clock, Stores, until
@@ -33,13 +32,13 @@ class Workers:
         self.stores: list[Stores] = []
         self.running: list[tuple[CallbackDispatcher, asyncio.Task[None]]] = []
 
-    def open(self, clock: Callable[[], float] = time.time) -> Stores:
+    def open(self, clock: Clock | None = None) -> Stores:
         self.stores.append(Stores(self.directory, clock))
         return self.stores[-1]
 
     def start(self, stores: Stores, **settings: object) -> CallbackDispatcher:
         wanted = {"handover_max_backoff": 0.05, **settings}
-        handover = CallbackDispatcher(stores.tickets, stores.files, Settings(**wanted), stores.clock)  # type: ignore[arg-type]
+        handover = CallbackDispatcher(stores.tickets, stores.files, Settings(**wanted))  # type: ignore[arg-type]
         self.running.append((handover, asyncio.get_running_loop().create_task(handover.run())))
         return handover
 
@@ -255,9 +254,10 @@ async def test_another_worker_goes_on_when_one_dies_in_a_delivery(
 
 async def attempt(stores: Stores) -> None:
     settings = Settings()
-    delivery = Delivery(stores.tickets, stores.files, settings, stores.clock, CallbackClient(settings))
-    [claim] = await stores.tickets.claim(stores.clock(), delivery.lease, 1)
-    await delivery.attempt(claim)
+    delivery = Delivery(stores.tickets, stores.files, settings, CallbackClient(settings))
+    [ticket] = await stores.tickets.claim(delivery.lease, 1, HOUR)
+    assert ticket.callback is not None
+    await delivery.attempt(ticket.id, ticket.callback)
 
 
 async def test_stop_waits_for_apps_that_answer_and_gives_back_the_rest(workers: Workers, app_stub: AppStub) -> None:
@@ -309,8 +309,8 @@ async def test_what_is_claimed_in_the_moment_of_stopping_is_given_back(
     real = stores.tickets.claim
     stopping: list[asyncio.Task[None]] = []
 
-    async def claim(now: float, lease: float, limit: int) -> list[Claim]:
-        found = await real(now, lease, limit)
+    async def claim(lease: float, limit: int, horizon: float) -> list[Ticket]:
+        found = await real(lease, limit, horizon)
         stopping.append(asyncio.get_running_loop().create_task(handover.stop(5)))
         await asyncio.sleep(0)
         return found
@@ -336,12 +336,12 @@ async def test_a_database_in_trouble_is_only_a_delay(
     real = stores.tickets.claim
     failures = 1
 
-    async def claim(now: float, lease: float, limit: int) -> list[Claim]:
+    async def claim(lease: float, limit: int, horizon: float) -> list[Ticket]:
         nonlocal failures
         if failures:
             failures -= 1
             raise StorageFailed("the disk is on strike")
-        return await real(now, lease, limit)
+        return await real(lease, limit, horizon)
 
     monkeypatch.setattr(stores.tickets, "claim", claim)
     workers.start(stores)
@@ -359,10 +359,10 @@ async def test_a_defect_in_one_delivery_stops_no_other(
     cursed = await stores.arrived(app_stub.url)
     real = Delivery.attempt
 
-    async def attempt(self: Delivery, claim: Claim) -> None:
-        if claim.ticket.id == cursed.id:
+    async def attempt(self: Delivery, ticket_id: str, claimed: Callback, waited: float) -> None:
+        if ticket_id == cursed.id:
             raise RuntimeError("a defect")
-        await real(self, claim)
+        await real(self, ticket_id, claimed, waited)
 
     monkeypatch.setattr(Delivery, "attempt", attempt)
     workers.start(stores, handover_connections=1)

@@ -1,8 +1,6 @@
 """The clock that nobody can hurry by setting it forward."""
 
-import time
-
-from incoming.core.steady_clock import ABSORBED, SteadyClock, steady
+from incoming.core.steady_clock import ABSORBED, SteadyClock, StoreClock
 from tests.support.stores import Clock
 
 HOUR = 3600.0
@@ -65,7 +63,11 @@ def test_a_machine_that_learns_the_date_believes_it() -> None:
     assert clock() == 1_800_000_000.0 - ABSORBED
 
 
-def test_only_the_systems_clock_is_doubted() -> None:
-    own = Clock()
-    assert steady(own) is own
-    assert isinstance(steady(time.time), SteadyClock)
+def test_a_store_has_all_three_of_one_machine() -> None:
+    clocks = Clocks()
+    clock = StoreClock(clocks.wall, clocks.ticks)
+    clocks.wall.advance(HOUR)
+    clocks.ticks.advance(1)
+    assert clock.now() == clocks.wall.now
+    assert clock.steady() == 1_800_000_001.0
+    assert clock.monotonic() == clocks.ticks.now

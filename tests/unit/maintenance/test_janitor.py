@@ -10,7 +10,6 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.core.errors import StorageFailed, WrongState
-from incoming.core.steady_clock import SteadyClock
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance import janitor as module
 from incoming.maintenance.janitor import Janitor
@@ -28,16 +27,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stores(tmp_path: Path, clock: Clock, io_loop: IOLoop) -> Iterator[Stores]:
-    stores = Stores(tmp_path / "storage", clock)
+def ticks(request: pytest.FixtureRequest, clock: Clock) -> Clock:
+    """The monotonic clock: the same one, except in tests that let the time of day jump."""
+    return Clock(100.0) if "jump" in request.fixturenames else clock
+
+
+@pytest.fixture
+def stores(tmp_path: Path, clock: Clock, ticks: Clock, io_loop: IOLoop) -> Iterator[Stores]:
+    stores = Stores(tmp_path / "storage", clock, ticks)
     yield stores
     io_loop.run_sync(stores.close)
 
 
 def employ(stores: Stores, **settings: object) -> Janitor:
     wanted = Settings(**settings)  # type: ignore[arg-type]
-    upload_service = UploadService(stores.tickets, stores.files, wanted, stores.clock)
-    return Janitor(stores.tickets, stores.files, upload_service, wanted, stores.clock)
+    upload_service = UploadService(stores.tickets, stores.files, wanted)
+    return Janitor(stores.tickets, stores.files, upload_service, wanted)
 
 
 # --- uploads that nobody goes on with ---------------------------------------------------------------------------------
@@ -580,7 +585,7 @@ async def test_a_store_that_takes_no_note_ends_no_upload(
 ) -> None:
     ticket = await stores.uploading()
 
-    async def broken(now: float) -> None:
+    async def broken() -> None:
         raise StorageFailed("the disk is on strike")
 
     monkeypatch.setattr(stores.tickets, "note_service", broken)
@@ -601,9 +606,9 @@ async def test_notes_are_made_while_a_round_takes_long(
     noted: list[float] = []
     real = stores.tickets.note_service
 
-    async def note(now: float) -> object:
-        noted.append(now)
-        return await real(now)
+    async def note() -> object:
+        noted.append(clock())
+        return await real()
 
     monkeypatch.setattr(stores.tickets, "note_service", note)
     running = asyncio.get_running_loop().create_task(janitor.run())
@@ -617,11 +622,9 @@ async def test_notes_are_made_while_a_round_takes_long(
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 async def test_a_clock_that_jumps_by_an_hour_ends_no_upload(
-    stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
+    stores: Stores, clock: Clock, ticks: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    ticks = Clock(100.0)
     monkeypatch.setattr("incoming.core.service_time.OUTAGE", 3 * HOUR)
-    monkeypatch.setattr(module, "steady", lambda wall: SteadyClock(wall, ticks))
     limits = {"idle_timeout": 600.0, "paused_timeout": 600.0, "handover_wait_timeout": 600.0}
     janitor = employ(stores, **limits, failed_grace=600.0, tombstone_time=600.0)
     tickets = [await stores.uploading(), await stores.waiting(), await stores.failed(), await stores.finished()]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
+from incoming.core.steady_clock import StoreClock
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
+from tests.support.stores import Clock
 from tests.unit.storage.faulty_disk import FaultyDisk
-from tests.unit.storage.tickets import new
+from tests.unit.storage.tickets import NOW, new
 
 ID = "0a3b5c7d-1111-4222-8333-444455556666"
 OTHER = "0a3b5c7d-9999-4222-8333-444455556666"
@@ -59,12 +61,19 @@ def files(open_files: OpenFiles) -> FileStore:
 
 
 @pytest.fixture
-def open_tickets(io_loop: IOLoop, tmp_path: Path) -> Iterator[OpenTickets]:
+def clock() -> Clock:
+    """The clock of all stores of tickets; it stands still until it is set."""
+    return Clock(NOW)
+
+
+@pytest.fixture
+def open_tickets(io_loop: IOLoop, tmp_path: Path, clock: Clock) -> Iterator[OpenTickets]:
     """Function that opens a SqliteStore on one database; several are several workers."""
     before = open_descriptors()
     stores: list[SqliteStore] = []
 
     def make(**options: object) -> SqliteStore:
+        options = {"clock": StoreClock(clock, clock), **options}
         stores.append(SqliteStore(tmp_path / "incoming.sqlite", **options))  # type: ignore[arg-type]
         return stores[-1]
 

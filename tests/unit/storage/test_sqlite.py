@@ -19,8 +19,11 @@ from incoming.core.ticket import FINAL, Event, State, Ticket
 from incoming.storage.sqlite.group_commit import Transaction
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import TicketStore
+from tests.support.stores import Clock
 from tests.unit.storage.conftest import OpenTickets
 from tests.unit.storage.tickets import NOW, any_ticket, new, owing
+
+HOUR = 3600.0
 
 
 def unversioned(ticket: Ticket | None) -> Ticket:
@@ -267,36 +270,34 @@ async def test_the_loop_goes_on_during_a_long_transaction(tickets: SqliteStore) 
 # --- the outbox -------------------------------------------------------------------------------------------------------
 
 
-async def test_claims_are_leased(tickets: SqliteStore) -> None:
+async def test_claims_are_leased(tickets: SqliteStore, clock: Clock) -> None:
     await tickets.create(late := owing(NOW - 5))
     await tickets.create(later := owing(NOW))
     await tickets.create(owing(NOW + 1))
     await tickets.create(new())
-    claims = await tickets.claim(NOW, 60, 10)
-    assert [claim.ticket.id for claim in claims] == [late.id, later.id]
-    assert all(claim.until == claim.callback.due_at == NOW + 60 for claim in claims)
-    assert claims[0].callback == replace(late.callback, due_at=NOW + 60)  # type: ignore[type-var]
-    assert claims[0].ticket == await tickets.get(late.id)
-    assert await tickets.claim(NOW, 60, 10) == []
-    again = await tickets.claim(NOW + 61, 60, 10)
-    assert len(again) == 3
+    claimed = await tickets.claim(60, 10, HOUR)
+    assert [ticket.id for ticket in claimed] == [late.id, later.id]
+    assert claimed[0].callback == replace(late.callback, due_at=NOW + 60)  # type: ignore[type-var]
+    assert claimed[0] == await tickets.get(late.id)
+    assert await tickets.claim(60, 10, HOUR) == []
+    clock.advance(61)
+    assert len(await tickets.claim(60, 10, HOUR)) == 3
 
 
 async def test_claims_are_limited_and_the_oldest_come_first(tickets: SqliteStore) -> None:
     for age in (3, 1, 5, 2, 4):
         await tickets.create(owing(NOW - age))
-    taken = [await tickets.claim(NOW, 60, 2) for _ in range(4)]
-    assert [len(claims) for claims in taken] == [2, 2, 1, 0]
-    ids = [claim.ticket.id for claims in taken for claim in claims]
+    taken = [await tickets.claim(60, 2, HOUR) for _ in range(4)]
+    assert [len(claimed) for claimed in taken] == [2, 2, 1, 0]
+    ids = [ticket.id for claimed in taken for ticket in claimed]
     assert len(set(ids)) == 5
 
 
-async def test_a_clock_set_back_does_not_delay_callbacks(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(max_backoff=300.0)
+async def test_a_clock_set_back_does_not_delay_callbacks(tickets: SqliteStore) -> None:
     await tickets.create(owing(NOW + 60 + 299))
     await tickets.create(future := owing(NOW + 60 + 301))
-    assert [claim.ticket.id for claim in await tickets.claim(NOW, 60, 10)] == [future.id]
-    assert await tickets.claim(NOW, 60, 10) == []
+    assert [ticket.id for ticket in await tickets.claim(60, 10, 300)] == [future.id]
+    assert await tickets.claim(60, 10, 300) == []
 
 
 async def test_next_due(tickets: SqliteStore) -> None:
@@ -514,7 +515,7 @@ async def test_every_question_has_an_index(tickets: SqliteStore) -> None:
     tickets._writer._connection.set_trace_callback(asked.append)
     await tickets.create(ticket := owing(NOW))
     await tickets.get(ticket.id)
-    await tickets.claim(NOW, 60, 10)
+    await tickets.claim(60, 10, HOUR)
     await tickets.next_due()
     await tickets.counts()
     await tickets.distrust_after_boot("boot")
@@ -529,18 +530,22 @@ async def test_every_question_has_an_index(tickets: SqliteStore) -> None:
     assert {query for query in slow if "MIN(due_at)" not in query} == set()
 
 
-async def test_the_service_time_outlives_the_process(open_tickets: OpenTickets) -> None:
+async def test_the_service_time_outlives_the_process(open_tickets: OpenTickets, clock: Clock) -> None:
     first = open_tickets()
-    assert await first.note_service(NOW) == ServiceTime(NOW)
-    assert await first.note_service(NOW + 60) == ServiceTime(NOW + 60)
+    assert await first.note_service() == ServiceTime(NOW)
+    clock.now = NOW + 60
+    assert await first.note_service() == ServiceTime(NOW + 60)
     await first.close()
+    clock.now = NOW + 9000
     night = ServiceTime(NOW + 9000, ((NOW + 60, NOW + 9000),))
-    assert await open_tickets().note_service(NOW + 9000) == night
+    assert await open_tickets().note_service() == night
     other = open_tickets()
-    assert await other.note_service(NOW + 9001) == ServiceTime(NOW + 9001, night.outages)
+    clock.now = NOW + 9001
+    assert await other.note_service() == ServiceTime(NOW + 9001, night.outages)
     # A damaged note is as good as none.
     await other._writer.perform(
         lambda transaction: transaction.connection.execute("UPDATE meta SET value = 'x' WHERE key = 'service'"),
         durable=False,
     )
-    assert await other.note_service(NOW + 9999) == ServiceTime(NOW + 9999)
+    clock.now = NOW + 9999
+    assert await other.note_service() == ServiceTime(NOW + 9999)

@@ -355,7 +355,7 @@ async def test_a_damaged_record_is_alone_with_it(
         with pytest.raises(StorageFailed, match="damaged"):
             await attempt
     assert [ticket.id for ticket in await tickets.find(limit=1)] == [whole.id]
-    assert [claim.ticket.id for claim in await tickets.claim(NOW, 60, 1)] == [whole.id]
+    assert [ticket.id for ticket in await tickets.claim(60, 1, 3600)] == [whole.id]
     assert await tickets.distrust_after_boot("boot") == 0
     assert damaged.id[:8] in caplog.text
     assert damaged.id not in caplog.text

@@ -14,18 +14,22 @@ from tests.support.stores import Clock, Stores
 
 
 async def test_counts_are_added_and_facts_replaced(tmp_path: Path) -> None:
-    stores = Stores(tmp_path)
-    await stores.tickets.note("a", 100, "old", {"x": 1, "y": 0.5})
-    await stores.tickets.note("a", 101, "new", {"x": 2})
-    await stores.tickets.note("b", 50, "long ago", {"x": 3})
-    notes = await stores.tickets.notes(since=101)
+    clock = Clock(50.0)
+    stores = Stores(tmp_path, clock)
+    await stores.tickets.note("b", "long ago", {"x": 3})
+    clock.now = 100.0
+    await stores.tickets.note("a", "old", {"x": 1, "y": 0.5})
+    clock.now = 101.0
+    await stores.tickets.note("a", "new", {"x": 2})
+    notes = await stores.tickets.notes(50)
     assert notes.facts == {"a": "new"}
     assert notes.counted == {"x": 6, "y": 0.5}
     assert notes.traffic == {}
-    await stores.tickets.note("a", 102, None, {})
-    assert set((await stores.tickets.notes(since=0)).facts) == {"b"}
-    await stores.tickets.note("c", 51 + KEPT_FOR, "much later", {})
-    assert set((await stores.tickets.notes(since=0)).facts) == {"c"}
+    await stores.tickets.note("a", None, {})
+    assert set((await stores.tickets.notes(101)).facts) == {"b"}
+    clock.now = 51 + KEPT_FOR
+    await stores.tickets.note("c", "much later", {})
+    assert set((await stores.tickets.notes(clock.now)).facts) == {"c"}
     await stores.close()
 
 
@@ -35,7 +39,7 @@ async def test_every_state_entered_is_counted(tmp_path: Path) -> None:
     await stores.finished()
     cancelled = await stores.cancelled("http://127.0.0.1:9/")
     await stores.tickets.forget(cancelled.id)
-    counted = (await stores.tickets.notes(0)).counted
+    counted = (await stores.tickets.notes(60)).counted
     assert {name: counted[name] for name in counted if name.startswith("entered/")} == {
         "entered/new": 3,
         "entered/uploading": 2,
@@ -80,13 +84,13 @@ async def test_a_database_of_before_is_brought_up_to_date(version: int, tmp_path
     ticket_id = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
     old_database(tmp_path, version, ticket_id, b"half", 8, "http://127.0.0.1:9/")
     assert version_of(tmp_path / "incoming.sqlite") == version
-    stores = Stores(tmp_path)
+    stores = Stores(tmp_path, Clock(100.0))
     assert version_of(tmp_path / "incoming.sqlite") == len(MIGRATIONS)
     ticket = await stores.tickets.get(ticket_id)
     assert ticket is not None
     assert (ticket.size, ticket.extents.size, ticket.state) == (8, 4, State.UPLOADING)
-    await stores.tickets.note("a", 100, "facts", {"x": 1}, traffic=10)
-    assert (await stores.tickets.notes(0)).traffic == {10: 10}
+    await stores.tickets.note("a", "facts", {"x": 1}, traffic=10)
+    assert (await stores.tickets.notes(60)).traffic == {10: 10}
     await stores.close()
 
 

@@ -100,7 +100,7 @@ async def test_one_of_any_earlier_release_goes_on(
     tickets = open_tickets()
     assert await tickets.get(ticket.id) == ticket
     assert (await tickets.counts())[State.ARRIVED] == 1
-    assert [claim.ticket.id for claim in await tickets.claim(NOW, 60, 10)] == [ticket.id]
+    assert [claimed.id for claimed in await tickets.claim(60, 10, 3600)] == [ticket.id]
     await tickets.create(new())
     assert version(path) == len(MIGRATIONS)
 

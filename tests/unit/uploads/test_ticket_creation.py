@@ -43,7 +43,7 @@ class Checks:
             raise self.app
 
     def creation(self, stores: Stores) -> TicketCreation:
-        return TicketCreation(stores.tickets, lambda: self.draining, self.admit, self.try_out, stores.clock)
+        return TicketCreation(stores.tickets, lambda: self.draining, self.admit, self.try_out)
 
 
 async def test_a_new_ticket_is_a_random_id_that_the_store_has(stores: Stores) -> None:
