@@ -109,9 +109,11 @@ class TicketStore(Protocol):
         ...
 
     async def distrust_after_boot(self, boot_id: str) -> int:
-        """If the machine has booted since the last call, lets every unfinished upload believe only its synced extents.
+        """If this host has booted since the last call, let the unfinished uploads that were written on it believe only
+        their synced extents; return how many tickets were changed.
 
-        Returns how many tickets were changed. Only the first worker after a boot does anything.
+        The store notes with each ticket on which hosts bytes were written that are not synced: the page cache of other
+        hosts is none of this host's. Only the first worker after a boot does anything.
         """
         ...
 

@@ -21,7 +21,7 @@ from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.core.ticket import Ticket
 from incoming.storage.call_batcher import Answer
 from incoming.storage.sqlite.errors import DatabaseFaults
-from incoming.storage.sqlite.schema import PATIENCE, connect, patiently
+from incoming.storage.sqlite.schema import PATIENCE, THIS_HOST, connect, patiently
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,11 @@ TURN = 0.01
 
 
 class Transaction:
-    """What an operation works on. Each change of a ticket gets a version, higher than all that were given before."""
+    """What an operation of this `host` works on. Each change of a ticket gets a version, higher than all before."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, host: str) -> None:
         self.connection = connection
+        self.host = host
         self.first = self.version = int(
             connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
         )
@@ -82,11 +83,14 @@ class TransactionLostError(Exception):
 class GroupCommitWriter:
     """Owns the writing connection. `committed` is called on the event loop with the ids changed by each transaction."""
 
-    def __init__(self, path: Path, faults: DatabaseFaults, committed: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, path: Path, faults: DatabaseFaults, committed: Callable[[list[str]], None], host: str = THIS_HOST
+    ) -> None:
         self.own: deque[tuple[int, int]] = deque(maxlen=1000)
         """The latest versions given by this process, as (from, to] of each transaction, in ascending order."""
         self._faults = faults
         self._committed = committed
+        self._host = host
         self._connection = connect(path)
         self._connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000)}")
         self._full = False
@@ -164,7 +168,7 @@ class GroupCommitWriter:
         """All in one transaction; returns the ids of what changed. Afterwards each has its result or its error."""
         try:
             self._begin(any(operation.durable for operation in batch))
-            transaction = Transaction(self._connection)
+            transaction = Transaction(self._connection, self._host)
             for operation in batch:
                 self._perform(operation, transaction)
             self._end(transaction)

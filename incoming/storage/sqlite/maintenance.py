@@ -1,4 +1,4 @@
-"""What the janitors of all workers note in the database: how far they have swept, and when a server ran."""
+"""What workers note in the database for those after them: how far they swept, when a server ran, and in which boot."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def note_service(connection: sqlite3.Connection, now: float) -> ServiceTime:
     noted = known.noted(now)
     _set(connection, "service", noted.to_text())
     return noted
+
+
+def note_boot(connection: sqlite3.Connection, host: str, boot_id: str) -> bool:
+    """Note that this boot of the host is the present one; return whether it is another one than before."""
+    key = f"boot/{host}"
+    if _get(connection, key) == boot_id:
+        return False
+    _set(connection, key, boot_id)
+    return True
 
 
 def _get(connection: sqlite3.Connection, key: str) -> object:

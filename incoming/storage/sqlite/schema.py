@@ -19,10 +19,13 @@ from incoming.storage.sqlite.errors import result_code
 
 T = TypeVar("T")
 
+THIS_HOST = "here"
+"""The name of the host whose processes share the database, as long as there is only one."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # What there is one of: 'version' (the last one given to a ticket), 'boot' (the id of the machine's last boot),
-        # 'checked' (how often the database was proved writable).
+        # What there is one of: 'version' (the last one given to a ticket), 'checked' (how often the database was proved
+        # writable), 'boot/' and a host (the id of its last boot).
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
         "INSERT INTO meta VALUES ('version', 0), ('boot', ''), ('checked', 0)",
         """CREATE TABLE tickets (
@@ -90,6 +93,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             AND new.state NOT IN ('finished', 'cancelled', 'failed') BEGIN
             INSERT INTO sums VALUES ('open/' || new.requested_by, 1)
             ON CONFLICT DO UPDATE SET value = value + 1; END""",
+    ),
+    (
+        # On which hosts bytes were written that are not synced (tickets.py). Rows without a note may be of any host.
+        "ALTER TABLE tickets ADD COLUMN written_by TEXT NOT NULL DEFAULT ''",
+        "UPDATE meta SET key = 'boot/here' WHERE key = 'boot'",
     ),
 )
 """One tuple of statements for each release that changed something, never edited later; user_version counts them."""

@@ -1,7 +1,7 @@
 """The `TicketStore` in an SQLite database, which all workers of one machine share.
 
 Decides which question is asked how, so that a million tombstones slow none of them. How writes are grouped is
-storage/sqlite_writer.py's, how a ticket is laid out storage/rows.py's, what a ticket means nobody's here.
+decided by group_commit.py, how a ticket is laid out by ticket_row.py; what a ticket means it does not know.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any, TypeVar
 from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
-from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.core.ticket import State, Ticket
 from incoming.storage.operator_store import Notes
 from incoming.storage.sqlite import maintenance, reports
 from incoming.storage.sqlite.epochs import EpochReader
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
 from incoming.storage.sqlite.quotas import StoreLimits
-from incoming.storage.sqlite.schema import connect, open_database
-from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save
+from incoming.storage.sqlite.schema import THIS_HOST, connect, open_database
+from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save, unsynced_of_host
 from incoming.storage.sqlite.watcher import Watcher
 from incoming.storage.ticket_row import from_row
 from incoming.storage.ticket_store import Change
@@ -42,7 +42,10 @@ SPARE = 100
 
 
 class SqliteStore:
-    """Tickets in the database at `path`, used from one event loop. Its clock is that of the machine."""
+    """Tickets in the database at `path`, used from one event loop. Its clock is that of the machine.
+
+    `host` names the machine. All processes that share a database run on the same one, whatever it calls itself.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class SqliteStore:
         file_mode: int = 0o640,
         limits: StoreLimits = NO_LIMITS,
         clock: StoreClock | None = None,
+        host: str = THIS_HOST,
     ) -> None:
         """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
         self.clock = clock or StoreClock()
@@ -61,7 +65,7 @@ class SqliteStore:
         self._faults = DatabaseFaults(self._path)
         self._reading = connect(self._path)
         self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
-        self._writer = GroupCommitWriter(self._path, self._faults, self._tell)
+        self._writer = GroupCommitWriter(self._path, self._faults, self._tell, host)
         self._watcher: Watcher | None = None
         self.epoch_of = EpochReader(self._path, self._faults)
 
@@ -184,15 +188,10 @@ class SqliteStore:
         return await self._read(count)
 
     async def distrust_after_boot(self, boot_id: str) -> int:
-        unfinished = f"{SELECT} WHERE state = ? AND extents != synced"
-
         def distrust(transaction: Transaction) -> int:
-            known = transaction.connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()[0]
-            if known == boot_id:
+            if not maintenance.note_boot(transaction.connection, transaction.host, boot_id):
                 return 0
-            transaction.connection.execute("UPDATE meta SET value = ? WHERE key = 'boot'", (boot_id,))
-            rows = [row for s in RECEIVING for row in transaction.connection.execute(unfinished, (s.value,)).fetchall()]
-            tickets = self._readable(rows)
+            tickets = self._readable(unsynced_of_host(transaction))
             for ticket in tickets:
                 save(transaction, ticket, ticket.distrust())
             return len(tickets)

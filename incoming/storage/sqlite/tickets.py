@@ -1,7 +1,7 @@
 """One ticket's row in the database: how it is read, written over, and moved on when nothing but bytes have come.
 
 Every function works in its caller's transaction, on the thread that the connection belongs to. What a transaction is
-made of is storage/sqlite_writer.py's, how a ticket is laid out storage/rows.py's.
+made of is decided by group_commit.py, how a ticket is laid out by ticket_row.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
-from incoming.core.ticket import Ticket
+from incoming.core.ticket import RECEIVING, Ticket
 from incoming.storage.sqlite.group_commit import Transaction
 from incoming.storage.ticket_row import COLUMNS, PROGRESS, from_row, is_progress, to_progress, to_row
 from incoming.storage.ticket_store import Change
@@ -25,16 +25,36 @@ trigger fails; over ten thousand tickets in one transaction that takes minutes.
 """
 
 
+_WRITTEN_BY = "written_by = CASE WHEN ? THEN '' WHEN instr(written_by, ?) THEN written_by ELSE written_by || ? END"
+"""Adds the note of a host unless it is there. Takes the values of `_writers`."""
+
+
+def _writers(transaction: Transaction, known: Ticket | None, saved: Ticket) -> tuple[bool, str, str]:
+    """Whether nothing unsynced is left, so that no note is needed, and the note of this host if it has written."""
+    written = known is None or known.extents != saved.extents
+    mark = _mark(transaction.host) if written else ""
+    return saved.extents == saved.synced, mark, mark
+
+
+def _mark(host: str) -> str:
+    return f"<{host}>"
+
+
 def _update(names: Iterable[str]) -> tuple[str, Callable[[Sequence[Any]], tuple[Any, ...]]]:
-    """The statement that sets these columns, and what picks its values from a row."""
+    """The statement that sets these columns and then _WRITTEN_BY, and what picks the values of the first from a row."""
     names = tuple(names)
-    values = itemgetter(*(COLUMNS.index(name) for name in (*names, "id")))
-    return f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?", values  # noqa: S608
+    values = itemgetter(*(COLUMNS.index(name) for name in names))
+    columns = ", ".join((*(f"{name} = ?" for name in names), _WRITTEN_BY))
+    return f"UPDATE tickets SET {columns} WHERE id = ?", values  # noqa: S608
 
 
 _UPDATE = _update(COLUMNS[1:])
 _UPDATE_UNCOUNTED = _update(name for name in COLUMNS[1:] if name not in _COUNTED)
-_ADVANCE = f"UPDATE tickets SET {', '.join(f'{name} = ?' for name in PROGRESS)} WHERE id = ? AND version = ?"  # noqa: S608
+_ADVANCE = _update(PROGRESS)[0] + " AND version = ?"
+
+
+_NOTE_WRITER = f"UPDATE tickets SET {_WRITTEN_BY} WHERE id = ?"  # noqa: S608
+_UNSYNCED = f"{SELECT} WHERE state = ? AND extents != synced AND (written_by = '' OR instr(written_by, ?))"
 
 
 def load(connection: sqlite3.Connection, ticket_id: str) -> Ticket | None:
@@ -51,6 +71,8 @@ def rows_at(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[S
 def insert(transaction: Transaction, ticket: Ticket) -> None:
     """A new row."""
     transaction.connection.execute(_INSERT, to_row(replace(ticket, version=transaction.change(ticket.id))))
+    if ticket.extents != ticket.synced:
+        transaction.connection.execute(_NOTE_WRITER, (*_writers(transaction, None, ticket), ticket.id))
 
 
 def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: bool = False) -> Ticket:
@@ -58,7 +80,7 @@ def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: boo
     saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
     counted = (known.state, known.reserved, known.options) != (saved.state, saved.reserved, saved.options)
     statement, values = _UPDATE if counted else _UPDATE_UNCOUNTED
-    transaction.connection.execute(statement, values(to_row(saved)))
+    transaction.connection.execute(statement, (*values(to_row(saved)), *_writers(transaction, known, saved), known.id))
     transaction.saved[known.id] = saved
     return saved
 
@@ -70,7 +92,14 @@ def advance(transaction: Transaction, believed: Ticket, change: Change, *, quiet
     if changed is known or not is_progress(known, changed):
         return None
     saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
-    if not transaction.connection.execute(_ADVANCE, (*to_progress(saved), known.id, known.version)).rowcount:
+    values = (*to_progress(saved), *_writers(transaction, known, saved), known.id, known.version)
+    if not transaction.connection.execute(_ADVANCE, values).rowcount:
         return None
     transaction.saved[known.id] = saved
     return saved
+
+
+def unsynced_of_host(transaction: Transaction) -> Iterator[Sequence[Any]]:
+    """The unfinished uploads of which bytes were written on this host that are not synced."""
+    for state in RECEIVING:
+        yield from transaction.connection.execute(_UNSYNCED, (state.value, _mark(transaction.host))).fetchall()

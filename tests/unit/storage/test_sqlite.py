@@ -394,6 +394,62 @@ async def test_after_a_boot_only_synced_extents_are_believed(open_tickets: OpenT
     assert await other.distrust_after_boot("second") == 0
 
 
+async def test_a_boot_of_one_host_concerns_what_was_written_on_it(open_tickets: OpenTickets) -> None:
+    one, other = open_tickets(host="one"), open_tickets(host="one-two")
+    for store in (one, other):
+        await store.distrust_after_boot("first")
+    hers, both, synced = [
+        new(state=State.UPLOADING, extents=Extents([(0, 5)]), synced=Extents([(0, 5)])) for _ in "123"
+    ]
+    for ticket in (hers, both, synced):
+        await one.create(ticket)
+    before = await other.update(hers.id, lambda known: known.store([(5, 9)], None, NOW))
+    await one.update(both.id, lambda known: known.store([(5, 7)], None, NOW))
+    believed = await other.update(both.id, lambda known: known.store([(7, 9)], None, NOW))
+    await one.update(synced.id, lambda known: known.store([(5, 9)], None, NOW))
+    await other.update(synced.id, lambda known: known.checkpoint(Extents([(0, 9)])))
+    await other.update(synced.id, lambda known: known.store([(9, 12)], None, NOW))
+
+    assert await one.distrust_after_boot("second") == 1
+    assert await other.get(hers.id) == before
+    distrusted = await other.get(both.id)
+    assert distrusted is not None
+    assert (distrusted.extents, distrusted.epoch) == (Extents([(0, 5)]), believed.epoch + 1)
+    assert await one.distrust_after_boot("second") == 0
+    assert await other.distrust_after_boot("another boot of the other") == 2
+
+
+async def test_writes_that_were_not_noted_are_believed_after_no_boot(open_tickets: OpenTickets) -> None:
+    """A worker of an earlier release, which is still running during an update, notes no host."""
+    tickets = open_tickets()
+    await tickets.distrust_after_boot("first")
+    await tickets.create(ticket := new(state=State.UPLOADING, extents=Extents([(0, 9)]), synced=Extents()))
+    await tickets._writer.perform(
+        lambda transaction: transaction.connection.execute("UPDATE tickets SET written_by = ''"), durable=True
+    )
+    assert await tickets.distrust_after_boot("second") == 1
+    after = await tickets.get(ticket.id)
+    assert after is not None
+    assert not after.extents
+
+
+async def test_progress_is_noted_as_its_hosts(open_tickets: OpenTickets) -> None:
+    """By the quick way as well, which reads nothing."""
+    one, other = open_tickets(host="one"), open_tickets(host="other")
+    for store in (one, other):
+        await store.distrust_after_boot("first")
+    await one.create(new_ticket := new(state=State.UPLOADING))
+    ticket = await one.get(new_ticket.id)
+    for number, store in enumerate((one, one, other)):
+        start = 10 * number
+        ticket = await store.update(
+            new_ticket.id,
+            lambda known, start=start: known.store([(start, start + 9)], None, NOW),  # type: ignore[misc]
+            believed=ticket,
+        )
+    assert await other.distrust_after_boot("second") == 1
+
+
 # --- listeners --------------------------------------------------------------------------------------------------------
 
 
