@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit soak check bundle bench fuzz audit clean
+.PHONY: help run setup test test-unit soak check bundle bench fuzz conformance audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench: setup ## compare with other people's software; BENCH="browser" runs one p
 fuzz: SECONDS := 60
 fuzz: setup ## fuzz the parsers of strangers' bytes for SECONDS (60)
 	$(BIN)/python tools/fuzz.py --seconds $(SECONDS)
+
+conformance: setup ## run the public conformance suite of tus from its checkout SUITE=...
+	$(BIN)/python tools/tus_conformance.py $(SUITE)
+	$(BIN)/python tools/tus_conformance.py --override $(SUITE)
 
 audit: setup ## look for known faults in what the project builds on
 	$(BIN)/python -m pip install -q -e '.[audit]'

@@ -26,13 +26,13 @@ def wants_json(accept: str) -> bool:
     return "application/json" in accept.lower()
 
 
-def answer_error(handler: Answering, error: UploadError, status: int = 0) -> None:
+def answer_error(handler: Answering, error: UploadError, status: int = 0, reason: str | None = None) -> None:
     """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text.
 
-    `status` if another one than the error's is wanted.
+    `status` and its `reason` phrase if others than the error's are wanted.
     """
     handler.services.counters.errors[error.name] += 1
-    handler.set_status(status or error.status)
+    handler.set_status(status or error.status, reason)
     handler.set_header("Cache-Control", "no-store")
     if error.retry_after is not None:
         handler.set_header("Retry-After", str(error.retry_after))

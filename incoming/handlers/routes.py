@@ -15,6 +15,7 @@ from incoming.handlers.operator.metrics import Metrics
 from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
 from incoming.handlers.upload.resumable_put import ResumablePut
+from incoming.handlers.upload.tus import TusUpload
 from incoming.handlers.upload.uploads_wait import UploadsWait
 from incoming.handlers.upload.websocket import UploadSocket
 
@@ -27,6 +28,8 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/backend/finish_upload", FinishUpload),
     ("/frontend/upload_ws", UploadSocket),
     ("/frontend/upload/([^/]+)", ResumablePut),
+    ("/frontend/tus/([^/]+)", TusUpload),
+    ("/frontend/tus/([^/]+)/([^/]+)", TusUpload),
     ("/frontend/uploads/wait", UploadsWait),
     (r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))", Library),
     ("/health(?:/(live))?", Health),

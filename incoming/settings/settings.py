@@ -20,6 +20,7 @@ from incoming.settings.command_line import ConfigError, option, option_parser
 from incoming.settings.value_types import (
     Network,
     ValueType,
+    base_url,
     certificates,
     choice,
     duration,
@@ -117,6 +118,9 @@ class Settings:
     )
     backend_token: str = key("", token(), "if set, backend functions also want 'Authorization: Bearer <token>'")
     trusted_proxies: tuple[Network, ...] = key("", networks(), "proxies whose X-Forwarded-For is believed")
+    public_url: str = key(
+        "", base_url(), "where clients reach the server, for absolute Location headers; empty: relative"
+    )
     allowed_origins: tuple[str, ...] = key("", origins(), "web origins whose pages may upload; empty for any")
 
 

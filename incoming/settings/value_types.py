@@ -31,6 +31,7 @@ _SIZE_UNITS = {"b": 1} | {
 _SECONDS: dict[str, Decimal | int] = {"ms": Decimal("0.001"), "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _URL_HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*(:[0-9a-f]*){2,7})(:[0-9]{1,5})?", re.ASCII)
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_BASE_URL = re.compile(rf"{_ORIGIN.pattern}(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?", re.ASCII | re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}", re.ASCII)
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
@@ -244,6 +245,17 @@ def parse_origins(text: str) -> tuple[str, ...]:
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(f"{origin!r} is not an origin")
     return tuple(origin.removesuffix(":443" if origin.startswith("https") else ":80") for origin in found)
+
+
+def base_url() -> ValueType[str]:
+    """An http or https URL that paths are appended to, without user, query and final slash; or none."""
+
+    def parse(text: str) -> str:
+        if text and not _BASE_URL.fullmatch(text):
+            raise ValueError("not a URL")
+        return text.rstrip("/")
+
+    return ValueType("URL", "a URL without query, such as https://uploads.example.org or https://example.org/up", parse)
 
 
 def token() -> ValueType[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tornado.httputil import HTTPHeaders
 
 from incoming.core.errors import Forbidden, FormRefused, StorageFailed, TakenOver, UnsupportedEncoding, UploadError
-from incoming.core.ticket import Ticket
+from incoming.core.ticket import RECEIVING, Ticket
 from incoming.handlers import cors
 from incoming.settings.settings import Settings
 from incoming.uploads.upload_service import UploadService
@@ -28,6 +28,13 @@ async def find_ticket(ticket_id: str, headers: HTTPHeaders, upload_service: Uplo
     return ticket
 
 
+def expires_at(ticket: Ticket, settings: Settings) -> float | None:
+    """Return when the upload is given up unless its client does something, seconds since the epoch; None if never."""
+    if ticket.state not in RECEIVING:
+        return None
+    return ticket.active_at + (settings.paused_timeout if ticket.paused else settings.idle_timeout)
+
+
 def epoch_is_over(ticket: Ticket, session: str) -> UploadError:
     """Return why a session's epoch is not the ticket's any more.
 
@@ -38,13 +45,18 @@ def epoch_is_over(ticket: Ticket, session: str) -> UploadError:
     return TakenOver()
 
 
+def check_encoding(headers: HTTPHeaders) -> None:
+    """Raise UnsupportedEncoding for a body whose bytes are compressed or otherwise encoded."""
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedEncoding(f"Content-Encoding {headers['Content-Encoding']!r}: only identity is taken")
+
+
 def check_is_file(headers: HTTPHeaders, length: int | None) -> None:
     """Raise UnsupportedEncoding or FormRefused for a body whose bytes are not those of the file.
 
     `length` is the body's, None if it is not known; an empty body is an empty file in whatever type.
     """
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedEncoding(f"Content-Encoding {headers['Content-Encoding']!r}: only identity is taken")
+    check_encoding(headers)
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type in FORMS and length != 0:
         raise FormRefused(

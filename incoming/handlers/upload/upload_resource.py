@@ -59,6 +59,15 @@ class UploadResource(StreamingHandler):
         self._let_page_read()
         super().write_error(status_code, **kwargs)
 
+    def location(self, dialect: str, name: str) -> str:
+        """Return the Location of an upload's resource. Relative to the request's URL, which survives all proxies,
+        unless the operator has set where clients reach this server.
+        """
+        base = self.services.settings.public_url
+        if not base:
+            return name.rpartition("/")[2]
+        return f"{base}/incoming/0.1/frontend/{dialect}/{name}"
+
     def tell_json(self, text: str) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(text)

@@ -30,6 +30,7 @@ DOC = ROOT / "doc"
 PAGES = sorted([*ROOT.glob("*.md"), *DOC.rglob("*.md")])
 API = (DOC / "api.md").read_text()
 PROTOCOL = (DOC / "protocol.md").read_text()
+TUS = (DOC / "tus.md").read_text()
 OPERATIONS = (DOC / "operations.md").read_text()
 JS = ROOT / "incoming" / "js"
 
@@ -252,6 +253,8 @@ DOCUMENTED_ROUTES = {
     "/backend/finish_upload": ["POST /incoming/0.1/backend/finish_upload"],
     "/frontend/upload_ws": ["/incoming/0.1/frontend/upload_ws?ticket=<ticket>"],
     "/frontend/uploads/wait": ["POST /incoming/0.1/frontend/uploads/wait"],
+    "/frontend/tus/([^/]+)": ["/incoming/0.1/frontend/tus/<ticket>"],
+    "/frontend/tus/([^/]+)/([^/]+)": ["/incoming/0.1/frontend/tus/<ticket>/<ticket>"],
     "/frontend/upload/([^/]+)": ["/incoming/0.1/frontend/upload/<ticket>"],
     r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))": [
         "/incoming/0.1/frontend/incoming.js",
@@ -275,7 +278,7 @@ def test_every_route_is_documented() -> None:
     assert set(DOCUMENTED_ROUTES) == {path for path, _ in ROUTES}, "a new route belongs into the documents and here"
     for names in DOCUMENTED_ROUTES.values():
         for name in names:
-            assert f"`{name}`" in API + PROTOCOL + OPERATIONS
+            assert f"`{name}`" in API + PROTOCOL + TUS + OPERATIONS
 
 
 @pytest.mark.promise(20)

@@ -62,6 +62,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "backend_networks": ("10.1.2.3, 2001:db8::/32", (ip_network("10.1.2.3/32"), ip_network("2001:db8::/32"))),
     "backend_token": ("correct-horse-battery", "correct-horse-battery"),
     "trusted_proxies": ("::ffff:10.0.0.0/104", (ip_network("10.0.0.0/8"),)),
+    "public_url": ("https://Example.org:8443/up/", "https://Example.org:8443/up"),
     "allowed_origins": (
         "https://App.example.org,http://localhost:8080",
         ("https://app.example.org", "http://localhost:8080"),

@@ -1,0 +1,282 @@
+"""The tus resumable upload protocol 1.0.0 on a ticket (doc/tus.md): its URL is the creation endpoint and the upload.
+
+Decides the answers of tus. Who may send, what is stored and when the file is complete is decided below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from tornado.httputil import format_timestamp
+
+from incoming.core.errors import (
+    BadRange,
+    BadRequest,
+    ChecksumMismatch,
+    FileChanged,
+    MessageTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    OffsetMismatch,
+    TakenOver,
+    TooBusy,
+    TooSlow,
+    UnsupportedVersion,
+    UploadError,
+    WrongState,
+)
+from incoming.core.size_limit import check_size
+from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
+from incoming.handlers.base import answer_error, methods_of
+from incoming.handlers.services import Services
+from incoming.handlers.upload.append import Append
+from incoming.handlers.upload.upload_request import check_encoding, expires_at
+from incoming.handlers.upload.upload_resource import UploadResource
+from incoming.uploads.claims import ClaimedUpload
+from incoming.wire import tus
+
+STATUSES: Final[dict[type[UploadError], int]] = {
+    BadRange: 413,  # the body is longer than the rest of the file
+    ChecksumMismatch: tus.MISMATCH_STATUS,
+    FileChanged: 400,
+    TakenOver: 403,  # with 409, clients would take the upload back
+    TooSlow: 503,  # with 4xx, clients would give up
+    WrongState: 403,
+}
+"""Where tus has another status than the error; final for clients or not as it must be."""
+
+RETRY_AFTER: Final = "1"
+"""Seconds after which a client that was too slow may come back."""
+
+INLINE: Final = 64 * 1024
+"""Bytes up to which a checksum is computed on the event loop, which takes less time than to ask a thread."""
+
+
+class TusUpload(UploadResource):
+    """`.../frontend/tus/<ticket>`; some clients resolve its Location to `<ticket>/<ticket>`."""
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._method = self.request.method or ""
+        self._claimed: ClaimedUpload | None = None
+        self._append: Append | None = None
+        self._checksum: tus.Checksum | None = None
+        self._offset = 0
+        """Where the next append must begin."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Tus-Resumable", tus.VERSION)
+
+    def answer_error(self, error: UploadError) -> None:
+        if isinstance(error, OffsetMismatch):
+            self.set_header("Upload-Offset", str(self._offset))
+        if isinstance(error, UnsupportedVersion):
+            self.set_header("Tus-Version", tus.VERSION)
+        if isinstance(error, MethodNotAllowed):
+            self.set_header("Allow", ", ".join(methods_of(self)))
+        if isinstance(error, TooSlow):
+            self.set_header("Retry-After", RETRY_AFTER)
+        reason = tus.MISMATCH_REASON if isinstance(error, ChecksumMismatch) else None
+        answer_error(self, error, STATUSES.get(type(error), 0), reason)
+
+    # --- the headers --------------------------------------------------------------------------------------------------
+
+    async def admit(self) -> None:
+        headers = self.request.headers
+        self.admit_page()
+        self._method = tus.method_of(self._method, headers)
+        if self._method == "OPTIONS":
+            return
+        if self._method == "PUT":
+            raise MethodNotAllowed("PUT is not a method of this URL")
+        if self._method != "GET":
+            tus.check_version(headers)
+        if any(canonical_id(name) != self.path_args[0] for name in self.path_args[1:]):
+            raise NotFound("no such upload")
+        ticket = await self.admit_ticket()
+        if self._method == "POST":
+            await self._begin_creation(ticket)
+        elif self._method == "PATCH":
+            await self._begin_append(ticket)
+
+    async def _begin_creation(self, ticket: Ticket) -> None:
+        headers, length = self.request.headers, self.body_length
+        if "Upload-Concat" in headers:
+            raise BadRequest("Upload-Concat: parallel parts are not taken; send the file as one upload")
+        told = tus.identity_of(headers, tus.length_of_creation(headers))
+        if length != 0:
+            tus.check_body_type(headers)
+        ticket = await self._begin(ticket, told, 0, length)
+        if ticket.state in RECEIVING:
+            self._receive(0, length)
+        else:
+            self.conclude(lambda: self._tell_created(ticket))
+
+    async def _begin_append(self, ticket: Ticket) -> None:
+        headers, length = self.request.headers, self.body_length
+        tus.check_body_type(headers)
+        start = tus.offset_of(headers)
+        told = tus.identity_of(headers, tus.number(headers, "Upload-Length"))
+        ticket = await self._begin(ticket, told, start, length)
+        self._offset = _offset(ticket)
+        if start != self._offset:
+            raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
+        if ticket.state in RECEIVING:
+            self._receive(start, length)
+        elif length != 0:
+            raise MessageTooLarge(f"the file is complete with {ticket.size} bytes; nothing more is taken")
+
+    async def _begin(self, ticket: Ticket, told: Identity, start: int, length: int | None) -> Ticket:
+        """Check state and limits, and claim the upload. Return the ticket as it is then."""
+        check_encoding(self.request.headers)
+        self._checksum = tus.checksum_of(self.request.headers)
+        _check_outcome(ticket)
+        size = ticket.identify(told, self.services.settings.max_size).size
+        if length is not None and size is not None and start + length > size and ticket.state in RECEIVING:
+            raise MessageTooLarge(f"the body ends at byte {start + length}, the file at {size}")
+        check_size(start + (length or 0), self.services.settings.max_size, ticket.options.max_size, at_least=True)
+        if ticket.state in RECEIVING:
+            self._claimed = await self.services.upload_service.claim(ticket.id, told)
+            ticket = self._claimed.ticket
+            _check_outcome(ticket)
+        return ticket
+
+    def _receive(self, start: int, length: int | None) -> None:
+        if length == 0 or self._claimed is None or self._ended:
+            return
+        held = self._checksum is not None
+        self._append = Append(self, self._claimed, start, length, held=held)
+        self.receive_into(None if length is None else self._append.receive_buffer)
+
+    # --- the body -----------------------------------------------------------------------------------------------------
+
+    async def take(self, data: bytes) -> None:
+        if self._append is None:
+            await super().take(data)
+            return
+        if self._checksum is None:
+            await self._append.take(data)
+        elif len(data) <= INLINE:
+            self._checksum.update(data)
+            await self._append.take(data)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, self._checksum.update, data)
+            await self._append.take(data)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._append is not None and self._append.busy
+
+    def evict(self) -> None:
+        """End this request: the upload has more connections than allowed. What has arrived is kept."""
+        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
+
+    def let_go(self) -> None:
+        super().let_go()
+        if self._append is not None:
+            self._append.let_go()
+            self.receive_into(None)
+        if self._claimed is not None:
+            self.services.upload_service.leave(self._claimed.upload)
+            self._claimed = None
+
+    # --- the methods --------------------------------------------------------------------------------------------------
+
+    async def post(self, ticket: str, *more: str) -> None:
+        if self.concluded():
+            return
+        if self._method == "HEAD":
+            await self._tell_offset(ticket)
+        elif self._method == "DELETE":
+            await self._cancel(ticket)
+        elif (known := await self._stored(ticket)) is not None:
+            if self._method == "POST":
+                self._tell_created(known)
+            else:
+                self._tell_appended(known)
+
+    head = patch = delete = post
+
+    async def _stored(self, ticket_id: str) -> Ticket | None:
+        """Return the ticket when the body is safe, and the file complete if that was its end; None if all is over."""
+        claimed, checksum = self._claimed, self._checksum  # cleared when the client disconnects while this waits
+        check = None if checksum is None else checksum.check
+        if self._append is not None:
+            await self._append.finish(check)
+        elif check is not None:
+            check()
+        if claimed is None:
+            known = await self.services.upload_service.look(ticket_id)
+        else:
+            known = await self.services.upload_service.settled(claimed.upload)
+        if self._ended:
+            return None
+        _check_outcome(known)
+        return known
+
+    async def _tell_offset(self, ticket_id: str) -> None:
+        service = self.services.upload_service
+        known = await service.look(ticket_id)
+        _check_outcome(known)
+        if known.state in RECEIVING:
+            claimed = await service.claim(ticket_id)
+            service.leave(claimed.upload)
+            known = claimed.ticket
+            _check_outcome(known)
+        if known.size is None:
+            self.set_header("Upload-Defer-Length", "1")
+        else:
+            self.set_header("Upload-Length", str(known.size))
+        if known.identity.metadata is not None:
+            self.set_header("Upload-Metadata", known.identity.metadata)
+        self._finish(known, 200)
+
+    async def _cancel(self, ticket_id: str) -> None:
+        service = self.services.upload_service
+        known = await service.look(ticket_id)
+        if known.state == State.FAILED:
+            raise known.rejection(Event.STORE)
+        await service.cancel(ticket_id, "cancelled by the client", notify_app=True)
+        self.set_status(204)
+        self.finish()
+
+    def _tell_created(self, ticket: Ticket) -> None:
+        self.set_header("Location", self.location("tus", ticket.id))
+        self._finish(ticket, 201)
+
+    def _tell_appended(self, ticket: Ticket) -> None:
+        self._finish(ticket, 204)
+
+    def _finish(self, ticket: Ticket, status: int) -> None:
+        self.set_status(status)
+        self.set_header("Upload-Offset", str(_offset(ticket)))
+        if (expires := expires_at(ticket, self.services.settings)) is not None:
+            self.set_header("Upload-Expires", format_timestamp(expires))
+        self.clear_header("Content-Type")
+        self.finish()
+
+    def options(self, *path: str) -> None:
+        if self.concluded():
+            return
+        self.set_header("Allow", ", ".join(methods_of(self)))
+        self.set_header("Tus-Version", tus.VERSION)
+        self.set_header("Tus-Extension", tus.EXTENSIONS)
+        self.set_header("Tus-Checksum-Algorithm", tus.ALGORITHMS)
+        if self.services.settings.max_size:
+            self.set_header("Tus-Max-Size", str(self.services.settings.max_size))
+        self.set_header("Content-Length", "0")
+        self.clear_header("Content-Type")
+        self.finish()
+
+
+def _offset(ticket: Ticket) -> int:
+    """Return where the next append begins: the end of the file when that is complete."""
+    return ticket.extents.prefix if ticket.state in RECEIVING or ticket.size is None else ticket.size
+
+
+def _check_outcome(ticket: Ticket) -> None:
+    """Raise why the upload has ended without its file being taken."""
+    if ticket.state in (State.CANCELLED, State.FAILED):
+        raise ticket.rejection(Event.STORE)

@@ -1,0 +1,180 @@
+"""The fields of the tus resumable upload protocol 1.0.0 (https://tus.io/protocols/resumable-upload).
+
+Decides what a request's fields say and refuses what is malformed; knows no ticket, no connection and no answer's body.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from incoming.core.errors import (
+    BadRequest,
+    ChecksumMismatch,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+    UnsupportedVersion,
+)
+from incoming.core.ticket import Identity
+from incoming.wire import upload_metadata
+from incoming.wire.messages import MAX_NAME, MAX_SIZE
+
+Headers = Mapping[str, str]
+"""Field values by name; the names' case does not matter."""
+
+VERSION: Final = "1.0.0"
+EXTENSIONS: Final = "creation,creation-with-upload,creation-defer-length,termination,expiration,checksum"
+OFFSET_STREAM: Final = "application/offset+octet-stream"
+OVERRIDES: Final = ("PATCH", "DELETE", "HEAD")
+"""What `X-HTTP-Method-Override` may make of a POST."""
+
+MISMATCH_STATUS: Final = 460
+MISMATCH_REASON: Final = "Checksum Mismatch"
+
+
+def method_of(method: str, headers: Headers) -> str:
+    """Return the method that is meant. Raise MethodNotAllowed for an override to another than OVERRIDES."""
+    override = headers.get("X-HTTP-Method-Override")
+    if method != "POST" or override is None:
+        return method
+    if override.strip().upper() not in OVERRIDES:
+        raise MethodNotAllowed(f"X-HTTP-Method-Override {override[:60]!a} is none of {', '.join(OVERRIDES)}")
+    return override.strip().upper()
+
+
+def check_version(headers: Headers) -> None:
+    """Raise UnsupportedVersion for a request that names another version, or none."""
+    told = headers.get("Tus-Resumable")
+    if told is None:
+        raise UnsupportedVersion(f"Tus-Resumable is missing; version {VERSION} is spoken here")
+    if told.strip() != VERSION:
+        raise UnsupportedVersion(f"Tus-Resumable {told[:60]!a}: version {VERSION} is spoken here")
+
+
+def check_body_type(headers: Headers) -> None:
+    """Raise UnsupportedMediaType for a body that is no part of a file."""
+    told = headers.get("Content-Type", "")
+    if told.partition(";")[0].strip().lower() != OFFSET_STREAM:
+        raise UnsupportedMediaType(f"the body's Content-Type is {told[:60]!a}, it must be {OFFSET_STREAM}")
+
+
+def number(headers: Headers, name: str) -> int | None:
+    """Return a field's number of bytes; None if the field is not there. Raise BadRequest."""
+    told = headers.get(name)
+    if told is None:
+        return None
+    text = told.strip()
+    if not (text.isascii() and text.isdigit()) or len(text) > 16 or int(text) > MAX_SIZE:
+        raise BadRequest(f"{name} {told[:60]!a} is not a number from 0 to {MAX_SIZE}")
+    return int(text)
+
+
+def offset_of(headers: Headers) -> int:
+    """Return where an append begins. Raise BadRequest."""
+    offset = number(headers, "Upload-Offset")
+    if offset is None:
+        raise BadRequest("Upload-Offset is missing")
+    return offset
+
+
+def length_of_creation(headers: Headers) -> int | None:
+    """Return the file's size; None if it is told later. Raise BadRequest."""
+    length, defer = number(headers, "Upload-Length"), headers.get("Upload-Defer-Length")
+    if defer is not None and defer.strip() != "1":
+        raise BadRequest(f"Upload-Defer-Length {defer[:60]!a} is not 1")
+    if (length is None) == (defer is None):
+        raise BadRequest("of Upload-Length and Upload-Defer-Length there must be exactly one")
+    return length
+
+
+def identity_of(headers: Headers, size: int | None) -> Identity:
+    """Return what a request says of its file. Raise BadRequest."""
+    told = upload_metadata.parse(headers.get("Upload-Metadata", ""))
+    return Identity(told.name or _named(headers), size, media_type=told.media_type, metadata=told.text)
+
+
+def _named(headers: Headers) -> str | None:
+    """Return the name as FilePond sends it: in a field of its own, in UTF-8."""
+    told = headers.get("Upload-Name", "")
+    with suppress(UnicodeError):
+        told = told.encode("latin-1").decode("utf-8")
+    if len(told) > MAX_NAME:
+        raise BadRequest(f"the file's name has {len(told)} characters, the limit is {MAX_NAME}")
+    return told or None
+
+
+# --- checksums --------------------------------------------------------------------------------------------------------
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class _Crc32:
+    """CRC-32 of ISO 3309, as four bytes in network order."""
+
+    digest_size = 4
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._value = binascii.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self.digest_size)
+
+
+def _new_hash(algorithm: str) -> _Hash:
+    return _Crc32() if algorithm == "crc32" else hashlib.new(algorithm, usedforsecurity=False)
+
+
+DIGEST_SIZES: Final = {"sha1": 20, "sha256": 32, "md5": 16, "crc32": 4}
+"""Bytes, by algorithm."""
+
+ALGORITHMS: Final = ",".join(DIGEST_SIZES)
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What the bytes of a body must come to."""
+
+    algorithm: str
+    expected: bytes
+    hash: _Hash
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Count the next bytes of the body."""
+        self.hash.update(data)
+
+    def check(self) -> None:
+        """Raise ChecksumMismatch if the body was another one."""
+        if not hmac.compare_digest(self.hash.digest(), self.expected):
+            raise ChecksumMismatch(f"the body does not have the {self.algorithm} checksum that was sent with it")
+
+
+def checksum_of(headers: Headers) -> Checksum | None:
+    """Return the checksum that a body must have. Raise BadRequest, or ChecksumMismatch for one that no body has."""
+    told = headers.get("Upload-Checksum")
+    if told is None:
+        return None
+    algorithm, _, text = told.strip().partition(" ")
+    if algorithm not in DIGEST_SIZES:
+        raise BadRequest(f"the checksum algorithm {algorithm[:60]!a} is none of {', '.join(DIGEST_SIZES)}")
+    try:
+        expected = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest("Upload-Checksum is not an algorithm and a checksum in Base64") from error
+    if len(expected) != DIGEST_SIZES[algorithm]:
+        # No body has it. The protocol knows one answer to that, and its conformance suite sends such ones.
+        size = DIGEST_SIZES[algorithm]
+        raise ChecksumMismatch(f"Upload-Checksum has {len(expected)} bytes, those of {algorithm} are {size}")
+    return Checksum(algorithm, expected, _new_hash(algorithm))
