@@ -39,8 +39,11 @@ class BytesLost(StorageFailed):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The result of a write: the ranges that now survive the death of this process, and what is to be kept with the
-    ticket as its `store_data` in the commit that counts them.
+    """The result of a call that stores bytes.
+
+    `durable` are ranges that now survive the death of this process, whichever call of this epoch has brought them.
+    `data` is to be kept with the ticket as its `store_data` in the commit that counts them; empty if nothing is stored
+    yet.
     """
 
     durable: list[Range]
@@ -60,6 +63,23 @@ class FencingStore(Protocol):
         ...
 
 
+@runtime_checkable
+class BufferingStore(Protocol):
+    """The ability of a store that accepts bytes before they are durable, because it can store only whole parts.
+
+    It keeps what it needs of them: buffers are the caller's again when `write` returns. What was written in an earlier
+    epoch of the ticket and is not durable is discarded and never reported; at the latest by `release`, which keeps what
+    was written in the present epoch.
+    """
+
+    async def flush(self, ticket: Ticket) -> Written:
+        """Make durable all that was written in the ticket's epoch; return at least what was not reported before.
+
+        Nothing buffered is no error. Raises like `write`; what was not reported is discarded then.
+        """
+        ...
+
+
 class ByteStore(Protocol):
     """Keeps the bytes of uploads. Raises StorageFull when there is no room, StorageFailed for any other fault and
     ServerShutdown once it is closed.
@@ -71,8 +91,9 @@ class ByteStore(Protocol):
         ...
 
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
-        """Store (offset, bytes) pieces.
+        """Store (offset, bytes) pieces; return what is durable now, of these and of earlier ones of this epoch.
 
+        Only a BufferingStore may return less than it was given: nothing else is acknowledged.
         Creates what is needed at the first write, and only then: raises BytesLost when the ticket has extents and what
         holds them is gone or is another one. The caller sees to it that writes of one upload come one after the other
         and never touch bytes acked before. Raises AlreadyComplete when the file was completed meanwhile, by whichever

@@ -1,8 +1,9 @@
-"""One upload's bytes on their way through this worker: queued, written, committed, acked.
+"""One upload's bytes on their way through this worker: queued, written, durable, committed, acknowledged.
 
-Two stages run side by side, so that the disk writes the next batch while the last one is being committed, and all that
-has queued up meanwhile goes together (group commit). Decides which bytes of an overlap are new and which may be acked.
-It knows nothing of connections, sessions' liveness or transports; when the file is synced is checkpoints.py's.
+Two stages run side by side, so that the store writes the next batch while the last one is being committed, and all that
+has queued up meanwhile goes together (group commit). Decides which bytes of an overlap are new. Which may be
+acknowledged is submitted_writes.py's decision, when the store flushes flush_schedule.py's, when it syncs
+checkpointer.py's. It knows nothing of connections, sessions' liveness or transports.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from incoming.core.errors import AlreadyComplete, BadRange, ServerShutdown, StorageFailed, TakenOver, UploadError
 from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import Buffer, ByteStore
+from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.checkpointer import Checkpointer
-from incoming.uploads.pending_write import PendingWrite, new_parts, with_written
+from incoming.uploads.flush_schedule import FlushSchedule
+from incoming.uploads.pending_write import PendingWrite, new_parts
+from incoming.uploads.submitted_writes import SubmittedWrites, with_stored
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ so that acks cost little.
 
 BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
+
+NOT_KEPT = "the storage of the server did not keep the bytes"
 
 
 class ActiveUpload:
@@ -74,11 +79,10 @@ class ActiveUpload:
         self._settings = settings
         self._clock = clock
         self._queue: deque[PendingWrite] = deque()
-        self._writing: list[PendingWrite] = []
-        self._written: list[PendingWrite] = []
-        self._committing: list[PendingWrite] = []
-        self._store_data = ""
-        """What the store said at the last write, to be noted with the ticket."""
+        self._submitted = SubmittedWrites()
+        self._is_buffering = isinstance(store, BufferingStore)
+        self._flushes = FlushSchedule(self.flush)
+        self._commit_wanted = False
         self._committed_at = 0.0
         self._within = math.inf
         """How long what has been written may wait for the next commit."""
@@ -92,13 +96,15 @@ class ActiveUpload:
     @property
     def busy(self) -> bool:
         """Whether bytes are on their way or not yet synced."""
-        return bool(self._queue or self._running() or self.checkpoints.owed)
+        return bool(self._queue or self._submitted or self._running() or self.checkpoints.owed)
 
     def know(self, ticket: Ticket) -> bool:
-        """Takes note of a newer version of the ticket; False when it is not newer than the one known."""
+        """Note a newer version of the ticket; return False when it is not newer than the one known."""
         if ticket.version <= self.ticket.version:
             return False
-        self.ticket = ticket
+        before, self.ticket = self.ticket, ticket
+        if self._submitted and (ticket.epoch != before.epoch or ticket.state != before.state):
+            self._plan_commit(0.0)  # what was written before has its answer by that
         return True
 
     def write(
@@ -114,8 +120,8 @@ class ActiveUpload:
         """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
 
         `within` are the seconds that the commit may wait for what else comes, 0 if the sender does nothing until then.
-        `let_go` is called once, when `data` is not needed any more. A `held` one, which needs an epoch, is done when it
-        is written; it counts only if `commit_held` is called for it.
+        `let_go` is called once, when the bytes are durable or never will be: they are bounded until then. A `held` one,
+        which needs an epoch, is done when it is written; it counts only if `commit_held` is called for it.
 
         Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
@@ -144,13 +150,24 @@ class ActiveUpload:
                 piece.ack()
             else:
                 self.checkpoints.wrote(end - start)  # a checkpoint since it was written does not tell of it
-                self._note_written([piece], self.ticket.store_data or self._store_data)
+                self._commit_written(piece)
         except UploadError as error:
             piece.fail(error)
         return piece.acked
 
+    def _commit_written(self, piece: PendingWrite) -> None:
+        self._submitted.add([piece], self.ticket)
+        if not (piece.durable or self._is_buffering):
+            self._submitted.remove([piece])
+            raise StorageFailed(NOT_KEPT)
+        self.flush()
+        self._plan_commit(piece.within)
+
     def _put(self, piece: PendingWrite) -> None:
         self._queue.append(piece)
+        self._start_writing()
+
+    def _start_writing(self) -> None:
         if self._write_task is None:
             self._write_task = asyncio.get_running_loop().create_task(self._write_all())
 
@@ -168,20 +185,29 @@ class ActiveUpload:
         if piece.epoch not in (None, ticket.epoch):
             raise TakenOver
         check_size(end, ticket.options.max_size, self._settings.max_size, at_least=True)
-        active = min(ACTIVE_SECONDS, self._settings.idle_timeout / 4)
-        is_noted = self._clock() - ticket.active_at < active and not self.checkpoints.suspect
+        is_noted = self._is_active and not self.checkpoints.suspect
         return is_noted and ticket.extents.covers(*piece.range)
+
+    @property
+    def _is_active(self) -> bool:
+        """Whether it need not be noted anew that its sender is active."""
+        return self._clock() - self.ticket.active_at < min(ACTIVE_SECONDS, self._settings.idle_timeout / 4)
 
     # --- first stage: to the store ------------------------------------------------------------------------------------
 
     async def _write_all(self) -> None:
         try:
-            while self._queue:
-                self._writing = self._next_batch()
-                await self._write_batch(self._writing)
+            while True:
+                if self._queue:
+                    await self._write_batch(self._next_batch())
+                elif self._must_flush():
+                    await self._flush()
+                else:
+                    break
         finally:
-            self._writing = []
             self._write_task = None
+            if self._is_buffering:
+                self._flushes.plan(buffered=bool(self._submitted.buffered(self.ticket.epoch)))
 
     def _next_batch(self) -> list[PendingWrite]:
         """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""
@@ -204,93 +230,129 @@ class ActiveUpload:
         return batch
 
     async def _write_batch(self, batch: list[PendingWrite]) -> None:
+        if not batch:
+            return
+        epoch, before = self.ticket.epoch, self._submitted.ranges(self.ticket.epoch)
         try:
-            news = new_parts(batch, (*self._committing, *self._written), self.ticket)
-            if news:
-                self._store_data = await self.checkpoints.write(news)
-        except UploadError as error:
-            await self._refuse(batch, error)
-        except Exception:
-            log.exception("upload %s: writing failed", self.ticket.id)
-            await self._refuse(batch, StorageFailed("the write failed by a defect of the server"))
-        else:
-            self.checkpoints.wrote(sum(len(data) for _, data in news))
-            self._writing = []
-            if batch and batch[0].held:
-                for piece in batch:
-                    piece.ack()
-            else:
-                self._note_written(batch, self._store_data if news else self.ticket.store_data or self._store_data)
-            news.clear()
-
-    def _note_written(self, batch: list[PendingWrite], data: str) -> None:
+            if news := new_parts(batch, before, self.ticket):
+                self._submitted.report(await self.checkpoints.write(news), epoch, self.ticket)
+                news.clear()
+        except Exception as error:
+            await self._refuse(batch, self._told(error, "write"))
+            return
         for piece in batch:
-            piece.store_data = data
-        self._written += batch
-        within = min((piece.within for piece in batch), default=math.inf)
+            piece.ack() if piece.held else piece.drop()
+        if batch[0].held:
+            return
+        within = min(piece.within for piece in batch)
+        self._submitted.add(batch, self.ticket)
+        self._flushes.wanted |= within == 0
+        if not self._is_buffering:
+            await self._refuse_buffered(epoch, StorageFailed(NOT_KEPT))
+        self._plan_commit(within)
+
+    def _told(self, error: Exception, what: str) -> UploadError:
+        """The error for the senders, which learn nothing of a defect."""
+        if isinstance(error, UploadError):
+            return error
+        log.error("upload %s: %s failed", self.ticket.id, what, exc_info=error)
+        return StorageFailed(f"the {what} failed by a defect of the server")
+
+    # --- what the store buffers ---------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Ask the store to make durable what it buffers, after what is queued now."""
+        if self._is_buffering:
+            self._flushes.wanted = True
+            self._start_writing()
+
+    def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Inside, and while `is_blocked`, a sender receives nothing: the store must not wait for more bytes."""
+        if self._is_buffering:
+            self._start_writing()
+        return self._flushes.blocked(is_blocked)
+
+    def _must_flush(self) -> bool:
+        ticket = self.ticket
+        if not self._is_buffering or not self._submitted.buffered(ticket.epoch):
+            self._flushes.wanted = False
+            return False
+        come = ticket.extents | self._submitted.ranges(ticket.epoch)
+        return self._flushes.due or (ticket.size is not None and come.covers(0, ticket.size))
+
+    async def _flush(self) -> None:
+        self._flushes.wanted = False
+        epoch = self.ticket.epoch
+        try:
+            self._submitted.report(await self.checkpoints.flush(), epoch, self.ticket)
+        except Exception as error:
+            await self._refuse_buffered(epoch, self._told(error, "flush"))
+        else:
+            await self._refuse_buffered(epoch, StorageFailed(NOT_KEPT))
+        self._plan_commit(0.0)
+
+    async def _refuse_buffered(self, epoch: int, error: UploadError) -> None:
+        if buffered := self._submitted.buffered(epoch):
+            self._submitted.remove(buffered)
+            await self._refuse(buffered, error)
+
+    # --- second stage: to the ticket ----------------------------------------------------------------------------------
+
+    def _plan_commit(self, within: float) -> None:
+        self._commit_wanted = True
         if within < self._within:
             self._within = within
             self._sooner.set()
-        for piece in batch:
-            piece.drop()
         if self._commit_task is None:
             self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
-
-    # --- second stage: to the ticket ----------------------------------------------------------------------------------
 
     async def _commit_all(self) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            while self._written:
+            while self._commit_wanted:
                 while clock() < (due := self._committed_at + max(self._within, self._least_interval())):
                     self._sooner.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout_at(due):
                             await self._sooner.wait()
                 self._committed_at, patient, self._within = clock(), self._within > 0, math.inf
-                self._committing, self._written = self._written, []
-                await self._commit_batch(self._committing, patient=patient)
-                self._committing = []
+                self._commit_wanted = False
+                await self._commit(patient=patient)
                 if self.ticket.complete:
                     self._completed(self.ticket.id)
                 else:
                     self.checkpoints.plan()
         finally:
-            self._committing = []
             self._commit_task = None
 
     def _least_interval(self) -> float:
         return len(self.ticket.extents) * RANGE_SECONDS
 
-    async def _commit_batch(self, batch: list[PendingWrite], *, patient: bool) -> None:
+    async def _commit(self, *, patient: bool) -> None:
         power = self._settings.durability == "power"
+        selection, stored = self._submitted.ready()
+        if not selection and self._is_active:
+            return  # all is buffered
         try:
-            if power:
+            if power and stored.ranges:
                 await self.checkpoints.sync()
             elif self.checkpoints.suspect:
                 await self.checkpoints.clear()
             ticket = await self._tickets.update(
                 self.ticket.id,
-                lambda known: with_written(known, batch, self._clock(), MAX_EXTENTS, synced=power),
+                lambda known: with_stored(known, stored, self._clock(), MAX_EXTENTS, synced=power),
                 durable=power,
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
                 patient=patient,
                 believed=self.ticket,
             )
-        except UploadError as error:
-            await self._refuse(batch, error)
-        except Exception:
-            log.exception("upload %s: committing failed", self.ticket.id)
-            await self._refuse(batch, StorageFailed("the commit failed by a defect of the server"))
+        except Exception as error:
+            writes = [write for write, _, _ in selection]
+            self._submitted.remove(writes)
+            await self._refuse(writes, self._told(error, "commit"))
         else:
             self.know(ticket)
-            for piece in batch:
-                if ticket.extents.covers(*piece.range):
-                    piece.ack()
-                elif piece.epoch in (None, ticket.epoch):
-                    piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
-                else:
-                    piece.fail(TakenOver())
+            self._submitted.settle(selection, ticket)
 
     # --- what cannot be kept ------------------------------------------------------------------------------------------
 
@@ -310,10 +372,12 @@ class ActiveUpload:
         for piece in batch:
             if is_whole and self.ticket.extents.covers(*piece.range):
                 piece.ack()
-            elif isinstance(error, TakenOver) and fresh is not None and piece.epoch in (None, fresh.epoch):
+            elif not isinstance(error, TakenOver) or piece.epoch not in (None, self.ticket.epoch):
+                piece.fail(error)
+            elif fresh is not None and piece.can_be_written:
                 self._put(piece)  # its sender knows of no sessions: it is written in the new epoch
             else:
-                piece.fail(error)
+                piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
 
     def lose(self, error: UploadError) -> None:
         """A sync has failed. The epoch will rise, so that nothing written before is committed any more."""
@@ -326,6 +390,10 @@ class ActiveUpload:
         return [task for task in tasks if task is not None]
 
     async def settle(self) -> None:
-        """Waits until nothing is on its way any more; what arrived is committed, or its sender knows of the failure."""
-        while tasks := self._running():
+        """Return when nothing is on its way any more: what arrived is committed, or its sender knows of the failure."""
+        while True:
+            if self._submitted.buffered(self.ticket.epoch):
+                self.flush()
+            if not (tasks := self._running()):
+                return
             await asyncio.wait(tasks)

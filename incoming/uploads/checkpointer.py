@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from incoming.core.errors import StorageFailed, StorageFull, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import Buffer, BytesLost, ByteStore
+from incoming.storage.byte_store import Buffer, BufferingStore, BytesLost, ByteStore, Written
 from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
@@ -57,25 +57,37 @@ class Checkpointer:
         """Whether something is not yet synced or not yet recorded, or a sync or its record is under way."""
         return bool(self._unsynced) or self.suspect or self._turn.locked()
 
-    async def write(self, pieces: Sequence[tuple[int, Buffer]]) -> str:
-        """Store the pieces; return the store's data for the ticket. Raises what the stores raise.
+    async def write(self, pieces: Sequence[tuple[int, Buffer]]) -> Written:
+        """Store the pieces; return what the store reports. Raises what the stores raise.
 
         While it is not yet recorded that bytes are lost, nothing is written.
         """
+        return await self._unless_lost(lambda ticket: self._store.write(ticket, pieces))
+
+    async def flush(self) -> Written:
+        """Make all that was written durable; return what the store reports. Raises like `write`."""
+        store = self._store
+        if not isinstance(store, BufferingStore):
+            return Written([], self._subject.ticket.store_data)
+        return await self._unless_lost(store.flush)
+
+    async def _unless_lost(self, call: Callable[[Ticket], Awaitable[Written]]) -> Written:
         if self.suspect:
             await self.clear()
             raise StorageFailed("bytes sent before were lost; ask for what has arrived")
         ticket = self._subject.ticket
         try:
-            return (await self._store.write(ticket, pieces)).data
+            written = await call(ticket)
         except BytesLost as lost:
             async with self._turn:
                 await self._clear()
                 await self._lose(lost, ticket)
             raise
+        self._unsynced += sum(end - start for start, end in written.durable)
+        return written
 
     def wrote(self, count: int) -> None:
-        """So many bytes more are in the file."""
+        """Count bytes as not synced that were written before."""
         self._unsynced += count
 
     def plan(self) -> None:

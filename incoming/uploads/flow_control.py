@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
 
@@ -73,6 +74,11 @@ class MemoryBudget:
         if self.used <= self._limit:
             self._space.set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more than the limit is in use."""
+        return not self._space.is_set()
+
     async def wait_for_space(self) -> None:
         """Return when less than the limit is in use."""
         await self._space.wait()
@@ -95,6 +101,10 @@ class WriteTarget(Protocol):
     def write(
         self, offset: int, data: Buffer, epoch: int | None, *, within: float, let_go: Callable[[], None]
     ) -> asyncio.Future[None]: ...
+
+    def flush(self) -> None: ...
+
+    def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]: ...
 
 
 class UploadWriter:
@@ -172,11 +182,17 @@ class UploadWriter:
 
     async def wait_writable(self) -> None:
         """Return when more may be received."""
-        while self._under_way > self._limit:
-            self._writable.clear()
-            await self._writable.wait()
-        if self._writes:
-            await self._budget.wait_for_space()
+        if not self._is_blocked():
+            return
+        with self._upload.blocked(self._is_blocked):
+            while self._under_way > self._limit:
+                self._writable.clear()
+                await self._writable.wait()
+            if self._writes:
+                await self._budget.wait_for_space()
+
+    def _is_blocked(self) -> bool:
+        return self._under_way > self._limit or (bool(self._writes) and self._budget.is_full)
 
     async def wait_allowed(self) -> None:
         """Return when the upload's rate allows more. To be called before bytes are taken: then nobody gains by giving
@@ -188,6 +204,7 @@ class UploadWriter:
         self._held = False
 
     async def drain(self) -> None:
-        """Return when no write is pending."""
+        """Return when no write is pending: all is committed or has failed."""
+        self._upload.flush()
         while self._writes:
             await asyncio.wait(tuple(self._writes))

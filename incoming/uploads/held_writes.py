@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from incoming.core.ticket import Ticket
 from incoming.core.token_bucket import Allowance
@@ -44,6 +45,12 @@ class HeldWrites:
         assert (offset, epoch) == (self._end, self._epoch)  # noqa: S101 - else bytes that never came would count
         self._end += len(data)
         return self._upload.write(offset, data, epoch, within=within, let_go=let_go, held=True)
+
+    def flush(self) -> None:
+        """Do nothing: held writes are done before they are durable."""
+
+    def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
+        return self._upload.blocked(is_blocked)
 
     def commit(self) -> asyncio.Future[None]:
         """Let all count. To be called when all writes are done without an error. Done and failing as for a write."""

@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,8 +28,9 @@ _NOISE = re.compile(
 class IncomingServer:
     """`python incoming.py` on 127.0.0.1, on a port of its own unless told, with `storage_dir` and further `options`.
 
-    `descriptors` is how many each of its processes may have. It keeps port and directory over `restart()`. The log of
-    all its runs is in `log`, unless the descriptor `log_to` gets it.
+    `descriptors` is how many each of its processes may have; `program` is what Python runs in the server's place. It
+    keeps port and directory over `restart()`. The log of all its runs is in `log`, unless the descriptor `log_to` gets
+    it.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class IncomingServer:
         env: Mapping[str, str] | None = None,
         descriptors: int | None = None,
         log_to: int | None = None,
+        program: Sequence[str] = (str(ROOT / "incoming.py"),),
     ) -> None:
         self.storage_dir = storage_dir
         self.options = options
         self.port = port or free_port()
         self._descriptors = descriptors
         self._log_to = log_to
+        self._program = program
         self._port_is_ours_to_change = port is None
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
         self.log_path = storage_dir.with_name(storage_dir.name + ".log")
@@ -148,7 +151,7 @@ class IncomingServer:
     def _launch(self) -> None:
         if self._port_is_ours_to_change and accepts_connections(self.port):
             self.port = free_port()
-        command = [sys.executable, str(ROOT / "incoming.py"), "--address", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, *self._program, "--address", "127.0.0.1", "--port", str(self.port)]
         command += ["--storage-dir", str(self.storage_dir), *self.options]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(

@@ -11,6 +11,7 @@ import requests
 from incoming.core.ticket import State
 from tests.conftest import StartServer
 from tests.support.incoming_server import IncomingServer
+from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 from tests.system.faults.conftest import LEASE, StartLoad
 from tests.system.faults.consistency import Witness, assert_consistent, tickets_in
@@ -79,6 +80,19 @@ def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLo
     load.check(server.storage_dir)
     clock.advance(LEASE)
     server.restart(kill=True)
+    load.finish(server.storage_dir)
+    assert all(client.reconnects for client in clients)
+
+
+def test_a_store_that_buffers_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
+    """What was not durable was not acked: it is sent again, over every way of sending."""
+    parts = {"PART_SIZE": str(256 * KIB), "PYTHONPATH": str(ROOT)}
+    server = start_server(*SOON, env={**clock.env, **parts}, program=("-m", "tests.support.part_store"))
+    load = start_load(server.port)
+    clients = load.add_each(UPLOADS_AT_ONCE, 2 * MIB, rate=2 * MIB, chunk=96 * KIB)
+    load.wait_for_bytes(MIB)
+    assert load.wait_for_flight()
+    kill_all(server, load, clock)
     load.finish(server.storage_dir)
     assert all(client.reconnects for client in clients)
 

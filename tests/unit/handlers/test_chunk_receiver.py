@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,12 @@ class Bench:
         one.done.add_done_callback(lambda _: let_go())
         self.writes.append(one)
         return one.done
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def stored(self, length: int, seconds: float) -> None:
         """Is only counted."""

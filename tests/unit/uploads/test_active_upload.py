@@ -500,7 +500,7 @@ async def test_a_defect_is_an_error_for_the_client_and_not_a_hanging_chunk(
     with monkeypatch.context() as context:
         context.setattr(bench.files, "write", broken)
         assert isinstance(await outcome(start_write(upload, 0, b"x")), StorageFailed)
-    assert "writing failed" in caplog.text
+    assert "write failed" in caplog.text
     await upload.write(0, b"x")
     bench.upload_service.leave(upload)
 

@@ -12,6 +12,7 @@ from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, Tak
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
 from incoming.storage.ticket_store import Change
+from incoming.uploads.active_upload import ActiveUpload
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, outcome, start_write
 
@@ -228,38 +229,72 @@ async def resend(bench: Bench, ticket_id: str, content: bytes, start: int) -> No
 
 
 @pytest.mark.parametrize("with_session", [True, False])
-@pytest.mark.parametrize("stage", ["write", "update"])
-async def test_what_was_under_way_during_a_failed_sync_is_not_believed(
-    make_bench: MakeBench, stage: str, with_session: bool
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_what_is_written_during_a_failed_sync_is_not_believed(
+    make_bench: MakeBench, recorded: bool, with_session: bool
 ) -> None:
-    """A client with a session is fenced off, one without learns of a fault; both send it again."""
+    """The disk takes a write when the loss is recorded already, or not yet. A client with a session is fenced off, one
+    without is told of a fault, or its bytes are written once more.
+    """
     bench = make_bench()
     upload = await bench.open(await bench.new())
     epoch = upload.ticket.epoch if with_session else None
     await upload.write(0, b"a" * 10, epoch)
-    store = bench.files if stage == "write" else bench.tickets
-    store.faults.hold(stage)
+    bench.files.faults.hold("write")
     first = start_write(upload, 10, b"b" * 10, epoch)
-    await store.faults.until_held(stage)
+    await bench.files.faults.until_held("write")
     second = start_write(upload, 20, b"c" * 10, epoch)
-    part = bench.files.part(upload.ticket.id)
-    if stage == "update":
-        await until(lambda: part.stat().st_size == 30, "the second being written")
+    bench.files.lose_unsynced(upload.ticket.id)
+    bench.tickets.faults.hold("update")
+    checkpoint = asyncio.create_task(upload.checkpoints.take())
+    await bench.tickets.faults.until_held("update")
+    assert bench.files.faults.hit["lost"] == 1
+    if recorded:
+        bench.tickets.faults.release("update")
+        assert isinstance(await outcome(checkpoint), StorageFailed)
+        bench.files.faults.release("write")
+    else:
+        bench.files.faults.release("write")
+        await until(lambda: not upload._queue, "the second's turn")
+        bench.tickets.faults.release("update")
+        assert isinstance(await outcome(checkpoint), StorageFailed)
+    results = [await outcome(first), await outcome(second)]
+    if recorded and not with_session:
+        assert results == [None, None]
+        assert upload.ticket.extents == Extents([(10, 30)])
+        assert bench.files.part(upload.ticket.id).read_bytes()[10:30] == b"b" * 10 + b"c" * 10
+    else:
+        assert isinstance(results[0], TakenOver if with_session else StorageFailed)
+        assert isinstance(results[1], TakenOver if recorded and with_session else StorageFailed)
+        assert upload.ticket.extents == Extents()
+    await send_all_again(bench, upload)
+
+
+@pytest.mark.parametrize("with_session", [True, False])
+async def test_what_is_committed_during_a_failed_sync_is_not_believed(
+    make_bench: MakeBench, with_session: bool
+) -> None:
+    bench = make_bench()
+    upload = await bench.open(await bench.new())
+    epoch = upload.ticket.epoch if with_session else None
+    await upload.write(0, b"a" * 10, epoch)
+    bench.tickets.faults.hold("update")
+    first = start_write(upload, 10, b"b" * 10, epoch)
+    await bench.tickets.faults.until_held("update")
+    second = start_write(upload, 20, b"c" * 10, epoch)
+    await until(lambda: bench.files.part(upload.ticket.id).stat().st_size == 30, "the second being written")
     bench.files.lose_unsynced(upload.ticket.id)
     checkpoint = asyncio.create_task(upload.checkpoints.take())
     await until(lambda: bench.files.faults.hit["lost"], "the failed sync")
-    store.faults.release(stage)
+    bench.tickets.faults.release("update")
     assert isinstance(await outcome(checkpoint), StorageFailed)
-    results = [await outcome(first), await outcome(second)]
-    if not with_session and stage == "write":
-        # The second was written afterwards, and the first as well if the loss had been recorded before it was written.
-        assert results[1] is None
-        assert results[0] is None or isinstance(results[0], StorageFailed)
-        assert upload.ticket.extents == Extents([(10 if results[0] is None else 20, 30)])
-        assert part.read_bytes()[20:30] == b"c" * 10
-    else:
-        assert isinstance(results[1], TakenOver if with_session else StorageFailed)
-        assert upload.ticket.extents == Extents()
+    await outcome(first)
+    assert isinstance(await outcome(second), TakenOver if with_session else StorageFailed)
+    assert upload.ticket.extents == Extents()
+    await send_all_again(bench, upload)
+
+
+async def send_all_again(bench: Bench, upload: ActiveUpload) -> None:
     await resend(bench, upload.ticket.id, b"d" * 10, 0)
     await resend(bench, upload.ticket.id, b"b" * 10 + b"c" * 10 + b"d" * 70, 10)
     assert bench.content(upload.ticket.id) == b"d" * 10 + b"b" * 10 + b"c" * 10 + b"d" * 70

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import pytest
@@ -37,6 +38,12 @@ class HeldUpload:
     ) -> asyncio.Future[None]:
         self.written.append((offset, len(data), epoch))
         return asyncio.ensure_future(self._write(let_go))
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def _write(self, let_go: Callable[[], None]) -> None:
         await self.go_on.wait()
