@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from tornado.netutil import bind_sockets
 
@@ -28,7 +27,7 @@ from incoming.server.supervisor import Supervisor, run_once
 from incoming.server.worker import Worker
 from incoming.settings.settings import ConfigError, Settings, ignored_variables, load_settings
 from incoming.settings.value_types import Network
-from incoming.storage.filesystem.probe import UnusableDirectory, probe
+from incoming.storage.open import UnusableStorage, prepare
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +63,9 @@ def serve(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         settings = load_settings(arguments, os.environ)
-        _make_storage_dir(settings)
+        prepare(settings)
         sockets = _listen(settings)
-    except ConfigError as error:
+    except (ConfigError, UnusableStorage) as error:
         return fail("incoming", str(error), 2)
     log_format.configure(settings.log_level, settings.log_format)
     _allow_many_descriptors()
@@ -114,23 +113,6 @@ def _allow_many_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _make_storage_dir(settings: Settings) -> None:
-    directory = settings.storage_dir
-    try:
-        if not directory.is_dir():
-            directory.mkdir(parents=True)
-            with suppress(PermissionError):  # a mode that is wider than wanted is found below, for files
-                directory.chmod(settings.dir_mode)
-    except OSError as error:
-        raise ConfigError(f"storage_dir {str(directory)!r} cannot be made: {error.strerror}") from error
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigError(f"storage_dir {str(directory)!r} cannot be written to")
-    try:
-        probe(str(directory), settings.file_mode)
-    except UnusableDirectory as error:
-        raise ConfigError(str(error)) from error
 
 
 def _listen(settings: Settings) -> list[socket.socket]:

@@ -21,9 +21,7 @@ from incoming.monitoring.upload_overview import OPERATOR_REASON, UNDER_WAY, desc
 from incoming.monitoring.worker_reports import overview_of
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
-from incoming.storage.filesystem.store import FileStore
-from incoming.storage.sqlite.schema import MIGRATIONS, version_of
-from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.open import UnusableStorage, check_version, open_stores
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.handover import retry
 
@@ -47,8 +45,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     told = _parser().parse_args(arguments)
     try:
         settings = load_settings(_server_options(told), environment)
-        _check_version(settings)
-    except (ConfigError, UploadError) as error:
+        check_version(settings)
+    except (ConfigError, UnusableStorage) as error:
         return fail(COMMAND, str(error), 2)
     log_format.configure("warning", "text")
     try:
@@ -92,15 +90,6 @@ def _server_options(told: argparse.Namespace) -> list[str]:
     return [word for option, value in given.items() if value for word in (option, value)]
 
 
-def _check_version(settings: Settings) -> None:
-    """Raise ConfigError unless the database has this release's version: the server may be of another release."""
-    database = settings.storage_dir / "incoming.sqlite"
-    if not database.is_file():
-        raise ConfigError(f"there is no ticket database in {settings.storage_dir}")
-    if (found := version_of(database)) != len(MIGRATIONS):
-        raise ConfigError(f"{database} has version {found}, this release uses {len(MIGRATIONS)}")
-
-
 class _Command:
     """One call."""
 
@@ -110,21 +99,18 @@ class _Command:
         self._sending: dict[str, UploadActivity] | None = None
 
     async def run(self) -> int:
-        self._tickets = SqliteStore(self._settings.storage_dir / "incoming.sqlite")
-        self._files = FileStore(
-            self._settings.storage_dir, dir_mode=self._settings.dir_mode, file_mode=self._settings.file_mode
-        )
+        stores = await open_stores(self._settings)
+        self._tickets, self._operators, self._files = stores.tickets, stores.operators, stores.files
         try:
             work: Callable[[], Awaitable[None]] = getattr(self, f"_{self._told.command}")
             await work()
         finally:
-            await self._files.close()
-            await self._tickets.close()
+            await stores.close()
         return 0
 
     async def _list(self) -> None:
         states = (State(self._told.state),) if self._told.state else UNDER_WAY
-        found = await self._tickets.latest(states, self._told.limit + 1)
+        found = await self._operators.latest(states, self._told.limit + 1)
         facts = [await self._facts(ticket) for ticket in found[: self._told.limit]]
         if self._told.json:
             say(json.dumps(facts, indent=2))
@@ -155,7 +141,7 @@ class _Command:
         beginning = self._told.id.rstrip("…").lower()
         if len(beginning) < SHORT_ID:
             raise BadParameter(f"give at least the first {SHORT_ID} characters of the id")
-        found = await self._tickets.matching(beginning, 2)
+        found = await self._operators.matching(beginning, 2)
         if not found:
             raise UnknownTicket(f"there is no upload whose id begins with {beginning}")
         if len(found) > 1:
@@ -165,7 +151,7 @@ class _Command:
     async def _facts(self, ticket: Ticket) -> dict[str, Any]:
         """Return an upload's facts and its present connections, which workers report every few seconds."""
         if self._sending is None:
-            self._sending = (await overview_of(self._tickets)).uploads
+            self._sending = (await overview_of(self._operators)).uploads
         return describe(ticket, self._sending.get(ticket.id), self._tickets.clock.now())
 
     async def _tell(self, ticket: Ticket) -> None:

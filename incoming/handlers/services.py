@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from incoming.maintenance.free_space import FreeSpace
     from incoming.maintenance.janitor import Janitor
     from incoming.storage.byte_store import ByteStore
+    from incoming.storage.open import Stores
     from incoming.storage.operator_store import OperatorStore
     from incoming.storage.ticket_store import TicketStore
     from incoming.uploads.ticket_creation import TicketCreation
@@ -37,14 +38,12 @@ class Services:
     """One worker's parts; `monotonic` gives seconds of a clock that never jumps."""
 
     settings: Settings
-    tickets: TicketStore
-    store: ByteStore
+    stores: Stores
     upload_service: UploadService
     callbacks: CallbackDispatcher
     ticket_creation: TicketCreation
     free_space: FreeSpace
     janitor: Janitor
-    operators: OperatorStore
     counters: WorkerCounters
     connections: Connections
     worker_reporter: WorkerReporter
@@ -54,6 +53,18 @@ class Services:
     upload_connections: UploadConnectionLimiter = field(default_factory=UploadConnectionLimiter)
     requests: WeakSet[Any] = field(default_factory=WeakSet)
     """The requests that are being answered; a worker that ends waits for them."""
+
+    @property
+    def tickets(self) -> TicketStore:
+        return self.stores.tickets
+
+    @property
+    def store(self) -> ByteStore:
+        return self.stores.files
+
+    @property
+    def operators(self) -> OperatorStore:
+        return self.stores.operators
 
     def limits(self, ticket: Ticket) -> Limits:
         """How a client of this ticket is told to send."""

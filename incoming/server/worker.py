@@ -32,9 +32,7 @@ from incoming.server.gc_tuning import look_seldom
 from incoming.server.http_server import GuardedServer
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
-from incoming.storage.filesystem.store import MOST_OPEN, FileStore
-from incoming.storage.sqlite.quotas import StoreLimits
-from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.open import open_stores
 from incoming.uploads.flow_control import MemoryBudget
 from incoming.uploads.receive_buffer import LARGEST
 from incoming.uploads.ticket_creation import TicketCreation
@@ -52,9 +50,6 @@ BODY_SECONDS = 30.0
 
 SAME_SIGNAL = 1.0
 """Seconds within which another SIGTERM counts as the same one."""
-
-DATABASE_MODE = 0o600
-"""The database holds the secrets of every app: the group that may take uploads away must not read it."""
 
 POLL = 0.02
 """Seconds between two checks for remaining connections while draining."""
@@ -75,7 +70,7 @@ class Worker:
     async def recover(self) -> int:
         """Do the recovery that precedes serving, for workers that are several; return the exit code."""
         try:
-            services = open_services(self._settings)
+            services = await open_services(self._settings)
             try:
                 await recover(services.tickets, services.store, services.upload_service)
                 await services.upload_service.drain()
@@ -100,7 +95,7 @@ class Worker:
         else:
             loop.add_reader(lifeline, self._orphaned, lifeline)
         try:
-            services = open_services(self._settings)
+            services = await open_services(self._settings)
             try:
                 if lifeline is None:
                     await recover(services.tickets, services.store, services.upload_service)
@@ -173,14 +168,10 @@ class Worker:
         self._stop.set()
 
 
-def open_services(settings: Settings) -> Services:
-    """Return one worker's services. Raises OSError or StorageFailed if the storage directory cannot be used."""
-    database = settings.storage_dir / "incoming.sqlite"
-    limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
-    tickets = SqliteStore(database, file_mode=DATABASE_MODE, limits=limits)
-    store = FileStore(
-        settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
-    )
+async def open_services(settings: Settings) -> Services:
+    """Return one worker's services. Raises OSError or StorageFailed if the storage cannot be used."""
+    stores = await open_stores(settings)
+    tickets, store = stores.tickets, stores.files
     upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
     callbacks = CallbackDispatcher(tickets, store, settings, counters=counters)
@@ -188,26 +179,23 @@ def open_services(settings: Settings) -> Services:
     connections = Connections(counters)
     return Services(
         settings=settings,
-        tickets=tickets,
-        store=store,
+        stores=stores,
         upload_service=upload_service,
         ticket_creation=TicketCreation(tickets, lambda: upload_service.draining, free_space.require, callbacks.try_out),
         callbacks=callbacks,
         free_space=free_space,
         janitor=Janitor(tickets, store, upload_service, settings),
-        operators=tickets,
         counters=counters,
         connections=connections,
-        worker_reporter=WorkerReporter(tickets, counters, connections),
+        worker_reporter=WorkerReporter(stores.operators, counters, connections),
         memory_budget=MemoryBudget(settings.memory),
         connection_limiter=ConnectionLimiter.of(settings),
     )
 
 
 async def close_services(services: Services) -> None:
-    await services.store.close()
     await services.worker_reporter.close()
-    await services.tickets.close()
+    await services.stores.close()
 
 
 def http_server(services: Services) -> HTTPServer:
@@ -227,7 +215,7 @@ def http_server(services: Services) -> HTTPServer:
         xheaders=False,
     )
     server.write_timeout = services.settings.dead_after
-    budget = DescriptorBudget.of_process(MOST_OPEN)
+    budget = DescriptorBudget.of_process(services.stores.descriptors)
     services.connection_limiter.limit_descriptors(budget.clients, budget.essential)
     server.limiter = services.connection_limiter
     server.most_lingering = budget.refused

@@ -15,6 +15,10 @@ TRAFFIC_SLOTS = 360
 """Entries that are kept: an hour."""
 
 
+REPORT_KEPT_FOR = 3600.0
+"""Seconds after which the facts of a worker that died without a word are removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notes:
     """What all workers have noted: the facts of each that noted any lately, by its name; what all have counted since

@@ -74,7 +74,7 @@ async def one_worker(storage_dir: Path, *options: str) -> AsyncIterator[OneWorke
     """A worker with these command-line options."""
     settings = load_settings(["--storage-dir", str(storage_dir), *options], {})
     storage_dir.mkdir(exist_ok=True)
-    services = open_services(settings)
+    services = await open_services(settings)
     server = http_server(services)
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)

@@ -1,4 +1,4 @@
-"""What workers note for operators, in three small tables of the ticket database (OperatorStore of storage/base.py).
+"""What workers note for operators, in three small tables of the ticket database (see OperatorStore).
 
 Counts are added, not replaced, so that those of a worker that ends stay in the sum, which never goes back. Decides how
 long what was noted is kept, and nothing about what it means.
@@ -9,10 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
-
-KEPT_FOR = 3600.0
-"""Seconds after which the facts of a worker that died without a word are removed."""
+from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
 
 
 def write(
@@ -28,7 +25,7 @@ def write(
         connection.execute("DELETE FROM workers WHERE name = ?", (worker,))
     else:
         connection.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (worker, now, facts))
-        connection.execute("DELETE FROM workers WHERE noted_at < ?", (now - KEPT_FOR,))
+        connection.execute("DELETE FROM workers WHERE noted_at < ?", (now - REPORT_KEPT_FOR,))
     connection.executemany(
         "INSERT INTO counted VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
         list(counted.items()),

@@ -21,11 +21,11 @@ from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 from incoming.storage.operator_store import Notes
-from incoming.storage.sqlite import maintenance, reports
+from incoming.storage.quotas import NO_LIMITS, StoreLimits
+from incoming.storage.sqlite import maintenance, quotas, reports
 from incoming.storage.sqlite.epochs import EpochReader
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
-from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.schema import THIS_HOST, connect, open_database
 from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save, unsynced_of_host
 from incoming.storage.sqlite.watcher import Watcher
@@ -35,7 +35,6 @@ from incoming.storage.ticket_store import Change
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-NO_LIMITS = StoreLimits()
 
 SPARE = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
@@ -74,7 +73,8 @@ class SqliteStore:
     async def create(self, ticket: Ticket) -> None:
         def add(transaction: Transaction) -> None:
             insert(transaction, ticket)
-            self._limits.check_created(transaction.connection, ticket)
+            unfinished = quotas.unfinished_of(transaction.connection, ticket.options.requested_by)
+            self._limits.check_created(ticket, unfinished, quotas.reserved(transaction.connection))
 
         await self._writer.perform(add, durable=True)
 
@@ -101,7 +101,8 @@ class SqliteStore:
             if changed is known:
                 return known
             saved = save(transaction, known, changed, quiet=quiet)
-            self._limits.check_saved(transaction.connection, known, saved)
+            if saved.reserved > known.reserved:
+                self._limits.check_saved(known, saved, quotas.reserved(transaction.connection))
             return saved
 
         def move_on(transaction: Transaction) -> Ticket | None:

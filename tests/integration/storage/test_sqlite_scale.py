@@ -10,8 +10,8 @@ import pytest
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, RECEIVING, Identity, State, Ticket
 from incoming.monitoring.upload_overview import ENDED, UNDER_WAY
+from incoming.storage.quotas import StoreLimits
 from incoming.storage.sqlite import watcher
-from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.store import SqliteStore
 from tests.unit.storage.tickets import NOW, fill, new, owing
 

@@ -8,20 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket
+from incoming.core.errors import StorageFailed, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.service_time import ServiceTime
-from incoming.core.ticket import FINAL, Event, State, Ticket
+from incoming.core.ticket import FINAL, State, Ticket
 from incoming.storage.sqlite.group_commit import Transaction
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import TicketStore
 from tests.support.stores import Clock
 from tests.unit.storage.conftest import OpenTickets
-from tests.unit.storage.tickets import NOW, any_ticket, new, owing
+from tests.unit.storage.tickets import NOW, new, owing
 
 HOUR = 3600.0
 
@@ -75,38 +73,6 @@ async def test_keeps_the_protocol(tickets: SqliteStore) -> None:
     assert await store.get("nobody") is None
 
 
-@given(known=any_ticket)
-@settings(max_examples=30)
-def test_what_was_created_is_there(tmp_path_factory: pytest.TempPathFactory, known: Ticket) -> None:
-    async def through() -> None:
-        store = SqliteStore(tmp_path_factory.mktemp("db") / "incoming.sqlite")
-        await store.create(known)
-        assert unversioned(await store.get(known.id)) == replace(known, version=0)
-        await store.close()
-
-    asyncio.run(through())
-
-
-async def test_an_id_is_given_once(tickets: SqliteStore) -> None:
-    ticket = new()
-    await tickets.create(ticket)
-    with pytest.raises(StorageFailed):
-        await tickets.create(replace(ticket, reason="another"))
-    known = await tickets.get(ticket.id)
-    assert known is not None
-    assert known.reason == ""
-
-
-async def test_update(tickets: SqliteStore) -> None:
-    await tickets.create(ticket := new())
-    opened = await tickets.update(ticket.id, lambda known: known.open("session1", None, NOW))
-    assert (opened.state, opened.epoch) == (State.UPLOADING, 1)
-    assert await tickets.get(ticket.id) == opened
-    stored = await tickets.update(ticket.id, lambda known: known.store([(0, 5)], 1, NOW), durable=False)
-    assert await tickets.get(ticket.id) == stored
-    assert stored.extents == Extents([(0, 5)])
-
-
 async def test_every_change_has_a_higher_version(tickets: SqliteStore) -> None:
     await tickets.create(ticket := new())
     first = await tickets.get(ticket.id)
@@ -119,76 +85,6 @@ async def test_every_change_has_a_higher_version(tickets: SqliteStore) -> None:
     versions = [first.version, *(changed.version for changed in await asyncio.gather(*changes))]
     assert versions == sorted(set(versions))
     assert first.version > 0
-
-
-async def test_a_change_to_nothing_is_none(tickets: SqliteStore) -> None:
-    await tickets.create(ticket := new())
-    before = await tickets.get(ticket.id)
-    changed: list[str] = []
-    tickets.watch(changed.append)
-    assert await tickets.update(ticket.id, lambda known: known) == before
-    assert changed == []
-
-
-async def test_unknown(tickets: SqliteStore) -> None:
-    with pytest.raises(UnknownTicket):
-        await tickets.update("nobody", lambda known: known)
-
-
-async def test_a_change_that_raises_changes_nothing(tickets: SqliteStore) -> None:
-    await tickets.create(ticket := new())
-    before = await tickets.get(ticket.id)
-
-    def refuse(known: Ticket) -> Ticket:
-        raise TakenOver("no")
-
-    def crash(known: Ticket) -> Ticket:
-        raise ZeroDivisionError
-
-    for change, error in ((refuse, TakenOver), (crash, ZeroDivisionError)):
-        with pytest.raises(error):
-            await tickets.update(ticket.id, change)
-    assert await tickets.get(ticket.id) == before
-
-
-async def test_a_change_gives_no_ticket_another_id(tickets: SqliteStore) -> None:
-    one, other = new(), new()
-    await tickets.create(one)
-    await tickets.create(other)
-    before = await tickets.get(one.id), await tickets.get(other.id)
-    for ticket_id in ("nobody", other.id):
-        with pytest.raises(ValueError, match="another id"):
-            await tickets.update(one.id, lambda known, ticket_id=ticket_id: replace(known, id=ticket_id))
-    assert (await tickets.get(one.id), await tickets.get(other.id)) == before
-
-
-async def test_changes_of_one_ticket_come_one_after_the_other(tickets: SqliteStore) -> None:
-    await tickets.create(ticket := new(state=State.UPLOADING))
-    await asyncio.gather(
-        *(
-            tickets.update(ticket.id, lambda known, i=i: known.store([(i, i + 1)], None, NOW), durable=bool(i % 2))
-            for i in range(500)
-        )
-    )
-    known = await tickets.get(ticket.id)
-    assert known is not None
-    assert known.extents == Extents([(0, 500)])
-
-
-async def test_ten_thousand_ranges(tickets: SqliteStore) -> None:
-    extents = Extents((i * 10, i * 10 + 5) for i in range(10_000))
-    await tickets.create(ticket := new(state=State.UPLOADING, extents=extents))
-    known = await tickets.update(ticket.id, lambda known: known.checkpoint(extents))
-    assert known.synced == extents
-    assert unversioned(await tickets.get(ticket.id)) == replace(ticket, synced=extents)
-
-
-async def test_forget(tickets: SqliteStore) -> None:
-    await tickets.create(ticket := new())
-    await tickets.forget(ticket.id)
-    await tickets.forget(ticket.id)
-    assert await tickets.get(ticket.id) is None
-    assert (await tickets.counts())[State.NEW] == 0
 
 
 # --- transactions -----------------------------------------------------------------------------------------------------
@@ -270,153 +166,7 @@ async def test_the_loop_goes_on_during_a_long_transaction(tickets: SqliteStore) 
 # --- the outbox -------------------------------------------------------------------------------------------------------
 
 
-async def test_claims_are_leased(tickets: SqliteStore, clock: Clock) -> None:
-    await tickets.create(late := owing(NOW - 5))
-    await tickets.create(later := owing(NOW))
-    await tickets.create(owing(NOW + 1))
-    await tickets.create(new())
-    claimed = await tickets.claim(60, 10, HOUR)
-    assert [ticket.id for ticket in claimed] == [late.id, later.id]
-    assert claimed[0].callback == replace(late.callback, due_at=NOW + 60)  # type: ignore[type-var]
-    assert claimed[0] == await tickets.get(late.id)
-    assert await tickets.claim(60, 10, HOUR) == []
-    clock.advance(61)
-    assert len(await tickets.claim(60, 10, HOUR)) == 3
-
-
-async def test_claims_are_limited_and_the_oldest_come_first(tickets: SqliteStore) -> None:
-    for age in (3, 1, 5, 2, 4):
-        await tickets.create(owing(NOW - age))
-    taken = [await tickets.claim(60, 2, HOUR) for _ in range(4)]
-    assert [len(claimed) for claimed in taken] == [2, 2, 1, 0]
-    ids = [ticket.id for claimed in taken for ticket in claimed]
-    assert len(set(ids)) == 5
-
-
-async def test_a_clock_set_back_does_not_delay_callbacks(tickets: SqliteStore) -> None:
-    await tickets.create(owing(NOW + 60 + 299))
-    await tickets.create(future := owing(NOW + 60 + 301))
-    assert [ticket.id for ticket in await tickets.claim(60, 10, 300)] == [future.id]
-    assert await tickets.claim(60, 10, 300) == []
-
-
-async def test_next_due(tickets: SqliteStore) -> None:
-    assert await tickets.next_due() is None
-    await tickets.create(new())
-    assert await tickets.next_due() is None
-    await tickets.create(late := owing(NOW + 5))
-    await tickets.create(owing(NOW + 9))
-    assert await tickets.next_due() == NOW + 5
-    await tickets.update(late.id, lambda known: replace(known, callback=None))
-    assert await tickets.next_due() == NOW + 9
-
-
 # --- many tickets -----------------------------------------------------------------------------------------------------
-
-
-async def test_find(tickets: SqliteStore) -> None:
-    known = {
-        name: new(state=state, active_at=NOW + active, state_since=NOW + since)
-        for name, state, active, since in (
-            ("a", State.NEW, 5, 1),
-            ("b", State.UPLOADING, 3, 2),
-            ("c", State.UPLOADING, 9, 0),
-            ("d", State.FINISHED, 1, 8),
-        )
-    }
-    for ticket in known.values():
-        await tickets.create(ticket)
-    names = {ticket.id: name for name, ticket in known.items()}
-
-    async def found(*args: object, **kwargs: object) -> str:
-        return "".join(names[ticket.id] for ticket in await tickets.find(*args, **kwargs))  # type: ignore[arg-type]
-
-    assert await found() == "dbac"
-    assert await found((State.UPLOADING, State.NEW)) == "bac"
-    assert await found((State.UPLOADING, State.UPLOADING)) == "bc"
-    assert await found(limit=2) == "db"
-    assert await found(idle_since=NOW + 5) == "db"
-    assert await found(state_before=NOW + 2) == "ca"
-    assert await found((State.UPLOADING,), state_before=NOW + 2) == "c"
-    assert await found(idle_since=NOW + 6, state_before=NOW + 2) == "a"
-    assert await found(after=NOW + 3) == "bac"
-    assert await found(idle_since=NOW + 9, after=NOW + 3) == "ba"
-    assert await found(state_before=NOW + 8, after=NOW + 1) == "ab"
-    assert await found((State.FAILED,)) == ""
-
-
-steps = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(list(Event)) | st.none()), max_size=30)
-
-
-@given(steps)
-@settings(max_examples=30)
-def test_counts_agree_with_what_is_there(
-    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, Event | None]]
-) -> None:
-    async def through() -> None:
-        store = SqliteStore(tmp_path_factory.mktemp("db") / "incoming.sqlite")
-        known = [new() for _ in range(5)]
-        for ticket in known:
-            await store.create(ticket)
-        for index, event in moves:
-            if event is None:
-                await store.forget(known[index].id)
-                continue
-            try:
-                await store.update(known[index].id, lambda ticket, event=event: ticket.move(event, NOW), durable=False)
-            except Exception as error:
-                assert hasattr(error, "code")  # noqa: PT017
-        there = [ticket.state for ticket in await store.find()]
-        assert await store.counts() == {state: there.count(state) for state in State}
-        await store.close()
-
-    asyncio.run(through())
-
-
-async def test_after_a_boot_only_synced_extents_are_believed(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets()
-    synced, more = Extents([(0, 5)]), Extents([(0, 9)])
-    unfinished = new(state=State.UPLOADING, extents=more, synced=synced, epoch=3, session="session1")
-    whole = new(state=State.UPLOADING, extents=more, synced=more, epoch=3)
-    arrived = new(state=State.ARRIVED, extents=more, synced=synced)
-    for ticket in (unfinished, whole, arrived, new()):
-        await tickets.create(ticket)
-    assert await tickets.distrust_after_boot("first") == 1
-    after = await tickets.get(unfinished.id)
-    assert after is not None
-    assert unversioned(after) == unfinished.distrust()
-    assert unversioned(await tickets.get(whole.id)) == whole
-    assert unversioned(await tickets.get(arrived.id)) == arrived
-    await tickets.update(unfinished.id, lambda known: known.store([(5, 9)], None, NOW))
-    other = open_tickets()
-    assert await other.distrust_after_boot("first") == 0
-    assert await tickets.distrust_after_boot("second") == 1
-    assert await other.distrust_after_boot("second") == 0
-
-
-async def test_a_boot_of_one_host_concerns_what_was_written_on_it(open_tickets: OpenTickets) -> None:
-    one, other = open_tickets(host="one"), open_tickets(host="one-two")
-    for store in (one, other):
-        await store.distrust_after_boot("first")
-    hers, both, synced = [
-        new(state=State.UPLOADING, extents=Extents([(0, 5)]), synced=Extents([(0, 5)])) for _ in "123"
-    ]
-    for ticket in (hers, both, synced):
-        await one.create(ticket)
-    before = await other.update(hers.id, lambda known: known.store([(5, 9)], None, NOW))
-    await one.update(both.id, lambda known: known.store([(5, 7)], None, NOW))
-    believed = await other.update(both.id, lambda known: known.store([(7, 9)], None, NOW))
-    await one.update(synced.id, lambda known: known.store([(5, 9)], None, NOW))
-    await other.update(synced.id, lambda known: known.checkpoint(Extents([(0, 9)])))
-    await other.update(synced.id, lambda known: known.store([(9, 12)], None, NOW))
-
-    assert await one.distrust_after_boot("second") == 1
-    assert await other.get(hers.id) == before
-    distrusted = await other.get(both.id)
-    assert distrusted is not None
-    assert (distrusted.extents, distrusted.epoch) == (Extents([(0, 5)]), believed.epoch + 1)
-    assert await one.distrust_after_boot("second") == 0
-    assert await other.distrust_after_boot("another boot of the other") == 2
 
 
 async def test_writes_that_were_not_noted_are_believed_after_no_boot(open_tickets: OpenTickets) -> None:
@@ -433,57 +183,7 @@ async def test_writes_that_were_not_noted_are_believed_after_no_boot(open_ticket
     assert not after.extents
 
 
-async def test_progress_is_noted_as_its_hosts(open_tickets: OpenTickets) -> None:
-    """By the quick way as well, which reads nothing."""
-    one, other = open_tickets(host="one"), open_tickets(host="other")
-    for store in (one, other):
-        await store.distrust_after_boot("first")
-    await one.create(new_ticket := new(state=State.UPLOADING))
-    ticket = await one.get(new_ticket.id)
-    for number, store in enumerate((one, one, other)):
-        start = 10 * number
-        ticket = await store.update(
-            new_ticket.id,
-            lambda known, start=start: known.store([(start, start + 9)], None, NOW),  # type: ignore[misc]
-            believed=ticket,
-        )
-    assert await other.distrust_after_boot("second") == 1
-
-
 # --- listeners --------------------------------------------------------------------------------------------------------
-
-
-async def test_own_changes_are_told_once(tickets: SqliteStore) -> None:
-    told: list[str] = []
-    tickets.watch(told.append)
-    tickets.watch(lambda ticket_id: told.append("again"))
-    await tickets.create(ticket := new())
-    assert told == [ticket.id, "again"]
-    await tickets.update(ticket.id, lambda known: replace(known, reason="x"))
-    await tickets.forget(ticket.id)
-    assert told == [ticket.id, "again"] * 3
-
-
-async def test_changes_that_were_refused_are_not_told(tickets: SqliteStore) -> None:
-    await tickets.create(ticket := new())
-    told: list[str] = []
-    tickets.watch(told.append)
-    with pytest.raises(StorageFailed):
-        await tickets.create(ticket)
-    assert told == []
-
-
-async def test_a_listener_that_fails_is_alone_with_it(tickets: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[str] = []
-
-    def fail(ticket_id: str) -> None:
-        raise ZeroDivisionError
-
-    tickets.watch(fail)
-    tickets.watch(told.append)
-    await tickets.create(ticket := new())
-    assert told == [ticket.id]
-    assert "listener" in caplog.text
 
 
 # --- the store itself -------------------------------------------------------------------------------------------------
@@ -500,27 +200,6 @@ async def test_the_files_are_not_for_everybody(tickets: SqliteStore, tmp_path: P
     await tickets.create(new())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("incoming.sqlite*")}
     assert modes == dict.fromkeys(("incoming.sqlite", "incoming.sqlite-wal", "incoming.sqlite-shm"), 0o640)
-
-
-async def test_all_is_there_when_opened_again(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets()
-    await tickets.create(ticket := new())
-    before = await tickets.get(ticket.id)
-    await tickets.close()
-    assert await open_tickets().get(ticket.id) == before
-
-
-async def test_closed(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets()
-    last = asyncio.ensure_future(tickets.create(ticket := new()))
-    await asyncio.sleep(0)
-    await tickets.close()
-    await last
-    for attempt in (tickets.get(ticket.id), tickets.check(), tickets.counts()):
-        with pytest.raises(ServerShutdown):
-            await attempt
-    await tickets.close()
-    assert await open_tickets().get(ticket.id) is not None
 
 
 def test_a_loop_that_ended_takes_nobody_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,76 +7,9 @@ import pytest
 
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import State
-from incoming.storage.sqlite.reports import KEPT_FOR
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from tests.support.old_databases import old_database
 from tests.support.stores import Clock, Stores
-
-
-async def test_counts_are_added_and_facts_replaced(tmp_path: Path) -> None:
-    clock = Clock(50.0)
-    stores = Stores(tmp_path, clock)
-    await stores.tickets.note("b", "long ago", {"x": 3})
-    clock.now = 100.0
-    await stores.tickets.note("a", "old", {"x": 1, "y": 0.5})
-    clock.now = 101.0
-    await stores.tickets.note("a", "new", {"x": 2})
-    notes = await stores.tickets.notes(50)
-    assert notes.facts == {"a": "new"}
-    assert notes.counted == {"x": 6, "y": 0.5}
-    assert notes.traffic == {}
-    await stores.tickets.note("a", None, {})
-    assert set((await stores.tickets.notes(101)).facts) == {"b"}
-    clock.now = 51 + KEPT_FOR
-    await stores.tickets.note("c", "much later", {})
-    assert set((await stores.tickets.notes(clock.now)).facts) == {"c"}
-    await stores.close()
-
-
-async def test_every_state_entered_is_counted(tmp_path: Path) -> None:
-    stores = Stores(tmp_path)
-    await stores.new()
-    await stores.finished()
-    cancelled = await stores.cancelled("http://127.0.0.1:9/")
-    await stores.tickets.forget(cancelled.id)
-    counted = (await stores.tickets.notes(60)).counted
-    assert {name: counted[name] for name in counted if name.startswith("entered/")} == {
-        "entered/new": 3,
-        "entered/uploading": 2,
-        "entered/arrived": 1,
-        "entered/finished": 1,
-        "entered/cancelled": 1,
-    }
-    await stores.close()
-
-
-async def test_latest(tmp_path: Path) -> None:
-    clock = Clock()
-    stores = Stores(tmp_path, clock)
-    tickets = []
-    for kind in (stores.new, stores.uploading, stores.finished, stores.uploading, stores.waiting):
-        clock.advance(1)
-        tickets.append(await kind())  # type: ignore[operator]
-    ids = [ticket.id for ticket in tickets]
-    found = await stores.tickets.latest((State.UPLOADING, State.WAITING), 10)
-    assert [ticket.id for ticket in found] == [ids[4], ids[3], ids[1]]
-    assert [ticket.id for ticket in await stores.tickets.latest((State.UPLOADING, State.WAITING), 2)] == [
-        ids[4],
-        ids[3],
-    ]
-    assert await stores.tickets.latest((), 2) == []
-    await stores.close()
-
-
-async def test_matching(tmp_path: Path) -> None:
-    stores = Stores(tmp_path)
-    tickets = [await stores.new() for _ in range(5)]
-    for ticket in tickets:
-        assert [found.id for found in await stores.tickets.matching(ticket.id[:8], 2)] == [ticket.id]
-        assert [found.id for found in await stores.tickets.matching(ticket.id, 2)] == [ticket.id]
-    assert await stores.tickets.matching("%", 2) == []
-    assert len(await stores.tickets.matching("", 3)) == 3
-    await stores.close()
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from incoming.core.errors import FileTooLarge, TakenOver, UnknownTicket
+from incoming.core.errors import FileTooLarge, TakenOver
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
+from incoming.storage.quotas import StoreLimits
 from incoming.storage.sqlite.group_commit import Transaction
-from incoming.storage.sqlite.quotas import StoreLimits
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.sqlite.tickets import save
 from tests.unit.storage.conftest import OpenTickets
@@ -88,37 +88,6 @@ async def test_what_was_undone_is_not_built_upon(tickets: SqliteStore) -> None:
         await failing
     assert (await gaining).reason == ""
     assert await tickets.get(ticket.id) == await gaining
-
-
-async def test_an_old_belief_loses_nothing(open_tickets: OpenTickets) -> None:
-    here, elsewhere = open_tickets(), open_tickets()
-    ticket = await uploading(here)
-    await elsewhere.update(ticket.id, stored(0, 10))
-    both = await progress(here, ticket, stored(20, 30))
-    assert both.extents == Extents([(0, 10), (20, 30)])
-    assert await elsewhere.get(ticket.id) == both
-
-
-async def test_the_newest_version_decides_what_may_be_done(tickets: SqliteStore) -> None:
-    """Neither an error nor a success of the version that was believed counts."""
-    ticket = await uploading(tickets)
-    newer = await tickets.update(ticket.id, lambda known: known.open("other", None, NOW))
-
-    def store(epoch: int) -> Callable[[Ticket], Ticket]:
-        return lambda known: known.store([(0, 10)], epoch, NOW)
-
-    with pytest.raises(TakenOver):
-        await progress(tickets, ticket, store(ticket.epoch))
-    assert await tickets.get(ticket.id) == newer
-    assert (await progress(tickets, ticket, store(newer.epoch))).extents == Extents([(0, 10)])
-
-
-async def test_a_ticket_that_is_gone_does_not_come_back(tickets: SqliteStore) -> None:
-    ticket = await uploading(tickets)
-    await tickets.forget(ticket.id)
-    with pytest.raises(UnknownTicket):
-        await progress(tickets, ticket, stored(0, 10))
-    assert await tickets.get(ticket.id) is None
 
 
 async def test_more_than_progress_goes_the_whole_way(tickets: SqliteStore) -> None:

@@ -8,9 +8,9 @@ import pytest
 from incoming.core.errors import FileTooLarge, StorageFull, TooBusy
 from incoming.core.extents import Extents
 from incoming.core.ticket import FINAL, Identity, State, Ticket, TicketOptions
-from incoming.storage.sqlite.quotas import StoreLimits
+from incoming.storage.quotas import StoreLimits
 from incoming.storage.ticket_store import Change
-from tests.unit.storage.conftest import OpenTickets
+from tests.contract.conftest import OpenTickets
 from tests.unit.storage.tickets import new
 
 QUOTA = StoreLimits(quota=1000)

@@ -1,0 +1,93 @@
+"""Opens the stores that the configuration names: the only place that names concrete ones.
+
+Decides which settings a store gets, and in which order stores are closed. It does not know who works with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+from incoming.core.errors import StorageFailed
+from incoming.settings.settings import Settings
+from incoming.storage.byte_store import ByteStore
+from incoming.storage.filesystem.probe import UnusableDirectory, probe
+from incoming.storage.filesystem.store import MOST_OPEN, FileStore
+from incoming.storage.operator_store import OperatorStore
+from incoming.storage.quotas import StoreLimits
+from incoming.storage.sqlite.schema import MIGRATIONS, version_of
+from incoming.storage.sqlite.store import SqliteStore
+from incoming.storage.ticket_store import TicketStore
+
+DATABASE = "incoming.sqlite"
+DATABASE_MODE = 0o600
+"""The database holds the secrets of every app: the group that may take uploads away must not read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores of one process. `descriptors`: how many files they may hold open at most."""
+
+    tickets: TicketStore
+    operators: OperatorStore
+    files: ByteStore
+    descriptors: int
+
+    async def close(self) -> None:
+        """Commit what is under way and close everything; the ByteStore first, whose last writes are committed."""
+        await self.files.close()
+        await self.tickets.close()
+
+
+class UnusableStorage(Exception):
+    """The configured storage cannot be used; the message is one line for the operator."""
+
+
+async def open_stores(settings: Settings) -> Stores:
+    """Return the stores. Raises OSError or StorageFailed if they cannot be used."""
+    return await asyncio.to_thread(_open, settings)
+
+
+def _open(settings: Settings) -> Stores:
+    tickets = SqliteStore(
+        settings.storage_dir / DATABASE,
+        file_mode=DATABASE_MODE,
+        limits=StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets),
+    )
+    files = FileStore(
+        settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
+    )
+    return Stores(tickets, tickets, files, MOST_OPEN)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the storage directory if there is none, and try what the stores will need of it. Raises UnusableStorage."""
+    directory = settings.storage_dir
+    try:
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+            with suppress(PermissionError):  # a mode that is wider than wanted is found below, for files
+                directory.chmod(settings.dir_mode)
+    except OSError as error:
+        raise UnusableStorage(f"storage_dir {str(directory)!r} cannot be made: {error.strerror}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise UnusableStorage(f"storage_dir {str(directory)!r} cannot be written to")
+    try:
+        probe(str(directory), settings.file_mode)
+    except UnusableDirectory as error:
+        raise UnusableStorage(str(error)) from error
+
+
+def check_version(settings: Settings) -> None:
+    """Raise UnusableStorage unless the database is there and of this release: the server may be of another one."""
+    database = settings.storage_dir / DATABASE
+    if not database.is_file():
+        raise UnusableStorage(f"there is no ticket database in {settings.storage_dir}")
+    try:
+        found = version_of(database)
+    except StorageFailed as error:
+        raise UnusableStorage(error.message) from error
+    if found != len(MIGRATIONS):
+        raise UnusableStorage(f"{database} has version {found}, this release uses {len(MIGRATIONS)}")
