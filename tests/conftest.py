@@ -15,7 +15,7 @@ from tests.support.app_stub import AppStub
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
 from tests.support.rerun_limit import RerunLimit
-from tests.support.tools import require_tool
+from tests.support.tools import chromium_path
 
 # No test asserts speed; and CI tries the same examples every time, while at home new ones are found.
 hypothesis.settings.register_profile("incoming", deadline=None, derandomize=os.environ.get("CI") == "true")
@@ -127,7 +127,7 @@ def chromium() -> Iterator[Browser]:
     One per module, not per session: as long as it runs, Playwright keeps an event loop in this thread, and no coroutine
     test can have one. So a module has browser tests or coroutine tests.
     """
-    executable = require_tool("chromium")
+    executable = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         yield browser

@@ -6,6 +6,7 @@ set -euo pipefail
 
 programs='
 chromium  chromium
+chromium-headless-shell chromium-headless-shell
 firefox-esr firefox-esr
 WebKitWebDriver webkit2gtk-driver
 Xvfb      xvfb

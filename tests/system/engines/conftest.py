@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.conftest import CHROMIUM_ARGUMENTS
 from tests.support.browser_tab import Engine, Tab
 from tests.support.incoming_server import IncomingServer
-from tests.support.tools import require_tool, unavailable
+from tests.support.tools import chromium_path, require_tool, unavailable
 from tests.support.webdriver_bidi import Firefox
 from tests.support.webdriver_classic import MINI_BROWSERS, WebKit
 from tests.system.e2e.conftest import remove_large_files
@@ -22,7 +22,7 @@ OpenTab = Callable[[str], Tab]
 
 @contextmanager
 def chromium(home: Path) -> Iterator[Engine]:
-    executable = require_tool("chromium")
+    executable = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         yield Chromium(browser)
