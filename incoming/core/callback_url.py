@@ -1,7 +1,7 @@
-"""What may be shown of the URL that an app is called at, and which app it belongs to.
+"""What may be shown of an app's callback URL, and which app it belongs to.
 
-Decides that a query, a user name, a password and the ticket's secret never leave the ticket: people see scheme, host,
-port and path. It does not decide whether a URL may be called.
+Decides that a query, a user name, a password and the ticket's secret never leave the ticket: logs and pages show
+scheme, host, port and path. It does not decide whether a URL may be called.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SHOWN = 300
 
 MASK = "***"
 SHORTEST_SECRET = 4
-"""Characters. A shorter secret is none, and occurs in many a word."""
+"""Characters. A shorter secret protects nothing and would match parts of words."""
 
 
 def app_host(url: str) -> str:

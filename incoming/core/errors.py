@@ -1,8 +1,8 @@
 """Every error that a client, an app or an operator can see: one tree, one table.
 
-This file decides an error's stable numeric code, its HTTP status and whether the client may try again. It does not
-know how an error travels: the handlers turn it into a response, a WebSocket message or a log line. Codes are never
-reused and never change their meaning; the browser switches on codes, never on text.
+Decides an error's stable numeric code, its HTTP status and whether the client may try again. Does not know how an error
+is sent: the handlers turn it into a response, a WebSocket message or a log line. Codes are never reused and never
+change their meaning; the browser switches on codes, never on text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class UploadError(Exception):
     retry: ClassVar[bool] = False
     retry_after: ClassVar[int | None] = None
     text: ClassVar[str] = ""
-    """The message of an error that always has the same one."""
+    """The message where none is given."""
 
     def __init__(self, message: str = "") -> None:
         self.message = message or self.text
@@ -43,7 +43,7 @@ class UploadError(Exception):
         return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
 
 
-# --- 1xx: the request itself is wrong; whoever sent it must change it -------------------------------------------------
+# --- 1xx: the request is wrong; its sender must change it -------------------------------------------------------------
 
 
 class BadRequest(UploadError):
@@ -103,7 +103,7 @@ class FormRefused(UploadError):
 
 
 class LengthRequired(UploadError):
-    """A PUT without Content-Length and Transfer-Encoding: nobody knows whether its body is empty or was lost."""
+    """A PUT without Content-Length and Transfer-Encoding: its body may be empty or lost."""
 
     code = 108
     status = 411
@@ -117,14 +117,14 @@ class CallbackTestFailed(UploadError):
 
 
 class OffsetMismatch(UploadError):
-    """An append does not begin where the bytes that have arrived end; nothing of it is stored."""
+    """The offset of an append is not the end of the stored bytes; nothing of it is stored."""
 
     code = 110
     status = 409
 
 
 class UnsupportedVersion(UploadError):
-    """The request names no version of its protocol that is spoken here."""
+    """The request names no supported version of its protocol."""
 
     code = 111
     status = 412
@@ -138,26 +138,26 @@ class UnsupportedMediaType(UploadError):
 
 
 class ChecksumMismatch(UploadError):
-    """A body does not have the checksum that was sent with it; nothing of it counts. The tus protocol has a status of
-    its own for it, 460.
+    """A body does not have the checksum that was sent with it, and is discarded. The tus protocol has its own status
+    for it, 460.
     """
 
     code = 113
     status = 400
 
 
-# --- 2xx: who may do what ---------------------------------------------------------------------------------------------
+# --- 2xx: permissions -------------------------------------------------------------------------------------------------
 
 
 class UnknownTicket(UploadError):
-    """No such ticket, or one whose traces are gone."""
+    """No such ticket, or one whose tombstone was removed."""
 
     code = 200
     status = 404
 
 
 class UnknownId(UploadError):
-    """The same towards the app's backend, which gets 400 for it."""
+    """The same for the app's backend, which gets 400."""
 
     code = 201
     status = 400
@@ -178,7 +178,7 @@ class Forbidden(UploadError):
 
 
 class TakenOver(UploadError):
-    """A newer uploader holds the ticket; this one's connection is no longer the rightful one."""
+    """A newer uploader has taken the ticket over."""
 
     code = 204
     status = 409
@@ -220,7 +220,7 @@ class HandoverFailed(UploadError):
 
 
 class FileChanged(UploadError):
-    """Not the file this ticket was begun with: another size, modification time or sample digest."""
+    """Another file than the ticket's first one, by size, modification time or sample digest."""
 
     code = 400
     status = 409
@@ -234,13 +234,13 @@ class FileTooLarge(UploadError):
 
 
 class FileTypeRefused(UploadError):
-    """The app does not want files of this extension or type."""
+    """The app does not accept files of this extension or type."""
 
     code = 402
     status = 415
 
 
-# --- 5xx: the server cannot at the moment; trying again later is right ------------------------------------------------
+# --- 5xx: temporary failures of the server; a retry may succeed -------------------------------------------------------
 
 
 class ServerShutdown(UploadError):

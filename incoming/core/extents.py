@@ -68,7 +68,7 @@ class Extents:
         )
 
     def add(self, start: int, end: int) -> Extents:
-        """Return this set with [start, end) added. The usual case, growing the last range, copies two lists."""
+        """Return this set with [start, end) added. Extending the last range, the usual case, copies two lists."""
         if start < 0:
             raise ValueError(f"a range starts at {start}, below 0")
         if end <= start:
@@ -87,7 +87,7 @@ class Extents:
         return grown
 
     def without(self, start: int, end: int) -> Extents:
-        """This set without [start, end)."""
+        """Return this set without [start, end)."""
         return Extents(part for low, high in self for part in ((low, min(high, start)), (max(low, end), high)))
 
     def within(self, start: int, end: int) -> list[Range]:
@@ -120,10 +120,10 @@ class Extents:
 
     @property
     def end(self) -> int:
-        """Where the last range ends; 0 when there is none."""
+        """Return the end of the last range; 0 when there is none."""
         return self._ends[-1] if self._ends else 0
 
     @property
     def prefix(self) -> int:
-        """The length of the contiguous part that starts at 0; 0 when the first byte is missing."""
+        """Return the length of the contiguous part that starts at 0."""
         return self._ends[0] if self._starts and self._starts[0] == 0 else 0

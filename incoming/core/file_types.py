@@ -1,7 +1,7 @@
 """File types that the application accepts, judged by the name and the type that the client states.
 
 Decides what an entry of `allowedTypes` matches: an extension matches the end of the name, a MIME type (RFC 2045) the
-type that the browser assumes. Does not look into the file: it spares honest users a mistake and proves nothing.
+type that the browser assumes. Does not inspect the file: it prevents mistakes, not attacks.
 """
 
 from __future__ import annotations

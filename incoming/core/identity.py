@@ -1,4 +1,4 @@
-"""The identity of a file: what clients state about it, and whether two statements can mean the same file.
+"""The identity of a file: what clients state about it, and whether two statements can describe the same file.
 
 Decides which parts must agree. Does not decide whether the file is acceptable; the ticket does.
 """
@@ -19,8 +19,8 @@ class Identity:
     """What a client states about its file; None for what it does not state.
 
     `size` is in bytes, `last_modified` in milliseconds since the epoch (File.lastModified), `fingerprint` an opaque
-    digest of samples of the content, `media_type` the type that the browser assumes (File.type). `metadata` is what
-    else was told of it, as the tus protocol writes it.
+    digest of samples of the content, `media_type` the type that the browser assumes (File.type). `metadata` is further
+    metadata in the tus protocol's syntax.
     """
 
     name: str | None = None

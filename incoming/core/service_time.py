@@ -1,7 +1,7 @@
-"""Service time: the time during which a server was there to be sent to, which is what idle limits count.
+"""Service time: the time during which a server ran, which is what idle limits count.
 
-While no server runs, or the machine is suspended, no client can continue its upload. Such an outage shows as a gap
-between two notes of a running server. This file decides what counts as an outage; it reads no clock and stores nothing.
+While no server runs, or the machine is suspended, no client can continue its upload. Such an outage is a gap between
+two time stamps of a running server. This file decides what counts as an outage; it reads no clock and stores nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 OUTAGE = 90.0
-"""Seconds between two notes that make an outage. A shorter gap, such as a restart, counts as service."""
+"""Seconds between two time stamps that make an outage. A shorter gap, such as a restart, counts as service."""
 
 GRACE = 600.0
-"""Seconds after an outage that do not count either, for clients to come back; at most as many as the outage had, so
-that a server that restarts again and again still reaches its limits.
+"""Seconds after an outage that do not count either, for clients to reconnect; at most the length of the outage, so that
+a server that restarts repeatedly still reaches its limits.
 """
 
 MOST_OUTAGES = 100
@@ -26,13 +26,13 @@ Outage = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class ServiceTime:
-    """When a server ran, as far as is known: up to `until`, except for `outages`, which are in order and disjoint."""
+    """When a server ran: up to `until`, except for `outages`, which are sorted and disjoint."""
 
     until: float
     outages: tuple[Outage, ...] = ()
 
     def noted(self, now: float) -> ServiceTime:
-        """Return what is known when a server notes `now` that it runs."""
+        """Return the service time after a server has recorded at `now` that it runs."""
         if now < self.until:  # the clock was set back
             return ServiceTime(now, tuple((start, min(end, now)) for start, end in self.outages if start < now))
         if now - self.until <= OUTAGE:
@@ -51,17 +51,17 @@ class ServiceTime:
         return time - left
 
     def _uncounted(self) -> Iterator[Outage]:
-        """The outages with the time of grace after each, the last one first."""
+        """Yield the outages with the grace time after each, the last one first."""
         for start, end in reversed(self.outages):
             yield start, end + min(GRACE, end - start)
 
     def to_text(self) -> str:
-        """Return a text that `from_text` understands."""
+        """Return the text that `from_text` parses."""
         return json.dumps([self.until, *self.outages])
 
     @classmethod
     def from_text(cls, text: str) -> ServiceTime:
-        """Return what `to_text` was called on. Raises ValueError for any other text."""
+        """Parse the text of `to_text`. Raises ValueError for any other text."""
         match json.loads(text):
             case [int() | float() as until, *outages]:
                 return cls(until, tuple((float(start), float(end)) for start, end in outages))
@@ -69,7 +69,7 @@ class ServiceTime:
 
 
 def _bounded(outages: tuple[Outage, ...]) -> tuple[Outage, ...]:
-    """Merge the outages with the least service between them while there are too many: limits end late, not early."""
+    """Merge the outages with the least service between them while there are too many: limits end late, never early."""
     kept = list(outages)
     while len(kept) > MOST_OUTAGES:
         index = min(range(len(kept) - 1), key=lambda number: kept[number + 1][0] - kept[number][1])

@@ -1,9 +1,9 @@
-"""The times that a store goes by: the time of day, and one that limits can be compared with.
+"""The clocks of a store: the time of day, and one for comparing with limits.
 
-Limits are hours long and compare a stored time of day with now. When the clock jumps ahead, every upload would look as
-if it had been idle for the length of the jump. The steady clock advances no faster than the monotonic one, so such a
-jump makes limits late by its length, never early. A clock set back is followed at once: what was stored then lies in
-the future, and limits are late again. This file does not know what is measured.
+Limits are hours long and compare a stored time of day with now. When the clock jumps ahead, every upload would seem
+idle for the length of the jump. The steady clock advances no faster than the monotonic one, so such a jump makes limits
+late by its length, never early. A clock set back is followed at once: stored times are then in the future, and limits
+are late again. Does not know what is measured.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Callable
 Clock = Callable[[], float]
 
 ABSORBED = 2 * 3600.0
-"""Seconds of forward jumps that are ignored. Daylight saving done wrong is one hour; a machine that woke up in 1970 and
-then learns the date must not stay in 1970, so what is beyond is believed."""
+"""Seconds of forward jumps that are ignored. A wrong daylight saving time is one hour; a machine that starts in 1970
+and then gets the date must not stay in 1970, so larger jumps are accepted.
+"""
 
 
 class SteadyClock:
@@ -36,8 +37,8 @@ class SteadyClock:
 class StoreClock:
     """The clock of one store.
 
-    `now` is the time of day, seconds since the epoch, as it is noted with tickets; `steady` the same for comparing with
-    limits; `monotonic` counts seconds from any moment, for what one process measures itself.
+    `now` is the time of day that tickets store, in seconds since the epoch; `steady` the same for comparing with
+    limits; `monotonic` counts seconds from any moment, for durations within one process.
     """
 
     def __init__(self, now: Clock = time.time, monotonic: Clock = time.monotonic) -> None:

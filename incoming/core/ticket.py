@@ -1,7 +1,7 @@
-"""One upload's record and what may happen to it: the states, the events and the table that joins them.
+"""One upload's record and what may happen to it: the states, the events and the transition table.
 
 Every change is a method that takes the facts and returns the next Ticket; an event that the table does not list for a
-state is the error. This file knows no clock (the caller gives `now`, seconds since the epoch), no storage and no wire.
+state is an error. Knows no clock (the caller gives `now`, seconds since the epoch), no storage and no wire.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ RECEIVING = frozenset({State.NEW, State.UPLOADING})
 
 
 class Event(StrEnum):
-    """What can happen to an upload."""
+    """An event in an upload's life."""
 
     OPEN = "open"
     STORE = "store"
@@ -83,14 +83,14 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.HANDING_OVER, Event.ANSWER_DONE): State.FINISHED,
     (State.HANDING_OVER, Event.ANSWER_WAIT): State.WAITING,
     (State.HANDING_OVER, Event.REFUSE): State.FAILED,
-    # The app may finish before its own "wait" has reached us, or after the answer was lost: its word counts at once.
+    # finish_upload may arrive before the app's answer "wait", or after that was lost.
     (State.HANDING_OVER, Event.FINISH): State.FINISHED,
     (State.WAITING, Event.FINISH): State.FINISHED,
     (State.WAITING, Event.EXPIRE): State.FAILED,
-    # Saying again what is already so is not an error.
+    # Repeating an event is not an error.
     (State.FINISHED, Event.FINISH): State.FINISHED,
     (State.CANCELLED, Event.CANCEL): State.CANCELLED,
-    # An operator may have the handover tried again while the file of a failed one is still kept.
+    # An operator may retry a failed handover while its file is kept.
     (State.FAILED, Event.RETRY): State.ARRIVED,
 }
 
@@ -102,8 +102,8 @@ _NOTHING = {"extents": Extents(), "synced": Extents()}
 class Ticket:
     """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered.
 
-    `version` grows with every committed change; the TicketStore sets it, so that of two copies the newer can be told.
-    `store_data` is what the ByteStore noted when bytes were first stored; nobody else reads it.
+    `version` grows with every committed change and tells the newer of two copies; the TicketStore sets it. `store_data`
+    is the ByteStore's own, from the first stored bytes on.
     """
 
     id: str
@@ -127,12 +127,12 @@ class Ticket:
 
     @property
     def size(self) -> int | None:
-        """The file's length in bytes, None until a client has told it."""
+        """The file's length in bytes, None until a client has sent it."""
         return self.identity.size
 
     @property
     def reserved(self) -> int:
-        """Bytes of the storage that count for this upload: what has arrived, and what is reserved for the rest."""
+        """Bytes of the quota that this upload uses: what has arrived, and what is reserved for the rest."""
         if self.state in (State.FINISHED, State.CANCELLED) or (self.state == State.FAILED and not self.path):
             return 0
         return reservation(self.extents.size, self.size, self.options.max_size)
@@ -143,7 +143,7 @@ class Ticket:
         return self.size is not None and self.extents.covers(0, self.size)
 
     def move(self, event: Event, now: float, **changes: Any) -> Ticket:
-        """The ticket after `event`. Raises WrongState, or the error that tells the outcome to a client, if it cannot
+        """Return the ticket after `event`. Raises WrongState, or the error with the outcome for a client, if it cannot
         happen.
         """
         state = TRANSITIONS.get((self.state, event))
@@ -153,7 +153,7 @@ class Ticket:
         return replace(self, state=state, state_since=since, **changes)
 
     def rejection(self, event: Event) -> UploadError:
-        """The error that says why `event` cannot happen in this state."""
+        """Return the error that says why `event` cannot happen in this state."""
         if event == Event.CANCEL:
             return WrongState(f"too late to cancel: the upload is in state '{self.state}'")
         if event == Event.FINISH:
@@ -169,10 +169,10 @@ class Ticket:
     # --- what clients do ----------------------------------------------------------------------------------------------
 
     def identify(self, told: Identity, server_max_size: int = 0) -> Ticket:
-        """Joins what a client says of its file with what is known.
+        """Merge what a client states about its file with what is known.
 
         Raises FileChanged when a known part differs or the size is below what has arrived, FileTooLarge above a limit
-        (bytes; 0 means none), FileTypeRefused when neither name nor type is what the app wants.
+        (bytes; 0 means none), FileTypeRefused when the app accepts neither name nor type.
         """
         joined = self.identity.join(told)
         if told.size is not None:
@@ -218,21 +218,21 @@ class Ticket:
         return self.move(Event.STORE, now, extents=self.extents | Extents(ranges), active_at=now)
 
     def pause(self, epoch: int | None, now: float) -> Ticket:
-        """The user pauses; the upload then has the longer idle limit."""
+        """Pause for the user; the upload then has the longer idle limit."""
         if epoch is not None and epoch != self.epoch:
             raise TakenOver
         return self.move(Event.PAUSE, now, paused=True, active_at=now)
 
     def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:
-        """Cancelled by the user, the app (then there is no `notice` to it) or the server; what has arrived is thrown
-        away. A no-op when it already was.
+        """Cancel for the user, the app (without a `notice` to it) or the server; what has arrived is discarded. A no-op
+        when it already was.
         """
         if self.state == State.CANCELLED:
             return self
         return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False, **_NOTHING)
 
     def expire(self, reason: str, notice: Callback | None, now: float) -> Ticket:
-        """Nobody did anything for too long: a client (then the app gets `notice`), or the app that had said wait."""
+        """Time out: no activity of a client (then the app gets `notice`), or of an app that has answered `wait`."""
         if self.state in RECEIVING:
             return self.move(Event.EXPIRE, now, reason=reason, callback=notice, paused=False, **_NOTHING)
         return self.move(Event.EXPIRE, now, reason=reason, error_code=HandoverFailed.code)
@@ -240,24 +240,22 @@ class Ticket:
     # --- what the server and the app do -------------------------------------------------------------------------------
 
     def checkpoint(self, synced: Extents, epoch: int | None = None) -> Ticket:
-        """Record that these extents are on the disk, safe from a power cut, since a sync in this epoch.
-
-        In another epoch they may be other bytes, which nobody has synced: then nothing is recorded.
+        """Record that these extents are synced, by a sync of this epoch. In another epoch they may be other, unsynced
+        bytes: then nothing is recorded.
         """
         if epoch not in (None, self.epoch):
             return self
         return replace(self, synced=self.synced | (synced & self.extents))
 
     def distrust(self) -> Ticket:
-        """Only what was synced is believed any more: after a power cut or a failed fsync.
-
-        The epoch rises and nobody's session holds the ticket, so that every client asks anew what is there.
+        """Keep only the synced extents, after a power cut or a failed fsync. The epoch rises and no session holds the
+        ticket, so that every client queries the extents again.
         """
         data = self.store_data if self.synced else ""
         return replace(self, extents=self.synced, store_data=data, epoch=self.epoch + 1, session="")
 
     def lose(self, kept: Extents) -> Ticket:
-        """Keep only those of the extents that are in `kept`, because the others are gone from the store.
+        """Keep only the extents that are in `kept`, because the store has lost the others.
 
         The epoch rises as in `distrust`. When nothing is kept, the store begins anew.
         """
@@ -266,22 +264,22 @@ class Ticket:
         return replace(self, extents=left, synced=self.synced & kept, store_data=data, epoch=self.epoch + 1, session="")
 
     def arrive(self, path: str, notice: Callback, now: float) -> Ticket:
-        """The file is whole and on the disk at `path`; from here on the app is owed a callback."""
+        """Record that the file is complete and on the disk at `path`, and that the app must be called."""
         return self.move(Event.COMPLETE, now, path=path, synced=self.extents, callback=notice)
 
     def answered(self, answer: str, now: float) -> Ticket:
-        """The app said `done` or `wait`."""
+        """Record the app's answer `done` or `wait`."""
         event = Event.ANSWER_DONE if answer == "done" else Event.ANSWER_WAIT
         return self.move(event, now, callback=None)
 
     def refuse(self, reason: str, now: float) -> Ticket:
-        """The app does not take the file, or could not be reached for too long."""
+        """Fail the handover: the app refused the file, or was unreachable for too long."""
         return self.move(Event.REFUSE, now, reason=reason, error_code=HandoverFailed.code, callback=None)
 
     def finish(self, now: float) -> Ticket:
-        """The app has called finish_upload. A no-op when it was finished already."""
+        """Finish for the app's finish_upload. A no-op when it was finished already."""
         return self.move(Event.FINISH, now, callback=None)
 
     def retry(self, notice: Callback, now: float) -> Ticket:
-        """The handover that had failed starts anew."""
+        """Restart a failed handover."""
         return self.move(Event.RETRY, now, reason="", error_code=0, callback=notice)

@@ -1,8 +1,7 @@
-"""Rate limiting: holds each upload to its ticket's rate, whoever sends.
+"""Rate limiting: enforce each ticket's rate, for any sender.
 
-Decides how much may come at once and how long to wait; what a byte is and where it goes is nothing to it. A limiter is
-one worker's; an upload that comes over several workers has its rate in each. The library keeps to the rate by itself
-and never notices this.
+Decides how large a burst may be and how long to wait; does not know what is counted. A limiter belongs to one worker;
+an upload over several workers has its rate in each. The library keeps to the rate by itself and is never delayed here.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MARGIN = 1.1
-"""Clocks differ, and what a line has held up comes all at once: an honest sender must not be slowed down twice ..."""
+"""Clocks differ, and delayed data arrives in bursts: a sender that keeps to the rate must not be delayed again ..."""
 
 BURST = 5.0
-"""... and so many seconds of the rate may come together."""
+"""... and this many seconds of the rate may arrive at once."""
 
 FEW_BUCKETS = 1000
-"""Buckets that are kept before the full ones are looked for."""
+"""Buckets above which the full ones are removed."""
 
 
 class TokenBucket:
@@ -31,21 +30,21 @@ class TokenBucket:
         self._filled_at = clock()
 
     def spend(self, count: int) -> None:
-        """Take `count` tokens; more than there are is owed."""
+        """Take `count` tokens; more than there are become a debt."""
         if self._rate:
             self._tokens = self._present() - count
             self._filled_at = self._clock()
 
     @property
     def wait(self) -> float:
-        """Seconds until nothing is owed."""
+        """Return the seconds until the debt is zero."""
         if not self._rate:
             return 0.0
         return max(0.0, -self._tokens / self._rate - (self._clock() - self._filled_at))
 
     @property
     def full(self) -> bool:
-        """Whether it is as good as a new one."""
+        """Whether no recent use is left."""
         return self._present() >= self._rate * BURST
 
     def _present(self) -> float:
@@ -54,8 +53,8 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """The buckets of one worker, by ticket. A bucket outlives the connections and requests that have spent from it: it
-    is kept until it is full. So memory is bounded by the uploads that have sent something in the last seconds, or owe.
+    """The buckets of one worker, by ticket. A bucket outlives the connections and requests that use it: it is kept
+    until it is full, so memory is bounded by the uploads of the last seconds and those in debt.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,7 +63,7 @@ class RateLimiter:
         self._tidy_at = FEW_BUCKETS
 
     def __len__(self) -> int:
-        """The number of buckets, which is what memory it takes."""
+        """Return the number of buckets, a measure of memory."""
         return len(self._buckets)
 
     def allowance(self, key: str, rate: int) -> Allowance:
@@ -91,19 +90,19 @@ class RateLimiter:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one upload may send to this worker."""
+    """The rate of one upload at this worker."""
 
     limiter: RateLimiter
     key: str
     rate: int
 
     def spend(self, count: int) -> None:
-        """So many bytes have come. More than may come is owed."""
+        """Count received bytes. More than the rate allows become a debt."""
         if self.rate:
             self.limiter.spend(self.key, self.rate, count)
 
     @property
     def wait(self) -> float:
-        """Seconds until nothing is owed."""
+        """Return the seconds until the debt is zero."""
         bucket = self.limiter.bucket(self.key) if self.rate else None
         return 0.0 if bucket is None else bucket.wait

@@ -1,6 +1,6 @@
 """Which content coding an answer gets: the header field Accept-Encoding (RFC 9110 section 12.5.3).
 
-Decides among the codings that are offered; does not know how a content is encoded.
+Chooses among the offered codings; does not know how content is encoded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _CODING = re.compile(r"\s*([\w!#$%&'*+.^`|~-]+)\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,
 
 
 def best_coding(accepted: str, offered: Sequence[str]) -> str | None:
-    """Return the offered coding that the client wants most, the first of several; None for the content as it is.
+    """Return the offered coding that the client prefers, the first of several; None for identity.
 
     Members of the list that are malformed are ignored.
     """

@@ -1,4 +1,4 @@
-"""The signature of a callback: how it is made, and whether one is right.
+"""The signature of a callback: how it is computed and verified.
 
 `Incoming-Signature` is "sha256=" and the HMAC (RFC 2104) with SHA-256 in hexadecimal digits, keyed with the ticket's
 secret in UTF-8, of `Incoming-Timestamp` (seconds since the epoch, decimal), a full stop, and the request's body byte by
@@ -19,5 +19,5 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
 
 
 def is_signature(given: str, secret: str, timestamp: int, body: bytes) -> bool:
-    """Return whether `given` is the signature, in a time that does not depend on how much of it is right."""
+    """Return whether `given` is the signature, in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), signature(secret, timestamp, body).encode())

@@ -1,7 +1,7 @@
 """Chunk extensions and trailers of the chunked transfer coding (RFC 9112 section 7.1).
 
-Decides which lines between the chunks are well-formed, and refuses a lone CR or LF in them, which other programs take
-for the end of a line. Knows neither streams nor the chunks' data.
+Decides which lines between the chunks are well-formed, and refuses a lone CR or LF in them, which other programs accept
+as the end of a line. Knows neither streams nor the chunks' data.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ _EXTENDED = re.compile(r"(utf-8|iso-8859-1)'[^']*'(.*)", re.IGNORECASE | re.DOTA
 
 
 def file_name(parameter: str | None, disposition: str) -> str | None:
-    """The file's name as data, never as a path; None when the client gives none. Raises BadParameter when too long."""
+    """Return the file's name, which is data and never a path; None when the client sends none. Raises BadParameter when
+    too long.
+    """
     name = parameter or _disposed(disposition)
     if name is not None and len(name) > MAX_NAME:
         raise BadParameter(f"the file's name has {len(name)} characters, the limit is {MAX_NAME}")
@@ -22,7 +24,7 @@ def file_name(parameter: str | None, disposition: str) -> str | None:
 
 
 def _disposed(header: str) -> str | None:
-    """filename* wins over filename (RFC 6266 section 4.3). What is malformed is not there."""
+    """filename* wins over filename (RFC 6266 section 4.3). Malformed parts are ignored."""
     kind = re.match(rf"\s*{_WORD}", header)
     position = kind.end() if kind else 0
     found: dict[str, str] = {}
@@ -38,7 +40,7 @@ def _disposed(header: str) -> str | None:
 
 
 def _as_meant(value: str) -> str:
-    """Header values are ISO 8859-1 on paper (RFC 9110 section 5.5) and UTF-8 in the hands of most clients."""
+    """Header values are ISO 8859-1 by RFC 9110 section 5.5, and UTF-8 from most clients."""
     try:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:

@@ -19,7 +19,7 @@ _FORM = re.compile(rf"(?i:bytes) (?:\*|{_NUMBER}-(?:{_NUMBER}|\*)?)/(?:{_NUMBER}
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """`start` is None for a status query, `end` (exclusive) None while only the body's length tells it, `total` None
+    """`start` is None for a status query, `end` (exclusive) None if it follows from the body's length, `total` None
     while the client does not know the length of its file. All in bytes.
     """
 
@@ -29,11 +29,11 @@ class ContentRange:
 
     @property
     def length(self) -> int | None:
-        """How many bytes the body must have, None when the range is open."""
+        """Return the required length of the body in bytes, None when the range is open."""
         return None if self.start is None or self.end is None else self.end - self.start
 
     def close(self, body_length: int) -> ContentRange:
-        """The range once the body's length in bytes is known. Raises BadRange when the two disagree."""
+        """Return the range for a body of that length in bytes. Raises BadRange when the two disagree."""
         if self.start is None:
             if body_length:
                 raise BadRange(f"a status query has an empty body, this one has {body_length} bytes")
@@ -45,7 +45,7 @@ class ContentRange:
         return closed
 
     def check(self) -> None:
-        """Raises BadRange when the range reaches beyond the file or beyond MAX_SIZE."""
+        """Raise BadRange when the range reaches beyond the file or beyond MAX_SIZE."""
         limit, whose = (MAX_SIZE, "the largest possible") if self.total is None else (self.total, "the")
         if self.end is not None and self.end > limit:
             raise BadRange(f"the Content-Range reaches byte {self.end - 1}, {whose} file has {limit}")
@@ -54,7 +54,7 @@ class ContentRange:
 
 
 def parse(value: str) -> ContentRange:
-    """The value of a Content-Range header. Raises BadRange for anything but the documented forms."""
+    """Parse the value of a Content-Range header. Raises BadRange for anything but the documented forms."""
     match = _FORM.fullmatch(value.strip(" \t"))
     if match is None:
         raise BadRange("Content-Range is not of a form like 'bytes 0-1048575/5242880' or 'bytes */5242880'")
@@ -69,7 +69,5 @@ def parse(value: str) -> ContentRange:
 
 
 def prefix_range(prefix: int) -> str | None:
-    """The Range header of a 308: the first `prefix` bytes, which are safe; None, that is no header, while there are
-    none.
-    """
+    """Return the Range header of a 308 for the first `prefix` bytes, which are safe; None, that is no header, for 0."""
     return f"bytes=0-{prefix - 1}" if prefix else None

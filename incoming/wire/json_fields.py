@@ -1,4 +1,4 @@
-"""Reads the JSON objects that clients send, strictly: no duplicate keys, no constants outside JSON, bounded fields.
+"""Parse the JSON objects that clients send, strictly: no duplicate keys, no constants outside JSON, bounded fields.
 
 Decides what is a well-formed object and field; does not know which fields a message has.
 """
@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from incoming.core.errors import BadRequest, MessageTooLarge
 
 MAX_CONTROL = 16 * 1024
-"""Bytes of a control message from a client. The longest honest one, a hello with a 1,024-character name, stays far
-below.
+"""Bytes of a control message from a client. The longest valid one, a hello with a 1,024-character name, is far shorter.
 """
 
 
@@ -34,7 +33,7 @@ def text_field(message: dict[str, Any], key: str, limit: int, default: str | Non
         raise BadRequest(f"'{key}' is missing or not a string")
     if len(value) > limit:
         raise BadRequest(f"'{key}' has {len(value)} characters, the limit is {limit}")
-    # A lone surrogate can come out of JSON but fits into no database, header or form; it becomes U+FFFD.
+    # JSON can have a lone surrogate, which no database, header or form accepts; it becomes U+FFFD.
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,7 +1,7 @@
 """WebSocket messages and bytes: JSON control messages, the binary chunk header, and their limits.
 
-Decides what a well-formed message of sub-protocol `incoming.1` is and refuses everything else with BadRequest. It does
-not know who may send what when. doc/protocol.md describes the same for people; js/transport/messages.js mirrors it.
+Decides what a well-formed message of sub-protocol `incoming.1` is and refuses everything else with BadRequest. Does not
+know when a message is permitted. doc/protocol.md describes the same for people; js/transport/messages.js mirrors it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from incoming.wire.upload_metadata import as_object
 SUBPROTOCOL = "incoming.1"
 MAX_CONTROL = json_fields.MAX_CONTROL
 MAX_SIZE = 2**53 - 1
-"""Bytes of a file: what a browser's Number can count exactly."""
+"""Largest file in bytes: the integers that a browser's Number represents exactly."""
 
 MAX_NAME = identity.MAX_NAME
 MAX_REASON = 1024
@@ -38,7 +38,7 @@ CHUNK_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of every connection: which file this is, and which uploader speaks."""
+    """The first message of every connection: identifies the file and the uploader."""
 
     session: str
     epoch: int | None
@@ -47,7 +47,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The user pauses the upload; the client closes its connections after `paused`. Over HTTP it tells its epoch."""
+    """The user pauses the upload; the client closes its connections after `paused`. Over HTTP it carries its epoch."""
 
     epoch: int | None = None
 
@@ -61,12 +61,12 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Are you there? Answered by `pong`, by either side."""
+    """A request for a `pong`, by either side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """I am here."""
+    """The answer to a `ping`, by either side."""
 
 
 ClientMessage = Hello | Pause | Cancel | Ping | Pong
@@ -74,7 +74,7 @@ ClientMessage = Hello | Pause | Cancel | Ping | Pong
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server tells a client about how to send; sizes in bytes, times in seconds, rates in bytes a second."""
+    """The limits that the server announces to a client; sizes in bytes, times in seconds, rates in bytes a second."""
 
     chunk_min: int
     chunk_max: int
@@ -88,7 +88,7 @@ class Limits:
 
 
 def parse_control(text: str) -> ClientMessage:
-    """One control message. Raises MessageTooLarge above MAX_CONTROL bytes and BadRequest for anything not in the
+    """Parse one control message. Raises MessageTooLarge above MAX_CONTROL bytes and BadRequest for anything not in the
     protocol.
     """
     message = read_object(text)
@@ -107,7 +107,7 @@ def parse_control(text: str) -> ClientMessage:
 
 
 def parse_chunk(message: bytes | memoryview) -> tuple[int, memoryview]:
-    """A binary message: the offset in the file and the bytes, not copied. Raises BadRequest."""
+    """Parse a binary message into the offset in the file and the bytes, not copied. Raises BadRequest."""
     if len(message) <= CHUNK_HEADER.size:
         raise BadRequest(
             f"a chunk message of {len(message)} bytes has no data after its {CHUNK_HEADER.size}-byte header"
@@ -143,7 +143,7 @@ def _hello(message: dict[str, Any]) -> Hello:
 
 
 def welcome(ticket: Ticket, limits: Limits) -> str:
-    """Answers hello: where the upload stands and how to send."""
+    """Encode the answer to hello: the state of the upload and how to send."""
     return _encode(
         "welcome",
         epoch=ticket.epoch,
@@ -160,17 +160,17 @@ def welcome(ticket: Ticket, limits: Limits) -> str:
 
 
 def ack(chunks: list[Range]) -> str:
-    """These chunks, each with the [start, end) it was sent with, are safe."""
+    """Acknowledge these chunks, each by the [start, end) with which it was sent."""
     return _encode("ack", chunks=chunks)
 
 
 def state(ticket: Ticket) -> str:
-    """The upload is in another state now, or in the same one for another reason. Final ones carry an error's code."""
+    """Encode a new state, or a new reason of the same one. Final ones carry an error's code."""
     return _encode("state", **describe_state(ticket))
 
 
 def reason_of(ticket: Ticket) -> str:
-    """Return why an upload has ended, or while its handover is tried again, what its user may know of that."""
+    """Return why an upload has ended, or what its user may know while the handover is retried."""
     callback = ticket.callback
     if ticket.state not in (State.ARRIVED, State.HANDING_OVER) or callback is None or not callback.last_error:
         return ticket.reason
@@ -182,22 +182,22 @@ def reason_of(ticket: Ticket) -> str:
 
 
 def describe_state(ticket: Ticket) -> dict[str, Any]:
-    """The part of a ticket that tells a client what has become of the upload."""
+    """Return the part of a ticket that describes the upload's outcome to a client."""
     return {"state": ticket.state, "reason": reason_of(ticket), "code": ticket.error_code or None}
 
 
 def paused() -> str:
-    """Answers pause: all that was acked is kept, and the longer idle limit holds."""
+    """Encode the answer to pause: acknowledged bytes are kept, and the longer idle limit applies."""
     return _encode("paused")
 
 
 def error(problem: UploadError) -> str:
-    """What went wrong; the connection is closed after it. With `retry` the client comes back by itself."""
+    """Encode an error, after which the connection is closed. With `retry` the client reconnects by itself."""
     return _encode("error", **describe_error(problem))
 
 
 def describe_error(problem: UploadError) -> dict[str, Any]:
-    """An error as JSON, the same over WebSocket and HTTP."""
+    """Return an error as JSON, the same over WebSocket and HTTP."""
     return {
         "code": problem.code,
         "name": problem.name,
@@ -208,17 +208,17 @@ def describe_error(problem: UploadError) -> dict[str, Any]:
 
 
 def ping() -> str:
-    """Are you there?"""
+    """Encode a request for a `pong`."""
     return _encode("ping")
 
 
 def pong() -> str:
-    """I am here."""
+    """Encode the answer to a `ping`."""
     return _encode("pong")
 
 
 def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
-    """The status of an upload as its JSON resource; what GET on the upload answers."""
+    """Return the status of an upload, the JSON resource that GET answers."""
     answer: dict[str, Any] = {
         "id": ticket.id,
         "name": ticket.identity.name,
@@ -236,7 +236,7 @@ def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
 
 
 def close_code(problem: UploadError) -> int:
-    """The WebSocket close code for an error: 4000 + its code (RFC 6455 section 7.4.2 leaves 4000-4999 to
+    """Return the WebSocket close code for an error: 4000 + its code (RFC 6455 section 7.4.2 leaves 4000-4999 to
     applications).
     """
     return 4000 + problem.code

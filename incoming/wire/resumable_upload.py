@@ -1,7 +1,8 @@
-"""The fields of "Resumable Uploads for HTTP" (draft-ietf-httpbis-resumable-upload), and what its versions differ in.
+"""The fields of "Resumable Uploads for HTTP" (draft-ietf-httpbis-resumable-upload), and the differences between its
+versions.
 
-Decides which requests are the draft's, what their structured fields (RFC 9651) say, and how answers are written. The
-table of interop versions is the only place that knows one version from another. Knows no ticket and no connection.
+Decides which requests are the draft's, what their structured fields (RFC 9651) mean, and how answers are written. Only
+the table of interop versions distinguishes versions. Knows no ticket and no connection.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ _INTEGER = re.compile(rf" *([0-9]{{1,16}}){_PARAMETERS} *", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What one interop version does in its own way. `number` is None where the request names none that is known."""
+    """The properties of one interop version. `number` is None where the request names no known one."""
 
     number: int | None
     is_inverted: bool = False
-    """`Upload-Incomplete` instead of `Upload-Complete`, and the other way round."""
+    """`Upload-Incomplete` instead of `Upload-Complete`, with the opposite value."""
     has_length: bool = True
     """Whether there is an `Upload-Length`, and a media type of its own for appends."""
     expiry: str = "max-age"
@@ -63,15 +64,15 @@ class Version:
     is_strict: bool = False
     """Whether `HEAD` and `DELETE` must not have the fields of an append."""
     conflict_tells_complete: bool = True
-    """Whether an offset that does not fit is answered with `Upload-Complete`."""
+    """Whether the answer to a wrong offset has `Upload-Complete`."""
     has_interim: bool = True
     """Whether clients expect 104 (Upload Resumption Supported)."""
     has_progress: bool = True
-    """Whether a 104 may tell an offset."""
+    """Whether a 104 may have an offset."""
 
     @property
     def complete_field(self) -> str:
-        """The name of the field that says whether a request ends the upload."""
+        """Return the name of the field that says whether a request ends the upload."""
         return "Upload-Incomplete" if self.is_inverted else "Upload-Complete"
 
     def complete_value(self, *, complete: bool) -> str:
@@ -123,7 +124,7 @@ def is_resumable_upload(method: str, headers: Headers) -> bool:
 
 
 def is_interested(headers: Headers) -> bool:
-    """Return whether a request names an interop version: a `HEAD` that does is by a client that is about to send."""
+    """Return whether a request names an interop version: a `HEAD` that does is of a client that is about to send."""
     return _named_version(headers) is not None
 
 
@@ -134,7 +135,7 @@ def told_complete(version: Version, headers: Headers) -> bool | None:
 
 
 def append_completes(version: Version, headers: Headers) -> bool:
-    """The same of an append. Raise BadRequest where it must say so and does not."""
+    """Return the same for an append. Raise BadRequest where the required field is missing."""
     told = told_complete(version, headers)
     if told is not None:
         return told
@@ -151,7 +152,7 @@ def append_offset(headers: Headers) -> int:
 
 
 def told_length(version: Version, headers: Headers) -> int | None:
-    """Return the length of the file, None if it is not told. Raise BadRequest if it is malformed."""
+    """Return the length of the file, None if it is not given. Raise BadRequest if it is malformed."""
     if not version.has_length or "Upload-Length" not in headers:
         return None
     return _integer("Upload-Length", headers)
@@ -186,7 +187,7 @@ def upload_limit(version: Version, max_size: int, max_append_size: int, seconds:
 
 
 def problem(error: UploadError, status: int, phrase: str, kind: str = "about:blank", **members: Any) -> dict[str, Any]:
-    """Return the body of a refusal (RFC 9457) with the facts that all our errors have.
+    """Return the body of a refusal (RFC 9457) with the fields that all errors have.
 
     `phrase` is the reason phrase of `status`, `kind` the problem's type.
     """

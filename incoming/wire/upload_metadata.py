@@ -1,7 +1,8 @@
-"""What else a client or an app says of a file: `Upload-Metadata` as the tus protocol writes it, and a JSON object.
+"""Further metadata of a file, from a client or an app: `Upload-Metadata` in the tus protocol's syntax, or a JSON
+object.
 
-Decides which keys and how much of it there may be, and which of it is the file's name and type. The text that was told
-is kept as it is, because clients compare it. Knows neither ticket nor request.
+Decides which keys and how much there may be, and which of it is the file's name and type. The text is kept unchanged,
+because clients compare it. Knows neither ticket nor request.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MAX_BYTES = 4096
 
 NAME_KEYS = ("filename", "name")
 TYPE_KEYS = ("filetype", "type", "mimetype")
-"""The first of them that is there counts."""
+"""The first one present counts."""
 
 _KEY = re.compile(r"[!-+\--~]+", re.ASCII)
 """Printable ASCII without space and comma."""
@@ -30,7 +31,7 @@ _KEY = re.compile(r"[!-+\--~]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class UploadMetadata:
-    """`text` is the header's value as it was told, without surrounding white space; None if there is nothing in it."""
+    """`text` is the header's value without surrounding white space; None if it is empty."""
 
     name: str | None = None
     media_type: str | None = None
@@ -38,7 +39,7 @@ class UploadMetadata:
 
 
 def parse(header: str) -> UploadMetadata:
-    """Read a header's value. Raise BadRequest for what is malformed or too much."""
+    """Parse a header's value. Raise BadRequest if it is malformed or too large."""
     text = header.strip(" \t")
     pairs = _pairs(text)
     name_key, type_key = _first(pairs, NAME_KEYS), _first(pairs, TYPE_KEYS)
@@ -54,8 +55,8 @@ def parse(header: str) -> UploadMetadata:
 
 
 def write(metadata: Mapping[str, str]) -> UploadMetadata:
-    """Return an object of strings as a header's value, and what it says. Raise BadRequest for an impossible key, or too
-    much.
+    """Return an object of strings as a header's value, and its meaning. Raise BadRequest for an invalid key, or if it
+    is too large.
     """
     for key in metadata:
         if not _KEY.fullmatch(key):
@@ -64,7 +65,7 @@ def write(metadata: Mapping[str, str]) -> UploadMetadata:
 
 
 def as_object(text: str | None) -> dict[str, str]:
-    """Return a header's value that was accepted as an object of strings. What is not UTF-8 is replaced."""
+    """Return an accepted header's value as an object of strings. Invalid UTF-8 is replaced."""
     return {key: _readable(value) for key, value in _pairs(text or "").items()}
 
 

@@ -1,4 +1,4 @@
-"""The body of a request that waits for news of several uploads (doc/protocol.md)."""
+"""The body of a request that waits for changes of several uploads (doc/protocol.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from incoming.core.errors import BadRequest
 from incoming.wire.json_fields import integer_field, read_object, text_field
 
 MAX_WAITING = 50
-"""Uploads that one request waits for."""
+"""Uploads that one request may wait for."""
 
 MAX_ID = 1024
 MAX_SECONDS = 2**53 - 1
@@ -23,7 +23,7 @@ class WaitRequest:
 
 
 def parse_wait(text: str) -> WaitRequest:
-    """Return what is asked. Raise BadRequest for what is no such request, MessageTooLarge above MAX_CONTROL bytes."""
+    """Parse the body. Raise BadRequest for anything else, MessageTooLarge above MAX_CONTROL bytes."""
     message = read_object(text)
     uploads = message.get("uploads")
     if not isinstance(uploads, list) or not all(isinstance(upload, dict) for upload in uploads):

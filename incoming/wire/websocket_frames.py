@@ -1,7 +1,7 @@
-"""WebSocket frames as a client sends them (RFC 6455 section 5): bytes in any portions become what they mean.
+"""Parse the WebSocket frames of a client (RFC 6455 section 5) from bytes in any portions.
 
-Reads from no socket and knows nothing of chunks. Decides what is a breach of RFC 6455, and hands on binary messages as
-they come, so that nobody has to hold one whole; text, which is short, is told when it is complete.
+Reads from no socket and knows nothing of chunks. Decides what violates RFC 6455, and returns binary messages in parts
+as they arrive, so that none is held whole; text, which is short, is returned when it is complete.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MOST_IN_CONTROL = 125
 
 _LENGTH_BYTES = {126: 2, 127: 8}
 _NEEDS_LENGTH_BYTES = {0: 0, 2: 126, 8: 1 << 16}
-"""From which length on so many bytes of it are sent: the fewest that suffice (section 5.2)."""
+"""The smallest length for each size of the length field, which must be the shortest possible (section 5.2)."""
 
 
 class FrameError(Exception):
-    """The peer breaks RFC 6455 or a limit: the connection is to be failed (section 7.1.7) with this close code."""
+    """The peer violates RFC 6455 or a limit: the connection must be failed (section 7.1.7) with this close code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -43,12 +43,12 @@ class Text:
 
 @dataclass(slots=True)
 class LongText:
-    """A text message that passes its limit; what it says is not kept."""
+    """A text message above its limit; its content is discarded."""
 
 
 @dataclass(slots=True)
 class Data:
-    """The next bytes of a binary message; may be none."""
+    """The next bytes of a binary message; possibly empty."""
 
     data: bytes
     last: bool
@@ -56,21 +56,21 @@ class Data:
 
 @dataclass(slots=True)
 class Ping:
-    """To be answered by a pong with the same payload."""
+    """A ping, to be answered by a pong with the same payload."""
 
     payload: bytes
 
 
 @dataclass(slots=True)
 class Pong:
-    """An answer to a ping, or just a sign of life."""
+    """A pong: an answer to a ping, or an unsolicited sign of life."""
 
     payload: bytes
 
 
 @dataclass(slots=True)
 class Close:
-    """The last thing that a peer says; its code, if it told one."""
+    """A close frame, the last one of a peer; its code, if it has one."""
 
     code: int | None
 
@@ -83,30 +83,30 @@ class FrameReader:
 
     def __init__(self, limit: int, text_limit: int) -> None:
         self.closed = False
-        """Set by a Close: whatever comes behind it means nothing (section 5.5.1)."""
+        """Set by a Close: data after it is ignored (section 5.5.1)."""
         self._limit = limit
         self._text_limit = text_limit
         self._head = bytearray()
-        """What has come of a header that is not complete."""
+        """The received part of an incomplete header."""
         self._left: int | None = None
-        """How many bytes of the payload are still to come; None between frames. The next four are this frame's."""
+        """Bytes of the payload that are still missing; None between frames. The next four are this frame's."""
         self._final = False
         self._opcode = CONTINUATION
         self._mask = b""
         self._control = bytearray()
         self._message: int | None = None
-        """The opcode that the message under way began with."""
+        """The opcode of the current message."""
         self._size = 0
         self._text = bytearray()
 
     @property
     def left(self) -> int:
-        """Bytes of the frame under way that are still to come."""
+        """Return the missing bytes of the current frame."""
         return self._left or 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[Event | None]:
-        """Tells what the next bytes mean; at least once for every frame that ends, so that frames can be counted, and
-        then None if that means nothing yet. `data` must stay as it is meanwhile. After a FrameError nothing can be fed.
+        """Yield the events in the next bytes; at least one for every frame that ends, so that frames can be counted:
+        None if it has no meaning yet. `data` must not change meanwhile. After a FrameError nothing can be fed.
         """
         with memoryview(data) as view:
             position = 0
@@ -128,7 +128,7 @@ class FrameReader:
     # --- headers ------------------------------------------------------------------------------------------------------
 
     def _begin(self, view: memoryview, position: int) -> int:
-        """Reads a frame's header and returns where it ends. Refuses as soon as enough of it is there to do so."""
+        """Parse a frame's header and return where it ends. Refuse it as early as possible."""
         head = self._head
         before = len(head)
         head += view[position : position + LONGEST_HEADER - before]
@@ -156,7 +156,7 @@ class FrameReader:
         return position + end - before
 
     def _check_kind(self, first: int, second: int) -> None:
-        """What the first two bytes of a header show (section 5.2)."""
+        """Check the first two bytes of a header (section 5.2)."""
         opcode = first & 0x0F
         if first & 0x70:
             raise FrameError(PROTOCOL_ERROR, "a reserved bit is set")
@@ -177,7 +177,7 @@ class FrameReader:
 
     def _check_length(self, opcode: int, length: int, sent_in: int) -> None:
         if length < _NEEDS_LENGTH_BYTES[sent_in]:
-            raise FrameError(PROTOCOL_ERROR, "a length is not told in the fewest bytes")
+            raise FrameError(PROTOCOL_ERROR, "a length is not encoded in the fewest bytes")
         before = self._size if opcode == CONTINUATION else 0
         if before + length > self._limit and opcode < CLOSE:
             raise FrameError(TOO_BIG, f"a message has more than {self._limit} bytes")
@@ -185,7 +185,7 @@ class FrameReader:
     # --- payloads -----------------------------------------------------------------------------------------------------
 
     def _take(self, payload: bytes) -> Event | None:
-        """The next bytes of the frame; `_left` counts them already."""
+        """Handle the next bytes of the frame, which `_left` counts already."""
         ended = not self._left
         if ended:
             self._left = None
@@ -223,12 +223,12 @@ class FrameReader:
 
 
 def pong(payload: bytes) -> bytes:
-    """A server's answer to a ping, as a frame (section 5.5.3)."""
+    """Return a server's answer to a ping, as a frame (section 5.5.3)."""
     return bytes([0x80 | PONG, len(payload)]) + payload
 
 
 def _close_code(payload: bytes) -> int | None:
-    """The code of a close frame (sections 5.5.1 and 7.4); the reason behind it is for people, but has to be text."""
+    """Return the code of a close frame (sections 5.5.1 and 7.4); the reason after it must be valid text."""
     if not payload:
         return None
     code = int.from_bytes(payload[:2])

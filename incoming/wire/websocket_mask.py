@@ -1,7 +1,7 @@
-"""RFC 6455's mask (section 5.3) undone by the fastest code that is installed, for every byte goes through it.
+"""Remove RFC 6455's mask (section 5.3) with the fastest installed code, because every byte is masked.
 
-`websockets` comes with the extra `fast`. It does ten times what Tornado's C function does in the same time, and reads
-from any buffer; by the other two the bytes are copied first.
+`websockets` comes with the extra `fast`. It is ten times as fast as Tornado's C function and reads from any buffer; the
+other two need a copy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def by_tornado(data: memoryview, mask: bytes) -> bytes:
 
 try:
     from tornado.speedups import websocket_mask
-except ImportError:  # Tornado has been built without a compiler
+except ImportError:  # Tornado was built without a compiler
     unmask = by_python
 else:
     unmask = by_tornado
