@@ -1,6 +1,6 @@
-"""What all HTTP answers of the server have in common: headers, errors as text or JSON, what is logged of a request.
+"""The common part of all HTTP answers: headers, errors as text or JSON, and the log line of a request.
 
-Decides how an error of core.errors looks over HTTP; what is an error is decided below.
+Decides how an error of core.errors is sent over HTTP; lower layers decide what is an error.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def wants_json(accept: str) -> bool:
-    """Whether an Accept header asks for JSON by name; without one, errors are plain text."""
+    """Return whether an Accept header names JSON; otherwise errors are plain text."""
     return "application/json" in accept.lower()
 
 
 def answer_error(handler: Answering, error: UploadError, status: int = 0, reason: str | None = None) -> None:
-    """Ends the answer with an error, as JSON where the client asked for it, otherwise as its plain text.
+    """End the answer with an error, as JSON if the client asked for it, otherwise as plain text.
 
     `status` and its `reason` phrase if others than the error's are wanted.
     """
@@ -45,7 +45,7 @@ def answer_error(handler: Answering, error: UploadError, status: int = 0, reason
 
 
 def methods_of(handler: RequestHandler) -> list[str]:
-    """The methods that a resource knows, for Allow (RFC 9110 section 10.2.1)."""
+    """Return the methods of a resource, for Allow (RFC 9110 section 10.2.1)."""
     return [
         method
         for method in RequestHandler.SUPPORTED_METHODS
@@ -54,27 +54,27 @@ def methods_of(handler: RequestHandler) -> list[str]:
 
 
 class Answering(RequestHandler):
-    """What it raises becomes the answer: an UploadError itself, anything else a logged InternalError."""
+    """An exception becomes the answer: an UploadError itself, any other a logged InternalError."""
 
     for_pages: ClassVar[bool] = True
-    """Whether pages of other hosts may read that a URL or a method is wrong here."""
+    """Whether pages of other origins may read that a URL or a method is wrong."""
 
     def initialize(self, services: Services) -> None:
         self.services = services
         self.logged: dict[str, Any] = {}
-        """What the log tells of this request besides method, path, status and client."""
+        """Facts of this request for the log, besides method, path, status and client."""
 
     @property
     def client(self) -> str:
-        """The address that the request came from."""
+        """Return the address of the client."""
         return str(client_address(self.request, self.services.settings))
 
     def answer_error(self, error: UploadError) -> None:
-        """End the answer with an error; a dialect with other statuses or bodies has its own."""
+        """End the answer with an error. Dialects with other statuses or bodies override this."""
         answer_error(self, error)
 
     def compute_etag(self) -> str | None:
-        """None: what is not the library is never the same twice."""
+        """None: only the library has entity tags."""
         return None
 
     def set_default_headers(self) -> None:
@@ -91,7 +91,7 @@ class Answering(RequestHandler):
         self.answer_error(error)
 
     def _let_every_page_read(self, error: UploadError) -> None:
-        """A page of another host whose URL of this server is wrong must be able to find that out."""
+        """A page of another origin with a wrong URL of this server must be able to read the error."""
         missing = self.for_pages and isinstance(error, NotFound | MethodNotAllowed)
         if missing and "Access-Control-Allow-Origin" not in self._headers:
             self.set_header("Access-Control-Allow-Origin", "*")
@@ -114,7 +114,7 @@ class Answering(RequestHandler):
 
 
 class Handler(Answering):
-    """A resource. A worker that ends waits for its answers."""
+    """A resource. A worker that drains waits for its answers."""
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -138,7 +138,7 @@ class Nowhere(Handler):
 def request_logger(services: Services) -> Callable[[RequestHandler], None]:
     """Tornado's `log_function`: one line for each backend function and each refusal that is the server's own fault.
 
-    Uploads themselves are told of by the upload_service, and a query string may hold a secret: only the path is logged.
+    upload_service logs uploads. A query string may hold a secret: only the path is logged.
     """
 
     def log_request(handler: RequestHandler) -> None:
@@ -150,7 +150,7 @@ def request_logger(services: Services) -> Callable[[RequestHandler], None]:
             request = handler.request
             event = f"{facts['function']} answered" if "function" in facts else "request answered"
             client = client_address(request, services.settings)
-            # Strangers can cause as many refusals as they like, and must not use up the warnings about backends.
+            # Refusals of unidentified clients are unlimited, and must not use up the warnings about backends.
             flood = (status, is_backend(client, services.settings))
             extra = {"event": event, "flood": flood, "client": str(client), **facts}
             log.log(level, "%s %s %d", request.method, request.path[:200], status, extra=extra)

@@ -1,8 +1,8 @@
-"""Access control of backend functions and the operators' interface: the only place that judges addresses and tokens.
+"""Access control of backend functions and the operators' interface: the only place that checks addresses and tokens.
 
 Behind a proxy on the same host every client looks like loopback. So a request that came through a proxy is judged by
 its client's address, which is taken only from a proxy in `trusted_proxies`; a request with forwarding headers from any
-other peer is refused. This file does not know what the functions do.
+other peer is refused. Does not know what the functions do.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _NAMES_NO_CLIENT = frozenset(
 """The forwarding headers that do not name the client's address."""
 
 _HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
-"""An entry of X-Forwarded-For: [IPv6], IPv4, either with a port, or a bare IPv6 address."""
+"""An entry of X-Forwarded-For: [IPv6] or IPv4, with or without a port, or a bare IPv6 address."""
 
 NOBODY = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - no address to bind to
 """The address of a peer without one, such as a peer on a Unix socket."""
 
 
 def client_address(request: HTTPServerRequest, settings: Settings) -> Address:
-    """Return the address that a request came from: the client's if it is trustworthy, otherwise the peer's."""
+    """Return the address of a request: the client's if it is trustworthy, otherwise the peer's."""
     try:
         return _judged_address(request, settings)
     except Forbidden:
@@ -78,14 +78,14 @@ def require_backend_peer(request: HTTPServerRequest, settings: Settings) -> Addr
 def require_backend_caller(request: HTTPServerRequest, settings: Settings) -> Address:
     """Return the address of a caller within `backend_networks` that is no browser and sends the token, if one is set.
 
-    Raises Forbidden. A browser on an allowed host would call for any web page, so none may; browsers send
-    Sec-Fetch-Site or, with POST, Origin (Fetch standard section 3.2; Fetch Metadata).
+    Raises Forbidden. A browser on an allowed host would call on behalf of any web page; browsers send Sec-Fetch-Site
+    or, with POST, Origin (Fetch standard section 3.2; Fetch Metadata).
     """
     address = require_backend_peer(request, settings)
     if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
         raise Forbidden("backend functions are not open to browsers")
     if settings.backend_token and not same_secret(_bearer(request.headers), settings.backend_token):
-        raise Forbidden("backend functions want the right 'Authorization: Bearer' token")
+        raise Forbidden("backend functions require the right 'Authorization: Bearer' token")
     return address
 
 
@@ -118,7 +118,7 @@ def require_monitor(request: HTTPServerRequest, settings: Settings) -> Address:
 
 
 def shows_token(request: HTTPServerRequest, settings: Settings) -> bool:
-    """Return whether the request has the backend token, or none is set: as Bearer, or as a browser's password."""
+    """Return whether the request has the backend token, as Bearer or as a browser's password, or none is set."""
     given = _bearer(request.headers) or _password(request.headers)
     return not settings.backend_token or same_secret(given, settings.backend_token)
 
@@ -147,12 +147,12 @@ def _judged_address(request: HTTPServerRequest, settings: Settings) -> Address:
     if not forwarding:
         return peer
     if not _within(peer, settings.trusted_proxies):
-        raise Forbidden(f"{forwarding[0]} from {peer}, which is none of trusted_proxies")
+        raise Forbidden(f"{forwarding[0]} from {peer}, which is not in trusted_proxies")
     hops = request.headers.get("X-Forwarded-For")
     if hops is None:
         return _own_address(request, settings, peer, forwarding)
-    # From the right: each trusted proxy has appended its peer. The first that is no trusted proxy is the client; what
-    # stands left of it may be forged.
+    # From the right: each trusted proxy has appended its peer. The first that is not a trusted proxy is the client;
+    # entries to its left may be forged.
     for hop in reversed(hops.split(",")):
         match = _HOP.fullmatch(hop.strip())
         address = _address(match[match.lastindex or 0]) if match else None
@@ -204,7 +204,7 @@ def _bearer(headers: HTTPHeaders) -> str:
 
 
 def _password(headers: HTTPHeaders) -> str:
-    """Return the password of HTTP Basic authentication (RFC 7617); the user name does not matter."""
+    """Return the password of HTTP Basic authentication (RFC 7617); the user name is ignored."""
     scheme, _, credentials = headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""

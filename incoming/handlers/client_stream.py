@@ -1,7 +1,7 @@
 """The stream of one client connection, adapted for Tornado's HTTP server.
 
 Receives a body into a receive buffer; ignores chunk extensions and trailers; answers a malformed or too large header or
-body with the reason; disconnects a client that reads no answer. Knows nothing of requests.
+body with the reason; disconnects a client that does not read. Knows no requests.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ BARE_REFUSAL = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
 class ClientStream(IOStream):
-    """Receives a body into `receive_buffer`; Tornado would copy it three times, into new memory each time.
+    """Receive a body into `receive_buffer`; Tornado would copy it three times, into new memory each time.
 
-    Answers before it closes on a limit; Tornado just closes.
+    Answers before it closes at a limit; Tornado only closes.
 
     Closes when the client acknowledges nothing for `write_timeout` seconds while data waits to be sent; 0 means never.
     """
@@ -45,7 +45,7 @@ class ClientStream(IOStream):
     def __init__(self, *args: Any, write_timeout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limit: tuple[str, str] | None = None
-        """Status and text for a line of the header or body that is longer than it may be."""
+        """Status and text for a line of the header or body above its limit."""
         self._malformed = "the request is malformed (RFC 9112)"
         self._trailers_follow = False
         self._write_timeout = write_timeout
@@ -62,12 +62,12 @@ class ClientStream(IOStream):
         return super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        """Read a chunk-size line without its extensions; Tornado reads nothing else in this way."""
+        """Read a chunk-size line without its extensions; Tornado reads only these in this way."""
         self._limit = ("400 Bad Request", f"a chunk-size line of the body has more than {MAX_SIZE_LINE} bytes")
         line = super().read_until(delimiter, MAX_SIZE_LINE)
         if not (isinstance(line, Future) and line.done() and line.exception() is None):
             return self._size_later(line)
-        # Tornado combines chunks that are there at once, which only a Future that is done can show.
+        # Tornado combines chunks that are available at once, which only a Future that is done can show.
         size: Future[bytes] = Future()
         size.set_result(self._size(line.result()))
         return size
@@ -93,7 +93,7 @@ class ClientStream(IOStream):
 
     async def _skip_trailers(self) -> bytes:
         """Read to the end of a chunked body; return the empty line that Tornado expects."""
-        text = f"the trailers of the body have more than {MAX_TRAILERS} bytes, which is the limit"
+        text = f"the trailers of the body have more than {MAX_TRAILERS} bytes, the limit"
         self._limit = ("431 Request Header Fields Too Large", text)
         left = MAX_TRAILERS
         while (line := await super().read_until(CRLF, left)) != CRLF:
@@ -135,8 +135,8 @@ class ClientStream(IOStream):
         if self.closed() or not self.writing():
             return
         if before is not None and acknowledged_by(self.socket) == before:
-            log.debug("a client has read nothing for %g s; closing its connection", self._write_timeout)
-            self.close(TimeoutError("the client reads nothing"))
+            log.debug("client has not read for %g s; closing its connection", self._write_timeout)
+            self.close(TimeoutError("the client does not read"))
         else:
             self._watch_writes()
 
@@ -152,6 +152,6 @@ class ClientStream(IOStream):
 
 
 def last_words(status: str, text: str, more: str = "") -> bytes:
-    """Return a whole answer, after which the connection is closed."""
+    """Return a complete answer, after which the connection is closed."""
     head = f"HTTP/1.1 {status}\r\nServer: Incoming\r\n{more}Content-Type: text/plain; charset=utf-8\r\n"
     return f"{head}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()

@@ -1,8 +1,7 @@
 """Admit connections to one worker: a number per client, a number of unidentified ones, and as descriptors allow.
 
 A connection is unidentified until it has sent a ticket or is a backend's. Of too many unidentified ones the oldest is
-closed, so that a client that holds sockets open without a request keeps nobody out. This file knows addresses and
-sockets, and nothing of requests.
+closed, so that idle sockets keep no other client out. Knows addresses and sockets, but no requests.
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ from incoming.settings.value_types import Network
 log = logging.getLogger(__name__)
 
 SITE_PREFIX = 64
-"""Bits of an IPv6 address that stand for one client: whoever has one has all addresses of its network (RFC 6177)."""
+"""Bits of an IPv6 address that identify a client, which has all addresses of its network (RFC 6177)."""
 
 FEW_CLIENTS = 1000
-"""Clients in the table before those without a connection are removed from it."""
+"""Clients in the table above which those without a connection are removed."""
 
 
 class Admission(Enum):
-    """What becomes of a new connection."""
+    """The decision about a new connection."""
 
     SERVED = "served"
-    ESSENTIAL = "served as far as it is a health check or a backend function"
-    TOO_MANY = "refused, its client has as many as it may"
+    ESSENTIAL = "served only for health checks and backend functions"
+    TOO_MANY = "refused, its client has too many"
     NO_DESCRIPTOR = "refused, descriptors are short"
 
 
 class ConnectionLimiter:
-    """One worker's. Connections from `exempt` networks count for no client, but for the descriptors."""
+    """The limiter of one worker. Connections from `exempt` networks count only for the descriptors."""
 
     def __init__(self, per_client: int, strangers: int, exempt: Sequence[Network]) -> None:
         self.per_client = per_client
-        """Connections that one client may have."""
+        """The connections of one client."""
         self._most_strangers = strangers
         self._exempt = tuple(exempt)
         self._clients: dict[str, WeakSet[IOStream]] = {}
@@ -52,11 +51,11 @@ class ConnectionLimiter:
         self._descriptors: float = math.inf
         self._most_essential = 0
         self._essential: WeakKeyDictionary[IOStream, bool] = WeakKeyDictionary()
-        """Those admitted beyond, the oldest first, and whether their request has come."""
+        """Essential connections, the oldest first, and whether their request has arrived."""
 
     @classmethod
     def of(cls, settings: Settings) -> ConnectionLimiter:
-        """Backends and proxies stand for many clients."""
+        """Backends and proxies serve many clients."""
         exempt = (*settings.backend_networks, *settings.trusted_proxies)
         return cls(settings.connections_per_client, settings.max_strangers, exempt)
 
@@ -66,7 +65,7 @@ class ConnectionLimiter:
         self._most_essential = essential
 
     def enter(self, stream: IOStream, address: str) -> Admission:
-        """Decide about a new connection, and remember it if it is admitted."""
+        """Decide about a new connection, and record it if it is admitted."""
         client = self._client(address)
         if client is not None:
             streams = self._clients.setdefault(client, WeakSet())
@@ -87,7 +86,7 @@ class ConnectionLimiter:
         return stream is not None and stream in self._essential
 
     def asks(self, stream: IOStream | None) -> None:
-        """The request of an essential connection has come; until then it may have to make room for another one."""
+        """Record the request of an essential connection, which until then may be closed for another one."""
         if stream is not None and stream in self._essential:
             self._essential[stream] = True
 
@@ -98,7 +97,7 @@ class ConnectionLimiter:
         return Admission.ESSENTIAL
 
     def _has_essential_place(self) -> bool:
-        """Return whether there is a place; the oldest connection that has sent nothing gives its own."""
+        """Return whether there is a place; if necessary, close the oldest connection that has sent nothing."""
         present = [each for each in self._essential if not each.closed()]
         if len(present) < self._most_essential:
             return True
@@ -133,7 +132,7 @@ class ConnectionLimiter:
             self._close_oldest_stranger()
 
     def _close_oldest_stranger(self) -> bool:
-        """Close the connection that has been unidentified for longest. False if there is none."""
+        """Close the oldest unidentified connection. Return False if there is none."""
         for stream in list(self._strangers):
             del self._strangers[stream]
             if not stream.closed():
@@ -149,7 +148,7 @@ class ConnectionLimiter:
 
 
 def _is_silent(stream: IOStream) -> bool:
-    """Return whether nothing waits to be read from this connection."""
+    """Return whether this connection has no data to read."""
     try:
         return not stream.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:

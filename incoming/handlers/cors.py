@@ -1,8 +1,8 @@
-"""Which web pages may upload: the one decision about origins, for the WebSocket and for HTTP alike.
+"""Which web pages may upload: the decision about origins, for WebSockets and HTTP.
 
-The ticket is the capability and no cookies are used, so any origin may by default; the server's `allowed_origins` and
-the ticket's narrow that. A request without an Origin header comes from no browser page and is not concerned (RFC 6454
-section 7.3, Fetch standard section 3.2).
+The ticket is the capability and there are no cookies, so any origin is allowed by default; the server's
+`allowed_origins` and the ticket's restrict that. A request without an Origin header is not a page's and is not
+restricted (RFC 6454 section 7.3, Fetch standard section 3.2).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ EXPOSED = (
     "Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm"
 )
 MAX_AGE = 24 * 3600
-"""Seconds that a browser may remember a preflight; Chromium caps it at two hours."""
+"""Seconds that a browser may cache a preflight; Chromium's limit is two hours."""
 
 
 def allowed(origin: str | None, *lists: Sequence[str]) -> bool:
-    """Whether every list that is not empty names this origin, in the serialised form `scheme://host[:port]`."""
+    """Return whether every list that is not empty contains this origin, in the serialised form `scheme://host[:port]`."""
     if origin is None:
         return True
     return all(not names or origin.lower() in names for names in lists)
 
 
 def cors(headers: HTTPHeaders, methods: Sequence[str]) -> dict[str, str]:
-    """The CORS headers of an answer to an allowed origin; a preflight gets the longer set with the resource's methods
-    (Fetch standard, section 3.2).
+    """Return the CORS headers of an answer to an allowed origin; a preflight gets the longer set with the resource's
+    methods (Fetch standard, section 3.2).
     """
     origin = headers.get("Origin")
     if origin is None:

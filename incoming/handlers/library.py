@@ -30,7 +30,7 @@ _TYPES = {
     "incoming.d.mts": _DECLARATIONS,
 }
 _SUFFIXES = {"br": ".br", "gzip": ".gz"}
-"""The content codings that may lie beside a file, the best first."""
+"""The content codings that may be stored beside a file, the best first."""
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -42,19 +42,19 @@ class LibraryFile:
     content_type: str
     etag: str
     encoded: Mapping[str, bytes]
-    """The same content by its coding."""
+    """The same content by coding."""
 
 
 @dataclass(frozen=True)
 class LibraryFiles:
-    """All of them; `version` names exactly these contents."""
+    """All files; `version` identifies their contents."""
 
     files: Mapping[str, LibraryFile]
     version: str
 
 
 def library(directory: Path = DIST) -> LibraryFiles:
-    """The library's files by name, read once at the start. Raises FileNotFoundError if the installation lacks one."""
+    """Read the library's files once at the start. Raises FileNotFoundError if the installation lacks one."""
     files = {}
     version = hashlib.sha256()
     for name, content_type in _TYPES.items():
@@ -75,8 +75,8 @@ def _encoded(directory: Path, name: str) -> Iterator[tuple[str, bytes]]:
 class Library(Handler):
     """incoming.js and its siblings, for pages of any origin.
 
-    Browsers ask each time whether their copy is still good, so that an upgraded server never meets an old library.
-    A URL with the present version in it is cached for a year; with another version it is answered like the plain one.
+    Browsers revalidate their copy each time, so that an upgraded server has no old library. A URL with the present
+    version in it is cached for a year; with another version it is served like the plain one.
     """
 
     def initialize(self, services: Services, library: LibraryFiles) -> None:  # type: ignore[override]
@@ -93,7 +93,7 @@ class Library(Handler):
         self.set_header("Etag", f'"{file.etag}-{coding}"' if coding else f'"{file.etag}"')
         self.set_header("Vary", "Accept-Encoding")
         self.set_header("Access-Control-Allow-Origin", "*")
-        # Pages with Cross-Origin-Embedder-Policy load a script from another host only if it says so (Fetch 3.7).
+        # Pages with Cross-Origin-Embedder-Policy load a script of another origin only with this header (Fetch 3.7).
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         if version is None:
             self.set_header("Content-Location", f"{self._library.version}/{name}")
@@ -109,10 +109,9 @@ class Library(Handler):
 
 
 class Health(Handler):
-    """Whether this worker can do its work, as JSON: 200 when it is ready, 503 with the reasons when it is not.
+    """Whether this worker is ready, as JSON: 200, or 503 with the reasons.
 
-    `/live` answers 200 as long as the worker answers at all, to everybody: probes come from any address. The rest is
-    for backend_networks.
+    `/live` answers 200 to any address while the worker responds. The rest is for backend_networks.
     """
 
     def prepare(self) -> None:

@@ -26,7 +26,7 @@ RATE_WINDOW = 5.0
 """Seconds over which the rate is measured."""
 
 BATCH = 50
-"""Clients that are visited before the event loop gets a turn: about a millisecond of work."""
+"""Clients per turn of the event loop: about a millisecond of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class UploadActivity:
-    """Who sends one upload, at one moment. `speed` is in bytes per second."""
+    """The clients of one upload at one moment. `speed` is in bytes per second."""
 
     clients: tuple[str, ...] = ()
     transports: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class UploadActivity:
 
 
 NOBODY = UploadActivity()
-"""The activity of an upload that no client is connected to."""
+"""The activity of an upload without a client."""
 
 
 class ClientActivity:
@@ -82,7 +82,7 @@ class ClientActivity:
         self._counts.stored(length, seconds)
 
     def leave(self) -> None:
-        """One connection has ended."""
+        """Remove one connection."""
         self.open -= 1
         self.left_at = self._clock()
 
@@ -125,7 +125,7 @@ class Connections:
     def uploads(self) -> Iterator[dict[str, UploadActivity]]:
         """Yield the activity of each upload by its id; the last value is complete.
 
-        The same dict is yielded every BATCH clients while it grows, so that the caller can let others run in between.
+        The same growing dict is yielded every BATCH clients, so that the caller can let other tasks run in between.
         """
         now = self._clock()
         found: dict[str, UploadActivity] = {}

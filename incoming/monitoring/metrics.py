@@ -1,7 +1,7 @@
-"""What is counted, and the counters of one worker: plain numbers, so that counting costs a chunk next to nothing.
+"""What is counted, and the counters of one worker: plain numbers, which are cheap to increment.
 
-Decides names, labels and buckets. A count travels by a flat key, `name/label/...`, so that the counts of all workers
-can be added wherever they are kept. This file knows neither Prometheus nor where the numbers go.
+Decides names, labels and buckets. A count has a flat key, `name/label/...`, so that any store can add the counts of all
+workers. Knows neither Prometheus nor a store.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One family. `key` is the first part of its counts' keys, `values` are those of its one label known beforehand."""
+    """One family. `key` is the first part of its counts' keys, `values` are the known values of its one label."""
 
     key: str
     name: str
@@ -38,11 +38,11 @@ class Metric:
 
 
 COUNTED = (
-    Metric("bytes", "incoming_received_bytes", "Bytes that arrived and were acknowledged.", "transport", TRANSPORTS),
+    Metric("bytes", "incoming_received_bytes", "Bytes received and acknowledged.", "transport", TRANSPORTS),
     Metric("acks", "incoming_acks", "Chunks (WebSocket) or reads (HTTP) acknowledged.", "transport", TRANSPORTS),
-    Metric("entered", "incoming_upload_transitions", "How many uploads came into this state.", "state", STATES),
-    Metric("errors", "incoming_errors", "Errors that clients and apps were told.", "error", ERRORS),
-    Metric("callbacks", "incoming_callbacks", "Callbacks by what came of them.", "answer", ANSWERS),
+    Metric("entered", "incoming_upload_transitions", "Uploads that entered this state.", "state", STATES),
+    Metric("errors", "incoming_errors", "Errors sent to clients and apps.", "error", ERRORS),
+    Metric("callbacks", "incoming_callbacks", "Callbacks by outcome.", "answer", ANSWERS),
 )
 """Counters; each is exposed with `_total` at the end of its name."""
 
@@ -50,34 +50,34 @@ TIMED = (
     Metric(
         "chunk_seconds",
         "incoming_chunk_seconds",
-        "Time from a chunk's arrival to the moment when it may be acknowledged.",
+        "Time from the arrival of a chunk until it may be acknowledged.",
         "transport",
         TRANSPORTS,
         CHUNK_BUCKETS,
     ),
-    Metric("callback_seconds", "incoming_callback_seconds", "Time that apps took to answer.", buckets=CALLBACK_BUCKETS),
+    Metric("callback_seconds", "incoming_callback_seconds", "Response time of apps.", buckets=CALLBACK_BUCKETS),
     Metric(
         "loop_lag_seconds",
         "incoming_loop_lag_seconds",
-        "How late the event loop came to a task that was due, measured four times a second in each worker.",
+        "Delay of a due task in each worker's event loop, measured four times a second.",
         buckets=LAG_BUCKETS,
     ),
 )
 """Histograms."""
 
 GAUGES = (
-    Metric("", "incoming_uploads", "Uploads in each state; ended ones while they are remembered.", "state", STATES),
+    Metric("", "incoming_uploads", "Uploads in each state; ended ones while they are kept.", "state", STATES),
     Metric("", "incoming_connections", "Connections that carry an upload now.", "transport", TRANSPORTS),
     Metric("", "incoming_free_bytes", "Bytes that can still be written to the storage."),
     Metric("", "incoming_workers", "Worker processes that are alive."),
     Metric("", "incoming_resident_memory_bytes", "Memory of all workers together."),
     Metric("", "incoming_info", "Always 1; the version is in the label.", "version"),
 )
-"""Measured when they are asked for."""
+"""Measured on request."""
 
 
 class Histogram:
-    """How often which size was seen."""
+    """Counts of observations by size."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -91,21 +91,21 @@ class Histogram:
         self.total += value
 
     def items(self, key: str) -> Iterator[tuple[str, float]]:
-        """Counts and sum under flat keys."""
+        """Return counts and sum under flat keys."""
         for bound, count in zip((*self.bounds, "+Inf"), self.counts, strict=True):
             yield f"{key}/{bound}", count
         yield f"{key}/sum", self.total
 
 
 def cumulated(key: str, buckets: tuple[float, ...], counted: dict[str, float]) -> tuple[list[tuple[str, float]], float]:
-    """The histogram under these keys as (upper bound, how many were not above), and the sum."""
+    """Return the histogram under these keys as (upper bound, number of observations up to it), and the sum."""
     bounds = [*map(str, buckets), "+Inf"]
     counts = accumulate(counted.get(f"{key}/{bound}", 0) for bound in bounds)
     return list(zip(bounds, counts, strict=True)), counted.get(f"{key}/sum", 0.0)
 
 
 class TransportCounts:
-    """What came over one kind of transport."""
+    """Counters of one transport."""
 
     __slots__ = ("acks", "bytes", "seconds")
 
@@ -115,14 +115,14 @@ class TransportCounts:
         self.seconds = Histogram(CHUNK_BUCKETS)
 
     def stored(self, length: int, seconds: float) -> None:
-        """So many bytes may be acknowledged, so long after they came. Called for every chunk."""
+        """Count bytes that may be acknowledged, `seconds` after their arrival. Called for every chunk."""
         self.bytes += length
         self.acks += 1
         self.seconds.observe(seconds)
 
 
 class WorkerCounters:
-    """Everything that one worker counts. Used from its event loop only."""
+    """All counters of one worker. Used only from its event loop."""
 
     def __init__(self) -> None:
         self.transports = {transport: TransportCounts() for transport in TRANSPORTS}
@@ -132,17 +132,17 @@ class WorkerCounters:
         self._callback_seconds = Histogram(CALLBACK_BUCKETS)
 
     def called_back(self, answer: str, seconds: float) -> None:
-        """An app was called and took so long; `answer` is one of ANSWERS."""
+        """Count a callback and its duration; `answer` is one of ANSWERS."""
         self._callbacks[answer] += 1
         self._callback_seconds.observe(seconds)
 
     @property
     def received(self) -> int:
-        """Bytes over all transports."""
+        """Return the bytes over all transports."""
         return sum(counts.bytes for counts in self.transports.values())
 
     def totals(self) -> dict[str, float]:
-        """All that is not zero, by its flat key."""
+        """Return all counts that are not zero, by flat key."""
         found: dict[str, float] = {}
         for transport, counts in self.transports.items():
             found[f"bytes/{transport}"] = counts.bytes

@@ -1,4 +1,4 @@
-"""The numbers of the whole server in the formats that Prometheus reads; knows nothing else of Prometheus' library.
+"""The metrics of the whole server in Prometheus' formats; the only use of its library.
 
 Importing this raises ImportError where prometheus-client is not installed.
 """
@@ -16,11 +16,11 @@ from prometheus_client.registry import Collector
 from incoming.monitoring.metrics import COUNTED, GAUGES, TIMED, Metric, cumulated
 
 Measured = Mapping[str, Mapping[str, float]]
-"""Values of GAUGES by name and by the value of the label, "" for those without one."""
+"""Values of GAUGES by name and label value, "" without a label."""
 
 
 def exposition(counted: dict[str, float], measured: Measured, accept: str) -> tuple[bytes, str]:
-    """The page and its content type, which is OpenMetrics for a client that accepts that."""
+    """Return the page and its content type, which is OpenMetrics for a client that accepts that."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Numbers(counted, measured))
     encode, content_type = choose_encoder(accept)

@@ -1,4 +1,4 @@
-"""The list of uploads for operators: which ones, in which order, and what of each.
+"""The list of uploads for operators: which ones, in which order, with which fields.
 
 The status page and the command line show the same. Knows tickets and the reports of workers, but no page or terminal.
 """
@@ -19,7 +19,7 @@ UNDER_WAY = (State.UPLOADING, State.ARRIVED, State.HANDING_OVER, State.WAITING, 
 """The states in which an operator may have to act."""
 
 WITH_THE_APP = tuple(state for state in UNDER_WAY if state not in RECEIVING)
-"""Those of them that wait for an application or an operator."""
+"""The states that wait for an application or an operator."""
 
 ENDED = (State.FINISHED, State.CANCELLED)
 ENDED_SHOWN_FOR = 300.0
@@ -33,8 +33,8 @@ async def shown(
 ) -> list[Ticket]:
     """Return at most `limit` tickets: those with connections, those in progress, and those that ended just now.
 
-    Half of the places are kept for uploads that wait for an application or an operator, so that many uploads in
-    progress do not push them off the list. Raises what the stores raise.
+    Half of the places are reserved for uploads that wait for an application or an operator. Raises what the stores
+    raise.
     """
     found: dict[str, Ticket] = {}
     for ticket in await operators.latest(WITH_THE_APP, limit // 2):
@@ -53,7 +53,7 @@ async def shown(
 
 
 def _order(ticket: Ticket, connected: frozenset[str]) -> tuple[int, float]:
-    """Order by group and age, which seldom change: a list that jumps cannot be read."""
+    """Order by group and age, which seldom change, so that the list stays readable."""
     if ticket.state in FINAL:
         group = 1 if ticket.state == State.FAILED else 3
     elif ticket.state in RECEIVING:
@@ -64,7 +64,7 @@ def _order(ticket: Ticket, connected: frozenset[str]) -> tuple[int, float]:
 
 
 def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dict[str, Any]:
-    """Return what an operator may know of an upload: no secret, but the whole id, which permits to send the file."""
+    """Return what an operator may see of an upload: no secret, but the whole id, which permits sending the file."""
     callback = ticket.callback
     activity = activity or NOBODY
     return {

@@ -1,7 +1,7 @@
-"""Reports of the workers: each stores what only it knows, and any of them can show all.
+"""Reports of the workers: each stores its own, and each can show all.
 
-Decides how often a worker reports, when a report is too old to be believed, and what it contains. Knows no protocol and
-no page; no worker asks another one.
+Decides how often a worker reports, when a report is too old, and what it contains. Knows no protocol and no page;
+workers do not ask each other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STALE = 2.5 * IDLE_INTERVAL
 """Seconds without a report after which a worker counts as dead."""
 
 MOST_UPLOADS = 2000
-"""Uploads in one report: a million connections must not make it megabytes long."""
+"""Uploads in one report, which bounds its size."""
 
 _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()
@@ -45,8 +45,8 @@ _PAGE = resource.getpagesize()
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What one worker knows of itself: `lag` in seconds, `memory` (resident) in bytes, open connections by transport,
-    and the uploads that clients send to it.
+    """The state of one worker: `lag` in seconds, `memory` (resident) in bytes, open connections by transport, and the
+    uploads that clients send to it.
     """
 
     pid: int
@@ -57,7 +57,7 @@ class WorkerReport:
 
     def to_json(self) -> str:
         """Return the report as the store keeps it; a report of another version may have more or fewer fields."""
-        # By hand: `asdict` copies recursively and takes ten times as long for thousands of uploads.
+        # Not `asdict`, which copies recursively and takes ten times as long for thousands of uploads.
         uploads = {
             ticket_id: {
                 "clients": known.clients,
@@ -78,7 +78,7 @@ class WorkerReport:
 
     @classmethod
     def from_json(cls, text: str) -> WorkerReport:
-        """Return the report that `to_json` wrote, whichever version did."""
+        """Parse the report of `to_json`, of any version."""
         values: dict[str, Any] = json.loads(text)
         return cls(
             pid=values.get("pid", 0),
@@ -157,12 +157,12 @@ class WorkerReporter:
         await self._store_report((await self._current()).to_json())
 
     async def close(self) -> None:
-        """Store the last counts and withdraw the report. What the store cannot take is lost."""
+        """Store the last counts and withdraw the report. Counts that cannot be stored are lost."""
         with suppress(UploadError):
             await self._store_report(None)
 
     async def _store_report(self, facts: str | None) -> None:
-        # To its end even if the caller is cancelled: counts that are in the store must not be added a second time.
+        # Runs to its end even if the caller is cancelled: stored counts must not be added a second time.
         await asyncio.shield(asyncio.get_running_loop().create_task(self._add(facts)))
 
     async def _add(self, facts: str | None) -> None:
@@ -193,7 +193,7 @@ class WorkerReporter:
 
 
 async def overview_of(store: OperatorStore) -> Overview:
-    """Return what the workers have reported so far, for anyone who has the store. Raises what the store raises."""
+    """Return what the workers have reported so far, for processes with the store only. Raises what the store raises."""
     notes = await store.notes(STALE)
     workers = [WorkerReport.from_json(notes.facts[name]) for name in sorted(notes.facts)]
     uploads: dict[str, UploadActivity] = {}
@@ -206,7 +206,7 @@ async def overview_of(store: OperatorStore) -> Overview:
 
 
 def _resident() -> int:
-    """Return this process's resident memory in bytes; see proc(5). 0 where the system does not tell."""
+    """Return this process's resident memory in bytes; see proc(5). 0 where the system does not report it."""
     try:
         return int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):

@@ -2,8 +2,8 @@
 
 Clients cannot forge a record: unprintable characters are escaped, and the lines of a traceback are indented behind a
 bar. Tickets are capabilities, so the log has only the beginning of an id, enough to find it. Repeated warnings are
-capped, because strangers can cause them. `event` names what happened by a text that is the same each time: the message
-without its arguments. How records reach standard error is log_queue.py's.
+capped, because unidentified clients can cause them. `event` is the message without its arguments, the same text each
+time. log_queue.py writes the records.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _TICKET = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"upload %s: ")
 _MAX_MESSAGE = 4000
-"""Characters of a message; the rest is cut, so that long names do not fill the disk."""
+"""Characters of a message; the rest is truncated, so that long names do not fill the disk."""
 
 FLOOD_LIMIT = 20
 FLOOD_SECONDS = 10.0
@@ -33,7 +33,7 @@ FLOOD_SECONDS = 10.0
 
 
 def configure(level: str, log_format: str) -> None:
-    """Send everything that this process logs to standard error, in one of the two formats."""
+    """Write everything that this process logs to standard error, in one of the two formats."""
     handler = QueuedHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     handler.addFilter(FloodGate())
@@ -41,25 +41,25 @@ def configure(level: str, log_format: str) -> None:
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_thread_failure
-    # Malformed bytes of strangers, and each request, matter only for debugging.
+    # Malformed requests, and each request, are for debugging only.
     if level != "debug":
         for noisy in ("tornado.general", "tornado.access", "asyncio"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, getattr(logging, level.upper())))
 
 
 def _log_unraisable(failure: sys.UnraisableHookArgs) -> None:
-    """Log what Python would print past the log, for instance an exception in a finaliser."""
+    """Log what Python would print beside the log, for instance an exception in a finaliser."""
     exception = failure.exc_value or failure.exc_type()
     log.error("exception ignored in %r", failure.object, exc_info=exception)
 
 
 def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
     name = failure.thread.name if failure.thread else "unknown"
-    log.error("thread %s ended by an exception", name, exc_info=failure.exc_value)
+    log.error("thread %s ended with an exception", name, exc_info=failure.exc_value)
 
 
 def printable(text: str) -> str:
-    """Return `text` without characters that could end a line, move a cursor or turn the reading direction."""
+    """Return `text` without characters that could end a line, move a cursor or change the reading direction."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -73,7 +73,7 @@ def _tidy(text: str) -> str:
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what was given as `extra`."""
+    """Return the values given as `extra`."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
@@ -128,9 +128,8 @@ class JsonLines(logging.Formatter):
 
 
 class FloodGate(logging.Filter):
-    """Let only so many warnings of one kind through; the next one later says how many were held back.
-
-    A kind is a place in the code and, where one place logs several kinds, what the record has as `flood`.
+    """Limit the warnings of one kind; a later one has the number of suppressed ones. A kind is a place in the code and,
+    where one place logs several kinds, the record's `flood`.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Write log records to standard error without ever waiting for its reader.
 
-A pipe or a terminal that nobody reads blocks whoever writes to it, and with an event loop the whole worker. So a thread
-writes, from a bounded queue; what does not fit is dropped and counted, and the log says so when it is read again. A
-regular file has no reader to wait for and is written to directly. This file knows no log format.
+A pipe or a terminal without a reader blocks its writer, and with an event loop the whole worker. So a thread writes
+from a bounded queue; records that do not fit are dropped, and their number is logged later. A regular file is written
+to directly. Knows no log format.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MOST_BYTES = 1024 * 1024
 """Bytes of log lines that may wait to be written; a record beyond that is dropped."""
 
 FLUSH_SECONDS = 2.0
-"""Time for the queue to be written at the end of the process. A reader that does not read must not prevent the end."""
+"""Seconds for writing the queue at the end of the process, which a stalled reader must not prevent."""
 
 FORK_SECONDS = 0.5
-"""Time for the queue to be written before a fork. A thread that is still blocked then does not exist in the child."""
+"""Seconds for writing the queue before a fork. A thread that is still blocked then does not exist in the child."""
 
 
 class QueuedHandler(logging.Handler):
-    """Writes to the descriptor `fd`, which stays open."""
+    """A handler that writes to the descriptor `fd`, which stays open."""
 
     def __init__(self, fd: int = 2) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class QueuedHandler(logging.Handler):
             self._enqueue(line)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Log where a record comes from that cannot be formatted; logging itself would write to standard error."""
+        """Log the origin of a record that cannot be formatted; logging itself would write to standard error."""
         text = "a log record of %s:%d cannot be formatted"
         self.emit(self._record(logging.ERROR, text, (record.pathname, record.lineno)))
 
     def flush(self) -> None:
-        """Wait until everything is written, at most FLUSH_SECONDS."""
+        """Wait until all records are written, at most FLUSH_SECONDS."""
         self._wait_written(FLUSH_SECONDS)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class QueuedHandler(logging.Handler):
     # --- the queue ----------------------------------------------------------------------------------------------------
 
     def _renew(self) -> None:
-        """Begin with an empty queue and no thread: in a new process what waited is the parent's to write."""
+        """Start with an empty queue and no thread: after a fork the parent writes what was queued."""
         self._changed = threading.Condition(threading.Lock())
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
@@ -86,7 +86,9 @@ class QueuedHandler(logging.Handler):
             self._changed.notify_all()
 
     def _start_thread(self) -> bool:
-        """Start the thread with all signals blocked: they are for the main thread. False when the process is ending."""
+        """Start the thread with all signals blocked, which are for the main thread. Return False when the process is
+        ending.
+        """
         self._thread = threading.Thread(target=self._run, name="incoming-log", daemon=True)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -128,7 +130,7 @@ class QueuedHandler(logging.Handler):
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def _write(self, line: bytes) -> None:
-        """Write one line, after a line about those that were dropped before it."""
+        """Write one line, after one about the records dropped before it."""
         with self._changed:
             dropped = self._dropped
         if dropped:
@@ -147,7 +149,7 @@ class QueuedHandler(logging.Handler):
     # --- forks --------------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """End the thread, so that none is there while the process forks."""
+        """End the thread, so that none exists while the process forks."""
         self._wait_written(FORK_SECONDS, end_thread=True)
 
     def after_fork_in_child(self) -> None:
@@ -178,7 +180,7 @@ def _is_regular(fd: int) -> bool:
 
 
 def _write_all(fd: int, data: bytes) -> None:
-    """Write all of it, also to a descriptor that somebody else has made non-blocking."""
+    """Write all of it, also to a descriptor that another process has made non-blocking."""
     left = memoryview(data)
     while left:
         try:

@@ -1,6 +1,6 @@
 """The server's options on the command line: their spelling, and the order in which --help explains them.
 
-Decides groups and texts of the help. Which keys there are, and what they mean, is decided by settings.py.
+Decides the groups of the help. settings.py decides which keys there are, and what they mean.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ USAGE = """%(prog)s [serve] [options]
        %(prog)s uploads list|show|cancel|retry ...
        %(prog)s check callback URL ..."""
 
-COMMANDS = """commands:
-  serve                 run the server; also what is run without a command
-  uploads               list, show, cancel and retry uploads; see incoming uploads --help
-  check callback URL    try an app's callback; see incoming check --help
+COMMANDS = """commands: serve                 run the server; the default command uploads               list, show,
+cancel and retry uploads; see incoming uploads --help check callback URL    try an app's callback; see incoming check
+--help
 
 """
 
 EPILOG = (
     "Each option is also a key of the YAML file (some_key) and an environment variable (INCOMING_SOME_KEY); "
-    "the command line wins over the environment, the environment over the file. See doc/configuration.md."
+    "the command line overrides the environment, the environment the file. See doc/configuration.md."
 )
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -46,7 +45,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "the end": ("drain_timeout",),
 }
-"""The sections of doc/configuration.md. A key that is missing here comes last, without a heading of its own."""
+"""The sections of doc/configuration.md. A key that is missing here comes last, without a heading."""
 
 
 class ConfigError(Exception):
@@ -80,7 +79,7 @@ def option_parser(keys: Mapping[str, Mapping[str, Any]]) -> argparse.ArgumentPar
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Keeps the lines of description and usage; everything else is wrapped."""
+    """Keep the lines of description and usage; wrap everything else."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return super()._fill_text(text, width, indent) if "\n" not in text else text

@@ -2,8 +2,8 @@
 
 This file decides which keys there are, their defaults and limits, and which source wins: command line over environment
 over file. A key `some_key` of the file is INCOMING_SOME_KEY in the environment and --some-key on the command line.
-Unknown keys and malformed values are refused with one line; an empty variable counts as not set. It does not know what
-a setting does.
+Unknown keys and malformed values are refused with one line; an empty variable counts as not set. Does not know what a
+setting does.
 """
 
 from __future__ import annotations
@@ -50,74 +50,82 @@ def key(default: str, form: ValueType[Any], about: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that an operator can choose. Sizes in bytes, times in seconds, 0 means none where it is allowed."""
+    """All settings. Sizes in bytes, times in seconds; 0, where allowed, means no limit."""
 
-    address: str = key("0.0.0.0", host(), "where to listen")  # noqa: S104 - a server for browsers
-    port: int = key("4000", whole(0, 65535), "port to listen at; 0 takes a free one")
-    storage_dir: Path = key("./incoming-data", path(), "directory for uploads and the database; made if missing")  # noqa: RUF009
+    address: str = key("0.0.0.0", host(), "listening address")  # noqa: S104 - a server for browsers
+    port: int = key("4000", whole(0, 65535), "listening port; 0 selects a free one")
+    storage_dir: Path = key("./incoming-data", path(), "directory for uploads and the database; created if missing")  # noqa: RUF009
     workers: int = key("auto", worker_count(), "processes that share the port and the storage")
-    log_level: str = key("info", choice("debug", "info", "warning", "error"), "the least serious events to log")
-    log_format: str = key("text", choice("text", "json"), "one line of text or one JSON object per event")
+    log_level: str = key("info", choice("debug", "info", "warning", "error"), "lowest level to log")
+    log_format: str = key("text", choice("text", "json"), "format of a record: one line of text or one JSON object")
 
     durability: str = key(
         "process",
         choice("process", "power"),
-        "what an acknowledged byte survives: the end of every process, or a power cut as well",
+        "what an acknowledged byte survives: the death of every process, or also a power cut",
     )
-    chunk_min: int = key("64KiB", size(1, 64 * MIB), "smallest chunk that clients are told to send")
+    chunk_min: int = key("64KiB", size(1, 64 * MIB), "smallest chunk that clients are asked to send")
     chunk_max: int = key("8MiB", size(1, 64 * MIB), "largest chunk that is accepted over a WebSocket")
-    window: int = key("64MiB", size(1, 4 * GIB), "how far a client may send ahead of the acknowledgements")
-    memory: int = key("256MiB", size(MIB, TIB), "received bytes that wait for the disk, in one worker")
-    connections_per_upload: int = key("16", whole(1, 256), "how many connections may carry one upload")
-    checkpoint_bytes: int = key("64MiB", size(1, TIB), "an upload's file is synced to the disk after so many bytes")
-    checkpoint_seconds: float = key("5", duration(0.1, 3600), "and after so much time")
+    window: int = key("64MiB", size(1, 4 * GIB), "most bytes sent but not acknowledged, per upload")
+    memory: int = key("256MiB", size(MIB, TIB), "most received bytes that wait for the disk, per worker")
+    connections_per_upload: int = key("16", whole(1, 256), "connections per upload")
+    checkpoint_bytes: int = key("64MiB", size(1, TIB), "sync an upload's file after this many bytes")
+    checkpoint_seconds: float = key("5", duration(0.1, 3600), "or after this time")
 
-    ping_interval: float = key("20", duration(0.1, 3600), "an idle WebSocket is pinged this often")
-    dead_after: float = key("60", duration(0.2, DAY), "a connection without any byte for so long is closed")
+    ping_interval: float = key("20", duration(0.1, 3600), "ping interval of an idle WebSocket")
+    dead_after: float = key("60", duration(0.2, DAY), "time without a byte after which a connection is closed")
     hello_timeout: float = key("10", duration(0.1, 3600), "time for the first message of a WebSocket")
 
-    connections_per_client: int = key("256", whole(1, 10**6), "connections of one client's address to one worker")
-    max_strangers: int = key("1000", whole(1, 10**6), "connections to one worker that have shown no ticket yet")
-    minimum_rate: int = key("500", size(0, MIB), "bytes a second that must come of what is being sent; 0 for none")
-    max_header: int = key("16KiB", size(KIB, MIB), "largest header of a request")
-    max_tickets: int = key("100000", whole(0, 10**9), "unfinished uploads of one backend's address; 0 for no limit")
+    connections_per_client: int = key("256", whole(1, 10**6), "connections per client address and worker")
+    max_strangers: int = key("1000", whole(1, 10**6), "connections per worker that have not shown a ticket")
+    minimum_rate: int = key("500", size(0, MIB), "minimum rate of a chunk or body in bytes a second; 0 for none")
+    max_header: int = key("16KiB", size(KIB, MIB), "largest request header")
+    max_tickets: int = key("100000", whole(0, 10**9), "unfinished uploads per backend address; 0 for no limit")
 
     max_size: int = key("0", size(0, 2**53 - 1), "largest file that is accepted; 0 for no limit")
-    storage_quota: int = key("0", size(0, 2**53 - 1), "bytes that all unfinished uploads may take; 0 for no limit")
-    idle_timeout: float = key("12h", duration(1, 3650 * DAY), "an upload nobody sends to for so long is cancelled")
-    paused_timeout: float = key("7d", duration(1, 3650 * DAY), "the same for one that was paused")
-    tombstone_time: float = key("7d", duration(1, 3650 * DAY), "how long the outcome of an upload is remembered")
+    storage_quota: int = key("0", size(0, 2**53 - 1), "most bytes of all unfinished uploads; 0 for no limit")
+    idle_timeout: float = key(
+        "12h", duration(1, 3650 * DAY), "time without activity after which an upload is cancelled"
+    )
+    paused_timeout: float = key("7d", duration(1, 3650 * DAY), "the same for a paused upload")
+    tombstone_time: float = key("7d", duration(1, 3650 * DAY), "how long the outcome of an upload is kept")
     failed_grace: float = key("24h", duration(0, 3650 * DAY), "how long the file of a failed handover is kept")
 
     handover_timeout: float = key("55", duration(0.1, 3600), "time for the app to answer a callback")
-    handover_retry_time: float = key("24h", duration(0, 365 * DAY), "how long an unreachable app is tried again")
+    handover_retry_time: float = key(
+        "24h", duration(0, 365 * DAY), "how long callbacks to an unreachable app are retried"
+    )
     handover_refusal_time: float = key(
-        "10min", duration(0, 365 * DAY), "how long an answer that may not be the app's own is asked for again"
+        "10min", duration(0, 365 * DAY), "how long a callback is retried after an answer that may not be the app's own"
     )
-    handover_wait_timeout: float = key("24h", duration(0, 3650 * DAY), "time from 'wait' to finish_upload; 0: no limit")
-    handover_max_backoff: float = key("60", duration(0.1, DAY), "longest pause between two tries")
-    handover_connections: int = key("8", whole(1, 1000), "callbacks at the same time per host of an app")
+    handover_wait_timeout: float = key(
+        "24h", duration(0, 3650 * DAY), "time from 'wait' to finish_upload; 0 for no limit"
+    )
+    handover_max_backoff: float = key("60", duration(0.1, DAY), "longest pause between two attempts")
+    handover_connections: int = key("8", whole(1, 1000), "concurrent callbacks per app host")
     callback_hosts: tuple[str, ...] = key(
-        "", hosts(), "hosts that callbacks may go to, each with or without a port; empty: any"
+        "", hosts(), "allowed hosts for callbacks, each with or without a port; empty for any"
     )
-    callback_networks: tuple[Network, ...] = key("", networks(), "networks that callbacks may go to; empty: any")
+    callback_networks: tuple[Network, ...] = key("", networks(), "allowed networks for callbacks; empty for any")
     callback_ca_file: str = key(
-        "", certificates(), "PEM file of authorities whose certificates apps may show, besides the system's"
+        "", certificates(), "PEM file of authorities for apps' certificates, besides the system's"
     )
     finish_requires_secret: bool = key(
-        "false", flag(), "want the secret on finish_upload and cancel_upload also from apps that use signalFinishSecret"
+        "false", flag(), "require the secret in finish_upload and cancel_upload also with signalFinishSecret"
     )
 
-    drain_timeout: float = key("30", duration(0, 3600), "time for everything to end after SIGTERM")
-    low_space: int = key("256MiB", size(0, 1024 * TIB), "free space below which no new upload is taken")
+    drain_timeout: float = key("30", duration(0, 3600), "time for a graceful shutdown after SIGTERM")
+    low_space: int = key("256MiB", size(0, 1024 * TIB), "free space below which no ticket is issued")
     file_mode: int = key("0640", mode(0o600), "permissions of uploaded files")
-    dir_mode: int = key("0750", mode(0o700), "permissions of the directories made for them")
+    dir_mode: int = key("0750", mode(0o700), "permissions of the directories created for them")
 
     backend_networks: tuple[Network, ...] = key(
-        "127.0.0.0/8,::1/128", networks(), "who may call the backend functions and see the server's health"
+        "127.0.0.0/8,::1/128",
+        networks(),
+        "networks that may call the backend functions and see health, metrics and status",
     )
-    backend_token: str = key("", token(), "if set, backend functions also want 'Authorization: Bearer <token>'")
-    trusted_proxies: tuple[Network, ...] = key("", networks(), "proxies whose X-Forwarded-For is believed")
+    backend_token: str = key("", token(), "if set, backend functions also require 'Authorization: Bearer <token>'")
+    trusted_proxies: tuple[Network, ...] = key("", networks(), "proxies whose X-Forwarded-For is trusted")
     public_url: str = key(
         "", base_url(), "where clients reach the server, for absolute Location headers; empty: relative"
     )
@@ -128,7 +136,7 @@ KEYS: Mapping[str, Mapping[str, Any]] = {entry.name: entry.metadata for entry in
 
 
 def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """The settings from all sources. Raises ConfigError; SystemExit(0) after --help and --version."""
+    """Return the settings from all sources. Raises ConfigError; SystemExit(0) after --help and --version."""
     told = vars(option_parser(KEYS).parse_args(arguments))
     file_name = told.pop("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
     values: dict[str, Any] = {}
@@ -152,14 +160,14 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the names of the variables that `load_settings` ignores because they are empty.
 
-    An empty variable is what an unset variable becomes in a container's or a unit's description. It must not remove a
-    token or a list of networks that the file sets.
+    An unset variable becomes an empty one in the description of a container or a unit. It must not remove a token or a
+    list of networks that the file sets.
     """
     return [ENVIRONMENT_PREFIX + name.upper() for name, text in _from_environment(environment) if _is_empty(name, text)]
 
 
 def _is_empty(name: str, text: str) -> bool:
-    """Return whether a value holds nothing: no text, or a list without an item."""
+    """Return whether a value is empty: no text, or a list without an item."""
     return not text.replace(",", " " if KEYS[name]["form"].is_list else ",").strip()
 
 
@@ -192,7 +200,7 @@ def _known(name: str, where: str) -> str:
 
 
 def _check_together(settings: Settings) -> None:
-    """What each key alone cannot see."""
+    """Check the limits that concern two keys."""
     for low, high in (
         ("chunk_min", "chunk_max"),
         ("chunk_max", "window"),
@@ -208,12 +216,12 @@ def _check_together(settings: Settings) -> None:
 
 
 class _TextLoader(yaml.BaseLoader):
-    """YAML in which every scalar stays text (0640 is a mode, not 416) and no key may come twice."""
+    """YAML in which every scalar stays text (0640 is a mode, not 416) and a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) != len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key comes twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "duplicate key", node.start_mark)
         return mapping
 
 

@@ -1,7 +1,7 @@
 """Parse option values: sizes, durations, networks, origins, modes.
 
-Every source of configuration (YAML, environment, command line) gives text, so a value has one grammar everywhere. This
-file decides what is well-formed and within limits; it does not know which options exist.
+Every source of configuration (YAML, environment, command line) yields text, so a value has one syntax everywhere.
+Decides what is well-formed and within limits; does not know which options exist.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def size(low: int, high: int) -> ValueType[int]:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "8388608", "8MiB" or "1.5 GB". Raises ValueError for anything else and for fractions of a byte."""
+    """Return the bytes of "8388608", "8MiB" or "1.5 GB". Raises ValueError for anything else and for fractions of a
+    byte.
+    """
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError("not a size")
@@ -81,7 +83,7 @@ def parse_size(text: str) -> int:
 
 
 def size_text(size_in_bytes: int) -> str:
-    """The shortest exact spelling in binary units: 8MiB for 8388608."""
+    """Return the shortest exact spelling in binary units: 8MiB for 8388608."""
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if size_in_bytes and size_in_bytes % 1024**power == 0:
             return f"{size_in_bytes // 1024**power}{unit}"
@@ -105,7 +107,7 @@ def duration(low: float, high: float) -> ValueType[float]:
 
 
 def duration_text(seconds: float) -> str:
-    """The shortest exact spelling: 12h for 43200."""
+    """Return the shortest exact spelling: 12h for 43200."""
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
@@ -157,7 +159,7 @@ def mode(needed: int) -> ValueType[int]:
 
 
 def host() -> ValueType[str]:
-    """An IP address or a host name to listen at."""
+    """An IP address or a host name to listen on."""
 
     def parse(text: str) -> str:
         if not _HOST.fullmatch(text):
@@ -168,7 +170,7 @@ def host() -> ValueType[str]:
 
 
 def hosts() -> ValueType[tuple[str, ...]]:
-    """Host names or addresses as they stand in a URL, each with or without a port; lower case, IPv6 without [ ]."""
+    """Host names or addresses as in a URL, each with or without a port; lower case, IPv6 without [ ]."""
 
     def parse(text: str) -> tuple[str, ...]:
         found = tuple(item.lower() for item in split_list(text))
@@ -226,7 +228,7 @@ def networks() -> ValueType[tuple[Network, ...]]:
 
 
 def origins() -> ValueType[tuple[str, ...]]:
-    """Web origins (RFC 6454): scheme, host and, if it is not the scheme's own, port."""
+    """Web origins (RFC 6454): scheme, host and, if it is not the default, port."""
     return ValueType(
         "ORIGINS",
         "a list of origins, such as https://app.example.org,http://localhost:8080",
@@ -236,7 +238,8 @@ def origins() -> ValueType[tuple[str, ...]]:
 
 
 def parse_origins(text: str) -> tuple[str, ...]:
-    """The origins of a comma-separated list as browsers spell them: in lower case, without the scheme's own port.
+    """Return the origins of a comma-separated list as browsers spell them: in lower case, without the scheme's default
+    port.
 
     Raises ValueError for one with a path or with another scheme.
     """
@@ -270,7 +273,7 @@ def token() -> ValueType[str]:
 
 
 def split_list(text: str) -> Sequence[str]:
-    """The items of a comma-separated list, without spaces around them; an empty text has none."""
+    """Return the items of a comma-separated list, stripped; an empty text has none."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
 

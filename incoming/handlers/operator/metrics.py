@@ -1,4 +1,4 @@
-"""`/incoming/metrics`: the whole server's numbers for Prometheus, whichever worker answers; for backend_networks."""
+"""`/incoming/metrics`: the metrics of the whole server for Prometheus, from any worker; for backend_networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MISSING = "metrics need the Python package prometheus-client: pip install 'incom
 
 
 class Metrics(Handler):
-    """All families of incoming/monitoring/metrics.py; 501 where the library that writes them is not installed."""
+    """All families of incoming/monitoring/metrics.py; 501 where prometheus-client is not installed."""
 
     def prepare(self) -> None:
         require_monitor(self.request, self.services.settings)

@@ -1,8 +1,7 @@
-"""The status page for operators, the JSON it lives on, and what its buttons do. Only for backend_networks.
+"""The status page for operators, its JSON, and the actions of its buttons. Only for backend_networks.
 
-The one part of the backend that browsers may use, so it is guarded as such: against other sites' pages (a header that
-they cannot send, Origin, Sec-Fetch-Site), against names that were pointed at this address (DNS rebinding), against
-framing, and against what file names may contain. What is shown is decided in upload_list.py.
+Browsers may use it, so it is protected against pages of other sites (a header that they cannot send, Origin,
+Sec-Fetch-Site), DNS rebinding, framing, and the content of file names. upload_overview.py decides what is shown.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 PAGE = Path(__file__).parent / "page"
 MOST_SHOWN = 200
 GUARD = "X-Incoming-Operator"
-"""A header of this name makes a request one that pages of other sites cannot make without being asked first (CORS)."""
+"""Pages of other sites cannot send this header without a preflight (CORS)."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -34,13 +33,13 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def status_files(directory: Path = PAGE) -> dict[str, tuple[bytes, str]]:
-    """The page's files by name: content and type. Raises FileNotFoundError if the installation lacks one."""
+    """Return content and type of the page's files by name. Raises FileNotFoundError if the installation lacks one."""
     names = ("status.html", "status.css", "status.js", "readable.js", "traffic.js")
     return {name: ((directory / name).read_bytes(), _TYPES[Path(name).suffix]) for name in names}
 
 
 class OperatorHandler(Handler):
-    """For operators only. Where a backend_token is set, browsers are asked for it as a password."""
+    """A resource for operators. With a backend_token, browsers are asked for it as a password."""
 
     for_pages = False
 
@@ -50,7 +49,7 @@ class OperatorHandler(Handler):
             self.set_status(401)
             self.set_header("WWW-Authenticate", 'Basic realm="Incoming!!: any user, backend_token as password"')
             self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish("the status page wants the backend_token as password")
+            self.finish("the status page requires the backend_token as password")
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -63,7 +62,7 @@ class OperatorHandler(Handler):
 
 
 class StatusPage(OperatorHandler):
-    """The page and the files that it is made of."""
+    """The page and its files."""
 
     def initialize(self, services: Services, files: Mapping[str, tuple[bytes, str]]) -> None:  # type: ignore[override]
         super().initialize(services)
@@ -78,11 +77,11 @@ class StatusPage(OperatorHandler):
 
 
 class StatusNow(OperatorHandler):
-    """How things are now, as JSON; the page asks every second."""
+    """The current state as JSON; the page requests it every second."""
 
     async def get(self) -> None:
         if not same_site(self.request):
-            raise Forbidden("pages of other sites may not ask how things are")
+            raise Forbidden("pages of other sites may not read the status")
         services = self.services
         overview = await services.worker_reporter.overview()
         now = services.tickets.clock.now()
@@ -113,14 +112,14 @@ class StatusNow(OperatorHandler):
 
 
 def _last_hour(traffic: Mapping[int, int], now: float) -> dict[str, Any]:
-    """Bytes a second in each slot that is over, oldest first."""
+    """Return the bytes a second of each past slot, oldest first."""
     last = int(now // TRAFFIC_SLOT)
     slots = range(last - TRAFFIC_SLOTS, last)
     return {"slot": TRAFFIC_SLOT, "speeds": [round(traffic.get(slot, 0) / TRAFFIC_SLOT) for slot in slots]}
 
 
 class OperatorAction(OperatorHandler):
-    """What the buttons do: `cancel` an upload, or `retry` its handover now."""
+    """The actions of the buttons: `cancel` an upload, or `retry` its handover now."""
 
     def prepare(self) -> None:
         self.logged["function"] = "operator"

@@ -97,7 +97,7 @@ def test_behind_any_other_proxy_nobody_may_call(
         for source in (STRANGER, "127.0.0.1"):
             status, text = call(proxy.port, certificate, source, *headers)
             assert status == 403, name
-            assert text.endswith("which is none of trusted_proxies"), name
+            assert text.endswith("which is not in trusted_proxies"), name
 
 
 @pytest.mark.promise(134)

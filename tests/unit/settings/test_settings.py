@@ -238,7 +238,7 @@ def test_bad_values_get_one_clear_line(arguments: list[str], environment: dict[s
         ("port: [1, 2]", "is not an integer"),
         ("port: {a: 1}", "is not an integer"),
         ("backend_networks: [{a: 1}]", "is not a list of networks"),
-        ("port: 1\nport: 2", "a key comes twice"),
+        ("port: 1\nport: 2", "duplicate key"),
         ("[port]", "expected 'key: value' lines"),
         ("port: [", "not valid YAML"),
         ("port: !!python/object/apply:os.getpid []", "is not an integer"),
