@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from typing import TYPE_CHECKING
 
 from incoming.core.ticket import Ticket
 from incoming.handlers.connection_limiter import ConnectionLimiter
+from incoming.handlers.open_requests import OpenRequests
 from incoming.handlers.upload.upload_connections import UploadConnectionLimiter
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
@@ -51,8 +51,7 @@ class Services:
     connection_limiter: ConnectionLimiter
     monotonic: Callable[[], float] = time.monotonic
     upload_connections: UploadConnectionLimiter = field(default_factory=UploadConnectionLimiter)
-    requests: WeakSet[Any] = field(default_factory=WeakSet)
-    """The requests that are being answered; a worker that ends waits for them."""
+    requests: OpenRequests = field(default_factory=OpenRequests)
 
     @property
     def tickets(self) -> TicketStore:

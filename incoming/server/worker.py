@@ -51,9 +51,6 @@ BODY_SECONDS = 30.0
 SAME_SIGNAL = 1.0
 """Seconds within which another SIGTERM counts as the same one."""
 
-POLL = 0.02
-"""Seconds between two checks for remaining connections while draining."""
-
 
 class Worker:
     """Everything of one worker. `serve` or `recover` is called once."""
@@ -150,8 +147,9 @@ class Worker:
     async def _let_end(self, services: Services) -> None:
         patience = max(0.0, self._settings.drain_timeout - 1)
         await asyncio.gather(services.upload_service.drain(), services.callbacks.stop(patience))
-        while services.upload_service.uploads() or services.requests:  # noqa: ASYNC110 - neither tells when it is empty
-            await asyncio.sleep(POLL)
+        while services.upload_service.uploads() or services.requests:
+            await services.upload_service.wait_until_left()
+            await services.requests.wait_for_none()
 
     def _told_to_end(self) -> None:
         # systemd and `timeout` signal the whole group, and the supervisor passes it on: that is once, not twice.

@@ -50,6 +50,7 @@ class UploadService:
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._left = asyncio.Event()
 
     # --- who comes and goes -------------------------------------------------------------------------------------------
 
@@ -154,6 +155,7 @@ class UploadService:
         """A connection lets go. What is on its way is still written and synced."""
         upload.users -= 1
         if not upload.users:
+            self._left.set()
             self._spawn(self._close(upload))
 
     async def _close(self, upload: ActiveUpload) -> None:
@@ -341,6 +343,12 @@ class UploadService:
     def uploads(self) -> list[tuple[Ticket, int]]:
         """The uploads that somebody here is connected to, each with its number of connections."""
         return [(upload.ticket, upload.users) for upload in self._uploads.values() if upload.users]
+
+    async def wait_until_left(self) -> None:
+        """Return when nobody is connected to any upload here."""
+        while self.uploads():
+            self._left.clear()
+            await self._left.wait()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -651,3 +651,17 @@ async def test_many_uploads_leave_nothing_behind(make_bench: MakeBench) -> None:
     await asyncio.gather(*(abort(n) for n in range(200)))
     await bench.idle()
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_the_last_connection_that_leaves_ends_the_wait_for_it(make_bench: MakeBench) -> None:
+    service = (bench := make_bench()).upload_service
+    await service.wait_until_left()
+    ticket_id = await bench.new()
+    connections = [await bench.open(ticket_id), await bench.open(await bench.new()), await bench.open(ticket_id)]
+    waiting = asyncio.ensure_future(service.wait_until_left())
+    for connection in connections:
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        service.leave(connection)
+    await asyncio.wait_for(waiting, 20)
+    assert service.uploads() == []
