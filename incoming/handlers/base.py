@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -44,8 +44,10 @@ def answer_error(handler: Answering, error: UploadError, status: int = 0, reason
         handler.finish(error.message)
 
 
-def methods_of(handler: RequestHandler) -> list[str]:
+def methods_of(handler: RequestHandler) -> Sequence[str]:
     """Return the methods of a resource, for Allow (RFC 9110 section 10.2.1)."""
+    if isinstance(handler, Answering) and handler.methods:
+        return handler.methods
     return [
         method
         for method in RequestHandler.SUPPORTED_METHODS
@@ -56,6 +58,8 @@ def methods_of(handler: RequestHandler) -> list[str]:
 class Answering(RequestHandler):
     """An exception becomes the answer: an UploadError itself, any other a logged InternalError."""
 
+    methods: ClassVar[Sequence[str]] = ()
+    """All methods of a URL that several handlers share; else its handler's are counted."""
     for_pages: ClassVar[bool] = True
     """Whether pages of other origins may read that a URL or a method is wrong."""
 

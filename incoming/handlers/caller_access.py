@@ -181,6 +181,11 @@ def _own_address(request: HTTPServerRequest, settings: Settings, peer: Address, 
     return peer
 
 
+def shows_proxy(request: HTTPServerRequest) -> bool:
+    """Return whether a header shows that the request came through a proxy."""
+    return any(_is_forwarding(name) for name in request.headers)
+
+
 def _is_forwarding(name: str) -> bool:
     name = name.lower()
     return name in _FORWARDING or name.startswith("x-forwarded-")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.routing import URLSpec
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule, URLSpec
 from tornado.web import Application, RequestHandler
 
 from incoming.handlers.absolute_targets import UploadApplication
@@ -15,19 +16,23 @@ from incoming.handlers.operator.metrics import Metrics
 from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
 from incoming.handlers.upload.resumable_put import ResumablePut
+from incoming.handlers.upload.resumable_upload import ResumableUpload
 from incoming.handlers.upload.tus import TusUpload
 from incoming.handlers.upload.uploads_wait import UploadsWait
 from incoming.handlers.upload.websocket import UploadSocket
+from incoming.wire.resumable_upload import is_resumable_upload
 
 PREFIX = r"/incoming(?:/0\.1)?"
 """With the version, or without it as apps of before there was one know it."""
+
+UPLOAD = "/frontend/upload/([^/]+)"
 
 ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/backend/new_upload", NewUpload),
     ("/backend/cancel_upload", CancelUpload),
     ("/backend/finish_upload", FinishUpload),
     ("/frontend/upload_ws", UploadSocket),
-    ("/frontend/upload/([^/]+)", ResumablePut),
+    (UPLOAD, ResumablePut),
     ("/frontend/tus/([^/]+)", TusUpload),
     ("/frontend/tus/([^/]+)/([^/]+)", TusUpload),
     ("/frontend/uploads/wait", UploadsWait),
@@ -40,11 +45,23 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
 )
 
 
+class ResumableUploads(PathMatches):
+    """The requests to an upload's URL that speak the IETF's dialect."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        if not is_resumable_upload(request.method or "", request.headers):
+            return None
+        return super().match(request)
+
+
 def application(services: Services, files: LibraryFiles) -> Application:
     """The server's application for one worker; `files` is the library to serve."""
     given: dict[str, Any] = {"services": services}
     return UploadApplication(
-        [URLSpec(PREFIX + path, handler, given | _more(handler, files)) for path, handler in ROUTES],
+        [
+            Rule(ResumableUploads(PREFIX + UPLOAD + "$"), ResumableUpload, given),
+            *(URLSpec(PREFIX + path, handler, given | _more(handler, files)) for path, handler in ROUTES),
+        ],
         default_handler_class=Nowhere,
         default_handler_args=given,
         log_function=request_logger(services),

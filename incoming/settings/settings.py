@@ -129,6 +129,16 @@ class Settings:
     public_url: str = key(
         "", base_url(), "where clients reach the server, for absolute Location headers; empty: relative"
     )
+    interim_answers: str = key(
+        "auto",
+        choice("auto", "true", "false"),
+        "send 104 to resumable uploads: where no proxy is seen, always or never; true only if every proxy passes it",
+    )
+    max_append_size: int = key(
+        "0",
+        size(0, 2**53 - 1),
+        "largest body that resumable uploads are told to send, for proxies with a limit; 0 for none",
+    )
     allowed_origins: tuple[str, ...] = key("", origins(), "web origins whose pages may upload; empty for any")
 
 

@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 PATIENCE = 20.0
@@ -36,6 +36,8 @@ class RawConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.interim: list[Answer] = []
+        """The interim answers (1xx, but not 101) before the last one."""
 
     @classmethod
     async def open(cls, port: int, receive_buffer: int = 0) -> "RawConnection":
@@ -54,22 +56,27 @@ class RawConnection:
             await self.writer.drain()
 
     async def answer(self) -> Answer:
-        """The next response. Interim ones (1xx, but not 101) are left out."""
+        """The next final response; the interim ones before it are in `interim`."""
+        self.interim.clear()
         async with asyncio.timeout(PATIENCE):
-            while True:
-                head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin1")
-                first, *lines = head[:-4].split("\r\n")
-                version, status, *reason = first.split(" ", 2)
-                assert version == "HTTP/1.1", head
-                if status == "101" or not status.startswith("1"):
-                    break
-            headers: dict[str, str] = {}
-            for line in lines:
-                name, value = line.split(":", 1)
-                name = name.strip().lower()
-                headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-            return Answer(int(status), reason[0] if reason else "", headers, body)
+            while (head := await self.head()).status < 200 and head.status != 101:
+                self.interim.append(head)
+            body = await self.reader.readexactly(int(head.headers.get("content-length", "0")))
+            return replace(head, body=body)
+
+    async def head(self) -> Answer:
+        """The status and headers of the next response, be it an interim one."""
+        async with asyncio.timeout(PATIENCE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin1")
+        first, *lines = head[:-4].split("\r\n")
+        version, status, *reason = first.split(" ", 2)
+        assert version == "HTTP/1.1", head
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, value = line.split(":", 1)
+            name = name.strip().lower()
+            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
+        return Answer(int(status), reason[0] if reason else "", headers, b"")
 
     async def ask(self, data: bytes) -> Answer:
         await self.send(data)

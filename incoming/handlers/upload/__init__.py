@@ -1,1 +1,1 @@
-"""The protocols by which clients send: WebSocket and PUT, as adapters of the upload service."""
+"""The protocols by which clients send: WebSocket, PUT, tus and resumable uploads, as adapters of the upload service."""

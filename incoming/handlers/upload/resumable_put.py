@@ -25,19 +25,22 @@ from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
 from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
-from incoming.handlers.upload.upload_request import check_is_file, epoch_is_over
+from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_is_file, epoch_is_over
 from incoming.handlers.upload.upload_resource import UploadResource
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import content_range, messages
 from incoming.wire.content_disposition import file_name
 from incoming.wire.content_range import ContentRange
 from incoming.wire.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Cancel, Hello, Pause
+from incoming.wire.resumable_upload import UNVERSIONED, upload_limit
 
 T = TypeVar("T")
 
 
 class ResumablePut(UploadResource):
-    """`.../frontend/upload/<ticket>`."""
+    """`.../frontend/upload/<ticket>`, for the requests that are not a resumable upload's of the IETF."""
+
+    methods = UPLOAD_METHODS
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -223,4 +226,7 @@ class ResumablePut(UploadResource):
             return
         self.set_status(204)
         self.set_header("Allow", ", ".join(methods_of(self)))
+        settings = self.services.settings
+        if limit := upload_limit(UNVERSIONED, settings.max_size, settings.max_append_size, None):
+            self.set_header("Upload-Limit", limit)
         self.finish()

@@ -10,6 +10,9 @@ from incoming.handlers import cors
 from incoming.settings.settings import Settings
 from incoming.uploads.upload_service import UploadService
 
+UPLOAD_METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
+"""Of an upload's URL, by all its dialects."""
+
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 """Types of bodies that wrap or escape the file's bytes; HTML forms, FormData and `curl -F` or `-d` send them."""
 

@@ -74,8 +74,11 @@ class UploadResource(StreamingHandler):
 
     async def get(self, ticket: str, *more: str) -> None:
         """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
-        if self.concluded():
-            return
+        if not self.concluded() and (known := await self.news_of(ticket)) is not None:
+            self.tell_json(json.dumps(messages.status(known, self.services.limits(known))))
+
+    async def news_of(self, ticket: str) -> Ticket | None:
+        """Return the ticket for a status request, after the wait that it asks for; None if the client is gone."""
         known = await self.services.upload_service.look(ticket)
         seconds = self._seconds(self.get_query_argument("wait", "0"))
         if seconds:
@@ -83,11 +86,9 @@ class UploadResource(StreamingHandler):
             waiting = self.services.upload_service.wait_for_change(ticket, seen, seconds)
             self._poll = asyncio.get_running_loop().create_task(waiting)
             await asyncio.wait([self._poll])
-            if self._ended:
-                return  # the client is gone
-            known = self._poll.result()
-        if not self._ended:
-            self.tell_json(json.dumps(messages.status(known, self.services.limits(known))))
+            if not self._ended:
+                known = self._poll.result()
+        return None if self._ended else known
 
     def _seconds(self, told: str) -> float:
         if not (told.isascii() and told.isdigit()) or len(told) > 4:

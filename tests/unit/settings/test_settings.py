@@ -63,6 +63,8 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "backend_token": ("correct-horse-battery", "correct-horse-battery"),
     "trusted_proxies": ("::ffff:10.0.0.0/104", (ip_network("10.0.0.0/8"),)),
     "public_url": ("https://Example.org:8443/up/", "https://Example.org:8443/up"),
+    "interim_answers": ("true", "true"),
+    "max_append_size": ("100MB", 100_000_000),
     "allowed_origins": (
         "https://App.example.org,http://localhost:8080",
         ("https://app.example.org", "http://localhost:8080"),

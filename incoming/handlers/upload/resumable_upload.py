@@ -1,0 +1,373 @@
+"""Resumable Uploads for HTTP, the IETF's draft, on a ticket's URL (doc/resumable-upload.md).
+
+Decides the answers of that dialect. What the interop versions differ in is in the table of wire/resumable_upload.py;
+who may send, what is stored and when the file is complete is decided below.
+"""
+
+from __future__ import annotations
+
+import json
+from http.client import responses
+from typing import Final
+
+from incoming.core.errors import (
+    BadRange,
+    FileChanged,
+    FileTooLarge,
+    OffsetMismatch,
+    ServerShutdown,
+    TakenOver,
+    TooBusy,
+    TooSlow,
+    UploadError,
+    WrongState,
+)
+from incoming.core.size_limit import check_size
+from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
+from incoming.handlers.base import methods_of
+from incoming.handlers.services import Services
+from incoming.handlers.upload.append import Append
+from incoming.handlers.upload.interim_answers import InterimAnswers, interim_allowed
+from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_encoding, check_is_file, expires_at
+from incoming.handlers.upload.upload_resource import UploadResource
+from incoming.settings.settings import Settings
+from incoming.uploads.claims import ClaimedUpload
+from incoming.wire import messages
+from incoming.wire import resumable_upload as draft
+from incoming.wire.content_disposition import file_name
+from incoming.wire.messages import MAX_MEDIA_TYPE, MAX_REASON
+
+STATUSES: Final[dict[type[UploadError], int]] = {
+    FileChanged: 400,
+    TakenOver: 403,  # with 409, clients would take the upload back
+    TooSlow: 503,  # with 4xx, clients would give up
+    WrongState: 403,
+}
+"""Where the draft has another status than the error."""
+
+RETRY_AFTER: Final = 1
+"""Seconds after which a client that was too slow may come back."""
+
+
+class ResumableUpload(UploadResource):
+    """`.../frontend/upload/<ticket>`, for the requests that `is_resumable_upload` names."""
+
+    methods = UPLOAD_METHODS
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._ticket: Ticket | None = None
+        self._claimed: ClaimedUpload | None = None
+        self._append: Append | None = None
+        self._interim: InterimAnswers | None = None
+        self._completes = False
+        """Whether the file ends where the body does."""
+        self._start = 0
+        self._offset = 0
+        """Where the next append must begin."""
+
+    @property
+    def _version(self) -> draft.Version:
+        return draft.version_of(self.request.headers)
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        if self._version.number is not None:
+            self.set_header(draft.VERSION_FIELD, str(self._version.number))
+
+    # --- the headers --------------------------------------------------------------------------------------------------
+
+    async def admit(self) -> None:
+        self.admit_page()
+        if self.request.method == "OPTIONS":
+            return
+        ticket = self._ticket = await self.admit_ticket()
+        if self.request.method in ("HEAD", "DELETE"):
+            draft.check_question(self._version, self.request.headers)
+        elif self.request.method == "PATCH":
+            await self._begin_append(ticket)
+        elif self.request.method in ("POST", "PUT"):
+            await self._begin_creation(ticket)
+
+    async def _begin_creation(self, ticket: Ticket) -> None:
+        headers, length = self.request.headers, self.body_length
+        check_is_file(headers, length)
+        self._completes = draft.told_complete(self._version, headers) is True
+        size = _agreed(draft.told_length(self._version, headers), length if self._completes else None)
+        name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
+        told = Identity(name, size, media_type=headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None)
+        _check_outcome(ticket)
+        known = ticket.identify(told, self.services.settings.max_size).size
+        self._check_limits(ticket, length)
+        if ticket.state in RECEIVING:
+            _check_fits(known, length)
+            ticket = await self._claim(ticket, told)
+        if ticket.state not in RECEIVING:
+            self.conclude(lambda: self._tell_complete(ticket))
+            return
+        self._begin_interim(ticket, length)
+        self._receive(length)
+
+    async def _begin_append(self, ticket: Ticket) -> None:
+        headers, length = self.request.headers, self.body_length
+        draft.check_append_type(self._version, headers.get("Content-Type", ""))
+        check_encoding(headers)
+        self._start = start = draft.append_offset(headers)
+        self._completes = draft.append_completes(self._version, headers)
+        end = None if length is None else start + length
+        size = _agreed(draft.told_length(self._version, headers), end if self._completes else None)
+        _check_outcome(ticket)
+        self._check_limits(ticket, end or start)
+        if ticket.state in RECEIVING:
+            ticket = await self._claim(ticket, Identity())
+        self._offset = _offset(ticket)
+        is_done = ticket.state not in RECEIVING
+        if start != self._offset or (is_done and length != 0):
+            raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
+        if is_done:
+            self.conclude(lambda: self._tell_complete(ticket))
+            return
+        known = ticket.size
+        if size is not None:
+            known = _agreed(known, size)
+            await self._tell_size(size)
+        _check_fits(known, end)
+        self._prepare_interim(length)
+        self._receive(length)
+
+    def _check_limits(self, ticket: Ticket, end: int | None) -> None:
+        """Raise FileTooLarge if the body alone is above a limit, before it is read."""
+        check_size(end or 0, ticket.options.max_size, self.services.settings.max_size, at_least=True)
+
+    async def _claim(self, ticket: Ticket, told: Identity) -> Ticket:
+        self._claimed = await self.services.upload_service.claim(ticket.id, told)
+        self._ticket = self._claimed.ticket
+        _check_outcome(self._ticket)
+        return self._ticket
+
+    async def _tell_size(self, size: int) -> None:
+        if self._claimed is not None and self._claimed.upload.ticket.size is None:
+            await self.services.upload_service.tell_size(self._claimed, size)
+
+    def _prepare_interim(self, length: int | None) -> None:
+        is_allowed = interim_allowed(self.request, self._version, self.services.settings)
+        if is_allowed and length != 0 and self._stream is not None:
+            self._interim = InterimAnswers(self._stream, self._version, self.services.monotonic)
+
+    def _begin_interim(self, ticket: Ticket, length: int | None) -> None:
+        self._prepare_interim(length)
+        if self._interim is not None and not self._ended:
+            self._interim.begin(self.location("upload", ticket.id), self._limit(ticket))
+
+    # --- the body -----------------------------------------------------------------------------------------------------
+
+    def _receive(self, length: int | None) -> None:
+        if length == 0 or self._claimed is None or self._ended:
+            return
+        progressed = None if self._interim is None else self._interim.progress
+        self._append = Append(self, self._claimed, self._start, length, progressed=progressed)
+        self.receive_into(None if length is None else self._append.receive_buffer)
+
+    async def take(self, data: bytes) -> None:
+        if self._append is None:
+            await super().take(data)
+        else:
+            await self._append.take(data)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._append is not None and self._append.busy
+
+    def evict(self) -> None:
+        """End this request: the upload has more connections than allowed. What has arrived is kept."""
+        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
+
+    def end_with(self, error: UploadError) -> None:
+        """As every request; but iOS, which knows from a 104 how to resume, does so after a broken connection and not
+        after a 503.
+        """
+        if isinstance(error, ServerShutdown) and self._interim is not None and self._stream is not None:
+            self._stream.close()
+        else:
+            super().end_with(error)
+
+    def let_go(self) -> None:
+        super().let_go()
+        if self._append is not None:
+            self._append.let_go()
+            self.receive_into(None)
+        if self._claimed is not None:
+            self.services.upload_service.leave(self._claimed.upload)
+            self._claimed = None
+
+    # --- the methods --------------------------------------------------------------------------------------------------
+
+    async def patch(self, ticket: str) -> None:
+        if self.concluded() or (known := await self._stored()) is None:
+            return
+        if known.state not in RECEIVING:
+            self._tell_complete(known)
+            return
+        self._describe(known)
+        if self.request.method == "PATCH":
+            self.set_status(self._version.append_status)
+        else:
+            self.set_status(201)
+            self.set_header("Location", self.location("upload", known.id))
+        self._finish_empty()
+
+    post = put = patch
+
+    async def _stored(self) -> Ticket | None:
+        """Return the ticket when the body is safe, and the file complete if that was its end; None if all is over."""
+        claimed, append = self._claimed, self._append  # cleared when the client disconnects while this waits
+        if claimed is None:
+            return None
+        if append is not None:
+            await append.finish()
+        if self._completes:
+            end = self._start if append is None else append.position
+            if claimed.upload.ticket.size is None:
+                await self.services.upload_service.tell_size(claimed, end)
+            else:
+                _agreed(claimed.upload.ticket.size, end)
+        known = await self.services.upload_service.settled(claimed.upload)
+        if self._ended:
+            return None
+        _check_outcome(known)
+        return known
+
+    async def head(self, ticket: str) -> None:
+        if self.concluded():
+            return
+        self._describe(await self._asked(ticket))
+        self.set_status(204)
+        self.finish()
+
+    async def get(self, ticket: str, *more: str) -> None:
+        """Answer with the status as JSON, like any `GET` here."""
+        if self.concluded():
+            return
+        await self._asked(ticket)
+        if (known := await self.news_of(ticket)) is not None:
+            self._describe(known)
+            self.tell_json(json.dumps(messages.status(known, self.services.limits(known))))
+
+    async def _asked(self, ticket_id: str) -> Ticket:
+        """Return the ticket for a client that is about to send if it names an interop version."""
+        service = self.services.upload_service
+        known = await service.look(ticket_id)
+        _check_outcome(known)
+        if known.state in RECEIVING and draft.is_interested(self.request.headers):
+            claimed = await service.claim(ticket_id)
+            service.leave(claimed.upload)
+            known = claimed.ticket
+            _check_outcome(known)
+        return known
+
+    async def delete(self, ticket: str) -> None:
+        """Cancel the upload, for the `reason` in the query."""
+        if self.concluded():
+            return
+        known = await self.services.upload_service.look(ticket)
+        if known.state == State.FAILED:
+            raise known.rejection(Event.STORE)
+        reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]
+        await self.services.upload_service.cancel(ticket, reason, notify_app=True)
+        self.set_status(204)
+        self.finish()
+
+    def options(self, ticket: str) -> None:
+        """Tell the limits, without a look at the ticket. Apple's clients want 200."""
+        if self.concluded():
+            return
+        self.set_header("Allow", ", ".join(methods_of(self)))
+        self._set_limit(draft.upload_limit(self._version, *_limits(self.services.settings), None))
+        self._finish_empty()
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _tell_complete(self, ticket: Ticket) -> None:
+        self._describe(ticket)
+        self.clear_header("Upload-Limit")
+        self.tell_json(json.dumps(messages.status(ticket)))
+
+    def _describe(self, ticket: Ticket) -> None:
+        """Set the headers that say how far the upload is."""
+        version, is_done = self._version, ticket.state not in RECEIVING
+        self.set_header(version.complete_field, version.complete_value(complete=is_done))
+        self.set_header("Upload-Offset", str(_offset(ticket)))
+        if version.has_length and ticket.size is not None and self.request.method in ("HEAD", "GET"):
+            self.set_header("Upload-Length", str(ticket.size))
+        self._set_limit(self._limit(ticket))
+
+    def _limit(self, ticket: Ticket) -> str | None:
+        expires = expires_at(ticket, self.services.settings)
+        seconds = None if expires is None else expires - self.services.tickets.clock.now()
+        return draft.upload_limit(self._version, *_limits(self.services.settings, ticket), seconds)
+
+    def _set_limit(self, limit: str | None) -> None:
+        if limit is not None:
+            self.set_header("Upload-Limit", limit)
+
+    def _finish_empty(self) -> None:
+        self.clear_header("Content-Type")
+        if self.get_status() != 204:
+            self.set_header("Content-Length", "0")
+        self.finish()
+
+    def answer_error(self, error: UploadError) -> None:
+        """End the answer with a problem (RFC 9457)."""
+        status, kind, members = STATUSES.get(type(error), error.status), "about:blank", {}
+        self.services.counters.errors[error.name] += 1
+        if isinstance(error, FileChanged):
+            kind = draft.INCONSISTENT_LENGTH
+        elif isinstance(error, OffsetMismatch):
+            kind, members = draft.MISMATCHING_OFFSET, {"expected-offset": self._offset, "provided-offset": self._start}
+            self._tell_offset()
+        elif isinstance(error, FileTooLarge) and self._ticket is not None:
+            self._set_limit(self._limit(self._ticket))
+        retry_after = RETRY_AFTER if isinstance(error, TooSlow) else error.retry_after
+        if retry_after is not None:
+            self.set_header("Retry-After", str(retry_after))
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Type", draft.PROBLEM_JSON)
+        self.finish(json.dumps(draft.problem(error, status, responses[status], kind, **members)))
+
+    def _tell_offset(self) -> None:
+        version, ticket = self._version, self._ticket
+        self.set_header("Upload-Offset", str(self._offset))
+        if version.conflict_tells_complete:
+            is_done = ticket is not None and ticket.state not in RECEIVING
+            self.set_header(version.complete_field, version.complete_value(complete=is_done))
+
+
+def _limits(settings: Settings, ticket: Ticket | None = None) -> tuple[int, int]:
+    """Return the largest file and the largest body of an append, in bytes; 0 for no limit."""
+    sizes = [settings.max_size, 0 if ticket is None else ticket.options.max_size]
+    return min((size for size in sizes if size), default=0), settings.max_append_size
+
+
+def _offset(ticket: Ticket) -> int:
+    """Return where the next append begins: the end of the file when that is complete."""
+    return ticket.extents.prefix if ticket.state in RECEIVING or ticket.size is None else ticket.size
+
+
+def _agreed(told: int | None, found: int | None) -> int | None:
+    """Return the file's length from two sources. Raise FileChanged if they differ."""
+    if told is not None and found is not None and told != found:
+        raise FileChanged(f"the file has {told} bytes by one statement, {found} by another")
+    return found if told is None else told
+
+
+def _check_fits(size: int | None, end: int | None) -> None:
+    """Raise BadRange for a body that ends beyond the file."""
+    if size is not None and end is not None and end > size:
+        raise BadRange(f"the body ends at byte {end}, the file at {size}")
+
+
+def _check_outcome(ticket: Ticket) -> None:
+    """Raise why the upload has ended without its file being taken."""
+    if ticket.state in (State.CANCELLED, State.FAILED):
+        raise ticket.rejection(Event.STORE)
