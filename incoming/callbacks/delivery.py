@@ -202,7 +202,7 @@ class Delivery:
         if ticket.state != State.FINISHED or not ticket.options.remove_file_when_finished:
             return
         try:
-            await self._store.remove(ticket, finished=True)
+            await self._store.remove(ticket)
         except UploadError as error:
             log.warning("upload %s: its file could not be removed now: %s; retrying later", ticket.id, error.message)
 

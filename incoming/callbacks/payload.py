@@ -34,7 +34,7 @@ def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
         "id": ticket.id,
         "backendSecret": secret,
         "secret": secret,
-        "filename": b"" if callback.cancelled else os.fsencode(ticket.path),
+        "filename": b"" if callback.cancelled else os.fsencode(ticket.location.address),
         "filenameFromBrowser": safe_name(ticket.identity.name or ""),
         "cancelled": "yes" if callback.cancelled else "no",
         "cancelReason": ticket.reason if callback.cancelled else "",

@@ -14,6 +14,7 @@ from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
 from incoming.core.callback_url import shown_url
 from incoming.core.errors import CallbackTestFailed, TooBusy
+from incoming.core.location import FILE, Location
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 
 TIMEOUT = 10.0
@@ -82,6 +83,6 @@ def _example(options: TicketOptions, storage_dir: Path, now: float) -> tuple[Tic
         state_since=now,
         state=State.HANDING_OVER,
         identity=Identity(name=FILE_NAME, size=0),
-        path=str(storage_dir / name[:2] / name),
+        location=Location(FILE, str(storage_dir / name[:2] / name)),
     )
     return ticket, Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now, attempts=1)

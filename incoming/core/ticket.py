@@ -25,6 +25,7 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents, Range
 from incoming.core.file_types import is_wanted
 from incoming.core.identity import Identity as Identity
+from incoming.core.location import Location as Location
 from incoming.core.size_limit import check_size, reservation
 from incoming.core.ticket_options import TicketOptions as TicketOptions
 
@@ -102,8 +103,9 @@ _NOTHING = {"extents": Extents(), "synced": Extents()}
 class Ticket:
     """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered.
 
-    `version` grows with every committed change and tells the newer of two copies; the TicketStore sets it. `store_data`
-    is the ByteStore's own, from the first stored bytes on.
+    `version` grows with every committed change and tells the newer of two copies; the TicketStore sets it. `location`
+    is where the complete file was put; `file_kept` is whether the server still keeps it, so that a handover can be
+    tried again. `store_data` is the ByteStore's own, from the first stored bytes on.
     """
 
     id: str
@@ -118,7 +120,8 @@ class Ticket:
     synced: Extents = field(default_factory=Extents)
     epoch: int = 0
     session: str = ""
-    path: str = ""
+    location: Location = field(default_factory=Location)
+    file_kept: bool = False
     reason: str = ""
     error_code: int = 0
     callback: Callback | None = None
@@ -133,7 +136,7 @@ class Ticket:
     @property
     def reserved(self) -> int:
         """Bytes of the quota that this upload uses: what has arrived, and what is reserved for the rest."""
-        if self.state in (State.FINISHED, State.CANCELLED) or (self.state == State.FAILED and not self.path):
+        if self.state in (State.FINISHED, State.CANCELLED) or (self.state == State.FAILED and not self.file_kept):
             return 0
         return reservation(self.extents.size, self.size, self.options.max_size)
 
@@ -263,9 +266,10 @@ class Ticket:
         data = self.store_data if left else ""
         return replace(self, extents=left, synced=self.synced & kept, store_data=data, epoch=self.epoch + 1, session="")
 
-    def arrive(self, path: str, notice: Callback, now: float) -> Ticket:
-        """Record that the file is complete and on the disk at `path`, and that the app must be called."""
-        return self.move(Event.COMPLETE, now, path=path, synced=self.extents, callback=notice)
+    def arrive(self, location: Location, notice: Callback, now: float) -> Ticket:
+        """Record that the file is complete and durable at `location`, and that the app must be called."""
+        changes = {"location": location, "file_kept": True, "synced": self.extents, "callback": notice}
+        return self.move(Event.COMPLETE, now, **changes)
 
     def answered(self, answer: str, now: float) -> Ticket:
         """Record the app's answer `done` or `wait`."""

@@ -208,12 +208,12 @@ class Janitor:
         """Remove an ended upload's files, except for those that the app removes. Return False if some may remain."""
         try:
             if ticket.state == State.FAILED:
-                # Without its path the handover cannot be tried again; if it just was, the file stays.
+                # Without its file the handover cannot be tried again; if it just was, the file stays.
                 ticket = await self._tickets.update(ticket.id, _without_file)
                 if ticket.state != State.FAILED:
                     return False
             theirs = ticket.state == State.FINISHED and not ticket.options.remove_file_when_finished
-            await self._store.remove(ticket, finished=not theirs)
+            await (self._store.remove_partial(ticket) if theirs else self._store.remove(ticket))
         except UnknownTicket:
             return True
         except UploadError as error:
@@ -223,4 +223,4 @@ class Janitor:
 
 
 def _without_file(known: Ticket) -> Ticket:
-    return replace(known, path="") if known.state == State.FAILED and known.path else known
+    return replace(known, file_kept=False) if known.state == State.FAILED and known.file_kept else known

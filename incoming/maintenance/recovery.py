@@ -86,7 +86,7 @@ async def _confirm(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> Ti
             return ticket if size == 0 else None
     except BytesLost as lost:
         log.warning("upload %s: %s; it is removed, and all is asked for again", ticket.id, lost.message)
-        await store.remove(ticket, finished=True)
+        await store.remove(ticket)
         return None
     whole = Extents([(0, size)])
 

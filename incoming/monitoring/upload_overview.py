@@ -89,5 +89,5 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "next_attempt": round(callback.due_at - now, 1) if callback else None,
         "problem": (callback.last_error if callback else "") or ticket.reason,
         "may_cancel": ticket.state in RECEIVING,
-        "may_retry": callback is not None or (ticket.state == State.FAILED and bool(ticket.path)),
+        "may_retry": callback is not None or (ticket.state == State.FAILED and ticket.file_kept),
     }

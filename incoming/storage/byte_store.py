@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents, Range
+from incoming.core.location import Location
 from incoming.core.ticket import Ticket
 
 Buffer = bytes | memoryview
@@ -111,27 +112,31 @@ class ByteStore(Protocol):
         """Return those of the ticket's extents that are surely in its partial file; None when there is no such file."""
         ...
 
-    async def complete(self, ticket: Ticket, size: int) -> str:
-        """Make the whole file durable under its final name and return that absolute path.
+    async def complete(self, ticket: Ticket, size: int) -> Location:
+        """Make the whole file durable in its final place and return that.
 
         Raises BytesLost when a byte is missing. May be called again at any point.
         """
         ...
 
-    async def completed(self, ticket: Ticket, size: int) -> str | None:
-        """Return the path of the complete file if `complete` has given it its final name; never touch a partial one."""
+    async def completed(self, ticket: Ticket, size: int) -> Location | None:
+        """Return the location of the complete file if `complete` has put it there; never touch a partial one."""
         ...
 
     async def kept(self, ticket: Ticket) -> bool:
-        """Whether the complete file is where `complete` left it, that is, nobody has moved it away or removed it."""
+        """Return whether the complete file is where `complete` left it: nobody has moved it away or removed it."""
         ...
 
-    async def remove(self, ticket: Ticket, *, finished: bool) -> None:
-        """Removes the partial file and, with `finished`, the complete one as well. What is not there is no error."""
+    async def remove_partial(self, ticket: Ticket) -> None:
+        """Remove what is not complete. What is not there is no error."""
+        ...
+
+    async def remove(self, ticket: Ticket) -> None:
+        """Remove everything of the upload, the complete file as well. What is not there is no error."""
         ...
 
     async def release(self, ticket: Ticket) -> None:
-        """Lets go of what is held open for this upload. May be called at any time."""
+        """Close what is held open for this upload. May be called at any time."""
         ...
 
     async def free_bytes(self) -> int:
@@ -139,5 +144,5 @@ class ByteStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Releases everything; writes under way are awaited."""
+        """Close everything, after the calls under way."""
         ...

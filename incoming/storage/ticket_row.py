@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
-from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
+from incoming.core.location import FILE
+from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
 
 COLUMNS = (
     *("id", "version", "state", "active_at", "state_since", "due_at", "extents", "synced", "terms", "rest"),
@@ -31,6 +32,9 @@ two are there for the sums that the database keeps.
 PROGRESS = ("version", "active_at", "extents", "synced")
 """The columns that change when bytes have come or were synced, and nothing else has happened."""
 
+_APART = ("options", "identity", "callback", "location")
+"""Fields of a ticket that are no simple values. The location's address is kept as `path`, as it was called before."""
+
 T = TypeVar("T")
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -38,7 +42,7 @@ _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind)) for kind in (Callback, Identity, TicketOptions)
 }
 _constant = attrgetter(*(field.name for field in fields(Ticket) if field.name not in PROGRESS))
-_REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLUMNS, "options", "identity", "callback"))
+_REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLUMNS, *_APART))
 
 
 def to_row(ticket: Ticket) -> tuple[Any, ...]:
@@ -46,6 +50,7 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
     callback = ticket.callback
     rest = {name: getattr(ticket, name) for name in _REST}
     rest["identity"] = _dict(ticket.identity)
+    rest["path"], rest["kind"] = ticket.location.address, ticket.location.kind
     rest["callback"] = None if callback is None else _dict(callback)
     packed = pack(ticket.extents)
     return (
@@ -83,6 +88,9 @@ def from_row(row: Sequence[Any]) -> Ticket:
         values = json.loads(rest)
         callback = values.pop("callback", None)
         identity = values.pop("identity", {})
+        path = values.pop("path", "")
+        location = Location(values.pop("kind", FILE if path else ""), path)
+        values.setdefault("file_kept", bool(path))
         return Ticket(
             id=ticket_id,
             version=version,
@@ -93,6 +101,7 @@ def from_row(row: Sequence[Any]) -> Ticket:
             synced=unpack(synced),
             options=_known(TicketOptions, json.loads(terms)),
             identity=_known(Identity, identity),
+            location=location,
             callback=None if callback is None else _known(Callback, callback),
             **{name: values[name] for name in _REST if name in values},
         )

@@ -29,6 +29,6 @@ async def cancel(tickets: TicketStore, ticket_id: str, reason: str, *, notify_ap
 async def remove_bytes(store: ByteStore, ticket: Ticket) -> None:
     """Remove the bytes of an upload that has ended. What cannot be removed now the janitor removes later."""
     try:
-        await store.remove(ticket, finished=True)
+        await store.remove(ticket)
     except UploadError as error:
         log.warning("upload %s: its file could not be removed now: %s; retrying later", ticket.id, error.message)

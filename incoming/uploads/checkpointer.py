@@ -16,6 +16,7 @@ from typing import Protocol
 
 from incoming.core.errors import StorageFailed, StorageFull, UploadError
 from incoming.core.extents import Extents
+from incoming.core.location import Location
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import Buffer, BufferingStore, BytesLost, ByteStore, Written
@@ -153,20 +154,20 @@ class Checkpointer:
         async with self._turn:
             await self._clear()
 
-    async def complete(self, size: int) -> str:
-        """Gives the whole file its final name, durably, and returns its path. Raises what the stores raise."""
+    async def complete(self, size: int) -> Location:
+        """Complete the whole file durably and return its location. Raises what the stores raise."""
         # Nobody else syncs meanwhile: an error of the disk is told only once, to whoever asks first.
         async with self._turn:
             await self._clear()
             self._stop_timer()
             ticket = self._subject.ticket
             try:
-                path = await self._store.complete(ticket, size)
+                location = await self._store.complete(ticket, size)
             except BytesLost as lost:
                 await self._lose(lost, ticket)
                 known = self._subject.ticket
                 if lost.discard and known.state == State.UPLOADING and not known.complete:
-                    await self._store.remove(ticket, finished=True)
+                    await self._store.remove(ticket)
                 raise
             except (StorageFull, StorageFailed) as error:
                 # Without a partial file it has its final name already, or is gone; the next try finds out.
@@ -174,7 +175,7 @@ class Checkpointer:
                     await self._distrust(error)
                 raise
             self._unsynced = 0
-            return path
+            return location
 
     async def _sync(self) -> None:
         unsynced, self._unsynced = self._unsynced, 0

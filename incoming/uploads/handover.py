@@ -46,7 +46,7 @@ async def retry(tickets: TicketStore, ticket_id: str) -> Ticket:
     def change(known: Ticket) -> Ticket:
         if known.callback is not None:
             return replace(known, callback=replace(known.callback, due_at=now))
-        if known.state == State.FAILED and known.path:
+        if known.state == State.FAILED and known.file_kept:
             return known.retry(notice, now)
         kept = "and its file is not kept any more" if known.state == State.FAILED else "and owes the app no callback"
         raise WrongState(f"nothing to hand over: the upload is in state '{known.state}' {kept}")

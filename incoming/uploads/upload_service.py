@@ -296,7 +296,7 @@ class UploadService:
     async def _make_whole(self, upload: ActiveUpload, size: int) -> Ticket:
         ticket_id = upload.ticket.id
         try:
-            path = await upload.checkpoints.complete(size)
+            location = await upload.checkpoints.complete(size)
         except TakenOver:
             return await self._finalise(ticket_id)  # as it is in the new epoch
         except UploadError as error:
@@ -315,7 +315,7 @@ class UploadService:
             if not known.complete:
                 # Another worker's sync has failed meanwhile, and the file cannot be partial again.
                 return replace(known, synced=Extents()).distrust()
-            return known.arrive(path, notice, now)
+            return known.arrive(location, notice, now)
 
         ticket = await self._tickets.update(ticket_id, change)
         if ticket.state in (State.UPLOADING, State.CANCELLED):

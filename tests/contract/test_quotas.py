@@ -136,11 +136,11 @@ async def test_the_kept_file_of_a_failed_handover_still_counts(open_tickets: Ope
     failed, other = new(), new()
     await tickets.create(failed)
     await tickets.create(other)
-    await tickets.update(failed.id, lambda known: replace(of_size(known, 1000), path="/kept"))
+    await tickets.update(failed.id, lambda known: replace(of_size(known, 1000), file_kept=True))
     await tickets.update(failed.id, lambda known: replace(known, state=State.FAILED))
     with pytest.raises(StorageFull):
         await tickets.update(other.id, lambda known: of_size(known, 1))
-    await tickets.update(failed.id, lambda known: replace(known, path=""))
+    await tickets.update(failed.id, lambda known: replace(known, file_kept=False))
     await tickets.update(other.id, lambda known: of_size(known, 1))
     await tickets.forget(other.id)
     assert (await tickets.get(failed.id)).reserved == 0  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.service_time import ServiceTime
-from incoming.core.ticket import Event, Identity, State, Ticket
+from incoming.core.ticket import Event, Identity, Location, State, Ticket
 from incoming.storage.ticket_store import Change
 from tests.contract.conftest import OpenTickets
 from tests.contract.ticket_databases import DATABASES, Store
@@ -446,9 +446,10 @@ async def test_exactly_one_wins(open_tickets: OpenTickets) -> None:
 
     async def arrive(store: Store, number: int) -> bool:
         def change(known):  # type: ignore[no-untyped-def]
-            return known.arrive(f"/{number}", owing(NOW).callback, NOW) if known.state == State.UPLOADING else known
+            place = Location("file", f"/{number}")
+            return known.arrive(place, owing(NOW).callback, NOW) if known.state == State.UPLOADING else known
 
-        return (await store.update(ticket.id, change)).path == f"/{number}"
+        return (await store.update(ticket.id, change)).location.address == f"/{number}"
 
     won = await asyncio.gather(*(arrive(store, number) for number, store in enumerate(stores * 5)))
     assert won.count(True) == 1

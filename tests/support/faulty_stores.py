@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.extents import Extents, Range
+from incoming.core.location import Location
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
@@ -161,23 +162,27 @@ class FaultyFiles:
         await self.faults.meet("stored")
         return await self.inner.stored(ticket)
 
-    async def complete(self, ticket: Ticket, size: int) -> str:
+    async def complete(self, ticket: Ticket, size: int) -> Location:
         await self.faults.meet("complete")
         self._maybe_lose(ticket.id)
         path = await self.inner.complete(ticket, size)
         await self.faults.meet("completed")
         return path
 
-    async def completed(self, ticket: Ticket, size: int) -> str | None:
+    async def completed(self, ticket: Ticket, size: int) -> Location | None:
         return await self.inner.completed(ticket, size)
 
     async def kept(self, ticket: Ticket) -> bool:
         await self.faults.meet("kept")
         return await self.inner.kept(ticket)
 
-    async def remove(self, ticket: Ticket, *, finished: bool) -> None:
+    async def remove_partial(self, ticket: Ticket) -> None:
         await self.faults.meet("remove")
-        await self.inner.remove(ticket, finished=finished)
+        await self.inner.remove_partial(ticket)
+
+    async def remove(self, ticket: Ticket) -> None:
+        await self.faults.meet("remove")
+        await self.inner.remove(ticket)
 
     async def release(self, ticket: Ticket) -> None:
         await self.faults.meet("release")

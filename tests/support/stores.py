@@ -102,7 +102,7 @@ class Stores:
         ticket = await self.uploading(url=url, **options)  # type: ignore[arg-type]
         notice = self.notice(cancelled=True)
         ticket = await self.tickets.update(ticket.id, lambda known: known.cancel(reason, notice, self.clock()))
-        await self.files.remove(ticket, finished=False)
+        await self.files.remove_partial(ticket)
         return ticket
 
     async def waiting(self, url: str = "http://127.0.0.1:9/", **options: object) -> Ticket:
@@ -155,11 +155,11 @@ class Stores:
 
     def content_of(self, ticket: Ticket) -> bytes:
         """What is in the complete file."""
-        return Path(ticket.path).read_bytes()
+        return Path(ticket.location.address).read_bytes()
 
     def obstruct(self, ticket: Ticket) -> Callable[[], None]:
         """Make it impossible to remove the complete file; the result makes it possible again."""
-        path = Path(ticket.path)
+        path = Path(ticket.location.address)
         path.unlink()
         path.mkdir()
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from incoming.core.errors import AlreadyComplete, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Extents, Range
+from incoming.core.location import FILE, Location
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer, BytesLost, Written
 from incoming.storage.filesystem.descriptor_cache import DescriptorCache, Handle, PartialFile
@@ -148,7 +149,7 @@ class FileTree:
         known = ticket.store_data
         return facts.regular and facts.links == 1 and (not known or is_same(known, identity(self._disk, fd, facts)))
 
-    def complete(self, ticket: Ticket, size: int) -> str:
+    def complete(self, ticket: Ticket, size: int) -> Location:
         part = self._descriptors.part(ticket.id)
         with part.order:
             try:
@@ -162,7 +163,7 @@ class FileTree:
                 if self.completed(ticket, size) is None:
                     raise self._taken_back(part) from None
         self._descriptors.release(ticket.id)
-        return self._directory.final(ticket.id)
+        return Location(FILE, self._directory.final(ticket.id))
 
     def _taken_back(self, part: PartialFile) -> UploadError:
         error = self._partials.gone(part)
@@ -201,7 +202,7 @@ class FileTree:
             what = f"the partial file of this upload has only {there.size} of {size} bytes"
             raise self._partials.lost(part, what, there & ticket.extents)
 
-    def completed(self, ticket: Ticket, size: int) -> str | None:
+    def completed(self, ticket: Ticket, size: int) -> Location | None:
         path = self._directory.final(ticket.id)
         try:
             fd = self._disk.open(path, write=False)
@@ -220,19 +221,24 @@ class FileTree:
             if not self._is_own(ticket, fd, facts) or facts.length != size:
                 raise BytesLost(f"the complete file is not a file of {size} bytes", discard=True)
             self._directory.sync_names(ticket.id)
-            return path
+            return Location(FILE, path)
         finally:
             self._disk.close(fd)
 
     def kept(self, ticket: Ticket) -> bool:
         return self._disk.look(self._directory.final(ticket.id)) is not None
 
-    def remove(self, ticket: Ticket, finished: bool) -> None:
+    def remove_partial(self, ticket: Ticket) -> None:
+        self._remove(ticket, self._directory.partial(ticket.id))
+
+    def remove(self, ticket: Ticket) -> None:
+        self._remove(ticket, self._directory.partial(ticket.id), self._directory.final(ticket.id))
+
+    def _remove(self, ticket: Ticket, *paths: str) -> None:
         part = self._descriptors.part(ticket.id)
         with part.order:
             self._descriptors.release(ticket.id)
-            paths = [self._directory.partial(ticket.id), self._directory.final(ticket.id)]
-            for path in paths if finished else paths[:1]:
+            for path in paths:
                 try:
                     self._disk.unlink(path)
                 except FileNotFoundError:

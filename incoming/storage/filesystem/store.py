@@ -27,6 +27,7 @@ from incoming.core.errors import (
     UploadError,
 )
 from incoming.core.extents import Extents
+from incoming.core.location import Location
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.call_batcher import CallBatcher
@@ -96,17 +97,20 @@ class FileStore:
     async def stored(self, ticket: Ticket) -> Extents | None:
         return await self._run(ticket.id, self._tree.stored, _valid(ticket))
 
-    async def complete(self, ticket: Ticket, size: int) -> str:
+    async def complete(self, ticket: Ticket, size: int) -> Location:
         return await self._run(ticket.id, self._tree.complete, _valid(ticket), size)
 
-    async def completed(self, ticket: Ticket, size: int) -> str | None:
+    async def completed(self, ticket: Ticket, size: int) -> Location | None:
         return await self._run(ticket.id, self._tree.completed, _valid(ticket), size)
 
     async def kept(self, ticket: Ticket) -> bool:
         return await self._run(ticket.id, self._tree.kept, _valid(ticket))
 
-    async def remove(self, ticket: Ticket, *, finished: bool) -> None:
-        await self._run(ticket.id, self._tree.remove, _valid(ticket), finished)
+    async def remove_partial(self, ticket: Ticket) -> None:
+        await self._run(ticket.id, self._tree.remove_partial, _valid(ticket))
+
+    async def remove(self, ticket: Ticket) -> None:
+        await self._run(ticket.id, self._tree.remove, _valid(ticket))
 
     async def release(self, ticket: Ticket) -> None:
         await self._run(ticket.id, self._tree.release, _valid(ticket))

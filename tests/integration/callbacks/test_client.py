@@ -25,7 +25,7 @@ from incoming.callbacks.answer import Answer, Verdict
 from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.name_lookup import NameLookup
 from incoming.callbacks.payload import form, safe_name
-from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
+from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
 from incoming.settings.settings import Settings
 from incoming.wire import upload_metadata
 from incoming.wire.callback_signature import signature
@@ -42,7 +42,7 @@ TICKET = Ticket(
     state_since=0,
     state=State.HANDING_OVER,
     identity=Identity(name="a file.txt", size=7),
-    path="/srv/incoming/5e/5e0c3c0e-7a3f-4c1e-9d0b-0123456789ab",
+    location=Location("file", "/srv/incoming/5e/5e0c3c0e-7a3f-4c1e-9d0b-0123456789ab"),
 )
 ARRIVED = Callback("delivery-1", cancelled=False, since=0, due_at=0, attempts=1)
 CANCELLED = replace(ARRIVED, cancelled=True)
@@ -75,7 +75,7 @@ async def test_all_fields_are_form_values_of_a_post(app_stub: AppStub) -> None:
         "id": TICKET.id,
         "backendSecret": "s3 cr€t",
         "secret": "s3 cr€t",
-        "filename": TICKET.path,
+        "filename": TICKET.location.address,
         "filenameFromBrowser": "a file.txt",
         "cancelled": "no",
         "cancelReason": "",
@@ -151,7 +151,7 @@ def test_signature_is_the_documented_one() -> None:
 
 
 def test_a_path_of_any_bytes_survives() -> None:
-    body = form(replace(TICKET, path=os.fsdecode(b"/srv/\xff\xe9/x")), ARRIVED)
+    body = form(replace(TICKET, location=Location("file", os.fsdecode(b"/srv/\xff\xe9/x"))), ARRIVED)
     assert urllib.parse.parse_qs(body.decode(), encoding="latin-1")["filename"] == ["/srv/\xff\xe9/x"]
 
 

@@ -67,7 +67,11 @@ async def look(worker: OneWorker, ticket_id: str) -> Ticket:
 
 
 def stored(worker: OneWorker, ticket: Ticket) -> bytes:
-    return Path(ticket.path).read_bytes() if ticket.path else files(worker).part(ticket.id).read_bytes()
+    return (
+        Path(ticket.location.address).read_bytes()
+        if ticket.location.address
+        else files(worker).part(ticket.id).read_bytes()
+    )
 
 
 async def reaches(worker: OneWorker, ticket_id: str, state: State) -> Ticket:

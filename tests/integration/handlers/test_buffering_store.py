@@ -102,7 +102,7 @@ async def test_the_last_part_may_be_short(start_worker: StartWorker) -> None:
     for start in (200_000, 100_000, 0):
         await socket.send(piece(start, min(start + PART, SIZE)))
     assert (await socket.hear("state"))["state"] == "arrived"
-    assert Path((await look(worker, ticket_id)).path).read_bytes() == CONTENT
+    assert Path((await look(worker, ticket_id)).location.address).read_bytes() == CONTENT
     assert sorted(store(worker).parts[ticket_id]) == [(0, 100_000), (100_000, 200_000), (200_000, SIZE)]
     socket.close()
 
@@ -117,7 +117,7 @@ async def test_a_file_of_unknown_size_is_flushed_when_its_size_is_known(start_wo
     half = b"%x\r\n%b\r\n" % (150_000, CONTENT[:150_000]) + b"%x\r\n%b\r\n0\r\n\r\n" % (100_000, CONTENT[150_000:])
     answer = await connection.ask(request("PUT", path, *headers, length=-1) + half)
     assert answer.status == 200, answer.text
-    assert Path((await look(worker, ticket_id)).path).read_bytes() == CONTENT
+    assert Path((await look(worker, ticket_id)).location.address).read_bytes() == CONTENT
     connection.close()
 
 
@@ -232,7 +232,7 @@ async def test_what_an_earlier_session_left_buffered_never_counts(start_worker: 
     await until(lambda: store(worker).buffered(ticket_id) == Extents([(60_000, PART)]), "only the new bytes")
     await new.send(piece(0, 60_000), piece(PART, SIZE))
     assert (await new.hear("state"))["state"] == "arrived"
-    assert Path((await look(worker, ticket_id)).path).read_bytes() == CONTENT
+    assert Path((await look(worker, ticket_id)).location.address).read_bytes() == CONTENT
     new.close()
     old.close()
 

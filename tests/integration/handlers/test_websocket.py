@@ -280,7 +280,7 @@ async def test_each_chunk_is_acked_as_it_was_sent(worker: OneWorker) -> None:
     await socket.until_acked((50, 60), (40, 50))
     assert (await socket.hear("state"))["state"] == "arrived"
     ticket = await look(worker, ticket_id)
-    assert Path(ticket.path).read_bytes() == CONTENT
+    assert Path(ticket.location.address).read_bytes() == CONTENT
     socket.close()
 
 

@@ -160,7 +160,7 @@ async def test_what_came_of_a_chunk_before_a_cut_is_kept(start_worker: StartWork
     again = await RawWebSocket.welcomed(worker.port, ticket_id, size, epoch=1)
     await again.send(chunk(size - 500, content[-500:]))
     await again.until_acked((size - 500, size))
-    assert Path((await reaches(worker, ticket_id, State.ARRIVED)).path).read_bytes() == content
+    assert Path((await reaches(worker, ticket_id, State.ARRIVED)).location.address).read_bytes() == content
     again.close()
 
 
@@ -182,7 +182,7 @@ async def test_a_large_chunk_is_acked_once_and_whole(worker: OneWorker) -> None:
         acks += message_back["chunks"]
     assert acks == [[0, len(content)]]
     assert message_back["state"] == "arrived"
-    assert Path((await look(worker, ticket_id)).path).read_bytes() == content
+    assert Path((await look(worker, ticket_id)).location.address).read_bytes() == content
     socket.close()
 
 

@@ -62,7 +62,7 @@ async def test_connections_of_one_uploader_share_the_upload(worker: OneWorker) -
         await socket.until_acked((25 * index, 25 * index + 25))
         assert (await socket.hear("state"))["state"] == "arrived"
         socket.close()
-    assert Path((await look(worker, ticket_id)).path).read_bytes() == CONTENT
+    assert Path((await look(worker, ticket_id)).location.address).read_bytes() == CONTENT
 
 
 async def test_of_too_many_connections_the_most_silent_makes_room(start_worker: StartWorker) -> None:

@@ -72,12 +72,12 @@ async def test_full_and_well_again(small: Path) -> None:
         assert await tickets.get(OTHER) == known
         assert await tickets.get(refused.id) is None
         assert await tickets.get(first.id) is not None
-        await files.remove(UPLOAD, finished=True)
+        await files.remove(UPLOAD)
         await tickets.create(refused)
         await tickets.check()
         await files.write(ANOTHER, [(MIB, b"z" * MIB)])
         await tickets.update(OTHER, stored(2 * MIB))
-        path = await files.complete(ANOTHER, 2 * MIB)
+        path = (await files.complete(ANOTHER, 2 * MIB)).address
         assert Path(path).read_bytes() == b"y" * MIB + b"z" * MIB
     async with stores(small) as (files, tickets):
         again = await tickets.get(OTHER)
@@ -116,7 +116,7 @@ async def test_read_only_and_well_again(small: Path) -> None:
     for attempt in (
         files.write(ANOTHER, [(1, b"y")]),
         files.write(UPLOAD, [(0, b"x")]),
-        files.remove(ANOTHER, finished=True),
+        files.remove(ANOTHER),
     ):
         with pytest.raises(StorageFailed, match="Read-only"):
             await attempt

@@ -82,7 +82,7 @@ async def test_done_finishes_and_removes_the_file(stores: Stores, clock: Clock, 
     ticket = await stores.arrived(app_stub.url)
     after = await Desk(stores, clock).attempt()
     assert (after.state, after.callback) == (State.FINISHED, None)
-    assert app_stub.callbacks[0].params["filename"] == ticket.path
+    assert app_stub.callbacks[0].params["filename"] == ticket.location.address
     assert stores.files_of(ticket) == []
 
 

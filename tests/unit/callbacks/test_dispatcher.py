@@ -81,7 +81,7 @@ async def test_file_that_arrives_is_handed_over_at_once(workers: Workers, stores
     ticket = await stores.arrived(app_stub.url)
     await reaches(stores, ticket, State.FINISHED)
     [call] = app_stub.callbacks
-    assert (call.params["id"], call.params["filename"]) == (ticket.id, ticket.path)
+    assert (call.params["id"], call.params["filename"]) == (ticket.id, ticket.location.address)
     await until(lambda: not stores.files_of(ticket), "the file being removed")
 
 

@@ -24,7 +24,7 @@ def call(
         id=ID,
         options=tickets.TicketOptions("http://app/", backend_secret=secret),
         identity=tickets.Identity(name="a/ü & b.txt"),
-        path=path,
+        location=tickets.Location("file", path),
         reason="no time" if cancelled else "",
         created_at=0.0,
         active_at=0.0,

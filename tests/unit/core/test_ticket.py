@@ -21,6 +21,7 @@ from incoming.core.errors import (
     WrongState,
 )
 from incoming.core.extents import Extents
+from incoming.core.location import FILE, Location
 from incoming.core.ticket import FINAL, RECEIVING, TRANSITIONS, Callback, Event, Identity, State, Ticket, TicketOptions
 
 NOW = 1000.0
@@ -46,7 +47,7 @@ METHODS: dict[Event, Callable[[Ticket], Ticket]] = {
     Event.OPEN: lambda t: t.open("session1", None, NOW),
     Event.STORE: lambda t: t.store([(0, 5)], None, NOW),
     Event.PAUSE: lambda t: t.pause(None, NOW),
-    Event.COMPLETE: lambda t: t.arrive("/path", NOTICE, NOW),
+    Event.COMPLETE: lambda t: t.arrive(Location(FILE, "/path"), NOTICE, NOW),
     Event.CALL: lambda t: t.move(Event.CALL, NOW),
     Event.ANSWER_DONE: lambda t: t.answered("done", NOW),
     Event.ANSWER_WAIT: lambda t: t.answered("wait", NOW),

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,13 +279,16 @@ async def test_what_could_not_be_removed_is_removed_later(
 def watched_removals(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the tickets whose files are removed from now on, whether there are any or not."""
     removals: list[str] = []
-    real = stores.files.remove
 
-    async def remove(ticket: Ticket, *, finished: bool) -> None:
-        removals.append(ticket.id)
-        await real(ticket, finished=finished)
+    def watched(real: Callable[[Ticket], Awaitable[None]]) -> Callable[[Ticket], Awaitable[None]]:
+        async def remove(ticket: Ticket) -> None:
+            removals.append(ticket.id)
+            await real(ticket)
 
-    monkeypatch.setattr(stores.files, "remove", remove)
+        return remove
+
+    monkeypatch.setattr(stores.files, "remove", watched(stores.files.remove))
+    monkeypatch.setattr(stores.files, "remove_partial", watched(stores.files.remove_partial))
     return removals
 
 

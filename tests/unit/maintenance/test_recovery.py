@@ -173,10 +173,10 @@ async def test_a_file_of_no_bytes_is_completed(stores: Stores, machine: Machine)
 
 async def test_a_file_that_has_its_final_name_already_is_completed(stores: Stores, machine: Machine) -> None:
     ticket = await stores.uploading(b"x" * 1000, size=1000)
-    path = await stores.files.complete(ticket, 1000)
+    location = await stores.files.complete(ticket, 1000)
     await machine.start(stores)
     after = await stores.get(ticket)
-    assert (after.state, after.path) == (State.ARRIVED, path)
+    assert (after.state, after.location) == (State.ARRIVED, location)
     assert stores.content_of(after) == b"x" * 1000
 
 

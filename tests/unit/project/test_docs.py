@@ -17,7 +17,7 @@ import yaml
 from incoming.callbacks import answer, payload
 from incoming.core import ticket
 from incoming.core.errors import TABLE, UnknownTicket
-from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
+from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
 from incoming.handlers.backend.parameter_rules import NEW_UPLOAD
 from incoming.handlers.routes import ROUTES
 from incoming.settings.settings import KEYS, load_settings
@@ -197,7 +197,16 @@ def test_server_messages_are_documented() -> None:
         assert not missing, f"{kind}: {missing}"
 
 
-UPLOAD = Ticket("id", TicketOptions("http://app/", "s"), 0, 0, 0, identity=Identity("a.txt"), path="/x/id", reason="")
+UPLOAD = Ticket(
+    "id",
+    TicketOptions("http://app/", "s"),
+    0,
+    0,
+    0,
+    identity=Identity("a.txt"),
+    location=Location("file", "/x/id"),
+    reason="",
+)
 
 
 def test_status_is_documented() -> None:

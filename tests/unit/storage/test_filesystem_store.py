@@ -23,6 +23,7 @@ from incoming.core.errors import (
     UnknownTicket,
 )
 from incoming.core.extents import Extents
+from incoming.core.location import FILE, Location
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.filesystem.store import FileStore
 from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD, OpenFiles, open_descriptors
@@ -112,7 +113,7 @@ async def test_modes_are_as_configured_whatever_the_umask(open_files: OpenFiles,
     try:
         files = open_files(dir_mode=0o755, file_mode=0o664)
         await files.write(UPLOAD, [(0, b"x")])
-        path = await files.complete(UPLOAD, 1)
+        path = (await files.complete(UPLOAD, 1)).address
     finally:
         os.umask(old)
     assert (mode(root), mode(root / ID[:2]), mode(Path(path))) == (0o755, 0o755, 0o664)
@@ -136,7 +137,7 @@ async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk,
         files.sync(stranger),
         files.stored(stranger),
         files.complete(stranger, 0),
-        files.remove(stranger, finished=True),
+        files.remove(stranger),
         files.release(stranger),
     ):
         with pytest.raises(UnknownTicket):
@@ -147,7 +148,7 @@ async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk,
 async def test_ids_without_dashes(files: FileStore, root: Path) -> None:
     ticket_id = "0123456789abcdef" * 2
     await files.write(new(ticket_id), [(0, b"x")])
-    assert await files.complete(new(ticket_id), 1) == str(final(root, ticket_id))
+    assert await files.complete(new(ticket_id), 1) == Location(FILE, str(final(root, ticket_id)))
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) ->
 async def test_complete_in_the_order_that_is_safe(files: FileStore, disk: FaultyDisk, root: Path) -> None:
     await files.write(UPLOAD, [(0, b"abc")])
     disk.calls.clear()
-    assert await files.complete(UPLOAD, 3) == str(final(root))
+    assert await files.complete(UPLOAD, 3) == Location(FILE, str(final(root)))
     durable = [name for name in disk.calls if name in ("fsync", "rename", "sync_directory")]
     assert durable == ["fsync", "sync_directory", "sync_directory", "rename", "sync_directory", "sync_directory"]
     assert final(root).read_bytes() == b"abc"
@@ -259,13 +260,13 @@ async def test_complete_again(open_files: OpenFiles, root: Path) -> None:
     one, two = open_files(), open_files()
     await one.write(UPLOAD, [(0, b"abc")])
     paths = await asyncio.gather(one.complete(UPLOAD, 3), two.complete(UPLOAD, 3), one.complete(UPLOAD, 3))
-    assert set(paths) == {str(final(root))} == {await two.complete(UPLOAD, 3)}
+    assert set(paths) == {Location(FILE, str(final(root)))} == {await two.complete(UPLOAD, 3)}
 
 
 async def test_the_empty_file(files: FileStore) -> None:
-    path = await files.complete(UPLOAD, 0)
+    path = (await files.complete(UPLOAD, 0)).address
     assert Path(path).read_bytes() == b""
-    assert await files.complete(UPLOAD, 0) == path
+    assert (await files.complete(UPLOAD, 0)).address == path
 
 
 async def test_a_file_is_never_made_longer(files: FileStore, root: Path) -> None:
@@ -279,7 +280,7 @@ async def test_a_file_is_never_made_longer(files: FileStore, root: Path) -> None
 
 async def test_bytes_beyond_the_end_are_cut_off(files: FileStore) -> None:
     await files.write(UPLOAD, [(0, b"abcdef")])
-    assert Path(await files.complete(UPLOAD, 4)).read_bytes() == b"abcd"
+    assert Path((await files.complete(UPLOAD, 4)).address).read_bytes() == b"abcd"
 
 
 async def test_a_complete_file_is_not_touched_by_anybody(open_files: OpenFiles, root: Path) -> None:
@@ -362,22 +363,22 @@ async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFile
 
 async def test_remove(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
     files = open_files()
-    await files.remove(UPLOAD, finished=True)
+    await files.remove(UPLOAD)
     await files.write(UPLOAD, [(0, b"abc")])
     await files.write(ANOTHER, [(0, b"abc")])
     await files.complete(ANOTHER, 3)
-    await files.remove(UPLOAD, finished=False)
-    await files.remove(ANOTHER, finished=False)
+    await files.remove_partial(UPLOAD)
+    await files.remove_partial(ANOTHER)
     assert disk.open_descriptors == set()
     assert [path.name for path in root.rglob("*") if path.is_file()] == [OTHER]
-    await files.remove(ANOTHER, finished=True)
+    await files.remove(ANOTHER)
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
 async def test_what_was_removed_elsewhere_is_not_made_anew(open_files: OpenFiles, disk: FaultyDisk) -> None:
     one, two = open_files(), open_files()
     await one.write(UPLOAD, [(0, b"abc")])
-    await two.remove(UPLOAD, finished=True)
+    await two.remove(UPLOAD)
     begun = new(ID, extents=Extents([(0, 3)]))
     for attempt in (
         one.write(begun, [(3, b"d")]),
@@ -499,7 +500,7 @@ def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
         for number in range(300):
             ticket_id = f"{number:032x}"
             await store.write(new(ticket_id), [(0, b"abc")])
-            await (store.remove(new(ticket_id), finished=True) if number % 2 else store.complete(new(ticket_id), 3))
+            await (store.remove(new(ticket_id)) if number % 2 else store.complete(new(ticket_id), 3))
         await store.close()
 
     async def nothing() -> None:
@@ -542,7 +543,7 @@ async def test_a_failed_write_tells_the_kind_but_no_path(
     assert (await files.write(ANOTHER, [(4, b"too")])).durable == [(4, 7)]
 
 
-async def upload(files: FileStore) -> str:
+async def upload(files: FileStore) -> Location:
     """A scripted upload as the upload_service makes it. It sends again what a failure has made doubtful."""
     await files.write(UPLOAD, [(0, b"abc"), (6, b"g")])
     await files.sync(UPLOAD)
@@ -575,7 +576,7 @@ async def test_every_call_failing(root: Path, number: int, persistent: bool) -> 
             assert disk.hits
             disk.rule = lambda name, call: None
             path = await upload_again(files)
-        assert Path(path).read_bytes() == b"abcdefg"
+        assert Path(path.address).read_bytes() == b"abcdefg"
         hit = disk.hits > 0
         disk.rule = lambda name, call: None
         await files.close()
@@ -585,7 +586,7 @@ async def test_every_call_failing(root: Path, number: int, persistent: bool) -> 
     assert point > 20
 
 
-async def upload_again(files: FileStore) -> str:
+async def upload_again(files: FileStore) -> Location:
     try:
         return await upload(files)
     except AlreadyComplete:
@@ -625,7 +626,7 @@ async def test_dying_at_every_call(root: Path) -> None:
             assert there.read_bytes()[offset : offset + len(data)] == data
         if await survivor.stored(UPLOAD) is not None or not final(place).exists():
             await survivor.write(UPLOAD, [(0, b"abc"), (3, b"def")])
-        assert Path(await survivor.complete(UPLOAD, 6)).read_bytes() == b"abcdef"
+        assert Path((await survivor.complete(UPLOAD, 6)).address).read_bytes() == b"abcdef"
         assert [path.name for path in place.rglob("*") if path.is_file()] == [ID]
         await survivor.close()
     assert point > 20
@@ -688,7 +689,7 @@ async def test_what_is_in_the_directory_stays(tmp_path: Path) -> None:
     (tmp_path / "0a").mkdir(mode=0o700)
     files = FileStore(tmp_path)
     await files.write(UPLOAD, [(0, b"x")])
-    await files.remove(UPLOAD, finished=True)
+    await files.remove(UPLOAD)
     await files.close()
     assert (tmp_path / "ours.txt").read_text() == "keep"
     assert mode(tmp_path / "0a") == 0o700
@@ -697,7 +698,7 @@ async def test_what_is_in_the_directory_stays(tmp_path: Path) -> None:
 async def test_the_paths_told_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = FileStore("data")
-    assert await files.complete(UPLOAD, 0) == str(tmp_path / "data" / ID[:2] / ID)
+    assert (await files.complete(UPLOAD, 0)).address == str(tmp_path / "data" / ID[:2] / ID)
     await files.close()
 
 

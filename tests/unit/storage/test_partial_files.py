@@ -11,6 +11,7 @@ import pytest
 
 from incoming.core.errors import AlreadyComplete, StorageFailed, TooBusy
 from incoming.core.extents import Extents
+from incoming.core.location import FILE, Location
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import BytesLost
 from incoming.storage.filesystem import identity, partial_files
@@ -109,7 +110,7 @@ async def test_an_upload_begins_anew_with_a_file_of_its_own(files: FileStore, ro
     left = ticket.lose(lost.value.kept)
     written = await files.write(left, [(left.extents.end, CONTENT[left.extents.end :])])
     again = replace(left, extents=Extents([(0, len(CONTENT))]), store_data=written.data)
-    path = Path(await files.complete(again, len(CONTENT)))
+    path = Path((await files.complete(again, len(CONTENT))).address)
     assert path.read_bytes() == CONTENT
     assert path.stat().st_nlink == 1
     assert not path.is_symlink()
@@ -178,12 +179,12 @@ async def test_a_hole_is_no_part_of_a_complete_file(files: FileStore, root: Path
     left = ticket.lose(lost.value.kept)
     assert left.store_data == ticket.store_data
     await files.write(left, [(end, content[end:])])
-    assert Path(await files.complete(ticket, len(content))).read_bytes() == content
+    assert Path((await files.complete(ticket, len(content))).address).read_bytes() == content
 
 
 async def test_zeros_that_were_sent_are_bytes(files: FileStore) -> None:
     ticket = await begun(files, bytes(3 * MARGIN))
-    assert Path(await files.complete(ticket, 3 * MARGIN)).read_bytes() == bytes(3 * MARGIN)
+    assert Path((await files.complete(ticket, 3 * MARGIN)).address).read_bytes() == bytes(3 * MARGIN)
 
 
 async def test_where_zeros_become_holes_a_hole_proves_nothing(
@@ -274,7 +275,7 @@ async def test_a_directory_that_could_not_be_synced_gets_the_name_anew(
     assert disk.hits == 1
     assert not final(root).exists()
     disk.calls.clear()
-    assert Path(await files.complete(ticket, len(CONTENT))).read_bytes() == CONTENT
+    assert Path((await files.complete(ticket, len(CONTENT))).address).read_bytes() == CONTENT
     assert disk.calls.index("rename") < disk.calls.index("sync_directory")
 
 
@@ -298,7 +299,7 @@ async def test_a_name_that_is_not_yet_safe_is_not_relied_on(
     await one.complete(ticket, len(CONTENT))
     assert isinstance(heard[0], TooBusy)
     disk.before = lambda name: None
-    assert await two.completed(ticket, len(CONTENT)) == str(final(root))
+    assert await two.completed(ticket, len(CONTENT)) == Location(FILE, str(final(root)))
 
 
 async def test_a_final_name_of_another_file_is_not_confirmed(files: FileStore, root: Path) -> None:

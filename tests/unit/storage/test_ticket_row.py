@@ -9,7 +9,8 @@ from hypothesis import given
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
-from incoming.core.ticket import Callback, Identity, Ticket
+from incoming.core.location import FILE, Location
+from incoming.core.ticket import Callback, Identity, State, Ticket
 from incoming.storage.ticket_row import COLUMNS, from_row, pack, to_row, unpack
 from tests.unit.storage.tickets import NOW, any_ticket, new, owing
 
@@ -76,3 +77,14 @@ def test_extents_are_packed_the_same_everywhere() -> None:
     assert pack(extents) == packed
     assert unpack(packed) == extents
     assert unpack(b"") == Extents()
+
+
+def test_a_row_of_an_earlier_release_has_its_location() -> None:
+    """It has a path, which is empty when the file of a failed handover was removed."""
+    for path, location in (("/srv/id", Location(FILE, "/srv/id")), ("", Location())):
+        row = list(to_row(new(state=State.FAILED)))
+        rest = json.loads(row[COLUMNS.index("rest")])
+        del rest["kind"], rest["file_kept"]
+        row[COLUMNS.index("rest")] = json.dumps({**rest, "path": path})
+        read = from_row(row)
+        assert (read.location, read.file_kept) == (location, bool(path))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 from hypothesis import strategies as st
 
 from incoming.core.extents import Extents
+from incoming.core.location import Location
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.storage.sqlite.schema import connect
 from incoming.storage.ticket_row import COLUMNS, to_row
@@ -75,5 +76,6 @@ any_ticket = _any(
     id=st.uuids().map(str),
     options=_any(TicketOptions),
     identity=_any(Identity),
+    location=_any(Location),
     callback=st.none() | _any(Callback),
 )

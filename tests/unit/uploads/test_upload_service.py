@@ -241,7 +241,7 @@ async def test_the_whole_file_arrives_with_its_callback_in_the_outbox(make_bench
     await upload.write(0, b"0123456789")
     ticket = await heard.until(is_state(State.ARRIVED))
     assert isinstance(ticket, Ticket)
-    assert ticket.path == str(bench.files.final(ticket_id))
+    assert ticket.location.address == str(bench.files.final(ticket_id))
     assert ticket.synced == Extents([(0, 10)])
     assert ticket.callback is not None
     assert not ticket.callback.cancelled

@@ -1,0 +1,18 @@
+"""Where a complete file is, as the application is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FILE = "file"
+"""The kind of a location that is an absolute path of this host's file systems."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """`kind` names what `address` is: an absolute path for FILE, a URL for stores elsewhere. Both are empty before the
+    file is complete.
+    """
+
+    kind: str = ""
+    address: str = ""
