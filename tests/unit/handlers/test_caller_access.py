@@ -230,7 +230,7 @@ def test_with_a_token_it_must_be_there() -> None:
         f"Bearer {TOKEN[:-1]}",
         "Bearer \xff",
     ):
-        assert "want the right 'Authorization: Bearer' token" in caller(known, "127.0.0.1", ("Authorization", wrong))
+        assert "require the right 'Authorization: Bearer' token" in caller(known, "127.0.0.1", ("Authorization", wrong))
     assert "Bearer" in caller(known, "127.0.0.1")
 
 
