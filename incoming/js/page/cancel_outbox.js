@@ -1,5 +1,5 @@
-// Delivers cancellations that were made without a connection. It retries with exponential back-off, keeps
-// them in storage over page loads, and hands what is left to the browser when the page closes.
+// Delivers cancellations that were made without a connection. Retries with exponential back-off, keeps them in storage
+// over page loads, and passes the rest to the browser when the page closes.
 
 import { upload_url } from "../transport/urls.js";
 import { Backoff } from "../session/backoff.js";
@@ -71,7 +71,7 @@ export class CancelOutbox {
             this.#sending = false;
             this.#pending.delete(ticket);
             if (!is_settled(answer)) {
-                // Behind the others: one server that is away must not hold up the rest.
+                // After the others: a server that is down must not delay the rest.
                 this.#pending.set(ticket, { frontend, reason, since: first[1].since });
                 this.#timer = this.#page.env.after(this.#backoff.next(), () => this.#deliver());
                 return;

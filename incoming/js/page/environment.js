@@ -1,5 +1,5 @@
-// Everything that the library takes from the browser, in one object, so that tests run it without one: clocks, timers,
-// random numbers, sockets, requests, storage and the page's events. It decides nothing; what is absent is null.
+// Everything that the library uses of the browser, in one object, so that tests run without one: clocks, timers, random
+// numbers, sockets, requests, storage and the page's events. Decides nothing; what is absent is null.
 
 /**
  * @typedef {object} Environment
@@ -42,7 +42,7 @@ export function browser() {
 }
 
 /**
- * Merely naming localStorage throws where the user has forbidden it.
+ * Access to localStorage throws where the user has forbidden it.
  * @template T
  * @param {() => T} get
  * @returns {T | null}

@@ -1,5 +1,5 @@
 // Keeps FileSystemFileHandles in IndexedDB, so that after a reload or a crash the file need not be chosen again. Only
-// Chromium has such handles; elsewhere, and where storage is refused, nothing is stored and no error is raised.
+// Chromium has such handles; elsewhere, and without storage, nothing is stored and no error is raised.
 
 const DATABASE = "incoming";
 const STORE = "handles";

@@ -1,9 +1,9 @@
-// What this site remembers over page loads: small JSON values in localStorage, one key each, so that two tabs do not
+// What this site keeps over page loads: small JSON values in localStorage, one key each, so that two tabs do not
 // overwrite each other's. Without storage, or when it is full or forbidden, nothing is stored and no error is raised.
 
 export class LocalStore {
     #storage;
-    /** Whether anything new is remembered. */
+    /** Whether new values are stored. */
     enabled = true;
 
     /** @param {Storage | null} storage */
@@ -26,10 +26,10 @@ export class LocalStore {
     }
 
     /**
-     * Any script of the site can write here: entries without the wanted properties are skipped.
+     * Any script of the site can write here: entries without the required properties are skipped.
      * @param {string} prefix
      * @param {{[property: string]: "string" | "number" | "boolean"}} [properties] that a value has, with their types
-     * @returns {[string, any][]} what is behind the prefix in the key, and the value
+     * @returns {[string, any][]} the rest of the key, and the value
      */
     entries(prefix, properties = {}) {
         /** @type {[string, any][]} */

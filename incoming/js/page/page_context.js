@@ -1,4 +1,4 @@
-// What all uploaders of one page share: where the server is and how it is reached, what is stored, which uploads run.
+// State shared by all uploaders of a page: the server and its transports, what is stored, which uploads run.
 
 import { session_name } from "../transport/messages.js";
 import { frontend_url } from "../transport/urls.js";
@@ -19,16 +19,16 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
 /** @typedef {import("../transport/connection.js").Connection} Connection */
 
 /**
- * What the page knows of an upload that is under way.
+ * A running upload, as the page sees it.
  * @typedef {object} Upload
  * @property {string} ticket
  * @property {() => void} superseded another uploader of the page has started with the same ticket
  * @property {(doubtful: boolean) => void} revive connect now, and check whether connections still work
- * @property {() => void} remember how far it is, now
- * @property {() => boolean} warns whether the browser is to ask before the page is left
+ * @property {() => void} remember the progress now, in storage
+ * @property {() => boolean} warns whether the browser must ask before the page is left
  */
 
-/** More would hold up the app's other requests: browsers open six connections to a host. */
+/** More would delay the app's other requests: browsers open six connections to a host. */
 const TICKET_REQUESTS = 3;
 
 export class PageContext {
@@ -38,7 +38,7 @@ export class PageContext {
     #place;
     /** @type {Map<string, LongPoll>} one for each server that this page uploads to */
     #long_polls = new Map();
-    /** @type {Map<string, Upload>} the uploader of each ticket that was started last */
+    /** @type {Map<string, Upload>} the last started uploader of each ticket */
     #holders = new Map();
     /** @type {Set<Upload>} */
     #running = new Set();
@@ -52,7 +52,7 @@ export class PageContext {
     constructor(env, place) {
         this.env = env;
         this.#place = place;
-        /** One name for all uploaders of the page: so they can take a ticket over from each other in order. */
+        /** One session for all uploaders of the page, so that they take a ticket over from each other in order. */
         this.session = session_name(env.random);
         this.store = new LocalStore(env.storage);
         this.transports = new TransportMemory(this);
@@ -70,7 +70,7 @@ export class PageContext {
         return frontend_url(this.#hostname, this.#place);
     }
 
-    /** @param {string} hostname "" for the page's own; throws a TypeError for what is no host name */
+    /** @param {string} hostname "" for the page's own; throws a TypeError for an invalid host name */
     set_hostname(hostname) {
         frontend_url(hostname, this.#place);
         this.#hostname = hostname;
@@ -105,7 +105,7 @@ export class PageContext {
     }
 
     /**
-     * An uploader starts: from now on it, and no other of this page, has the ticket.
+     * An uploader starts: from now on only it, of this page, has the ticket.
      * @param {Upload} upload
      */
     claim(upload) {
@@ -116,14 +116,14 @@ export class PageContext {
 
     /**
      * @param {string} ticket
-     * @returns {boolean} whether an uploader of this page that runs has it
+     * @returns {boolean} whether a running uploader of this page has it
      */
     is_claimed(ticket) {
         return this.#holders.has(ticket);
     }
 
     /**
-     * Its ticket is about to become another one.
+     * The uploader's ticket is about to change.
      * @param {Upload} upload
      */
     release(upload) {
@@ -132,7 +132,7 @@ export class PageContext {
 
     /**
      * @param {Upload} upload
-     * @param {boolean} running whether it is neither paused nor ended nor not yet begun
+     * @param {boolean} running whether it is started, and neither paused nor ended
      * @param {boolean} sending whether its bytes flow
      */
     follow(upload, running, sending) {
@@ -142,7 +142,7 @@ export class PageContext {
         toggle(this.#sending, upload, sending);
         this.wake_lock.hold(this.#sending.size > 0);
         this.events.watch_sleep(this.#running.size > 0);
-        // Only while there is something to ask: such a listener keeps some browsers from caching the page.
+        // Only while needed: such a listener keeps some browsers from caching the page.
         this.env.page?.removeEventListener("beforeunload", this.#ask);
         if (this.#running.size) this.env.page?.addEventListener("beforeunload", this.#ask);
     }

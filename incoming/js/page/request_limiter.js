@@ -1,4 +1,4 @@
-// Bounds how many of a page's requests to its app run at once: a hundred chosen files ask for tickets a few at a time.
+// Bounds the concurrent requests of a page to its app: a hundred chosen files request tickets a few at a time.
 
 export class RequestLimiter {
     #free;
@@ -12,7 +12,7 @@ export class RequestLimiter {
 
     /**
      * @template T
-     * @param {() => T | Promise<T>} action run when it is its turn
+     * @param {() => T | Promise<T>} action run when there is a place
      * @returns {Promise<T>}
      */
     async run(action) {
@@ -21,7 +21,7 @@ export class RequestLimiter {
         try {
             return await action();
         } finally {
-            // The place is handed over, so that nobody who comes just now takes it.
+            // The place is passed on directly, so that no new request takes it.
             const next = this.#waiting.shift();
             if (next) next();
             else this.#free++;

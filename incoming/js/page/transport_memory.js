@@ -1,15 +1,15 @@
-// What a page has found out about the ways to its server: whether WebSockets work, whether HTTP had to take their place,
-// whether the server was ever reached. Decides how long that is believed; what follows from it is the selector's decision.
+// What a page has found out about the transports to its server: whether WebSockets work, whether HTTP replaces them,
+// whether the server was ever reached. Decides how long that is valid; the selector decides what follows.
 
 /** @typedef {import("./page_context.js").PageContext} PageContext */
 
 const KEY = "incoming.transport.";
 const WELL_FORMED = { failed_at: /** @type {const} */ ("number") };
-/** Other networks have other proxies, and what is remembered wrongly costs only the WebSocket. */
+/** Other networks have other proxies, and a wrong entry costs only the WebSocket. */
 const BELIEVED_FOR = 3_600_000;
 
 export class TransportMemory {
-    /** @type {"auto" | "websocket" | "http"} what the page has asked for */
+    /** @type {"auto" | "websocket" | "http"} as set by the page */
     wanted = "auto";
     /** One has been welcomed since the page was loaded. */
     websocket_works = false;
@@ -27,12 +27,12 @@ export class TransportMemory {
         for (const [, { failed_at }] of page.store.entries(KEY, WELL_FORMED)) this.#failed_at = failed_at;
     }
 
-    /** Whether to begin with HTTP, because it worked lately where a WebSocket did not. */
+    /** Whether to begin with HTTP, because it worked recently where a WebSocket did not. */
     get websocket_fails() {
         return Math.abs(this.#page.env.wall() - this.#failed_at) < BELIEVED_FOR;
     }
 
-    /** HTTP works where a WebSocket was of no use. */
+    /** HTTP works where a WebSocket failed. */
     websocket_failed() {
         this.#failed_at = this.#page.env.wall();
         this.#page.store.set(KEY, { failed_at: this.#failed_at });

@@ -1,5 +1,5 @@
-// What this site has begun to upload from this browser and not finished, so that a page can offer to go on after it
-// was closed. Decides what is remembered and for how long; the bytes are the server's to remember.
+// The unfinished uploads of this site from this browser, so that a page can offer to resume them after it was closed.
+// Decides what is stored and for how long; the server keeps the bytes.
 
 /** @typedef {import("../incoming.js").UnfinishedUpload} UnfinishedUpload */
 
@@ -12,7 +12,7 @@
  * @property {number} last_modified
  * @property {number} bytes_acked
  * @property {number} last_activity milliseconds since the epoch
- * @property {boolean} can_continue whether the file can be had again without being chosen
+ * @property {boolean} can_continue whether the file can be read again without being chosen
  */
 
 /** @type {{[property in keyof Entry]: "string" | "number" | "boolean"}} */
@@ -31,7 +31,7 @@ const WRITE_EVERY = 2_000;
 
 export class UnfinishedUploads {
     #page;
-    /** @type {Map<string, number>} when which ticket was last written */
+    /** @type {Map<string, number>} time of the last write by ticket */
     #written = new Map();
 
     /** @param {import("./page_context.js").PageContext} page */
@@ -64,7 +64,7 @@ export class UnfinishedUploads {
      * @param {string} ticket
      * @param {File} file
      * @param {{bytes_acked: number, can_continue: boolean}} progress
-     * @param {boolean} at_once even if it was noted a moment ago
+     * @param {boolean} at_once even if it was stored a moment ago
      */
     note(ticket, file, { bytes_acked, can_continue }, at_once) {
         const now = this.#page.env.wall();

@@ -1,5 +1,5 @@
-// Keeps the machine awake while bytes flow (Screen Wake Lock API, a W3C specification). Browsers give the lock to
-// visible pages only and take it back when the page is hidden; then it is asked for again. Without it nothing is lost.
+// Keeps the machine awake while bytes flow (Screen Wake Lock API, a W3C specification). Browsers grant the lock to
+// visible pages only and release it when the page is hidden; then it is requested again. Without it nothing is lost.
 
 export class WakeLock {
     #env;

@@ -1,4 +1,4 @@
-// Gives the connections of one upload their chunks: which connection sends next, how much, and when to wait. How many
+// Assigns chunks to the connections of one upload: which connection sends next, how much, and when to wait. How many
 // connections there are is the sizer's decision, which bytes a chunk has the scheduler's.
 
 import { Endgame } from "./endgame.js";
@@ -58,7 +58,7 @@ export class ChunkPump {
         this.#env.stop(this.#endgame_timer);
     }
 
-    /** Gives chunks to every connection that has room for one, in turn, until none has. */
+    /** Gives chunks to every connection with room for one, in turn, until none has. */
     pump() {
         if (!this.#flowing) return;
         let busy = true;
@@ -97,7 +97,7 @@ export class ChunkPump {
         const { bytes_missing, bytes_ahead } = this.#scheduler;
         const now = this.#env.now();
         const repeats = bytes_missing === 0;
-        // Idle connections send once more what others are late with.
+        // Idle connections send the late chunks of others again.
         if (repeats && !(this.#endgame.is_late(now) && this.is_idle(pooled))) return false;
         const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection);
         if (size === 0) return false;

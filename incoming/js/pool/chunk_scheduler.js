@@ -1,6 +1,6 @@
-// Which bytes go over which connection: what has arrived, what is on its way, what is still to be sent. Every byte is
-// in exactly one of the three, whatever connections do, and on its way perhaps over two of them. Pure: how large and
-// how fast is the pace's business, and a connection is any object.
+// Which bytes go over which connection: what has arrived, what is in flight, what is still to be sent. Every byte is in
+// exactly one of the three, in flight possibly over two connections. Pure: sizes and rates are the rate controller's
+// decision, and a connection is any object.
 
 import { Parts } from "./parts.js";
 import { Ranges } from "./ranges.js";
@@ -11,10 +11,10 @@ export class ChunkScheduler {
     #total;
     #arrived = new Ranges();
     #missing = new Ranges();
-    /** @type {Map<object, Map<number, number>>} for each connection its chunks on the way, start -> end */
+    /** @type {Map<object, Map<number, number>>} for each connection its chunks in flight, start -> end */
     #flying = new Map();
     #chunks_acked = 0;
-    /** @type {Parts | null} null where the server stores bytes wherever they begin and end */
+    /** @type {Parts | null} null where the server has no parts of a fixed size */
     #parts = null;
     #part_size = 1;
 
@@ -44,7 +44,9 @@ export class ChunkScheduler {
         return this.#count((start, end) => !this.#has(start, end));
     }
 
-    /** Chunks known to have arrived since the last `restart`; news of the whole file may come before the last acks. */
+    /**
+     * Chunks known to have arrived since the last `restart`; the state of the whole file may come before the last acks.
+     */
     get chunks_acked() {
         return this.#chunks_acked + this.#count((start, end) => this.#has(start, end));
     }
@@ -60,7 +62,7 @@ export class ChunkScheduler {
         this.#parts = this.#new_parts();
     }
 
-    /** A new connection after none: chunks are counted anew. */
+    /** A new connection after none: restart the counts of chunks. */
     restart() {
         this.#parts = this.#new_parts();
         this.#flying.clear();
@@ -200,7 +202,7 @@ export class ChunkScheduler {
         return this.#arrived.measure(start, end) === end - start;
     }
 
-    /** @param {(start: number, end: number) => boolean} condition on a chunk that is on its way */
+    /** @param {(start: number, end: number) => boolean} condition on a chunk in flight */
     #count(condition) {
         let sum = 0;
         for (const [start, end] of this.#chunks()) if (condition(start, end)) sum++;

@@ -1,30 +1,30 @@
 // How many connections one upload should have: more while that raises the goodput, fewer while that does not lower it.
-// Pure: told each ack and the time in milliseconds; it never opens or closes anything.
+// Pure: gets each ack and the time in milliseconds; opens and closes nothing.
 //
-// A single TCP connection is held down by every lost packet, the more the longer the line (Mathis et al. 1997: rate ~
-// 1 / (round trip * sqrt(loss))), so on a long line many carry what one cannot. Where one fills the line or keeps the
-// processor busy, more only take their share from everybody else.
+// Every lost packet slows a TCP connection, more so on a longer line (Mathis et al. 1997: rate ~ 1 / (round trip *
+// sqrt(loss))), so on a long line many carry what one cannot. Where one fills the line or saturates the processor, more
+// only take others' share.
 
 /** A connection that takes this long to set up (about three round trips) is on a long line: begin with many, then prune. */
 const LONG_SETUP = 120;
 const FIRST_COUNT = 4;
-/** What a changed number must be given before it is judged: the time in which TCP finds its speed. */
+/** Time before a changed number is judged, in which TCP finds its rate. */
 const SETTLE_SETUPS = 3;
 const SHORTEST_SETTLING = 500;
 const SHORTEST_MEASURE = 1000;
-/** Fewer acks than these per connection say little. */
+/** Fewer acks per connection are not significant. */
 const ACKS_PER_CONNECTION = 2;
 const ACKS_AT_LEAST = 6;
-/** Connections that cannot be had within this time will not come. */
+/** Connections that are not open within this time will not open. */
 const GIVE_UP_OPENING = 6000;
 
-/** Of the goodput that n times as many connections would bring on an ideal line, so much must come for them to stay. */
+/** Part of the ideal gain of n times as many connections that they must bring to stay. */
 const WORTH_KEEPING = 0.15;
-/** With so much of it the line still scales, and fewer need not be tried soon. */
+/** With this part of it the line still scales, and fewer are not tried soon. */
 const SCALES = 0.5;
-/** Fewer connections may cost so much of the goodput. */
+/** Goodput that fewer connections may cost. */
 const TOLERATED_LOSS = 0.06;
-/** A loss of some hundredths is seen only over a longer time than a gain by a multiple. */
+/** A loss of some hundredths takes longer to measure than a gain by a multiple. */
 const LONGER_LOOK = 2;
 
 /** More at once would start simultaneously, and on a full line cause packet loss for all of them. */
@@ -41,15 +41,15 @@ const HOLD_LIMIT = 120_000;
 const gain = (more, fewer) => (more.rate / fewer.rate - 1) / (more.count / fewer.count - 1);
 
 export class ConcurrencyController {
-    /** How many connections there should be now. */
+    /** The wanted number of connections. */
     target = 1;
     #limit = 1;
     #setup = 0;
-    /** @type {{count: number, rate: number} | null} what the number before a probe has brought */
+    /** @type {{count: number, rate: number} | null} result of the number before a probe */
     #reference = null;
-    /** @type {{count: number, rate: number} | null} what a larger number has brought, before it was made smaller */
+    /** @type {{count: number, rate: number} | null} result of a larger number before it was reduced */
     #above = null;
-    /** @type {{count: number, rate: number} | null} what a larger number has brought that was not worth it */
+    /** @type {{count: number, rate: number} | null} result of a larger number that was not kept */
     #rejected = null;
     /** @type {"up" | "down" | null} */
     #probe = null;
@@ -73,7 +73,7 @@ export class ConcurrencyController {
         this.#reference = this.#above = this.#rejected = this.#probe = null;
         this.#aim(now, setup >= LONG_SETUP ? limit : Math.min(FIRST_COUNT, limit));
         this.#direction = this.target < limit ? "up" : "down";
-        // Young connections are faster than they will be when they have met their first losses: not yet the time for fewer.
+        // Young connections are faster than after their first losses: too early to try fewer.
         this.#hold_until = this.#direction === "up" ? 0 : now + this.#hold;
     }
 

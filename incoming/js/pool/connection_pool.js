@@ -1,5 +1,5 @@
-// The open connections of one upload: opens, retires and closes them, and keeps account of what each has acknowledged.
-// How many there should be is the sizer's decision, who sends next the pump's; what the end of one means is the session's.
+// The open connections of one upload: opens, retires and closes them, and records what each has acknowledged. The sizer
+// decides how many there should be, the pump which one sends next, the session what the end of one means.
 
 import { ChunkPump } from "./chunk_pump.js";
 import { PoolSizer } from "./pool_sizer.js";
@@ -17,17 +17,17 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {import("./rate_controller.js").ConnectionRate | null} rate null until the server has welcomed it
  * @property {boolean} retiring gets no more chunks and is closed when its last one is acknowledged
  * @property {number} opened milliseconds
- * @property {number} heard milliseconds; the last ack, or the first chunk after a rest
+ * @property {number} heard milliseconds; the last ack, or the first chunk after an idle time
  */
 
 /**
  * @typedef {object} Owner
  * @property {(kind: Kind, listener: Listener) => Connection} connect
- * @property {() => Hello} hello what further connections say
- * @property {() => {kind: Kind, fallen_back: boolean}} preferred by what to connect, and whether that is for want of a WebSocket
+ * @property {() => Hello} hello greeting of further connections
+ * @property {() => {kind: Kind, fallen_back: boolean}} preferred kind of the next connection, and whether it replaces a WebSocket that fails
  * @property {(connections: number) => number} share of the connections of all the page's uploads
  * @property {(pooled: PooledConnection, welcome: Welcome) => void} welcomed
- * @property {(kind: Kind) => void} heard chunks were acknowledged; before anything follows from it
+ * @property {(kind: Kind) => void} heard chunks were acknowledged; before the consequences
  * @property {() => void} acked the same, after it
  * @property {(outcome: import("../transport/messages.js").Outcome) => void} told
  * @property {() => boolean} may_complete asked before the last bytes are sent; `pump` again when the answer has changed
@@ -45,7 +45,7 @@ export class ConnectionPool {
     #pool = new Set();
     /** @type {Welcome | null} the server's limits */
     #limits = null;
-    /** @type {Connection[]} that tell the server of a pause and then close by themselves */
+    /** @type {Connection[]} that notify the server of a pause and then close by themselves */
     #leaving = [];
     /** Whether connections are opened and retired. */
     #sizing = true;
@@ -71,12 +71,12 @@ export class ConnectionPool {
         });
     }
 
-    /** @returns {PooledConnection[]} those that a server has answered on */
+    /** @returns {PooledConnection[]} those on which a server has answered */
     get welcomed() {
         return [...this.#pool].filter(({ rate }) => rate);
     }
 
-    /** Those that carry chunks or soon will. */
+    /** Those that carry chunks or will soon. */
     get active() {
         return [...this.#pool].filter((pooled) => !pooled.retiring);
     }
@@ -121,18 +121,20 @@ export class ConnectionPool {
         this.#pump.pump();
     }
 
-    /** Sends nothing more; what is on its way is waited for. */
+    /** Sends nothing more; chunks in flight are awaited. */
     hold() {
         this.#pump.hold();
     }
 
-    /** Opens and retires nothing more: the upload is being cancelled. */
+    /** Opens and retires nothing more, because the upload is being cancelled. */
     freeze() {
         this.hold();
         this.#sizing = false;
     }
 
-    /** All has arrived: one stays to hear what becomes of the upload. What others still carry is there already. */
+    /**
+     * All has arrived: one connection stays for the outcome of the upload; the chunks of others have arrived already.
+     */
     keep_one() {
         const carried = (/** @type {PooledConnection} */ { connection }) => this.#scheduler.chunks_of(connection);
         // The connection with the latest ack reports the next state first; others may be between two polls.
@@ -149,13 +151,13 @@ export class ConnectionPool {
         for (const pooled of this.#pool) pooled.connection.check();
     }
 
-    /** The connection on which a message to the server arrives soonest. */
+    /** The connection that delivers a message soonest. */
     get quickest() {
         const ready = this.welcomed;
         return ready.sort((a, b) => a.connection.buffered - b.connection.buffered)[0]?.connection ?? null;
     }
 
-    /** Tells the server of a pause: by the quickest connection, or else by all that may be welcomed yet. Closes all. */
+    /** Notifies the server of a pause: by the quickest connection, or by all that may still be welcomed. Closes all. */
     pause() {
         const { quickest } = this;
         this.#leaving = quickest ? [quickest] : [...this.#pool].map(({ connection }) => connection);
@@ -178,7 +180,7 @@ export class ConnectionPool {
         }
     }
 
-    /** The upload is resumed: a pause that is not said yet must not come behind. */
+    /** The upload is resumed: a pause that is not yet sent must not follow. */
     #end_leaving() {
         for (const connection of this.#leaving.splice(0)) connection.close();
     }
@@ -221,7 +223,7 @@ export class ConnectionPool {
      * @param {Welcome} limits
      */
     #resize(heard, bytes, limits) {
-        // Only now it is known that a WebSocket, perhaps one that was tried on the side, lets chunks through.
+        // Only now it is known that a WebSocket, possibly a parallel one, delivers chunks.
         if (heard === "websocket") this.#retire(this.active.filter(({ connection }) => connection.kind !== heard));
         if (this.#scheduler.complete) return this.keep_one();
         const { kind, fallen_back } = this.#owner.preferred();
@@ -229,7 +231,7 @@ export class ConnectionPool {
         const facts = { bytes, limits, share, fallen_back, count: this.welcomed.length };
         const plan = this.#sizer.acked(this.#env.now(), facts);
         if (plan.try_websocket) this.open("websocket", this.#owner.hello());
-        // A WebSocket that is tried on the side does not count.
+        // A parallel WebSocket does not count.
         const active = this.active.filter(({ connection }) => connection.kind === kind);
         this.#retire(active.slice(plan.keep));
         for (let i = active.length; i < plan.open; i++) this.open(kind, this.#owner.hello());

@@ -1,7 +1,7 @@
-// The end of a file, when all of it is on its way and some connections have nothing to do: from when on the others are
-// late, and which are stuck. Pure: told the time in milliseconds; it neither sends nor closes anything.
+// The end of a file, when all of it is in flight and some connections are idle: which of the others are late, and which
+// are stuck. Pure: gets the time in milliseconds; sends and closes nothing.
 
-/** What has not arrived when the line could have carried all of it is late because of its connection. */
+/** Chunks that have not arrived when the line could have carried all are late because of their connection. */
 const LATE_AFTER = 500;
 const STUCK_AFTER = 5_000;
 /** How much longer than expected a connection may take. */

@@ -1,5 +1,6 @@
-// Which part of a file a connection works on, where the server stores whole parts of a fixed size only (as object stores
-// do): a part that a connection has begun it finishes, and nobody else sends bytes of it. Pure; a connection is any object.
+// Which part of a file a connection works on, where the server stores whole parts of a fixed size only (as object
+// stores do): a connection finishes the part that it has begun, and no other sends bytes of it. Pure; a connection is
+// any object.
 
 /** @typedef {[number, number]} Range */
 /** @typedef {import("./ranges.js").Ranges} Ranges */

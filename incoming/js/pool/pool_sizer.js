@@ -1,6 +1,6 @@
-// How many connections of which kind an upload should have: more or fewer of them, a WebSocket again after a time on HTTP.
-// Pure: told each ack and the time in milliseconds; it opens and closes nothing. concurrency_controller.js decides what number
-// serves the line best; here it is held to what the server, the page and the rest of the file are worth.
+// How many connections of which kind an upload should have: more or fewer of them, a WebSocket again after a time on
+// HTTP. Pure: gets each ack and the time in milliseconds; opens and closes nothing. concurrency_controller.js decides
+// which number is best for the line; here it is limited by the server, the page and the rest of the file.
 
 import { ConcurrencyController } from "./concurrency_controller.js";
 
@@ -10,29 +10,29 @@ import { ConcurrencyController } from "./concurrency_controller.js";
  * @typedef {object} Facts
  * @property {number} bytes just acknowledged
  * @property {Welcome} limits
- * @property {number} share connections that this upload may have beside the page's others
- * @property {boolean} fallen_back HTTP is used for want of a WebSocket
+ * @property {number} share connections that this upload may have, given the page's others
+ * @property {boolean} fallen_back HTTP replaces a WebSocket that fails
  * @property {number} count connections that are welcomed
  */
 
 /**
  * @typedef {object} Plan
- * @property {boolean} try_websocket open one on the side
+ * @property {boolean} try_websocket open one in parallel
  * @property {number} keep connections of the preferred kind at most
  * @property {number} open connections of the preferred kind at least
  */
 
 const MIB = 1024 * 1024;
-/** For less than this, more connections are not worth their handshakes. */
+/** For fewer bytes, more connections are not worth their handshakes. */
 const WORTH_SHARING = 4 * MIB;
 /** Nor in the last seconds of an upload. */
 const LAST_SECONDS = 2;
-/** Connections that cannot be kept busy with the smallest chunks only make a slow line slower. */
+/** Connections that the smallest chunks do not keep busy only slow down a slow line. */
 const SECONDS_PER_CHUNK = 4;
-/** At first the line seems slower than it is: TCP is still finding out. */
+/** At first the line seems slower than it is, during TCP's slow start. */
 const YOUNG = 3_000;
 const SECONDS_PER_CHUNK_WHEN_YOUNG = 16;
-/** Browsers open six connections to a server over HTTP/1.1, and the app wants some of them. */
+/** Browsers open six connections to a server over HTTP/1.1, and the app needs some of them. */
 const HTTP_CONNECTIONS = 4;
 const OPEN_AGAIN_AFTER = 2_000;
 const OPEN_AGAIN_AT_LAST = 60_000;

@@ -1,5 +1,5 @@
 // A set of byte offsets as sorted, disjoint, non-adjacent [start, end) ranges: the browser's counterpart of
-// incoming/core/extents.py. It knows nothing of chunks or connections.
+// incoming/core/extents.py. Knows no chunks or connections.
 
 /** @typedef {[number, number]} Range */
 

@@ -1,6 +1,6 @@
-// How fast the line is, and what follows from it: the size of the next chunk and how far to be ahead of the acks.
-// Pure: told what was sent and acknowledged and when, in milliseconds. Which bytes and which connection is not its
-// business; rates are bytes a second.
+// The rate of the line, and from it the size of the next chunk and the bytes in flight. Pure: gets what was sent and
+// acknowledged and when, in milliseconds. Does not decide which bytes go over which connection. Rates are in bytes a
+// second.
 
 /**
  * @typedef {object} Limits from the server, bytes
@@ -9,18 +9,18 @@
  * @property {number} window
  */
 
-/** A chunk is about this much of its connection's line, so that acks come often and the overhead stays small. */
+/** Time that a chunk takes on its connection, so that acks are frequent and the overhead is small. */
 const CHUNK_SECONDS = 0.7;
-/** One that goes alone has a round trip of silence behind it. */
+/** A chunk without a successor is followed by an idle round trip. */
 const LONE_CHUNK_SECONDS = 1.2;
-/** Being this far ahead keeps a line of up to a second's round trip busy while acks are on their way. */
+/** This many bytes in flight keep a line of up to a second's round trip busy. */
 const AHEAD_SECONDS = 2;
 /** Data in the send buffer cannot be withdrawn: on pause and cancel it is sent before the control message. */
 const BUFFERED_SECONDS = 0.75;
-/** Near the end no connection gets more than it can deliver soon, or all others would wait for it. */
+/** Near the end no connection gets more than it can deliver soon, because all others would wait for it. */
 const ENDGAME_SECONDS = 2;
 const ENDGAME_FACTOR = 0.5;
-/** Pieces that take less time than this cost more for what goes along with each than the others would wait. */
+/** Shorter pieces cost more overhead than the others would wait. */
 const SHORTEST_CHUNK_SECONDS = 0.05;
 
 const MEMORY = 2000;
@@ -31,28 +31,28 @@ const SMALLEST_WINDOW = 2 * MIB;
 const MOST_BUFFERED = 8 * MIB;
 /** Chunks that fill the line while its speed is not known. */
 const FIRST_CHUNKS = 4;
-/** What a further connection begins with is small for what the others have found. */
+/** A further connection begins with a small part of what the others reach. */
 const FIRST_CHUNK_SECONDS = 0.2;
 const GROWTH = 4;
-/** A piece that is larger than any that arrived and gets no answer, twice: it is not the line, it is the size. */
+/** Lost pieces that were larger than any that arrived, after which the size is the cause, not the line. */
 const SUSPICIONS = 2;
 
 const clamp = (/** @type {number} */ value, /** @type {number} */ low, /** @type {number} */ high) =>
     Math.max(low, Math.min(high, value));
 
-/** A rate, the last seconds weighing most; only the time in which something was on its way counts. */
+/** A rate, weighted towards the last seconds; only time with bytes in flight counts. */
 export class Meter {
     #store;
     #since = 0;
     #bytes = 0;
     #milliseconds = 0;
 
-    /** @param {number} store milliseconds after which a moment weighs a third */
+    /** @param {number} store milliseconds after which the weight is a third */
     constructor(store) {
         this.#store = store;
     }
 
-    /** @param {number} now from here on bytes are on their way; before it there was nothing to measure */
+    /** @param {number} now bytes are in flight from now on; before there was nothing to measure */
     resume(now) {
         this.#since = now;
     }
@@ -69,20 +69,20 @@ export class Meter {
         this.#milliseconds = this.#milliseconds * faded + elapsed;
     }
 
-    /** Bytes a second, 0 as long as there is nothing to tell. */
+    /** Bytes a second, 0 while nothing was measured. */
     get rate() {
         return (this.#bytes * 1000) / Math.max(1, this.#milliseconds);
     }
 }
 
-/** What is known of one connection; the controller alone changes it. */
+/** The measurements of one connection; only the controller changes them. */
 export class ConnectionRate {
     meter = new Meter(MEMORY);
     heard = false;
     ahead = 0;
-    /** It belongs to the pool still. */
+    /** It is still in the pool. */
     present = true;
-    /** Chunks grow until they are as large as the line wants them: a slow line must never get a huge one first. */
+    /** Chunks grow to the size that suits the line, so that a slow line never gets a huge one first. */
     ramp;
     #assumed;
 
@@ -143,8 +143,8 @@ export class RateController {
     }
 
     /**
-     * A connection begins small, unless others have found out what to expect of it.
-     * @returns {ConnectionRate} by which it is named from now on
+     * A connection starts with small chunks, unless others have measured the line.
+     * @returns {ConnectionRate} that identifies it from now on
      */
     join() {
         const { chunk_min, chunk_max } = this.#limits;
@@ -172,21 +172,21 @@ export class RateController {
         const soon = ending ? ENDGAME_FACTOR : 1;
         const lone = capacity.depth === 1;
         const { chunk_min, chunk_max, window } = this.#limits;
-        // A request's body is stored while it comes: it is not the server's memory that limits it.
+        // A request's body is stored while it arrives: the server's memory does not limit it.
         const most = lone ? Math.max(chunk_max, window / this.#connections) : chunk_max;
         const seconds = lone ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
         const size = this.#chunk_size(pooled, Math.min(rate * seconds * soon, most), missing);
         if (this.#ahead === 0) return size;
         if (this.#ahead + size > window) return 0;
-        // While TCP finds out what a young connection can do, the others are done.
+        // The others finish during the slow start of a young connection.
         if (ending && !pooled.meter.rate) return 0;
-        // The window is full of what other connections are slow with; one that has nothing must show what it can.
+        // The window is full with the chunks of slow connections; an idle one gets a chunk to be measured.
         if (pooled.ahead === 0) return size;
         if (this.#ahead + size > Math.max(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW)) return 0;
         if (lone) return 0;
         if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
         const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
-        // A queue of small chunks would only keep the larger ones waiting.
+        // A queue of small chunks would only delay the larger ones.
         return pooled.ahead + size <= Math.min(wanted, FIRST_CHUNKS * pooled.ramp) ? size : 0;
     }
 
@@ -229,7 +229,7 @@ export class RateController {
         return pooled.rate ? (pooled.ahead * 1000) / pooled.rate : 0;
     }
 
-    /** Milliseconds in which all that is on its way should arrive, if the line is what sets the speed. */
+    /** Milliseconds in which all bytes in flight should arrive, if the line limits the rate. */
     get remaining() {
         return (this.#ahead * 1000) / Math.max(1, this.rate);
     }

@@ -1,4 +1,4 @@
-// Holds an upload to a rate: a token bucket that may be overdrawn by one chunk and then waits. Pure; milliseconds and
+// Limits an upload to a rate: a token bucket that may be overdrawn by one chunk and then waits. Pure; milliseconds and
 // bytes a second.
 
 const BURST_SECONDS = 0.5;
@@ -11,7 +11,9 @@ export class TokenBucket {
     #tokens = 0;
     #filled = 0;
 
-    /** @param {() => number[]} limits bytes a second, 0 for none; the lowest holds, and they may change at any time */
+    /**
+     * @param {() => number[]} limits bytes a second, 0 for none; the lowest applies, and they may change at any time
+     */
     constructor(limits) {
         this.#limits = limits;
     }
@@ -49,7 +51,7 @@ export class TokenBucket {
         if (this.#rate) this.#tokens -= bytes;
     }
 
-    /** Whether it is this limit, not the line, that sets the speed. */
+    /** Whether this limit, not the line, determines the rate. */
     get binding() {
         return this.#rate > 0 && this.#tokens < 0;
     }

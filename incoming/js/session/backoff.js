@@ -1,5 +1,5 @@
-// When to try again: exponential back-off with full jitter, so that the clients of a restarted server do not all come
-// back in the same moment. It decides delays; it owns no timer.
+// When to retry: exponential back-off with full jitter, so that the clients of a restarted server do not all return at
+// once. Decides delays; owns no timer.
 
 const FIRST = 300;
 const LIMIT = 30_000;
@@ -22,11 +22,11 @@ export class Backoff {
         const delay = Math.max(SHORTEST, this.#ceiling * this.#random());
         this.#ceiling = Math.min(LIMIT, this.#ceiling * 2);
         if (wanted === null) return delay;
-        // Never before the time that was asked for, and not all at that very moment.
+        // Never before the requested time, and not all clients at that moment.
         return wanted * 1000 * (1 + 0.25 * this.#random());
     }
 
-    /** Progress was made: the next failure is a first one again. */
+    /** Progress was made: the next failure counts as the first. */
     reset() {
         this.#ceiling = FIRST;
     }

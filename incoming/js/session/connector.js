@@ -1,5 +1,5 @@
-// Makes the first connection of a session: by which transport, and by both at once where a WebSocket keeps us waiting.
-// When to try again is the decision of reconnection.js; what a loss means is the session's.
+// Opens the first connection of a session: by which transport, and by both in parallel where a WebSocket is slow.
+// reconnection.js decides when to retry, the session what a loss means.
 
 import { is_garbled } from "../transport/errors.js";
 import { Reachability } from "./reachability.js";
@@ -10,7 +10,7 @@ import { TransportSelector } from "./transport_selector.js";
 /** @typedef {import("../transport/messages.js").Hello} Hello */
 /** @typedef {import("../transport/errors.js").Problem} Problem */
 
-/** A WebSocket that is not welcomed by then gets a request beside it: some proxies neither open nor refuse one. */
+/** A WebSocket without a welcome by then gets a parallel request: some proxies neither open nor refuse one. */
 const WEBSOCKET_ALONE_FOR = 2_000;
 
 export class Connector {
@@ -52,7 +52,7 @@ export class Connector {
         this.#env.stop(this.#timer);
     }
 
-    /** @param {"websocket" | "http"} kind by which the server has answered */
+    /** @param {"websocket" | "http"} kind over which the server has answered */
     welcomed(kind) {
         this.stop();
         this.#memory.reached = true;

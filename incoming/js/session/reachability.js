@@ -1,11 +1,11 @@
-// Whether the upload server was ever reached from this page, and when a user should be told that it was not: a wrong
-// address looks like a server that is away for a moment. Attempts go on in any case.
+// Whether the upload server was ever reached from this page, and when to report that it was not: a wrong address looks
+// like a server that is down for a moment. Attempts continue in any case.
 
 import { NEVER_REACHED, SERVER_UNAVAILABLE } from "../transport/errors.js";
 
 /** @typedef {import("../transport/errors.js").Problem} Problem */
 
-/** A server that restarts is back before that many attempts, with their growing waits, have failed. */
+/** A restarting server is back before this many attempts, with growing waits, have failed. */
 const ATTEMPTS = 6;
 
 export class Reachability {

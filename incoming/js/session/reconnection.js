@@ -1,5 +1,5 @@
-// When an upload tries to connect: at once, or after a wait that grows until something was acknowledged. The file is
-// looked at before each attempt. What a loss means, and by what to connect, is the session's business.
+// When an upload tries to connect: at once, or after a wait that grows until bytes are acknowledged. The file is
+// checked before each attempt. The session decides what a loss means, and how to connect.
 
 import { Backoff } from "./backoff.js";
 
@@ -19,7 +19,7 @@ export class Reconnection {
     #attempt = 0;
     /** @type {unknown} */
     #timer = null;
-    /** @type {number | null} moment of the next attempt; null while one is under way, and when there will be none */
+    /** @type {number | null} time of the next attempt; null during one, and when there will be none */
     due = null;
 
     /**
@@ -34,7 +34,7 @@ export class Reconnection {
         this.#backoff = new Backoff(env.random);
     }
 
-    /** Another number means that what was begun under the last one was given up meanwhile. */
+    /** Changes when an attempt is abandoned, so that its late results are ignored. */
     get attempt() {
         return this.#attempt;
     }
@@ -49,7 +49,7 @@ export class Reconnection {
         else this.#owner.connect();
     }
 
-    /** @param {number | null} [wanted] seconds that the server asked us to wait */
+    /** @param {number | null} [wanted] seconds to wait, as requested by the server */
     later(wanted) {
         this.stop();
         const delay = this.#backoff.next(wanted);
@@ -57,14 +57,14 @@ export class Reconnection {
         this.#timer = this.#env.after(delay, () => this.now());
     }
 
-    /** The attempt under way, or the one that was to come, is given up. */
+    /** Abandons the current or next attempt. */
     stop() {
         this.#attempt++;
         this.due = null;
         this.#env.stop(this.#timer);
     }
 
-    /** Progress was made, or the user wants it anew: the next wait is a first one again. */
+    /** Progress was made, or the user resumes: the next wait is the first one again. */
     reset() {
         this.#backoff.reset();
     }

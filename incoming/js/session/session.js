@@ -1,5 +1,5 @@
-// Keeps one upload connected: opens connections, says hello, comes back after every loss, falls back to HTTP and stops
-// on permanent errors. What the user may do and sees is the uploader's decision.
+// Keeps one upload connected: opens connections, sends hello, reconnects after every loss, falls back to HTTP and stops
+// on permanent errors. The uploader decides what the user may do and sees.
 
 import { ASK_AGAIN } from "../transport/errors.js";
 import { ConnectionPool } from "../pool/connection_pool.js";
@@ -19,9 +19,9 @@ import { TokenBucket } from "../pool/token_bucket.js";
 /**
  * @typedef {object} Owner
  * @property {() => void} changed something observable, at the end of each event
- * @property {() => void} attempting the attempt to connect that was waited for begins
+ * @property {() => void} attempting the next attempt to connect begins
  * @property {(outcome: Outcome) => void} told the state that the server reports
- * @property {(problem: Problem) => void} failed beyond repair; the session has stopped
+ * @property {(problem: Problem) => void} failed permanently; the session has stopped
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
  */
 
@@ -47,9 +47,9 @@ export class Session {
     #cancelling = false;
     /** @type {unknown} */
     #cancel_timer = null;
-    /** Whether the server, by its last word, still waits for bytes. */
+    /** Whether the server, by its last message, still expects bytes. */
     #receiving = true;
-    /** @type {Problem | null} why it is waiting, if the server said why */
+    /** @type {Problem | null} why it is waiting, if the server sent a reason */
     problem = null;
 
     /**
@@ -108,7 +108,7 @@ export class Session {
         return this.#pool.welcomed[0]?.connection.kind ?? "";
     }
 
-    /** Whether chunks are on their way. */
+    /** Whether chunks are in flight. */
     get flowing() {
         return this.#connected && !this.scheduler.complete;
     }
@@ -152,13 +152,13 @@ export class Session {
         if (this.#connected && this.#pool.count > 0) {
             if (doubtful) this.#pool.check();
         } else if ((doubtful || this.#pool.count === 0) && this.problem?.retry_after == null) {
-            // An attempt that was begun without a network takes its time to fail, and then there would be a wait.
+            // An attempt that was started without a network fails late, and a wait would follow.
             this.#pool.close();
             this.#reconnection.now();
         }
     }
 
-    /** Moment of the next attempt to connect, null while one is under way or none is needed. */
+    /** Time of the next attempt to connect, null during one or if none is needed. */
     get due() {
         return this.#reconnection.due;
     }
@@ -212,7 +212,7 @@ export class Session {
         this.problem = null;
         this.scheduler.confirm(welcome.extents);
         this.#receiving = is_receiving(welcome.state);
-        // This further connection was on its way when a cancel was said: that the server still receives is no answer to it.
+        // This further connection was being opened when a cancel was sent: its receiving state is no answer to that.
         if (this.#cancelling && this.#receiving) return this.#owner.changed();
         if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
@@ -269,11 +269,11 @@ export class Session {
             this.#selector.unheard();
         }
         if (this.#pool.welcomed.length > 0) return this.#owner.changed();
-        // The other kind has been opened beside this one, and may still be welcomed.
+        // The other kind was opened in parallel, and may still be welcomed.
         if (!problem && !this.#connected && this.#pool.count > 0) return;
         if (useless && !this.#connected) return this.#reconnection.now();
         const { kind } = pooled.connection;
-        // Where the other kind is tried at once nothing that is shown has changed: it is still the same attempt.
+        // An immediate attempt with the other kind does not change the shown state.
         if (!problem && !this.#connected && this.#selector.failed(kind)) return this.#reconnection.now();
         if (!problem && this.#connected) this.#selector.cut(kind, this.#page.env.now() - this.#connected_at);
         this.#lost(problem);

@@ -1,21 +1,24 @@
-// Notices that an upload stands still although its connections seem to live: chunks that a WebSocket has taken and that do
-// not arrive, because something on the way keeps them; or a file of which all is acknowledged and that is not said to
-// have arrived. What follows from it is the session's business.
+// Detects that an upload stalls although its connections seem alive: chunks that a WebSocket has accepted and an
+// intermediary holds back; or a file of which all is acknowledged without the state `arrived`. The session decides what
+// follows.
 
 import { upload_url } from "../transport/urls.js";
 import { request } from "../transport/http_request.js";
 
 /**
  * @typedef {object} Owner
- * @property {() => boolean} waiting whether chunks are on their way
- * @property {() => void} swallowed the server is there, and does not get them
+ * @property {() => boolean} waiting whether chunks are in flight
+ * @property {() => void} swallowed the server answers, and does not receive them
  * @property {() => void} doubtful whether the server has what it acknowledged
  */
 
 const UNACKED_FOR = 6_000;
 const LOOK_AGAIN_AFTER = 3_000;
 const ANSWERED_WITHIN = 5_000;
-/** So often in a row the server has no byte more than before: on a slow line it has, chunks are stored while they come. */
+/**
+ * Consecutive checks without a new byte at the server; on a slow line there are some, because chunks are stored while
+ * they arrive.
+ */
 const LOOKS = 2;
 /** First after 15 s, then less often. */
 const ARRIVAL_DOUBTED_AFTER = 15_000;
@@ -27,7 +30,7 @@ export class StallDetector {
     #owner;
     /** @type {unknown} */
     #timer = null;
-    /** @type {(() => void) | null} aborts the question under way */
+    /** @type {(() => void) | null} aborts the current check */
     #abort = null;
     #doubt_after = ARRIVAL_DOUBTED_AFTER;
 
@@ -48,7 +51,7 @@ export class StallDetector {
         this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
     }
 
-    /** Chunks flow over a WebSocket; to be said again with each ack. */
+    /** Chunks flow over a WebSocket; called again with each ack. */
     watch_chunks() {
         this.stop();
         this.#wait(UNACKED_FOR, () => {
@@ -57,7 +60,7 @@ export class StallDetector {
         });
     }
 
-    /** All is acknowledged; the server has not yet reported that the file has arrived. */
+    /** All is acknowledged, without a report that the file has arrived. */
     await_arrival() {
         this.stop();
         this.#wait(this.#doubt_after, () => {
@@ -77,7 +80,7 @@ export class StallDetector {
      * @param {number} in_vain so many looks in a row found no more
      */
     #look(before, in_vain) {
-        // Where the server cannot be asked it is the line, which the connections notice by themselves.
+        // If the server cannot be reached, it is the line, which the connections detect themselves.
         this.#wait(ANSWERED_WITHIN, () => this.watch_chunks());
         const url = upload_url(this.#page.frontend, this.#upload.ticket);
         this.#abort = request(this.#env, { method: "GET", url }, ({ status, json }) => {

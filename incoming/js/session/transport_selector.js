@@ -1,24 +1,24 @@
-// WebSocket or HTTP: which of the two an upload tries next, when a WebSocket counts as broken, and how chunks are given
-// to the browser. Pure; it knows neither transport, only how connections began and ended.
+// WebSocket or HTTP: which of the two an upload tries next, when a WebSocket counts as broken, and how chunks are
+// passed to the browser. Pure; knows only how connections began and ended.
 
 /** @typedef {"websocket" | "http"} Kind */
 
 /**
- * What the whole page knows.
+ * What the page has found out.
  * @typedef {object} TransportMemory
  * @property {"auto" | Kind} wanted
  * @property {boolean} websocket_works one has been welcomed since the page was loaded
- * @property {boolean} websocket_fails HTTP worked lately where a WebSocket did not
+ * @property {boolean} websocket_fails HTTP has worked recently where a WebSocket did not
  * @property {boolean} blobs_fail chunks must be read before they are sent
  * @property {() => void} websocket_failed
  * @property {() => void} websocket_worked
  */
 
-/** A WebSocket that ends this soon, in milliseconds, was of no use ... */
+/** A WebSocket that ends this soon, in milliseconds, was useless ... */
 const SHORT_LIFE = 5000;
-/** ... and so many of them in a row mean that something on the way cuts them. */
+/** ... and this many in a row mean that an intermediary cuts them. */
 const SHORT_LIVES = 3;
-/** Where WebSockets have worked, a refused one is more likely a server that restarts. */
+/** Where WebSockets have worked, a refused one more likely means a restarting server. */
 const PATIENCE = 3;
 const BLOB_FAILURES = 2;
 
@@ -29,7 +29,7 @@ export class TransportSelector {
     #failures = 0;
     #short_lives = 0;
     #unheard = 0;
-    /** Whether a WebSocket was of no use although the server was there, so that the page is to remember it. */
+    /** Whether a WebSocket failed although the server answered, which the page must remember. */
     #blamed = false;
 
     /** @param {TransportMemory} store */
@@ -42,12 +42,12 @@ export class TransportSelector {
         if (this.#store.websocket_fails) this.#preferred = "http";
     }
 
-    /** @returns {Kind} what to connect by */
+    /** @returns {Kind} the kind of the next connection */
     get kind() {
         return this.#store.wanted === "auto" ? this.#preferred : this.#store.wanted;
     }
 
-    /** Whether this upload goes over HTTP although a WebSocket is wanted. */
+    /** Whether this upload uses HTTP although a WebSocket is wanted. */
     get fallen_back() {
         return this.#store.wanted === "auto" && this.#preferred === "http";
     }
@@ -64,13 +64,13 @@ export class TransportSelector {
         const patience = kind === "http" || this.#store.websocket_works ? PATIENCE : 1;
         if (this.#failures < patience) return false;
         this.#prefer(kind === "http" ? "websocket" : "http");
-        // Where one has worked it may have been a server that restarts.
+        // Where one has worked, the server may have been restarting.
         this.#blamed = !this.#store.websocket_works;
         return kind === "websocket";
     }
 
     /**
-     * A WebSocket was not welcomed within the usual time, or the server understood nothing of what came by it.
+     * A WebSocket was not welcomed within the usual time, or the server did not understand what it carried.
      * @returns {boolean} whether to try HTTP at once
      */
     doubtful() {
@@ -102,7 +102,7 @@ export class TransportSelector {
         this.#blame();
     }
 
-    /** Chunks do not get through a WebSocket although it stands. */
+    /** Chunks do not get through an open WebSocket. */
     swallowed() {
         this.unheard();
         this.#blame();
@@ -121,8 +121,8 @@ export class TransportSelector {
     }
 
     /**
-     * A connection has ended with chunks on their way. Some browsers never finish to send a Blob that is part of a file:
-     * what has failed twice is sent the other way.
+     * A connection has ended with chunks in flight. Some browsers never finish sending a Blob that is part of a file:
+     * after two failures chunks are sent the other way.
      */
     unheard() {
         if (++this.#unheard % BLOB_FAILURES === 0) this.#store.blobs_fail = !this.#store.blobs_fail;

@@ -1,18 +1,18 @@
 // The interface that both transports implement, as types: what a connection needs, what it can do and what it reports.
-// It contains no code.
+// Contains no code.
 
 /** @typedef {import("./messages.js").Hello} Hello */
 /** @typedef {import("./messages.js").Range} Range */
 /** @typedef {import("./errors.js").Problem} Problem */
 
 /**
- * What a connection reports. After `closed`, which comes once, it says nothing more.
+ * What a connection reports. `closed` comes once and is the last event.
  * @typedef {object} Listener
  * @property {(welcome: import("./messages.js").Welcome) => void} welcome
  * @property {(chunks: Range[]) => void} ack each chunk as it was sent
  * @property {(outcome: import("./messages.js").Outcome) => void} state
- * @property {(chunk: Range) => void} too_large a proxy does not let pieces of this size through
- * @property {(problem: Problem | null) => void} closed with the server's reason if it gave one
+ * @property {(chunk: Range) => void} too_large a proxy rejects bodies of this size
+ * @property {(problem: Problem | null) => void} closed with the server's reason, if any
  */
 
 /**
@@ -21,20 +21,20 @@
  * @property {string} ticket
  * @property {Blob} file
  * @property {import("./long_poll.js").LongPoll} news of the page's uploads
- * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read on their own
+ * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read themselves
  */
 
 /**
  * One connection, of either kind.
  * @typedef {object} Connection
  * @property {"websocket" | "http"} kind
- * @property {number} depth chunks it can have on their way at once
+ * @property {number} depth chunks in flight at once
  * @property {number} buffered bytes that have not left the browser yet
- * @property {(greeting: Hello) => void} open connects and says hello
+ * @property {(greeting: Hello) => void} open connects and sends hello
  * @property {(chunk: Range) => void} send
- * @property {() => void} pause tells the server, then closes
- * @property {(reason: string) => void} cancel tells the server; the answer is a state
- * @property {() => void} check something happened to the network: finds out soon whether the line still works
+ * @property {() => void} pause notifies the server, then closes
+ * @property {(reason: string) => void} cancel notifies the server; the answer is a state
+ * @property {() => void} check after a change of the network: finds out soon whether the line still works
  * @property {() => void} close without notifying the server
  */
 

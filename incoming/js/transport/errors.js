@@ -1,12 +1,12 @@
-// What can go wrong, as values: the codes this library switches on, and the ones that only a browser can find.
-// It does not know how an error is transmitted. The server's codes are those of incoming/core/errors.py and pass through.
+// Errors as values: the codes that this library switches on, and those that only a browser can detect. Does not know
+// how an error is transmitted. The server's codes (incoming/core/errors.py) are passed on.
 
 /**
  * @typedef {object} Problem
  * @property {number} code stable and numeric; documented in doc/api.md
  * @property {string} message
- * @property {boolean} retry whether coming back later can help without anybody doing anything
- * @property {number | null} retry_after seconds to wait before that, if the server said so
+ * @property {boolean} retry whether a later attempt can succeed without any change
+ * @property {number | null} retry_after seconds to wait before that, if the server sent them
  */
 
 export const MESSAGE_TOO_LARGE = 103;
@@ -24,13 +24,13 @@ export const INTERNAL_ERROR = 599;
 export const FILE_UNREADABLE = 1001;
 export const FILE_CHANGED_WHILE_READING = 1002;
 export const BAD_ARGUMENT = 1003;
-/** Something on the way answers in the server's place; passes by itself. */
+/** An intermediary answers instead of the server; temporary. */
 export const SERVER_UNAVAILABLE = 1004;
-/** No attempt of this page has reached the server; passes by itself, or the address is wrong. */
+/** No attempt of this page has reached the server; temporary, or the address is wrong. */
 export const NEVER_REACHED = 1005;
-/** The app gives no ticket at present; passes by itself. */
+/** The app issues no ticket at present; temporary. */
 export const TICKET_UNAVAILABLE = 1006;
-/** The app refuses to give a ticket for this file. */
+/** The app refuses a ticket for this file. */
 export const TICKET_REFUSED = 1007;
 
 /** The names of all codes, as doc/api.md has them: runs of codes, each by its first one. */
@@ -55,14 +55,14 @@ export function error_name(code) {
     return NAME_OF.get(code) ?? "unknown_error";
 }
 
-/** The upload's outcome is settled, or another state than we thought: saying hello again tells which. */
+/** The upload has ended, or has another state than expected: a new hello returns it. */
 export const ASK_AGAIN = new Set([WRONG_STATE, ALREADY_COMPLETE, UPLOAD_CANCELLED, HANDOVER_FAILED]);
 
-/** After these the ticket is worth nothing to this browser any more. */
+/** After these the ticket is useless to this browser. */
 export const TICKET_IS_OVER = new Set([UNKNOWN_TICKET, TAKEN_OVER, UPLOAD_CANCELLED, HANDOVER_FAILED]);
 
 /**
- * An error that ends the upload, or rather this attempt at it.
+ * An error that ends the upload, or this attempt.
  * @param {number} code
  * @param {string} message
  * @returns {Problem}
@@ -73,14 +73,14 @@ export function fatal(code, message) {
 
 /**
  * @param {Problem} problem
- * @returns {boolean} whether the server could make nothing of what it received, which has then been changed on the way
+ * @returns {boolean} whether the server did not understand what it received, because an intermediary has changed it
  */
 export function is_garbled({ code }) {
     return code >= 100 && code < 200;
 }
 
 /**
- * What a WebSocket's close code says when its error message did not make it: 4000 + the server's code.
+ * The meaning of a WebSocket's close code (4000 + the server's code) when the error message was lost.
  * @param {number} close_code
  * @returns {Problem | null}
  */

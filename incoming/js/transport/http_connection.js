@@ -1,5 +1,6 @@
-// One connection of an upload over plain HTTP requests: hello by POST, each chunk a PUT with Content-Range, news by
-// long-poll. The same interface as websocket_connection.js; here a connection is a slot for one request at a time.
+// One connection of an upload over plain HTTP requests: hello by POST, each chunk a PUT with Content-Range, state
+// changes by long-poll. The same interface as websocket_connection.js; here a connection is a slot for one request at a
+// time.
 
 import { upload_url } from "./urls.js";
 import { MESSAGE_TOO_LARGE, NOT_FOUND, SERVER_UNAVAILABLE } from "./errors.js";
@@ -41,9 +42,9 @@ export class HttpConnection {
     #open = true;
     #welcomed = false;
     #pausing = false;
-    /** @type {(() => void) | null} aborts the request under way */
+    /** @type {(() => void) | null} aborts the current request */
     #abort = null;
-    /** @type {(() => void) | null} aborts the question whether the server is there */
+    /** @type {(() => void) | null} aborts the check whether the server answers */
     #abort_question = null;
     /** @type {unknown} */
     #timer = null;
@@ -101,7 +102,7 @@ export class HttpConnection {
 
     pause() {
         this.#pausing = true;
-        // A hello that is under way would end a pause that came before it.
+        // A hello in flight would end an earlier pause.
         if (!this.#welcomed) return;
         this.close();
         request(this.#env, { method: "POST", url: this.#url, body: messages.pause(this.#epoch) }, () => {});
@@ -154,7 +155,7 @@ export class HttpConnection {
         this.#ask({ method: "GET", query }, ANSWER_WITHIN, (answer) => this.#news(answer));
     }
 
-    /** Waits for news, together with the page's other uploads. */
+    /** Waits for state changes, together with the page's other uploads. */
     #await_news() {
         this.#stop();
         const done = (/** @type {Answer} */ answer) => {
@@ -252,7 +253,7 @@ export class HttpConnection {
         if (!this.#pausing) this.#listener.closed(problem);
     }
 
-    /** Ends whatever is under way. */
+    /** Ends all requests and timers. */
     #stop() {
         this.#env.stop(this.#timer);
         this.#abort?.();

@@ -1,5 +1,5 @@
-// One HTTP request. XMLHttpRequest, because only it tells how much of a body has been sent; decides nothing about what
-// an answer means, beyond whether it is one of our server's own errors.
+// One HTTP request. XMLHttpRequest, because only it reports how much of a body has been sent. Decides only whether an
+// answer is one of the server's own errors.
 
 import { parse_object, problem } from "./messages.js";
 
@@ -17,8 +17,8 @@ import { parse_object, problem } from "./messages.js";
 /**
  * @typedef {object} Answer
  * @property {number} status 0 when there was none
- * @property {any} json the body, null if it is no JSON object
- * @property {Problem | null} problem the error, if the server itself says that there is one
+ * @property {any} json the body, null if it is not a JSON object
+ * @property {Problem | null} problem the error, if the server itself sent one
  * @property {number | null} retry_after seconds
  */
 
@@ -32,7 +32,7 @@ export function request(env, { method, url, body = null, headers = {}, on_sent }
     const xhr = env.new_request();
     let over = false;
     xhr.open(method, url);
-    // A simple request in the sense of CORS as long as nobody adds headers: no preflight (Fetch standard, 4.8).
+    // Without further headers a simple request in the sense of CORS: no preflight (Fetch standard, 4.8).
     xhr.setRequestHeader("Accept", "application/json");
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
     if (on_sent) xhr.upload.onprogress = on_sent;

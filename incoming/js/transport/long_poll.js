@@ -1,6 +1,6 @@
-// News of all uploads of a page that are carried by HTTP: one request at a time waits for them, because browsers open six
-// connections to a server and those are for chunks and for the app. Decides how news is waited for, also at a server that
-// cannot wait for several uploads at once; what news means is the connections' decision.
+// State changes of all uploads of a page over HTTP: one request at a time waits for them, because browsers open six
+// connections to a server and those are for chunks and for the app. Decides how to wait, also at a server that cannot
+// wait for several uploads at once; the connections decide what a change means.
 
 import { request } from "./http_request.js";
 import { problem } from "./messages.js";
@@ -11,18 +11,18 @@ import { upload_url, wait_url } from "./urls.js";
 /**
  * @typedef {object} Watcher
  * @property {string} ticket
- * @property {string} state that its owner knows
- * @property {string} [reason] of that state that its owner knows
- * @property {(answer: Answer) => void} done called once, with an answer like that of a status request
+ * @property {string} state known to its owner
+ * @property {string} [reason] of that state, known to its owner
+ * @property {(answer: Answer) => void} done called once, with an answer like to a status request
  */
 
 const WAIT_SECONDS = 25;
 /** Where uploads take turns, each poll is short, so that the others are not delayed for long. */
 const TURN_SECONDS = 2;
 const ANSWER_WITHIN = 10_000;
-/** The server waits for so many at once. */
+/** Uploads for which the server waits at once. */
 const MOST = 50;
-/** What begins to wait in the same moment waits together. */
+/** Watchers that start at the same moment share a request. */
 const GATHER = 50;
 /** Delay after an empty answer that came early: the server is draining, or a proxy ends requests. */
 const BREATH = 1_000;
@@ -35,7 +35,7 @@ export class LongPoll {
     #frontend;
     /** @type {Set<Watcher>} */
     #watchers = new Set();
-    /** @type {Map<string, string>} the states by ticket in the request under way */
+    /** @type {Map<string, string>} the states by ticket in the current request */
     #asked = new Map();
     /** @type {(() => void) | null} */
     #abort = null;
@@ -59,7 +59,7 @@ export class LongPoll {
      */
     watch(watcher) {
         this.#watchers.add(watcher);
-        // The request under way waits for that, too, unless the upload has rested meanwhile in another state.
+        // The current request waits for that, too, unless the upload was meanwhile in another state.
         if (this.#asked.get(watcher.ticket) !== watcher.state) this.#ask_after(GATHER);
         return () => {
             this.#watchers.delete(watcher);
@@ -120,7 +120,7 @@ export class LongPoll {
     }
 
     /**
-     * Where it has never worked it may be a server that does not know such requests: each upload's own decides.
+     * Where it has never worked, the server may not know such requests: each upload's own request decides.
      * @param {Answer} answer
      * @param {Map<string, string>} tickets
      */
@@ -185,7 +185,7 @@ export class LongPoll {
 }
 
 /**
- * What a status request would have been answered.
+ * The answer to a status request.
  * @param {any} upload
  * @returns {Answer}
  */

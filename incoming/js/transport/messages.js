@@ -1,5 +1,5 @@
 // Messages of the sub-protocol incoming.1, the mirror of incoming/wire/messages.py; tests/vectors/messages.json holds
-// both to the same bytes. Decides what a message looks like; does not know when one is sent or what it brings about.
+// both to the same bytes. Decides what a message looks like; does not know when one is sent or what it causes.
 
 /** @typedef {import("./errors.js").Problem} Problem */
 /** @typedef {[number, number]} Range the bytes [start, end) of the file */
@@ -7,13 +7,13 @@
 
 /**
  * @typedef {object} Hello
- * @property {string} session names this uploader object; all its connections share it
- * @property {number} [epoch] what the server called the session before; without it this uploader takes over
+ * @property {string} session identifies this uploader object; all its connections share it
+ * @property {number} [epoch] the session's epoch by the last welcome; without it this uploader takes over
  * @property {string} name
  * @property {number} size in bytes
  * @property {number} [last_modified] milliseconds since the epoch
  * @property {string} [fingerprint] digest of samples of the content
- * @property {string} [media_type] what the browser takes the file for
+ * @property {string} [media_type] the file's type by the browser
  */
 
 /**
@@ -25,14 +25,14 @@
  * @property {Range[]} extents what has arrived
  * @property {number} chunk_min bytes
  * @property {number} chunk_max bytes
- * @property {number} window bytes that may be ahead over all connections
+ * @property {number} window bytes that may be unacknowledged over all connections
  * @property {number} connections that one upload may hold
  * @property {number} ping_interval seconds
  * @property {number} max_rate bytes a second, 0 for no limit
  * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
  */
 
-/** @typedef {{state: State, reason: string, code: number | null}} Outcome where the upload stands, and why */
+/** @typedef {{state: State, reason: string, code: number | null}} Outcome state of the upload, and why */
 /** @typedef {{type: "ack", chunks: Range[]}} Ack */
 /** @typedef {{type: "state"} & Outcome} StateMessage */
 /** @typedef {{type: "error", name: string} & Problem} ErrorMessage */
@@ -45,7 +45,7 @@ const CHUNK_VERSION = 1;
 const MAX_TEXT = 1024;
 const MAX_MEDIA_TYPE = 255;
 
-/** What the server refuses to take in is cut off here: a name or reason has at most 1,024 characters. */
+/** Truncated to the server's limit: a name or reason has at most 1,024 characters. */
 const shortened = (/** @type {string} */ text) => text.slice(0, MAX_TEXT);
 
 /**
@@ -58,7 +58,7 @@ export function hello(greeting) {
 }
 
 /**
- * @param {number} [epoch] over HTTP, where no connection says whose wish it is
+ * @param {number} [epoch] over HTTP, where no connection identifies the session
  * @returns {string}
  */
 export function pause(epoch) {
@@ -91,7 +91,7 @@ export function chunk_header(offset) {
 }
 
 /**
- * A message from the server, or null for one that this version does not know: a newer server may say more.
+ * A message from the server, or null for one of a newer server.
  * @param {unknown} data
  * @returns {ServerMessage | null}
  */

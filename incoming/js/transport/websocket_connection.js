@@ -1,5 +1,5 @@
-// One connection of an upload over a WebSocket. Decides how messages become frames and when a silent line is dead;
-// does not know why a chunk is sent or what a state means. http_connection.js implements the same interface over requests.
+// One connection of an upload over a WebSocket. Decides how messages become frames and when a silent line is dead; does
+// not know why a chunk is sent or what a state means. http_connection.js is the same interface over requests.
 
 import * as messages from "./messages.js";
 import { from_close_code } from "./errors.js";
@@ -16,7 +16,7 @@ const OPEN_WITHIN = 10_000;
 const WELCOME_WITHIN = 5_000;
 const LINGER = 2_000;
 const CHECK_WITHIN = 4_000;
-/** In ping intervals: a connection without any message for that long is lost, however slow the line. */
+/** In ping intervals: a connection without any message for this long is lost, however slow the line. */
 const SILENCE = 2.5;
 
 /** @implements {Connection} */
@@ -39,7 +39,7 @@ export class WebSocketConnection {
     #heard = 0;
     #buffered = 0;
     #silence_allowed = 0;
-    /** Chunks that are still being read while later ones wait: the order on the wire is the order of `send`. */
+    /** Chunks that are being read while later ones wait: the order on the wire is that of `send`. */
     #reading = Promise.resolve();
 
     /**
@@ -100,7 +100,7 @@ export class WebSocketConnection {
     }
 
     pause() {
-        // The server knows nothing of this connection, and what it knows of the upload may stay.
+        // The server does not know this connection, and the upload's state there may stay.
         if (!this.#greeted) return this.close();
         this.#pausing = true;
         if (this.#welcomed) this.#say_pause();
@@ -176,8 +176,8 @@ export class WebSocketConnection {
     }
 
     /**
-     * Bytes that leave the send buffer show progress as well as a message: on a slow line an ack, and a pong behind
-     * the data, can take minutes.
+     * Bytes that leave the send buffer are progress, like a message: on a slow line an ack, and a pong behind the data,
+     * can take minutes.
      */
     #watch() {
         this.#wait(this.#silence_allowed / 10, () => {
@@ -195,7 +195,7 @@ export class WebSocketConnection {
     }
 
     /**
-     * The one timer of this connection: what it waits for at present.
+     * The only timer of this connection.
      * @param {number} milliseconds
      * @param {() => void} action
      */
