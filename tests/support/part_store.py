@@ -108,5 +108,5 @@ def part_files(part_size: int) -> Any:
 
 
 if __name__ == "__main__":
-    with patch("incoming.server.worker.FileStore", part_files(int(os.environ["PART_SIZE"]))):
+    with patch("incoming.storage.open.FileStore", part_files(int(os.environ["PART_SIZE"]))):
         sys.exit(main())

@@ -27,7 +27,7 @@ def start_worker(tmp_path: Path, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatc
     def faulty(root: Path, **others: Any) -> FaultyFiles:
         return FaultyFiles(root, FileStore(root, **others))
 
-    monkeypatch.setattr("incoming.server.worker.FileStore", faulty)
+    monkeypatch.setattr("incoming.storage.open.FileStore", faulty)
     stack = AsyncExitStack()
     workers: list[OneWorker] = []
 

@@ -29,7 +29,7 @@ StartWorker = Callable[..., Awaitable[OneWorker]]
 @pytest.fixture
 def start_worker(tmp_path: Path, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartWorker]:
     """Coroutine that starts a worker whose store has parts of PART bytes."""
-    monkeypatch.setattr("incoming.server.worker.FileStore", part_files(PART))
+    monkeypatch.setattr("incoming.storage.open.FileStore", part_files(PART))
     stack = AsyncExitStack()
     workers: list[OneWorker] = []
 
@@ -209,7 +209,7 @@ async def test_what_was_buffered_when_a_worker_died_is_sent_again(start_worker: 
     await socket.send(piece(0, 130_000))
     await until(lambda: store(worker).buffered(ticket_id).size == 30_000, "the store having it")
     await reaches(worker, ticket_id, (0, PART))
-    other = open_services(worker.services.settings)  # another worker, for which this one is as good as dead
+    other = await open_services(worker.services.settings)  # another worker, for which this one is as good as dead
     known = (await other.upload_service.look(ticket_id)).extents
     await other.store.close()
     await other.worker_reporter.close()

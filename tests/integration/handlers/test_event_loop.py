@@ -136,7 +136,7 @@ async def test_nothing_slow_is_done_on_the_event_loop(tmp_path: Path, monkeypatc
     def slow_files(root: Path, **others: Any) -> FaultyFiles:
         return FaultyFiles(root, FileStore(root, disk=SlowDisk(watch), **others))
 
-    monkeypatch.setattr("incoming.server.worker.FileStore", slow_files)
+    monkeypatch.setattr("incoming.storage.open.FileStore", slow_files)
     watch_database(watch, monkeypatch)
     turning = asyncio.create_task(watch.run())
     async with one_worker(tmp_path / "storage", "--checkpoint-bytes", "1MiB") as worker:
