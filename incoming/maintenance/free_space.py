@@ -1,7 +1,7 @@
 """Whether another upload may begin: admission by free space.
 
-Decides how much room there must be and how long a measurement is believed. It knows no file system; what the bytes are
-kept in says how much it can still take.
+Decides how much room there must be and how long a measurement is believed. It knows no file system: the store says how
+much it can still take, and one that does not know takes everything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from incoming.core.errors import StorageFull
 from incoming.settings.value_types import size_text
-from incoming.storage.byte_store import ByteStore
+from incoming.storage.byte_store import ByteStore, free_bytes
 
 SEEN_FOR = 1.0
 """Seconds for which a measurement of the free space is reused."""
@@ -28,11 +28,13 @@ class FreeSpace:
         self._monotonic = monotonic
         self._measuring = asyncio.Lock()
         self._measured_at = -math.inf
-        self._free = 0
+        self._free: int | None = None
 
     async def require(self) -> None:
         """Raise StorageFull if there is too little room for another upload, or what the ByteStore raises."""
         free, limit = await self._measured(), self._limit
+        if free is None:
+            return
         if free <= 0:
             raise StorageFull("no room for new uploads: the disk is full, or all its inodes are in use")
         if free < limit:
@@ -40,10 +42,10 @@ class FreeSpace:
                 f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
             )
 
-    async def _measured(self) -> int:
+    async def _measured(self) -> int | None:
         now = self._monotonic()
         async with self._measuring:
             if now - self._measured_at > SEEN_FOR:
-                self._free = await self._store.free_bytes()
+                self._free = await free_bytes(self._store)
                 self._measured_at = now
             return self._free

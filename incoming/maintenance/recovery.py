@@ -1,10 +1,10 @@
 """At start: makes every unfinished ticket claim only what is really there.
 
-After a power cut that is only what was synced. Of a partial file that is gone, is another one, is shorter than its
-ticket says or has holes, only what is surely there is believed. A file that has its final name is confirmed. A partial
-one is never touched here: another process may still serve it, and only a ticket that is complete is completed. What had
-arrived before has its callback in the outbox already, and what the TicketStore does not know is left alone. This file
-knows no file system and no database.
+After a power cut that is only what was synced, if the store has to sync at all. Of a partial file that is gone, is
+another one, is shorter than its ticket says or has holes, only what is surely there is believed. A file that has its
+final name is confirmed. A partial one is never touched here: another process may still serve it, and only a ticket that
+is complete is completed. What had arrived before has its callback in the outbox already, and what the TicketStore does
+not know is left alone. This file knows no file system and no database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from incoming.core.errors import StorageFailed, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance.ticket_scan import older
-from incoming.storage.byte_store import BytesLost, ByteStore
+from incoming.storage.byte_store import BytesLost, ByteStore, SyncingStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
 
@@ -35,7 +35,7 @@ async def recover(
 
     To be called before anybody is served. Raises what the stores raise.
     """
-    boot_id = _read_boot_id(boot_id_file)
+    boot_id = _read_boot_id(boot_id_file) if isinstance(store, SyncingStore) else ""
     if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
         log.warning("the machine has booted: of %d uploads only what was synced is believed", count)
     unfinished = trimmed = 0

@@ -2,7 +2,8 @@
 
 Each method says who must guarantee what. Nothing here knows a file system or an object store. All methods may be called
 from the event loop and never block it. They get the ticket as its caller knows it: with `store_data`, which is the
-store's own to write and to read, and with the extents that must be there.
+store's own to write and to read, and with the extents that must be there. What only some stores can do is a Protocol of
+its own, for which callers ask by isinstance.
 """
 
 from __future__ import annotations
@@ -81,15 +82,33 @@ class BufferingStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SyncingStore(Protocol):
+    """The ability of a store whose bytes survive processes at once, and a power cut only after `sync`.
+
+    Bytes of any other store survive both when it reports them: it has no checkpoints, and is believed after a reboot.
+    """
+
+    async def sync(self, ticket: Ticket) -> None:
+        """Return when all that was written before survives a power cut. When it raises, nothing since the last success
+        does. Raises BytesLost like `write`.
+        """
+        ...
+
+
+@runtime_checkable
+class BoundedStore(Protocol):
+    """The ability of a store that knows how much room it has."""
+
+    async def free_bytes(self) -> int:
+        """Return how much can still be written, in bytes."""
+        ...
+
+
 class ByteStore(Protocol):
     """Keeps the bytes of uploads. Raises StorageFull when there is no room, StorageFailed for any other fault and
     ServerShutdown once it is closed.
     """
-
-    @property
-    def grain(self) -> int:
-        """The alignment, in bytes, of what can be stored on its own: 1 for files, the part size for an object store."""
-        ...
 
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         """Store (offset, bytes) pieces; return what is durable now, of these and of earlier ones of this epoch.
@@ -99,12 +118,6 @@ class ByteStore(Protocol):
         holds them is gone or is another one. The caller sees to it that writes of one upload come one after the other
         and never touch bytes acked before. Raises AlreadyComplete when the file was completed meanwhile, by whichever
         process: from then on it is never touched.
-        """
-        ...
-
-    async def sync(self, ticket: Ticket) -> None:
-        """After this, all that was written before survives a power cut. When it raises, nothing since the last success
-        does. Raises BytesLost like `write`.
         """
         ...
 
@@ -139,10 +152,11 @@ class ByteStore(Protocol):
         """Close what is held open for this upload. May be called at any time."""
         ...
 
-    async def free_bytes(self) -> int:
-        """How much can still be written, in bytes."""
-        ...
-
     async def close(self) -> None:
         """Close everything, after the calls under way."""
         ...
+
+
+async def free_bytes(store: ByteStore) -> int | None:
+    """Return how much can still be written, in bytes; None if the store does not know. Raises what the store raises."""
+    return await store.free_bytes() if isinstance(store, BoundedStore) else None

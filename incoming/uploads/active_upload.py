@@ -330,6 +330,7 @@ class ActiveUpload:
 
     async def _commit(self, *, patient: bool) -> None:
         power = self._settings.durability == "power"
+        synced = power or not self.checkpoints.needed
         selection, stored = self._submitted.ready()
         if not selection and self._is_active:
             return  # all is buffered
@@ -340,7 +341,7 @@ class ActiveUpload:
                 await self.checkpoints.clear()
             ticket = await self._tickets.update(
                 self.ticket.id,
-                lambda known: with_stored(known, stored, self._clock(), MAX_EXTENTS, synced=power),
+                lambda known: with_stored(known, stored, self._clock(), MAX_EXTENTS, synced=synced),
                 durable=power,
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
                 patient=patient,

@@ -19,7 +19,7 @@ from incoming.core.extents import Extents
 from incoming.core.location import Location
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import Buffer, BufferingStore, BytesLost, ByteStore, Written
+from incoming.storage.byte_store import Buffer, BufferingStore, BytesLost, ByteStore, SyncingStore, Written
 from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Checkpointer:
         self._tickets = tickets
         self._store = store
         self._settings = settings
+        self.needed = isinstance(store, SyncingStore)
+        """Whether bytes that were committed can be lost in a power cut."""
         self._unsynced = 0
         self._timer: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
@@ -84,12 +86,13 @@ class Checkpointer:
                 await self._clear()
                 await self._lose(lost, ticket)
             raise
-        self._unsynced += sum(end - start for start, end in written.durable)
+        self.wrote(sum(end - start for start, end in written.durable))
         return written
 
     def wrote(self, count: int) -> None:
         """Count bytes as not synced that were written before."""
-        self._unsynced += count
+        if self.needed:
+            self._unsynced += count
 
     def plan(self) -> None:
         """Something was committed: a checkpoint is due after so many bytes or so much time."""
@@ -171,13 +174,15 @@ class Checkpointer:
                 raise
             except (StorageFull, StorageFailed) as error:
                 # Without a partial file it has its final name already, or is gone; the next try finds out.
-                if await self._store.stored(ticket) is not None:
+                if self.needed and await self._store.stored(ticket) is not None:
                     await self._distrust(error)
                 raise
             self._unsynced = 0
             return location
 
     async def _sync(self) -> None:
+        if not isinstance(self._store, SyncingStore):
+            return
         unsynced, self._unsynced = self._unsynced, 0
         ticket = self._subject.ticket
         try:

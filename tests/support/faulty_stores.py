@@ -105,10 +105,6 @@ class FaultyFiles:
         self._open: set[str] = set()
         _WORKERS.add(self)
 
-    @property
-    def grain(self) -> int:
-        return self.inner.grain
-
     def part(self, ticket_id: str) -> Path:
         return self.root / ticket_id[:2] / f"{ticket_id}.part"
 

@@ -8,6 +8,7 @@ import incoming
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_monitor
 from incoming.monitoring.metrics import TRANSPORTS
+from incoming.storage.byte_store import free_bytes
 
 exposition: Callable[..., tuple[bytes, str]] | None
 try:
@@ -33,10 +34,11 @@ class Metrics(Handler):
             return
         services = self.services
         overview = await services.worker_reporter.overview()
+        free = await free_bytes(services.store)
         measured: dict[str, dict[str, float]] = {
             "incoming_uploads": {str(state): count for state, count in (await services.tickets.counts()).items()},
             "incoming_connections": {transport: overview.connections[transport] for transport in TRANSPORTS},
-            "incoming_free_bytes": {"": await services.store.free_bytes()},
+            "incoming_free_bytes": {} if free is None else {"": free},
             "incoming_workers": {"": len(overview.workers)},
             "incoming_resident_memory_bytes": {"": sum(worker.memory for worker in overview.workers)},
             "incoming_info": {incoming.__version__: 1},

@@ -18,6 +18,7 @@ from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_operator, same_site, shows_token
 from incoming.handlers.services import Services
 from incoming.monitoring.upload_overview import OPERATOR_REASON, describe, shown
+from incoming.storage.byte_store import free_bytes
 from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 
 PAGE = Path(__file__).parent / "page"
@@ -102,7 +103,7 @@ class StatusNow(OperatorHandler):
                     "workers": len(overview.workers),
                     "lag": max((worker.lag for worker in overview.workers), default=0.0),
                     "memory": sum(worker.memory for worker in overview.workers),
-                    "free": await services.store.free_bytes(),
+                    "free": await free_bytes(services.store),
                     "low_space": services.settings.low_space,
                     "traffic": _last_hour(overview.traffic, now),
                     "uploads": [describe(ticket, overview.uploads.get(ticket.id), now) for ticket in listed],

@@ -78,10 +78,6 @@ class FileStore:
         self._writes = CallBatcher(THREADS, "incoming-writes")
         self._faults = RateLimitedLog()
 
-    @property
-    def grain(self) -> int:
-        return 1
-
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         if sum(len(data) for _, data in pieces) > SMALL:
             return await self._run(ticket.id, self._tree.write, _valid(ticket), pieces)

@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Ticket
-from incoming.server.worker import open_services
+from incoming.storage.open import open_stores
 from incoming.uploads import flush_schedule
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.part_store import PartStore, part_files
@@ -209,12 +209,11 @@ async def test_what_was_buffered_when_a_worker_died_is_sent_again(start_worker: 
     await socket.send(piece(0, 130_000))
     await until(lambda: store(worker).buffered(ticket_id).size == 30_000, "the store having it")
     await reaches(worker, ticket_id, (0, PART))
-    other = await open_services(worker.services.settings)  # another worker, for which this one is as good as dead
-    known = (await other.upload_service.look(ticket_id)).extents
-    await other.store.close()
-    await other.worker_reporter.close()
-    await other.tickets.close()
-    assert known == Extents([(0, PART)])
+    other = await open_stores(worker.services.settings)  # another worker's, for which this one is as good as dead
+    known = await other.tickets.get(ticket_id)
+    await other.close()
+    assert known is not None
+    assert known.extents == Extents([(0, PART)])
     socket.close()
 
 

@@ -24,7 +24,7 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.location import FILE, Location
-from incoming.storage.byte_store import ByteStore
+from incoming.storage.byte_store import BoundedStore, BufferingStore, ByteStore, FencingStore, SyncingStore
 from incoming.storage.filesystem.store import FileStore
 from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD, OpenFiles, open_descriptors
 from tests.unit.storage.faulty_disk import Died, FaultyDisk
@@ -50,7 +50,10 @@ def mode(path: Path) -> int:
 
 async def test_keeps_the_protocol(files: FileStore) -> None:
     store: ByteStore = files
-    assert store.grain == 1
+    assert isinstance(store, FencingStore)
+    assert isinstance(store, SyncingStore)
+    assert isinstance(store, BoundedStore)
+    assert not isinstance(store, BufferingStore)
 
 
 async def test_pieces_in_any_order(files: FileStore, root: Path) -> None:

@@ -27,8 +27,8 @@ const STATE_NAMES = {
  *     problem: string, callback_url: string, may_cancel: boolean, may_retry: boolean}} Upload */
 
 /** @typedef {{time: number, version: string, stopping: boolean, states: Record<string, number>, speed: number,
- *     sending: number, connections: Record<string, number>, workers: number, lag: number, memory: number, free: number,
- *     low_space: number, traffic: {slot: number, speeds: number[]}, uploads: Upload[]}} Status */
+ *     sending: number, connections: Record<string, number>, workers: number, lag: number, memory: number,
+ *     free: number | null, low_space: number, traffic: {slot: number, speeds: number[]}, uploads: Upload[]}} Status */
 
 /** @type {Map<string, Row>} */
 const rows = new Map();
@@ -201,7 +201,8 @@ function tiles(status) {
     const states = status.states;
     const owed = (states.arrived ?? 0) + (states.handing_over ?? 0);
     const failed = states.failed ?? 0;
-    const low = status.free < status.low_space ? "bad" : status.free < 4 * status.low_space ? "warn" : "";
+    const free = status.free ?? Infinity;
+    const low = free < status.low_space ? "bad" : free < 4 * status.low_space ? "warn" : "";
     const transports = `${status.connections.websocket ?? 0} WebSocket, ${status.connections.http ?? 0} HTTP`;
     const connections = Object.values(status.connections).reduce((sum, count) => sum + count, 0);
     return [
@@ -210,7 +211,7 @@ function tiles(status) {
         ["Unfinished", String(states.uploading ?? 0), counted(states.new ?? 0, "unused ticket"), ""],
         ["Being handed over", String(owed), `${states.waiting ?? 0} waiting for the app`, ""],
         ["Failed", String(failed), "handovers, kept for a while", failed ? "bad" : ""],
-        ["Free space", readableSize(status.free), low === "bad" ? "no new uploads are taken" : "", low],
+        ["Free space", free === Infinity ? "not limited" : readableSize(free), low === "bad" ? "no new uploads are taken" : "", low],
         ["Workers", String(status.workers), `lag ${Math.round(status.lag * 1000)} ms, ${readableSize(status.memory)}`, ""],
     ];
 }
