@@ -6,7 +6,7 @@ and never block it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from incoming.core.service_time import ServiceTime
@@ -14,6 +14,8 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 
 Change = Callable[[Ticket], Ticket]
+Records = Callable[[Ticket], Mapping[str, str | None]]
+"""From the ticket as it will be, which records of it are to be written, by name; None removes one."""
 
 
 class TicketStore(Protocol):
@@ -41,6 +43,7 @@ class TicketStore(Protocol):
         quiet: bool = False,
         patient: bool = False,
         believed: Ticket | None = None,
+        records: Records | None = None,
     ) -> Ticket:
         """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
 
@@ -53,7 +56,14 @@ class TicketStore(Protocol):
         A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
         A `patient` one may wait for some milliseconds, so that it is committed together with others. `believed` is the
         newest version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
+
+        `records` are what belongs to the ticket and is too much for every commit to write again, such as the receipts
+        of an object store. They are written in the same transaction, if the ticket changes; pure like `change`.
         """
+        ...
+
+    async def records(self, ticket_id: str) -> dict[str, str]:
+        """Return the records that belong to a ticket, by name, in the order of the names; none for an unknown one."""
         ...
 
     async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
@@ -89,7 +99,7 @@ class TicketStore(Protocol):
         ...
 
     async def forget(self, ticket_id: str) -> None:
-        """Removes a tombstone for good."""
+        """Removes a tombstone for good, with the records that belong to it."""
         ...
 
     async def swept(self, state: State) -> float | None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket
+from incoming.core.errors import FileTooLarge, ServerShutdown, StorageFailed, TakenOver, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import Event, Identity, Location, State, Ticket
-from incoming.storage.ticket_store import Change
+from incoming.storage.quotas import StoreLimits
+from incoming.storage.ticket_store import Change, Records
 from tests.contract.conftest import OpenTickets
 from tests.contract.ticket_databases import DATABASES, Store
 from tests.support.stores import Clock, until
@@ -183,6 +184,86 @@ async def test_a_ticket_that_is_gone_does_not_come_back(tickets: Store) -> None:
     with pytest.raises(UnknownTicket):
         await progress(tickets, ticket, stored(0, 10))
     assert await tickets.get(ticket.id) is None
+
+
+# --- what belongs to a ticket ------------------------------------------------------------------------------------------
+
+
+async def test_records_change_with_their_ticket(open_tickets: OpenTickets) -> None:
+    tickets, other = open_tickets(), open_tickets()
+    ticket = await uploading(tickets)
+    assert await tickets.records(ticket.id) == {}
+    ticket = await tickets.update(
+        ticket.id, stored(0, 10), records=lambda after: {"part/2": "b", "part/1": str(after.extents.size)}
+    )
+    assert await other.records(ticket.id) == {"part/1": "10", "part/2": "b"}
+    assert list(await other.records(ticket.id)) == ["part/1", "part/2"]
+    await tickets.update(
+        ticket.id,
+        stored(10, 20),
+        records=lambda after: {"part/1": None, "part/2": "c", "part/9": None},
+        believed=ticket,
+    )
+    assert await other.records(ticket.id) == {"part/2": "c"}
+    assert (await other.get(ticket.id)).extents == Extents([(0, 20)])  # type: ignore[union-attr]
+
+
+async def test_of_a_ticket_and_its_records_both_change_or_neither(open_tickets: OpenTickets) -> None:
+    tickets = open_tickets(limits=StoreLimits(quota=1000))
+    ticket = await uploading(tickets, 100)
+    ticket = await tickets.update(ticket.id, stored(0, 10), records=lambda after: {"name": "before"})
+
+    def refuse(known: Ticket) -> Ticket:
+        raise TakenOver
+
+    def crash(after: Ticket) -> dict[str, str | None]:
+        raise ZeroDivisionError
+
+    def too_large(known: Ticket) -> Ticket:
+        return replace(known, identity=Identity("a", 5000))
+
+    never: Records = lambda after: {"name": "never"}  # noqa: E731
+    for change, records, error in (
+        (refuse, never, TakenOver),
+        (stored(10, 20), crash, ZeroDivisionError),
+        (too_large, never, FileTooLarge),
+    ):
+        with pytest.raises(error):
+            await tickets.update(ticket.id, change, records=records)
+    assert await tickets.update(ticket.id, lambda known: known, records=never) == ticket
+    with pytest.raises(UnknownTicket):
+        await tickets.update("nobody", stored(0, 1), records=never)
+    assert await tickets.get(ticket.id) == ticket
+    assert await tickets.records(ticket.id) == {"name": "before"}
+    assert await tickets.records("nobody") == {}
+
+
+async def test_records_are_of_one_ticket_and_end_with_it(open_tickets: OpenTickets) -> None:
+    tickets = open_tickets()
+    one, other = await uploading(tickets), await uploading(tickets)
+    for ticket in (one, other):
+        await tickets.update(ticket.id, stored(0, 10), records=lambda after: {"whose": after.id})
+    await tickets.forget(one.id)
+    assert await tickets.records(one.id) == {}
+    await tickets.create(new(one.id))
+    assert await tickets.records(one.id) == {}
+    assert await tickets.records(other.id) == {"whose": other.id}
+    await tickets.close()
+    assert await open_tickets().records(other.id) == {"whose": other.id}
+
+
+async def test_many_workers_lose_no_record(open_tickets: OpenTickets) -> None:
+    stores = [open_tickets() for _ in range(3)]
+    ticket = await uploading(stores[0])
+    await asyncio.gather(
+        *(
+            stores[at % 3].update(
+                ticket.id, stored(at, at + 1), durable=False, records=lambda after, at=at: {f"{at:03}": "x"}
+            )
+            for at in range(60)
+        )
+    )
+    assert len(await stores[0].records(ticket.id)) == 60
 
 
 # --- the outbox -------------------------------------------------------------------------------------------------------

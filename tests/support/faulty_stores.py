@@ -215,6 +215,9 @@ class FaultyTickets:
         await self.faults.meet("updated")
         return ticket
 
+    async def records(self, ticket_id: str) -> dict[str, str]:
+        return await self.inner.records(ticket_id)
+
     async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
         return await self._through("claim", lambda: self.inner.claim(lease, limit, horizon))
 

@@ -21,7 +21,7 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
-from incoming.storage.ticket_store import Change
+from incoming.storage.ticket_store import Change, Records
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class MemoryDatabase:
 
     tickets: dict[str, Ticket] = field(default_factory=dict)
     writers: dict[str, set[str]] = field(default_factory=dict)
+    records: dict[str, dict[str, str]] = field(default_factory=dict)
     version: int = 0
     boots: dict[str, str] = field(default_factory=dict)
     swept: dict[State, float] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class MemoryTicketStore:
         quiet: bool = False,
         patient: bool = False,
         believed: Ticket | None = None,
+        records: Records | None = None,
     ) -> Ticket:
         self._check_open()
         known = self._database.tickets.get(ticket_id)
@@ -99,12 +101,25 @@ class MemoryTicketStore:
         if changed is known:
             return known
         self._limits.check_saved(known, changed, self._reserved() - known.reserved + changed.reserved)
+        saved = replace(changed, version=self._database.version + 1)
+        written = {} if records is None else records(saved)
+        for name, value in written.items():
+            belonging = self._database.records.setdefault(ticket_id, {})
+            if value is None:
+                belonging.pop(name, None)
+            else:
+                belonging[name] = value
         return self._put(known, changed, quiet=quiet)
+
+    async def records(self, ticket_id: str) -> dict[str, str]:
+        self._check_open()
+        return dict(sorted(self._database.records.get(ticket_id, {}).items()))
 
     async def forget(self, ticket_id: str) -> None:
         self._check_open()
         if self._database.tickets.pop(ticket_id, None) is not None:
             self._database.writers.pop(ticket_id, None)
+            self._database.records.pop(ticket_id, None)
             self._tell(ticket_id)
 
     def _reserved(self) -> int:

@@ -99,6 +99,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tickets ADD COLUMN written_by TEXT NOT NULL DEFAULT ''",
         "UPDATE meta SET key = 'boot/here' WHERE key = 'boot'",
     ),
+    (
+        # What belongs to a ticket and is not written again with each of its changes.
+        """CREATE TABLE records (ticket_id TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+            PRIMARY KEY (ticket_id, name)) WITHOUT ROWID""",
+        """CREATE TRIGGER records_gone AFTER DELETE ON tickets BEGIN
+            DELETE FROM records WHERE ticket_id = old.id; END""",
+    ),
 )
 """One tuple of statements for each release that changed something, never edited later; user_version counts them."""
 

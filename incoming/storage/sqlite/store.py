@@ -27,10 +27,20 @@ from incoming.storage.sqlite.epochs import EpochReader
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
 from incoming.storage.sqlite.schema import THIS_HOST, connect, open_database
-from incoming.storage.sqlite.tickets import SELECT, advance, insert, load, rows_at, save, unsynced_of_host
+from incoming.storage.sqlite.tickets import (
+    SELECT,
+    advance,
+    insert,
+    load,
+    read_records,
+    rows_at,
+    save,
+    unsynced_of_host,
+    write_records,
+)
 from incoming.storage.sqlite.watcher import Watcher
 from incoming.storage.ticket_row import from_row
-from incoming.storage.ticket_store import Change
+from incoming.storage.ticket_store import Change, Records
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +100,7 @@ class SqliteStore:
         quiet: bool = False,
         patient: bool = False,
         believed: Ticket | None = None,
+        records: Records | None = None,
     ) -> Ticket:
         def apply(transaction: Transaction) -> Ticket:
             known = load(transaction.connection, ticket_id)
@@ -103,13 +114,18 @@ class SqliteStore:
             saved = save(transaction, known, changed, quiet=quiet)
             if saved.reserved > known.reserved:
                 self._limits.check_saved(known, saved, quotas.reserved(transaction.connection))
+            if records is not None:
+                write_records(transaction, ticket_id, records(saved))
             return saved
 
         def move_on(transaction: Transaction) -> Ticket | None:
             return None if believed is None else advance(transaction, believed, change, quiet=quiet)
 
-        quick = move_on if believed else None
+        quick = move_on if believed and records is None else None
         return await self._writer.perform(apply, durable=durable, patient=patient, quick=quick)
+
+    async def records(self, ticket_id: str) -> dict[str, str]:
+        return await self._read(lambda connection: read_records(connection, ticket_id))
 
     async def forget(self, ticket_id: str) -> None:
         def delete(transaction: Transaction) -> None:

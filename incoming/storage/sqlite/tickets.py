@@ -7,7 +7,7 @@ made of is decided by group_commit.py, how a ticket is laid out by ticket_row.py
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -103,3 +103,18 @@ def unsynced_of_host(transaction: Transaction) -> Iterator[Sequence[Any]]:
     """The unfinished uploads of which bytes were written on this host that are not synced."""
     for state in RECEIVING:
         yield from transaction.connection.execute(_UNSYNCED, (state.value, _mark(transaction.host))).fetchall()
+
+
+def read_records(connection: sqlite3.Connection, ticket_id: str) -> dict[str, str]:
+    """What belongs to a ticket, by name."""
+    query = "SELECT name, value FROM records WHERE ticket_id = ? ORDER BY name"
+    return dict(connection.execute(query, (ticket_id,)).fetchall())
+
+
+def write_records(transaction: Transaction, ticket_id: str, records: Mapping[str, str | None]) -> None:
+    """Write what belongs to a ticket; None removes a record."""
+    for name, value in records.items():
+        if value is None:
+            transaction.connection.execute("DELETE FROM records WHERE ticket_id = ? AND name = ?", (ticket_id, name))
+        else:
+            transaction.connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (ticket_id, name, value))
