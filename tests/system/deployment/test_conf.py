@@ -74,7 +74,7 @@ def test_the_unit_is_locked_down(tmp_path: Path) -> None:
     assert f"rates it {level}" in OPERATIONS.replace("\n", " ")
 
 
-def test_the_unit_is_understood(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^(User|Group)=.*$", r"\1=root", text, flags=re.MULTILINE)
     (tmp_path / "incoming.service").write_text(text)
@@ -83,7 +83,7 @@ def test_the_unit_is_understood(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if "incoming.service" in line] == []
 
 
-def test_the_units_times_fit_the_servers() -> None:
+def test_the_units_time_outs_exceed_the_servers() -> None:
     [stop] = unit_values("TimeoutStopSec")
     assert int(stop) > load_settings([], {}).drain_timeout + 10
     assert unit_values("Type") == ["notify"]
@@ -176,7 +176,7 @@ def metric_names(expression: str) -> set[str]:
     return set(re.findall(r"\bincoming_\w+", expression))
 
 
-def test_prometheus_takes_the_configuration() -> None:
+def test_prometheus_accepts_the_configuration() -> None:
     promtool = require_tool("promtool")
     for what, file in (("rules", ALERTS), ("config", CONF / "prometheus" / "prometheus.yml")):
         subprocess.run([promtool, "check", what, str(file)], check=True, capture_output=True, timeout=60)
@@ -186,14 +186,14 @@ def test_every_alert_is_documented() -> None:
     assert set(re.findall(r"^\| `(Incoming\w+)`", OPERATIONS, re.MULTILINE)) == set(alerts())
 
 
-def test_alerts_are_about_metrics_that_there_are() -> None:
+def test_alerts_use_existing_metrics() -> None:
     for rule in alerts().values():
         assert metric_names(rule["expr"]) <= EXPOSED, rule["alert"]
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
 
 
-def test_the_scrape_job_asks_where_the_server_answers() -> None:
+def test_the_scrape_job_uses_the_servers_path() -> None:
     [job] = yaml.safe_load((CONF / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("incoming", "/incoming/metrics")
     assert 'up{job="incoming"}' in ALERTS.read_text()
@@ -277,7 +277,7 @@ def expressions() -> Iterator[str]:
             yield target["expr"]
 
 
-def test_the_dashboard_shows_what_there_is(tmp_path: Path) -> None:
+def test_the_dashboard_uses_existing_metrics(tmp_path: Path) -> None:
     dashboard = json.loads((CONF / "grafana" / "incoming.json").read_text())
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -328,7 +328,7 @@ def test_the_container_has_two_stages_and_no_root() -> None:
     assert len(images) == 1, "a virtual environment works only with the Python that it was made with"
 
 
-def test_what_the_container_copies_is_there_and_not_ignored() -> None:
+def test_files_copied_into_the_container_exist_and_are_not_ignored() -> None:
     ignored = (CONF / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
     copied = [value for name, value in instructions() if name == "COPY" and "--from" not in value]
@@ -349,7 +349,7 @@ def test_the_containers_settings_are_keys() -> None:
     assert int(exposed) == load_settings([], {}).port
 
 
-def test_the_containers_healthcheck_tells_well_from_ill(start_server: StartServer) -> None:
+def test_the_containers_health_check_detects_a_server_that_is_down(start_server: StartServer) -> None:
     """With the networks that the file itself proposes."""
     [networks] = re.findall(r"-e INCOMING_BACKEND_NETWORKS=(\S+)", (CONF / "docker" / "Dockerfile").read_text())
     server = start_server("--backend-networks", networks)
@@ -377,7 +377,7 @@ def test_keys_that_the_page_names_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_the_backup_of_a_living_server_can_be_restored(
+def test_the_backup_of_a_running_server_can_be_restored(
     start_server: StartServer, app_stub: AppStub, tmp_path: Path
 ) -> None:
     """The commands of the page, in their order, while an upload is on its way."""
@@ -429,7 +429,7 @@ def test_the_backup_of_a_living_server_can_be_restored(
     assert Path(callback.params["filename"]).parent.parent == again
 
 
-def test_a_damaged_database_can_be_saved_as_the_page_says(server: IncomingServer) -> None:
+def test_a_damaged_database_can_be_recovered_as_documented(server: IncomingServer) -> None:
     require_tool("sqlite3")
     body = b"signalFinishURL=http://127.0.0.1:9/"
     with urllib.request.urlopen(f"{server.base_url}/incoming/backend/new_upload", body, timeout=20) as answer:

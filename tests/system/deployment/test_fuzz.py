@@ -17,7 +17,7 @@ SECONDS = 60 if os.environ.get("CI") else 15
 
 
 @pytest.mark.slow
-def test_nothing_is_found() -> None:
+def test_fuzzing_finds_no_defect() -> None:
     command = [sys.executable, "tools/fuzz.py", "--seconds", str(SECONDS)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -30,7 +30,7 @@ def test_all_targets_are_tried_with_or_without_atheris() -> None:
         assert fuzz.by_chance(name, 0.2) > 0
 
 
-def test_honest_inputs_are_taken() -> None:
+def test_valid_inputs_are_accepted() -> None:
     for name, target in fuzz_targets.TARGETS.items():
         assert fuzz_targets.seeds(name)
         for seed in fuzz_targets.seeds(name):
@@ -51,7 +51,7 @@ def test_honest_inputs_are_taken() -> None:
     ],
     ids=str,
 )
-def test_a_defect_is_noticed(monkeypatch: pytest.MonkeyPatch, defect: object) -> None:
+def test_a_defect_is_detected(monkeypatch: pytest.MonkeyPatch, defect: object) -> None:
     def broken(text: str) -> object:
         if isinstance(defect, Exception):
             raise defect
@@ -62,27 +62,27 @@ def test_a_defect_is_noticed(monkeypatch: pytest.MonkeyPatch, defect: object) ->
         fuzz.by_chance("control", 5)
 
 
-def test_a_range_that_is_none_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_range_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = content_range.ContentRange(5, 3, 2**60)
     monkeypatch.setattr(content_range.ContentRange, "close", lambda self, length: odd)
     with pytest.raises(AssertionError):
         fuzz.by_chance("ranges", 5)
 
 
-def test_a_chunk_that_is_not_whole_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_chunk_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "parse_chunk", lambda message: (0, memoryview(b"")))
     with pytest.raises(AssertionError):
         fuzz.by_chance("chunk", 5)
 
 
-def test_frames_that_depend_on_how_they_are_cut_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_depend_on_segmentation_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = websocket_frames.FrameReader.feed
     monkeypatch.setattr(websocket_frames.FrameReader, "feed", lambda self, data: feed(self, bytes(data)[:-1]))
     with pytest.raises(AssertionError):
         fuzz.by_chance("frames", 5)
 
 
-def test_an_offset_beyond_the_largest_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offset_above_the_limit_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resumable_upload, "append_offset", lambda headers: 2**53)
     with pytest.raises(AssertionError):
         fuzz.by_chance("resumable", 5)

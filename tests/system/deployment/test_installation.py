@@ -36,14 +36,14 @@ def new_upload(server: IncomingServer, app: AppStub) -> str:
 
 
 @pytest.mark.promise(134)
-def test_server_refuses_what_a_careless_proxy_passes_on(server: IncomingServer) -> None:
+def test_the_server_refuses_backend_calls_of_an_unconfigured_proxy(server: IncomingServer) -> None:
     status, content = ask(server.port, "POST", "/incoming/0.1/backend/new_upload", X_Forwarded_For="203.0.113.7")
     assert status == 403
     assert b"trusted_proxies" in content
 
 
 @pytest.mark.promise(19)
-def test_application_is_told_a_path_that_it_can_open(
+def test_the_application_gets_a_path_that_it_can_open(
     start_server: StartServer, app_stub: AppStub, tmp_path: Path
 ) -> None:
     """Absolute, although the storage directory was given relative to the server's current directory."""
@@ -64,7 +64,7 @@ def test_application_is_told_a_path_that_it_can_open(
     assert wait_until(lambda: found, "the application to read the file") == [b"the content"]
 
 
-def test_applications_do_not_read_each_others_secrets(start_server: StartServer) -> None:
+def test_only_the_server_can_read_the_database(start_server: StartServer) -> None:
     server = start_server("--file-mode", "0660", "--dir-mode", "0770")
     files = list(server.storage_dir.glob("incoming.sqlite*"))
     assert files

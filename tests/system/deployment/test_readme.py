@@ -47,7 +47,7 @@ def test_the_application_in_the_readme_works(
     assert [error for error in page_errors if "favicon.ico" not in error] == []
 
 
-def test_the_page_in_the_readme_says_when_its_application_is_away(app: ReadmeApp, page: Page, tmp_path: Path) -> None:
+def test_the_page_in_the_readme_reports_an_application_that_is_down(app: ReadmeApp, page: Page, tmp_path: Path) -> None:
     page.goto(app.url)
     app.stop()
     file = make_file(tmp_path / "file.bin", 1000)

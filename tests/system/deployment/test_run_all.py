@@ -58,7 +58,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     running.process.wait(60)
 
 
-def test_says_where_everything_is_and_it_is_there(running: Running) -> None:
+def test_the_printed_addresses_answer(running: Running) -> None:
     ports = [int(port) for port in re.findall(r"^  .* http://localhost:(\d+)/$", running.output, re.MULTILINE)]
     assert ports == list(running.ports)
     for port in ports[1:]:

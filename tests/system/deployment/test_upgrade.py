@@ -18,7 +18,7 @@ TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
 
 
 @pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
-def test_uploads_go_on_after_an_upgrade(
+def test_uploads_resume_after_an_upgrade(
     version: int, tmp_path: Path, start_server: StartServer, app_stub: AppStub
 ) -> None:
     storage = tmp_path / "storage"

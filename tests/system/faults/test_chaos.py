@@ -278,7 +278,7 @@ def assert_no_problems(run: Run, tmp_path: Path, seed: int) -> None:
 
 @IGNORE_UNCLOSED
 @pytest.mark.slow
-def test_chaos_in_short(tmp_path: Path) -> None:
+def test_a_short_chaos_run_has_no_violation(tmp_path: Path) -> None:
     """One of the worst faults of each kind, in an order and with contents that are always the same."""
     run = Run()
     with chaos_scene(tmp_path, SHORT_SEED, run) as (scene, operator):
@@ -290,7 +290,7 @@ def test_chaos_in_short(tmp_path: Path) -> None:
 
 @IGNORE_UNCLOSED
 @pytest.mark.soak
-def test_chaos(tmp_path: Path) -> None:
+def test_a_chaos_run_has_no_violation(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 1 << 30)
     run = Run()
     with chaos_scene(tmp_path, seed, run) as (scene, operator):

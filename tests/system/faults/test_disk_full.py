@@ -40,9 +40,7 @@ def told(load: Load, code: int) -> bool:
     return all(client.errors[code] for client in load.clients if client.state != "finished")
 
 
-def test_a_full_disk_makes_uploads_wait_and_no_more(
-    server: IncomingServer, disk: SmallDisk, start_load: StartLoad
-) -> None:
+def test_uploads_wait_on_a_full_disk_and_resume(server: IncomingServer, disk: SmallDisk, start_load: StartLoad) -> None:
     load = start_load(server.port)
     load.add_each(3, 4 * MIB, rate=2 * MIB)
     load.wait_for_bytes(MIB)
@@ -61,7 +59,9 @@ def test_a_full_disk_makes_uploads_wait_and_no_more(
     assert server.stop() == 0
 
 
-def test_a_kill_on_a_full_disk(server: IncomingServer, disk: SmallDisk, start_load: StartLoad) -> None:
+def test_acknowledged_bytes_survive_a_kill_on_a_full_disk(
+    server: IncomingServer, disk: SmallDisk, start_load: StartLoad
+) -> None:
     """The database cannot even be recovered into a new log; when there is room, all goes on."""
     load = start_load(server.port)
     load.add_each(3, 4 * MIB, rate=2 * MIB)
@@ -89,7 +89,7 @@ def test_a_callback_is_not_lost_on_a_full_disk(
     load.finish(disk.path)
 
 
-def test_the_watermark_refuses_tickets_and_spares_uploads(
+def test_below_the_watermark_tickets_are_refused_and_uploads_continue(
     disk: SmallDisk, start_server: StartServer, start_load: StartLoad, witness: Witness
 ) -> None:
     server = start_server("--workers", "1", *EAGER, "--low-space", "16MiB", storage_dir=disk.path)
@@ -113,7 +113,7 @@ def test_the_watermark_refuses_tickets_and_spares_uploads(
     load.finish(disk.path)
 
 
-def test_a_file_system_that_becomes_read_only(
+def test_uploads_resume_after_a_read_only_file_system(
     disk: SmallDisk, start_server: StartServer, start_load: StartLoad
 ) -> None:
     """The server says why it cannot start; when the disk can be written to again, all goes on."""
@@ -133,7 +133,7 @@ def test_a_file_system_that_becomes_read_only(
     assert client.reconnects
 
 
-def test_faults_leave_nothing_open(disk: SmallDisk, start_server: StartServer, start_load: StartLoad) -> None:
+def test_faults_leak_no_descriptor(disk: SmallDisk, start_server: StartServer, start_load: StartLoad) -> None:
     """Descriptors, threads and files are as many after uploads among faults as before, and nothing removed is held."""
     server = start_server("--workers", "1", *EAGER, storage_dir=disk.path)
     server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")

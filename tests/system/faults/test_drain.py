@@ -19,7 +19,9 @@ SOON = ("--handover-timeout", "2", "--drain-timeout", str(DRAIN_TIMEOUT))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_checkpoints_and_ends_in_time(workers: str, start_server: StartServer, start_load: StartLoad) -> None:
+def test_sigterm_checkpoints_and_exits_within_the_drain_timeout(
+    workers: str, start_server: StartServer, start_load: StartLoad
+) -> None:
     server = start_server("--workers", workers, *SOON, "--checkpoint-seconds", "3600")
     load = start_load(server.port)
     clients = load.add_each(6, 3 * MIB, rate=MIB)
@@ -40,7 +42,7 @@ def test_it_checkpoints_and_ends_in_time(workers: str, start_server: StartServer
     assert all(client.reconnects for client in clients)
 
 
-def test_new_tickets_are_refused_with_a_time_to_come_back(
+def test_a_draining_server_refuses_tickets_with_retry_after(
     start_server: StartServer, witness: Witness, start_load: StartLoad
 ) -> None:
     """As long as a callback is under way the server is there, and gives no ticket."""

@@ -29,7 +29,7 @@ def made(*, named: bool = True) -> tuple[ModelDisk, int]:
     return disk, fd
 
 
-def test_what_was_not_synced_survives_vanishes_or_is_garbled() -> None:
+def test_unsynced_writes_survive_vanish_or_become_garbage() -> None:
     disk, fd = made()
     disk.write(fd, [b"ab", b"cd"], 0)
     found = outcomes(disk, content)
@@ -37,7 +37,7 @@ def test_what_was_not_synced_survives_vanishes_or_is_garbled() -> None:
     assert len(found) > 4
 
 
-def test_what_was_synced_stays() -> None:
+def test_synced_writes_survive_a_power_cut() -> None:
     disk, fd = made()
     disk.write(fd, [b"abcd"], 0)
     disk.fdatasync(fd)
@@ -46,7 +46,7 @@ def test_what_was_synced_stays() -> None:
     assert {found[:4] for found in outcomes(disk, content)} == {b"abcd"}  # type: ignore[index]
 
 
-def test_a_synced_file_without_a_synced_name_may_be_gone() -> None:
+def test_a_synced_file_without_a_synced_name_may_vanish() -> None:
     disk, fd = made(named=False)
     disk.write(fd, [b"abcd"], 0)
     disk.fsync(fd)

@@ -182,7 +182,7 @@ class Soak:
 
 
 @pytest.mark.soak
-def test_soak(
+def test_a_soak_run_has_no_violation(
     start_server: StartServer, start_proxy: StartProxy, start_load: StartLoad, witness: Witness, tmp_path: Path
 ) -> None:
     seed = random.randrange(1 << 30)

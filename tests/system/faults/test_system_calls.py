@@ -113,7 +113,7 @@ CALLS = ("pwritev,pwritev2", "pwrite64", "fdatasync", "fsync", "rename")
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("fault", [KILL, "error=EIO", "error=ENOSPC"])
-def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
+def test_a_fault_at_the_nth_system_call_loses_nothing(call: str, fault: str, tampered: Tampered) -> None:
     ways = ("websocket", "http", "put")
     hits = 0
     for place, number in enumerate(NUMBERS):
@@ -126,7 +126,7 @@ def test_the_nth_call(call: str, fault: str, tampered: Tampered) -> None:
 
 
 @pytest.mark.parametrize(("call", "error"), [("pwritev,pwritev2", "EROFS"), ("fdatasync", "EIO"), ("rename", "EIO")])
-def test_every_call_for_a_while(
+def test_uploads_survive_a_period_of_failing_system_calls(
     call: str, error: str, lasting_server: IncomingServer, start_load: StartLoad, tmp_path: Path
 ) -> None:
     """A disk that nobody can write to or sync: uploads of all ways wait, are told why, and go on by themselves."""
@@ -148,7 +148,7 @@ def test_every_call_for_a_while(
 
 
 @pytest.mark.parametrize(("call", "error", "said"), [("flock", "ENOSYS", "flock fails"), ("fsync", "EINVAL", "fsync")])
-def test_a_directory_that_cannot_keep_uploads_ends_the_start(call: str, error: str, said: str, tmp_path: Path) -> None:
+def test_an_unsuitable_storage_directory_stops_the_start(call: str, error: str, said: str, tmp_path: Path) -> None:
     require_root()
     storage, trace = tmp_path / "storage", tmp_path / "strace"
     tracing = [require_tool("strace"), "-f", "-qq", "-o", str(trace), "-e", f"inject={call}:error={error}"]

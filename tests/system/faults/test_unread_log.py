@@ -39,9 +39,7 @@ def workers_of(server: IncomingServer) -> list[int]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_server_serves_and_ends_although_nobody_reads_its_log(
-    workers: str, tmp_path: Path, unread_pipe: int
-) -> None:
+def test_an_unread_log_blocks_neither_requests_nor_shutdown(workers: str, tmp_path: Path, unread_pipe: int) -> None:
     options = ("--workers", workers, "--log-level", "debug")
     with IncomingServer(tmp_path / "storage", *options, log_to=unread_pipe) as server:
         for _ in range(3):

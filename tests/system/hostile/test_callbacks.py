@@ -92,13 +92,13 @@ def new_upload(server: IncomingServer, url: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("url", REFUSED_AT_ONCE)
-def test_no_ticket_for_what_is_no_plain_url(hostile_server: IncomingServer, inside: AppStub, url: str) -> None:
+def test_an_unsuitable_callback_url_gets_no_ticket(hostile_server: IncomingServer, inside: AppStub, url: str) -> None:
     status, answer = new_upload(hostile_server, url.format(port=inside.port))
     assert status == 400
     assert answer.startswith("signalFinishURL invalid: ")
 
 
-def test_every_spelling_of_an_address_inside(hostile_server: IncomingServer, inside: AppStub) -> None:
+def test_every_spelling_of_an_internal_address_is_refused(hostile_server: IncomingServer, inside: AppStub) -> None:
     urls = [url.format(port=inside.port) for url in REFUSED_WHEN_CALLED]
     tickets = {url: new_ticket(hostile_server, url) for url in urls}
     for ticket in tickets.values():
@@ -110,7 +110,7 @@ def test_every_spelling_of_an_address_inside(hostile_server: IncomingServer, ins
         assert "this server may call" in told["reason"]
 
 
-def test_names_that_only_look_like_addresses(hostile_server: IncomingServer, inside: AppStub) -> None:
+def test_names_that_resemble_internal_addresses_are_refused(hostile_server: IncomingServer, inside: AppStub) -> None:
     tickets = [new_ticket(hostile_server, url.format(port=inside.port)) for url in NAMES]
     for ticket in tickets:
         assert ask(hostile_server, request(f"PUT {upload_path(ticket)}", body=b"x"))[0] == 200

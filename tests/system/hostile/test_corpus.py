@@ -27,13 +27,13 @@ def names_in(file: str) -> set[str]:
     }
 
 
-def test_every_row_of_hostile_input_is_there() -> None:
+def test_every_row_of_hostile_input_exists() -> None:
     assert [name for name in ROWS if re.fullmatch(r"H\d+", name)] == [f"H{number}" for number in range(1, 17)]
     assert {name[0] for name in ROWS if " " in name} == set("ABCDE")
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_tests_of_a_row_are_there(row: str) -> None:
+def test_the_tests_of_a_row_exist(row: str) -> None:
     assert ROWS[row]
     for file, test in ROWS[row]:
         found = names_in(file)

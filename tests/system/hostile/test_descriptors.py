@@ -37,7 +37,7 @@ def flood(server: IncomingServer) -> list[Wire]:
     return idle
 
 
-def test_open_uploads_go_on_when_clients_take_all_descriptors(
+def test_open_uploads_continue_when_clients_take_all_descriptors(
     hostile_server: IncomingServer, log_lines: LogLines
 ) -> None:
     tickets = [new_ticket(hostile_server) for _ in range(5)]
@@ -69,7 +69,7 @@ def test_open_uploads_go_on_when_clients_take_all_descriptors(
     )
 
 
-def test_a_health_check_gets_in_while_requests_of_others_are_refused(hostile_server: IncomingServer) -> None:
+def test_health_checks_are_answered_while_other_requests_are_refused(hostile_server: IncomingServer) -> None:
     """The places for health checks and backends are given back after one request each."""
     idle = flood(hostile_server)
     for _ in range(30):
@@ -80,7 +80,7 @@ def test_a_health_check_gets_in_while_requests_of_others_are_refused(hostile_ser
         wire.socket.close()
 
 
-def test_accepting_pauses_when_even_the_reserve_is_gone(hostile_server: IncomingServer, log_lines: LogLines) -> None:
+def test_accepting_pauses_when_the_reserve_is_used_up(hostile_server: IncomingServer, log_lines: LogLines) -> None:
     wait_until(lambda: ask(hostile_server, request("GET /incoming/health"))[0] == 200, "room after the last test")
     ticket = new_ticket(hostile_server)
     upload = Socket(hostile_server.port, ticket)

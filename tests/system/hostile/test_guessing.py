@@ -24,7 +24,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
-def test_all_tickets_that_are_none_look_alike(hostile_server: IncomingServer, method: str) -> None:
+def test_all_invalid_tickets_get_the_same_answer_over_http(hostile_server: IncomingServer, method: str) -> None:
     ticket = new_ticket(hostile_server)
     answers = set()
     for form in FORMS.values():
@@ -34,7 +34,7 @@ def test_all_tickets_that_are_none_look_alike(hostile_server: IncomingServer, me
     assert answers.pop()[0] == 404
 
 
-def test_nor_do_they_differ_over_a_websocket(hostile_server: IncomingServer) -> None:
+def test_all_invalid_tickets_get_the_same_answer_over_a_websocket(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     answers = []
     for form in FORMS.values():
@@ -50,7 +50,7 @@ def test_tickets_cannot_be_guessed(hostile_server: IncomingServer) -> None:
     assert len({ticket.int >> 64 for ticket in tickets}) == len(tickets)
 
 
-async def test_a_wrong_secret_costs_what_a_right_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wrong_secret_takes_as_long_as_a_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One look-up and one comparison in constant time, whatever was guessed."""
     compared: list[tuple[bytes, bytes]] = []
 

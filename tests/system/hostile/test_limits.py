@@ -49,7 +49,9 @@ def cancel(server: IncomingServer, ticket: str) -> None:
 
 
 @pytest.mark.parametrize(("given", "limit"), [({}, 1_000_000), ({"maxSize": "5000"}, 5000)])
-def test_file_size_by_websocket(hostile_server: IncomingServer, given: dict[str, str], limit: int) -> None:
+def test_a_file_above_the_limit_is_refused_over_a_websocket(
+    hostile_server: IncomingServer, given: dict[str, str], limit: int
+) -> None:
     ticket = new_ticket(hostile_server, **given)
     refused = over_websocket(hostile_server, ticket, limit + 1)
     assert (refused["type"], refused["code"]) == ("error", 401)
@@ -66,7 +68,9 @@ def test_file_size_by_websocket(hostile_server: IncomingServer, given: dict[str,
         ("Content-Range: bytes */5001", "Content-Length: 0"),
     ],
 )
-def test_file_size_by_put_before_a_byte_is_stored(hostile_server: IncomingServer, told: tuple[str, ...]) -> None:
+def test_a_put_above_the_limit_is_refused_before_a_byte_is_stored(
+    hostile_server: IncomingServer, told: tuple[str, ...]
+) -> None:
     ticket = new_ticket(hostile_server, maxSize="5000")
     body = b"" if "*/5001" in told[0] else b"x"
     status, answer = put(hostile_server, ticket, body, *told)
@@ -76,7 +80,7 @@ def test_file_size_by_put_before_a_byte_is_stored(hostile_server: IncomingServer
     cancel(hostile_server, ticket)
 
 
-def test_the_sum_of_pieces_of_unknown_length_is_limited(hostile_server: IncomingServer) -> None:
+def test_the_sum_of_ranges_of_unknown_length_is_limited(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server, maxSize="5000")
     for start in range(0, 5000, 1000):
         assert put(hostile_server, ticket, bytes(1000), f"Content-Range: bytes {start}-{start + 999}/*")[0] == 308
@@ -97,7 +101,7 @@ def test_a_chunked_body_ends_at_the_limit(hostile_server: IncomingServer) -> Non
     cancel(hostile_server, ticket)
 
 
-def test_file_type(hostile_server: IncomingServer) -> None:
+def test_a_file_of_another_type_is_refused(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server, allowedTypes=".pdf, image/*")
     refused = over_websocket(hostile_server, ticket, 5, name="a.exe", media_type="application/x-msdownload")
     assert (refused["code"], refused["message"]) == (402, "only files of these types are taken: .pdf, image/*")
@@ -115,7 +119,7 @@ def test_file_type(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, other)
 
 
-def test_quota(hostile_server: IncomingServer) -> None:
+def test_uploads_beyond_the_quota_wait(hostile_server: IncomingServer) -> None:
     first, second = new_ticket(hostile_server), new_ticket(hostile_server)
     assert over_websocket(hostile_server, first, 1_000_000)["type"] == "welcome"
     status, answer = put(hostile_server, second, b"x", "Content-Range: bytes 0-0/500001")
@@ -126,7 +130,7 @@ def test_quota(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, second)
 
 
-def test_parallel_uploads_do_not_pass_the_quota_together(hostile_server: IncomingServer) -> None:
+def test_parallel_uploads_do_not_exceed_the_quota(hostile_server: IncomingServer) -> None:
     tickets = [new_ticket(hostile_server) for _ in range(8)]
     answers: list[int] = []
 
@@ -143,7 +147,7 @@ def test_parallel_uploads_do_not_pass_the_quota_together(hostile_server: Incomin
         cancel(hostile_server, ticket)
 
 
-def test_nor_do_those_of_several_workers(tmp_path: Path) -> None:
+def test_uploads_of_several_workers_do_not_exceed_the_quota(tmp_path: Path) -> None:
     """Tickets that are fetched, and files that are begun by either transport, side by side in two processes."""
     limits = ("--storage-quota", "1500000", "--max-tickets", "12")
     with IncomingServer(tmp_path / "shared", "--workers", "2", *limits) as server:
@@ -173,7 +177,7 @@ def side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Any]:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-def test_tickets_of_one_backend(hostile_server: IncomingServer) -> None:
+def test_tickets_of_one_backend_are_limited(hostile_server: IncomingServer) -> None:
     tickets = []
     form = b"signalFinishURL=http://127.0.0.1:9/"
     new = request("POST /incoming/backend/new_upload", "Content-Type: application/x-www-form-urlencoded", body=form)
@@ -195,7 +199,7 @@ REFUSED_ANYWAY = [
 ]
 
 
-def test_what_strangers_ask_for_is_refused_for_where_they_are_and_logged_only_so_often(
+def test_foreign_addresses_are_refused_first_and_their_log_lines_are_capped(
     hostile_server: IncomingServer, log_lines: LogLines
 ) -> None:
     for asked in REFUSED_ANYWAY:
@@ -212,7 +216,7 @@ def test_what_strangers_ask_for_is_refused_for_where_they_are_and_logged_only_so
     assert "client=127.0.0.1" in line
 
 
-def test_connections_of_one_client(hostile_server: IncomingServer) -> None:
+def test_connections_of_one_client_are_limited(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     sockets = []
     for _ in range(2):
@@ -236,7 +240,7 @@ def test_backends_and_proxies_are_not_counted(hostile_server: IncomingServer) ->
     assert not any(wire.is_closed for wire in idle)
 
 
-def test_of_too_many_strangers_the_oldest_goes(hostile_server: IncomingServer) -> None:
+def test_of_too_many_unidentified_connections_the_oldest_is_closed(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     known = Socket(hostile_server.port, ticket, "127.0.0.9")
     assert known.hello()["type"] == "welcome"
@@ -251,7 +255,7 @@ def test_of_too_many_strangers_the_oldest_goes(hostile_server: IncomingServer) -
     assert known.hear() == {"type": "ack", "chunks": [[0, 5]]}
 
 
-def test_connections_of_one_upload(hostile_server: IncomingServer) -> None:
+def test_connections_of_one_upload_are_limited(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     sockets = [Socket(hostile_server.port, ticket) for _ in range(3)]
     for socket in sockets:
@@ -265,7 +269,7 @@ def test_connections_of_one_upload(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, ticket)
 
 
-def test_requests_of_one_upload(hostile_server: IncomingServer) -> None:
+def test_requests_of_one_upload_are_limited(hostile_server: IncomingServer) -> None:
     """However an upload is carried: the connection that has been silent for longest makes room."""
     ticket = new_ticket(hostile_server)
     silent, busy = Wire(hostile_server.port), Wire(hostile_server.port)
@@ -283,7 +287,7 @@ def test_requests_of_one_upload(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, ticket)
 
 
-def test_header_size(hostile_server: IncomingServer) -> None:
+def test_a_header_above_the_limit_is_refused(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     bare = len(request(f"GET {upload_path(ticket)}", "X-Filler: "))
     within = request(f"GET {upload_path(ticket)}", "X-Filler: " + "x" * (HEADER - bare))
@@ -298,7 +302,7 @@ def test_header_size(hostile_server: IncomingServer) -> None:
     assert ask(hostile_server, endless)[::2] == (400, b"a chunk-size line of the body has more than 1024 bytes")
 
 
-def test_chunk_size(hostile_server: IncomingServer) -> None:
+def test_a_chunk_above_the_limit_is_refused(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with Socket(hostile_server.port, ticket) as socket:
         socket.hello(2 * CHUNK)
@@ -310,7 +314,7 @@ def test_chunk_size(hostile_server: IncomingServer) -> None:
     cancel(hostile_server, ticket)
 
 
-def test_control_message_size(hostile_server: IncomingServer) -> None:
+def test_a_control_message_above_the_limit_is_refused(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     text = json.dumps({"type": "cancel", "reason": "", "filler": ""})
     within, beyond = (text[:-2] + "x" * (16384 - len(text) + more) + '"}' for more in (0, 1))
@@ -326,7 +330,7 @@ def test_control_message_size(hostile_server: IncomingServer) -> None:
     assert status_of(hostile_server, ticket)["state"] == "cancelled"
 
 
-def test_the_disks_watermark(tmp_path: Path) -> None:
+def test_no_ticket_is_issued_below_the_watermark(tmp_path: Path) -> None:
     with IncomingServer(tmp_path / "full", "--workers", "1", "--low-space", "1000TiB") as server:
         form = b"signalFinishURL=http://127.0.0.1:9/"
         new = request("POST /incoming/backend/new_upload", "Content-Type: application/x-www-form-urlencoded", body=form)

@@ -45,7 +45,7 @@ def grown(server: IncomingServer, before: int) -> int:
     return rss(server.pid) - before
 
 
-def test_half_sent_chunks(hostile_server: IncomingServer, before: int) -> None:
+def test_memory_is_bounded_with_half_sent_chunks(hostile_server: IncomingServer, before: int) -> None:
     """What comes of a chunk is stored as it comes: in memory are its last part and the room to read into."""
     ticket = new_ticket(hostile_server)
     half = frame(BINARY, CHUNK_HEADER.pack(1, 0) + bytes(LARGEST_CHUNK))[:-1]
@@ -57,7 +57,7 @@ def test_half_sent_chunks(hostile_server: IncomingServer, before: int) -> None:
     assert status_of(hostile_server, ticket)["arrived"] > LARGEST_CHUNK // 2, "they are really there"
 
 
-def test_chunks_of_strangers_are_not_even_begun(hostile_server: IncomingServer, before: int) -> None:
+def test_chunks_before_a_ticket_take_no_memory(hostile_server: IncomingServer, before: int) -> None:
     """Who has no ticket is told so and gets no room for a chunk."""
     start = frame(BINARY, CHUNK_HEADER.pack(1, 0) + bytes(CHUNK))[:-1]
     for number in range(CONNECTIONS):
@@ -66,7 +66,7 @@ def test_chunks_of_strangers_are_not_even_begun(hostile_server: IncomingServer, 
     assert grown(hostile_server, before) < CONNECTIONS * OVERHEAD
 
 
-def test_half_sent_bodies(hostile_server: IncomingServer, before: int) -> None:
+def test_memory_is_bounded_with_half_sent_bodies(hostile_server: IncomingServer, before: int) -> None:
     for _ in range(CONNECTIONS):
         wire = Wire(hostile_server.port)
         ticket = new_ticket(hostile_server)
@@ -74,7 +74,7 @@ def test_half_sent_bodies(hostile_server: IncomingServer, before: int) -> None:
     assert grown(hostile_server, before) < CONNECTIONS * OVERHEAD
 
 
-def test_half_sent_forms_and_messages(hostile_server: IncomingServer, before: int) -> None:
+def test_memory_is_bounded_with_half_sent_forms_and_messages(hostile_server: IncomingServer, before: int) -> None:
     ticket = new_ticket(hostile_server)
     for number in range(CONNECTIONS):
         wire = Wire(hostile_server.port)
@@ -83,7 +83,7 @@ def test_half_sent_forms_and_messages(hostile_server: IncomingServer, before: in
     assert grown(hostile_server, before) < CONNECTIONS * OVERHEAD
 
 
-def test_answers_that_nobody_reads(hostile_server: IncomingServer, before: int) -> None:
+def test_memory_is_bounded_with_unread_answers(hostile_server: IncomingServer, before: int) -> None:
     """A client that asks and asks and takes no answer is not heard any more at some point."""
     ticket = new_ticket(hostile_server)
     socket = Socket(hostile_server.port, ticket)

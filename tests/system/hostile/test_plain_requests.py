@@ -13,7 +13,9 @@ METHODS = ("HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFI
 
 
 @pytest.mark.parametrize("ticket", ["", "?ticket=none", "?ticket=%ff"])
-def test_without_an_upgrade(hostile_server: IncomingServer, log_lines: LogLines, ticket: str) -> None:
+def test_a_request_without_an_upgrade_is_refused(
+    hostile_server: IncomingServer, log_lines: LogLines, ticket: str
+) -> None:
     status, head, body = ask(hostile_server, request(f"GET {URL}{ticket}"))
     assert status == 400
     assert body.startswith(b"this URL is a WebSocket")
@@ -22,13 +24,13 @@ def test_without_an_upgrade(hostile_server: IncomingServer, log_lines: LogLines,
     assert log_lines() == []
 
 
-def test_as_json(hostile_server: IncomingServer) -> None:
+def test_the_refusal_is_json_on_request(hostile_server: IncomingServer) -> None:
     _, _, body = ask(hostile_server, request(f"GET {URL}", "Accept: application/json"))
     assert json.loads(body)["code"] == 100
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_another_method(hostile_server: IncomingServer, log_lines: LogLines, method: str) -> None:
+def test_another_method_is_refused(hostile_server: IncomingServer, log_lines: LogLines, method: str) -> None:
     ticket = new_ticket(hostile_server)
     log_lines()
     status, head, body = ask(hostile_server, request(f"{method} {URL}?ticket={ticket}"))
@@ -48,7 +50,9 @@ def test_another_method(hostile_server: IncomingServer, log_lines: LogLines, met
         ("Sec-WebSocket-Key: ", 400),
     ],
 )
-def test_a_bad_handshake(hostile_server: IncomingServer, log_lines: LogLines, header: str, status: int) -> None:
+def test_a_bad_handshake_is_refused(
+    hostile_server: IncomingServer, log_lines: LogLines, header: str, status: int
+) -> None:
     name = header.partition(":")[0]
     lines = [line for line in handshake("none").decode().split("\r\n") if not line.startswith(name)]
     data = "\r\n".join([lines[0], header, "Content-Length: 0", *lines[1:]]).encode()
@@ -61,7 +65,7 @@ def test_a_bad_handshake(hostile_server: IncomingServer, log_lines: LogLines, he
     assert log_lines() == []
 
 
-def test_a_foreign_origin(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_foreign_origin_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("narrow") / "storage"
     with IncomingServer(directory, "--workers", "1", "--allowed-origins", "https://app.example") as server:
         data = handshake(new_ticket(server), "Origin: https://evil.example", "Content-Length: 0")

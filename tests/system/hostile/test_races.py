@@ -17,7 +17,7 @@ ROUNDS = 8
 
 
 @pytest.mark.parametrize("cancels", [0, 2])
-def test_everything_at_once(tmp_path: Path, app_stub: AppStub, cancels: int) -> None:
+def test_racing_requests_end_in_one_outcome(tmp_path: Path, app_stub: AppStub, cancels: int) -> None:
     with IncomingServer(tmp_path / "storage", "--workers", "2") as server:
         for _ in range(ROUNDS):
             one_round(server, app_stub, cancels)

@@ -46,7 +46,7 @@ def honest_upload(server: IncomingServer) -> Iterator[None]:
     assert status_of(server, ticket)["arrived"] == len(content)
 
 
-def test_a_body_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
+def test_a_body_below_the_minimum_rate_is_cut(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server), Wire(hostile_server.port, STRANGER) as wire:
         wire.send(request(f"PUT {upload_path(ticket)}", "Content-Length: 1000000"))
@@ -58,14 +58,14 @@ def test_a_body_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
     assert kept["extents"] == [[0, kept["arrived"]]]  # what came is kept, and can be gone on from
 
 
-def test_a_chunked_body_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
+def test_a_chunked_body_below_the_minimum_rate_is_cut(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server), Wire(hostile_server.port, STRANGER) as wire:
         wire.send(request(f"PUT {upload_path(ticket)}", "Transfer-Encoding: chunked"))
         dribble(wire, lambda: b"1\r\nx\r\n")
 
 
-def test_a_control_message_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
+def test_a_control_message_below_the_minimum_rate_is_cut(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server), Wire(hostile_server.port, STRANGER) as wire:
         wire.send(request(f"POST {upload_path(ticket)}", "Content-Length: 10000"))
@@ -73,7 +73,7 @@ def test_a_control_message_of_a_byte_now_and_then(hostile_server: IncomingServer
 
 
 @pytest.mark.parametrize("declared", [60_000, 8_000_000])
-def test_a_frame_of_a_byte_now_and_then(hostile_server: IncomingServer, declared: int) -> None:
+def test_a_frame_below_the_minimum_rate_is_cut(hostile_server: IncomingServer, declared: int) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server):
         socket = Socket(hostile_server.port, ticket, STRANGER)
@@ -85,7 +85,7 @@ def test_a_frame_of_a_byte_now_and_then(hostile_server: IncomingServer, declared
     assert b"less than 1000 bytes a second came" in socket.received
 
 
-def test_a_header_of_a_frame_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
+def test_a_frame_header_below_the_minimum_rate_is_cut(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server):
         socket = Socket(hostile_server.port, ticket, STRANGER)
@@ -94,7 +94,7 @@ def test_a_header_of_a_frame_of_a_byte_now_and_then(hostile_server: IncomingServ
         dribble(socket, lambda: bytes([next(opening)]))
 
 
-def test_fragments_of_nothing(hostile_server: IncomingServer) -> None:
+def test_empty_fragments_are_cut(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server):
         socket = Socket(hostile_server.port, ticket, STRANGER)
@@ -103,7 +103,7 @@ def test_fragments_of_nothing(hostile_server: IncomingServer) -> None:
         dribble(socket, lambda: frame(CONTINUATION, final=False))
 
 
-def test_a_hello_of_a_byte_now_and_then(hostile_server: IncomingServer) -> None:
+def test_a_slow_hello_is_cut(hostile_server: IncomingServer) -> None:
     ticket = new_ticket(hostile_server)
     with honest_upload(hostile_server):
         socket = Socket(hostile_server.port, ticket, STRANGER)
@@ -127,7 +127,7 @@ def test_a_slow_line_is_not_cut(hostile_server: IncomingServer) -> None:
     assert answer == {"type": "ack", "chunks": [[0, 30_000]]}
 
 
-def test_a_client_that_only_keeps_the_connection_is_not_cut(hostile_server: IncomingServer) -> None:
+def test_an_idle_client_that_sends_pings_is_not_cut(hostile_server: IncomingServer) -> None:
     """By the protocol's own messages or by RFC 6455's ping frames, it has nothing to send and says so."""
     ticket = new_ticket(hostile_server)
     socket = Socket(hostile_server.port, ticket, STRANGER)
@@ -140,7 +140,7 @@ def test_a_client_that_only_keeps_the_connection_is_not_cut(hostile_server: Inco
     assert b"too_slow" not in socket.received
 
 
-def test_idle_connections_keep_nobody_out(hostile_server: IncomingServer) -> None:
+def test_idle_connections_do_not_block_other_clients(hostile_server: IncomingServer) -> None:
     """And end no upload that is under way, by whatever transport."""
     idle = []
     over_http, over_websocket = new_ticket(hostile_server), new_ticket(hostile_server)
@@ -162,7 +162,7 @@ def test_idle_connections_keep_nobody_out(hostile_server: IncomingServer) -> Non
     wait_until(lambda: status_of(hostile_server, over_websocket)["arrived"] == 20_000, "all chunks")
 
 
-def test_many_tickets_that_nobody_uses_keep_nobody_out(hostile_server: IncomingServer) -> None:
+def test_unused_tickets_do_not_block_uploads(hostile_server: IncomingServer) -> None:
     with honest_upload(hostile_server):
         tickets = {new_ticket(hostile_server) for _ in range(100)}
     assert len(tickets) == 100

@@ -81,7 +81,9 @@ def assert_storage_is_clean(server: IncomingServer) -> None:
         assert path.is_dir() or name.startswith("incoming.sqlite") or len(name) == 36, path
 
 
-def test_name_by_websocket(hostile_server: IncomingServer, app_stub: AppStub, log_lines: LogLines, text: str) -> None:
+def test_any_name_over_a_websocket_stays_data(
+    hostile_server: IncomingServer, app_stub: AppStub, log_lines: LogLines, text: str
+) -> None:
     ticket = new_ticket(hostile_server, app_stub.url, backendSecret="s")
     with Socket(hostile_server.port, ticket) as socket:
         more = {"fingerprint": text[:200], "media_type": text[:255]}
@@ -96,7 +98,7 @@ def test_name_by_websocket(hostile_server: IncomingServer, app_stub: AppStub, lo
 
 
 @pytest.mark.parametrize("way", ["query", "disposition", "extended"])
-def test_name_by_put(
+def test_any_name_of_a_put_stays_data(
     hostile_server: IncomingServer, app_stub: AppStub, log_lines: LogLines, text: str, way: str
 ) -> None:
     ticket = new_ticket(hostile_server, app_stub.url)
@@ -123,7 +125,9 @@ def test_name_by_put(
 
 
 @pytest.mark.parametrize("way", ["websocket", "post", "delete"])
-def test_reason(hostile_server: IncomingServer, app_stub: AppStub, log_lines: LogLines, text: str, way: str) -> None:
+def test_any_reason_stays_data(
+    hostile_server: IncomingServer, app_stub: AppStub, log_lines: LogLines, text: str, way: str
+) -> None:
     ticket = new_ticket(hostile_server, app_stub.url)
     if way == "websocket":
         with Socket(hostile_server.port, ticket) as socket:
@@ -143,7 +147,7 @@ def test_reason(hostile_server: IncomingServer, app_stub: AppStub, log_lines: Lo
     assert_harmless(log_lines())
 
 
-def test_ticket(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
+def test_any_string_as_a_ticket_is_unknown(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
     """A ticket that was never issued is that, whatever it looks like."""
     encoded = quote(text.encode("utf-8", "surrogatepass"), safe="")
     for method in ("GET", "PUT", "POST", "DELETE"):
@@ -165,7 +169,7 @@ def test_ticket(hostile_server: IncomingServer, log_lines: LogLines, text: str) 
     assert_storage_is_clean(hostile_server)
 
 
-def test_session(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
+def test_any_invalid_session_is_refused(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
     with Socket(hostile_server.port, new_ticket(hostile_server)) as socket:
         socket.hello(session=text + " ")
         assert socket.closing()[1] in (4100, None)
@@ -173,7 +177,9 @@ def test_session(hostile_server: IncomingServer, log_lines: LogLines, text: str)
 
 
 @pytest.mark.parametrize("name", ["backendSecret", "id", "signalFinishURL"])
-def test_parameters_of_backends(hostile_server: IncomingServer, log_lines: LogLines, text: str, name: str) -> None:
+def test_any_parameter_of_a_backend_function_stays_data(
+    hostile_server: IncomingServer, log_lines: LogLines, text: str, name: str
+) -> None:
     given = quote(text.encode("utf-8", "surrogatepass"), safe="")
     form = f"{name}={given}" + ("" if name == "signalFinishURL" else "&signalFinishURL=http://127.0.0.1:9/")
     kind = "Content-Type: application/x-www-form-urlencoded"
@@ -191,7 +197,9 @@ def test_parameters_of_backends(hostile_server: IncomingServer, log_lines: LogLi
 
 
 @pytest.mark.parametrize("header", ["Origin", "X-Forwarded-For"])
-def test_headers(hostile_server: IncomingServer, log_lines: LogLines, text: str, header: str) -> None:
+def test_no_string_reaches_a_header_of_an_answer(
+    hostile_server: IncomingServer, log_lines: LogLines, text: str, header: str
+) -> None:
     printable = "".join(c for c in text if c.isprintable()).encode("utf-8", "replace").decode("latin-1")
     ticket = new_ticket(hostile_server)
     log_lines()
@@ -201,7 +209,7 @@ def test_headers(hostile_server: IncomingServer, log_lines: LogLines, text: str,
     assert len(log_lines()) <= 1
 
 
-def test_close_reason(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
+def test_any_close_reason_stays_data(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
     with Socket(hostile_server.port, new_ticket(hostile_server)) as socket:
         socket.hello()
         log_lines()
@@ -212,5 +220,5 @@ def test_close_reason(hostile_server: IncomingServer, log_lines: LogLines, text:
     assert all(line.isprintable() for line in lines)
 
 
-def test_the_storage_has_nothing_of_it(hostile_server: IncomingServer) -> None:
+def test_no_string_reaches_a_file_name_of_the_storage(hostile_server: IncomingServer) -> None:
     assert_storage_is_clean(hostile_server)

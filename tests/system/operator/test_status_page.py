@@ -78,7 +78,9 @@ def row(page: Page, ticket: str) -> object:
     return page.locator("#uploads tr", has_text=ticket[:8])
 
 
-def test_names_are_text(quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]) -> None:
+def test_file_names_are_shown_as_text(
+    quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
+) -> None:
     open_page(quiet_page, server)
     expect(quiet_page.locator("#uploads tr")).to_have_count(len(HOSTILE))
     expect(quiet_page.locator("#uploads img, #uploads script")).to_have_count(0)
@@ -88,7 +90,7 @@ def test_names_are_text(quiet_page: Page, server: IncomingServer, sending: dict[
     assert quiet_page.title() == "Incoming!! status"
 
 
-def test_it_is_live(quiet_page: Page, server: IncomingServer, app_stub: AppStub) -> None:
+def test_the_page_updates_by_itself(quiet_page: Page, server: IncomingServer, app_stub: AppStub) -> None:
     open_page(quiet_page, server)
     expect(quiet_page.locator("#empty")).to_be_visible()
     ticket = new_ticket(server, app_stub.url)
@@ -125,7 +127,7 @@ def test_cancelling_takes_two_clicks(
     assert state(server, ticket) == "cancelled"
 
 
-def test_a_failed_handover_is_tried_again(quiet_page: Page, server: IncomingServer, app_stub: AppStub) -> None:
+def test_a_failed_handover_can_be_retried(quiet_page: Page, server: IncomingServer, app_stub: AppStub) -> None:
     app_stub.answer_next((403, "<b>not today</b>"))
     ticket = new_ticket(server, app_stub.url)
     connection = Sending(server, ticket, "a", 3)
@@ -138,7 +140,7 @@ def test_a_failed_handover_is_tried_again(quiet_page: Page, server: IncomingServ
     connection.close()
 
 
-def test_a_server_that_is_gone_is_noticed(page: Page, server: IncomingServer) -> None:
+def test_the_page_shows_that_the_server_does_not_answer(page: Page, server: IncomingServer) -> None:
     open_page(page, server)
     server.kill()
     expect(page.locator("#health")).to_have_class("bad")
@@ -152,14 +154,14 @@ def test_a_server_that_is_gone_is_noticed(page: Page, server: IncomingServer) ->
         expect(page.locator("body")).not_to_have_class("stale")
 
 
-def test_a_refusal_is_shown_as_what_it_is(page: Page, server: IncomingServer) -> None:
+def test_a_refusal_is_shown_with_its_reason(page: Page, server: IncomingServer) -> None:
     open_page(page, server)
     page.route("**/status/now", lambda route: route.fulfill(status=403, body="not to <b>you</b>\u202e"))
     expect(page.locator("#health-text")).to_contain_text("answers 403: not to <b>you</b>\\u{202e}")
     expect(page.locator("body")).to_have_class("stale")
 
 
-def test_more_uploads_than_it_shows(
+def test_the_list_says_how_many_uploads_it_omits(
     page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
 ) -> None:
     def crowded(route: Route) -> None:
@@ -175,7 +177,7 @@ def test_more_uploads_than_it_shows(
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_every_screen(
+def test_the_page_fits_every_screen(
     browser_context: BrowserContext,
     server: IncomingServer,
     sending: dict[str, tuple[str, Sending]],

@@ -74,7 +74,7 @@ def server(start_server: StartServer, request: pytest.FixtureRequest) -> Incomin
 @pytest.mark.parametrize(
     "server", [("--backend-networks", BACKEND, "--trusted-proxies", "127.0.0.1")], indirect=True, ids=["trusted"]
 )
-def test_behind_a_trusted_proxy_its_client_counts_and_no_claim(
+def test_a_trusted_proxy_is_judged_by_its_client_not_by_the_clients_claim(
     start_real_proxy: StartRealProxy, server: IncomingServer, certificate: Certificate
 ) -> None:
     proxy = start_real_proxy("nginx", TOO_MUCH)
@@ -88,7 +88,7 @@ def test_behind_a_trusted_proxy_its_client_counts_and_no_claim(
 
 @pytest.mark.promise(134)
 @pytest.mark.parametrize("edits", [[TOO_MUCH], [TOO_MUCH, REAL_IP]], ids=["X-Forwarded-For", "X-Real-IP"])
-def test_behind_any_other_proxy_nobody_may_call(
+def test_requests_of_an_untrusted_proxy_are_refused(
     start_real_proxy: StartRealProxy, certificate: Certificate, edits: list[Edit]
 ) -> None:
     """Although the proxy is on loopback, which may."""
@@ -102,7 +102,7 @@ def test_behind_any_other_proxy_nobody_may_call(
 
 @pytest.mark.promise(134)
 @pytest.mark.parametrize("server", [("--trusted-proxies", "127.0.0.1")], indirect=True, ids=["trusted"])
-def test_a_trusted_proxy_that_tells_a_real_address_only_is_refused(
+def test_a_trusted_proxy_without_x_forwarded_for_is_refused(
     start_real_proxy: StartRealProxy, certificate: Certificate
 ) -> None:
     proxy = start_real_proxy("nginx", TOO_MUCH, REAL_IP)

@@ -54,7 +54,9 @@ def assert_same_as_ever(upload: PageUpload, app: UploadApp, ticket: str, file: K
     app.assert_received(ticket, file)
 
 
-def test_refused(start_real_proxy: StartRealProxy, open_page: OpenPage, app: UploadApp, file: KnownFile) -> None:
+def test_a_refused_websocket_falls_back_to_http(
+    start_real_proxy: StartRealProxy, open_page: OpenPage, app: UploadApp, file: KnownFile
+) -> None:
     refusal = (r"    location ~ \^/incoming", "    location ~ upload_ws { return 403; }\n    location ~ ^/incoming")
     upload_page = open_page(start_real_proxy("nginx-central", refusal))
     ticket = app.new_ticket()
@@ -64,7 +66,7 @@ def test_refused(start_real_proxy: StartRealProxy, open_page: OpenPage, app: Upl
     assert {moment.transport for moment in upload.moments} == {"", "http"}
 
 
-def test_upgrade_stripped(
+def test_a_stripped_upgrade_header_falls_back_to_http(
     start_proxy: StartProxy, open_directly: OpenDirectly, server: IncomingServer, app: UploadApp, file: KnownFile
 ) -> None:
     proxy = start_proxy(server.port)
@@ -78,7 +80,7 @@ def test_upgrade_stripped(
 
 
 @pytest.mark.parametrize("whim", ["silent", "cut", "swallow", "hang", "nameless"])
-def test_useless_from_the_beginning(
+def test_a_websocket_that_never_delivers_falls_back_to_http(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
 ) -> None:
     spoiler.spoil(whim)
@@ -91,7 +93,7 @@ def test_useless_from_the_beginning(
 
 
 @pytest.mark.parametrize("whim", ["silent", "cut", "swallow"])
-def test_useless_all_of_a_sudden(
+def test_a_websocket_that_stops_delivering_falls_back_to_http(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile, whim: Whim
 ) -> None:
     upload_page = open_directly(spoiler.host)
@@ -110,7 +112,7 @@ def test_useless_all_of_a_sudden(
     assert before.bytes_acked <= over_http[0].bytes_acked < file.size
 
 
-def test_each_stands_in_for_the_other(
+def test_each_transport_replaces_the_other(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
 ) -> None:
     """WebSockets are of no use, then nothing gets through for a while, then only WebSockets, then only requests."""
@@ -136,7 +138,7 @@ def test_each_stands_in_for_the_other(
     assert_same_as_ever(upload, app, ticket, file)
 
 
-def test_the_browser_remembers_that_http_had_to_take_a_websockets_place(
+def test_the_browser_remembers_the_fallback_to_http(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
 ) -> None:
     spoiler.spoil("hang")
@@ -158,7 +160,7 @@ def test_the_browser_remembers_that_http_had_to_take_a_websockets_place(
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
-def test_forced(
+def test_a_forced_transport_is_the_only_one_used(
     open_directly: OpenDirectly, server: IncomingServer, app: UploadApp, file: KnownFile, transport: str
 ) -> None:
     upload_page = open_directly(server.host, transport=transport)
@@ -169,7 +171,7 @@ def test_forced(
     assert bool(upload_page.sockets) == (transport == "websocket")
 
 
-def test_several_requests_side_by_side_and_the_outcome_by_long_poll(
+def test_http_uses_parallel_requests_and_a_long_poll(
     start_proxy: StartProxy, open_directly: OpenDirectly, server: IncomingServer, app: UploadApp, file: KnownFile
 ) -> None:
     proxy = start_proxy(server.port)

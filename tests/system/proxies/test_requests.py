@@ -53,7 +53,7 @@ def file(tmp_path: Path) -> KnownFile:
 
 @pytest.mark.parametrize("buffering", ["on", "off"])
 @pytest.mark.parametrize(("name", "protocol"), [("nginx", "h2"), ("nginx-central", "http/1.1")])
-def test_request_buffering(
+def test_request_buffering_does_not_prevent_an_upload(
     start_real_proxy: StartRealProxy,
     open_page: OpenPage,
     app: UploadApp,
@@ -75,7 +75,7 @@ def test_request_buffering(
 
 @pytest.mark.parametrize("limit", [200 * KIB, 40 * KIB], ids=["below-large-pieces", "below-the-smallest"])
 @pytest.mark.parametrize("same_origin", [True, False], ids=["same-origin", "other-origin"])
-def test_body_limit(
+def test_a_body_limit_does_not_prevent_an_upload(
     start_real_proxy: StartRealProxy,
     open_page: OpenPage,
     app: UploadApp,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.promise(133)
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
 @pytest.mark.parametrize("name", PROXIES)
-def test_restart(
+def test_an_upload_survives_a_restart_of_the_proxy(
     start_real_proxy: StartRealProxy, open_page: OpenPage, app: UploadApp, tmp_path: Path, name: str, transport: str
 ) -> None:
     """With upgrades blocked the upload falls back by itself."""

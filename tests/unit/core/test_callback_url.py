@@ -39,5 +39,5 @@ def test_scheme_host_port_and_path_are_shown_and_nothing_secret(url: str, secret
     assert shown_url(url, secret) == shown
 
 
-def test_a_secret_of_two_letters_garbles_nothing() -> None:
+def test_a_secret_of_two_letters_is_not_masked() -> None:
     assert shown_url("http://app/example/done", "e") == "http://app/example/done"

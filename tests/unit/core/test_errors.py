@@ -45,7 +45,7 @@ def test_codes_never_change() -> None:
 
 
 @pytest.mark.parametrize("error", TABLE.values(), ids=lambda error: error.__name__)
-def test_each_is_whole(error: type[UploadError]) -> None:
+def test_every_error_is_documented_and_consistent(error: type[UploadError]) -> None:
     assert error.__doc__
     assert 400 <= error.status <= 599
     assert error.retry == (error.code >= 500)
@@ -59,7 +59,7 @@ def test_names_are_the_class_names() -> None:
     assert errors.TooBusy("x").name == "too_busy"
 
 
-def test_a_code_is_given_once() -> None:
+def test_a_duplicate_code_is_refused() -> None:
     with pytest.raises(TypeError, match="code 100 is taken by BadRequest"):
         type("Another", (UploadError,), {"code": 100, "status": 400})
     assert TABLE[100] is errors.BadRequest

@@ -30,14 +30,14 @@ def assert_normal(extents: Extents) -> None:
 
 
 @given(several)
-def test_made_of_ranges_in_any_order(given_ranges: list[tuple[int, int]]) -> None:
+def test_ranges_may_come_in_any_order(given_ranges: list[tuple[int, int]]) -> None:
     extents = Extents(given_ranges)
     assert_normal(extents)
     assert offsets(extents) == offsets(given_ranges)
 
 
 @given(several)
-def test_added_one_by_one_or_at_once(given_ranges: list[tuple[int, int]]) -> None:
+def test_adding_one_by_one_equals_adding_at_once(given_ranges: list[tuple[int, int]]) -> None:
     grown = Extents()
     for start, end in given_ranges:
         before = grown
@@ -58,7 +58,7 @@ def test_union_and_intersection(one: list[tuple[int, int]], other: list[tuple[in
 
 
 @given(several, ranges)
-def test_questions_about_a_range(given_ranges: list[tuple[int, int]], asked: tuple[int, int]) -> None:
+def test_within_missing_and_covers_agree(given_ranges: list[tuple[int, int]], asked: tuple[int, int]) -> None:
     extents, there, wanted = Extents(given_ranges), offsets(given_ranges), offsets([asked])
     assert offsets(extents.within(*asked)) == there & wanted
     assert offsets(extents.missing(*asked)) == wanted - there
@@ -82,34 +82,34 @@ def test_equal_only_to_the_same_set(one: list[tuple[int, int]], other: list[tupl
     assert Extents(one) != offsets(one)
 
 
-def test_what_was_taken_before_stays_as_it_was() -> None:
+def test_extents_are_immutable() -> None:
     before = Extents([(0, 5)])
     assert before.add(5, 9) == Extents([(0, 9)])
     assert before == Extents([(0, 5)])
 
 
-def test_nothing_new_is_the_same_value() -> None:
+def test_adding_known_bytes_returns_the_same_value() -> None:
     extents = Extents([(0, 5), (7, 9)])
     assert extents.add(1, 4) is extents
     assert extents.add(7, 9) is extents
     assert extents.add(3, 3) is extents
 
 
-def test_the_largest_file() -> None:
+def test_offsets_up_to_the_largest_file() -> None:
     end = 2**53 - 1
     assert Extents([(end - 1, end), (0, end - 1)]) == Extents([(0, end)])
     assert Extents([(0, end)]).size == end
 
 
 @pytest.mark.parametrize("start", [-1, -(2**63)])
-def test_no_byte_is_before_the_first(start: int) -> None:
+def test_a_negative_start_is_refused(start: int) -> None:
     with pytest.raises(ValueError, match="below 0"):
         Extents([(start, 5)])
     with pytest.raises(ValueError, match="below 0"):
         Extents().add(start, 5)
 
 
-def test_reads_as_what_it_is() -> None:
+def test_the_repr_shows_the_ranges() -> None:
     assert repr(Extents([(3, 4), (0, 1)])) == "Extents([(0, 1), (3, 4)])"
 
 
@@ -118,7 +118,7 @@ def alternating(count: int) -> list[tuple[int, int]]:
     return [(2 * i, 2 * i + 1) for i in range(count)]
 
 
-def test_many_ranges_cost_in_proportion() -> None:
+def test_many_ranges_take_linear_time() -> None:
     assert_linear(alternating, Extents, 10_000)
     assert_linear(alternating, lambda listed: Extents(listed[::2]) | Extents(listed[1::2]), 10_000)
     assert_linear(lambda count: Extents(alternating(count)), lambda extents: extents & extents, 10_000)

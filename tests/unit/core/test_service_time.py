@@ -15,7 +15,7 @@ def test_without_an_outage_a_limit_reaches_back_by_its_length() -> None:
     assert ServiceTime(1000.0).before(1010.0, 300.0) == 710.0
 
 
-def test_a_gap_between_two_notes_is_an_outage() -> None:
+def test_a_gap_between_two_time_stamps_is_an_outage() -> None:
     assert ServiceTime(1000.0).noted(1000.0 + OUTAGE) == ServiceTime(1000.0 + OUTAGE)
     longer = 1000.0 + OUTAGE + 1
     assert ServiceTime(1000.0).noted(longer) == ServiceTime(longer, ((1000.0, longer),))
@@ -29,7 +29,7 @@ def test_an_outage_does_not_count_nor_do_some_minutes_after_it() -> None:
     assert NIGHT.before(40_100.0, 0.0) == 40_100.0
 
 
-def test_an_outage_that_is_not_noted_yet_does_not_count() -> None:
+def test_an_unrecorded_outage_does_not_count() -> None:
     assert ServiceTime(1000.0).before(90_000.0, 300.0) == 700.0
 
 
@@ -39,7 +39,7 @@ def test_the_grace_is_no_longer_than_the_outage() -> None:
     assert short.before(1300.0, 101.0) == 999.0
 
 
-def test_outages_whose_grace_overlaps_the_next_one() -> None:
+def test_overlapping_grace_times_count_once() -> None:
     several = ServiceTime(9000.0, ((1000.0, 5000.0), (5100.0, 6000.0)))
     assert several.before(7000.0, 400.0) == 6600.0
     assert several.before(7000.0, 401.0) == 999.0
@@ -63,7 +63,7 @@ def test_the_number_of_outages_is_bounded_and_limits_end_late_not_early() -> Non
 
 
 @pytest.mark.parametrize("known", [ServiceTime(1.5), NIGHT])
-def test_it_survives_as_text(known: ServiceTime) -> None:
+def test_the_text_round_trips(known: ServiceTime) -> None:
     assert ServiceTime.from_text(known.to_text()) == known
 
 

@@ -20,7 +20,7 @@ class Clocks:
         return self.steady()
 
 
-def test_passes_with_time() -> None:
+def test_it_advances_with_the_monotonic_clock() -> None:
     clocks = Clocks()
     assert clocks.steady() == 1_800_000_000.0
     assert clocks.pass_time(90) == 1_800_000_090.0
@@ -33,7 +33,7 @@ def test_a_jump_of_an_hour_forward_is_ignored() -> None:
     assert clocks.pass_time(10) == 1_800_000_010.0
 
 
-def test_when_the_clock_is_put_right_again_all_is_as_before() -> None:
+def test_a_corrected_jump_has_no_effect() -> None:
     clocks = Clocks()
     clocks.wall.advance(HOUR)
     clocks.pass_time(10)
@@ -48,7 +48,7 @@ def test_an_hour_back_is_followed() -> None:
     assert clocks.pass_time(10) == 1_800_000_010.0 - HOUR
 
 
-def test_jump_by_jump_it_lags_no_more_than_it_may() -> None:
+def test_several_jumps_lag_at_most_the_limit() -> None:
     clocks = Clocks()
     for _ in range(10):
         clocks.wall.advance(HOUR)
@@ -56,14 +56,14 @@ def test_jump_by_jump_it_lags_no_more_than_it_may() -> None:
     assert clocks.steady() == clocks.wall.now - ABSORBED
 
 
-def test_a_machine_that_learns_the_date_believes_it() -> None:
+def test_a_jump_of_years_is_followed() -> None:
     wall, ticks = Clock(0.0), Clock(5.0)
     clock = SteadyClock(wall, ticks)
     wall.now = 1_800_000_000.0
     assert clock() == 1_800_000_000.0 - ABSORBED
 
 
-def test_a_store_has_all_three_of_one_machine() -> None:
+def test_the_clocks_of_a_store_share_their_sources() -> None:
     clocks = Clocks()
     clock = StoreClock(clocks.wall, clocks.ticks)
     clocks.wall.advance(HOUR)

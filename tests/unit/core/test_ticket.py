@@ -64,7 +64,7 @@ def test_every_event_has_its_method() -> None:
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(State, Event)), ids=lambda value: value.value)
-def test_in_the_table_or_a_documented_error(state: State, event: Event) -> None:
+def test_an_event_is_in_the_table_or_a_documented_error(state: State, event: Event) -> None:
     before = ticket(state, reason="because")
     after = TRANSITIONS.get((state, event))
     if after is None:
@@ -97,7 +97,7 @@ def test_in_the_table_or_a_documented_error(state: State, event: Event) -> None:
         (State.FINISHED, Event.CALL, WrongState),
     ],
 )
-def test_the_error_tells_the_outcome(state: State, event: Event, error: type[UploadError]) -> None:
+def test_the_error_of_an_ended_upload_has_its_outcome(state: State, event: Event, error: type[UploadError]) -> None:
     with pytest.raises(error):
         METHODS[event](ticket(state, reason="because"))
 
@@ -141,13 +141,13 @@ def test_a_new_session_takes_over_and_fences_the_old_one() -> None:
     assert second.open("session1", None, NOW).epoch == 3  # the user has started it here again, on purpose
 
 
-def test_a_client_without_session_is_taken_at_any_epoch() -> None:
+def test_a_client_without_session_is_accepted_at_any_epoch() -> None:
     held = ticket(State.NEW).open("session1", None, NOW)
     plain = held.open("", None, NOW).store([(0, 3)], None, NOW)
     assert (plain.epoch, plain.session, plain.extents) == (1, "session1", Extents([(0, 3)]))
 
 
-def test_an_uploader_comes_back_after_a_power_cut() -> None:
+def test_an_uploader_can_reconnect_after_a_power_cut() -> None:
     held = ticket(State.NEW).open("session1", None, NOW).store([(0, 9)], 1, NOW).checkpoint(Extents([(0, 4)]))
     after = held.distrust()
     assert after.extents == after.synced == Extents([(0, 4)])
@@ -161,7 +161,7 @@ def test_an_uploader_comes_back_after_a_power_cut() -> None:
 KNOWN = Identity("a.bin", 100, 1234, "digest")
 
 
-def test_what_is_known_stays_and_what_is_new_is_learned() -> None:
+def test_the_first_identity_stays_and_missing_parts_are_added() -> None:
     assert ticket().identify(KNOWN).identity == KNOWN
     assert ticket(identity=KNOWN).identify(Identity()).identity == KNOWN
     assert ticket(identity=KNOWN).identify(replace(KNOWN, name="b.bin")).identity == KNOWN
@@ -182,7 +182,7 @@ def test_a_size_below_what_has_arrived_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("server", "app", "limit"), [(0, 50, 50), (50, 0, 50), (50, 80, 50), (80, 50, 50)])
-def test_too_large(server: int, app: int, limit: int) -> None:
+def test_a_file_above_a_limit_is_refused(server: int, app: int, limit: int) -> None:
     limited = ticket(options=TicketOptions("http://app/finished", max_size=app))
     with pytest.raises(FileTooLarge, match=f"51 bytes, the limit is {limit}"):
         limited.identify(Identity(size=51), server)
@@ -200,7 +200,7 @@ def test_too_large(server: int, app: int, limit: int) -> None:
         (["image/*", ".pdf"], Identity("a.pdf", 5, media_type="text/plain")),
     ],
 )
-def test_a_type_that_the_app_wants(wanted: list[str], told: Identity) -> None:
+def test_an_allowed_type_is_accepted(wanted: list[str], told: Identity) -> None:
     assert ticket(options=TicketOptions("http://app/", allowed_types=tuple(wanted))).identify(told).identity == told
 
 
@@ -243,14 +243,14 @@ def test_stored_bytes_count_as_activity() -> None:
     assert (stored.extents, stored.active_at) == (Extents([(0, 6), (8, 9)]), NOW)
 
 
-def test_pause_and_what_ends_it() -> None:
+def test_a_pause_ends_with_a_session_or_a_cancellation() -> None:
     paused = ticket().pause(None, NOW)
     assert (paused.state, paused.paused) == (State.UPLOADING, True)
     assert not paused.open("session1", None, NOW).paused
     assert not paused.cancel("why", None, NOW).paused
 
 
-def test_a_further_connection_that_was_on_its_way_ends_no_pause() -> None:
+def test_a_connection_opened_before_a_pause_does_not_end_it() -> None:
     opened = ticket(state=State.NEW).open("session1", None, NOW)
     paused = opened.pause(opened.epoch, NOW)
     assert paused.open("session1", opened.epoch, NOW).paused
@@ -258,31 +258,31 @@ def test_a_further_connection_that_was_on_its_way_ends_no_pause() -> None:
         assert not paused.open(session, epoch, NOW).paused
 
 
-def test_only_what_has_arrived_is_ever_synced() -> None:
+def test_only_arrived_extents_can_be_synced() -> None:
     noted = ticket(extents=Extents([(0, 5)]), synced=Extents([(0, 2)])).checkpoint(Extents([(1, 9)]))
     assert noted.synced == Extents([(0, 5)])
 
 
-def test_what_was_cancelled_is_thrown_away() -> None:
+def test_a_cancelled_upload_has_no_extents() -> None:
     begun = ticket(identity=KNOWN, extents=Extents([(0, 5)]), synced=Extents([(0, 2)]))
     for gone in (begun.cancel("why", None, NOW), begun.expire("idle", None, NOW)):
         assert (gone.extents, gone.synced, gone.size) == (Extents(), Extents(), 100)
 
 
-def test_cancel_again_answers_as_the_first_did() -> None:
+def test_cancelling_twice_has_the_same_answer() -> None:
     cancelled = ticket().cancel("why", NOTICE, NOW)
     assert (cancelled.reason, cancelled.callback) == ("why", NOTICE)
     assert cancelled.cancel("other", None, NOW + 1) is cancelled
 
 
-def test_expiry_tells_the_app_unless_it_was_the_app_that_was_late() -> None:
+def test_expiry_notifies_the_app_unless_the_app_was_late() -> None:
     idle = ticket().expire("idle", NOTICE, NOW)
     assert (idle.state, idle.callback, idle.error_code) == (State.CANCELLED, NOTICE, 0)
     waited = ticket(State.WAITING).expire("too long", NOTICE, NOW)
     assert (waited.state, waited.callback, waited.error_code) == (State.FAILED, None, HandoverFailed.code)
 
 
-def test_a_failed_handover_starts_anew() -> None:
+def test_a_failed_handover_can_be_restarted() -> None:
     failed = ticket(State.HANDING_OVER, callback=NOTICE).refuse("404", NOW)
     assert (failed.state, failed.reason, failed.error_code) == (State.FAILED, "404", HandoverFailed.code)
     again = failed.retry(NOTICE, NOW)

@@ -23,7 +23,7 @@ def test_no_rate_is_no_limit(clock: Clock) -> None:
     assert bucket.wait == 0
 
 
-def test_a_burst_may_come_at_once_and_then_what_is_owed_is_waited_for(clock: Clock) -> None:
+def test_a_burst_is_free_and_then_the_debt_delays(clock: Clock) -> None:
     bucket = TokenBucket(1000, clock)
     bucket.spend(int(1000 * MARGIN * BURST))
     assert bucket.wait == 0
@@ -35,7 +35,7 @@ def test_a_burst_may_come_at_once_and_then_what_is_owed_is_waited_for(clock: Clo
     assert bucket.wait == pytest.approx(0)
 
 
-def test_who_keeps_to_the_rate_never_waits(clock: Clock) -> None:
+def test_a_sender_that_keeps_to_the_rate_never_waits(clock: Clock) -> None:
     bucket = TokenBucket(1000, clock)
     for _ in range(600):
         bucket.spend(1000)
@@ -43,7 +43,7 @@ def test_who_keeps_to_the_rate_never_waits(clock: Clock) -> None:
         clock.now += 1
 
 
-def test_a_rest_earns_no_more_than_a_burst(clock: Clock) -> None:
+def test_an_idle_time_refills_at_most_a_burst(clock: Clock) -> None:
     bucket = TokenBucket(1000, clock)
     clock.now += 3600
     bucket.spend(int(1000 * MARGIN * BURST) + 1100)
@@ -53,7 +53,7 @@ def test_a_rest_earns_no_more_than_a_burst(clock: Clock) -> None:
 # --- many uploads -----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_owed_outlives_who_has_spent_it(clock: Clock) -> None:
+def test_a_debt_outlives_its_connection(clock: Clock) -> None:
     limiter = RateLimiter(clock)
     for _ in range(100):
         limiter.allowance("ticket", 1000).spend(1100)
@@ -63,14 +63,14 @@ def test_what_is_owed_outlives_who_has_spent_it(clock: Clock) -> None:
     assert limiter.allowance("ticket", 1000).wait == pytest.approx(0)
 
 
-def test_uploads_without_a_rate_take_no_bucket(clock: Clock) -> None:
+def test_uploads_without_a_rate_have_no_bucket(clock: Clock) -> None:
     limiter = RateLimiter(clock)
     allowance = limiter.allowance("ticket", 0)
     allowance.spend(1 << 40)
     assert (allowance.wait, len(limiter)) == (0, 0)
 
 
-def test_full_buckets_are_given_up_and_others_are_not(clock: Clock) -> None:
+def test_only_full_buckets_are_removed(clock: Clock) -> None:
     limiter = RateLimiter(clock)
     owing = limiter.allowance("owing", 1000)
     owing.spend(10**9)

@@ -36,7 +36,7 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_connections_of_an_upload_are_told_together(scene: Scene) -> None:
+def test_connections_of_an_upload_are_combined(scene: Scene) -> None:
     scene.connections.enter(TICKET, "websocket", "10.0.0.1")
     scene.connections.enter(TICKET, "websocket", "10.0.0.1")
     scene.connections.enter(TICKET, "http", "::1")
@@ -45,7 +45,7 @@ def test_connections_of_an_upload_are_told_together(scene: Scene) -> None:
     assert scene.connections.open() == {"websocket": 2, "http": 2}
 
 
-def test_who_sends_by_requests_is_there_between_them(scene: Scene) -> None:
+def test_an_http_client_stays_listed_between_requests(scene: Scene) -> None:
     scene.connections.enter(TICKET, "http", "::1").leave()
     facts = scene.facts()
     assert facts is not None
@@ -55,7 +55,7 @@ def test_who_sends_by_requests_is_there_between_them(scene: Scene) -> None:
     assert scene.facts() is None
 
 
-def test_many_are_told_bit_by_bit(scene: Scene) -> None:
+def test_many_clients_are_yielded_in_batches(scene: Scene) -> None:
     for number in range(3 * BATCH):
         scene.connections.enter(f"ticket {number}", "websocket", "::1")
     parts = [len(uploads) for uploads in scene.connections.uploads()]
@@ -78,7 +78,7 @@ def test_speed_is_that_of_the_last_seconds(scene: Scene) -> None:
     assert scene.counters.received == 20_000
 
 
-def test_only_who_was_away_for_long_is_an_event(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reconnection_is_logged_only_after_a_long_absence(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):
         scene.connections.enter(TICKET, "http", "::1").leave()

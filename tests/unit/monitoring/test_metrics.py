@@ -22,11 +22,11 @@ from tests.support.tools import ROOT
 OPERATIONS = (ROOT / "doc" / "operations.md").read_text()
 
 
-def test_what_is_not_counted_is_not_told() -> None:
+def test_a_counter_of_zero_is_omitted() -> None:
     assert WorkerCounters().totals() == {}
 
 
-def test_everything_counted_is_told() -> None:
+def test_all_counts_are_in_the_totals() -> None:
     counters = WorkerCounters()
     counters.transports["websocket"].stored(1000, 0.003)
     counters.transports["websocket"].stored(24, 100)
@@ -60,7 +60,7 @@ def test_a_bound_belongs_to_its_bucket(value: float, bucket: str) -> None:
     assert dict(histogram.items("x"))[f"x/{bucket}"] == 1
 
 
-def test_buckets_are_cumulated() -> None:
+def test_buckets_are_cumulative() -> None:
     counted = {"x/1.0": 3.0, "x/+Inf": 2.0, "x/sum": 7.5}
     assert cumulated("x", (1.0, 2.0), counted) == ([("1.0", 3.0), ("2.0", 3.0), ("+Inf", 5.0)], 7.5)
 

@@ -114,7 +114,7 @@ def test_defaults_are_those_of_the_dataclass() -> None:
     assert load_settings([], {}) == replace(Settings(), storage_dir=Path("incoming-data").absolute())
 
 
-def test_every_key_is_tried_here() -> None:
+def test_every_key_has_a_test_value() -> None:
     assert list(OTHER_VALUES) == [entry.name for entry in fields(Settings)]
 
 
@@ -131,7 +131,7 @@ def test_every_key_from_every_source(name: str, tmp_path: Path) -> None:
         assert getattr(load_settings(arguments, environment), name) == value
 
 
-def test_command_line_wins_over_environment_over_file(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_environment_and_that_the_file(tmp_path: Path) -> None:
     file = file_with(tmp_path, "port: 1\nworkers: 1\nlog_level: error\n")
     settings = load_settings(["--config", file, "--port", "3"], {"INCOMING_PORT": "2", "INCOMING_WORKERS": "2"})
     assert (settings.port, settings.workers, settings.log_level) == (3, 2, "error")
@@ -141,7 +141,7 @@ def test_the_file_can_be_named_in_the_environment(tmp_path: Path) -> None:
     assert load_settings([], {"INCOMING_CONFIG": file_with(tmp_path, "port: 77")}).port == 77
 
 
-def test_yaml_as_people_write_it(tmp_path: Path) -> None:
+def test_usual_yaml_spellings_are_accepted(tmp_path: Path) -> None:
     text = 'file_mode: 0600\nfinish_requires_secret: yes\nbackend_networks: [10.0.0.1, "::1"]\nhello_timeout: 1.5\n'
     settings = load_settings(["--config", file_with(tmp_path, text)], {})
     assert settings.file_mode == 0o600
@@ -162,7 +162,7 @@ def test_a_list_can_be_emptied() -> None:
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
 @pytest.mark.parametrize("empty", ["", " ", ","])
-def test_an_empty_variable_never_replaces_what_the_file_says(name: str, empty: str, tmp_path: Path) -> None:
+def test_an_empty_variable_does_not_override_the_file(name: str, empty: str, tmp_path: Path) -> None:
     if empty == "," and not KEYS[name]["form"].is_list:
         return
     text, value = OTHER_VALUES[name]
@@ -190,7 +190,7 @@ def test_an_empty_option_lifts_no_restriction_of_file_or_environment(name: str, 
 
 
 @pytest.mark.parametrize(("name", "last", "beyond"), LIMITS)
-def test_limits(name: str, last: str, beyond: str) -> None:
+def test_values_beyond_a_limit_are_refused(name: str, last: str, beyond: str) -> None:
     together = {"INCOMING_WINDOW": "4GiB", "INCOMING_CHUNK_MIN": "1", "INCOMING_HANDOVER_RETRY_TIME": "365d"}
     load_settings([option(name), last], together)
     line = refusal([option(name), beyond], together)
@@ -253,7 +253,7 @@ def test_bad_files_get_one_clear_line(text: str, words: str, tmp_path: Path) -> 
     assert words in line
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_gets_one_clear_line(tmp_path: Path) -> None:
     assert refusal(["--config", str(tmp_path / "none.yaml")]) == f"{tmp_path}/none.yaml: No such file or directory"
     (tmp_path / "incoming.yaml").write_bytes(b"port: \xff")
     assert "not valid YAML" in refusal(["--config", str(tmp_path / "incoming.yaml")])
@@ -291,7 +291,7 @@ def test_help_lists_every_option_with_its_default() -> None:
         assert told[2] == (about["default"] or "empty")
 
 
-def test_version() -> None:
+def test_the_version_is_printed() -> None:
     assert run("--version").stdout == f"incoming {__version__}\n"
 
 

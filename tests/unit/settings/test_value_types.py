@@ -32,14 +32,14 @@ from incoming.settings.value_types import (
         ("7B", 7),
     ],
 )
-def test_sizes(text: str, size: int) -> None:
+def test_sizes_are_parsed(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize(
     "text", ["", " 1", "1 ", "-1", "+1", "1e3", "0x10", "1_000", "1M", "1MiB/s", "0.3B", "1.", ".5", "9" * 19, "\u0661"]
 )
-def test_what_is_no_size(text: str) -> None:
+def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a"):
         parse_size(text)
 
@@ -55,12 +55,12 @@ def test_the_text_of_a_duration_is_exact(seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1 y", "1.s", "-1s", "1h30m", "inf", "nan", "1S"])
-def test_what_is_no_duration(text: str) -> None:
+def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         duration(0, 10).parse(text)
 
 
-def test_truth() -> None:
+def test_booleans_are_parsed_in_every_spelling() -> None:
     assert all(truth(word) for word in ("true", "Yes", "On", "1", "T"))
     assert not any(truth(word) for word in ("FALSE", "no", "OFF", "0", "f"))
     for word in ("", "onn", "maybe", " true"):
@@ -68,20 +68,20 @@ def test_truth() -> None:
             truth(word)
 
 
-def test_lists() -> None:
+def test_lists_are_split_and_stripped() -> None:
     assert split_list(" a , b,,c ") == ["a", "b", "c"]
     assert split_list("") == []
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (4, 4), (64, 4)])
-def test_workers(cores: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_workers_follow_the_cores(cores: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default one for each core that this process may use, and no more than a database of one writer is good for."""
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
     assert worker_count().parse("auto") == workers
     assert worker_count().parse("64") == 64
 
 
-def test_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_expand_the_home_directory_and_are_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert path().parse("~/uploads") == Path("/home/somebody/uploads")
     for text in ("", "a\0b"):

@@ -25,9 +25,9 @@ from incoming.wire.accept_encoding import best_coding
         (",,;q=1,\x00", None),
     ],
 )
-def test_the_client_gets_the_coding_that_it_wants_most(accepted: str, coding: str | None) -> None:
+def test_the_client_gets_the_coding_that_it_prefers(accepted: str, coding: str | None) -> None:
     assert best_coding(accepted, ("br", "gzip")) == coding
 
 
-def test_without_codings_the_content_comes_as_it_is() -> None:
+def test_without_codings_the_content_is_not_encoded() -> None:
     assert best_coding("gzip, br", ()) is None

@@ -49,7 +49,7 @@ def test_extensions_are_ignored(line: bytes, size: bytes) -> None:
         "\u0665\r\n".encode(),
     ],
 )
-def test_other_lines_are_refused(line: bytes) -> None:
+def test_malformed_size_lines_are_refused(line: bytes) -> None:
     with pytest.raises(BadRequest, match="chunk-size line"):
         chunk_size(line)
 
@@ -72,13 +72,13 @@ def test_trailers_are_discarded(line: bytes) -> None:
         b"X: \0\r\n",
     ],
 )
-def test_other_trailers_are_refused(line: bytes) -> None:
+def test_malformed_trailers_are_refused(line: bytes) -> None:
     with pytest.raises(BadRequest, match="trailer line"):
         check_trailer(line)
 
 
 @given(st.binary(max_size=60))
-def test_whatever_is_accepted_is_one_line(line: bytes) -> None:
+def test_an_accepted_line_has_no_further_line_end(line: bytes) -> None:
     for accept in (chunk_size, check_trailer):
         try:
             accept(line)

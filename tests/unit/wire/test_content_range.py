@@ -30,7 +30,7 @@ from tests.unit.core.scaling import assert_linear
         (f"bytes {MAX_SIZE - 2}-{MAX_SIZE - 1}/{MAX_SIZE}", ContentRange(MAX_SIZE - 2, MAX_SIZE, MAX_SIZE)),
     ],
 )
-def test_forms(value: str, parsed: ContentRange) -> None:
+def test_documented_forms_are_parsed(value: str, parsed: ContentRange) -> None:
     assert parse(value) == parsed
 
 
@@ -62,7 +62,7 @@ def test_forms(value: str, parsed: ContentRange) -> None:
         ("bytes 0-0/0", "reaches byte 0, the file has 0"),
     ],
 )  # fmt: skip
-def test_refused(value: str, said: str) -> None:
+def test_other_forms_are_refused(value: str, said: str) -> None:
     with pytest.raises(BadRange, match=said):
         parse(value)
 
@@ -79,7 +79,7 @@ def test_refused(value: str, said: str) -> None:
         ("bytes */*", 0, None, None),
     ],
 )
-def test_closed_by_the_length_of_the_body(value: str, body: int, start: int | None, end: int | None) -> None:
+def test_the_bodys_length_closes_an_open_range(value: str, body: int, start: int | None, end: int | None) -> None:
     closed = parse(value).close(body)
     assert (closed.start, closed.end, closed.total) == (start, end, parse(value).total)
 
@@ -96,12 +96,12 @@ def test_closed_by_the_length_of_the_body(value: str, body: int, start: int | No
         ("bytes */*", 10, "a status query has an empty body, this one has 10"),
     ],
 )
-def test_range_and_body_disagree(value: str, body: int, said: str) -> None:
+def test_a_body_of_another_length_is_refused(value: str, body: int, said: str) -> None:
     with pytest.raises(BadRange, match=said):
         parse(value).close(body)
 
 
-def test_length() -> None:
+def test_the_length_of_a_range() -> None:
     assert [parse(value).length for value in ("bytes 2-4/10", "bytes 2-*/10", "bytes */10")] == [3, None, None]
 
 
@@ -121,7 +121,7 @@ def test_any_text_is_a_range_or_refused(value: str) -> None:
 
 
 @given(numbers, numbers | st.sampled_from(["", "*"]), maybe)
-def test_accepted_exactly_when_it_lies_in_the_file(start: int, end: int | str, total: int | str) -> None:
+def test_a_range_is_accepted_exactly_when_it_is_within_the_file(start: int, end: int | str, total: int | str) -> None:
     length = MAX_SIZE if total == "*" else int(total)
     inside = length <= MAX_SIZE and (start <= end < length if isinstance(end, int) else start <= length)
     try:
@@ -135,7 +135,7 @@ def test_accepted_exactly_when_it_lies_in_the_file(start: int, end: int | str, t
         assert parsed.total == (None if total == "*" else total)
 
 
-def test_long_headers_cost_in_proportion() -> None:
+def test_parsing_takes_linear_time() -> None:
     def refuse(value: str) -> None:
         with pytest.raises(BadRange):
             parse(value)
@@ -144,7 +144,7 @@ def test_long_headers_cost_in_proportion() -> None:
     assert_linear(lambda n: " " * n + "x", refuse, 100_000)
 
 
-def test_range_of_the_answer() -> None:
+def test_the_range_of_the_answer_is_the_prefix() -> None:
     assert prefix_range(0) is None
     assert prefix_range(1) == "bytes=0-0"
     assert prefix_range(2**53 - 1) == "bytes=0-9007199254740990"

@@ -61,11 +61,11 @@ def hello(**changes: object) -> str:
         ('{"type":"pong"}', Pong()),
     ],
 )
-def test_control(text: str, message: object) -> None:
+def test_control_messages_are_parsed(text: str, message: object) -> None:
     assert parse_control(text) == message
 
 
-def test_chunk() -> None:
+def test_chunks_are_parsed() -> None:
     offset, data = parse_chunk(CHUNK_HEADER.pack(1, 2**40) + b"abc")
     assert (offset, bytes(data)) == (2**40, b"abc")
 
@@ -120,18 +120,18 @@ def test_a_chunk_is_not_copied() -> None:
         (hello(media_type=["image/png"]), "'media_type' is missing or not a string"),
     ],
 )
-def test_refused_control(text: str, said: str) -> None:
+def test_malformed_control_messages_are_refused(text: str, said: str) -> None:
     with pytest.raises(BadRequest, match=said):
         parse_control(text)
 
 
 @pytest.mark.parametrize("text", ["x" * (MAX_CONTROL + 1), "é" * (MAX_CONTROL // 2 + 1)])
-def test_refused_for_its_length(text: str) -> None:
+def test_a_control_message_above_the_limit_is_refused(text: str) -> None:
     with pytest.raises(MessageTooLarge, match="at most 16384 bytes"):
         parse_control(text)
 
 
-def test_the_longest_allowed() -> None:
+def test_a_control_message_of_the_limit_is_accepted() -> None:
     assert parse_control('{"type":"ping"}'.ljust(MAX_CONTROL)) == Ping()
 
 
@@ -148,7 +148,7 @@ def test_the_longest_allowed() -> None:
         (CHUNK_HEADER.pack(1, 2**64 - 1) + b"x", "above 9007199254740991"),
     ],
 )
-def test_refused_chunk(message: bytes, said: str) -> None:
+def test_malformed_chunks_are_refused(message: bytes, said: str) -> None:
     with pytest.raises(BadRequest, match=said):
         parse_chunk(message)
 
@@ -176,12 +176,12 @@ def value_or_documented_error(parse: Callable[[], object]) -> None:
 
 
 @given(st.text() | nearly | json_values.map(json.dumps))
-def test_any_text(text: str) -> None:
+def test_any_text_is_a_message_or_refused(text: str) -> None:
     value_or_documented_error(lambda: parse_control(text))
 
 
 @given(nearly)
-def test_what_is_taken_is_within_limits(text: str) -> None:
+def test_accepted_messages_are_within_limits(text: str) -> None:
     try:
         message = parse_control(text)
     except UploadError:
@@ -196,11 +196,11 @@ def test_what_is_taken_is_within_limits(text: str) -> None:
 
 
 @given(st.binary(max_size=40) | st.builds(lambda rest: b"\x01" + bytes(7) + rest, st.binary(max_size=12)))
-def test_any_bytes(message: bytes) -> None:
+def test_any_bytes_are_a_chunk_or_refused(message: bytes) -> None:
     value_or_documented_error(lambda: parse_chunk(message))
 
 
-def test_parsing_costs_in_proportion() -> None:
+def test_parsing_takes_linear_time() -> None:
     filler = '{"type":"ping","x":[' + "1," * 7000
     assert_linear(lambda n: [(filler[: 20 + 2 * n] + "1]}")] * 50, lambda texts: [*map(parse_control, texts)], 800)
 
@@ -237,11 +237,11 @@ LIMITS = Limits(chunk_min=1, chunk_max=8, window=64, connections=2, ping_interva
         ),
     ],
 )  # fmt: skip
-def test_what_the_server_says(text: str, message: object) -> None:
+def test_server_messages_are_encoded_as_documented(text: str, message: object) -> None:
     assert json.loads(text) == message
 
 
-def test_a_handover_that_is_tried_again_says_that_the_file_is_safe() -> None:
+def test_the_reason_of_a_retried_handover_says_that_the_file_is_safe() -> None:
     owed = Callback("d", cancelled=False, since=0, due_at=0, attempts=3, last_error="it answered 404 at 10.0.0.7")
     known = replace(ticket(State.HANDING_OVER), id="1b2c3d4e-0000", callback=owed)
     wanted = (
@@ -257,7 +257,7 @@ def test_a_handover_that_is_tried_again_says_that_the_file_is_safe() -> None:
         assert messages.status(other)["reason"] == ""
 
 
-def test_status() -> None:
+def test_the_status_has_the_documented_fields() -> None:
     known = ticket(paused=True, extents=Extents([(0, 3), (5, 6)]), identity=Identity("a", 9))
     status = messages.status(known)
     assert json.loads(json.dumps(status)) == {

@@ -16,7 +16,7 @@ from incoming.wire.request_target import split_absolute
         ("http://example.org//a", "example.org", "//a"),
     ],
 )
-def test_absolute_form(target: str, authority: str, origin_form: str) -> None:
+def test_the_absolute_form_is_split(target: str, authority: str, origin_form: str) -> None:
     assert split_absolute(target) == (authority, origin_form)
 
 
@@ -27,5 +27,5 @@ def test_absolute_form(target: str, authority: str, origin_form: str) -> None:
         "http://example.org/a#b", "/a?b=http://example.org/", "",
     ],
 )  # fmt: skip
-def test_other_forms(target: str) -> None:
+def test_other_forms_are_ignored(target: str) -> None:
     assert split_absolute(target) is None

@@ -16,14 +16,14 @@ def told(**values: bytes) -> str:
 
 
 @pytest.mark.parametrize("header", ["", " ", "\t"])
-def test_nothing_is_fine(header: str) -> None:
+def test_empty_metadata_is_accepted(header: str) -> None:
     assert parse(header) == UploadMetadata()
     assert as_object(None) == {}
 
 
 @pytest.mark.parametrize("name", ["filename", "name"])
 @pytest.mark.parametrize("kind", ["filetype", "type", "mimetype"])
-def test_name_and_type(name: str, kind: str) -> None:
+def test_name_and_type_are_found_by_their_keys(name: str, kind: str) -> None:
     header = told(**{name: "größe.txt".encode(), kind: b"text/plain", "folder": b"7"})
     assert parse(header) == UploadMetadata("größe.txt", "text/plain", header)
     assert as_object(header) == {name: "größe.txt", kind: "text/plain", "folder": "7"}
@@ -34,13 +34,13 @@ def test_the_first_of_several_names_counts() -> None:
     assert parse(header) == UploadMetadata("first", "a/b", header)
 
 
-def test_the_text_stays_as_it_was_told() -> None:
+def test_the_text_is_kept_unchanged() -> None:
     header = " is_public,name eA==, empty , relativePath bnVsbA=="
     assert parse(header).text == "is_public,name eA==, empty , relativePath bnVsbA=="
     assert as_object(parse(header).text) == {"is_public": "", "empty": "", "relativePath": "null", "name": "x"}
 
 
-def test_what_is_not_utf_8_is_replaced() -> None:
+def test_invalid_utf_8_is_replaced() -> None:
     header = told(filename=b"\xff.txt", note=b"\xfe")
     assert parse(header).name == "\ufffd.txt"
     assert as_object(header) == {"filename": "\ufffd.txt", "note": "\ufffd"}
@@ -64,7 +64,7 @@ def test_malformed_metadata_is_refused(header: str, words: str) -> None:
         parse(header)
 
 
-def test_limits_name_value_and_limit() -> None:
+def test_errors_name_value_and_limit() -> None:
     many = {f"k{number:02}": b"" for number in range(MAX_KEYS)}
     assert parse(told(filename=b"a", **many))
     with pytest.raises(BadRequest, match="33 keys besides name and type, the limit is 32"):
@@ -84,7 +84,7 @@ def test_limits_name_value_and_limit() -> None:
         max_size=5,
     )
 )
-def test_an_object_comes_back_to_the_app_as_it_was_given(metadata: dict[str, str]) -> None:
+def test_an_object_is_returned_to_the_app_unchanged(metadata: dict[str, str]) -> None:
     assert as_object(write(metadata).text) == metadata
 
 
@@ -98,7 +98,7 @@ def test_keys_that_cannot_be_written_are_refused(key: str) -> None:
         write({key: "x"})
 
 
-def test_json() -> None:
+def test_only_a_json_object_of_strings_is_accepted() -> None:
     assert from_json('{"a": "b"}') == {"a": "b"}
     for text in ("", "{", "[]", '{"a": 1}', '{"a": null}', "[" * 60000):
         with pytest.raises(BadRequest, match="JSON"):

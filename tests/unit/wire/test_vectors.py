@@ -62,22 +62,22 @@ def problem(fields: dict[str, Any]) -> UploadError:
 
 
 @pytest.mark.parametrize("vector", VECTORS["from_client"], ids=lambda vector: vector["why"])
-def test_understands_what_a_browser_says(vector: dict[str, Any]) -> None:
+def test_client_messages_of_the_vectors_are_parsed(vector: dict[str, Any]) -> None:
     assert messages.parse_control(vector["text"]) == understood(vector["fields"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["from_server"], ids=lambda vector: vector["why"])
-def test_says_what_a_browser_understands(vector: dict[str, Any]) -> None:
+def test_server_messages_equal_the_vectors(vector: dict[str, Any]) -> None:
     assert json.loads(said(vector["fields"])) == json.loads(vector["text"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["chunk_headers"], ids=lambda vector: str(vector["offset"]))
-def test_finds_the_offset_in_a_chunks_header(vector: dict[str, Any]) -> None:
+def test_chunk_headers_equal_the_vectors(vector: dict[str, Any]) -> None:
     header = bytes.fromhex(vector["header"])
     assert len(header) == CHUNK_HEADER.size
     offset, data = messages.parse_chunk(header + b"x")
     assert (offset, bytes(data)) == (vector["offset"], b"x")
 
 
-def test_the_states_are_these() -> None:
+def test_the_states_equal_the_vectors() -> None:
     assert VECTORS["states"] == [str(state) for state in State]

@@ -71,7 +71,7 @@ def refused(sent: bytes, code: int, *before: Event) -> str:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def test_text() -> None:
+def test_text_is_returned_whole() -> None:
     means(frame(TEXT, "Grüße".encode()), Text("Grüße"))
     means(frame(TEXT) + frame(TEXT, b"b"), Text(""), Text("b"))
 
@@ -84,7 +84,7 @@ def test_text_in_fragments_may_be_cut_within_a_character() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, LIMIT])
-def test_binary_of_every_kind_of_length(length: int) -> None:
+def test_binary_messages_of_every_length_encoding(length: int) -> None:
     data = os.urandom(length)
     assert read([frame(BINARY, data)]) == ([Data(data, True)], None)
     message = frame(BINARY, data)
@@ -92,7 +92,7 @@ def test_binary_of_every_kind_of_length(length: int) -> None:
         assert read([message[:cut], message[cut:]])[0][-1] == Data(data, True)
 
 
-def test_binary_is_told_as_it_comes() -> None:
+def test_binary_messages_are_returned_in_parts_as_they_arrive() -> None:
     reader = FrameReader(LIMIT, TEXT_LIMIT)
     message = frame(BINARY, b"abcdefgh")
     assert list(reader.feed(message[:9])) == [Data(b"abc", False)]
@@ -101,13 +101,13 @@ def test_binary_is_told_as_it_comes() -> None:
     assert list(reader.feed(message[13:])) == [Data(b"h", True)]
 
 
-def test_the_end_of_a_message_is_told_even_if_nothing_comes_with_it() -> None:
+def test_the_end_of_a_message_is_reported_also_without_data() -> None:
     reader = FrameReader(LIMIT, TEXT_LIMIT)
     assert list(reader.feed(frame(BINARY, b"a", final=False))) == [Data(b"a", False)]
     assert list(reader.feed(frame(CONTINUATION))) == [Data(b"", True)]
 
 
-def test_every_frame_is_told_of_so_that_it_can_be_counted() -> None:
+def test_every_frame_yields_an_event_so_that_it_can_be_counted() -> None:
     reader = FrameReader(LIMIT, TEXT_LIMIT)
     empty = frame(CONTINUATION, final=False)
     assert list(reader.feed(frame(TEXT, final=False) + 3 * empty)) == [None] * 4
@@ -139,12 +139,12 @@ def test_a_pong_is_a_frame_without_mask() -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1009, 1014, 3000, 4999])
-def test_close(code: int) -> None:
+def test_a_close_frame_has_a_code(code: int) -> None:
     means(frame(CLOSE, code.to_bytes(2)), Close(code))
     means(frame(CLOSE, code.to_bytes(2) + "gründlich".encode()) + frame(TEXT, b"\xff") + b"\xff\xff", Close(code))
 
 
-def test_close_without_a_code() -> None:
+def test_a_close_frame_may_have_no_code() -> None:
     means(frame(CLOSE) + frame(PING), Close(None))
     reader = FrameReader(LIMIT, TEXT_LIMIT)
     list(reader.feed(frame(CLOSE)))
@@ -152,11 +152,11 @@ def test_close_without_a_code() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535])
-def test_close_with_a_code_of_nobody(code: int) -> None:
+def test_a_close_frame_with_an_invalid_code_is_refused(code: int) -> None:
     refused(frame(CLOSE, code.to_bytes(2)), 1002)
 
 
-def test_close_that_is_no_text() -> None:
+def test_a_close_reason_that_is_not_utf8_is_refused() -> None:
     refused(frame(CLOSE, b"\x03"), 1002)
     refused(frame(CLOSE, b"\x03\xe8\xff"), 1007)
 
@@ -181,7 +181,7 @@ def test_close_that_is_no_text() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "frame",  # masks differ in each run
 )
-def test_what_no_client_may_send(sent: bytes, why: str) -> None:
+def test_violations_of_rfc_6455_are_refused(sent: bytes, why: str) -> None:
     assert why in refused(sent, 1002)
     refused(frame(TEXT, b"before") + sent, 1002, Text("before"))
 
@@ -192,7 +192,7 @@ def test_a_message_is_continued_only_until_its_end() -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"])
-def test_text_that_is_not_utf8(wrong: bytes) -> None:
+def test_text_that_is_not_utf8_is_refused(wrong: bytes) -> None:
     refused(frame(TEXT, b"a" + wrong), 1007)
     refused(frame(TEXT, b"a" + wrong[:1], final=False) + frame(CONTINUATION, wrong[1:]), 1007)
 
@@ -206,7 +206,7 @@ def test_a_message_that_is_too_large_is_refused_by_its_header() -> None:
     refused(b"\x81\xff" + (LIMIT + 1).to_bytes(8), 1009)
 
 
-def test_a_message_that_is_too_large_by_its_fragments() -> None:
+def test_fragments_above_the_limit_together_are_refused() -> None:
     halves = [frame(BINARY, bytes(LIMIT // 2), final=False), frame(CONTINUATION, bytes(LIMIT // 2))]
     assert read(halves) == ([Data(bytes(LIMIT), True)], None)
     begun = halves[0] + frame(CONTINUATION, bytes(LIMIT // 2), final=False)
@@ -217,12 +217,12 @@ def test_a_message_that_is_too_large_by_its_fragments() -> None:
     assert error.code == 1009
 
 
-def test_each_message_has_the_limit_for_itself() -> None:
+def test_the_limit_applies_to_each_message() -> None:
     told, error = read([frame(BINARY, bytes(LIMIT)) * 3])
     assert (len(told), error) == (3, None)
 
 
-def test_long_text_is_told_once_and_not_kept() -> None:
+def test_text_above_its_limit_is_reported_once_and_discarded() -> None:
     means(frame(TEXT, b"x" * TEXT_LIMIT), Text("x" * TEXT_LIMIT))
     means(frame(TEXT, b"x" * (TEXT_LIMIT + 1)) + frame(TEXT, b"y"), LongText(), Text("y"))
     reader = FrameReader(LIMIT, TEXT_LIMIT)
@@ -281,7 +281,7 @@ def test_segmentation_changes_nothing(sent: bytes, cuts: Sequence[int], limit: i
 
 
 @given(mask=st.binary(min_size=4, max_size=4), data=payloads, start=st.integers(0, 3))
-def test_masks_are_undone(mask: bytes, data: bytes, start: int) -> None:
+def test_masks_are_removed(mask: bytes, data: bytes, start: int) -> None:
     """By whatever is installed, out of the middle of a buffer that is used again."""
     room = bytearray(bytes(start) + data + b"behind")
     expected = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
@@ -301,7 +301,7 @@ def test_masks_are_undone(mask: bytes, data: bytes, start: int) -> None:
     ],
     ids=["fast", "tornado", "python"],
 )
-def test_the_fastest_that_is_there_is_chosen(monkeypatch: pytest.MonkeyPatch, missing: list[str], chosen: str) -> None:
+def test_the_fastest_installed_mask_is_used(monkeypatch: pytest.MonkeyPatch, missing: list[str], chosen: str) -> None:
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     spec = importlib.util.spec_from_file_location("masks_again", websocket_mask.__file__)

@@ -33,7 +33,9 @@ def options() -> tuple[str, ...]:
 
 @pytest.mark.parametrize("prefix", ["/incoming", "/incoming/0.1"])
 @pytest.mark.parametrize("path", PATHS)
-def test_a_stranger(hostile_server: IncomingServer, log_lines: LogLines, path: str, prefix: str) -> None:
+def test_an_unidentified_client_reaches_nothing_at_any_route(
+    hostile_server: IncomingServer, log_lines: LogLines, path: str, prefix: str
+) -> None:
     ticket = new_ticket(hostile_server)
     log_lines()
     for method in METHODS:

@@ -63,7 +63,7 @@ class Visitor:
 
 @pytest.mark.promise(7, 133, 134)
 @pytest.mark.parametrize("name", PROXIES)
-def test_pages_get_in_and_nobody_to_the_backend_functions(
+def test_pages_reach_the_frontend_and_not_the_backend_functions(
     start_real_proxy: StartRealProxy, app: UploadApp, certificate: Certificate, name: str
 ) -> None:
     proxy = start_real_proxy(name)
@@ -84,7 +84,7 @@ def test_pages_get_in_and_nobody_to_the_backend_functions(
 
 
 @pytest.mark.promise(134)
-def test_alongside_the_application_is_open_and_its_callback_is_not(
+def test_the_application_is_reachable_and_its_callback_is_not(
     start_real_proxy: StartRealProxy, app: UploadApp, certificate: Certificate
 ) -> None:
     visitor = Visitor(start_real_proxy("nginx"), certificate)
@@ -116,7 +116,7 @@ def test_no_log_has_a_whole_ticket(
 
 
 @pytest.mark.parametrize("name", ["nginx-prefix", "haproxy-prefix"])
-def test_a_prefix_is_cut_off_and_the_rest_passed_on_as_it_came(
+def test_a_prefix_is_removed_and_the_rest_forwarded_unchanged(
     start_real_proxy: StartRealProxy, certificate: Certificate, name: str
 ) -> None:
     visitor = Visitor(start_real_proxy(name), certificate)
@@ -129,7 +129,7 @@ def test_a_prefix_is_cut_off_and_the_rest_passed_on_as_it_came(
 
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-central", "nginx-prefix", "haproxy"])
-def test_one_address_has_so_many_connections(
+def test_connections_of_one_address_are_limited(
     start_real_proxy: StartRealProxy, app: UploadApp, certificate: Certificate, name: str
 ) -> None:
     limit = ("limit_conn incoming 256;", "limit_conn incoming 2;") if "nginx" in name else ("gt 256", "gt 2")
