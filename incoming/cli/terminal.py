@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import sys
+from typing import NoReturn
 
 from incoming.server import log_format
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parses a command line, and says what is wrong with it in one line, with the option that may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain, and end with code 2."""
+        unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
+        options = [option for action in self._actions for option in action.option_strings]
+        close = [found for word in unknown for found in difflib.get_close_matches(word.partition("=")[0], options, n=1)]
+        hint = f"did you mean {close[0]}?" if close else "--help lists all options"
+        complain(self.prog, f"{message}; {hint}")
+        raise SystemExit(2)
 
 
 def say(line: str) -> None:

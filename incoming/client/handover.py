@@ -6,6 +6,7 @@ storage directory, and nothing else. How a file is moved is take_file's; what th
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
@@ -39,6 +40,8 @@ class Callback:
     """A trial call: answer 'done' and do nothing. Only that of an id that is not yours has not been verified."""
     delivery: str
     """The id of this notification: the same in every attempt."""
+    metadata: Mapping[str, str]
+    """What was given as `metadata` to new_upload, or a client told."""
     fields: Mapping[str, str]
     """All fields, also those of newer servers."""
 
@@ -142,8 +145,17 @@ def _parse(headers: Headers, body: bytes) -> Callback:
         cancel_reason=fields.get("cancelReason", ""),
         is_test=fields.get("test") == "yes",
         delivery=delivery,
+        metadata=_object(fields.get("metadata", "")),
         fields=fields,
     )
+
+
+def _object(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _pairs(headers: Headers) -> Iterable[tuple[str, str]]:

@@ -14,11 +14,14 @@ from incoming.settings.value_types import ValueType
 
 USAGE = """%(prog)s [serve] [options]
        %(prog)s uploads list|show|cancel|retry ...
-       %(prog)s check callback URL ..."""
+       %(prog)s check callback URL ...
+       %(prog)s send FILE URL ..."""
 
-COMMANDS = """commands: serve                 run the server; the default command uploads               list, show,
-cancel and retry uploads; see incoming uploads --help check callback URL    try an app's callback; see incoming check
---help
+COMMANDS = """commands:
+  serve                 run the server; the default command
+  uploads               list, show, cancel and retry uploads; see incoming uploads --help
+  check callback URL    try an app's callback; see incoming check --help
+  send FILE URL         send files to an application; see incoming send --help
 
 """
 
@@ -32,7 +35,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "who may call": ("backend_networks", "backend_token", "trusted_proxies", "allowed_origins"),
     "how clients send": (
         *("chunk_min", "chunk_max", "window", "memory", "connections_per_upload", "connections_per_client"),
-        *("max_strangers", "minimum_rate", "max_header", "ping_interval", "dead_after", "hello_timeout"),
+        *(
+            "max_strangers",
+            "minimum_rate",
+            "max_header",
+            "public_url",
+            "interim_answers",
+            "max_append_size",
+            "ping_interval",
+            "dead_after",
+            "hello_timeout",
+        ),
     ),
     "what is kept, and how long": (
         *("max_size", "storage_quota", "max_tickets", "idle_timeout", "paused_timeout", "tombstone_time"),

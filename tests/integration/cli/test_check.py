@@ -110,7 +110,7 @@ def test_usage_errors(words: tuple[str, ...], message: str, capsys: pytest.Captu
     ("words", "code", "message"),
     [
         (["uplaods"], 2, "command 'uplaods' is unknown; did you mean 'uploads'; --help lists all options"),
-        (["make-coffee"], 2, "command 'make-coffee' is unknown; commands are serve, uploads, check"),
+        (["make-coffee"], 2, "command 'make-coffee' is unknown; commands are serve, uploads, check, send"),
         (["serve", "--prot", "1"], 2, "unrecognized arguments: --prot 1"),
         (["--prot", "1"], 2, "unrecognized arguments: --prot 1"),
     ],
@@ -126,7 +126,8 @@ def test_help_has_commands_and_options_in_groups(words: list[str], capsys: pytes
         main.main(words)
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    for word in ("serve", "uploads", "check callback URL", *(f"\n{title}:\n" for title in GROUPS), *map(option, KEYS)):
+    commands = ("serve", "uploads", "check callback URL", "send FILE URL")
+    for word in (*commands, *(f"\n{title}:\n" for title in GROUPS), *map(option, KEYS)):
         assert word in out
     assert "\nothers:" not in out
 

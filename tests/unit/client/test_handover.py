@@ -23,7 +23,7 @@ def call(
     ticket = tickets.Ticket(
         id=ID,
         options=tickets.TicketOptions("http://app/", backend_secret=secret),
-        identity=tickets.Identity(name="a/ü & b.txt"),
+        identity=tickets.Identity(name="a/ü & b.txt", metadata="album c29tZQ=="),
         location=tickets.Location("file", path),
         reason="no time" if cancelled else "",
         created_at=0.0,
@@ -59,6 +59,7 @@ def test_what_the_server_says_is_read(handover: Handover) -> None:
     assert (told.id, told.filename, told.name) == (ID, "/storage/x\udcff", "ü & b.txt")
     assert (told.cancelled, told.is_test, told.delivery) == (False, False, "d1")
     assert told.fields["cancelReason"] == ""
+    assert told.metadata == {"album": "some"}
     cancelled = handover.verify(*call(cancelled=True))
     assert (cancelled.cancelled, cancelled.cancel_reason) == (True, "no time")
 

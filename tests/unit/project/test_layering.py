@@ -54,6 +54,12 @@ HIDDEN_BY = {
     "tornado.httpclient": {"incoming.callbacks.client"},
     "tornado.simple_httpclient": {"incoming.callbacks.client"},
     "tornado.httpserver": {"incoming.server"},
+    "aiohttp": {
+        "incoming.client.upload.http_connection",
+        "incoming.client.upload.websocket_connection",
+        "incoming.cli.ticket_source",
+    },
+    "rich": {"incoming.cli.send_progress"},
     "yaml": {"incoming.settings"},
     "prometheus_client": {"incoming.monitoring.prometheus"},
     "websockets": {"incoming.wire.websocket_mask"},
