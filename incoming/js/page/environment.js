@@ -13,6 +13,7 @@
  * @property {Storage | null} storage
  * @property {IDBFactory | null} databases
  * @property {SubtleCrypto | null} crypto on secure pages
+ * @property {boolean} watches_files whether reading a file that was changed since it was chosen fails
  * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
  * @property {(EventTarget & {visibilityState: string}) | null} document
  * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
@@ -34,6 +35,8 @@ export function browser() {
         storage: absent_if_refused(() => scope.localStorage),
         databases: absent_if_refused(() => scope.indexedDB),
         crypto: scope.crypto?.subtle ?? null,
+        // Chromium and WebKit compare the date at every read; Firefox remembers it and the size, and reads what is there.
+        watches_files: /AppleWebKit/.test(navigator?.userAgent ?? ""),
         page: typeof scope.addEventListener === "function" ? scope : null,
         document: scope.document ?? null,
         wake_lock: navigator?.wakeLock ?? null,

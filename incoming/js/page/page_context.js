@@ -79,13 +79,13 @@ export class PageContext {
     /**
      * @param {"websocket" | "http"} kind
      * @param {string} ticket
-     * @param {File} file
+     * @param {import("../transport/connection.js").Source} source of the file's bytes
      * @param {Listener} listener
      * @returns {Connection}
      */
-    connect(kind, ticket, file, listener) {
+    connect(kind, ticket, source, listener) {
         const { env, frontend } = this;
-        const target = { frontend, ticket, file, news: this.#news(frontend), as_blobs: () => !this.transports.blobs_fail };
+        const target = { frontend, ticket, source, news: this.#news(frontend), as_blobs: () => !this.transports.blobs_fail };
         return kind === "http" ? new HttpConnection(env, target, listener) : new WebSocketConnection(env, target, listener);
     }
 

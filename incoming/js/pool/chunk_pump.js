@@ -12,6 +12,8 @@ import { Endgame } from "./endgame.js";
  */
 
 const ENDGAME_CHECK_INTERVAL = 500;
+/** Milliseconds after which a limit of the rate that was changed or lifted meanwhile holds. */
+const RATE_CHECK_INTERVAL = 1_000;
 
 export class ChunkPump {
     #env;
@@ -105,7 +107,7 @@ export class ChunkPump {
         const wait = this.#bucket.wait(now);
         if (wait > 0) {
             this.#env.stop(this.#bucket_timer);
-            this.#bucket_timer = this.#env.after(wait, () => this.pump());
+            this.#bucket_timer = this.#env.after(Math.min(wait, RATE_CHECK_INTERVAL), () => this.pump());
             return false;
         }
         const portion = this.#bucket.portion(size);

@@ -39,6 +39,13 @@ export class ChunkScheduler {
         return this.#missing.size;
     }
 
+    /** @returns {Range[]} bytes that are not known to have arrived */
+    get unacked() {
+        const unacked = new Ranges([[0, this.#total]]);
+        for (const [start, end] of this.#arrived) unacked.remove(start, end);
+        return [...unacked];
+    }
+
     /** Chunks sent of which not every byte is known to have arrived. */
     get chunks_ahead() {
         return this.#count((start, end) => !this.#has(start, end));

@@ -78,7 +78,7 @@ export class Session {
         const rates = new RateController();
         const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
         this.#pool = new ConnectionPool(page.env, this.scheduler, rates, bucket, {
-            connect: (kind, listener) => page.connect(kind, upload.ticket, file, listener),
+            connect: (kind, listener) => page.connect(kind, upload.ticket, check, listener),
             welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
             hello: () => this.#hello(),
             preferred: () => this.#selector,
@@ -86,7 +86,7 @@ export class Session {
             heard: (kind) => this.#selector.heard(kind),
             acked: () => this.#acked(),
             told: (outcome) => this.#told(outcome),
-            may_complete: () => check.confirmed((problem) => this.#confirmed(problem)),
+            may_complete: () => this.#seal(),
             lost: (pooled, problem, oldest) => this.#connection_lost(pooled, problem, oldest),
         });
         this.#stall_detector = new StallDetector(page, upload, {
@@ -187,8 +187,16 @@ export class Session {
         return { session: this.#page.session, epoch: this.#epoch, ...this.#check.identity };
     }
 
-    /** @param {Problem | null} problem of the file that is about to become complete */
-    #confirmed(problem) {
+    /** @returns {boolean} whether the file may become complete, because all of it is of one moment */
+    #seal() {
+        return this.#check.seal(this.scheduler.unacked, {
+            wanted: () => this.#running,
+            done: (problem) => this.#sealed(problem),
+        });
+    }
+
+    /** @param {Problem | null} problem of the file */
+    #sealed(problem) {
         if (!this.#running) return;
         if (problem) this.#fail(problem);
         else this.#pool.pump();
@@ -230,8 +238,9 @@ export class Session {
 
     #after_progress() {
         if (this.#cancelling || !this.#running || !this.#receiving) return;
-        if (this.scheduler.complete) this.#stall_detector.await_arrival();
-        else if (this.transport === "websocket") this.#stall_detector.watch_chunks();
+        if (this.scheduler.complete) return this.#stall_detector.await_arrival();
+        this.#seal();
+        if (this.transport === "websocket") this.#stall_detector.watch_chunks();
     }
 
     #anew() {

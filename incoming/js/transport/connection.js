@@ -16,10 +16,17 @@
  */
 
 /**
+ * The file as connections see it.
+ * @typedef {object} Source
+ * @property {(chunk: Range) => Promise<Blob | Uint8Array<ArrayBuffer>>} read rejected when the file is not what it was
+ * @property {(chunk: Range) => Promise<Problem | null>} doubt what is wrong with the file, now that this chunk does not move
+ */
+
+/**
  * @typedef {object} Target
  * @property {string} frontend URL of the server's frontend, with a slash at its end
  * @property {string} ticket
- * @property {Blob} file
+ * @property {Source} source of the bytes
  * @property {import("./long_poll.js").LongPoll} news of the page's uploads
  * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read themselves
  */

@@ -18,6 +18,8 @@ const ANSWER_WITHIN = 10_000;
 const IDLE = 400;
 const STATUS_WITHIN = 5_000;
 const CHECK_AGAIN_AFTER = 3_000;
+/** Milliseconds in which nothing of a chunk has left the browser: it may be unable to read the file. */
+const FILE_DOUBTED_AFTER = 5_000;
 /** In units of the server's ping interval, as for a WebSocket. */
 const SILENCE = 2.5;
 
@@ -48,7 +50,8 @@ export class HttpConnection {
     #abort_question = null;
     /** @type {unknown} */
     #timer = null;
-    #sending = false;
+    /** @type {Range | null} the chunk under way */
+    #sending = null;
 
     /**
      * @param {import("../page/environment.js").Environment} env
@@ -82,22 +85,28 @@ export class HttpConnection {
     }
 
     /** @param {Range} chunk */
-    async send([start, end]) {
+    async send(chunk) {
         this.#stop();
-        this.#sending = true;
-        const slice = this.#target.file.slice(start, end);
-        const body = this.#target.as_blobs() ? slice : await slice.arrayBuffer().catch(() => null);
+        this.#sending = chunk;
+        this.#alive();
+        this.#watch_progress();
+        const body = await this.#content(chunk).catch(() => null);
         if (!this.#open) return;
         if (!body) return this.#closed(null);
+        const [start, end] = chunk;
         const url = `${this.#url}?session=${this.#session}&epoch=${this.#epoch}`;
         const headers = { "Content-Range": `bytes ${start}-${end - 1}/${this.#total}`, "Content-Type": "application/octet-stream" };
         const on_sent = () => this.#alive();
-        this.#alive();
         this.#abort = request(this.#env, { method: "PUT", url, body, headers, on_sent }, (answer) => {
             this.#stop();
-            this.#stored([start, end], answer);
+            this.#stored(chunk, answer);
         });
-        this.#watch_progress();
+    }
+
+    /** @param {Range} chunk */
+    async #content(chunk) {
+        const content = await this.#target.source.read(chunk);
+        return content instanceof Uint8Array || this.#target.as_blobs() ? content : content.arrayBuffer();
     }
 
     pause() {
@@ -188,10 +197,17 @@ export class HttpConnection {
     }
 
     #watch_progress() {
-        this.#wait(this.#silence_allowed / 5, () => {
-            if (this.#env.now() - this.#alive_at > this.#silence_allowed) this.#doubt();
-            else this.#watch_progress();
+        this.#wait(Math.min(FILE_DOUBTED_AFTER, this.#silence_allowed / 5), () => {
+            const silent = this.#env.now() - this.#alive_at;
+            if (silent > this.#silence_allowed) return this.#doubt();
+            if (silent >= FILE_DOUBTED_AFTER) this.#doubt_file();
+            this.#watch_progress();
         });
+    }
+
+    async #doubt_file() {
+        const chunk = this.#sending;
+        if (chunk && (await this.#target.source.doubt(chunk)) && this.#sending === chunk) this.#closed(null);
     }
 
     /**
@@ -259,7 +275,7 @@ export class HttpConnection {
         this.#abort?.();
         this.#abort_question?.();
         this.#abort = this.#abort_question = null;
-        this.#sending = false;
+        this.#sending = null;
     }
 
     /**

@@ -9,7 +9,7 @@ import { parse_object, problem } from "./messages.js";
  * @typedef {object} Request
  * @property {string} method
  * @property {string} url
- * @property {Blob | ArrayBuffer | string | null} [body]
+ * @property {Blob | ArrayBuffer | Uint8Array<ArrayBuffer> | string | null} [body]
  * @property {Record<string, string>} [headers]
  * @property {() => void} [on_sent] some of the body has left the browser
  */

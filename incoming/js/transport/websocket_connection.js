@@ -38,6 +38,8 @@ export class WebSocketConnection {
     #pausing = false;
     #heard = 0;
     #buffered = 0;
+    /** Bytes of chunks that are still being read. */
+    #unread = 0;
     #silence_allowed = 0;
     /** Chunks that are being read while later ones wait: the order on the wire is that of `send`. */
     #reading = Promise.resolve();
@@ -54,7 +56,7 @@ export class WebSocketConnection {
     }
 
     get buffered() {
-        return this.#socket?.bufferedAmount ?? 0;
+        return this.#socket ? this.#socket.bufferedAmount + this.#unread : 0;
     }
 
     /** @param {messages.Hello} greeting */
@@ -83,20 +85,26 @@ export class WebSocketConnection {
 
     /** @param {Range} chunk */
     send([start, end]) {
-        const header = messages.chunk_header(start);
-        const slice = this.#target.file.slice(start, end);
-        if (this.#target.as_blobs()) {
-            this.#socket?.send(new Blob([header, slice]));
-            return;
-        }
-        const data = slice.arrayBuffer();
-        this.#reading = this.#reading.then(async () => {
-            const chunk = new Uint8Array(header.byteLength + end - start);
-            chunk.set(new Uint8Array(header));
-            chunk.set(new Uint8Array(await data), header.byteLength);
-            this.#socket?.send(chunk);
+        this.#unread += end - start;
+        const content = this.#content([start, end]);
+        const turn = this.#reading.then(async () => {
+            const chunk = joined(messages.chunk_header(start), await content);
+            this.#unread -= end - start;
+            // Behind the pause it would end it.
+            if (!this.#pausing) this.#socket?.send(chunk);
         });
-        this.#reading.catch(() => this.#closed());
+        this.#reading = turn.catch(() => this.#unreadable());
+    }
+
+    /** @param {Range} chunk */
+    async #content(chunk) {
+        const content = await this.#target.source.read(chunk);
+        if (content instanceof Uint8Array || this.#target.as_blobs()) return content;
+        return new Uint8Array(await content.arrayBuffer());
+    }
+
+    #unreadable() {
+        if (this.#socket) this.#closed();
     }
 
     pause() {
@@ -203,4 +211,17 @@ export class WebSocketConnection {
         this.#env.stop(this.#timer);
         this.#timer = this.#env.after(milliseconds, action);
     }
+}
+
+/**
+ * @param {ArrayBuffer} header
+ * @param {Blob | Uint8Array<ArrayBuffer>} content
+ * @returns {Blob | Uint8Array<ArrayBuffer>} a chunk
+ */
+function joined(header, content) {
+    if (content instanceof Blob) return new Blob([header, content]);
+    const chunk = new Uint8Array(header.byteLength + content.length);
+    chunk.set(new Uint8Array(header));
+    chunk.set(content, header.byteLength);
+    return chunk;
 }

@@ -1,21 +1,34 @@
-// Whether the file is still there and still the same: the errors that only the browser can find.
+// Whether the file is still there and still the same: looks at it before each connection, from time to time while it is
+// sent, with every chunk, and before its last bytes go. Decides when to look; content_record.js decides what is compared.
 
-import { FILE_CHANGED_WHILE_READING, FILE_UNREADABLE, fatal } from "../transport/errors.js";
+import { ChosenFile, FileFault, file_changed } from "./chosen_file.js";
+import { record_of } from "./content_record.js";
 import { fingerprint } from "./fingerprint.js";
 
 /** @typedef {import("../transport/errors.js").Problem} Problem */
+/** @typedef {import("../transport/messages.js").Range} Range */
 
-/** Reading the samples again so soon would find nothing new. */
-const FRESH = 2_000;
+/** Milliseconds after which the samples of the fingerprint are read again while chunks are sent. */
+const LOOK_AGAIN_AFTER = 5_000;
 
+/**
+ * @typedef {object} Owner
+ * @property {() => boolean} wanted whether the upload still runs
+ * @property {(problem: Problem | null) => void} done with why the file cannot be completed
+ */
+
+/** @typedef {import("../transport/connection.js").Source} Source */
+
+/** @implements {Source} */
 export class FileCheck {
     #env;
     #file;
-    #size;
-    #last_modified;
+    #record;
     #fingerprint = "";
-    #confirming = false;
-    #checked = 0;
+    #looked = 0;
+    #sealing = false;
+    /** @type {Problem | null} with which the last read failed */
+    #found = null;
 
     /**
      * @param {import("../page/environment.js").Environment} env
@@ -23,92 +36,104 @@ export class FileCheck {
      */
     constructor(env, file) {
         this.#env = env;
-        this.#file = file;
-        this.#size = file.size;
-        this.#last_modified = file.lastModified;
+        this.#file = new ChosenFile(env, file);
+        this.#record = record_of(env, file, this.#file);
     }
 
     /** What the server is told, by which it knows the file again; after `confirm`. */
     get identity() {
-        const known = Number.isSafeInteger(this.#last_modified) && this.#last_modified >= 0;
+        const { name, size, last_modified, media_type } = this.#file;
+        const known = Number.isSafeInteger(last_modified) && last_modified >= 0;
         return {
-            name: this.#file.name,
-            size: this.#size,
-            last_modified: known ? this.#last_modified : undefined,
+            name,
+            size,
+            last_modified: known ? last_modified : undefined,
             fingerprint: this.#fingerprint,
-            media_type: this.#file.type || undefined,
+            media_type: media_type || undefined,
         };
     }
 
     /**
-     * A file that was changed meanwhile must not become complete: it would be half the old one and half the new.
-     * @param {(problem: Problem | null) => void} done called with why it cannot be uploaded, when that is known
-     * @returns {boolean} whether the file was found in order a moment ago; otherwise it is looked at now
-     */
-    confirmed(done) {
-        if (this.fresh) return true;
-        if (!this.#confirming) this.#confirm_for(done);
-        return false;
-    }
-
-    /** @param {(problem: Problem | null) => void} done */
-    async #confirm_for(done) {
-        this.#confirming = true;
-        const problem = await this.confirm();
-        this.#confirming = false;
-        done(problem);
-    }
-
-    /** Whether the file was found in order a moment ago. */
-    get fresh() {
-        return this.#fingerprint !== "" && this.#env.now() - this.#checked < FRESH;
-    }
-
-    /**
-     * Reads the samples, again each time.
+     * Reads the samples of the fingerprint, again each time.
      * @returns {Promise<Problem | null>} why the file cannot be uploaded
      */
     async confirm() {
-        if (this.#file.size !== this.#size || this.#file.lastModified !== this.#last_modified) return changed();
-        let found;
-        try {
-            found = await fingerprint(this.#file, this.#env.crypto);
-        } catch (error) {
-            return unreadable(error);
-        }
+        const problem = await problem_of(this.#confirm());
+        if (!problem) this.#found = null;
+        return problem;
+    }
+
+    async #confirm() {
+        this.#looked = this.#env.now();
+        const found = await fingerprint(this.#file, this.#env.crypto);
         this.#fingerprint ||= found;
-        this.#checked = this.#env.now();
-        return this.#fingerprint === found ? null : changed();
+        if (this.#file.looks_changed || this.#fingerprint !== found) throw file_changed();
     }
 
     /**
-     * A connection failed while these bytes were being sent: was it the file?
-     * @param {[number, number]} chunk
+     * The bytes of a chunk, to be sent.
+     * @param {Range} chunk
+     * @returns {Promise<Blob | Uint8Array<ArrayBuffer>>} rejected when the file is not what it was: `doubt` tells why
+     */
+    async read(chunk) {
+        try {
+            if (this.#env.now() - this.#looked > LOOK_AGAIN_AFTER) await this.#confirm();
+            return await this.#record.read(chunk);
+        } catch (error) {
+            if (error instanceof FileFault) this.#found = error.problem;
+            throw error;
+        }
+    }
+
+    /**
+     * A file that was changed meanwhile must not become complete: it would be half the old one and half the new.
+     * @param {Range[]} ranges all that has not arrived
+     * @param {Owner} owner
+     * @returns {boolean} whether the last bytes may be sent; otherwise it is being found out, and `owner` told
+     */
+    seal(ranges, owner) {
+        if (this.#record.is_sealed(ranges)) return true;
+        if (!this.#sealing) this.#seal(ranges, owner);
+        return false;
+    }
+
+    /**
+     * @param {Range[]} ranges
+     * @param {Owner} owner
+     */
+    async #seal(ranges, { wanted, done }) {
+        this.#sealing = true;
+        let whole = true;
+        const seal = async () => {
+            whole = await this.#record.seal(ranges, wanted);
+            // Of what an earlier page has sent there is no record.
+            if (whole) await this.#confirm();
+        };
+        const problem = await problem_of(seal());
+        this.#sealing = false;
+        if (whole) done(problem);
+    }
+
+    /**
+     * A connection failed, or stands, while these bytes were being sent: is it the file?
+     * @param {Range} chunk
      * @returns {Promise<Problem | null>}
      */
     async doubt([start]) {
-        try {
-            await this.#file.slice(start, start + 1).arrayBuffer();
-            return null;
-        } catch (error) {
-            return unreadable(error);
-        }
+        return this.#found ?? problem_of(this.#file.read(start, start + 1));
     }
-}
-
-function changed() {
-    return fatal(FILE_CHANGED_WHILE_READING, "the file was changed while it was being uploaded");
 }
 
 /**
- * Browsers say NotFoundError for a file that is gone and NotReadableError for one that is not as it was when it was
- * chosen, or that they may not read any more.
- * @param {unknown} error
+ * @param {Promise<unknown>} reading
+ * @returns {Promise<Problem | null>}
  */
-function unreadable(error) {
-    const name = error instanceof Error || error instanceof DOMException ? error.name : "";
-    if (name === "NotReadableError") {
-        return fatal(FILE_CHANGED_WHILE_READING, "the file was changed since it was chosen, or cannot be read any more");
+async function problem_of(reading) {
+    try {
+        await reading;
+        return null;
+    } catch (error) {
+        if (error instanceof FileFault) return error.problem;
+        throw error;
     }
-    return fatal(FILE_UNREADABLE, "the file cannot be read; it may have been moved or deleted");
 }

@@ -10,18 +10,18 @@ const SAMPLES = 8;
 const KIND = "1-";
 
 /**
- * Rejects as `Blob.arrayBuffer` does when the file cannot be read.
- * @param {Blob} file
+ * Rejects as `file.read` does when the file cannot be read.
+ * @param {{size: number, read: (start: number, end: number) => Promise<Uint8Array>}} file
  * @param {SubtleCrypto | null} crypto the browser's own, which is faster; the digest is the same without
  * @returns {Promise<string>}
  */
 export async function fingerprint(file, crypto) {
-    const parts = await Promise.all(sampled(file.size).map(([start, end]) => file.slice(start, end).arrayBuffer()));
-    const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+    const parts = await Promise.all(sampled(file.size).map(([start, end]) => file.read(start, end)));
+    const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
     let offset = 0;
     for (const part of parts) {
-        bytes.set(new Uint8Array(part), offset);
-        offset += part.byteLength;
+        bytes.set(part, offset);
+        offset += part.length;
     }
     return KIND + (crypto ? hexadecimal(await crypto.digest("SHA-256", bytes)) : sha256(bytes));
 }

@@ -1,7 +1,7 @@
 // What this browser remembers of an upload while it runs, so that it can go on after the page was closed: decides when it
 // is noted and when it is forgotten.
 
-import { TAKEN_OVER, TICKET_IS_OVER } from "../transport/errors.js";
+import { FILE_CHANGED_WHILE_READING, TAKEN_OVER, TICKET_IS_OVER } from "../transport/errors.js";
 
 export class ProgressRecord {
     #page;
@@ -31,8 +31,9 @@ export class ProgressRecord {
         const { unfinished } = this.#page;
         if (phase === "finished" || phase === "cancelled") return unfinished.forget(ticket);
         if (phase === "failed") {
-            // Whoever has taken it over remembers it.
-            if (code !== TAKEN_OVER && TICKET_IS_OVER.has(code)) unfinished.forget(ticket);
+            // Whoever has taken it over remembers it. What has arrived of a file that was changed fits no file any more.
+            const over = code === FILE_CHANGED_WHILE_READING || TICKET_IS_OVER.has(code);
+            if (code !== TAKEN_OVER && over) unfinished.forget(ticket);
         } else if (ticket && (connected || at_once)) {
             unfinished.note(ticket, this.#file, { bytes_acked, can_continue: this.#can_continue }, at_once);
         }

@@ -149,6 +149,14 @@ class PageUpload:
         self.start().wait_for_bytes(count)
         return self
 
+    def start_and_hold(self, count: int) -> "PageUpload":
+        """Start at SLOW, and wait for `count` bytes: from then on hardly anything moves until `max_rate` is set."""
+        self.set("max_rate", SLOW)
+        slow_down = "if (now.bytes_acked >= given) { uploader.max_rate = 20_000; end(); }"
+        self._do(f"const end = uploader.start().subscribe((now) => {{ {slow_down} }})", count)
+        self.wait_for_bytes(count)
+        return self
+
     def pause(self, what: str) -> None:
         self._do(f"uploader.pause('{what}')")
 

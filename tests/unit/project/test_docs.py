@@ -140,6 +140,17 @@ def test_error_codes_of_the_browser_are_documented() -> None:
     assert own == {code for _, code in constants if int(code) >= 1000}
 
 
+def test_the_library_is_as_small_as_documented() -> None:
+    """Rounded figures of dist/, which grow with the library."""
+    figures = re.search(r"\((\d+) kB with brotli, (\d+) kB with gzip\)", API)
+    assert figures
+    for suffix, figure in zip((".br", ".gz"), figures.groups(), strict=True):
+        size = (ROOT / f"incoming/js/dist/incoming.js{suffix}").stat().st_size
+        assert abs(size / 1000 - int(figure)) < 1.5, (
+            f"incoming.js{suffix} has {size} bytes, doc/api.md says {figure} kB"
+        )
+
+
 def test_the_library_names_every_error_as_documented() -> None:
     source = (JS / "transport" / "errors.js").read_text()
     [table] = re.findall(r"^const NAMES = \{\n(.*?)^\};", source, re.MULTILINE | re.DOTALL)

@@ -117,6 +117,14 @@ export class Stage {
         return { uploader, connection };
     }
 
+    /** Answers every chunk until all have arrived: the last ones come when the file has been looked at. */
+    async all_acked(uploader) {
+        await until(() => {
+            this.ack_all();
+            return uploader.frac_complete === 1;
+        });
+    }
+
     /** Answers every chunk on every open connection until none is on its way. */
     ack_all() {
         for (let busy = true; busy; ) {
@@ -129,6 +137,13 @@ export class Stage {
             }
         }
     }
+}
+
+/** A file as connections see it; null cannot be read. */
+export function source_of(content = new Uint8Array(1000)) {
+    const blob = content && new Blob([content]);
+    const read = ([start, end]) => blob?.slice(start, end) ?? Promise.reject(new Error("gone"));
+    return { read: async (chunk) => read(chunk), doubt: async () => null };
 }
 
 export function file_of(size, { name = "film.mp4", lastModified = 1_600_000_000_000 } = {}) {

@@ -17,6 +17,7 @@ export class FakeEnvironment {
     storage = new FakeStorage();
     databases = null;
     crypto = null;
+    watches_files = true;
     wake_lock = null;
 
     now = () => this.time;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { HttpConnection } from "../../../../incoming/js/transport/http_connection.js";
 import { LongPoll } from "../../../../incoming/js/transport/long_poll.js";
-import { WELCOME, file_of } from "../support/connections.js";
+import { WELCOME, source_of } from "../support/connections.js";
 import { FakeEnvironment, until } from "../support/environment.js";
 
 const HELLO = { session: "session-1", name: "film.mp4", size: 1000 };
@@ -11,13 +11,13 @@ const URL = "https://up.example/f/upload/t1";
 const GATHER = 50;
 const STATUS = { id: "t1", state: "uploading", reason: "", code: null, arrived: 0, extents: [] };
 
-function connection({ as_blobs = true, file = file_of(1000) } = {}) {
+function connection({ as_blobs = true, source = source_of() } = {}) {
     const env = new FakeEnvironment();
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
     const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
     const frontend = "https://up.example/f/";
-    const target = { frontend, ticket: "t1", file, news: new LongPoll(env, frontend), as_blobs: () => as_blobs };
+    const target = { frontend, ticket: "t1", source, news: new LongPoll(env, frontend), as_blobs: () => as_blobs };
     const line = new HttpConnection(env, target, listener);
     line.open(HELLO);
     return { env, line, reports };
@@ -30,10 +30,15 @@ function welcomed(options, changes = {}) {
     return all;
 }
 
-function sending(options) {
+async function sending(options) {
     const all = welcomed(options);
     all.line.send([300, 400]);
-    return { ...all, put: all.env.request };
+    return { ...all, put: await put_of(all.env) };
+}
+
+async function put_of(env) {
+    await until(() => env.request.method === "PUT");
+    return env.request;
 }
 
 const closed = (problem = null) => [["closed", problem]];
@@ -50,7 +55,7 @@ test("says hello by POST, without anything that would need a preflight", () => {
 test("a chunk is a PUT of its bytes with its range, in the session's epoch", async () => {
     for (const as_blobs of [true, false]) {
         const content = Uint8Array.from({ length: 1000 }, (_, n) => n % 251);
-        const { env, line } = welcomed({ as_blobs, file: new File([content], "f") });
+        const { env, line } = welcomed({ as_blobs, source: source_of(content) });
         line.send([300, 400]);
         await until(() => env.request.method === "PUT");
         const { request } = env;
@@ -60,14 +65,14 @@ test("a chunk is a PUT of its bytes with its range, in the session's epoch", asy
     }
 });
 
-test("308 acknowledges the chunk", () => {
-    const { put, reports } = sending();
+test("308 acknowledges the chunk", async () => {
+    const { put, reports } = await sending();
     put.answer(308);
     assert.deepEqual(reports, [["ack", [[300, 400]]]]);
 });
 
-test("200 acknowledges the last one and tells the state, then news are waited for", () => {
-    const { put, reports, env } = sending();
+test("200 acknowledges the last one and tells the state, then news are waited for", async () => {
+    const { put, reports, env } = await sending();
     put.answer(200, { ...STATUS, state: "arrived" });
     assert.deepEqual(reports, [
         ["state", { state: "arrived", reason: "", code: null }],
@@ -92,7 +97,7 @@ test("news come by long-poll, one after the other", () => {
     ]);
 });
 
-test("only a connection that has nothing to send for a moment asks for news, and stops for the next chunk", () => {
+test("only a connection that has nothing to send for a moment asks for news, and stops for the next chunk", async () => {
     const { env, line, reports } = welcomed();
     env.pass(399 + GATHER);
     assert.equal(env.requests.length, 1);
@@ -101,20 +106,19 @@ test("only a connection that has nothing to send for a moment asks for news, and
     assert.equal(poll.method, "GET");
     line.send([0, 10]);
     assert.ok(poll.aborted);
-    assert.equal(env.request.method, "PUT");
+    await put_of(env);
     assert.deepEqual(reports, []);
 });
 
-test("a first piece that takes long is left alone, although it is sent within the welcome", () => {
+test("a first piece that takes long is left alone, although it is sent within the welcome", async () => {
     const env = new FakeEnvironment();
-    const target = { frontend: "https://up.example/f/", ticket: "t1", file: file_of(1000), as_blobs: () => true };
+    const target = { frontend: "https://up.example/f/", ticket: "t1", source: source_of(), as_blobs: () => true };
     const acked = [];
     const listener = { welcome: () => line.send([0, 100]), ack: (chunks) => acked.push(...chunks) };
     const line = new HttpConnection(env, target, listener);
     line.open(HELLO);
     env.request.answer(200, WELCOME);
-    const put = env.request;
-    assert.equal(put.method, "PUT");
+    const put = await put_of(env);
     env.pass(5000);
     assert.ok(!put.aborted);
     put.answer(308);
@@ -123,7 +127,7 @@ test("a first piece that takes long is left alone, although it is sent within th
 
 test("a connection that is closed within the welcome asks for nothing more", () => {
     const env = new FakeEnvironment();
-    const target = { frontend: "https://up.example/f/", ticket: "t1", file: file_of(1000), as_blobs: () => true };
+    const target = { frontend: "https://up.example/f/", ticket: "t1", source: source_of(), as_blobs: () => true };
     const line = new HttpConnection(env, target, { welcome: () => line.close() });
     line.open(HELLO);
     env.request.answer(200, { ...WELCOME, state: "arrived" });
@@ -138,25 +142,26 @@ test("an upload cancelled by the app while nothing is sent is known from the pol
     assert.deepEqual(reports, [["state", { state: "cancelled", reason: "by the app", code: null }]]);
 });
 
-test("a piece that is too large for something on the way is reported as that, and the connection stays", () => {
+test("a piece that is too large for something on the way is reported as that, and the connection stays", async () => {
     for (const body of [null, { code: 103, message: "too large", retry: false, retry_after: null }]) {
-        const { put, reports, line, env } = sending();
+        const { put, reports, line, env } = await sending();
         put.answer(413, body);
         assert.deepEqual(reports, [["too_large", [300, 400]]]);
         line.send([300, 350]);
+        await until(() => env.request !== put);
         assert.equal(env.request.headers["Content-Range"], "bytes 300-349/1000");
     }
 });
 
-test("a file that is too large for the server is its error, not the piece's", () => {
-    const { put, reports } = sending();
+test("a file that is too large for the server is its error, not the piece's", async () => {
+    const { put, reports } = await sending();
     put.answer(413, { code: 401, message: "the limit is 10", retry: false, retry_after: null });
     assert.deepEqual(reports, closed({ code: 401, message: "the limit is 10", retry: false, retry_after: null }));
 });
 
-test("the server's own errors pass through, with their codes", () => {
+test("the server's own errors pass through, with their codes", async () => {
     const problem = { code: 204, message: "elsewhere", retry: false, retry_after: null };
-    const { put, reports } = sending();
+    const { put, reports } = await sending();
     put.answer(409, { ...problem, name: "taken_over" });
     assert.deepEqual(reports, closed(problem));
     const hello = connection();
@@ -164,9 +169,9 @@ test("the server's own errors pass through, with their codes", () => {
     assert.equal(hello.reports[0][1].code, 200);
 });
 
-test("what a proxy says in the server's place passes by itself, after the time it names", () => {
+test("what a proxy says in the server's place passes by itself, after the time it names", async () => {
     for (const status of [502, 503, 504, 408, 429, 404, 403]) {
-        const { put, reports } = sending();
+        const { put, reports } = await sending();
         put.answer(status, null, { "Retry-After": "7" });
         const [[, problem]] = reports;
         assert.deepEqual([problem.code, problem.retry, problem.retry_after], [1004, true, 7]);
@@ -174,8 +179,8 @@ test("what a proxy says in the server's place passes by itself, after the time i
     }
 });
 
-test("a page that pretends to be the answer is none", () => {
-    const { put, reports } = sending();
+test("a page that pretends to be the answer is none", async () => {
+    const { put, reports } = await sending();
     put.answer(200);
     assert.equal(reports[0][1].code, 1004);
     const hello = connection();
@@ -183,8 +188,8 @@ test("a page that pretends to be the answer is none", () => {
     assert.equal(hello.reports[0][1].code, 1004);
 });
 
-test("a request that gets no answer at all is a lost connection", () => {
-    const { put, reports } = sending();
+test("a request that gets no answer at all is a lost connection", async () => {
+    const { put, reports } = await sending();
     put.answer(0);
     assert.deepEqual(reports, closed());
 });
@@ -201,8 +206,8 @@ test("a hello and a poll that hang are given up", () => {
     assert.deepEqual(poll.reports, closed());
 });
 
-test("a slow piece is left alone as long as its bytes move", () => {
-    const { env, put, reports } = sending();
+test("a slow piece is left alone as long as its bytes move", async () => {
+    const { env, put, reports } = await sending();
     for (let i = 0; i < 100; i++) {
         env.pass(30_000);
         put.upload.onprogress();
@@ -211,17 +216,17 @@ test("a slow piece is left alone as long as its bytes move", () => {
     assert.deepEqual(reports.map(([name]) => name), ["ack"]);
 });
 
-test("a silent piece: the server is asked whether its bytes still come", () => {
-    const flowing = sending();
-    flowing.env.pass(62_000);
+test("a silent piece: the server is asked whether its bytes still come", async () => {
+    const flowing = await sending();
+    flowing.env.pass(56_000);
     assert.deepEqual([flowing.env.request.method, flowing.env.request.url], ["GET", URL]);
     flowing.env.request.answer(200, { ...STATUS, arrived: 310 });
     flowing.env.pass(4_000);
     flowing.env.request.answer(200, { ...STATUS, arrived: 350 });
     assert.deepEqual(flowing.reports, []);
     assert.ok(!flowing.put.aborted);
-    const dead = sending();
-    dead.env.pass(62_000);
+    const dead = await sending();
+    dead.env.pass(56_000);
     dead.env.request.answer(200, { ...STATUS, arrived: 310 });
     dead.env.pass(4_000);
     dead.env.request.answer(200, { ...STATUS, arrived: 310 });
@@ -229,9 +234,9 @@ test("a silent piece: the server is asked whether its bytes still come", () => {
     assert.ok(dead.put.aborted);
 });
 
-test("a piece that only the machine's own buffers have taken is asked about again", () => {
-    const { env, put, reports } = sending();
-    env.pass(62_000);
+test("a piece that only the machine's own buffers have taken is asked about again", async () => {
+    const { env, put, reports } = await sending();
+    env.pass(56_000);
     env.request.answer(200, { ...STATUS, arrived: 310 });
     put.upload.onprogress();
     env.pass(4_000);
@@ -251,17 +256,17 @@ test("a check does not disturb a hello", () => {
     assert.equal(reports.length, 1);
 });
 
-test("a silent piece and a server that does not answer: the connection is lost", () => {
+test("a silent piece and a server that does not answer: the connection is lost", async () => {
     for (const silence of [({ env }) => env.request.answer(0), ({ env }) => env.pass(10_000)]) {
-        const all = sending();
-        all.env.pass(62_000);
+        const all = await sending();
+        all.env.pass(56_000);
         silence(all);
         assert.deepEqual(all.reports, closed());
     }
 });
 
-test("a check asks at once", () => {
-    const { env, line } = sending();
+test("a check asks at once", async () => {
+    const { env, line } = await sending();
     line.check();
     assert.deepEqual([env.request.method, env.request.url], ["GET", URL]);
     const idle = welcomed();
@@ -269,8 +274,8 @@ test("a check asks at once", () => {
     assert.equal(idle.env.request.url, `${URL}?wait=0&state=uploading`);
 });
 
-test("pause stops what is under way and tells the server", () => {
-    const { env, line, put } = sending();
+test("pause stops what is under way and tells the server", async () => {
+    const { env, line, put } = await sending();
     line.pause();
     assert.ok(put.aborted);
     assert.deepEqual([env.request.method, JSON.parse(env.request.body)], ["POST", { type: "pause", epoch: 3 }]);
@@ -299,8 +304,8 @@ test("a server that has no such URL is an error that names it", () => {
     assert.deepEqual(reports, closed({ code: 106, message: `no such URL: ${URL}`, retry: false, retry_after: null }));
 });
 
-test("cancel stops what is under way, and the answer is the state", () => {
-    const { env, line, put, reports } = sending();
+test("cancel stops what is under way, and the answer is the state", async () => {
+    const { env, line, put, reports } = await sending();
     line.cancel("wrong film");
     assert.ok(put.aborted);
     assert.deepEqual(JSON.parse(env.request.body), { type: "cancel", reason: "wrong film" });
@@ -309,7 +314,7 @@ test("cancel stops what is under way, and the answer is the state", () => {
 });
 
 test("after close() nothing is reported, nothing is under way and no timer is left", async () => {
-    const { env, line, put, reports } = sending({ as_blobs: false });
+    const { env, line, put, reports } = await sending({ as_blobs: false });
     line.close();
     await until(() => true);
     assert.equal(env.timers.size, 0);
@@ -318,8 +323,45 @@ test("after close() nothing is reported, nothing is under way and no timer is le
 });
 
 test("a piece that cannot be read ends the connection", async () => {
-    const file = { slice: () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }) };
-    const { reports } = sending({ as_blobs: false, file });
+    const { line, reports } = welcomed({ source: source_of(null) });
+    line.send([300, 400]);
     await until(() => reports.length);
     assert.deepEqual(reports, closed());
+});
+
+test("the bytes that were read are what is sent, without another look at the file", async () => {
+    const bytes = new Uint8Array([1, 2, 3]);
+    const { put } = await sending({ source: { read: async () => bytes } });
+    assert.equal(put.body, bytes);
+});
+
+test("a piece of which nothing leaves for 5 s: the file is doubted first", async () => {
+    const gone = { ...source_of(), doubt: async () => ({ code: 1001 }) };
+    const { env, put, reports } = await sending({ source: gone });
+    env.pass(3_000);
+    put.upload.onprogress();
+    env.pass(4_000);
+    await until(() => true);
+    assert.deepEqual(reports, [], "it moved a moment ago");
+    env.pass(3_000);
+    await until(() => reports.length);
+    assert.deepEqual(reports, closed());
+    assert.ok(put.aborted);
+    assert.equal(env.timers.size, 0);
+});
+
+test("a file that is in order is no reason to give a silent piece up", async () => {
+    const doubted = [];
+    const source = { ...source_of(), doubt: async (chunk) => doubted.push(chunk) && null };
+    const { env, put, reports } = await sending({ source });
+    env.pass(20_000);
+    await until(() => true);
+    assert.deepEqual([doubted[0], put.aborted, reports], [[300, 400], false, []]);
+});
+
+test("a file that takes forever to read is asked about like a silent piece", async () => {
+    const { env, line } = welcomed({ source: { ...source_of(), read: () => new Promise(() => {}) } });
+    line.send([300, 400]);
+    env.pass(56_000);
+    assert.deepEqual([env.request.method, env.request.url], ["GET", URL]);
 });

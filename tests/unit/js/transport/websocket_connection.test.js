@@ -1,18 +1,18 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { WebSocketConnection } from "../../../../incoming/js/transport/websocket_connection.js";
-import { WELCOME, file_of } from "../support/connections.js";
+import { WELCOME, source_of } from "../support/connections.js";
 import { FakeEnvironment, until } from "../support/environment.js";
 
 const HELLO = { session: "session-1", name: "film.mp4", size: 1000 };
 
 /** A connection, its socket, and what it reports. */
-function connection({ as_blobs = true, file = file_of(1000) } = {}) {
+function connection({ as_blobs = true, source = source_of() } = {}) {
     const env = new FakeEnvironment();
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
     const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
-    const target = { frontend: "https://up.example/f/", ticket: "t1", file, news: null, as_blobs: () => as_blobs };
+    const target = { frontend: "https://up.example/f/", ticket: "t1", source, news: null, as_blobs: () => as_blobs };
     const line = new WebSocketConnection(env, target, listener);
     line.open(HELLO);
     return { env, line, reports, socket: env.socket };
@@ -53,7 +53,7 @@ test("passes on what the server says", () => {
 for (const as_blobs of [true, false]) {
     test(`a chunk is its header and its bytes, ${as_blobs ? "as a Blob" : "read first"}`, async () => {
         const content = Uint8Array.from({ length: 1000 }, (_, n) => n % 251);
-        const { line, socket } = welcomed({ as_blobs, file: new File([content], "f") });
+        const { line, socket } = welcomed({ as_blobs, source: source_of(content) });
         line.send([300, 400]);
         line.send([400, 410]);
         await until(() => socket.chunks.length === 2);
@@ -68,11 +68,37 @@ for (const as_blobs of [true, false]) {
 const bytes = async (chunk) => new Uint8Array(await new Blob([chunk]).arrayBuffer());
 
 test("a chunk that cannot be read ends the connection", async () => {
-    const file = { slice: () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }) };
-    const { line, reports } = welcomed({ as_blobs: false, file });
+    for (const source of [source_of(null), { read: async () => ({ arrayBuffer: () => Promise.reject(new Error("gone")) }) }]) {
+        const { line, reports, socket } = welcomed({ as_blobs: false, source });
+        line.send([0, 10]);
+        line.send([10, 20]);
+        await until(() => reports.length);
+        assert.deepEqual([reports, socket.chunks], [closed(), []]);
+    }
+});
+
+test("a chunk that was read too late is not sent behind the pause, which it would end", async () => {
+    const { line, socket } = welcomed();
     line.send([0, 10]);
-    await until(() => reports.length);
-    assert.deepEqual(reports, closed());
+    line.pause();
+    await until(() => line.buffered === 0);
+    assert.deepEqual(socket.chunks, []);
+});
+
+test("bytes that are still being read are on their way, too", async () => {
+    const { line, socket } = welcomed();
+    socket.bufferedAmount = 5;
+    line.send([0, 10]);
+    assert.equal(line.buffered, 15);
+    await until(() => socket.chunks.length);
+    assert.equal(line.buffered, 5);
+});
+
+test("bytes that were read are what is sent, without another look at the file", async () => {
+    const { line, socket } = welcomed({ source: { read: async () => new Uint8Array([1, 2, 3]) } });
+    line.send([0, 3]);
+    await until(() => socket.chunks.length);
+    assert.deepEqual([...socket.chunks[0].slice(16)], [1, 2, 3]);
 });
 
 test("a connection that ends is reported once, with the server's reason if there is one", () => {

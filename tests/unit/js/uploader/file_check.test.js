@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { setImmediate as next_turn } from "node:timers/promises";
 import { FileCheck } from "../../../../incoming/js/uploader/file_check.js";
 import { file_of } from "../support/connections.js";
-import { FakeEnvironment } from "../support/environment.js";
+import { FakeEnvironment, until } from "../support/environment.js";
 
 function failing(name) {
     const file = file_of(1000);
@@ -31,16 +32,6 @@ test("a date that the protocol cannot carry is left out", () => {
         const file = { name: "f", size: 1, lastModified };
         assert.equal(new FileCheck(new FakeEnvironment(), file).identity.last_modified, undefined);
     }
-});
-
-test("is fresh for a moment after it was found in order", async () => {
-    const env = new FakeEnvironment();
-    const check = new FileCheck(env, file_of(1000));
-    assert.ok(!check.fresh);
-    await check.confirm();
-    assert.ok(check.fresh);
-    env.pass(2_000);
-    assert.ok(!check.fresh);
 });
 
 test("another size, date or content than at first is a file that was changed", async () => {
@@ -73,4 +64,88 @@ test("doubt reads one byte of what was being sent", async () => {
     file.slice = (start, end) => read.push([start, end]) && slice.call(file, start, end);
     assert.equal(await new FileCheck(new FakeEnvironment(), file).doubt([500, 900]), null);
     assert.deepEqual(read, [[500, 501]]);
+});
+
+const SIZE = 1_000_000;
+
+/** A file whose content tests change, and a check of it that has been confirmed once. */
+async function checked(size = SIZE) {
+    const env = new FakeEnvironment();
+    const content = new Uint8Array(size);
+    const file = file_of(size);
+    file.slice = (start, end) => new Blob([content.slice(start, end)]);
+    const check = new FileCheck(env, file);
+    assert.equal(await check.confirm(), null);
+    return { env, content, file, check };
+}
+
+/** Seals, and returns what the owner was told: a problem, null, or "nothing". */
+async function sealed(check, ranges = [[0, SIZE]], wanted = () => true) {
+    let told = "nothing";
+    const owner = { wanted, done: (problem) => (told = problem) };
+    assert.equal(check.seal(ranges, owner), false);
+    await until(() => told !== "nothing" || !wanted());
+    return told;
+}
+
+test("the last bytes may go when all was looked at once more", async () => {
+    const { check } = await checked();
+    assert.equal(await sealed(check), null);
+    assert.equal(check.seal([[900_000, SIZE]], null), true);
+});
+
+test("looking takes place once at a time", async () => {
+    const { check } = await checked();
+    let told = 0;
+    const owner = { wanted: () => true, done: () => told++ };
+    for (let i = 0; i < 3; i++) check.seal([[0, SIZE]], owner);
+    await until(() => told);
+    await next_turn();
+    assert.equal(told, 1);
+});
+
+test("a change of what was sent, and of what an earlier page has sent, is told instead", async () => {
+    const { check, content } = await checked();
+    await check.read([500_000, 700_000]);
+    content[600_000] = 1;
+    assert.equal((await sealed(check, [[700_000, SIZE]])).code, 1002);
+    const other = await checked();
+    other.content[0] = 1;
+    assert.equal((await sealed(other.check, [[700_000, SIZE]])).code, 1002);
+});
+
+test("an upload that was paused meanwhile is told nothing, and looks again when it goes on", async () => {
+    const { check } = await checked();
+    assert.equal(await sealed(check, [[0, SIZE]], () => false), "nothing");
+    await next_turn();
+    assert.equal(await sealed(check), null);
+});
+
+test("what is wrong with a chunk that could not be read is told when its connection has failed", async () => {
+    const { check, content } = await checked();
+    await check.read([500_000, 600_000]);
+    content[550_000] = 1;
+    await assert.rejects(check.read([540_000, 560_000]));
+    assert.equal((await check.doubt([540_000, 560_000])).code, 1002);
+    content[550_000] = 0;
+    assert.equal(await check.confirm(), null);
+    assert.equal(await check.doubt([540_000, 560_000]), null, "the right file is there again");
+});
+
+test("from time to time a chunk makes it look at the ends of the file", async () => {
+    const { env, check, content } = await checked();
+    content[0] = 1;
+    await check.read([500_000, 600_000]);
+    env.pass(5_001);
+    await assert.rejects(check.read([600_000, 700_000]));
+    assert.equal((await check.doubt([600_000, 700_000])).code, 1002);
+});
+
+test("two uploaders that are given the same File one after the other have one record of it", async () => {
+    const { env, file, content, check } = await checked();
+    await check.read([500_000, 600_000]);
+    content[550_000] = 1;
+    const second = new FileCheck(env, file);
+    await second.confirm();
+    assert.equal((await sealed(second, [[600_000, SIZE]])).code, 1002);
 });

@@ -110,7 +110,7 @@ test("discard() of what is not paused is cancel(), and the handover and the end 
     assert.deepEqual([uploader.cancelling, connection.calls], [true, ["cancel x"]]);
     const other = new Stage();
     const { uploader: arrived } = await other.transferring(SIZE);
-    other.ack_all();
+    await other.all_acked(arrived);
     assert.equal(arrived.discard("x").state, "handing_over");
     other.connection.state("finished");
     assert.equal(arrived.discard("x").state, "finished");

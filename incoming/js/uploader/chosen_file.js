@@ -1,0 +1,94 @@
+// The file that the user chose, and the one place that reads it: what is read is complete, and what a browser says when
+// it is not means that the file is gone or that it was changed. Does not know when the file should be read.
+
+import { FILE_CHANGED_WHILE_READING, FILE_UNREADABLE, fatal } from "../transport/errors.js";
+
+/** @typedef {import("../transport/errors.js").Problem} Problem */
+
+/** Milliseconds in which a date that is only the present time has moved on. */
+const DATE_MOVES_WITHIN = 20;
+
+/** The file is not what it was. */
+export class FileFault extends Error {
+    /** @param {Problem} problem */
+    constructor(problem) {
+        super(problem.message);
+        this.problem = problem;
+    }
+}
+
+/** @returns {FileFault} */
+export function file_changed() {
+    return new FileFault(fatal(FILE_CHANGED_WHILE_READING, "the file was changed since it was chosen"));
+}
+
+function file_gone() {
+    return new FileFault(fatal(FILE_UNREADABLE, "the file cannot be read; it may have been moved or deleted"));
+}
+
+export class ChosenFile {
+    #env;
+    #file;
+    name;
+    size;
+    last_modified;
+    media_type;
+
+    /**
+     * @param {import("../page/environment.js").Environment} env
+     * @param {File} file
+     */
+    constructor(env, file) {
+        this.#env = env;
+        this.#file = file;
+        this.name = file.name;
+        this.size = file.size;
+        this.last_modified = file.lastModified;
+        this.media_type = file.type;
+    }
+
+    /** Whether the browser shows another size or date by now; some never look again. */
+    get looks_changed() {
+        return this.#file.size !== this.size || this.#file.lastModified !== this.last_modified;
+    }
+
+    /**
+     * @param {number} start
+     * @param {number} end
+     * @returns {Blob} that the browser reads on its own
+     */
+    slice(start, end) {
+        return this.#file.slice(start, end);
+    }
+
+    /**
+     * @param {number} start
+     * @param {number} end
+     * @returns {Promise<Uint8Array<ArrayBuffer>>} rejected with a FileFault
+     */
+    async read(start, end) {
+        let bytes;
+        try {
+            bytes = new Uint8Array(await this.#file.slice(start, end).arrayBuffer());
+        } catch (error) {
+            throw await this.#fault(error);
+        }
+        // Firefox says nothing of a file that has become shorter.
+        if (bytes.length !== end - start) throw file_changed();
+        return bytes;
+    }
+
+    /**
+     * For a changed file Chromium says NotReadableError; WebKit says NotFoundError, as for one that is gone, and shows the
+     * date of the new one: for one that is gone it shows the present time.
+     * @param {unknown} error
+     */
+    async #fault(error) {
+        const name = error instanceof Error || error instanceof DOMException ? error.name : "";
+        if (name === "NotReadableError") return file_changed();
+        const date = this.#file.lastModified;
+        if (name !== "NotFoundError" || date === this.last_modified) return file_gone();
+        await new Promise((resolve) => void this.#env.after(DATE_MOVES_WITHIN, () => resolve(null)));
+        return this.#file.lastModified === date ? file_changed() : file_gone();
+    }
+}
