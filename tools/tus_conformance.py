@@ -1,8 +1,9 @@
 """Runs the public conformance suite of the tus protocol against a server of this checkout.
 
 The suite (https://github.com/sagikazarmark/tus-conformance-tests) is written for hurl and for servers on which anybody
-creates uploads at one URL. Here each of its files gets a ticket of its own, whose URL is the creation endpoint. This
-file decides how the part of hurl's language that the suite uses is understood; an unknown line is an error.
+creates uploads at one URL. Here each of its files gets a ticket of its own, whose URL is the creation endpoint, and
+another one after it has made a final upload of parts, because a ticket is one file. This file decides how the part of
+hurl's language that the suite uses is understood; an unknown line is an error.
 """
 
 import argparse
@@ -92,13 +93,16 @@ def _body(lines: Iterator[str]) -> bytes:
     raise ValueError("a body does not end")
 
 
-def run(entries: list[Entry], variables: dict[str, str], *, override: bool) -> None:
-    """Make the requests. Raise Failed at the first answer that is not as it must be."""
+def run(entries: list[Entry], url: str, *, override: bool) -> None:
+    """Make the requests to this server. Raise Failed at the first answer that is not as it must be."""
+    variables = {"base_url": new_ticket(url), "tus_version": "1.0.0"}
     for number, entry in enumerate(entries, start=1):
         try:
             _run_entry(entry, variables, override=override)
         except Failed as failure:
             raise Failed(f"request {number}, {entry.method} {entry.url}: {failure}") from failure
+        if entry.status == "201" and any(value.startswith("final;") for _, value in entry.fields):
+            variables["base_url"] = new_ticket(url)
 
 
 def _run_entry(entry: Entry, variables: dict[str, str], *, override: bool) -> None:
@@ -233,11 +237,7 @@ def main() -> int:
     with server() as url:
         for file in files:
             try:
-                run(
-                    parse(file.read_text()),
-                    {"base_url": new_ticket(url), "tus_version": "1.0.0"},
-                    override=options.override,
-                )
+                run(parse(file.read_text()), url, override=options.override)
             except Failed as failure:
                 failures[file.stem] = str(failure)
     for name, reason in failures.items():

@@ -14,6 +14,7 @@ from typing import Any
 from incoming.core.callback import Callback as Callback
 from incoming.core.errors import (
     AlreadyComplete,
+    BadRequest,
     FileChanged,
     FileTypeRefused,
     HandoverFailed,
@@ -126,6 +127,10 @@ class Ticket:
     error_code: int = 0
     callback: Callback | None = None
     store_data: str = ""
+    parts: tuple[Range, ...] = ()
+    """Where the parts of a file that is sent in parts lie in the partial file (parts.py); empty for any other."""
+    order: tuple[Range, ...] = ()
+    """Those parts in the order in which they make the file; empty until it is told."""
     version: int = 0
 
     @property
@@ -143,7 +148,20 @@ class Ticket:
     @property
     def complete(self) -> bool:
         """Whether the length is known and every byte below it has arrived."""
+        if self.parts:
+            return bool(self.order) and all(self.extents.covers(*part) for part in self.order)
         return self.size is not None and self.extents.covers(0, self.size)
+
+    @property
+    def room(self) -> int | None:
+        """Where bytes may lie at most in the partial file: below the length, if it is known and there are no parts."""
+        return None if self.parts else self.size
+
+    @property
+    def is_rearranged(self) -> bool:
+        """Whether the parts lie in another order in the partial file than in the file."""
+        ends = [0, *(end for _, end in self.order)]
+        return any(start != end for (start, _), end in zip(self.order, ends, strict=False))
 
     def move(self, event: Event, now: float, **changes: Any) -> Ticket:
         """Return the ticket after `event`. Raises WrongState, or the error with the outcome for a client, if it cannot
@@ -196,6 +214,7 @@ class Ticket:
         """
         if epoch is not None and epoch < self.epoch and self.session not in ("", session):
             raise TakenOver
+        self._check_no_parts()
         # A further connection that was on its way when the user paused; whoever resumes leaves the epoch out.
         late = self.paused and session == self.session and epoch == self.epoch
         opened = self.move(Event.OPEN, now, paused=late, active_at=now)
@@ -210,7 +229,12 @@ class Ticket:
         """
         if self.state not in RECEIVING:
             return self
+        self._check_no_parts()
         return replace(self, session=session, epoch=self.epoch + 1)
+
+    def _check_no_parts(self) -> None:
+        if self.parts and self.state in RECEIVING:
+            raise BadRequest("the file is being sent in parts; it can only be sent on in them")
 
     def store(self, ranges: Iterable[Range], epoch: int | None, now: float) -> Ticket:
         """Bytes have been written and are about to be acked. Raises TakenOver for an epoch that is no longer
@@ -268,7 +292,8 @@ class Ticket:
 
     def arrive(self, location: Location, notice: Callback, now: float) -> Ticket:
         """Record that the file is complete and durable at `location`, and that the app must be called."""
-        changes = {"location": location, "file_kept": True, "synced": self.extents, "callback": notice}
+        whole = Extents([(0, self.size or 0)]) if self.order else self.extents
+        changes = {"location": location, "file_kept": True, "extents": whole, "synced": whole, "callback": notice}
         return self.move(Event.COMPLETE, now, **changes)
 
     def answered(self, answer: str, now: float) -> Ticket:

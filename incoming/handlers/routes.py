@@ -18,6 +18,7 @@ from incoming.handlers.services import Services
 from incoming.handlers.upload.resumable_put import ResumablePut
 from incoming.handlers.upload.resumable_upload import ResumableUpload
 from incoming.handlers.upload.tus import TusUpload
+from incoming.handlers.upload.tus_parts import TusPart
 from incoming.handlers.upload.uploads_wait import UploadsWait
 from incoming.handlers.upload.websocket import UploadSocket
 from incoming.wire.resumable_upload import is_resumable_upload
@@ -34,6 +35,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/frontend/upload_ws", UploadSocket),
     (UPLOAD, ResumablePut),
     ("/frontend/tus/([^/]+)", TusUpload),
+    ("/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})", TusPart),
     ("/frontend/tus/([^/]+)/([^/]+)", TusUpload),
     ("/frontend/uploads/wait", UploadsWait),
     (r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))", Library),

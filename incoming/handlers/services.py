@@ -19,6 +19,7 @@ from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.settings.settings import Settings
 from incoming.uploads.flow_control import MemoryBudget
+from incoming.uploads.parts import UploadParts
 from incoming.wire.messages import Limits
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Services:
     @property
     def operators(self) -> OperatorStore:
         return self.stores.operators
+
+    @property
+    def parts(self) -> UploadParts:
+        """Uploads that are sent in parts."""
+        return UploadParts(self.upload_service, self.store, self.settings, self.tickets.clock.now)
 
     def limits(self, ticket: Ticket) -> Limits:
         """How a client of this ticket is told to send."""

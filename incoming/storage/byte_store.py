@@ -97,6 +97,18 @@ class SyncingStore(Protocol):
 
 
 @runtime_checkable
+class JoiningStore(Protocol):
+    """The ability to complete a file whose parts were stored in another order than they have in it."""
+
+    async def join(self, ticket: Ticket, size: int) -> Location:
+        """The same as `complete` for a rearranged ticket. The partial file stays until the caller removes it.
+
+        It needs as much room as the file has once more. Raises BytesLost when a byte is missing.
+        """
+        ...
+
+
+@runtime_checkable
 class BoundedStore(Protocol):
     """The ability of a store that knows how much room it has."""
 

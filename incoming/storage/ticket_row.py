@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from incoming.core.errors import StorageFailed
-from incoming.core.extents import Extents
+from incoming.core.extents import Extents, Range
 from incoming.core.location import FILE
 from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
 
@@ -103,6 +103,8 @@ def from_row(row: Sequence[Any]) -> Ticket:
             identity=_known(Identity, identity),
             location=location,
             callback=None if callback is None else _known(Callback, callback),
+            parts=_ranges(values.pop("parts", ())),
+            order=_ranges(values.pop("order", ())),
             **{name: values[name] for name in _REST if name in values},
         )
     except (ValueError, TypeError, AttributeError) as error:
@@ -124,6 +126,10 @@ def unpack(packed: bytes) -> Extents:
     if sys.byteorder == "big":
         numbers.byteswap()
     return Extents(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _ranges(values: Sequence[Sequence[int]]) -> tuple[Range, ...]:
+    return tuple((start, end) for start, end in values)
 
 
 def _dict(value: Callback | Identity | TicketOptions) -> dict[str, Any]:

@@ -175,7 +175,7 @@ class ActiveUpload:
         """Whether nothing is to be done because its bytes are known. Raises why the piece cannot be taken."""
         ticket = self.ticket
         end = piece.range[1]
-        if ticket.size is not None and end > ticket.size:
+        if ticket.room is not None and end > ticket.room:
             raise BadRange(f"the chunk ends at byte {end}, the file at {ticket.size}")
         if ticket.state not in RECEIVING:
             outcome = ticket.rejection(Event.STORE)

@@ -26,9 +26,12 @@ async def cancel(tickets: TicketStore, ticket_id: str, reason: str, *, notify_ap
     return ticket
 
 
-async def remove_bytes(store: ByteStore, ticket: Ticket) -> None:
-    """Remove the bytes of an upload that has ended. What cannot be removed now the janitor removes later."""
+async def remove_bytes(store: ByteStore, ticket: Ticket, *, finished: bool = True) -> None:
+    """Remove the bytes of an upload that has ended; unless `finished`, not its complete file.
+
+    What cannot be removed now the janitor removes later.
+    """
     try:
-        await store.remove(ticket)
+        await (store.remove(ticket) if finished else store.remove_partial(ticket))
     except UploadError as error:
         log.warning("upload %s: its file could not be removed now: %s; retrying later", ticket.id, error.message)

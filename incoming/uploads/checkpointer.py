@@ -19,7 +19,15 @@ from incoming.core.extents import Extents
 from incoming.core.location import Location
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import Buffer, BufferingStore, BytesLost, ByteStore, SyncingStore, Written
+from incoming.storage.byte_store import (
+    Buffer,
+    BufferingStore,
+    BytesLost,
+    ByteStore,
+    JoiningStore,
+    SyncingStore,
+    Written,
+)
 from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
@@ -164,6 +172,8 @@ class Checkpointer:
             await self._clear()
             self._stop_timer()
             ticket = self._subject.ticket
+            if ticket.is_rearranged:
+                return await self._join(size)
             try:
                 location = await self._store.complete(ticket, size)
             except BytesLost as lost:
@@ -179,6 +189,18 @@ class Checkpointer:
                 raise
             self._unsynced = 0
             return location
+
+    async def _join(self, size: int) -> Location:
+        """A copy that fails loses nothing of the parts, which are safe first: it is tried again."""
+        await self._sync()
+        ticket = self._subject.ticket
+        if not isinstance(self._store, JoiningStore):
+            raise StorageFailed("this storage cannot put the parts of a file into their order")
+        try:
+            return await self._store.join(ticket, size)
+        except BytesLost as lost:
+            await self._lose(lost, ticket)
+            raise
 
     async def _sync(self) -> None:
         if not isinstance(self._store, SyncingStore):

@@ -16,6 +16,7 @@ from typing import Any
 
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket, UploadError
 from incoming.core.extents import Extents
+from incoming.core.location import Location
 from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
@@ -78,14 +79,20 @@ class UploadService:
         Without an `identity` it only asks, and changes neither state nor pause nor the time of the last activity. Past
         uploading nothing is changed. Raises like `open`; leave the upload once.
         """
-        self._check_open()
-        await self.appends.displace(ticket_id)
         session = new_session()
         if identity is None:
-            change, first = (lambda known: known.claim(session)), False
-        else:
-            change, first = self._opening(identity, session, None), self._is_first(ticket_id)
-        ticket = await update_fenced(self._tickets, self._store, ticket_id, change, first)
+            return await self.claim_by(ticket_id, lambda known: known.claim(session), durable=False)
+        return await self.claim_by(ticket_id, self._opening(identity, session, None), durable=self._is_first(ticket_id))
+
+    async def claim_by(
+        self, ticket_id: str, change: Change, *, appends: str = "", durable: bool = True
+    ) -> ClaimedUpload:
+        """The same by another change of the ticket. The appends entered as `appends` step aside, by default the
+        ticket's.
+        """
+        self._check_open()
+        await self.appends.displace(appends or ticket_id)
+        ticket = await update_fenced(self._tickets, self._store, ticket_id, change, durable)
         return ClaimedUpload(self._welcome(ticket), ticket)
 
     async def tell_size(self, claimed: ClaimedUpload, size: int) -> None:
@@ -306,6 +313,9 @@ class UploadService:
             if not isinstance(error, BytesLost):
                 log.warning("upload %s: completing the file failed: %s", ticket_id, error.message)
             raise
+        return await self._note_arrival(ticket_id, location)
+
+    async def _note_arrival(self, ticket_id: str, location: Location) -> Ticket:
         now = self._clock()
         notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
 
@@ -320,8 +330,10 @@ class UploadService:
         ticket = await self._tickets.update(ticket_id, change)
         if ticket.state in (State.UPLOADING, State.CANCELLED):
             await self._discard(ticket)
-        elif ticket.callback is not None and ticket.callback.id == notice.id:
-            log.info("upload %s: %d bytes have arrived", ticket_id, size)
+        elif ticket.is_rearranged:
+            await remove_bytes(self._store, ticket, finished=False)  # the parts, which are in the file now
+        if ticket.callback is not None and ticket.callback.id == notice.id:
+            log.info("upload %s: %d bytes have arrived", ticket_id, ticket.size)
         return ticket
 
     # --- the end ------------------------------------------------------------------------------------------------------

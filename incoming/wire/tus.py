@@ -9,10 +9,12 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from incoming.core.errors import (
     BadRequest,
@@ -21,6 +23,7 @@ from incoming.core.errors import (
     UnsupportedMediaType,
     UnsupportedVersion,
 )
+from incoming.core.extents import Range
 from incoming.core.ticket import Identity
 from incoming.wire import upload_metadata
 from incoming.wire.messages import MAX_NAME, MAX_SIZE
@@ -33,6 +36,11 @@ EXTENSIONS: Final = "creation,creation-with-upload,creation-defer-length,termina
 OFFSET_STREAM: Final = "application/offset+octet-stream"
 OVERRIDES: Final = ("PATCH", "DELETE", "HEAD")
 """What `X-HTTP-Method-Override` may make of a POST."""
+
+CONCATENATION: Final = "concatenation"
+"""The extension that not every store makes possible."""
+
+_PART = re.compile(r"[0-9]{1,16}-[0-9]{1,16}", re.ASCII)
 
 MISMATCH_STATUS: Final = 460
 MISMATCH_REASON: Final = "Checksum Mismatch"
@@ -107,6 +115,47 @@ def _named(headers: Headers) -> str | None:
     if len(told) > MAX_NAME:
         raise BadRequest(f"the file's name has {len(told)} characters, the limit is {MAX_NAME}")
     return told or None
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """What `Upload-Concat` says: the URLs of the parts that make the file; None for a part."""
+
+    urls: tuple[str, ...] | None
+
+    def order(self, ticket_id: str) -> tuple[Range, ...]:
+        """Return the parts that are named. Raise BadRequest for one of another upload, or of none."""
+        found = []
+        for url in self.urls or ():
+            *_, owner, name = ("", *urlsplit(url).path.split("/"))
+            if owner.lower() != ticket_id or not _PART.fullmatch(name):
+                raise BadRequest(f"Upload-Concat: {url[:200]!a} is not a part of this upload")
+            found.append(part_of(name))
+        return tuple(found)
+
+
+def concat_of(headers: Headers) -> Concat | None:
+    """Return what a creation says of parts; None if it is of a file as a whole. Raise BadRequest."""
+    told = headers.get("Upload-Concat")
+    if told is None:
+        return None
+    kind, _, urls = told.strip().partition(";")
+    if kind == "partial" and not urls:
+        return Concat(None)
+    if kind != "final" or not urls.split():
+        raise BadRequest(f"Upload-Concat {told[:60]!a} is neither partial nor final;URL URL...")
+    if "Upload-Length" in headers or "Upload-Defer-Length" in headers:
+        raise BadRequest("with Upload-Concat: final the length is that of the parts, and is not told")
+    return Concat(tuple(urls.split()))
+
+
+def part_of(name: str) -> Range:
+    """Return the part of a name that the route of parts has let through."""
+    start, _, end = name.partition("-")
+    return int(start), int(end)
 
 
 # --- checksums --------------------------------------------------------------------------------------------------------

@@ -165,6 +165,10 @@ class FaultyFiles:
         await self.faults.meet("completed")
         return path
 
+    async def join(self, ticket: Ticket, size: int) -> Location:
+        await self.faults.meet("join")
+        return await self.inner.join(ticket, size)
+
     async def completed(self, ticket: Ticket, size: int) -> Location | None:
         return await self.inner.completed(ticket, size)
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from incoming.core.errors import BadRange, TakenOver, UploadError
+from incoming.core.extents import Range
 from incoming.core.ticket import RECEIVING, Event, State
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
@@ -20,6 +21,7 @@ from incoming.handlers.upload.upload_request import epoch_is_over
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.claims import ClaimedUpload
 from incoming.uploads.held_writes import HeldWrites
+from incoming.uploads.parts import appends_of
 from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.uploads.subscriptions import News
 
@@ -42,6 +44,7 @@ class AppendRequest(Seat, Protocol):
 class Append:
     """The body from `start` on; `length` is None if it is not announced. The caller has checked that it fits the file.
 
+    With a `part` it stays within that range of the partial file, else within the file.
     With `held` nothing of it counts before `finish`, else each part at once. `progressed` is called with the committed
     prefix whenever that has grown. `let_go` must be called once at the end.
     """
@@ -53,6 +56,7 @@ class Append:
         start: int,
         length: int | None,
         *,
+        part: Range | None = None,
         held: bool = False,
         progressed: Callable[[int], None] | None = None,
     ) -> None:
@@ -74,7 +78,9 @@ class Append:
         self._body = BodyReceiver(
             self._held or claimed.upload, sender, services.memory_budget, start, end, ticket.epoch, self._note_stored
         )
-        self._leave_appends = self._service.appends.enter(ticket.id, self)
+        self._part_end = None if part is None else part[1]
+        name = ticket.id if part is None else appends_of(ticket.id, part)
+        self._leave_appends = self._service.appends.enter(name, self)
         self._stop_listening = self._service.listen(ticket.id, self._on_news)
         self._connections.take(ticket.id, request, services.settings.connections_per_upload)
         self._on_news(claimed.upload.ticket)
@@ -99,7 +105,7 @@ class Append:
 
         Raise BadRange for what is beyond the file, after what is not was taken; else as a write.
         """
-        size = self._upload.ticket.size
+        size = self._upload.ticket.size if self._part_end is None else self._part_end
         room = len(data) if size is None else max(0, size - self.position)
         if room >= len(data):
             await self._unless_lost(self._body.take(data))

@@ -10,6 +10,7 @@ from typing import Final
 
 from tornado.httputil import format_timestamp
 
+from incoming.core import parts
 from incoming.core.errors import (
     BadRange,
     BadRequest,
@@ -26,6 +27,7 @@ from incoming.core.errors import (
     UploadError,
     WrongState,
 )
+from incoming.core.extents import Range
 from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
 from incoming.handlers.base import answer_error, methods_of
@@ -62,6 +64,10 @@ class TusUpload(UploadResource):
         self._claimed: ClaimedUpload | None = None
         self._append: Append | None = None
         self._checksum: tus.Checksum | None = None
+        self._part: Range | None = None
+        """The part that this is about, if it is not the file as a whole."""
+        self._concat: tus.Concat | None = None
+        self._parts = services.parts
         self._offset = 0
         """Where the next append must begin."""
 
@@ -93,34 +99,64 @@ class TusUpload(UploadResource):
             raise MethodNotAllowed("PUT is not a method of this URL")
         if self._method != "GET":
             tus.check_version(headers)
-        if any(canonical_id(name) != self.path_args[0] for name in self.path_args[1:]):
+        await self.admit_upload(await self.admit_ticket())
+
+    async def admit_upload(self, ticket: Ticket) -> None:
+        """Check the headers of a request about this ticket, and claim what is to be sent."""
+        if any(canonical_id(name) != ticket.id for name in self.path_args[1:]):
             raise NotFound("no such upload")
-        ticket = await self.admit_ticket()
-        if self._method == "POST":
-            await self._begin_creation(ticket)
-        elif self._method == "PATCH":
+        if self._method == "PATCH":
             await self._begin_append(ticket)
+        elif self._method == "POST":
+            self._concat = tus.concat_of(self.request.headers)
+            if self._concat is None:
+                await self._begin_creation(ticket)
+            elif self._concat.urls is None:
+                await self._begin_part(ticket)
+            elif self.body_length != 0:
+                raise BadRequest("with Upload-Concat: final there is no body")
 
     async def _begin_creation(self, ticket: Ticket) -> None:
         headers, length = self.request.headers, self.body_length
-        if "Upload-Concat" in headers:
-            raise BadRequest("Upload-Concat: parallel parts are not taken; send the file as one upload")
         told = tus.identity_of(headers, tus.length_of_creation(headers))
-        if length != 0:
-            tus.check_body_type(headers)
+        self._check_body(sent=length != 0)
         ticket = await self._begin(ticket, told, 0, length)
         if ticket.state in RECEIVING:
             self._receive(0, length)
         else:
             self.conclude(lambda: self._tell_created(ticket))
 
+    async def _begin_part(self, ticket: Ticket) -> None:
+        """Create one of the parts that make the file later; it is an upload below this one."""
+        headers, length = self.request.headers, self.body_length
+        size = tus.length_of_creation(headers)
+        if size is None:
+            raise BadRequest("a part has an Upload-Length")
+        tus.identity_of(headers, None)
+        self._check_body(sent=length != 0)
+        if length is not None and length > size:
+            raise MessageTooLarge(f"the body has {length} bytes, the part {size}")
+        check_outcome(ticket)
+        self._claimed = await self._parts.add(ticket.id, size)
+        self._part = self._claimed.ticket.parts[-1]
+        self._receive(self._part[0], length)
+
+    def _check_body(self, *, sent: bool = True) -> None:
+        """Check the headers of the body; note the checksum that it must have."""
+        check_encoding(self.request.headers)
+        if sent:
+            tus.check_body_type(self.request.headers)
+        self._checksum = tus.checksum_of(self.request.headers)
+
     async def _begin_append(self, ticket: Ticket) -> None:
         headers, length = self.request.headers, self.body_length
-        tus.check_body_type(headers)
+        self._check_body()
+        if ticket.order:
+            raise WrongState("the file is put together of its parts; nothing can be added")
         start = tus.offset_of(headers)
         told = tus.identity_of(headers, tus.number(headers, "Upload-Length"))
         ticket = await self._begin(ticket, told, start, length)
-        self._offset = _offset(ticket)
+        self._offset = self._offset_of(ticket) or 0
         if start != self._offset:
             raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
         if ticket.state in RECEIVING:
@@ -130,9 +166,7 @@ class TusUpload(UploadResource):
 
     async def _begin(self, ticket: Ticket, told: Identity, start: int, length: int | None) -> Ticket:
         """Check state and limits, and claim the upload. Return the ticket as it is then."""
-        check_encoding(self.request.headers)
-        self._checksum = tus.checksum_of(self.request.headers)
-        _check_outcome(ticket)
+        check_outcome(ticket)
         size = ticket.identify(told, self.services.settings.max_size).size
         if length is not None and size is not None and start + length > size and ticket.state in RECEIVING:
             raise MessageTooLarge(f"the body ends at byte {start + length}, the file at {size}")
@@ -140,14 +174,14 @@ class TusUpload(UploadResource):
         if ticket.state in RECEIVING:
             self._claimed = await self.services.upload_service.claim(ticket.id, told)
             ticket = self._claimed.ticket
-            _check_outcome(ticket)
+            check_outcome(ticket)
         return ticket
 
     def _receive(self, start: int, length: int | None) -> None:
         if length == 0 or self._claimed is None or self._ended:
             return
         held = self._checksum is not None
-        self._append = Append(self, self._claimed, start, length, held=held)
+        self._append = Append(self, self._claimed, start, length, part=self._part, held=held)
         self.receive_into(None if length is None else self._append.receive_buffer)
 
     # --- the body -----------------------------------------------------------------------------------------------------
@@ -191,6 +225,8 @@ class TusUpload(UploadResource):
             await self._tell_offset(ticket)
         elif self._method == "DELETE":
             await self._cancel(ticket)
+        elif self._concat is not None and self._concat.urls is not None:
+            await self._join(ticket, self._concat)
         elif (known := await self._stored(ticket)) is not None:
             if self._method == "POST":
                 self._tell_created(known)
@@ -213,24 +249,27 @@ class TusUpload(UploadResource):
             known = await self.services.upload_service.settled(claimed.upload)
         if self._ended:
             return None
-        _check_outcome(known)
+        check_outcome(known)
         return known
 
     async def _tell_offset(self, ticket_id: str) -> None:
         service = self.services.upload_service
         known = await service.look(ticket_id)
-        _check_outcome(known)
-        if known.state in RECEIVING:
+        check_outcome(known)
+        if known.state in RECEIVING and not known.parts:
             claimed = await service.claim(ticket_id)
             service.leave(claimed.upload)
             known = claimed.ticket
-            _check_outcome(known)
+            check_outcome(known)
         if known.size is None:
             self.set_header("Upload-Defer-Length", "1")
         else:
             self.set_header("Upload-Length", str(known.size))
         if known.identity.metadata is not None:
             self.set_header("Upload-Metadata", known.identity.metadata)
+        if known.order:
+            names = (self.location("tus", part_name(known.id, part)) for part in known.order)
+            self.set_header("Upload-Concat", f"final;{' '.join(names)}")
         self._finish(known, 200)
 
     async def _cancel(self, ticket_id: str) -> None:
@@ -242,8 +281,20 @@ class TusUpload(UploadResource):
         self.set_status(204)
         self.finish()
 
+    async def _join(self, ticket_id: str, concat: tus.Concat) -> None:
+        """Let the parts make the file."""
+        known = await self.services.upload_service.look(ticket_id)
+        check_outcome(known)
+        told = tus.identity_of(self.request.headers, None)
+        known = await self._parts.join(known, concat.order(known.id), told)
+        if self._ended:
+            return
+        check_outcome(known)
+        self._tell_created(known)
+
     def _tell_created(self, ticket: Ticket) -> None:
-        self.set_header("Location", self.location("tus", ticket.id))
+        name = ticket.id if self._part is None else part_name(ticket.id, self._part)
+        self.set_header("Location", self.location("tus", name))
         self._finish(ticket, 201)
 
     def _tell_appended(self, ticket: Ticket) -> None:
@@ -251,18 +302,30 @@ class TusUpload(UploadResource):
 
     def _finish(self, ticket: Ticket, status: int) -> None:
         self.set_status(status)
-        self.set_header("Upload-Offset", str(_offset(ticket)))
+        if (offset := self._offset_of(ticket)) is not None:
+            self.set_header("Upload-Offset", str(offset))
         if (expires := expires_at(ticket, self.services.settings)) is not None:
             self.set_header("Upload-Expires", format_timestamp(expires))
         self.clear_header("Content-Type")
         self.finish()
+
+    def _offset_of(self, ticket: Ticket) -> int | None:
+        """Return where the next append begins; None while the parts are put into their order."""
+        if self._part is not None:
+            return parts.part_prefix(ticket, self._part)
+        if ticket.state not in RECEIVING and ticket.size is not None:
+            return ticket.size
+        if ticket.parts:
+            return None if ticket.order else 0
+        return ticket.extents.prefix
 
     def options(self, *path: str) -> None:
         if self.concluded():
             return
         self.set_header("Allow", ", ".join(methods_of(self)))
         self.set_header("Tus-Version", tus.VERSION)
-        self.set_header("Tus-Extension", tus.EXTENSIONS)
+        extensions = f"{tus.EXTENSIONS},{tus.CONCATENATION}" if self._parts.possible else tus.EXTENSIONS
+        self.set_header("Tus-Extension", extensions)
         self.set_header("Tus-Checksum-Algorithm", tus.ALGORITHMS)
         if self.services.settings.max_size:
             self.set_header("Tus-Max-Size", str(self.services.settings.max_size))
@@ -271,12 +334,12 @@ class TusUpload(UploadResource):
         self.finish()
 
 
-def _offset(ticket: Ticket) -> int:
-    """Return where the next append begins: the end of the file when that is complete."""
-    return ticket.extents.prefix if ticket.state in RECEIVING or ticket.size is None else ticket.size
+def part_name(ticket_id: str, part: Range) -> str:
+    """Return a part's path below `.../frontend/tus/`."""
+    return f"{ticket_id}/{part[0]}-{part[1]}"
 
 
-def _check_outcome(ticket: Ticket) -> None:
+def check_outcome(ticket: Ticket) -> None:
     """Raise why the upload has ended without its file being taken."""
     if ticket.state in (State.CANCELLED, State.FAILED):
         raise ticket.rejection(Event.STORE)

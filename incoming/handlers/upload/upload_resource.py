@@ -65,7 +65,7 @@ class UploadResource(StreamingHandler):
         """
         base = self.services.settings.public_url
         if not base:
-            return name.rpartition("/")[2]
+            return name
         return f"{base}/incoming/0.1/frontend/{dialect}/{name}"
 
     def tell_json(self, text: str) -> None:

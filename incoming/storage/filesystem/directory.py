@@ -1,5 +1,7 @@
 """The storage directory: `<root>/<first two of id>/<id>.part`, and `<id>` once the file is complete.
 
+Besides there is `<id>.joined` while the parts of a file are put into their order.
+
 Decides names, how directories are made, and whether this still is the directory that the server was started with. It
 knows nothing of what is in a file. Every method blocks and raises OSError.
 """
@@ -35,6 +37,15 @@ class StorageDirectory:
 
     def partial(self, ticket_id: str) -> str:
         return f"{self.root}/{ticket_id[:2]}/{ticket_id}.part"
+
+    def joined(self, ticket_id: str) -> str:
+        return f"{self.root}/{ticket_id[:2]}/{ticket_id}.joined"
+
+    def create_joined(self, ticket_id: str) -> int:
+        """Make an empty file for joining parts, in place of one that a dead process has left; return its descriptor."""
+        if self._disk.look(self.joined(ticket_id)) is not None:
+            self._disk.unlink(self.joined(ticket_id))
+        return self._disk.create(self.joined(ticket_id), self._file_mode)
 
     def check(self) -> None:
         """Raise StorageFailed if an unmounted disk has left an empty directory behind.

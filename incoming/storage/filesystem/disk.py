@@ -45,6 +45,10 @@ class Disk(Protocol):
         """Writes the pieces one after the other from `offset` on; returns how many bytes, perhaps fewer than given."""
         ...
 
+    def copy(self, source: int, target: int, start: int, length: int, offset: int) -> int:
+        """Copies `length` bytes from `start` on to `offset` of the target; returns how many bytes, perhaps fewer."""
+        ...
+
     def truncate(self, fd: int, length: int) -> None: ...
 
     def facts(self, fd: int) -> Facts: ...
@@ -132,6 +136,15 @@ class PosixDisk:
             if left <= 0:
                 break
         return os.pwritev(fd, together, offset)
+
+    def copy(self, source: int, target: int, start: int, length: int, offset: int) -> int:
+        try:
+            return os.copy_file_range(source, target, length, start, offset)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+        # Not on this file system, or not in this kernel.
+        return os.pwrite(target, os.pread(source, min(length, self._MOST_BYTES), start), offset)
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)

@@ -21,6 +21,7 @@ from incoming.storage.filesystem.descriptor_cache import DescriptorCache, Handle
 from incoming.storage.filesystem.directory import StorageDirectory
 from incoming.storage.filesystem.disk import Disk, Facts
 from incoming.storage.filesystem.identity import identity, is_same
+from incoming.storage.filesystem.part_joiner import PartJoiner
 from incoming.storage.filesystem.partial_files import PartialFiles
 
 EpochOf = Callable[[str], int | None]
@@ -39,6 +40,7 @@ class FileTree:
         self._directory = StorageDirectory(root, dir_mode, file_mode, disk)
         self._descriptors = DescriptorCache(disk, open_files)
         self._partials = PartialFiles(self._directory, self._descriptors, disk)
+        self._joiner = PartJoiner(self._directory, self._descriptors, self._partials, disk)
 
     def close(self) -> None:
         self._descriptors.release_all()
@@ -165,6 +167,9 @@ class FileTree:
         self._descriptors.release(ticket.id)
         return Location(FILE, self._directory.final(ticket.id))
 
+    def join(self, ticket: Ticket) -> Location:
+        return Location(FILE, self._joiner.join(ticket, self._check_epoch))
+
     def _taken_back(self, part: PartialFile) -> UploadError:
         error = self._partials.gone(part)
         if isinstance(error, AlreadyComplete):
@@ -229,10 +234,11 @@ class FileTree:
         return self._disk.look(self._directory.final(ticket.id)) is not None
 
     def remove_partial(self, ticket: Ticket) -> None:
-        self._remove(ticket, self._directory.partial(ticket.id))
+        self._remove(ticket, self._directory.partial(ticket.id), self._directory.joined(ticket.id))
 
     def remove(self, ticket: Ticket) -> None:
-        self._remove(ticket, self._directory.partial(ticket.id), self._directory.final(ticket.id))
+        unfinished = self._directory.partial(ticket.id), self._directory.joined(ticket.id)
+        self._remove(ticket, *unfinished, self._directory.final(ticket.id))
 
     def _remove(self, ticket: Ticket, *paths: str) -> None:
         part = self._descriptors.part(ticket.id)

@@ -96,6 +96,9 @@ class FileStore:
     async def complete(self, ticket: Ticket, size: int) -> Location:
         return await self._run(ticket.id, self._tree.complete, _valid(ticket), size)
 
+    async def join(self, ticket: Ticket, size: int) -> Location:
+        return await self._run(ticket.id, self._tree.join, _valid(ticket))
+
     async def completed(self, ticket: Ticket, size: int) -> Location | None:
         return await self._run(ticket.id, self._tree.completed, _valid(ticket), size)
 

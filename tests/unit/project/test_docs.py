@@ -274,6 +274,7 @@ DOCUMENTED_ROUTES = {
     "/frontend/upload_ws": ["/incoming/0.1/frontend/upload_ws?ticket=<ticket>"],
     "/frontend/uploads/wait": ["POST /incoming/0.1/frontend/uploads/wait"],
     "/frontend/tus/([^/]+)": ["/incoming/0.1/frontend/tus/<ticket>"],
+    "/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})": ["/incoming/0.1/frontend/tus/<ticket>/<start>-<end>"],
     "/frontend/tus/([^/]+)/([^/]+)": ["/incoming/0.1/frontend/tus/<ticket>/<ticket>"],
     "/frontend/upload/([^/]+)": ["/incoming/0.1/frontend/upload/<ticket>"],
     r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))": [

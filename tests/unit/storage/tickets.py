@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from hypothesis import strategies as st
 
-from incoming.core.extents import Extents
+from incoming.core.extents import Extents, Range
 from incoming.core.location import Location
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
 from incoming.storage.sqlite.schema import connect
@@ -63,6 +63,7 @@ def _any(kind: type[T], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[T]
         int | None: st.none() | _numbers,
         float | None: st.none() | _times,
         tuple[str, ...]: st.lists(_texts, max_size=3).map(tuple),
+        tuple[Range, ...]: st.lists(st.tuples(_numbers, _numbers), max_size=3).map(tuple),
         Extents: _ranges,
         State: st.sampled_from(State),
     }

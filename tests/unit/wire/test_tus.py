@@ -97,6 +97,29 @@ def test_what_is_said_of_the_file() -> None:
         tus.identity_of(headers(Upload_Name="x" * 1025), None)
 
 
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_creation_says_of_parts() -> None:
+    assert tus.concat_of(headers()) is None
+    assert tus.concat_of(headers(Upload_Concat=" partial ")) == tus.Concat(None)
+    assert tus.concat_of(headers(Upload_Concat="final;/a  /b")) == tus.Concat(("/a", "/b"))
+
+
+@pytest.mark.parametrize("told", ["", "Partial", "partial;/a", "final", "final; ", "final /a", "partial, partial"])
+def test_no_parts(told: str) -> None:
+    with pytest.raises(BadRequest, match="neither partial nor final"):
+        tus.concat_of(headers(Upload_Concat=told))
+
+
+def test_parts_are_named_by_their_last_two_segments() -> None:
+    urls = ("https://a.org/x/T/0-5", "/y/t/7-9?z", "t/5-7")
+    assert tus.Concat(urls).order("t") == ((0, 5), (7, 9), (5, 7))
+    for url in ("t", "t/5", "u/0-5", "t/0-5/", "t/0-5x", "t/-5-0", "5-7", "https://t", "t/0-99999999999999999"):
+        with pytest.raises(BadRequest, match="not a part of this upload"):
+            tus.Concat((url,)).order("t")
+
+
 # --- checksums --------------------------------------------------------------------------------------------------------
 
 
