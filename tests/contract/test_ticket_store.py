@@ -186,7 +186,7 @@ async def test_a_ticket_that_is_gone_does_not_come_back(tickets: Store) -> None:
     assert await tickets.get(ticket.id) is None
 
 
-# --- what belongs to a ticket ------------------------------------------------------------------------------------------
+# --- what belongs to a ticket -----------------------------------------------------------------------------------------
 
 
 async def test_records_change_with_their_ticket(open_tickets: OpenTickets) -> None:
