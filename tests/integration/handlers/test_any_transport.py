@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from incoming.core.extents import Extents, Range
+from incoming.maintenance.recovery import recover
 from tests.support.one_worker import FORM, OneWorker, one_worker
 from tests.support.raw_http import Answer, RawConnection, request
 from tests.support.raw_websocket import RawWebSocket, chunk, hello
@@ -78,7 +79,8 @@ class AnyTransport(RuleBasedStateMachine):
 
     async def _start(self) -> None:
         self.worker: OneWorker = await self.stack.enter_async_context(one_worker(self.directory))
-        await self.worker.services.janitor.recover()
+        services = self.worker.services
+        await recover(services.tickets, services.store, services.upload_service)
 
     async def _stop(self) -> None:
         for session in tuple(self.sockets):

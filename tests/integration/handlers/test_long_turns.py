@@ -16,6 +16,7 @@ import pytest
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
+from incoming.maintenance.recovery import recover
 from incoming.settings.settings import Settings
 from incoming.storage.sqlite.schema import open_database
 from tests.support.one_worker import one_worker
@@ -119,7 +120,8 @@ async def test_recovering_thousands_of_uploads(tmp_path: Path, monkeypatch: pyte
     prepare(tmp_path / "storage", tickets)
     async with one_worker(tmp_path / "storage") as worker:
         with turns(monkeypatch) as found:
-            await worker.services.janitor.recover()
+            services = worker.services
+            await recover(services.tickets, services.store, services.upload_service)
     assert found.count > MANY
     assert found.longest < LONGEST, found.whose
 
