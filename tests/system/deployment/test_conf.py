@@ -71,7 +71,7 @@ def test_the_unit_is_locked_down(tmp_path: Path) -> None:
         unavailable("systemd-analyze cannot judge a unit that is not loaded")
     [level] = re.findall(r"Overall exposure level for incoming.service: ([0-9.]+)", done.stdout)
     assert float(level) <= 1.1
-    assert f"rates it {level}" in OPERATIONS.replace("\n", " ")
+    assert f"`systemd-analyze security incoming`: {level} of 10" in OPERATIONS.replace("\n", " ")
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:

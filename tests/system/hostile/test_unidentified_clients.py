@@ -9,9 +9,14 @@ from tests.support.incoming_server import IncomingServer
 from tests.system.hostile.conftest import LogLines
 from tests.system.hostile.wire import STRANGER, ask, new_ticket, request, status_of
 
+HEADERS = ("Incoming-Action: 1", "Tus-Resumable: 1.0.0")
+"""Without them some answers would say only that they are missing."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 EXAMPLES = {
     "/frontend/upload/([^/]+)": "/frontend/upload/none",
+    "/frontend/tus/([^/]+)": "/frontend/tus/none",
+    "/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})": "/frontend/tus/none/0-9",
+    "/frontend/tus/([^/]+)/([^/]+)": "/frontend/tus/none/none",
     r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))": "/frontend/incoming.js",
     "/health(?:/(live))?": "/health",
     r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": "/status",
@@ -22,6 +27,9 @@ OPEN = {
     ("GET", "/frontend/incoming.js"),
     ("HEAD", "/frontend/incoming.js"),
     ("OPTIONS", "/frontend/upload/none"),
+    ("OPTIONS", "/frontend/tus/none"),
+    ("OPTIONS", "/frontend/tus/none/0-9"),
+    ("OPTIONS", "/frontend/tus/none/none"),
     ("OPTIONS", "/frontend/uploads/wait"),
 }
 
@@ -41,7 +49,7 @@ def test_an_unidentified_client_reaches_nothing_at_any_route(
     for method in METHODS:
         form = "Content-Type: application/x-www-form-urlencoded"
         target = f"{prefix}{path.replace('TICKET', ticket)}?id={ticket}&signalFinishURL=http://127.0.0.1:9/"
-        status, head, body = ask(hostile_server, request(f"{method} {target}", form, "Incoming-Action: 1"), STRANGER)
+        status, head, body = ask(hostile_server, request(f"{method} {target}", form, *HEADERS), STRANGER)
         expected = {200, 204} if (method, path) in OPEN else {400, 403, 404, 405}
         assert status in expected, f"{method} {path}: {status} {body!r}"
         assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", head + body.decode(errors="replace"))
