@@ -106,7 +106,8 @@ class Ticket:
 
     `version` grows with every committed change and tells the newer of two copies; the TicketStore sets it. `location`
     is where the complete file was put; `file_kept` is whether the server still keeps it, so that a handover can be
-    tried again. `store_data` is the ByteStore's own, from the first stored bytes on.
+    tried again. `part_size` is the length of the parts that the store keeps the file in, 0 if it has none or the size
+    is not known. `store_data` is the ByteStore's own, from the first stored bytes on.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Ticket:
     session: str = ""
     location: Location = field(default_factory=Location)
     file_kept: bool = False
+    part_size: int = 0
     reason: str = ""
     error_code: int = 0
     callback: Callback | None = None

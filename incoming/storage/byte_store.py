@@ -109,6 +109,18 @@ class JoiningStore(Protocol):
 
 
 @runtime_checkable
+class PartsStore(Protocol):
+    """The ability of a store that keeps files as parts of a fixed size, each best sent as a whole by one connection."""
+
+    def part_size(self, size: int) -> int:
+        """Return the length of the parts, in bytes, of a file of this size; all but the last one have it.
+
+        It is asked for once, when the size becomes known, and kept with the ticket as its `part_size`.
+        """
+        ...
+
+
+@runtime_checkable
 class BoundedStore(Protocol):
     """The ability of a store that knows how much room it has."""
 

@@ -20,7 +20,7 @@ from incoming.core.location import Location
 from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import BytesLost, ByteStore
+from incoming.storage.byte_store import BytesLost, ByteStore, PartsStore
 from incoming.storage.ticket_store import Change, TicketStore
 from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
@@ -101,7 +101,7 @@ class UploadService:
         def change(known: Ticket) -> Ticket:
             if known.state in RECEIVING and known.epoch != claimed.ticket.epoch:
                 raise TakenOver
-            return known.identify(Identity(size=size), self._settings.max_size)
+            return self._in_parts(known.identify(Identity(size=size), self._settings.max_size))
 
         self._listeners.learned(await self._tickets.update(claimed.ticket.id, change))
 
@@ -122,9 +122,15 @@ class UploadService:
             told = known.identify(identity, self._settings.max_size)
             if known.state not in RECEIVING:
                 return known
-            return told.open(session, epoch, self._clock())
+            return self._in_parts(told).open(session, epoch, self._clock())
 
         return change
+
+    def _in_parts(self, known: Ticket) -> Ticket:
+        """The ticket with the size of the store's parts, which is fixed as soon as that of the file is known."""
+        if known.size is None or known.part_size or not isinstance(self._store, PartsStore):
+            return known
+        return replace(known, part_size=self._store.part_size(known.size))
 
     def _welcome(self, ticket: Ticket) -> ActiveUpload:
         upload = self._enter(ticket)

@@ -156,7 +156,13 @@ def welcome(ticket: Ticket, limits: Limits) -> str:
         connections=limits.connections,
         ping_interval=limits.ping_interval,
         max_rate=limits.max_rate,
+        **_alignment(ticket),
     )
+
+
+def _alignment(ticket: Ticket) -> dict[str, int]:
+    """No chunk should cross a multiple of it. Absent when chunks may lie anywhere."""
+    return {"alignment": ticket.part_size} if ticket.part_size > 1 else {}
 
 
 def ack(chunks: list[Range]) -> str:
@@ -231,7 +237,7 @@ def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
     if metadata := as_object(ticket.identity.metadata):
         answer["metadata"] = metadata
     if limits is not None:
-        answer |= {"chunk_min": limits.chunk_min, "chunk_max": limits.chunk_max}
+        answer |= {"chunk_min": limits.chunk_min, "chunk_max": limits.chunk_max, **_alignment(ticket)}
     return answer
 
 

@@ -41,14 +41,14 @@ class _Buffer:
 
 
 class PartStore(FileStore):
-    """Files, but a part of `part_size` bytes is written when it is whole, or at `flush`.
+    """Files, but a part of `part_bytes` bytes is written when it is whole, or at `flush`.
 
     `parts` are the whole ones that were stored, `flushed` the ranges that were stored because the caller asked for it.
     """
 
     def __init__(self, root: str | Path, *, part_size: int, **others: Any) -> None:
         super().__init__(root, **others)
-        self.part_size = part_size
+        self.part_bytes = part_size
         self.parts: dict[str, list[Range]] = defaultdict(list)
         self.flushed: dict[str, list[Range]] = defaultdict(list)
         self.flush_errors: list[UploadError] = []
@@ -60,12 +60,15 @@ class PartStore(FileStore):
         buffer = self._buffers.get(ticket_id)
         return buffer.extents if buffer else Extents()
 
+    def part_size(self, size: int) -> int:
+        return self.part_bytes
+
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         buffer = self._of(ticket)
         touched = set[int]()
         for offset, data in pieces:
             buffer.put(offset, data)
-            touched.update(range(offset // self.part_size, (offset + len(data) - 1) // self.part_size + 1))
+            touched.update(range(offset // self.part_bytes, (offset + len(data) - 1) // self.part_bytes + 1))
         whole: list[tuple[int, Buffer]] = []
         for number in sorted(touched):
             part = self._part(ticket, number)
@@ -95,8 +98,8 @@ class PartStore(FileStore):
         return buffer
 
     def _part(self, ticket: Ticket, number: int) -> Range:
-        end = (number + 1) * self.part_size
-        return number * self.part_size, end if ticket.size is None else min(end, ticket.size)
+        end = (number + 1) * self.part_bytes
+        return number * self.part_bytes, end if ticket.size is None else min(end, ticket.size)
 
     async def _store(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         return await super().write(ticket, pieces) if pieces else Written([], "")

@@ -1,6 +1,7 @@
 """A store that buffers: only what it reports as durable is committed and acknowledged, and nothing waits for ever."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from incoming.storage.open import open_stores
 from incoming.uploads import flush_schedule
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.part_store import PartStore, part_files
+from tests.support.put_requests import ask, post
 from tests.support.raw_http import RawConnection, request
 from tests.support.raw_websocket import RawWebSocket, chunk, hello, text
 from tests.support.stores import until
@@ -189,7 +191,7 @@ async def test_a_full_memory_is_flushed_and_never_exceeded(start_worker: StartWo
     """Parts that are larger than what may be held of them: without a flush nothing would be received any more."""
     worker = await start_worker(*options)
     limits = worker.services.settings
-    store(worker).part_size = 64 * limits.memory
+    store(worker).part_bytes = 64 * limits.memory
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id, 4 * 1024 * 1024)
     length = min(16 * 1024, limits.chunk_max)
@@ -254,3 +256,38 @@ async def test_after_a_flush_that_fails_the_bytes_are_asked_for_again(start_work
     await again.send(piece(0, SIZE))
     assert (await again.hear("state"))["state"] == "arrived"
     again.close()
+
+
+# --- the parts as clients are told of them ----------------------------------------------------------------------------
+
+
+async def test_welcome_and_status_tell_the_size_of_parts(start_worker: StartWorker) -> None:
+    worker = await start_worker()
+    ticket_id = await worker.ticket()
+    path = f"/incoming/frontend/upload/{ticket_id}"
+    unknown = json.loads((await worker.fetch("GET", path)).body)
+    assert "alignment" not in unknown, "the size is not known"
+    socket = await RawWebSocket.open(worker.port, ticket_id)
+    await socket.send(hello(SIZE))
+    assert (await socket.hear("welcome"))["alignment"] == PART
+    socket.close()
+    assert json.loads((await worker.fetch("GET", path)).body)["alignment"] == PART
+    message = {"type": "hello", "session": "session-2", "name": "a.bin", "size": SIZE}
+    assert (await ask(worker, post(ticket_id, message))).json["alignment"] == PART
+
+
+async def test_the_size_of_parts_stays_what_it_was_when_the_size_became_known(start_worker: StartWorker) -> None:
+    worker = await start_worker()
+    ticket_id = await worker.ticket()
+    socket = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
+    socket.close()
+    store(worker).part_bytes = 7
+    again = await RawWebSocket.open(worker.port, ticket_id)
+    await again.send(hello(SIZE, "session-2"))
+    assert (await again.hear("welcome"))["alignment"] == PART
+    again.close()
+    later = await worker.ticket()
+    socket = await RawWebSocket.open(worker.port, later)
+    await socket.send(hello(SIZE))
+    assert (await socket.hear("welcome"))["alignment"] == 7
+    socket.close()

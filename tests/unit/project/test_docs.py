@@ -216,12 +216,13 @@ UPLOAD = Ticket(
     0,
     identity=Identity("a.txt"),
     location=Location("file", "/x/id"),
+    part_size=8,
     reason="",
 )
 
 
 def test_status_is_documented() -> None:
-    status = messages.status(replace(UPLOAD, identity=Identity(metadata="a")), Limits(1, 2, 3, 4, 5.0))
+    status = messages.status(replace(UPLOAD, identity=Identity(metadata="a"), part_size=2), Limits(1, 2, 3, 4, 5.0))
     assert first_cells(PROTOCOL, "Status") == set(status)
 
 

@@ -44,6 +44,7 @@ def said(fields: dict[str, Any]) -> str:
                 state=State(fields["state"]),
                 identity=Identity(size=fields["size"]),
                 extents=extents,
+                part_size=fields.get("alignment", 0),
             )
             return messages.welcome(told, Limits(**{name: fields[name] for name in limits}))
         case {"type": "ack"}:
