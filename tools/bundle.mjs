@@ -5,13 +5,15 @@
 //   *.gz, *.br      both scripts compressed, as servers send them
 //   incoming.d.ts   TypeScript declarations of the script and its global, kept by hand next to index.js
 //   incoming.d.mts  the same for the module, without the global
+//   incoming-uploader.mjs    the element, as a module that imports incoming.mjs; incoming-uploader.d.mts its declarations
+//   locales/de.mjs, ...      its language packs
 // `node tools/bundle.mjs [DIR]` writes them to DIR (default incoming/js/dist). The same sources make the same files.
 import { createHash } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 
 const source = fileURLToPath(new URL("../incoming/js/", import.meta.url));
 const outdir = path.resolve(process.argv[2] ?? path.join(source, "dist"));
@@ -28,6 +30,22 @@ const shared = {
     write: false,
 };
 const banner = { js: "/*! Incoming!! browser library, MIT licence */" };
+
+/** Styles are text in a module, which esbuild leaves as it is. */
+const smaller_styles = {
+    name: "smaller styles",
+    setup: ({ onLoad }) =>
+        onLoad({ filter: /element\/styles\.js$/ }, async ({ path: file }) => {
+            const { code } = await transform((await import(file)).CSS, { loader: "css", minify: true, charset: "utf8" });
+            return { contents: (await readFile(file, "utf8")).replace(/`[^`]*`/, () => JSON.stringify(code.trim())) };
+        }),
+};
+
+/** The element's module shares the library with everybody else's. */
+const library_beside = {
+    name: "library beside",
+    setup: ({ onResolve }) => onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
+};
 
 /** What the sources export, and a name for this version of them. */
 async function examine() {
@@ -65,18 +83,37 @@ async function make() {
         logOverride: { "empty-import-meta": "silent" }, // index.js knows that a classic script has none
     });
     const module = build({ ...how, entryPoints: [entry], format: "esm", entryNames: "incoming", outExtension: { ".js": ".mjs" } });
+    const element = build({
+        ...how,
+        entryPoints: [path.join(source, "element", "index.js")],
+        format: "esm",
+        entryNames: "incoming-uploader",
+        outExtension: { ".js": ".mjs" },
+        plugins: [library_beside, smaller_styles],
+    });
+    const packs = (await readdir(path.join(source, "locales"))).map((name) => path.join(source, "locales", name));
+    const locales = build({
+        ...shared,
+        entryPoints: packs,
+        format: "esm",
+        minify: true,
+        entryNames: "locales/[name]",
+        outExtension: { ".js": ".mjs" },
+    });
     const files = {};
-    for (const { outputFiles } of [await script, await module]) {
-        for (const { path: name, contents } of outputFiles) files[path.basename(name)] = contents;
+    for (const { outputFiles } of [await script, await module, await element, await locales]) {
+        for (const { path: name, contents } of outputFiles) files[path.relative(shared.outdir, name)] = contents;
     }
-    for (const name of ["incoming.js", "incoming.mjs"]) {
+    for (const name of Object.keys(files).filter((name) => /\.m?js$/.test(name))) {
         files[`${name}.gz`] = gzipSync(files[name], { level: 9 });
         files[`${name}.br`] = brotliCompressSync(files[name], { params: { [constants.BROTLI_PARAM_SIZE_HINT]: files[name].length } });
     }
     files["incoming.d.ts"] = await readFile(path.join(source, "incoming.d.ts"), "utf8");
     files["incoming.d.mts"] = module_declarations(files["incoming.d.ts"]);
+    const element_types = await readFile(path.join(source, "incoming-uploader.d.ts"), "utf8");
+    files["incoming-uploader.d.mts"] = element_types.replace('"./incoming.js"', '"./incoming.mjs"');
     return files;
 }
 
-await mkdir(outdir, { recursive: true });
+await mkdir(path.join(outdir, "locales"), { recursive: true });
 for (const [name, content] of Object.entries(await make())) await writeFile(path.join(outdir, name), content);

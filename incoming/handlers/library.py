@@ -26,6 +26,9 @@ _TYPES = {
     "incoming.mjs": _SCRIPT,
     "incoming.js.map": "application/json",
     "incoming.mjs.map": "application/json",
+    "incoming-uploader.mjs": _SCRIPT,
+    "incoming-uploader.mjs.map": "application/json",
+    "incoming-uploader.d.mts": _DECLARATIONS,
     "incoming.d.ts": _DECLARATIONS,
     "incoming.d.mts": _DECLARATIONS,
 }
@@ -57,7 +60,8 @@ def library(directory: Path = DIST) -> LibraryFiles:
     """Read the library's files once at the start. Raises FileNotFoundError if the installation lacks one."""
     files = {}
     version = hashlib.sha256()
-    for name, content_type in _TYPES.items():
+    packs = {f"locales/{path.name}": _SCRIPT for path in sorted(directory.glob("locales/*.mjs"))}
+    for name, content_type in (_TYPES | packs).items():
         content = (directory / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()[:32]
         version.update(f"{name} {digest} ".encode())
@@ -73,7 +77,7 @@ def _encoded(directory: Path, name: str) -> Iterator[tuple[str, bytes]]:
 
 
 class Library(Handler):
-    """incoming.js and its siblings, for pages of any origin.
+    """incoming.js, the element, its language packs: for pages of any origin.
 
     Browsers revalidate their copy each time, so that an upgraded server has no old library. A URL with the present
     version in it is cached for a year; with another version it is served like the plain one.
@@ -96,7 +100,8 @@ class Library(Handler):
         # Pages with Cross-Origin-Embedder-Policy load a script of another origin only with this header (Fetch 3.7).
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         if version is None:
-            self.set_header("Content-Location", f"{self._library.version}/{name}")
+            up = "../" * name.count("/")
+            self.set_header("Content-Location", f"{up}{self._library.version}/{name}")
         if self.check_etag_header():
             self.set_status(304)
             self.finish()

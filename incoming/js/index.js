@@ -31,6 +31,11 @@ export function set_server_hostname(hostname) {
     page.set_hostname(String(hostname ?? ""));
 }
 
+/** @returns {string} the URL below which the upload server in use is reached, with a slash at its end */
+export function server_url() {
+    return page.frontend;
+}
+
 /**
  * Chooses how uploads are carried from now on: 'auto' is a WebSocket, or HTTP where that does not work.
  * @param {"auto" | "websocket" | "http"} transport

@@ -6,6 +6,9 @@
  */
 export function set_server_hostname(hostname: string): void;
 
+/** The URL below which the upload server in use is reached, with a slash at its end. */
+export function server_url(): string;
+
 /** Chooses how connections are made from now on; 'auto' is a WebSocket, or HTTP where that does not work. */
 export function set_transport(transport: "auto" | "websocket" | "http"): void;
 

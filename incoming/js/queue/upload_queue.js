@@ -5,7 +5,6 @@ import { bind_members } from "../uploader/bound_members.js";
 import { time_left } from "../uploader/rate_meter.js";
 import { Snapshots } from "../uploader/snapshots.js";
 import { bad_argument } from "../transport/errors.js";
-import { did_you_mean } from "./did_you_mean.js";
 
 /** @typedef {import("../incoming.js").Uploader} Uploader */
 /** @typedef {import("../incoming.js").QueueSnapshot} QueueSnapshot */
@@ -43,7 +42,7 @@ export class UploadQueue {
         if (typeof get_ticket !== "function") throw bad_argument("the first argument of a queue is a function that gets a ticket");
         for (const name of Object.keys(options)) {
             if (name in DEFAULTS) continue;
-            throw bad_argument(`a queue has no option "${name}"${did_you_mean(name, Object.keys(DEFAULTS))}`);
+            throw bad_argument(`a queue has no option "${name}"; its options are ${Object.keys(DEFAULTS).join(", ")}`);
         }
         this.#options = { ...DEFAULTS, ...options };
         const { concurrency } = this.#options;

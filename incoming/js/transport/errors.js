@@ -33,10 +33,12 @@ export const TICKET_UNAVAILABLE = 1006;
 /** The app refuses a ticket for this file. */
 export const TICKET_REFUSED = 1007;
 
-/** The names of all codes, as doc/api.md has them: runs of codes, each by its first one. */
+/** The names of the codes that uploads in a browser can meet, as doc/api.md has them: runs of codes, each by its first one. */
 const NAMES = {
-    100: "bad_request bad_parameter bad_range message_too_large unsupported_encoding method_not_allowed not_found form_refused length_required callback_test_failed offset_mismatch unsupported_version unsupported_media_type checksum_mismatch",
-    200: "unknown_ticket unknown_id wrong_secret forbidden taken_over",
+    100: "bad_request bad_parameter bad_range message_too_large",
+    105: "method_not_allowed not_found",
+    200: "unknown_ticket",
+    203: "forbidden taken_over",
     300: "wrong_state already_complete upload_cancelled handover_failed",
     400: "file_changed file_too_large file_type_refused",
     500: "server_shutdown storage_full storage_failed too_busy too_slow",

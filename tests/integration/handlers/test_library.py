@@ -20,6 +20,9 @@ TYPES = {
     "incoming.mjs.map": "application/json",
     "incoming.d.ts": "text/plain; charset=utf-8",
     "incoming.d.mts": "text/plain; charset=utf-8",
+    "incoming-uploader.mjs": "text/javascript; charset=utf-8",
+    "incoming-uploader.mjs.map": "application/json",
+    "incoming-uploader.d.mts": "text/plain; charset=utf-8",
 }
 
 
@@ -36,6 +39,21 @@ async def test_library(name: str, prefix: str, tmp_path: Path) -> None:
         assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Server"] == "Incoming"
+
+
+@pytest.mark.parametrize("version", ["", "0123456789abcdef/"])
+async def test_language_packs_are_beside_the_element(version: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        packs = sorted(path.name for path in (DIST / "locales").glob("*.mjs"))
+        assert len(packs) > 20
+        for name in packs:
+            response = await worker.fetch("GET", f"/incoming/0.1/frontend/{version}locales/{name}")
+            assert (response.code, response.body) == (200, (DIST / "locales" / name).read_bytes())
+            assert response.headers["Content-Type"] == "text/javascript; charset=utf-8"
+        plain = await worker.fetch("GET", "/incoming/0.1/frontend/locales/de.mjs")
+        assert re.fullmatch("[.][.]/[0-9a-f]{16}/locales/de[.]mjs", plain.headers["Content-Location"])
+        for path in ("locales/tlh.mjs", "locales/de.mjs.map", "locales/../incoming.js", "locales/de.js"):
+            assert (await worker.fetch("GET", f"/incoming/0.1/frontend/{path}")).code == 404
 
 
 async def test_browsers_ask_whether_their_copy_is_still_good(tmp_path: Path) -> None:

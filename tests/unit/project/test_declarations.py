@@ -10,7 +10,14 @@ import pytest
 from tests.support.tools import ROOT, require_node_package, require_tool
 
 DIST = ROOT / "incoming" / "js" / "dist"
-FILES = ("incoming.js", "incoming.mjs", "incoming.d.ts", "incoming.d.mts")
+FILES = (
+    "incoming.js",
+    "incoming.mjs",
+    "incoming.d.ts",
+    "incoming.d.mts",
+    "incoming-uploader.mjs",
+    "incoming-uploader.d.mts",
+)
 
 MODULE = """
 import * as incoming from "./incoming.mjs";
@@ -34,6 +41,17 @@ incoming.Queue(() => "ticket", { concurency: 2 });
 uploader.bytes_acked = 5;
 // @ts-expect-error a word that pause() does not take
 uploader.pause("stop");
+"""
+ELEMENT = """
+import { LANGUAGES, add_language } from "./incoming-uploader.mjs";
+
+const element = document.createElement("incoming-uploader");
+element.get_ticket = async (file, { signal }) => fetch("/ticket?" + file.name, { method: "POST", signal });
+element.addEventListener("incoming-finished", ({ detail }) => console.log(detail.upload.path, LANGUAGES[0]));
+add_language({ language: "tlh", pause: "yev", too_many: { other: "{count}" } });
+export const tickets: readonly string[] = element.value;
+// @ts-expect-error what the uploads decide
+element.value = ["x"];
 """
 GLOBAL = """
 declare const file: File;
@@ -73,7 +91,12 @@ def compile_application(folder: Path, resolution: str, sources: dict[str, str]) 
 def test_an_application_in_typescript_finds_the_types_of_the_module_and_of_the_global(
     resolution: str, tmp_path: Path
 ) -> None:
-    sources = {"app.ts": MODULE, "page.ts": GLOBAL + "export {};\n", "script.cts": GLOBAL.replace("uploader", "other")}
+    sources = {
+        "app.ts": MODULE,
+        "element.ts": ELEMENT,
+        "page.ts": GLOBAL + "export {};\n",
+        "script.cts": GLOBAL.replace("uploader", "other"),
+    }
     if resolution == "bundler":
         sources["script.ts"] = sources.pop("script.cts").replace("file", "one")
     assert compile_application(tmp_path, resolution, sources) == ""

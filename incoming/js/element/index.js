@@ -1,0 +1,27 @@
+// The module incoming-uploader.mjs: defines <incoming-uploader> and the parts that it is made of.
+
+import { Announcements } from "./announcements.js";
+import { DropArea } from "./drop_area.js";
+import { IncomingUploader } from "./incoming_uploader.js";
+import { Total } from "./total.js";
+import { UnfinishedList } from "./unfinished_list.js";
+import { UploadList } from "./upload_list.js";
+import { UploadRow } from "./upload_row.js";
+
+export { LANGUAGES, add_language } from "./languages.js";
+
+/** @type {Record<string, CustomElementConstructor>} the parts before what is made of them */
+const ELEMENTS = {
+    "incoming-announcements": Announcements,
+    "incoming-drop-area": DropArea,
+    "incoming-row": UploadRow,
+    "incoming-list": UploadList,
+    "incoming-total": Total,
+    "incoming-unfinished": UnfinishedList,
+    "incoming-uploader": IncomingUploader,
+};
+
+// Evaluated twice in a page, or on a server that renders one, it does no harm.
+for (const [name, definition] of Object.entries(ELEMENTS)) {
+    if (globalThis.customElements && !customElements.get(name)) customElements.define(name, definition);
+}

@@ -1,0 +1,68 @@
+// One upload: its name, how far it is, and what the user may do. Decides which buttons there are in which state.
+
+import { ProgressRow } from "./progress_row.js";
+import { TROUBLE, row_parts } from "./row_text.js";
+
+/** @typedef {import("../incoming.js").Uploader} Uploader */
+
+const TICKS = new Set(["transferring", "reconnecting", "waiting", "arrived"]);
+
+export class UploadRow extends ProgressRow {
+    /** @type {Uploader | null} */
+    #upload = null;
+    /** @type {(() => void) | null} */
+    #end = null;
+
+    constructor() {
+        super();
+        const queued = (/** @type {"retry" | "remove"} */ name) => this.#upload && this.queue?.[name](this.#upload);
+        this.add_buttons({
+            retry: () => queued("retry"),
+            resume: () => this.#upload?.start(),
+            pause: () => this.#upload?.pause("pause"),
+            cancel: () => this.#upload?.discard(),
+            remove: () => queued("remove"),
+        });
+    }
+
+    /** @type {Uploader | null} */
+    get upload() {
+        return this.#upload;
+    }
+
+    set upload(upload) {
+        this.#upload = upload;
+        this.follow_queue();
+        this.update_soon();
+    }
+
+    disconnectedCallback() {
+        super.disconnectedCallback();
+        this.#end?.();
+    }
+
+    /** Of the queue it is told too often; it follows its upload. */
+    follow_queue() {
+        this.#end?.();
+        this.#end = this.isConnected && this.#upload ? this.#upload.subscribe(() => this.update_soon()) : null;
+    }
+
+    update() {
+        const [upload, texts] = [this.#upload, this.texts];
+        if (!upload || !texts) return;
+        const { state, failed, finished, cancelled, paused } = upload;
+        const queued = Boolean(this.queue?.is_queued(upload));
+        const waits = upload.next_try_in !== null;
+        const buttons = {
+            retry: waits ? "retry_now" : failed && !queued && "retry",
+            resume: paused && !queued && "resume",
+            pause: upload.can_pause && "pause",
+            cancel: (upload.can_cancel || paused) && !failed && "cancel",
+            remove: (finished || cancelled || failed) && "remove",
+        };
+        this.bar.hidden = finished || cancelled;
+        this.row.dataset.look = finished ? "done" : TROUBLE.has(state) || (failed && !queued) ? "trouble" : "";
+        this.dataset.state = queued ? "queued" : state;
+        this.show(upload.path, upload.frac_complete, row_parts(upload, queued, texts), buttons, TICKS.has(state));
+    }
+}

@@ -1,0 +1,11 @@
+// Warnings to who writes a page, each once.
+
+/** @type {Set<string>} */
+const given = new Set();
+
+/** @param {string} message */
+export function warn_once(message) {
+    if (given.has(message)) return;
+    given.add(message);
+    console.warn(`incoming: ${message}`);
+}
