@@ -51,6 +51,11 @@ STATUSES: Final[dict[type[UploadError], int]] = {
 RETRY_AFTER: Final = "1"
 """Seconds after which a client that was too slow may come back."""
 
+DISCARDED: Final = 1024 * 1024
+"""Bytes of a body at another offset that are read and discarded. Browsers repeat a request by themselves when a kept
+connection breaks. To end the repeated one costs less than to read it, and without an answer clients ask for the offset.
+"""
+
 INLINE: Final = 64 * 1024
 """Bytes up to which a checksum is computed on the event loop, which takes less time than to ask a thread."""
 
@@ -183,6 +188,11 @@ class TusUpload(UploadResource):
         held = self._checksum is not None
         self._append = Append(self, self._claimed, start, length, part=self._part, held=held)
         self.receive_into(None if length is None else self._append.receive_buffer)
+
+    def refuse(self, error: UploadError) -> None:
+        super().refuse(error)
+        if isinstance(error, OffsetMismatch) and (self.body_length or 0) > DISCARDED:
+            self._answer_now()
 
     # --- the body -----------------------------------------------------------------------------------------------------
 

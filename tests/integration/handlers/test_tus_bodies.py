@@ -234,6 +234,19 @@ async def test_a_client_that_goes_while_its_upload_is_claimed_leaves_nothing(
     await until(lambda: not worker.services.requests, "the request having ended")
 
 
+async def test_a_large_body_at_another_offset_is_not_read(worker: OneWorker) -> None:
+    """A browser has repeated a request whose connection broke: the rest of the file would go over the line in vain."""
+    ticket_id = await worker.ticket()
+    await ask(worker, create(ticket_id, size=10**8))
+    await ask(worker, patch(ticket_id, 0, CONTENT))
+    connection = await RawConnection.open(worker.port)
+    await connection.send(patch(ticket_id, 0, CONTENT, length=10**7))
+    answer = await connection.answer()
+    assert (answer.status, answer.headers["upload-offset"]) == (409, "100")
+    assert await connection.is_closed()
+    connection.close()
+
+
 async def test_a_refused_body_leaves_the_connection_usable(worker: OneWorker) -> None:
     ticket_id = await created(worker)
     connection = await RawConnection.open(worker.port)

@@ -41,6 +41,11 @@ class Ordeal:
     def url(self) -> str:
         return f"{self.origin}{self._path}?filename={self.file.path.name}"
 
+    @property
+    def tus_url(self) -> str:
+        """The same upload for clients of tus."""
+        return f"{self.origin}/incoming/0.1/frontend/tus/{self.ticket}"
+
     def inflict(self, *, kill: bool) -> None:
         """Waits for the cut and for the upload to go on, and restarts the server, by SIGKILL or politely."""
         self._proxy.wait_for(lambda counters: counters.cut == 1, "the connection to be cut")

@@ -1,0 +1,42 @@
+"""Clients of tus, as doc/clients.md shows them, through a cut connection and a server that dies."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.tools import require_node_package, require_tool
+from tests.system.clients.ordeal import Ordeal
+from tests.system.clients.snippets import snippet
+from tests.system.clients.test_programs import running
+
+
+def program(name: str, directory: Path) -> list[str]:
+    """The command that runs a client's snippet."""
+    if name == "tus-js-client":
+        packages = require_node_package("tus-js-client").parent
+        (directory / "node_modules").symlink_to(packages)
+        path = directory / "program.mjs"
+        command = [require_tool("node"), str(path)]
+    else:
+        path = directory / "program.py"
+        command = [sys.executable, str(path)]
+    path.write_text(snippet(name))
+    return command
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("client", ["tus-js-client", "tuspy", "aiotus"])
+def test_a_client_of_tus_survives_the_death_of_the_server(ordeal: Ordeal, client: str, tmp_path: Path) -> None:
+    with running([*program(client, tmp_path), str(ordeal.file.path), ordeal.tus_url]) as process:
+        ordeal.inflict(kill=True)
+        assert process.wait(120) == 0
+    ordeal.assert_survived()
+
+
+def test_parallel_parts_of_tus_js_client_make_the_file(ordeal: Ordeal, tmp_path: Path) -> None:
+    command = program("tus-js-client", tmp_path)
+    with running([*command, str(ordeal.file.path), ordeal.tus_url, "3"]) as process:
+        ordeal.inflict(kill=False)
+        assert process.wait(120) == 0
+    ordeal.assert_survived()
