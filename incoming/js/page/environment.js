@@ -13,7 +13,7 @@
  * @property {Storage | null} storage
  * @property {IDBFactory | null} databases
  * @property {SubtleCrypto | null} crypto on secure pages
- * @property {boolean} watches_files whether reading a file that was changed since it was chosen fails
+ * @property {number} changes_hidden_for milliseconds after a file was written in which a further change may go unnoticed
  * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
  * @property {(EventTarget & {visibilityState: string}) | null} document
  * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
@@ -35,13 +35,22 @@ export function browser() {
         storage: absent_if_refused(() => scope.localStorage),
         databases: absent_if_refused(() => scope.indexedDB),
         crypto: scope.crypto?.subtle ?? null,
-        // Chromium and WebKit compare the date at every read; Firefox remembers it and the size, and reads what is there.
-        watches_files: /AppleWebKit/.test(navigator?.userAgent ?? ""),
+        changes_hidden_for: changes_hidden_for(navigator?.userAgent ?? ""),
         page: typeof scope.addEventListener === "function" ? scope : null,
         document: scope.document ?? null,
         wake_lock: navigator?.wakeLock ?? null,
         beacon: navigator?.sendBeacon ? (url, message) => navigator.sendBeacon(url, message) : null,
     };
+}
+
+/**
+ * Chromium compares the date of a file at each read. So does WebKit, but with a precision of a second, and the clock of
+ * a file server may differ. Firefox remembers date and size, and reads what is there.
+ * @param {string} user_agent
+ */
+export function changes_hidden_for(user_agent) {
+    if (/Chrom(e|ium)\//.test(user_agent)) return 0;
+    return /AppleWebKit\//.test(user_agent) ? 10_000 : Infinity;
 }
 
 /**

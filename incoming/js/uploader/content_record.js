@@ -1,10 +1,10 @@
-// What was found in a file when it was read, block by block, so that every later read can be compared: all bytes that are
-// sent are those of one moment. Decides what is read and compared, and when that is enough; not what follows from a fault.
+// Digests of a file's blocks, with which later reads are compared: they prove that all bytes that are sent were in the file
+// at one moment. Decides what is read and compared, and when that is enough; does not know what follows from a change.
 //
-// At one moment, the seal, every block that is still to be sent has been read. After it the blocks that were sent before
-// are read once more, and those that were not are compared when they are sent. Whatever is sent was thus found both before
-// and after that moment. Every block is read twice and no block three times, however fast the line is, because blocks are
-// recorded from the end of the file while they are sent from its beginning.
+// The moment is when every block that is still to be sent has been recorded. Blocks that were sent before it are read again
+// after it, the others are compared when they are sent. So each block had the same content before and after the moment.
+// Each is read twice, at any speed of the line, because blocks are recorded from the end of the file while they are sent
+// from its beginning.
 
 import { content_digest } from "./content_digest.js";
 import { file_changed } from "./chosen_file.js";
@@ -16,8 +16,6 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 /** Files that are compared byte by byte in every browser. */
 const SMALL = 64 * MIB;
-/** Milliseconds; a date has seconds in WebKit, so that it does not show a change of a file that was just written. */
-const JUST_WRITTEN = 10_000;
 const BLOCK = 256 * KIB;
 /** Of a file that is compared byte by byte. Each takes 9 bytes of memory, so that a record has half a megabyte at most. */
 const MOST_BLOCKS = 65_536;
@@ -214,8 +212,8 @@ const records = new WeakMap();
 export function record_of(env, file, chosen) {
     let record = records.get(file);
     if (!record) {
-        const just_written = env.wall() - chosen.last_modified < JUST_WRITTEN;
-        const exact = !env.watches_files || chosen.size <= SMALL || just_written;
+        const hidden = env.wall() - chosen.last_modified < env.changes_hidden_for;
+        const exact = hidden || chosen.size <= SMALL;
         records.set(file, (record = new ContentRecord(chosen, exact, env.random())));
     }
     return record;

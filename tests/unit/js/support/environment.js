@@ -17,7 +17,7 @@ export class FakeEnvironment {
     storage = new FakeStorage();
     databases = null;
     crypto = null;
-    watches_files = true;
+    changes_hidden_for = 0;
     wake_lock = null;
 
     now = () => this.time;
