@@ -1,7 +1,7 @@
-"""`incoming check callback URL`: a trial call to an app, from the server's machine, before any user sends a file.
+"""`incoming check config|storage|proxy|callback`: what is wrong around the server, before a user finds out.
 
-Decides what is printed and the exit code: 0 the app accepts callbacks, 1 it does not, 2 usage error. What a trial call
-is, and what an answer means, is decided in incoming.callbacks.
+Decides the command line. Exit codes: 0 nothing to change, 1 something to change, 2 usage error. What is wrong is
+decided in incoming.cli.checks, a module a check.
 """
 
 from __future__ import annotations
@@ -9,91 +9,92 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
-import time
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from incoming.callbacks.answer import Answer
-from incoming.callbacks.client import CallbackClient
-from incoming.callbacks.trial import CallbackTrial, explained, succeeded
-from incoming.cli.terminal import fail, say
-from incoming.core.callback_url import shown_url
-from incoming.core.ticket import TicketOptions
-from incoming.handlers.backend.ticket_options import MAX_SECRET, callback_url
+from incoming.cli.checks import callback
+from incoming.cli.checks.config import check_config
+from incoming.cli.checks.findings import Findings
+from incoming.cli.checks.storage import check_storage
+from incoming.cli.send import MISSING
+from incoming.cli.terminal import CommandParser, fail, say
+from incoming.client.upload.address import server_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
 
 COMMAND = "incoming check"
 ABOUT = (
-    "Call an app as the server does when a file has arrived, marked as a trial (header Incoming-Test: yes, field "
-    "test=yes), and say what it answered. The call obeys callback_hosts, callback_networks, callback_ca_file and the "
-    "time-outs of the configuration. Exit codes: 0 the app accepts callbacks, 1 it does not, 2 usage error."
+    "Look for mistakes around the server, and say what to change. Exit codes: 0 nothing to change, 1 something to "
+    "change, 2 usage error."
 )
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
-    """Make the trial call and return the exit code. SystemExit(2) for a usage error, SystemExit(0) after --help."""
+    """Run a check and return the exit code. SystemExit(2) for a usage error, SystemExit(0) after --help."""
     given = _parser().parse_args(arguments)
-    try:
-        settings = load_settings(["--config", given.config] if given.config else [], environment)
-        url = callback_url(given.url)
-        secret = _secret(given)
-    except (ConfigError, OSError) as error:
-        return fail(COMMAND, str(error), 2)
-    except ValueError as error:
-        return fail(COMMAND, f"the URL cannot be used: {error}", 2)
+    if given.check == "config":
+        found, _ = check_config(config_options(given.config), environment)
+        return report(found)
     log_format.configure("warning", "text")
-    say(f"calling {shown_url(url, secret)} as a trial, {'signed' if secret else 'without a secret'}")
-    return _report(asyncio.run(_call(settings, TicketOptions(url, backend_secret=secret))))
+    try:
+        settings = load_settings(config_options(given.config), environment)
+        return int(_CHECKS[given.check](given, settings))
+    except ModuleNotFoundError as error:
+        return fail(COMMAND, f"{MISSING} ({error.name} is missing)", 2)
+    except (ConfigError, OSError, ValueError) as error:
+        return fail(COMMAND, str(error), 2)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    callback = commands.add_parser("callback", help="try an app's callback", description=ABOUT)
-    callback.add_argument("url", metavar="URL", help="what the app gives as signalFinishURL")
-    callback.add_argument("--config", metavar="FILE", help="the server's configuration file")
-    callback.add_argument(
-        "--secret", default="", help="the app's backendSecret; other users can see it while this runs"
-    )
-    callback.add_argument(
-        "--secret-file",
-        dest="file_with_secret",
-        metavar="FILE",
-        help="a file whose first line is the secret; - for stdin",
-    )
+    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    checks = parser.add_subparsers(dest="check", required=True, parser_class=CommandParser)
+    about = "whether the configuration can be used, and what in it is dangerous"
+    config = checks.add_parser("config", help=about, description=about)
+    about = "whether the storage directory can keep uploads, how fast, and for how long"
+    storage = checks.add_parser("storage", help=about, description=about)
+    storage.add_argument("--taken-to", type=Path, metavar="DIR", help="where an app on this machine puts files")
+    about = "whether a proxy in front of the server lets uploads through, and keeps strangers out; run it on the server"
+    proxy = checks.add_parser("proxy", help=about, description=about)
+    proxy.add_argument("url", metavar="URL", help="the server as browsers reach it: https://uploads.example.org")
+    proxy.add_argument("--server", metavar="URL", help="the server as this machine reaches it (default: its port here)")
+    proxy.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file instead")
+    tried = checks.add_parser("callback", help="whether an app's callback works", description=callback.ABOUT)
+    callback.add_options(tried)
+    for check in (config, storage, proxy, tried):
+        check.add_argument("--config", metavar="FILE", help="the server's configuration file")
     return parser
 
 
-def _secret(given: argparse.Namespace) -> str:
-    secret: str = given.secret
-    file = given.file_with_secret
-    if file:
-        if secret:
-            raise ConfigError("give --secret or --secret-file, not both")
-        text = sys.stdin.readline() if file == "-" else Path(file).read_text(encoding="utf-8")
-        secret = text.partition("\n")[0].removesuffix("\r")
-    if len(secret) > MAX_SECRET:
-        raise ConfigError(f"the secret has {len(secret)} characters, the limit is {MAX_SECRET}")
-    return secret
+def config_options(file: str | None) -> list[str]:
+    """Return the server's options that name its configuration file."""
+    return ["--config", file] if file else []
 
 
-async def _call(settings: Settings, options: TicketOptions) -> Answer:
-    client = CallbackClient(settings)
-    try:
-        return await CallbackTrial(client, settings.storage_dir).call(options, time.time())
-    finally:
-        client.close()
+def report(found: Findings) -> int:
+    """Print findings, and return the exit code."""
+    for line in (*found.lines, found.summary()):
+        say(line)
+    return found.code
 
 
-def _report(answer: Answer) -> int:
-    if succeeded(answer):
-        say(f"the app answered '{answer.verdict.value}': callbacks work")
-        return 0
-    say(f"the trial failed: {answer.reason}")
-    for line in explained(answer):
-        say(line[0].lower() + line[1:])
-    return 1
+def check_proxy(url: str, server: str | None, ca_file: str | None, settings: Settings) -> Findings:
+    """Return what was found of a proxy. Raises ValueError, OSError, ModuleNotFoundError."""
+    from incoming.cli.checks.proxy import ProxyCheck
+
+    tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    direct = server_url(server or f"http://127.0.0.1:{settings.port}")
+    return asyncio.run(ProxyCheck(server_url(url), direct, settings.backend_token, tls).run())
+
+
+def _storage(given: argparse.Namespace, settings: Settings) -> int:
+    if given.taken_to is not None and not given.taken_to.is_dir():
+        raise ValueError(f"--taken-to {given.taken_to}: there is no such directory")
+    return report(check_storage(settings, given.taken_to))
+
+
+def _proxy(given: argparse.Namespace, settings: Settings) -> int:
+    return report(check_proxy(given.url, given.server, given.ca_file, settings))
+
+
+_CHECKS = {"storage": _storage, "proxy": _proxy, "callback": callback.run}

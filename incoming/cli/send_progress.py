@@ -75,10 +75,10 @@ class _Seldom:
     def lets(self, path: str, progress: Progress) -> bool:
         """Return whether this one is reported."""
         state, note, at = self._last.get(path, ("", "", 0.0))
-        now = self._clock()
-        if (progress.state, progress.note) == (state, note) and now - at < self._every:
+        shown, now = STATES.get(progress.state, progress.state), self._clock()
+        if (shown, progress.note) == (state, note) and now - at < self._every:
             return False
-        self._last[path] = (progress.state, progress.note, now)
+        self._last[path] = (shown, progress.note, now)
         return True
 
 

@@ -7,12 +7,17 @@ does not decide whether to try again.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from incoming.core.errors import TABLE, UploadError
 
 SHOWN = 200
 """Characters of a foreign answer that a message shows."""
+
+
+_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+"""What a page of a proxy says in short."""
 
 
 class Unreachable(OSError):
@@ -48,7 +53,9 @@ def error_of(status: int, body: bytes) -> UploadError | Unreachable | NotTheServ
     described = _object(body)
     if described is not None and isinstance(described.get("code"), int):
         return error_from(described, status)
-    shown = " ".join(body[: 4 * SHOWN].decode("utf-8", "replace").split())[:SHOWN]
+    text = body[: 8 * SHOWN].decode("utf-8", "replace")
+    title = _TITLE.search(text)
+    shown = " ".join((title[1] if title else text).split())[:SHOWN]
     message = f"HTTP status {status}: {shown}" if shown else f"HTTP status {status} and an empty body"
     if status >= 500 or status in (408, 425, 429):
         return Unreachable(message)

@@ -14,13 +14,18 @@ from incoming.settings.value_types import ValueType
 
 USAGE = """%(prog)s [serve] [options]
        %(prog)s uploads list|show|cancel|retry ...
-       %(prog)s check callback URL ...
+       %(prog)s check config|storage|proxy|callback ...
+       %(prog)s doctor ...
        %(prog)s send FILE URL ..."""
 
 COMMANDS = """commands:
   serve                 run the server; the default command
   uploads               list, show, cancel and retry uploads; see incoming uploads --help
-  check callback URL    try an app's callback; see incoming check --help
+  check config          look for mistakes in the configuration; see incoming check --help
+  check storage         try the storage directory
+  check proxy URL       try what is in front of the server
+  check callback URL    try an app's callback
+  doctor                run all checks, and write a report for whoever is to help
   send FILE URL         send files to an application; see incoming send --help
 
 """

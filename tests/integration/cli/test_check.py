@@ -110,7 +110,7 @@ def test_usage_errors(words: tuple[str, ...], message: str, capsys: pytest.Captu
     ("words", "code", "message"),
     [
         (["uplaods"], 2, "command 'uplaods' is unknown; did you mean 'uploads'; --help lists all options"),
-        (["make-coffee"], 2, "command 'make-coffee' is unknown; commands are serve, uploads, check, send"),
+        (["make-coffee"], 2, "command 'make-coffee' is unknown; commands are serve, uploads, check, doctor, send"),
         (["serve", "--prot", "1"], 2, "unrecognized arguments: --prot 1"),
         (["--prot", "1"], 2, "unrecognized arguments: --prot 1"),
     ],

@@ -58,6 +58,7 @@ HIDDEN_BY = {
         "incoming.client.upload.http_connection",
         "incoming.client.upload.websocket_connection",
         "incoming.cli.ticket_source",
+        "incoming.cli.checks.proxy",
     },
     "rich": {"incoming.cli.send_progress"},
     "yaml": {"incoming.settings"},

@@ -1,0 +1,102 @@
+"""`incoming doctor`: every check that applies, and a report for whoever is to help.
+
+Decides what a report has: versions, the machine, settings without secrets, and what the checks have found. It has no
+ticket, no file's name and no user's data; its reader can see all of it, because it is text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import incoming
+from incoming.cli.check import check_proxy, config_options
+from incoming.cli.checks.config import check_config
+from incoming.cli.checks.findings import Findings
+from incoming.cli.checks.storage import check_storage
+from incoming.cli.terminal import CommandParser, fail, say
+from incoming.core.callback_url import shown_url
+from incoming.server import log_format
+
+COMMAND = "incoming doctor"
+ABOUT = (
+    "Run the checks that apply (config, storage, and proxy with --proxy) and write a report without secrets, for "
+    "whoever is to help. Exit codes: 0 nothing to change, 1 something to change, 2 usage error."
+)
+PACKAGES = ("tornado", "PyYAML", "aiohttp", "rich", "prometheus-client", "websockets")
+VARIABLES = ("container", "KUBERNETES_SERVICE_HOST", "INVOCATION_ID", "TZ", "LANG")
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
+    """Examine, write the report, and return the exit code."""
+    given = _parser().parse_args(arguments)
+    log_format.configure("warning", "text")
+    try:
+        found = list(_examine(given, environment))
+        lines = [*_machine(environment)]
+        for findings in found:
+            lines += ["", f"# {findings.title}", "", *findings.lines]
+        Path(given.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        return fail(COMMAND, str(error), 2)
+    for findings in found:
+        for line in findings.lines:
+            if not line.startswith(("ok ", "note ")):
+                say(line)
+        say(findings.summary())
+    say(f"the report is in {given.output}; read it before you send it to anybody")
+    return max(findings.code for findings in found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    parser.add_argument("--config", metavar="FILE", help="the server's configuration file")
+    parser.add_argument("--proxy", metavar="URL", help="the server as browsers reach it")
+    parser.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file for --proxy")
+    parser.add_argument(
+        "--output", default="incoming-report.txt", metavar="FILE", help="(default: incoming-report.txt, here)"
+    )
+    return parser
+
+
+def _examine(given: argparse.Namespace, environment: Mapping[str, str]) -> Iterator[Findings]:
+    found, settings = check_config(config_options(given.config), environment)
+    yield found
+    if settings is None:
+        return
+    yield check_storage(settings)
+    if given.proxy:
+        try:
+            yield check_proxy(given.proxy, None, given.ca_file, settings)
+        except ModuleNotFoundError as error:
+            found = Findings(f"proxy {shown_url(given.proxy)}")
+            found.fault(f"{error.name} is missing", "pip install 'incoming[client]'")
+            yield found
+
+
+def _machine(environment: Mapping[str, str]) -> Iterator[str]:
+    yield f"# Incoming!! {incoming.__version__}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+    yield ""
+    yield f"Python {platform.python_version()} ({sys.implementation.name})"
+    yield f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs"
+    yield ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    for name in VARIABLES:
+        if name in environment:
+            yield f"{name} is set" if name == "INVOCATION_ID" else f"{name}={environment[name]}"
+    for name in ("nginx", "haproxy", "caddy", "traefik", "docker"):
+        if shutil.which(name):
+            yield f"{name} is installed"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is missing"
