@@ -35,7 +35,8 @@ def test_an_upload_survives_a_restart_of_the_proxy(
     upload.wait_until_finished()
     assert before.bytes_acked < SIZE
     assert [moment for moment in upload.moments if not moment.connected and moment.bytes_acked >= before.bytes_acked]
-    assert {moment.transport for moment in upload.moments} == {"", transport}
+    # A proxy that takes more than two seconds to start is tried by HTTP as well.
+    assert {"", transport} <= {moment.transport for moment in upload.moments} <= {"", "http", transport}
     addresses = {address.partition("/incoming/")[0] for address in upload_page.sockets}
     assert addresses == {proxy.origin.replace("https", "wss") + proxy.prefix}
     app.assert_received(ticket, file)
