@@ -42,9 +42,9 @@ def configure(level: str, log_format: str) -> None:
     sys.unraisablehook = _log_unraisable
     threading.excepthook = _log_thread_failure
     # Malformed requests, and each request, are for debugging only.
-    if level != "debug":
-        for noisy in ("tornado.general", "tornado.access", "asyncio"):
-            logging.getLogger(noisy).setLevel(max(logging.WARNING, getattr(logging, level.upper())))
+    least = logging.NOTSET if level == "debug" else max(logging.WARNING, getattr(logging, level.upper()))
+    for noisy in ("tornado.general", "tornado.access", "asyncio"):
+        logging.getLogger(noisy).setLevel(least)
 
 
 def _log_unraisable(failure: sys.UnraisableHookArgs) -> None:

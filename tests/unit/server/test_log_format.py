@@ -100,14 +100,14 @@ def test_every_event_of_the_server_can_be_told_by_its_text() -> None:
 
 
 def test_nothing_is_written_past_the_log() -> None:
-    """Standard output belongs to the command `uploads` alone, standard error to the log."""
+    """Standard output belongs to the commands `uploads` and `send`, standard error to the log and to `send`."""
     users = {
         path.name
         for path in (ROOT / "incoming").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Name) and node.id == "print"
     }
-    assert users == {"terminal.py"}
+    assert users == {"terminal.py", "send_progress.py"}
 
 
 @pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])
