@@ -1,8 +1,8 @@
 """The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server, scale, tickets
 and throughput.
 
-Each part compares side by side in one run: clients take turns, several rounds, and the medians are shown with their
-ratios. Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
+Each part compares side by side in one run: clients take turns in several rounds, and the report has medians and ratios.
+Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LINES = [Line(100, rtt, loss) for rtt in (20, 100, 200) for loss in (0, 0.1, 0.5
 
 
 def source(directory: Path, size: int) -> tuple[Path, str]:
-    """A file of random bytes and its SHA-256."""
+    """Create a file of random bytes; return it and its SHA-256."""
     path = directory / f"source-{size}.bin"
     with path.open("wb") as file:
         for _ in range(size // MIB):
@@ -61,7 +61,7 @@ def scratch(told: argparse.Namespace) -> Iterator[Path]:
 def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     """Chromium at the near end of a simulated wide-area line, the servers at the far end.
 
-    What earlier runs have measured on other lines stays: each line is compared in one run of its own anyway.
+    Results of earlier runs on other lines stay: each line is compared within one run.
     """
     lines = told.line or LINES
     names = {(line.rtt, line.loss) for line in lines}
@@ -85,7 +85,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def earlier(part: str) -> list[dict[str, Any]]:
-    """What the last run has measured of this part, if there was one."""
+    """Return the results of this part's last run, if any."""
     path = RESULTS / f"{part}.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     return rows
@@ -95,28 +95,26 @@ def line_named(text: str) -> Line:
     """`RTT,LOSS` in milliseconds and percent. Raises ArgumentTypeError unless it is one of the lines."""
     names = {f"{line.rtt:g},{line.loss:g}": line for line in LINES}
     if text not in names:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {' '.join(names)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {' '.join(names)}")
     return names[text]
 
 
 def shuffled(ways: Sequence[T], number: int) -> list[T]:
-    """In another order each round, the same in every run: who comes after whom must not decide who is faster."""
+    """Return the clients in another order each round, the same in every run, so that the order does not favour one."""
     return random.Random(number).sample(ways, len(ways))
 
 
 def line_sizes(most: int) -> list[int]:
-    """Bytes of the files there are for the line: powers of two from 32 MiB, and at last `most` MiB.
-
-    Smaller ones would show what a connection does before its first losses, not what it does. With 64 MiB at least,
-    three rounds of the nine lines would take four hours in place of two.
+    """Return the sizes of the files for the line: powers of two from 32 MiB, and finally `most` MiB. Smaller ones would
+    measure a connection before its first losses. With 64 MiB at least, three rounds of the nine lines would take four
+    hours in place of two.
     """
     return [*(MIB << power for power in range(5, 20) if 1 << power < most), most * MIB]
 
 
 def line_size(line: Line, client: str, seconds: float, sizes: Sequence[int]) -> int:
-    """Of `sizes`, that of a file which keeps this client busy for about so long or somewhat longer: rounds must end.
-
-    What a connection gets of a line that loses packets does not depend on the size of the file (Mathis et al. 1997).
+    """Return the smallest of `sizes` that keeps this client busy for about the wanted time. The rate of a connection on
+    a line with losses does not depend on the size of the file (Mathis et al. 1997).
     """
     capacity = line.rate * 1e6 / 8
     single = capacity if not line.loss else 1.22 * SEGMENT / (line.rtt / 1000 * math.sqrt(line.loss / 100))
@@ -125,13 +123,13 @@ def line_size(line: Line, client: str, seconds: float, sizes: Sequence[int]) -> 
 
 
 def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """The same clients over loopback, where the line is no limit."""
+    """Compare the same clients over loopback, where the line is no limit."""
     rows = []
     with scratch(told) as directory:
         path, digest = source(directory, told.size * MIB)
         with Servers("127.0.0.1", directory).running() as servers, browser.chromium() as chromium:
             clients = browser.clients(servers)
-            for client in clients:  # files, programs and memory that nobody has touched yet are slower
+            for client in clients:  # the first use of files, programs and memory is slower
                 browser.upload(chromium, servers, client, path, digest)
             for number in range(told.rounds):
                 for client in shuffled(clients, number):
@@ -142,7 +140,7 @@ def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """What a GiB costs each server, and Incoming without its extra `fast`."""
+    """Measure the cost of a GiB for each server, and for Incoming without its extra `fast`."""
     rows = []
     data = memoryview(os.urandom(told.size * MIB))
     digest = hashlib.sha256(data).hexdigest()
@@ -163,7 +161,7 @@ def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """Many slow uploads at once, with one worker and with two."""
+    """Measure many slow uploads at once, with one worker and with two."""
     rows: list[dict[str, Any]] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -178,7 +176,7 @@ def scale_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def tickets_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """An empty database and one of a million tombstones."""
+    """Measure tickets with an empty database and one of a million tombstones."""
     rows = []
     for tombstones in (0, 1_000_000):
         with scratch(told) as directory:
@@ -189,7 +187,7 @@ def tickets_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def throughput_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """One worker and two in turn, both servers running all the time."""
+    """Measure one worker and two in turn, while both servers run."""
     rows = []
     with scratch(told) as directory, contextlib.ExitStack() as stack:
         files = {size: source(directory, size * MIB) for size in {way.size for way in throughput.WAYS.values()}}
@@ -231,27 +229,27 @@ def main() -> int:
         "--line-seconds",
         type=float,
         default=20,
-        help="how long an upload on the line lasts at least (default %(default)s)",
+        help="minimum duration of an upload on the line (default %(default)s)",
     )
     parser.add_argument(
         "--line-size",
         type=int,
         default=256,
-        help="MiB of a file on the line at most; clients that are slow get smaller ones (default %(default)s)",
+        help="largest file on the line in MiB; slow clients get smaller ones (default %(default)s)",
     )
     parser.add_argument(
         "--line-same-size",
         action="store_true",
-        help="every client gets a file of --line-size on the line, however long that takes",
+        help="use a file of --line-size for every client on the line",
     )
     parser.add_argument(
         "--line",
         type=line_named,
         action="append",
         metavar="RTT,LOSS",
-        help="only this line, such as 100,0.1; may be given several times (default: all nine)",
+        help="only this line, such as 100,0.1; repeatable (default: all nine)",
     )
-    parser.add_argument("--directory", default=None, help="where files are made and stored (default: TMPDIR)")
+    parser.add_argument("--directory", default=None, help="directory for the files (default: TMPDIR)")
     told = parser.parse_args()
     rivals.install()
     RESULTS.mkdir(exist_ok=True)

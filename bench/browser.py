@@ -32,16 +32,16 @@ CLIENTS = {
     "tusd": "tusd",
     "put": "nginx",
 }
-"""The server that each uploads to."""
+"""The server of each client."""
 CONNECTIONS = {"incoming-websocket": 16, "incoming-http": 4, "tus": 1, "tusd": 1, "put": 1}
-"""How many connections each has for one file at most."""
+"""Most connections of each client for one file."""
 SETTLING = 1_500
-"""Milliseconds from the loading of a page to its upload: Chromium starts a spare process for the next page meanwhile,
-which takes half a second of a core.
+"""Milliseconds from the loading of a page to its upload, in which Chromium starts a spare process for the next page, at
+half a second of a core.
 """
 PATIENCE = 3_600_000
-"""Milliseconds that one upload may take before the run is given up: a single connection needs 36 minutes for 256 MiB on
-the worst of the lines.
+"""Milliseconds after which an upload is abandoned: a single connection needs 36 minutes for 256 MiB on the worst of the
+lines.
 """
 
 
@@ -76,7 +76,7 @@ def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
 
 
 def clients(servers: Servers) -> list[str]:
-    """Those whose server runs."""
+    """Return the clients whose server runs."""
     return [client for client, server in CLIENTS.items() if server in servers.pids]
 
 
@@ -86,7 +86,7 @@ def digest(path: Path) -> str:
 
 
 def upload(browser: Browser, servers: Servers, client: str, source: Path, expected: str) -> Upload:
-    """Uploads `source` once with a fresh page. Raises when what arrived is not what was sent."""
+    """Upload `source` once with a fresh page. Raises if the file that arrived differs."""
     told, name = _how(servers, client)
     context = browser.new_context()
     page = context.new_page()
@@ -106,7 +106,7 @@ def upload(browser: Browser, servers: Servers, client: str, source: Path, expect
 
 
 def _how(servers: Servers, client: str) -> tuple[dict[str, str], str]:
-    """What the page is told, and by which name the server keeps the file, if that is known before."""
+    """Return the parameters of the page, and the name of the file at the server, if known before."""
     if client.startswith("incoming"):
         origin, ticket = servers.origin(servers.incoming_port), servers.ticket()
         told = {"way": "incoming", "library": f"{origin}/incoming/0.1/frontend/incoming.js", "ticket": ticket}
@@ -119,7 +119,7 @@ def _how(servers: Servers, client: str) -> tuple[dict[str, str], str]:
 
 
 def _received(servers: Servers, client: str, name: str) -> Path:
-    if client in ("tus", "tusd"):  # what they know about a file lies beside it, with a suffix
+    if client in ("tus", "tusd"):  # their data about a file is beside it, with a suffix
         files = (path for path in (servers.directory / client).iterdir() if not path.suffix)
         return max(files, key=lambda path: path.stat().st_mtime)
     return servers.received("incoming" if name != "file" else "put", name)

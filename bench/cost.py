@@ -1,4 +1,4 @@
-"""What a process and its children, or the whole machine, have used so far: CPU seconds and peak memory, from /proc."""
+"""CPU seconds and peak memory of a process and its children, or the whole machine, from /proc."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cost:
 
 
 def cost(pid: int) -> Cost:
-    """The process and all that live below it."""
+    """Return the cost of the process and its descendants."""
     cpu, peak, resident = 0.0, 0, 0
     for member in family(pid):
         try:
@@ -38,14 +38,14 @@ def cost(pid: int) -> Cost:
 
 
 def machine() -> tuple[float, float]:
-    """Seconds that all processors together have been busy and idle; waiting for a disk is idle."""
+    """Return the seconds for which all processors together were busy and idle; waiting for a disk is idle."""
     told = [int(number) / TICK for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     idle = told[3] + told[4]
     return sum(told) - idle, idle
 
 
 def family(pid: int) -> set[int]:
-    """The process and its descendants that are alive."""
+    """Return the process and its live descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

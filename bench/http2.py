@@ -1,4 +1,4 @@
-"""One PUT over a long line through the proxies of conf/, with and without what they set for HTTP/2.
+"""Measure one PUT over a long line through the proxies of conf/, with and without their settings for HTTP/2.
 
 python bench/http2.py      # the table of doc/installation.md; needs root, nginx, HAProxy, curl and openssl
 """
@@ -27,7 +27,7 @@ BACKEND = "http://127.0.0.1:4000/incoming/0.1/backend/new_upload"
 
 @dataclass(frozen=True)
 class Setting:
-    """A configuration of conf/ but the lines that match `without`. In a namespace of its own its addresses are free."""
+    """A configuration of conf/ without the lines that match `without`. In its own namespace its addresses are free."""
 
     name: str
     shipped: str
@@ -57,9 +57,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(
-        "nginx, HTTP/2, `proxy_request_buffering off` and nothing else", "nginx.conf", "_preread_size|body_buffer_size"
-    ),
+    Setting("nginx, HTTP/2, only `proxy_request_buffering off`", "nginx.conf", "_preread_size|body_buffer_size"),
     Setting("nginx, HTTP/2, as conf/nginx.conf sets it", "nginx.conf"),
     Setting("nginx, HTTP/1.1 (conf/nginx-central.conf)", "nginx-central.conf"),
     Setting("HAProxy, HTTP/2, without `tune.h2.initial-window-size`", "haproxy.cfg", r"tune\.h2"),
@@ -69,7 +67,7 @@ SETTINGS = (
 
 @contextlib.contextmanager
 def running(ends: Ends, port: int, command: list[str]) -> Iterator[None]:
-    """At the far end, from when it listens until the end of the block."""
+    """Run at the far end, from when it listens until the end of the block."""
     process = subprocess.Popen(ends.far_command(*command), stderr=subprocess.DEVNULL)
     try:
         while f":{port} " not in output(ends.far_command("ss", "-Hltn")):
@@ -87,7 +85,7 @@ def output(command: list[str]) -> str:
 
 
 def upload(ends: Ends, file: Path) -> tuple[str, float]:
-    """By curl, as one request: the version of HTTP that was spoken, and MB/s."""
+    """Upload by curl, as one request; return the version of HTTP and MB/s."""
     form = urllib.parse.urlencode({"signalFinishURL": "http://127.0.0.1:9/"})
     ticket = output(ends.far_command("curl", "--silent", "--fail", "--data", form, BACKEND))
     url = f"https://{ends.far_address}/incoming/0.1/frontend/upload/{ticket}"

@@ -1,8 +1,8 @@
 """A wide-area line between two network namespaces: delay, rate, random loss and a drop-tail queue, in user space.
 
-The kernel's own emulator (netem) is not everywhere, TUN devices are. Each namespace gets one; this program is the wire
-between them. A packet leaves when the ones before it have left at the line's rate, is dropped when the queue is full or
-by chance, and arrives half a round trip later. Needs root and Linux (/dev/net/tun, iproute2).
+The kernel's own emulator (netem) is not available everywhere, TUN devices are. Each namespace has one; this program
+connects them. A packet leaves when the ones before it have left at the line's rate, is dropped when the queue is full
+or by chance, and arrives half a round trip later. Needs root and Linux (/dev/net/tun, iproute2).
 
     python bench/line.py --rate 100 --rtt 100 --loss 0.1 -- COMMAND ...   # runs COMMAND at the near end
 """
@@ -68,7 +68,7 @@ class Ends:
 
 
 class Direction:
-    """One way of the line: packets wait for the rate, then for the delay."""
+    """One direction of the line: packets wait for the rate, then for the delay."""
 
     def __init__(self, line: Line, seed: int) -> None:
         self._bytes_per_second = line.rate * 1e6 / 8
@@ -100,7 +100,7 @@ class Direction:
 
 
 def _carry(line: Line, ends: Ends, ready: Event) -> None:
-    """The wire's process: reads packets at one end and writes them, when due, at the other."""
+    """Run the line: read packets at one end and write them, when due, at the other."""
     near, far = _open_tun(ends.near), _open_tun(ends.far)
     ready.set()
     ways = {near: (Direction(line, 1), far), far: (Direction(line, 2), near)}
@@ -121,7 +121,7 @@ def _carry(line: Line, ends: Ends, ready: Event) -> None:
 
 
 def _open_tun(namespace: str) -> int:
-    """A TUN device in that namespace; the descriptor stays valid when this process is elsewhere."""
+    """Create a TUN device in that namespace; the descriptor stays valid in other namespaces."""
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/self/ns/net").open() as home, Path(f"/run/netns/{namespace}").open() as there:
         _enter(libc, there.fileno())
@@ -150,9 +150,8 @@ def _set_up(namespace: str, address: str, peer: str) -> None:
 
 @contextlib.contextmanager
 def stretched(line: Line, congestion: str = "cubic") -> Iterator[Ends]:
-    """The two ends of such a line, for as long as the block lasts. Raises PermissionError without root.
-
-    The congestion control of new namespaces is the host's at that moment, so it is set there and put back.
+    """Yield the two ends of such a line for the duration of the block. Raises PermissionError without root. New
+    namespaces inherit the host's congestion control, so it is set there and restored.
     """
     if os.geteuid():
         raise PermissionError("the simulated line needs root: it makes network namespaces and TUN devices")

@@ -1,4 +1,4 @@
-"""A client that costs next to nothing, so that what is measured is the server: raw sockets, bytes prepared before.
+"""A client with minimal cost, so that the server is measured: raw sockets, prepared bytes.
 
 WebSocket frames are masked with zeros, which a server has to undo like any other mask. With `frame`, messages are cut
 into frames of that length like Chromium's.
@@ -32,7 +32,7 @@ class WebSocketClient:
     ahead: int = 16 << 20
 
     def upload(self, data: memoryview, start: int, end: int, size: int, session: str) -> None:
-        """Sends [start, end) of a file of `size` bytes, whose bytes repeat `data`; returns when all of it is acked."""
+        """Send [start, end) of a file of `size` bytes, which repeats `data`; return when all of it is acknowledged."""
         self._socket = socket.create_connection((self.host, self.port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._input = self._socket.makefile("rb")
@@ -98,7 +98,7 @@ class WebSocketClient:
                 out[0] = out[0][sent:]
 
     def _read(self, wanted: int) -> None:
-        """Until all is acked and the file has its final name."""
+        """Wait until all is acknowledged and the file has its final name."""
         arrived = False
         while self._acked < wanted or not arrived:
             head = self._input.read(2)
@@ -118,7 +118,7 @@ class WebSocketClient:
 
 
 def frame_head(first: int, length: int) -> bytes:
-    """RFC 6455 section 5.2, with the bit for a mask."""
+    """Return a frame header (RFC 6455 section 5.2), with the mask bit."""
     if length > 65535:
         return struct.pack(">BBQ", first, 0x80 | 127, length)
     if length > 125:
@@ -127,7 +127,7 @@ def frame_head(first: int, length: int) -> bytes:
 
 
 def put(host: str, port: int, path: str, data: memoryview, size: int) -> int:
-    """One PUT of a file of `size` bytes, whose bytes are those of `data`; returns the status."""
+    """Send one PUT of a file of `size` bytes, which repeats `data`; return the status."""
     connection = http.client.HTTPConnection(host, port, blocksize=1 << 20)
     connection.putrequest("PUT", path)
     connection.putheader("Content-Length", str(size))
@@ -141,7 +141,7 @@ def put(host: str, port: int, path: str, data: memoryview, size: int) -> int:
 
 
 def tus(host: str, port: int, data: memoryview, size: int) -> str:
-    """One creation and one PATCH of the tus protocol 1.0; returns the upload's name."""
+    """Send one creation and one PATCH of the tus protocol 1.0; return the upload's name."""
     connection = http.client.HTTPConnection(host, port)
     connection.request("POST", "/files", headers={"Tus-Resumable": "1.0.0", "Upload-Length": str(size)})
     answer = connection.getresponse()

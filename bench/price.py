@@ -1,4 +1,4 @@
-"""What a GiB costs a server, sent by a client that costs next to nothing."""
+"""The cost of a GiB for a server, sent by a client with minimal cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Way:
-    """`send` uploads once to the server whose first process is `pid`, and returns where it keeps the file."""
+    """`send` uploads once to the server whose main process is `pid`, and returns the path of the file."""
 
     name: str
     pid: int
@@ -34,7 +34,7 @@ class Price:
 
 
 def pay(way: Way, size: int, expected: str) -> Price:
-    """One upload of `size` bytes. Raises when what arrived is not what was sent."""
+    """Measure one upload of `size` bytes. Raises if the file that arrived differs."""
     before = cost(way.pid)
     received = way.send()
     spent = cost(way.pid) - before
@@ -45,7 +45,7 @@ def pay(way: Way, size: int, expected: str) -> Price:
 
 
 def ways(servers: Servers, plain: Servers, data: memoryview) -> Iterator[Way]:
-    """Each server that runs, with the same `data`; `plain` is Incoming without its extra `fast`."""
+    """Measure each running server with the same `data`; `plain` is Incoming without its extra `fast`."""
     size = len(data)
 
     def websocket(at: Servers, frame: int) -> Path:

@@ -1,4 +1,4 @@
-"""Turns the results of a run into doc/benchmarks.md's tables and plots: medians, and ratios to a named rival."""
+"""Write the results of a run as the tables and plots of doc/benchmarks.md: medians, and ratios to a named rival."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Rows = list[dict[str, Any]]
 
 
 def write(results: Path) -> None:
-    """Rewrites the part between the marks in doc/benchmarks.md from what bench/results/ holds; other sections stay."""
+    """Rewrite the part between the marks in doc/benchmarks.md from bench/results/; other sections stay."""
     page = DOC / "benchmarks.md"
     before, _, rest = page.read_text().partition(START)
     known, _, after = rest.partition(END)
@@ -68,7 +68,7 @@ def _medians(rows: Rows, key: Callable[[dict[str, Any]], Any], value: str) -> di
 
 
 def _best(rates: dict[str, float], clients: Iterable[str]) -> float:
-    """The highest rate among these; runs without tusd have none for it."""
+    """Return the highest rate among these; runs without tusd have none for it."""
     return max(rates[client] for client in clients if client in rates)
 
 
@@ -170,7 +170,7 @@ def _tickets(rows: Rows) -> str:
 
 
 def _throughput(rows: Rows) -> str:
-    """One worker against two: the medians of each, and their ratio."""
+    """Return the medians of one worker and two, and their ratio."""
 
     def key(row: dict[str, Any]) -> tuple[str, int]:
         return row["way"], row["workers"]

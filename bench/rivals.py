@@ -1,4 +1,4 @@
-"""Installs below bench/peers what the benchmark compares with: other people's software, never part of the product."""
+"""Install the rivals of the benchmark below bench/peers: other software, never part of the product."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Many slow uploads at once over the WebSocket, from one process: ack latency, memory and the server's loop lag.
 
 Each sends a chunk a second at its rate, without waiting for others; the time from the last byte of a chunk to its ack
-is what a user's progress bar lags behind. The generator shares the machine with the server, so it does as little as can
-be: bare asyncio protocols instead of a WebSocket library, frames whose mask is zero and whose payload is the same bytes
-for all, one timer a chunk, and of what comes back only acks, errors and the end are looked at. What a chunk costs the
+is the lag of a user's progress bar. The generator shares the machine with the server, so it does as little as can be:
+bare asyncio protocols instead of a WebSocket library, frames whose mask is zero and whose payload is the same bytes for
+all, one timer a chunk, and of what comes back only acks, errors and the end are looked at. What a chunk costs the
 server is measured between the first seconds and the last one, when nobody connects and no file is completed.
 """
 
@@ -26,7 +26,7 @@ from servers import Servers
 
 MASK = bytes(4)
 CONNECTING = 2.0
-"""Seconds over which the uploads begin, so that their hellos do not all come at once."""
+"""Seconds over which the uploads begin, so that their hellos do not arrive at once."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Crowd:
 
 
 class Uploader(asyncio.Protocol):
-    """One upload; its file is exactly what it sends, so that it is handed over and `finished`."""
+    """One upload, whose file is what it sends, so that it is handed over and `finished`."""
 
     transport: asyncio.Transport
 
@@ -78,7 +78,7 @@ class Uploader(asyncio.Protocol):
         self._send(0x81, json.dumps(hello).encode())
 
     def start(self, number: int = 0) -> None:
-        """Sends the chunk of this number, and each later one a second after the one before."""
+        """Send the chunk of this number, and each later one a second after the previous one."""
         if self.finished.done():
             return
         offset = number * len(self._payload)
@@ -88,7 +88,7 @@ class Uploader(asyncio.Protocol):
             asyncio.get_running_loop().call_later(1 - time.monotonic() + self._due(number), self.start, number + 1)
 
     def _due(self, number: int) -> float:
-        """When the chunk of this number was to be sent: being late once must not delay all that follow."""
+        """Return the due time of the chunk of this number: one delay must not shift the others."""
         if number == 0:
             self._began = self._sent[0]
         return self._began + number
@@ -108,7 +108,7 @@ class Uploader(asyncio.Protocol):
             self._on_message(json.loads(message))
 
     def _message(self) -> bytes | None:
-        """The next frame (RFC 6455 section 5.2) of a server that never sends long ones; None until it is here."""
+        """Return the next frame (RFC 6455 section 5.2) of a server that never sends long ones; None if incomplete."""
         came = self._came
         if len(came) < 4:
             return None
@@ -139,7 +139,7 @@ class Uploader(asyncio.Protocol):
 async def _run(
     servers: Servers, tickets: list[str], rate: int, seconds: int
 ) -> tuple[list[float], float, float | None]:
-    """The latency of each chunk; the server's CPU seconds for each chunk and its loop lag while all of them send."""
+    """Return the latency of each chunk, and the server's CPU seconds per chunk and loop lag while all of them send."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     payload = bytes(rate)
@@ -168,7 +168,7 @@ async def _run(
 
 
 def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20) -> Crowd:
-    """Measures one crowd. The server must be on this host, where its backend functions may be called."""
+    """Measure one load. The server must be on this host, where its backend functions may be called."""
     pid = servers.pids["incoming"]
     idle = cost(pid).resident
     tickets = [servers.ticket_here() for _ in range(uploads)]
@@ -194,7 +194,9 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
 
 
 def _lags(servers: Servers) -> dict[float, float]:
-    """How many measurements of the server's loop lag were at most so long, in seconds; {} without the metrics extra."""
+    """Return the number of measurements of the server's loop lag by upper bound in seconds; {} without the metrics
+    extra.
+    """
     try:
         with urllib.request.urlopen(f"{servers.origin(servers.incoming_port)}/incoming/metrics") as answer:
             text = answer.read().decode()
@@ -208,7 +210,7 @@ def _lags(servers: Servers) -> dict[float, float]:
 
 
 def _percentile_99(before: dict[float, float], after: dict[float, float]) -> float | None:
-    """The upper bound of the bucket that it falls into, None if nothing was measured."""
+    """Return the upper bound of the quantile's bucket, None if nothing was measured."""
     counts = {bound: count - before.get(bound, 0.0) for bound, count in after.items()}
     total = max(counts.values(), default=0.0)
     return next((bound for bound in sorted(counts) if total and counts[bound] >= 0.99 * total), None)

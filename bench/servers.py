@@ -1,6 +1,5 @@
-"""The servers that are compared, each started as its makers ship it, in a namespace of its own if there is one.
-
-Every server can be asked for the file that a finished upload left, so that the benchmark can verify it by SHA-256.
+"""The compared servers, each with its defaults, in a namespace if there is one. Each gives the file of a finished
+upload, which the benchmark verifies by SHA-256.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ROOT = BENCH.parent
 PEERS = BENCH / "peers"
 TUSD_VERSION = "2.9.1"
 TUSD = PEERS / "bin" / f"tusd-{TUSD_VERSION}" / "tusd"
-"""Is not there when it could not be built."""
+"""Missing if it could not be built."""
 
 APP = """
 import http.server, sys
@@ -59,8 +58,8 @@ def _free_port() -> int:
 
 @dataclass
 class Servers:
-    """Everything at the far end: Incoming with an app, nginx with the page and DAV PUT, @tus/server, and tusd if it was
-    built. `pids` has those that run, by name.
+    """All servers at the far end: Incoming with an app, nginx with the page and DAV PUT, @tus/server, and tusd if it
+    was built. `pids` has those that run, by name.
     """
 
     host: str
@@ -68,7 +67,7 @@ class Servers:
     prefix: Sequence[str] = ()
     workers: int = 1
     fast: bool = True
-    """Whether Incoming may use what its extra `fast` brings."""
+    """Whether Incoming may use its extra `fast`."""
     pids: dict[str, int] = field(default_factory=dict)
     incoming_port: int = field(default_factory=_free_port)
     app_port: int = field(default_factory=_free_port)
@@ -80,22 +79,22 @@ class Servers:
         return f"http://{self.host}:{port}"
 
     def ticket(self) -> str:
-        """A ticket of the Incoming server, fetched from where the backend functions may be called."""
+        """Return a ticket of the Incoming server, requested from an address that may call the backend functions."""
         command = [*self.prefix, sys.executable, "-c", _POST, self._new_upload()]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def ticket_here(self) -> str:
-        """The same without a namespace in between, for many."""
+        """Return many tickets, without a namespace in between."""
         with urllib.request.urlopen(urllib.request.Request(self._new_upload(), method="POST")) as answer:
             return answer.read().decode()
 
     def _new_upload(self) -> str:
-        """The URL that gives a ticket for a file that stays, so that it can be compared."""
+        """Return the URL for tickets whose file stays, so that it can be compared."""
         told = {"signalFinishURL": f"{self.origin(self.app_port)}/finished", "removeFileWhenFinished": "false"}
         return f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{urllib.parse.urlencode(told)}"
 
     def received(self, server: str, name: str) -> Path:
-        """Where that server keeps an upload."""
+        """Return the path of an upload at that server."""
         if server == "incoming":
             return self.directory / "incoming" / name[:2] / name
         return self.directory / server / name
@@ -115,7 +114,7 @@ class Servers:
 
     @contextlib.contextmanager
     def product(self) -> Iterator[Servers]:
-        """Incoming and its app, without the rivals."""
+        """Start Incoming and its app, without the rivals."""
         with contextlib.ExitStack() as stack:
             self._start_product(stack)
             yield self
@@ -128,7 +127,7 @@ class Servers:
         self._start(stack, "incoming", self.incoming_port, command, {} if self.fast else self._without_fast())
 
     def _without_fast(self) -> dict[str, str]:
-        """For the environment: Python finds the extra's package, but cannot import it."""
+        """Return an environment in which Python cannot import the extra's package."""
         hidden = self.directory / "hidden"
         hidden.mkdir()
         (hidden / "websockets.py").write_text("raise ImportError\n")

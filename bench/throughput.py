@@ -1,4 +1,5 @@
-"""Several fast uploads at once, and what of the machine they leave: whether a second worker is worth a second core.
+"""Measure several fast uploads at once, and the idle rest of the machine: whether a second worker is worth a second
+core.
 
 Clients share the machine with the server, so each is a process of its own that does as little as can be: a PUT's body
 goes from the page cache to the socket by sendfile, a WebSocket's in whole messages whose mask is zero. How much of the
@@ -25,7 +26,7 @@ from native import WebSocketClient
 from servers import Servers
 
 CLIENTS = 6
-"""Enough that each of two workers gets some, whichever accepts first."""
+"""Enough that each of two workers gets some."""
 
 PIECE = 16 * 1024
 PIECEMEAL = 64
@@ -72,7 +73,7 @@ def put_pieces(servers: Servers, tickets: Sequence[str], source: Path) -> None:
 
 
 class Piecemeal(asyncio.Protocol):
-    """A keep-alive connection that sends a file in pieces, each when the one before is acknowledged."""
+    """A keep-alive connection that sends a file in small requests, each after the answer to the previous one."""
 
     def __init__(self, host: str, ticket: str, data: bytes) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,7 +92,7 @@ class Piecemeal(asyncio.Protocol):
         self._transport.write((self._lines + told).encode() + self._data[start:end])
 
     def data_received(self, answer: bytes) -> None:
-        """An answer is small and comes in one piece."""
+        """Receive an answer, which is small and arrives at once."""
         last = self._sent == len(self._data)
         if not answer.startswith(b"HTTP/1.1 200" if last else b"HTTP/1.1 308"):
             self.done.set_exception(RuntimeError(f"a piece was answered {answer!r}"))
@@ -118,7 +119,7 @@ async def _in_pieces(servers: Servers, tickets: Sequence[str], data: bytes) -> N
 
 @dataclass(frozen=True)
 class Way:
-    """How `clients` processes send `each` files at once, of so many MiB."""
+    """How `clients` processes send `each` files at once, and their size in MiB."""
 
     send: Callable[[Servers, Sequence[str], Path], None]
     clients: int
@@ -134,7 +135,7 @@ WAYS = {
 
 
 def rush(servers: Servers, name: str, source: Path, expected: str) -> Rush:
-    """Uploads of `source` at once. Raises when what arrived is not what was sent."""
+    """Upload `source` several times at once. Raises if a file that arrived differs."""
     way = WAYS[name]
     tickets = [[servers.ticket_here() for _ in range(way.each)] for _ in range(way.clients)]
     make = multiprocessing.get_context("fork")
@@ -160,6 +161,6 @@ def rush(servers: Servers, name: str, source: Path, expected: str) -> Rush:
 
 
 def _of_children() -> float:
-    """CPU seconds of this process's children that have ended."""
+    """Return the CPU seconds of this process's children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

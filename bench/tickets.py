@@ -1,4 +1,4 @@
-"""What tickets cost, with an empty database and with a million tombstones in it, which must make no difference.
+"""Measure the cost of tickets with an empty database and with a million tombstones, which must make no difference.
 
 Keep-alive connections fetch tickets as fast as they are given out; then, one after the other, what an operator, an app
 and a user wait for is timed. Tombstones are written by the product's own code in the database's own layout, all in one
@@ -27,10 +27,10 @@ from incoming.storage.sqlite.schema import open_database
 from incoming.storage.ticket_row import COLUMNS, to_row
 
 BACKENDS = 32
-"""Connections that ask for tickets at once, each for the next when it has one."""
+"""Connections that request tickets in parallel, each in sequence."""
 
 ASKED = 20
-"""How often each other thing is timed; the median counts."""
+"""Repetitions of each other measurement; the median counts."""
 
 AT_REST = 35.0
 """Seconds over which a server is watched that nobody asks anything: longer than from one of the janitor's rounds to the
@@ -62,7 +62,7 @@ class Desk:
 
 
 def bury(database: Path, count: int) -> None:
-    """So many finished uploads, from a minute to six days old. The server must not run."""
+    """Insert finished uploads, from a minute to six days old. The server must not run."""
     database.parent.mkdir()
     open_database(database, 0o600)
     connection = sqlite3.connect(database, isolation_level=None)
@@ -102,7 +102,7 @@ def _tombstones(count: int, last: float) -> Iterator[Ticket]:
 
 
 class Backend(asyncio.Protocol):
-    """A keep-alive connection that asks for the next ticket when it has one."""
+    """A keep-alive connection that requests one ticket after the other."""
 
     def __init__(self, request: bytes, until: float) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -142,7 +142,7 @@ class Backend(asyncio.Protocol):
 
 
 async def _ask(servers: Servers, seconds: float) -> list[float]:
-    """How long each ticket took, in ascending order."""
+    """Return the duration of each request, in ascending order."""
     body = f"signalFinishURL=http://{servers.host}:{servers.app_port}/finished"
     request = (
         f"POST /incoming/0.1/backend/new_upload HTTP/1.1\r\nHost: {servers.host}\r\n"
@@ -159,7 +159,7 @@ async def _ask(servers: Servers, seconds: float) -> list[float]:
 
 
 def desk(servers: Servers, tombstones: int, seconds: float = 10.0) -> Desk:
-    """Starts the server on a database with so many tombstones and times everything."""
+    """Start the server on a database with that many tombstones and measure everything."""
     bury(servers.directory / "incoming" / "incoming.sqlite", tombstones)
     began = time.perf_counter()
     with servers.product():
@@ -188,7 +188,7 @@ def desk(servers: Servers, tombstones: int, seconds: float = 10.0) -> Desk:
 
 
 def _timed(work: Callable[[], None]) -> float:
-    """The median of several times, in seconds."""
+    """Return the median of several durations, in seconds."""
     times = []
     for _ in range(ASKED):
         began = time.perf_counter()

@@ -1,8 +1,6 @@
-"""Whether what the project builds on has known faults: `make audit`.
-
-Asks, one after the other: do the installed Python packages fit together (pip check) and stay within the bounds of
-pyproject.toml; does pip-audit know an advisory about one; does npm. The last two ask servers of their own; where these
-cannot be reached that is said, and is no finding. Exit code 1 when something was found.
+"""Check the dependencies for known vulnerabilities: `make audit`. Runs pip check, compares the installed versions with
+the bounds of pyproject.toml, and runs pip-audit and npm audit. If the servers of the last two cannot be reached, it
+reports that, which is no finding. Exit code 1 if there are findings.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def outside_bounds(requirements: list[str]) -> list[str]:
-    """Installed packages whose version pyproject.toml does not allow; what is not installed is not looked at."""
+    """Return the installed packages whose version pyproject.toml does not allow."""
     found = []
     for requirement in map(Requirement, requirements):
         try:
@@ -34,7 +32,7 @@ def outside_bounds(requirements: list[str]) -> list[str]:
 
 
 def python_advisories(report: dict[str, Any]) -> tuple[list[str], int]:
-    """What pip-audit's JSON report says: advisories, and how many packages it could not ask about."""
+    """Parse pip-audit's JSON report: advisories, and the number of packages that it could not check."""
     found, unasked = [], 0
     for package in report["dependencies"]:
         unasked += "skip_reason" in package
@@ -45,7 +43,7 @@ def python_advisories(report: dict[str, Any]) -> tuple[list[str], int]:
 
 
 def npm_advisories(report: dict[str, Any]) -> list[str] | None:
-    """What npm's JSON report says; None if it could not ask."""
+    """Parse npm's JSON report; None if it could not check."""
     if "vulnerabilities" not in report:
         return None
     return [f"{name}: {fault['severity']}, {fault['range']}" for name, fault in report["vulnerabilities"].items()]
@@ -73,11 +71,11 @@ def main() -> int:
     advisories, unasked = python_advisories(report or {"dependencies": []})
     findings += advisories
     asked = len(report.get("dependencies", ())) - unasked
-    print(f"pip-audit: {len(advisories)} advisories about {asked} packages, {unasked} could not be asked about")
+    print(f"pip-audit: {len(advisories)} advisories about {asked} packages, {unasked} could not be checked")
 
     faults = npm_advisories(_json_of("npm", "audit", "--json"))
     findings += faults or []
-    print("npm audit: it could not be asked" if faults is None else f"npm audit: {len(faults)} advisories")
+    print("npm audit: could not check" if faults is None else f"npm audit: {len(faults)} advisories")
 
     for finding in findings:
         print(finding, file=sys.stderr)

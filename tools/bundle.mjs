@@ -1,4 +1,4 @@
-// Makes what browsers load from the ES modules of incoming/js/:
+// Builds the files for browsers from the ES modules of incoming/js/:
 //   incoming.js     classic script; its one global, `incoming`, holds what index.js exports
 //   incoming.mjs    the same as an ES module
 //   *.js.map, ...   the sources, as they are read in a browser's debugger
@@ -47,7 +47,7 @@ const library_beside = {
     setup: ({ onResolve }) => onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
 };
 
-/** What the sources export, and a name for this version of them. */
+/** The exports of the sources, and a name for their version. */
 async function examine() {
     const { metafile, outputFiles } = await build({ ...shared, entryPoints: [entry], format: "esm", metafile: true });
     const [{ exports }] = Object.values(metafile.outputs);

@@ -1,10 +1,10 @@
-"""Fuzzes what reads strangers' bytes: WebSocket frames, control messages, chunk headers, Content-Range,
-the fields of resumable uploads.
+"""Fuzz the parsers of network input: WebSocket frames, control messages, chunk headers, Content-Range, the fields of
+resumable uploads.
 
     python tools/fuzz.py [--seconds S] [TARGET...]
 
-Each target gets its share of the time in a process of its own. With atheris what is tried is led by the coverage that
-it reaches; where there is none for this Python, by chance. The oracle: a value within the documented limits, or a
+Each target has its share of the time, in its own process. With atheris what is tried is led by the coverage that it
+reaches; where there is none for this Python, by chance. The oracle: a value within the documented limits, or a
 documented error. Anything else ends the run with the input that caused it and exit code 1.
 """
 
@@ -26,7 +26,7 @@ TOKENS = [b'"', b"\\u", b"{", b"}", b"[", b",", b":", b"null", b"1e3", b"-", b"9
 
 
 def by_chance(name: str, seconds: float) -> int:
-    """Honest inputs, changed in a few places each; how many were tried."""
+    """Try valid inputs with random changes; return their number."""
     from tools.fuzz_targets import MAX_INPUT, TARGETS, seeds
 
     begin = seeds(name)
@@ -67,7 +67,7 @@ def by_coverage(name: str, seconds: float) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together (default: 60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds for all targets together (default: 60)")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("targets", nargs="*", choices=[[], *NAMES], metavar="TARGET", help=", ".join(NAMES))
     told = parser.parse_args()
@@ -75,7 +75,7 @@ def main() -> int:
     if told.here:
         if find_spec("atheris") is not None:
             by_coverage(names[0], told.seconds)
-        print(f"{by_chance(names[0], told.seconds)} inputs by chance, all as documented")
+        print(f"{by_chance(names[0], told.seconds)} random inputs, all handled as documented")
         return 0
     for name in names:
         share = told.seconds / len(names)

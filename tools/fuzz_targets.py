@@ -1,6 +1,6 @@
-"""What tools/fuzz.py feeds: each reader of strangers' bytes with its oracle, and honest inputs to begin with.
+"""The targets of tools/fuzz.py: each parser of network input with its oracle, and valid inputs as a start.
 
-A target returns when its input was taken as documented or refused with a documented error, and raises otherwise.
+A target returns when its input was accepted or refused as documented, and raises otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_INPUT = 20_000
 """Bytes: a little above the longest control message."""
 
 FRAMES = ["81 85 00000000 48656c6c6f", "02 83 01020304 414141 80 81 00000000 41 89 80 00000000", "88 82 00000000 03e8"]
-"""As RFC 6455 draws them, their masks mostly zeros."""
+"""As in RFC 6455, with masks of mostly zeros."""
 
 RANGES = ["bytes 0-9/26", "bytes */26", "bytes */*", "bytes 5-*/9007199254740991", "bytes 3-/*", "BYTES 1-1/2"]
 
@@ -84,7 +84,7 @@ def resumable(data: bytes) -> None:
 
 
 def frames(data: bytes) -> None:
-    """However it is cut, it means the same; the first byte says how."""
+    """The meaning does not depend on segmentation, which the first byte selects."""
     sent = data[1:]
     step = 1 + data[0] % 16 if data else 1
     limit, text_limit = 1000, 100
@@ -96,7 +96,7 @@ def frames(data: bytes) -> None:
 
 
 def _events(portions: list[bytes], limit: int, text_limit: int) -> list[tuple[str, object]]:
-    """What it means; all data of one message together."""
+    """Return the events, with all data of a message together."""
     reader = websocket.FrameReader(limit, text_limit)
     told: list[tuple[str, object]] = []
     message = b""
@@ -119,7 +119,7 @@ def _events(portions: list[bytes], limit: int, text_limit: int) -> list[tuple[st
 
 
 def seeds(target: str) -> list[bytes]:
-    """Honest inputs to begin with."""
+    """Valid inputs as a start."""
     vectors = json.loads((Path(__file__).resolve().parents[1] / "tests" / "vectors" / "messages.json").read_text())
     if target == "control":
         return [vector["text"].encode("utf-8", "surrogatepass") for vector in vectors["from_client"]]

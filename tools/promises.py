@@ -1,7 +1,5 @@
-"""Fills in doc/promises.md: which test proves which promise.
-
-The page itself says what is promised; the tests say what they prove, by the marker `promise(12, 13)` in Python and by
-"promise 12, 13" in the name of a JavaScript test. Decides how the two are joined, and runs no test.
+"""Fill in doc/promises.md: which test proves which promise. The page lists the promises; the tests name those that they
+prove, by the marker `promise(12, 13)` in Python and by "promise 12, 13" in the name of a JavaScript test. Runs no test.
 """
 
 import argparse
@@ -40,12 +38,12 @@ class Proof:
 
 
 def promises(page: str) -> list[Promise]:
-    """The rows of the page, in its order."""
+    """Return the rows of the page, in order."""
     return [Promise(int(row["number"]), row["kind"], row["promise"]) for row in _ROW.finditer(page)]
 
 
 def proofs(tests: Path = TESTS) -> dict[int, list[Proof]]:
-    """By promise, the tests below a directory that name it."""
+    """Return, by promise, the tests below a directory that name it."""
     found: dict[int, set[Proof]] = defaultdict(set)
     for path in sorted(tests.rglob("*")):
         if path.name.startswith("test_") and path.suffix == ".py":
@@ -79,7 +77,7 @@ def _marks_of_module(module: ast.Module) -> list[int]:
 
 
 def _marks_in(expressions: list[ast.expr]) -> list[int]:
-    """The arguments of every `promise(...)` in these, also where a single parameter set is marked."""
+    """Return the arguments of every `promise(...)` in these, also on single parameter sets."""
     calls = [node for expression in expressions for node in ast.walk(expression) if isinstance(node, ast.Call)]
     return [
         number
@@ -109,7 +107,7 @@ def _js_claims(source: str) -> Iterator[tuple[str, int]]:
 
 
 def rendered(page: str, found: dict[int, list[Proof]]) -> str:
-    """The page with its last column filled in anew."""
+    """Return the page with its last column regenerated."""
     unknown = sorted(set(found) - {promise.number for promise in promises(page)})
     if unknown:
         named = ", ".join(f"{number} in {found[number][0].file}" for number in unknown)
@@ -130,13 +128,13 @@ def _code(test: str) -> str:
 
 
 def unproved(page: str, found: dict[int, list[Proof]]) -> list[Promise]:
-    """The promises of kind `must` that no test names."""
+    """Return the promises of kind `must` that no test names."""
     return [promise for promise in promises(page) if promise.kind == "must" and promise.number not in found]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is stale")
     given = parser.parse_args()
     page, found = PAGE.read_text(), proofs()
     fresh = rendered(page, found)

@@ -1,6 +1,5 @@
-"""Starts the server and both example applications, says where they are, and stops them together.
-
-They belong together: when one ends, or on Ctrl-C, SIGTERM or SIGHUP, all end. Decides ports and order, nothing else.
+"""Start the server and both example applications, print their addresses, and stop them together. When one ends, or on
+Ctrl-C, SIGTERM or SIGHUP, all are stopped. Decides ports and order.
 """
 
 import argparse
@@ -27,11 +26,11 @@ class Program:
     command: list[str]
     cwd: Path
     health: str | None = None
-    """A path that is answered as soon as the program is ready, where listening does not mean that."""
+    """A path that answers when the program is ready, if listening does not mean that."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # A session of its own: the terminal's Ctrl-C comes to us alone, and we pass it on once.
+        # A session of its own: the terminal's Ctrl-C reaches only this process, which passes it on once.
         self.process = subprocess.Popen([sys.executable, *self.command], cwd=self.cwd, start_new_session=True)
 
     def has_ended(self) -> bool:
@@ -60,7 +59,7 @@ class Program:
 
 
 def programs(base_port: int, storage_dir: Path) -> list[Program]:
-    """The server on `base_port`, the examples on the next two."""
+    """Return the server on `base_port` and the examples on the next two ports."""
     server = ["incoming.py", "--port", str(base_port), "--storage-dir", str(storage_dir)]
     found = [Program("Incoming!! server", base_port, server, ROOT, health="/incoming/0.1/health")]
     for number, name in enumerate(["1-simple", "2-dynamic"], start=1):
@@ -72,7 +71,7 @@ def programs(base_port: int, storage_dir: Path) -> list[Program]:
 
 
 def start(all_programs: list[Program], stopping: threading.Event) -> None:
-    """Returns when all are ready or something is wrong."""
+    """Return when all are ready or one has failed."""
     for program in all_programs:
         program.start()
     deadline = time.monotonic() + START_TIMEOUT
@@ -80,7 +79,7 @@ def start(all_programs: list[Program], stopping: threading.Event) -> None:
         if stopping.wait(0.05) or any(program.has_ended() for program in all_programs):
             return
         if time.monotonic() > deadline:
-            print(f"Not everything is ready after {START_TIMEOUT:g} seconds.", file=sys.stderr)
+            print(f"Not all programs are ready after {START_TIMEOUT:g} seconds.", file=sys.stderr)
             stopping.set()
             return
     print()
@@ -99,14 +98,14 @@ def stop(all_programs: list[Program]) -> None:
         try:
             program.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"{program.title} does not end; killing it.", file=sys.stderr)
+            print(f"{program.title} does not exit; killing it.", file=sys.stderr)
             program.signal(signal.SIGKILL)
             program.process.wait()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base-port", type=int, default=4000, help="of the server; the examples get the next two")
+    parser.add_argument("--base-port", type=int, default=4000, help="port of the server; the examples get the next two")
     parser.add_argument("--storage-dir", type=Path, default=ROOT / "incoming-data")
     given = parser.parse_args()
     all_programs = programs(given.base_port, given.storage_dir.resolve())
@@ -124,7 +123,7 @@ def main() -> int:
         while not stopping.wait(0.2):
             ended = [program for program in all_programs if program.has_ended()]
             if ended:
-                print(f"{ended[0].title} has ended; stopping the others.", file=sys.stderr)
+                print(f"{ended[0].title} has exited; stopping the others.", file=sys.stderr)
                 return 1
         return 0
     finally:

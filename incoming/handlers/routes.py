@@ -24,7 +24,7 @@ from incoming.handlers.upload.websocket import UploadSocket
 from incoming.wire.resumable_upload import is_resumable_upload
 
 PREFIX = r"/incoming(?:/0\.1)?"
-"""With the version, or without it as apps of before there was one know it."""
+"""With the version, or without it for older apps."""
 
 UPLOAD = "/frontend/upload/([^/]+)"
 
@@ -57,7 +57,7 @@ class ResumableUploads(PathMatches):
 
 
 def application(services: Services, files: LibraryFiles) -> Application:
-    """The server's application for one worker; `files` is the library to serve."""
+    """Return the server's application for one worker; `files` is the library to serve."""
     given: dict[str, Any] = {"services": services}
     return UploadApplication(
         [
@@ -68,8 +68,8 @@ def application(services: Services, files: LibraryFiles) -> Application:
         default_handler_args=given,
         log_function=request_logger(services),
         websocket_ping_interval=0,
-        # Uploads come from pages of other hosts by design, with a ticket and without cookies; who may call the backend
-        # functions is decided in access.py.
+        # Uploads come from pages of other hosts by design, with a ticket and without cookies; caller_access.py decides
+        # who may call the backend functions.
         cross_origin_protection=False,
     )
 

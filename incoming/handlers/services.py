@@ -1,6 +1,6 @@
-"""What the handlers work with: everything that lives below them in one worker, by type.
+"""What the handlers use: the services of one worker, by type.
 
-worker.py makes one Services and gives it to every handler; a test makes one of what it needs.
+worker.py creates one Services for all handlers; a test creates one with what it needs.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Services:
         return UploadParts(self.upload_service, self.store, self.settings, self.tickets.clock.now)
 
     def limits(self, ticket: Ticket) -> Limits:
-        """How a client of this ticket is told to send."""
+        """Return the limits for clients of this ticket."""
         return Limits(
             chunk_min=self.settings.chunk_min,
             chunk_max=self.settings.chunk_max,

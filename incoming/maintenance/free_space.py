@@ -1,7 +1,7 @@
 """Whether another upload may begin: admission by free space.
 
-Decides how much room there must be and how long a measurement is believed. It knows no file system: the store says how
-much it can still take, and one that does not know takes everything.
+Decides how much space must be free and how long a measurement is valid. Knows no file system: the store reports how
+much it can still take; without a report everything is admitted.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class FreeSpace:
         self._free: int | None = None
 
     async def require(self) -> None:
-        """Raise StorageFull if there is too little room for another upload, or what the ByteStore raises."""
+        """Raise StorageFull if there is too little space for another upload, or what the ByteStore raises."""
         free, limit = await self._measured(), self._limit
         if free is None:
             return
         if free <= 0:
-            raise StorageFull("no room for new uploads: the disk is full, or all its inodes are in use")
+            raise StorageFull("no space for new uploads: the disk is full, or all its inodes are in use")
         if free < limit:
             raise StorageFull(
-                f"no room for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
+                f"no space for new uploads: {free} bytes are free, the limit is {limit} ({size_text(limit)})"
             )
 
     async def _measured(self) -> int | None:

@@ -1,8 +1,8 @@
 """Expire abandoned uploads, and remove files and tombstones past their time.
 
-This file decides what has expired and what may be removed; it removes nothing that the TicketStore does not know. Every
-worker has a janitor, independent of the others: each change is a transaction on the ticket's present state, and
-removing twice is no error, so several do no harm to each other. It knows no file system, no database and no client.
+Decides what has expired and what may be removed; removes nothing that the TicketStore does not know. Every worker has
+an independent janitor: each change is a transaction on the ticket's current state, and removing twice is no error. It
+knows no file system, no database and no client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST_INTERVAL = 30.0
 SHORTEST_INTERVAL = 0.5
 
 NOTE_INTERVAL = 20.0
-"""Seconds between two notes that a server runs, well below OUTAGE."""
+"""Seconds between two time stamps of a running server, well below OUTAGE."""
 
 LEFT_ALONE = 60.0
 """Seconds for the worker that changed a ticket to finish with its files, before a janitor does it."""
@@ -41,7 +41,7 @@ WAIT_REASON = "Timed out waiting for app backend to retrieve the file"
 
 
 class _NotAnyMore(Exception):
-    """The upload has been continued, or another worker's janitor was faster."""
+    """The upload was resumed, or another worker's janitor was faster."""
 
 
 class Janitor:
@@ -67,7 +67,7 @@ class Janitor:
 
     async def run(self) -> None:
         """Sweep until cancelled, at irregular intervals so that several workers do not sweep at the same time."""
-        # A round may take long, and the notes of a server that runs must not.
+        # A round may take long, which must not delay the time stamps.
         noting = asyncio.get_running_loop().create_task(self._note_regularly())
         try:
             while True:
@@ -97,7 +97,7 @@ class Janitor:
         return min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, min(limit for limit in limits if limit) / 4))
 
     async def sweep(self) -> None:
-        """Run every step once. A step that fails is logged and tried again in the next round."""
+        """Run every step once. A step that fails is logged and retried in the next round."""
         for step in (
             self._note_service,
             self._expire_idle,
@@ -117,7 +117,7 @@ class Janitor:
             log.exception("cleanup step failed, will retry")
 
     def _before(self, seconds: float) -> float:
-        """Return the latest time that is at least so many seconds of service ago."""
+        """Return the latest time that is at least `seconds` of service ago."""
         return -math.inf if self._service is None else self._service.before(self._clock.steady(), seconds)
 
     # --- abandoned uploads --------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Janitor:
         """Remove an ended upload's files, except for those that the app removes. Return False if some may remain."""
         try:
             if ticket.state == State.FAILED:
-                # Without its file the handover cannot be tried again; if it just was, the file stays.
+                # Without its file the handover cannot be retried; if it was just retried, the file stays.
                 ticket = await self._tickets.update(ticket.id, _without_file)
                 if ticket.state != State.FAILED:
                     return False

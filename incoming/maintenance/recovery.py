@@ -1,10 +1,10 @@
-"""At start: makes every unfinished ticket claim only what is really there.
+"""At start: reduce every unfinished ticket to what the store really has.
 
-After a power cut that is only what was synced, if the store has to sync at all. Of a partial file that is gone, is
-another one, is shorter than its ticket says or has holes, only what is surely there is believed. A file that has its
-final name is confirmed. A partial one is never touched here: another process may still serve it, and only a ticket that
-is complete is completed. What had arrived before has its callback in the outbox already, and what the TicketStore does
-not know is left alone. This file knows no file system and no database.
+After a power cut that is only what was synced, if the store syncs at all. Of a partial file that is gone, replaced,
+shorter than its ticket or has holes, only the proven part counts. A file with its final name is confirmed. A partial
+one is never touched, because another process may still serve it; only complete tickets are completed. Uploads that had
+arrived have their callback in the outbox already, and files without a ticket are left alone. Knows no file system and
+no database.
 """
 
 from __future__ import annotations
@@ -25,33 +25,32 @@ from incoming.uploads.upload_service import UploadService
 log = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Names this boot of the machine; see random(4)."""
+"""Identifies this boot of the machine; see random(4)."""
 
 
 async def recover(
     tickets: TicketStore, store: ByteStore, upload_service: UploadService, boot_id_file: Path = BOOT_ID
 ) -> tuple[int, int]:
-    """Looks at every unfinished upload; returns how many there are and how many had less than was noted.
-
-    To be called before anybody is served. Raises what the stores raise.
+    """Examine every unfinished upload; return how many there are and how many had less than recorded. Call it before
+    serving. Raises what the stores raise.
     """
     boot_id = _read_boot_id(boot_id_file) if isinstance(store, SyncingStore) else ""
     if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
-        log.warning("the machine has booted: of %d uploads only what was synced is believed", count)
+        log.warning("host rebooted: discarded the unsynced ranges of %d uploads", count)
     unfinished = trimmed = 0
     async for ticket in older(tickets, (State.UPLOADING,), math.inf, breath=0.0):
         unfinished += 1
         try:
             trimmed += await _recover(tickets, store, upload_service, ticket)
         except (StorageFailed, TooBusy) as error:
-            # One that cannot be read keeps nobody from starting: each write and its completion look again.
-            log.warning("upload %s: its file cannot be examined now: %s", ticket.id, error.message)
-    log.info("%d unfinished uploads, %d of them with less on the disk than noted", unfinished, trimmed)
+            # An unreadable one does not prevent the start: each write and the completion check again.
+            log.warning("upload %s: cannot examine its file: %s; each write will check again", ticket.id, error.message)
+    log.info("%d unfinished uploads, %d of them with less on the disk than recorded", unfinished, trimmed)
     return unfinished, trimmed
 
 
 async def _recover(tickets: TicketStore, store: ByteStore, upload_service: UploadService, ticket: Ticket) -> bool:
-    """Says whether there was less than was noted."""
+    """Return whether there was less than recorded."""
     held = await store.stored(ticket)
     if held is None:
         known = await _confirm(tickets, store, ticket)
@@ -67,25 +66,23 @@ def _read_boot_id(boot_id_file: Path) -> str:
     try:
         return boot_id_file.read_text(encoding="ascii").strip()
     except OSError as error:
-        log.warning("a power cut cannot be told from a restart of the server: no boot id (%s)", error.strerror)
+        log.warning("no boot id (%s): cannot distinguish a power cut from a restart of the server", error.strerror)
         return ""
 
 
 async def _confirm(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> Ticket | None:
-    """The ticket, complete, if its file has its final name; None if it has not.
-
-    It may know of less: completed, and then the power failed. A file gets that name only when all of it is on the disk,
-    so it is believed whatever the ticket says.
+    """Return the ticket, complete, if its file has its final name; otherwise None. After a power cut the ticket may
+    have less. A file gets its final name only when all of it is on the disk, so the name counts.
     """
     size = ticket.size
     if size is None:
         return None
     try:
         if await store.completed(ticket, size) is None:
-            # A file without a byte is made when it is completed.
+            # A file of size 0 is created when it is completed.
             return ticket if size == 0 else None
     except BytesLost as lost:
-        log.warning("upload %s: %s; it is removed, and all is asked for again", ticket.id, lost.message)
+        log.warning("upload %s: %s; removed it, its client will send everything again", ticket.id, lost.message)
         await store.remove(ticket)
         return None
     whole = Extents([(0, size)])
@@ -98,21 +95,19 @@ async def _confirm(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> Ti
 
 
 async def finalise(upload_service: UploadService, ticket: Ticket) -> bool:
-    """Completes a file of which every byte has arrived. False when the store says that it is not whole."""
+    """Complete a file of which every byte has arrived. Return False when the store reports that it is incomplete."""
     try:
         await upload_service.finalise(ticket.id)
     except BytesLost:
-        return False  # which is in the log
+        return False  # already logged
     except UploadError as error:
-        log.warning("upload %s: cannot be completed now: %s", ticket.id, error.message)
+        log.warning("upload %s: completion failed, will retry: %s", ticket.id, error.message)
     return True
 
 
 async def _trim(tickets: TicketStore, store: ByteStore, ticket: Ticket, held: Extents) -> bool:
-    """Lets the ticket believe only what is held of it; says whether that was less.
-
-    The file only grows. So a ticket that was read before its file was examined, and is still the same, claims what is
-    not there.
+    """Reduce the ticket to what the store has; return whether that was less. The file only grows. So a ticket that was
+    read before its file was examined, and is unchanged, claims bytes that are missing.
     """
     seen: Ticket | None = ticket
     while seen is not None and seen.state == State.UPLOADING:
@@ -122,7 +117,7 @@ async def _trim(tickets: TicketStore, store: ByteStore, ticket: Ticket, held: Ex
         after = await tickets.update(before.id, lambda known: _trimmed(known, before, held))  # noqa: B023 - awaited here
         if after.epoch == before.epoch + 1 and after.extents == held:
             counts = (before.id, held.size, before.extents.size)
-            log.warning("upload %s: %d of %d bytes are there; the others are asked for again", *counts)
+            log.warning("upload %s: %d of %d bytes are stored; its client will send the others again", *counts)
             return True
         seen = await tickets.get(before.id)
         if seen is not None:

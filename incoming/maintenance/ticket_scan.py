@@ -1,6 +1,6 @@
-"""Many tickets, a batch at a time: a million tombstones cost little memory and hold up nobody.
+"""Scan many tickets in batches: a million tombstones take little memory and delay nothing.
 
-Knows how to walk through what `TicketStore.find` offers, not what the tickets are wanted for.
+Knows how to iterate over `TicketStore.find`, not the purpose of the scan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from incoming.storage.ticket_store import TicketStore
 
 BATCH = 100
 BREATH = 0.02
-"""Seconds between two batches, for everybody else's work."""
+"""Seconds between two batches, for other work."""
 
 
 def older(
@@ -25,9 +25,8 @@ def older(
     *,
     breath: float = BREATH,
 ) -> AsyncIterator[Ticket]:
-    """The tickets that entered one of these states between the two times, the oldest first.
-
-    `breath` is how many seconds there are between two batches: 0 where nobody else has work.
+    """Yield the tickets that entered one of these states between the two times, the oldest first. `breath` is the pause
+    between two batches in seconds: 0 where there is no other work.
     """
     return _walk(
         lambda start: tickets.find(states, state_before=before, after=start, limit=BATCH),
@@ -38,7 +37,7 @@ def older(
 
 
 def idle(tickets: TicketStore, states: Sequence[State], before: float) -> AsyncIterator[Ticket]:
-    """The tickets in one of these states with which no client did anything since `before`, the longest idle first."""
+    """Yield the tickets in one of these states without activity of a client since `before`, the longest idle first."""
     return _walk(
         lambda start: tickets.find(states, idle_since=before, after=start, limit=BATCH),
         lambda ticket: ticket.active_at,
@@ -61,7 +60,7 @@ async def _walk(
                 yield ticket
         if len(batch) < BATCH:
             return
-        # The next batch starts with those of the last one's last moment; after a whole batch of one moment behind it.
+        # The next batch starts at the last one's latest time; after a whole batch of one time, behind it.
         last = key(batch[-1])
         start = last if last != start else math.nextafter(last, math.inf)
         seen = {ticket.id for ticket in batch}

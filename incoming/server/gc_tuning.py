@@ -17,7 +17,7 @@ first two.
 
 
 def look_seldom() -> None:
-    """Set the thresholds; call it when everything exists that stays until the process ends."""
+    """Set the thresholds; call it when all objects exist that live until the process ends."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

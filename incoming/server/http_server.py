@@ -1,7 +1,7 @@
-"""Tornado's HTTP server with a limiter before it: refused connections get an answer without a request being read.
+"""Tornado's HTTP server with a limiter before it: refused connections get an answer before a request is read.
 
 A connection that comes when descriptors are short may be served health checks and backend functions only; everything
-else is refused as soon as its header says what it wants. Who is refused is decided by the connection limiter.
+else is refused as soon as its header has arrived. The connection limiter decides which connections are refused.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ LINGER = 1.0
 """Seconds in which a refused client can read the answer."""
 
 READ_SIZE = 256 * 1024
-"""Bytes received at once of what goes into no receive buffer: Tornado allocates them anew for each read."""
+"""Bytes received at once without a receive buffer: Tornado allocates them for each read."""
 
 NO_DESCRIPTOR = "the server has no file descriptor left for another connection"
 
 _ESSENTIAL = re.compile(PREFIX + "/(health|metrics|status|backend)(/.*)?", re.DOTALL)
-"""What operators and backends ask for."""
+"""URLs of operators and backends."""
 
 
 class GuardedServer(HTTPServer):
@@ -98,7 +98,7 @@ class GuardedServer(HTTPServer):
                 self._turn_away(stream, f"this address has {limit} connections, which is the limit")
 
     def _handle_once(self, stream: IOStream, address: Any) -> None:
-        """Serve one request and close: the place is scarce."""
+        """Serve one request and close, because descriptors are scarce."""
         usual, self.conn_params = self.conn_params, copy(self.conn_params)
         try:
             self.conn_params.no_keep_alive = True
@@ -107,7 +107,7 @@ class GuardedServer(HTTPServer):
             self.conn_params = usual
 
     def out_of_descriptors(self) -> None:
-        """Count, and log now and then, that a client was refused for want of descriptors."""
+        """Count, and log occasionally, that a client was refused because descriptors are short."""
         self.refused()
         if count := self._shortages.due():
             log.warning(
@@ -143,7 +143,7 @@ async def _say(stream: IOStream, answer: bytes) -> None:
 
 
 class _EssentialOnly(HTTPMessageDelegate):
-    """Passes on a request that is essential; answers any other one by itself, before its body is read."""
+    """Pass on an essential request; answer any other one directly, before its body is read."""
 
     def __init__(
         self, server: GuardedServer, delegate: HTTPMessageDelegate, connection: HTTPConnection, stream: IOStream | None

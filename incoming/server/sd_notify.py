@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def tell_ready() -> None:
-    """Send READY=1; call it once, in the process that systemd started. A failure is logged and does no harm."""
+    """Send READY=1; call it once, in the process that systemd started. A failure is only logged."""
     path = os.environ.pop("NOTIFY_SOCKET", "")
     if not path:
         return

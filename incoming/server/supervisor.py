@@ -1,8 +1,8 @@
 """Supervise several worker processes: fork them, replace those that die, pass signals on.
 
 The parent binds the sockets and then only waits. It has no event loop and no database, and its log thread ends before a
-fork, so that a fork copies nothing that does not survive it. All workers accept on the same sockets. This file does not
-know what a worker does.
+fork, so that a fork copies only what survives it. All workers accept on the same sockets. Does not know what a worker
+does.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Supervisor:
         self._signal_all(signal.SIGTERM)
 
     def _kill(self) -> None:
-        log.error("workers did not end in time and are killed")
+        log.error("workers did not exit in time; killing them")
         self._killed = True
         self._signal_all(signal.SIGKILL)
         self._end_by = time.monotonic() + KILL_AFTER
@@ -137,7 +137,7 @@ class Supervisor:
         slot.pause = min(MAX_PAUSE, max(0.5, slot.pause * 2)) if quick else 0.0
         slot.due = now + slot.pause
         if self._end_by is None:
-            log.warning("a worker ended with code %d; another one starts in %g s", code, slot.pause)
+            log.warning("a worker exited with code %d; starting another one in %g s", code, slot.pause)
         slot.pid = 0
 
 

@@ -1,6 +1,6 @@
 """One worker process: wire stores, services and handlers, serve until SIGTERM, then drain and close.
 
-Workers share nothing but the listening sockets and the stores. This file does not know how many there are.
+Workers share nothing but the listening sockets and the stores. Does not know how many there are.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from incoming.uploads.upload_service import UploadService
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75.0
-"""Seconds that an idle HTTP connection is kept, and within which a header must arrive; longer than nginx keeps a
-connection to an upstream (60).
+"""Seconds for which an idle HTTP connection is kept, and within which a header must arrive; longer than nginx keeps an
+upstream connection (60).
 """
 
 BODY_SECONDS = 30.0
@@ -53,7 +53,7 @@ SAME_SIGNAL = 1.0
 
 
 class Worker:
-    """Everything of one worker. `serve` or `recover` is called once."""
+    """One worker. Call `serve` or `recover` once."""
 
     def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
         """`ready` is called when `serve` begins to accept connections."""
@@ -65,7 +65,7 @@ class Worker:
         self._background: list[asyncio.Task[None]] = []
 
     async def recover(self) -> int:
-        """Do the recovery that precedes serving, for workers that are several; return the exit code."""
+        """Run the recovery before several workers serve; return the exit code."""
         try:
             services = await open_services(self._settings)
             try:
@@ -105,10 +105,10 @@ class Worker:
             finally:
                 await close_services(services)
         except (UploadError, OSError) as error:
-            log.error("the server cannot go on: %s", error)
+            log.error("the server cannot continue: %s", error)
             return 1
         finally:
-            # The loop is about to give up its handlers; one more signal must not turn the good end into a bad one.
+            # The loop is about to remove its handlers; another signal must not turn a clean exit into a failure.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         return code
 
@@ -123,22 +123,24 @@ class Worker:
         self._background = services_at_work
         for task in services_at_work:
             if task.done():
-                log.critical("a service of this worker has ended", exc_info=task.exception())
+                log.critical(
+                    "a background service of this worker has ended; stopping the worker", exc_info=task.exception()
+                )
                 return 1
         return 0
 
     async def _drain(self, services: Services, server: HTTPServer) -> None:
-        """Refuse new work and let pending work end, for at most drain_timeout."""
-        log.info("ending: %d uploads are connected", len(services.upload_service.uploads()))
+        """Refuse new work and wait for pending work, for at most drain_timeout."""
+        log.info("draining: %d uploads are connected", len(services.upload_service.uploads()))
         server.stop()
-        # A further request of an open connection has to come over a new one, which another process accepts.
+        # Further requests must come over new connections, which another process accepts.
         server.conn_params.no_keep_alive = True
         loop = asyncio.get_running_loop()
         ending = loop.create_task(self._let_end(services))
         hurry = loop.create_task(self._hurry.wait())
         await asyncio.wait([ending, hurry], timeout=self._settings.drain_timeout, return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
-            log.warning("not everything could end in good order; what was acknowledged is safe")
+            log.warning("drain_timeout exceeded with pending work; acknowledged bytes are safe")
         for task in (ending, hurry, *self._background):
             task.cancel()
         await asyncio.gather(ending, hurry, *self._background, return_exceptions=True)
@@ -162,7 +164,7 @@ class Worker:
 
     def _orphaned(self, lifeline: int) -> None:
         asyncio.get_running_loop().remove_reader(lifeline)
-        log.warning("the supervisor is gone; this worker ends")
+        log.warning("the supervisor has exited; stopping this worker")
         self._stop.set()
 
 
@@ -198,12 +200,12 @@ async def close_services(services: Services) -> None:
 
 def http_server(services: Services) -> HTTPServer:
     """Return the server with its limits, not yet listening. Raises FileNotFoundError if the library is missing."""
-    # Only backend functions take forms, and they say so themselves.
+    # Only backend functions accept forms, and they parse them themselves.
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
     server = GuardedServer(
         application(services, library()),
         chunk_size=LARGEST,
-        # Bodies and messages are taken in parts, none of them larger than one read.
+        # Bodies and messages are received in parts of at most one read.
         max_buffer_size=2 * LARGEST,
         max_body_size=MAX_BODY,
         body_timeout=BODY_SECONDS,

@@ -246,7 +246,7 @@ def test_a_signal_ends_it(number: signal.Signals, workers: str, start_server: St
     assert server.log.count("SIGHUP ignored") == 1
     os.kill(server.pid, number)
     assert server.wait() == 0
-    assert server.log.count("ending: 0 uploads are connected") == int(workers)
+    assert server.log.count("draining: 0 uploads are connected") == int(workers)
 
 
 def test_what_was_acknowledged_is_there_after_a_restart(start_server: StartServer, app_stub: AppStub) -> None:
@@ -272,7 +272,7 @@ def test_a_request_under_way_is_answered(start_server: StartServer) -> None:
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert received.startswith(b"HTTP/1.1 200 ")
     assert b'"state": "new"' in received
-    assert "not everything could end" not in server.log
+    assert "drain_timeout exceeded" not in server.log
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -296,7 +296,7 @@ def test_browsers_are_told_to_come_back(workers: str, start_server: StartServer)
     assert (last["type"], last["name"], last["retry"]) == ("error", "server_shutdown", True)
     assert close_code == 4500
     assert server.wait() == 0
-    assert "not everything could end" not in server.log
+    assert "drain_timeout exceeded" not in server.log
 
 
 def test_a_callback_under_way_may_end(server: IncomingServer, app_stub: AppStub) -> None:
@@ -305,7 +305,7 @@ def test_a_callback_under_way_may_end(server: IncomingServer, app_stub: AppStub)
     assert put(server, ticket_id, b"all", "bytes 0-2/3").status_code == 200
     app_stub.wait_for(1, ticket_id)
     os.kill(server.pid, signal.SIGTERM)
-    wait_until(lambda: "ending: " in server.log, "the end to begin")
+    wait_until(lambda: "draining: " in server.log, "the end to begin")
     app_stub.release()
     assert server.wait() == 0
     server.start()
@@ -328,7 +328,7 @@ def test_a_second_signal_hurries(workers: str, start_server: StartServer, app_st
 
     wait_until(ended, "the server to end before its callback")
     assert server.wait() == 0
-    assert "not everything could end in good order" in server.log
+    assert "drain_timeout exceeded with pending work" in server.log
     app_stub.release()
 
 
@@ -343,7 +343,7 @@ def test_an_open_connection_ends_with_its_next_answer(start_server: StartServer,
         assert put(server, ticket_id, b"all", "bytes 0-2/3").status_code == 200
         app_stub.wait_for(1, ticket_id)
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: "ending: " in server.log, "the end to begin")
+        wait_until(lambda: "draining: " in server.log, "the end to begin")
         connection.sendall(ask)
         assert b"Connection: close" in b"".join(iter(lambda: connection.recv(65536), b""))
     app_stub.release()
@@ -356,7 +356,7 @@ def test_a_client_that_never_ends_is_not_waited_for(start_server: StartServer) -
         connection.sendall(b"POST /incoming/backend/new_upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         new_upload_settings(server)
         assert server.stop() == 0
-    assert "not everything could end in good order" in server.log
+    assert "drain_timeout exceeded with pending work" in server.log
 
 
 # --- several applications ---------------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_a_worker_that_dies_is_replaced_and_loses_nothing(start_server: StartSer
         )
     assert put(server, ticket_id, b"x", "bytes 3-3/4").status_code == 200
     wait_until(lambda: state(server, ticket_id) == "finished", "the app's done")
-    assert server.log.count("a worker ended with code 137") == 3
+    assert server.log.count("a worker exited with code 137") == 3
     assert server.stop() == 0
 
 
@@ -422,7 +422,7 @@ def test_workers_end_when_the_supervisor_is_killed(start_server: StartServer) ->
     wait_until(lambda: new_upload_settings(server), "an answer")
     os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "the workers to end")
-    assert server.log.count("the supervisor is gone") == 2
+    assert server.log.count("the supervisor has exited") == 2
 
 
 def test_the_log_as_json(start_server: StartServer) -> None:

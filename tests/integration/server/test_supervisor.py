@@ -116,7 +116,7 @@ def test_a_worker_that_dies_is_replaced(supervise: Start) -> None:
     os.kill(first, signal.SIGKILL)
     third = supervised.wait_for(3, "start")[2]
     assert third not in (first, second)
-    assert "a worker ended with code 137" in supervised.log.read_text()
+    assert "a worker exited with code 137" in supervised.log.read_text()
     supervised.process.terminate()
     assert supervised.process.wait(20) == 0
     assert sorted(supervised.noted("end")) == sorted([second, third])
@@ -126,8 +126,8 @@ def test_workers_that_die_at_once_are_replaced_ever_more_slowly(supervise: Start
     supervised = supervise("os._exit(3)")
     supervised.wait_for(6, "start")
     log = supervised.log.read_text()
-    assert log.count("a worker ended with code 3; another one starts in 0.5 s") == 2
-    assert log.count("another one starts in 1 s") == 2
+    assert log.count("a worker exited with code 3; starting another one in 0.5 s") == 2
+    assert log.count("starting another one in 1 s") == 2
     supervised.process.terminate()
     assert supervised.process.wait(20) == 0
 
@@ -136,7 +136,7 @@ def test_a_worker_that_fails_says_so(supervise: Start) -> None:
     supervised = supervise("raise RuntimeError('no luck')")
     supervised.wait_for(2, "start")
     wait_until(lambda: supervised.log.read_text().count("RuntimeError: no luck") == 2, "both tracebacks")
-    wait_until(lambda: "a worker ended with code 1" in supervised.log.read_text(), "the supervisor's line")
+    wait_until(lambda: "a worker exited with code 1" in supervised.log.read_text(), "the supervisor's line")
 
 
 def test_workers_that_do_not_end_are_killed(supervise: Start) -> None:
@@ -144,7 +144,7 @@ def test_workers_that_do_not_end_are_killed(supervise: Start) -> None:
     supervised.wait_for(2, "deaf")
     supervised.process.terminate()
     assert supervised.process.wait(20) == 1
-    assert "workers did not end in time" in supervised.log.read_text()
+    assert "workers did not exit in time" in supervised.log.read_text()
     assert supervised.noted("end") == []
 
 

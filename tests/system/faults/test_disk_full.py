@@ -118,7 +118,7 @@ def test_uploads_resume_after_a_read_only_file_system(
 ) -> None:
     """The server says why it cannot start; when the disk can be written to again, all goes on."""
     server = start_server("--workers", "1", *EAGER, storage_dir=disk.path)
-    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)|cannot (start|go on)|code 1")
+    server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)|cannot (start|continue)|code 1")
     load = start_load(server.port)
     client = load.add(4 * MIB, "http", rate=2 * MIB)
     load.wait_for_bytes(MIB)

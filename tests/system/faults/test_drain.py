@@ -54,7 +54,7 @@ def test_a_draining_server_refuses_tickets_with_retry_after(
     with requests.Session() as kept:  # the listening socket goes first; a connection that is there stays
         assert kept.post(url, {"signalFinishURL": witness.url}, timeout=20).status_code == 200
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: "ending: " in server.log, "the end to begin")
+        wait_until(lambda: "draining: " in server.log, "the end to begin")
         answer = kept.post(url, {"signalFinishURL": witness.url}, timeout=20)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) >= 1

@@ -63,7 +63,7 @@ def test_kill_rounds(durability: str, start_server: StartServer, start_load: Sta
     hits = kill_rounds(count, server, load, clock, seed=1)
     assert hits >= count // 2, "too few kills hit uploads in flight"
     assert sum(client.cuts_in_flight for client in load.clients) >= count // 2
-    assert server.log.count("a worker ended with code 137") == count // 2
+    assert server.log.count("a worker exited with code 137") == count // 2
 
 
 def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
@@ -75,7 +75,7 @@ def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLo
     workers = children_of(server.pid)
     os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "the workers to end", 60)
-    assert server.log.count("the supervisor is gone") == len(workers) == 2
+    assert server.log.count("the supervisor has exited") == len(workers) == 2
     assert load.running == len(clients), "none was through"
     load.check(server.storage_dir)
     clock.advance(LEASE)

@@ -336,4 +336,4 @@ def test_no_ticket_is_issued_below_the_watermark(tmp_path: Path) -> None:
         new = request("POST /incoming/backend/new_upload", "Content-Type: application/x-www-form-urlencoded", body=form)
         status, head, body = ask(server, new)
         assert (status, "Retry-After: 10" in head) == (503, True)
-        assert body.startswith(b"no room for new uploads: ")
+        assert body.startswith(b"no space for new uploads: ")

@@ -64,7 +64,7 @@ async def test_new_uploads_are_refused_below_the_watermark(stores: Stores, room:
     with pytest.raises(StorageFull) as refused:
         await free_space.require()
     assert refused.value.message == (
-        "no room for new uploads: 268435455 bytes are free, the limit is 268435456 (256MiB)"
+        "no space for new uploads: 268435455 bytes are free, the limit is 268435456 (256MiB)"
     )
     room.free = 10**12
     clock.advance(SEEN_FOR + 0.1)

@@ -329,7 +329,7 @@ async def test_without_a_boot_id_the_rest_is_done_all_the_same(
     machine.boot_id.unlink()
     await machine.start(stores)
     assert await stores.state(ticket) == State.ARRIVED
-    assert "a power cut cannot be told from a restart" in caplog.text
+    assert "cannot distinguish a power cut from a restart" in caplog.text
 
 
 def test_this_kernel_tells_its_boot_id() -> None:
