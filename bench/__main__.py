@@ -105,16 +105,18 @@ def shuffled(ways: Sequence[T], number: int) -> list[T]:
 
 
 def line_sizes(most: int) -> list[int]:
-    """Return the sizes of the files for the line: powers of two from 32 MiB, and finally `most` MiB. Smaller ones would
-    measure a connection before its first losses. With 64 MiB at least, three rounds of the nine lines would take four
-    hours in place of two.
+    """Return the sizes of the files for the line: powers of two from 32 MiB, and finally `most` MiB.
+
+    Smaller ones would measure a connection before its first losses. With 64 MiB at least, three rounds of the nine
+    lines would take four hours in place of two.
     """
     return [*(MIB << power for power in range(5, 20) if 1 << power < most), most * MIB]
 
 
 def line_size(line: Line, client: str, seconds: float, sizes: Sequence[int]) -> int:
-    """Return the smallest of `sizes` that keeps this client busy for about the wanted time. The rate of a connection on
-    a line with losses does not depend on the size of the file (Mathis et al. 1997).
+    """Return the smallest of `sizes` that keeps this client busy for about the wanted time.
+
+    The rate of a connection on a line with losses does not depend on the size of the file (Mathis et al. 1997).
     """
     capacity = line.rate * 1e6 / 8
     single = capacity if not line.loss else 1.22 * SEGMENT / (line.rtt / 1000 * math.sqrt(line.loss / 100))

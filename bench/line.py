@@ -150,8 +150,10 @@ def _set_up(namespace: str, address: str, peer: str) -> None:
 
 @contextlib.contextmanager
 def stretched(line: Line, congestion: str = "cubic") -> Iterator[Ends]:
-    """Yield the two ends of such a line for the duration of the block. Raises PermissionError without root. New
-    namespaces inherit the host's congestion control, so it is set there and restored.
+    """Yield the two ends of such a line for the duration of the block.
+
+    Raises PermissionError without root. New namespaces inherit the host's congestion control, so it is set there and
+    restored.
     """
     if os.geteuid():
         raise PermissionError("the simulated line needs root: it makes network namespaces and TUN devices")

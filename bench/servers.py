@@ -1,5 +1,6 @@
-"""The compared servers, each with its defaults, in a namespace if there is one. Each gives the file of a finished
-upload, which the benchmark verifies by SHA-256.
+"""The compared servers, each with its defaults, in a namespace if there is one.
+
+Each gives the file of a finished upload, which the benchmark verifies by SHA-256.
 """
 
 from __future__ import annotations

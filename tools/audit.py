@@ -1,6 +1,8 @@
-"""Check the dependencies for known vulnerabilities: `make audit`. Runs pip check, compares the installed versions with
-the bounds of pyproject.toml, and runs pip-audit and npm audit. If the servers of the last two cannot be reached, it
-reports that, which is no finding. Exit code 1 if there are findings.
+"""Check the dependencies for known vulnerabilities:
+
+`make audit`. Runs pip check, compares the installed versions with the bounds of pyproject.toml, and runs pip-audit and
+npm audit. If the servers of the last two cannot be reached, it reports that, which is no finding. Exit code 1 if there
+are findings.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Fill in doc/promises.md: which test proves which promise. The page lists the promises; the tests name those that they
-prove, by the marker `promise(12, 13)` in Python and by "promise 12, 13" in the name of a JavaScript test. Runs no test.
+"""Fill in doc/promises.md: which test proves which promise.
+
+The page lists the promises; the tests name those that they prove, by the marker `promise(12, 13)` in Python and by
+"promise 12, 13" in the name of a JavaScript test. Runs no test.
 """
 
 import argparse

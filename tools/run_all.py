@@ -1,5 +1,6 @@
-"""Start the server and both example applications, print their addresses, and stop them together. When one ends, or on
-Ctrl-C, SIGTERM or SIGHUP, all are stopped. Decides ports and order.
+"""Start the server and both example applications, print their addresses, and stop them together.
+
+When one ends, or on Ctrl-C, SIGTERM or SIGHUP, all are stopped. Decides ports and order.
 """
 
 import argparse

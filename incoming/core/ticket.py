@@ -269,16 +269,18 @@ class Ticket:
     # --- what the server and the app do -------------------------------------------------------------------------------
 
     def checkpoint(self, synced: Extents, epoch: int | None = None) -> Ticket:
-        """Record that these extents are synced, by a sync of this epoch. In another epoch they may be other, unsynced
-        bytes: then nothing is recorded.
+        """Record that these extents are synced, by a sync of this epoch.
+
+        In another epoch they may be other, unsynced bytes: then nothing is recorded.
         """
         if epoch not in (None, self.epoch):
             return self
         return replace(self, synced=self.synced | (synced & self.extents))
 
     def distrust(self) -> Ticket:
-        """Keep only the synced extents, after a power cut or a failed fsync. The epoch rises and no session holds the
-        ticket, so that every client queries the extents again.
+        """Keep only the synced extents, after a power cut or a failed fsync.
+
+        The epoch rises and no session holds the ticket, so that every client queries the extents again.
         """
         data = self.store_data if self.synced else ""
         return replace(self, extents=self.synced, store_data=data, epoch=self.epoch + 1, session="")

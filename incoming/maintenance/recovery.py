@@ -31,8 +31,9 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 async def recover(
     tickets: TicketStore, store: ByteStore, upload_service: UploadService, boot_id_file: Path = BOOT_ID
 ) -> tuple[int, int]:
-    """Examine every unfinished upload; return how many there are and how many had less than recorded. Call it before
-    serving. Raises what the stores raise.
+    """Examine every unfinished upload; return how many there are and how many had less than recorded.
+
+    Call it before serving. Raises what the stores raise.
     """
     boot_id = _read_boot_id(boot_id_file) if isinstance(store, SyncingStore) else ""
     if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
@@ -71,8 +72,10 @@ def _read_boot_id(boot_id_file: Path) -> str:
 
 
 async def _confirm(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> Ticket | None:
-    """Return the ticket, complete, if its file has its final name; otherwise None. After a power cut the ticket may
-    have less. A file gets its final name only when all of it is on the disk, so the name counts.
+    """Return the ticket, complete, if its file has its final name; otherwise None.
+
+    After a power cut the ticket may have less. A file gets its final name only when all of it is on the disk, so the
+    name counts.
     """
     size = ticket.size
     if size is None:
@@ -106,8 +109,10 @@ async def finalise(upload_service: UploadService, ticket: Ticket) -> bool:
 
 
 async def _trim(tickets: TicketStore, store: ByteStore, ticket: Ticket, held: Extents) -> bool:
-    """Reduce the ticket to what the store has; return whether that was less. The file only grows. So a ticket that was
-    read before its file was examined, and is unchanged, claims bytes that are missing.
+    """Reduce the ticket to what the store has; return whether that was less.
+
+    The file only grows. So a ticket that was read before its file was examined, and is unchanged, claims bytes that are
+    missing.
     """
     seen: Ticket | None = ticket
     while seen is not None and seen.state == State.UPLOADING:

@@ -25,8 +25,9 @@ def older(
     *,
     breath: float = BREATH,
 ) -> AsyncIterator[Ticket]:
-    """Yield the tickets that entered one of these states between the two times, the oldest first. `breath` is the pause
-    between two batches in seconds: 0 where there is no other work.
+    """Yield the tickets that entered one of these states between the two times, the oldest first.
+
+    `breath` is the pause between two batches in seconds: 0 where there is no other work.
     """
     return _walk(
         lambda start: tickets.find(states, state_before=before, after=start, limit=BATCH),

@@ -128,8 +128,9 @@ class JsonLines(logging.Formatter):
 
 
 class FloodGate(logging.Filter):
-    """Limit the warnings of one kind; a later one has the number of suppressed ones. A kind is a place in the code and,
-    where one place logs several kinds, the record's `flood`.
+    """Limit the warnings of one kind; a later one has the number of suppressed ones.
+
+    A kind is a place in the code and, where one place logs several kinds, the record's `flood`.
     """
 
     def __init__(self) -> None:
