@@ -41,6 +41,8 @@ def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
     }
     if metadata := as_object(ticket.identity.metadata):
         fields["metadata"] = json.dumps(metadata)
+    if ticket.digest:
+        fields["digest"] = f"sha-256={ticket.digest}"
     if is_test:
         fields["test"] = "yes"
     return urllib.parse.urlencode(fields, errors="replace").encode("ascii")

@@ -29,7 +29,7 @@ COMMAND = "incoming uploads"
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
 MORE = (
     *("age", "in_state", "paused", "clients", "transports", "connections"),
-    *("media_type", "metadata", "requested_by", "callback_url", "next_attempt", "problem"),
+    *("media_type", "metadata", "digest", "requested_by", "callback_url", "next_attempt", "problem"),
 )
 SHORT_ID = 8
 """Characters of an id that are printed, as in the log."""

@@ -240,6 +240,13 @@ class FileTypeRefused(UploadError):
     status = 415
 
 
+class DigestMismatch(UploadError):
+    """The complete file does not have the digest that the app expects; it was discarded."""
+
+    code = 403
+    status = 410
+
+
 # --- 5xx: temporary failures of the server; a retry may succeed -------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from incoming.core.callback import Callback as Callback
 from incoming.core.errors import (
     AlreadyComplete,
     BadRequest,
+    DigestMismatch,
     FileChanged,
     FileTypeRefused,
     HandoverFailed,
@@ -68,6 +69,7 @@ class Event(StrEnum):
     CANCEL = "cancel"
     EXPIRE = "expire"
     RETRY = "retry"
+    SPOIL = "spoil"
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
@@ -80,6 +82,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.UPLOADING, Event.COMPLETE): State.ARRIVED,
     (State.UPLOADING, Event.CANCEL): State.CANCELLED,
     (State.UPLOADING, Event.EXPIRE): State.CANCELLED,
+    (State.UPLOADING, Event.SPOIL): State.FAILED,
     (State.ARRIVED, Event.CALL): State.HANDING_OVER,
     (State.HANDING_OVER, Event.CALL): State.HANDING_OVER,
     (State.HANDING_OVER, Event.ANSWER_DONE): State.FINISHED,
@@ -107,7 +110,8 @@ class Ticket:
     `version` grows with every committed change and tells the newer of two copies; the TicketStore sets it. `location`
     is where the complete file was put; `file_kept` is whether the server still keeps it, so that a handover can be
     tried again. `part_size` is the length of the parts that the store keeps the file in, 0 if it has none or the size
-    is not known. `store_data` is the ByteStore's own, from the first stored bytes on.
+    is not known. `store_data` is the ByteStore's own, from the first stored bytes on. `digest` is the complete file's
+    SHA-256 in hexadecimal digits if the app asked for it. `losses` counts how often bytes that had arrived were lost.
     """
 
     id: str
@@ -134,6 +138,8 @@ class Ticket:
     order: tuple[Range, ...] = ()
     """Those parts in the order in which they make the file; empty until it is told."""
     version: int = 0
+    digest: str = ""
+    losses: int = 0
 
     @property
     def size(self) -> int | None:
@@ -184,7 +190,7 @@ class Ticket:
         if self.state == State.CANCELLED:
             return UploadCancelled(f"upload cancelled: {self.reason}")
         if self.state == State.FAILED:
-            return HandoverFailed(self.reason)
+            return (DigestMismatch if self.error_code == DigestMismatch.code else HandoverFailed)(self.reason)
         if event in (Event.OPEN, Event.STORE, Event.PAUSE) and self.state not in RECEIVING:
             return AlreadyComplete("the file is complete; nothing more can be sent or changed")
         return WrongState(f"'{event}' cannot happen in state '{self.state}'")
@@ -283,7 +289,7 @@ class Ticket:
         The epoch rises and no session holds the ticket, so that every client queries the extents again.
         """
         data = self.store_data if self.synced else ""
-        return replace(self, extents=self.synced, store_data=data, epoch=self.epoch + 1, session="")
+        return self._without(self.synced, self.synced, data)
 
     def lose(self, kept: Extents) -> Ticket:
         """Keep only the extents that are in `kept`, because the store has lost the others.
@@ -292,13 +298,23 @@ class Ticket:
         """
         left = self.extents & kept
         data = self.store_data if left else ""
-        return replace(self, extents=left, synced=self.synced & kept, store_data=data, epoch=self.epoch + 1, session="")
+        return self._without(left, self.synced & kept, data)
 
-    def arrive(self, location: Location, notice: Callback, now: float) -> Ticket:
+    def _without(self, extents: Extents, synced: Extents, store_data: str) -> Ticket:
+        changes: dict[str, Any] = {"extents": extents, "synced": synced, "store_data": store_data, "session": ""}
+        return replace(self, epoch=self.epoch + 1, losses=self.losses + 1, **changes)
+
+    def arrive(self, location: Location, notice: Callback, now: float, digest: str = "") -> Ticket:
         """Record that the file is complete and durable at `location`, and that the app must be called."""
         whole = Extents([(0, self.size or 0)]) if self.order else self.extents
         changes = {"location": location, "file_kept": True, "extents": whole, "synced": whole, "callback": notice}
-        return self.move(Event.COMPLETE, now, **changes)
+        return self.move(Event.COMPLETE, now, digest=digest, **changes)
+
+    def spoil(self, digest: str, notice: Callback, now: float) -> Ticket:
+        """Fail because the complete file has another digest than the app expects; the app gets `notice`."""
+        reason = f"the file's SHA-256 is {digest}, not the expected one: it was changed before or while it was sent"
+        changes = {"reason": reason, "error_code": DigestMismatch.code, "callback": notice, "digest": digest}
+        return self.move(Event.SPOIL, now, **changes, **_NOTHING)
 
     def answered(self, answer: str, now: float) -> Ticket:
         """Record the app's answer `done` or `wait`."""

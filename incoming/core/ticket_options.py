@@ -10,7 +10,7 @@ class TicketOptions:
     """What the app's backend asked for when it fetched the ticket; never changes afterwards.
 
     `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
-    when the app does not narrow them.
+    when the app does not narrow them. `digest` is `sha-256`, or `sha-256=` and the expected one in hexadecimal digits.
     """
 
     signal_finish_url: str
@@ -23,3 +23,9 @@ class TicketOptions:
     allowed_origins: tuple[str, ...] = ()
     allowed_types: tuple[str, ...] = ()
     requested_by: str = ""
+    digest: str = ""
+
+    @property
+    def expected_digest(self) -> str:
+        """What the complete file must have; empty if anything."""
+        return self.digest.partition("=")[2]

@@ -74,6 +74,7 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "media_type": ticket.identity.media_type,
         "metadata": as_object(ticket.identity.metadata),
         "arrived": ticket.extents.size,
+        "digest": f"sha-256={ticket.digest}" if ticket.digest else None,
         "state": str(ticket.state),
         "paused": ticket.paused,
         "age": round(now - ticket.created_at, 1),

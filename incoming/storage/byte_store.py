@@ -8,7 +8,7 @@ its own, for which callers ask by isinstance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -92,6 +92,17 @@ class SyncingStore(Protocol):
     async def sync(self, ticket: Ticket) -> None:
         """Return when all that was written before survives a power cut. When it raises, nothing since the last success
         does. Raises BytesLost like `write`.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadableStore(Protocol):
+    """The ability to read back what is stored, before and after the file is complete; a rearranged one afterwards."""
+
+    async def read(self, ticket: Ticket, start: int, end: int, consume: Callable[[memoryview], None]) -> int:
+        """Call `consume`, on a thread, with the bytes [start, end) in order; it keeps none of them. Return how many
+        there were. Raises StorageFailed or ServerShutdown.
         """
         ...
 

@@ -48,6 +48,8 @@ class Checkpointer:
 
     def __init__(self, subject: Subject, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:
         self.task: asyncio.Task[None] | None = None
+        self.committed: Callable[[Ticket], None] = lambda ticket: None
+        """Called with the ticket after each commit that has not completed the file."""
         self._unrecorded: list[Change] = []
         self._subject: Subject = weakref.proxy(subject)  # it has us: a cycle would be left to the garbage collector
         self._tickets = tickets
@@ -104,6 +106,7 @@ class Checkpointer:
 
     def plan(self) -> None:
         """Something was committed: a checkpoint is due after so many bytes or so much time."""
+        self.committed(self._subject.ticket)
         if self._unsynced >= self._settings.checkpoint_bytes:
             self._start()
         elif self._unsynced and self._timer is None:

@@ -26,6 +26,7 @@ from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.claims import Appends, ClaimedUpload, new_session
+from incoming.uploads.file_digests import FileDigests
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.uploads.takeover import update_fenced
 from incoming.wire.messages import Hello, reason_of
@@ -48,6 +49,7 @@ class UploadService:
         self.appends = Appends()
         self._uploads: dict[str, ActiveUpload] = {}
         self._listeners = TicketSubscriptions(tickets, self._uploads)
+        self._digests = FileDigests(store)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -159,9 +161,11 @@ class UploadService:
         if upload is None:
             stores, told = (self._tickets, self._store), partial(self._listeners.tell, ticket.id)
             upload = ActiveUpload(ticket, *stores, self._settings, self._clock, self._rates, told, self._complete)
+            upload.checkpoints.committed = self._digests.follow
             self._uploads[ticket.id] = upload
         upload.users += 1
         self._listeners.learned(ticket)
+        self._digests.follow(upload.ticket)
         return upload
 
     def leave(self, upload: ActiveUpload) -> None:
@@ -309,7 +313,7 @@ class UploadService:
     async def _make_whole(self, upload: ActiveUpload, size: int) -> Ticket:
         ticket_id = upload.ticket.id
         try:
-            location = await upload.checkpoints.complete(size)
+            location, digest = await self._complete_with_digest(upload, size)
         except TakenOver:
             return await self._finalise(ticket_id)  # as it is in the new epoch
         except UploadError as error:
@@ -319,11 +323,12 @@ class UploadService:
             if not isinstance(error, BytesLost):
                 log.warning("upload %s: completing the file failed: %s", ticket_id, error.message)
             raise
-        return await self._note_arrival(ticket_id, location)
+        return await self._note_arrival(upload.ticket, location, digest)
 
-    async def _note_arrival(self, ticket_id: str, location: Location) -> Ticket:
-        now = self._clock()
-        notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)
+    async def _note_arrival(self, whole: Ticket, location: Location, digest: str) -> Ticket:
+        now, ticket_id = self._clock(), whole.id
+        is_wrong = whole.options.expected_digest not in ("", digest)
+        notice = Callback(str(uuid.uuid4()), cancelled=is_wrong, since=now, due_at=now)
 
         def change(known: Ticket) -> Ticket:
             if known.state != State.UPLOADING:
@@ -331,16 +336,33 @@ class UploadService:
             if not known.complete:
                 # Another worker's sync has failed meanwhile, and the file cannot be partial again.
                 return replace(known, synced=Extents()).distrust()
-            return known.arrive(location, notice, now)
+            return known.spoil(digest, notice, now) if is_wrong else known.arrive(location, notice, now, digest)
 
         ticket = await self._tickets.update(ticket_id, change)
-        if ticket.state in (State.UPLOADING, State.CANCELLED):
+        self._digests.forget(ticket_id)
+        if ticket.state in (State.UPLOADING, State.CANCELLED) or (is_wrong and ticket.state == State.FAILED):
             await self._discard(ticket)
         elif ticket.is_rearranged:
             await remove_bytes(self._store, ticket, finished=False)  # the parts, which are in the file now
         if ticket.callback is not None and ticket.callback.id == notice.id:
-            log.info("upload %s: %d bytes have arrived", ticket_id, ticket.size)
+            if is_wrong:
+                log.warning("upload %s: %s; the bytes are removed", ticket_id, ticket.reason)
+            else:
+                log.info("upload %s: %d bytes have arrived", ticket_id, ticket.size)
         return ticket
+
+    async def _complete_with_digest(self, upload: ActiveUpload, size: int) -> tuple[Location, str]:
+        """Complete the file; return where it is and the digest that the app asked for. Raises like both."""
+        if upload.ticket.is_rearranged:  # only the complete file has its bytes in their order
+            location = await upload.checkpoints.complete(size)
+            return location, await self._digests.finish(upload.ticket, size)
+        try:
+            digest = await self._digests.finish(upload.ticket, size)
+        except StorageFailed as error:  # completing the file tells why it could not be read, and records what is lost
+            log.warning("upload %s: digest not computed: %s", upload.ticket.id, error.message)
+            location = await upload.checkpoints.complete(size)
+            return location, await self._digests.finish(upload.ticket, size)
+        return await upload.checkpoints.complete(size), digest
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -353,6 +375,7 @@ class UploadService:
         """Opens nothing any more, tells every connection to come back elsewhere, and checkpoints what has arrived."""
         self._draining = True
         self._listeners.tell_all(ServerShutdown())
+        await self._digests.close()
         await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))
         while under_way := (*self._tasks, *self._finalising.values()):
             await asyncio.wait(under_way)

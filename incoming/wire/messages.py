@@ -236,6 +236,8 @@ def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
     }
     if metadata := as_object(ticket.identity.metadata):
         answer["metadata"] = metadata
+    if ticket.digest:
+        answer["digest"] = f"sha-256={ticket.digest}"
     if limits is not None:
         answer |= {"chunk_min": limits.chunk_min, "chunk_max": limits.chunk_max, **_alignment(ticket)}
     return answer

@@ -193,6 +193,10 @@ class FaultyFiles:
     def fence(self, ticket: Ticket) -> AbstractAsyncContextManager[None]:
         return self.inner.fence(ticket)
 
+    async def read(self, ticket: Ticket, start: int, end: int, consume: Callable[[memoryview], None]) -> int:
+        await self.faults.meet("read")
+        return await self.inner.read(ticket, start, end, consume)
+
     async def free_bytes(self) -> int:
         return await self.inner.free_bytes()
 

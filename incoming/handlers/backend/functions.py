@@ -20,6 +20,7 @@ from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameter
 from incoming.handlers.backend.ticket_options import secret, ticket_options, wants_test
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_backend_caller, require_backend_peer, same_secret
+from incoming.storage.byte_store import ReadableStore
 
 WARNING_HEADER = "Incoming-Warning"
 """What the caller should know although the call is carried out, one header for each warning."""
@@ -121,6 +122,8 @@ class NewUpload(BackendFunction):
 
     async def call(self, given: Parameters) -> str:
         wanted = ticket_options(given, self._caller)
+        if wanted.digest and not isinstance(self.services.store, ReadableStore):
+            raise BadParameter("digest invalid: the storage of this server cannot compute one")
         known = file_identity(given, wanted, self.services.settings.max_size)
         ticket = await self.services.ticket_creation.create(wanted, known, test_callback=wants_test(given))
         self.logged["upload"] = ticket.id

@@ -62,6 +62,7 @@ NEW_UPLOAD: Rules = {
     "fileName": TEXT,
     "mediaType": TEXT,
     OBJECT: STRINGS,
+    "digest": TEXT,
 }
 ABOUT_UPLOAD: Rules = {
     "id": REQUIRED,

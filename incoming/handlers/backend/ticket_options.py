@@ -45,6 +45,7 @@ def ticket_options(given: Parameters, requested_by: str) -> TicketOptions:
         allowed_origins=_read(given, "allowedOrigins", (), _origins),
         allowed_types=_read(given, "allowedTypes", (), _types),
         requested_by=requested_by,
+        digest=_read(given, "digest", "", _digest),
     )
 
 
@@ -107,6 +108,12 @@ def _dest_type(text: str) -> str:
     if text != "file":
         raise ValueError("only 'file' is supported")
     return text
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("sha-256(=[0-9a-f]{64})?", text.lower(), re.ASCII):
+        raise ValueError("it is neither 'sha-256' nor 'sha-256=' with 64 hexadecimal digits")
+    return text.lower()
 
 
 def _size(text: str) -> int:

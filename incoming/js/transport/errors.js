@@ -40,7 +40,7 @@ const NAMES = {
     200: "unknown_ticket",
     203: "forbidden taken_over",
     300: "wrong_state already_complete upload_cancelled handover_failed",
-    400: "file_changed file_too_large file_type_refused",
+    400: "file_changed file_too_large file_type_refused digest_mismatch",
     500: "server_shutdown storage_full storage_failed too_busy too_slow",
     599: "internal_error",
     1001: "file_unreadable file_changed_while_reading bad_argument server_unavailable never_reached ticket_unavailable ticket_refused",

@@ -49,6 +49,10 @@ class Disk(Protocol):
         """Copies `length` bytes from `start` on to `offset` of the target; returns how many bytes, perhaps fewer."""
         ...
 
+    def read(self, fd: int, room: memoryview, offset: int) -> int:
+        """Reads into `room` from `offset` on; returns how many bytes, perhaps fewer than it has, 0 at the end."""
+        ...
+
     def truncate(self, fd: int, length: int) -> None: ...
 
     def facts(self, fd: int) -> Facts: ...
@@ -145,6 +149,9 @@ class PosixDisk:
                 raise
         # Not on this file system, or not in this kernel.
         return os.pwrite(target, os.pread(source, min(length, self._MOST_BYTES), start), offset)
+
+    def read(self, fd: int, room: memoryview, offset: int) -> int:
+        return os.preadv(fd, [room], offset)
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)

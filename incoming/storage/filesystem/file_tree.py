@@ -24,6 +24,9 @@ from incoming.storage.filesystem.identity import identity, is_same
 from incoming.storage.filesystem.part_joiner import PartJoiner
 from incoming.storage.filesystem.partial_files import PartialFiles
 
+READ = 1024 * 1024
+"""Bytes that are read at a time."""
+
 EpochOf = Callable[[str], int | None]
 
 
@@ -150,6 +153,29 @@ class FileTree:
         """Whether it is the file that was begun, and no name but ours leads to it."""
         known = ticket.store_data
         return facts.regular and facts.links == 1 and (not known or is_same(known, identity(self._disk, fd, facts)))
+
+    def read(self, ticket: Ticket, start: int, end: int, consume: Callable[[memoryview], None]) -> int:
+        paths = [self._directory.partial(ticket.id), self._directory.final(ticket.id)]
+        for path in paths[1:] if ticket.is_rearranged else paths:
+            try:
+                fd = self._disk.open(path, write=False)
+            except FileNotFoundError:
+                continue
+            try:
+                if not ticket.is_rearranged and not self._is_own(ticket, fd, self._disk.facts(fd)):
+                    return 0
+                return self._read_all(fd, start, end, consume)
+            finally:
+                self._disk.close(fd)
+        return 0
+
+    def _read_all(self, fd: int, start: int, end: int, consume: Callable[[memoryview], None]) -> int:
+        position = start
+        room = memoryview(bytearray(min(READ, end - start)))
+        while position < end and (count := self._disk.read(fd, room[: end - position], position)):
+            consume(room[:count])
+            position += count
+        return position - start
 
     def complete(self, ticket: Ticket, size: int) -> Location:
         part = self._descriptors.part(ticket.id)

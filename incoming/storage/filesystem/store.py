@@ -137,6 +137,9 @@ class FileStore:
         except RuntimeError:
             self._tree.unfence(fd)  # closed meanwhile
 
+    async def read(self, ticket: Ticket, start: int, end: int, consume: Callable[[memoryview], None]) -> int:
+        return await self._run(ticket.id, self._tree.read, _valid(ticket), start, end, consume)
+
     async def free_bytes(self) -> int:
         return await self._run("", self._tree.free_bytes)
 

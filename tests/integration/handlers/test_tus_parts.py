@@ -1,6 +1,7 @@
 """Parallel parts of tus: parts below a ticket, sent at once, put into any order."""
 
 import asyncio
+import hashlib
 import itertools
 
 import pytest
@@ -86,6 +87,19 @@ async def test_urls_are_compared_by_their_last_two_segments(worker: OneWorker) -
     names = await sent(worker, ticket_id, 50)
     urls = f"https://example.org/up/frontend/tus/{names[0]} ../{ticket_id.upper()}/50-100?x=y"
     assert (await ask(worker, final(ticket_id, urls))).status == 201
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_the_digest_is_that_of_the_parts_in_their_order(worker: OneWorker, reverse: bool) -> None:
+    ticket_id = await worker.ticket(digest="sha-256")
+    places = [(CONTENT[:60], 60), (CONTENT[60:], 40)]
+    names = [(await add(worker, ticket_id, length), body) for body, length in places[:: -1 if reverse else 1]]
+    for name, body in names:
+        await ask(worker, patch(name, 0, body))
+    ordered = [name for name, _ in names[:: -1 if reverse else 1]]
+    assert (await ask(worker, final(ticket_id, *ordered))).status == 201
+    ticket = await reaches(worker, ticket_id, State.ARRIVED)
+    assert ticket.digest == hashlib.sha256(CONTENT).hexdigest()
 
 
 async def test_the_final_upload_says_of_what_it_is_made(worker: OneWorker) -> None:

@@ -220,6 +220,12 @@ class ModelDisk:
             self._files[self._open[fd]].cached.append((offset, data))
             return len(data)
 
+    def read(self, fd: int, room: memoryview, offset: int) -> int:
+        with self._lock:
+            data = self._files[self._open[fd]].content[offset : offset + len(room)]
+            room[: len(data)] = data
+            return len(data)
+
     def truncate(self, fd: int, length: int) -> None:
         self.before("truncate")
         with self._lock:

@@ -35,6 +35,7 @@ def test_codes_never_change() -> None:
         400: "FileChanged",
         401: "FileTooLarge",
         402: "FileTypeRefused",
+        403: "DigestMismatch",
         500: "ServerShutdown",
         501: "StorageFull",
         502: "StorageFailed",

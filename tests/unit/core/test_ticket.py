@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from incoming.core.errors import (
     TABLE,
     AlreadyComplete,
+    DigestMismatch,
     FileChanged,
     FileTooLarge,
     FileTypeRefused,
@@ -56,6 +57,7 @@ METHODS: dict[Event, Callable[[Ticket], Ticket]] = {
     Event.CANCEL: lambda t: t.cancel("why", None, NOW),
     Event.EXPIRE: lambda t: t.expire("late", None, NOW),
     Event.RETRY: lambda t: t.retry(NOTICE, NOW),
+    Event.SPOIL: lambda t: t.spoil("0" * 64, NOTICE, NOW),
 }
 
 
@@ -117,7 +119,8 @@ def test_no_sequence_of_events_hands_over_twice_or_receives_after_completion(eve
         except UploadError:
             continue
         seen.append(now.state)
-        assert (now.callback is not None) == (now.state in (State.ARRIVED, State.HANDING_OVER))
+        owes = now.state in (State.ARRIVED, State.HANDING_OVER) or now.error_code == DigestMismatch.code
+        assert (now.callback is not None) == owes
     assert seen.count(State.FINISHED) == 0 or seen.index(State.FINISHED) >= seen.index(State.HANDING_OVER)
     if State.ARRIVED in seen:
         assert not RECEIVING & set(seen[seen.index(State.ARRIVED) :])

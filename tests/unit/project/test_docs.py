@@ -227,7 +227,8 @@ UPLOAD = Ticket(
 
 
 def test_status_is_documented() -> None:
-    status = messages.status(replace(UPLOAD, identity=Identity(metadata="a"), part_size=2), Limits(1, 2, 3, 4, 5.0))
+    told = replace(UPLOAD, identity=Identity(metadata="a"), part_size=2, digest="0")
+    status = messages.status(told, Limits(1, 2, 3, 4, 5.0))
     assert first_cells(PROTOCOL, "Status") == set(status)
 
 
@@ -326,7 +327,7 @@ DELIVERY = Callback("d", cancelled=False, since=0, due_at=0, attempts=1)
 def test_callback_is_documented() -> None:
     documented = first_cells(API, "The function that your backend provides")
     fields = set(re.findall(r"(?:^|&)(\w+)=", payload.form(UPLOAD, DELIVERY).decode()))
-    assert "metadata" in documented
+    assert {"metadata", "digest"} <= documented
     assert fields == {"id", "backendSecret", "secret", "filename", "filenameFromBrowser", "cancelled", "cancelReason"}
     assert fields <= documented
     assert set(payload.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type", "Accept-Encoding"} <= documented

@@ -1,0 +1,137 @@
+"""SHA-256 of whole files, for apps that asked for it: computed while bytes arrive, along the part without a gap.
+
+Reads the bytes back from the store, where they have just been written: so the digest is of what is stored, and what
+came out of order is read once, too. The state of a computation is in memory; after a restart the file is read again
+from its beginning. Decides how much is read at a time and when a computation begins anew. Knows no clients and apps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+from incoming.core.errors import StorageFailed, UploadError
+from incoming.core.ticket import RECEIVING, Ticket
+from incoming.storage.byte_store import ByteStore, ReadableStore
+
+log = logging.getLogger(__name__)
+
+STEP = 16 * 1024 * 1024
+"""Bytes that one call of the store reads: about 20 ms of a thread."""
+
+LEAST = 4 * 1024 * 1024
+"""New bytes that are worth a call while more are expected."""
+
+AT_ONCE = 2
+"""Calls under way, so that writes find a thread of the store."""
+
+MOST_KEPT = 1000
+"""Computations that are kept. Of uploads beyond, the file is read again from its beginning."""
+
+
+class _Computation:
+    """One file's. `hash` has the first `position` bytes of what the ticket's `store_data` and `losses` stand for."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.turn = asyncio.Lock()
+        self.task: asyncio.Task[None] | None = None
+        self.begin(ticket)
+
+    def begin(self, ticket: Ticket) -> None:
+        self.hash = hashlib.sha256()
+        self.position = 0
+        self.source = _source(ticket)
+
+
+class FileDigests:
+    """Those of one worker."""
+
+    def __init__(self, store: ByteStore) -> None:
+        self._store = store
+        self._computations: OrderedDict[str, _Computation] = OrderedDict()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._closed = False
+
+    def follow(self, ticket: Ticket) -> None:
+        """Go on in the background, as far as bytes have arrived."""
+        if not ticket.options.digest or ticket.parts or self._closed or ticket.state not in RECEIVING:
+            return
+        computation = self._computation(ticket)
+        behind = ticket.extents.prefix - (computation.position if computation.source == _source(ticket) else 0)
+        if computation.task is None and behind >= LEAST:
+            computation.task = asyncio.get_running_loop().create_task(self._follow(computation))
+
+    async def _follow(self, computation: _Computation) -> None:
+        try:
+            await self._advance(computation, lambda: computation.ticket.extents.prefix)
+        except UploadError as error:  # the end of the upload will tell
+            log.debug("upload %s: digest not computed yet: %s", computation.ticket.id, error.message)
+        finally:
+            computation.task = None
+
+    async def finish(self, ticket: Ticket, size: int) -> str:
+        """Return the digest of the complete file in hexadecimal digits; empty if the app did not ask for one.
+
+        Raises StorageFailed if the file cannot be read, and what the store raises.
+        """
+        if not ticket.options.digest:
+            return ""
+        computation = self._computation(ticket)
+        await self._advance(computation, lambda: size)
+        return computation.hash.hexdigest()
+
+    def forget(self, ticket_id: str) -> None:
+        """Drop the computation of an upload that has ended."""
+        if (computation := self._computations.pop(ticket_id, None)) is not None and computation.task is not None:
+            computation.task.cancel()
+
+    async def close(self) -> None:
+        """End what is under way in the background."""
+        self._closed = True
+        tasks = [computation.task for computation in self._computations.values() if computation.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _computation(self, ticket: Ticket) -> _Computation:
+        computation = self._computations.pop(ticket.id, None) or _Computation(ticket)
+        computation.ticket = ticket
+        self._computations[ticket.id] = computation
+        while len(self._computations) > MOST_KEPT:
+            self.forget(next(iter(self._computations)))
+        return computation
+
+    async def _advance(self, computation: _Computation, upto: Callable[[], int]) -> None:
+        async with computation.turn:
+            while True:
+                ticket, end = computation.ticket, upto()
+                if computation.source != _source(ticket):
+                    computation.begin(ticket)
+                if computation.position >= end:
+                    return
+                await self._read(computation, ticket, min(end, computation.position + STEP))
+
+    async def _read(self, computation: _Computation, ticket: Ticket, end: int) -> None:
+        if not isinstance(self._store, ReadableStore):
+            raise StorageFailed("the storage of the server cannot be read back for a digest")
+        count, start = 0, computation.position
+        try:
+            async with self._places:
+                count = await self._store.read(ticket, start, end, computation.hash.update)
+        finally:
+            if count == end - start:
+                computation.position = end
+            else:
+                computation.begin(ticket)  # how much of it was hashed is unknown
+        if count != end - start:
+            raise StorageFailed(f"of the file only {start + count} bytes could be read, not {end}")
+
+
+def _source(ticket: Ticket) -> tuple[str, int]:
+    """Return what changes when bytes that had arrived may be others. The first stored bytes change nothing."""
+    return ticket.store_data if ticket.extents else "", ticket.losses
