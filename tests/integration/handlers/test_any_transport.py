@@ -1,10 +1,12 @@
-"""Any sequence of chunks over both transports at once, across cut connections and restarts, makes the same file.
+"""Any sequence of chunks over WebSockets, PUT, tus and the IETF's resumable uploads makes the same file, across cut
+connections and restarts.
 
 tests/unit/uploads/test_any_sequence.py has no transport and worse stores; here are real connections to a real worker.
 """
 
 import asyncio
 import contextlib
+import itertools
 import json
 import shutil
 import tempfile
@@ -29,6 +31,7 @@ from hypothesis.stateful import (
 
 from incoming.core.extents import Extents, Range
 from incoming.maintenance.recovery import recover
+from tests.support import tus_requests
 from tests.support.one_worker import FORM, OneWorker, one_worker
 from tests.support.raw_http import Answer, RawConnection, request
 from tests.support.raw_websocket import RawWebSocket, chunk, hello
@@ -40,6 +43,7 @@ SIZE = 400
 CONTENT = bytes(offset * 37 % 251 + 1 for offset in range(SIZE))
 SESSIONS = ("session-1", "session-2")
 WEBSOCKET, HTTP, PUT = WAYS = ("websocket", "http", "put")
+TUS, DRAFT = APPENDS = ("tus", "draft")
 
 positions = st.integers(0, SIZE)
 ranges = st.tuples(positions, positions).map(sorted).filter(lambda pair: pair[0] < pair[1]).map(tuple)
@@ -288,9 +292,96 @@ class AnyTransport(RuleBasedStateMachine):
                 await connection.writer.wait_closed()
 
 
+class AnyDialect(AnyTransport):
+    """Besides, clients of tus and of the IETF's resumable uploads, which take the upload from everybody."""
+
+    hit: ClassVar[Counter[str]] = Counter()
+
+    @rule(sent=st.lists(st.tuples(st.integers(0, SIZE // 4), st.booleans()), min_size=2, max_size=6))
+    def append(self, sent: list[tuple[int, bool]]) -> None:
+        """Clients that know one offset ask for it and send on from there, in turn. Nobody keeps them from doing so."""
+
+        async def append() -> None:
+            for way, (length, check) in zip(itertools.cycle(APPENDS), sent, strict=False):
+                start = await self._offset(way)
+                body = CONTENT[start : start + length]
+                answer = await self._ask(self._append_request(way, start, body, check=check))
+                assert answer.status in (200, 204), answer
+                assert int(answer.headers["upload-offset"]) >= start + len(body)
+                self._acked(way, (start, start + len(body)))
+
+        self.run(append())
+
+    @rule(way=st.sampled_from(APPENDS), share=st.floats(0, 1), check=st.booleans(), reset=st.booleans())
+    def cut_in_an_append(self, way: str, share: float, check: bool, reset: bool) -> None:
+        """An append of all that is missing ends within its head or its body, or before its answer."""
+
+        async def cut() -> None:
+            start = await self._offset(way)
+            whole = self._append_request(way, start, CONTENT[start:], check=check)
+            connection = await RawConnection.open(self.worker.port)
+            await connection.send(whole[: round(share * len(whole))])
+            if reset:
+                connection.reset()
+            else:
+                connection.close()
+
+        self.run(cut())
+        self.hit[f"{way} cut"] += 1
+
+    @rule(length=st.integers(1, SIZE))
+    def damage(self, length: int) -> None:
+        """A body arrives with other bytes than were sent, and with the checksum of those."""
+
+        async def damage() -> None:
+            start = await self._offset(TUS)
+            if body := CONTENT[start : start + length]:
+                sent = tus_requests.patch(self.ticket_id, start, bytes(len(body)), tus_requests.checksum(body))
+                assert (await self._ask(sent)).status == 460
+                self.hit["damaged"] += 1
+
+        self.run(damage())
+
+    async def _offset(self, way: str) -> int:
+        version = tus_requests.VERSION if way == TUS else "Upload-Draft-Interop-Version: 8"
+        connection = await RawConnection.open(self.worker.port)
+        try:
+            await connection.send(request("HEAD", self._append_path(way), version))
+            answer = await connection.head()
+            assert answer.status in (200, 204), answer
+            return int(answer.headers["upload-offset"])
+        finally:
+            connection.close()
+
+    def _append_path(self, way: str) -> str:
+        return tus_requests.path(self.ticket_id) if way == TUS else self._path()
+
+    def _append_request(self, way: str, start: int, body: bytes, *, check: bool) -> bytes:
+        if way == TUS:
+            checksum = (tus_requests.checksum(body),) if check else ()
+            size = f"Upload-Length: {SIZE}"
+            return tus_requests.patch(self.ticket_id, start, body, size, *checksum)
+        more = (
+            "Upload-Draft-Interop-Version: 8",
+            "Content-Type: application/partial-upload",
+            f"Upload-Offset: {start}",
+        )
+        is_last = f"Upload-Complete: ?{int(start + len(body) == SIZE)}"
+        return request("PATCH", self._path(), *more, is_last, body=body)
+
+
 @pytest.mark.promise(1, 3, 111)
 def test_any_sequence_over_both_transports() -> None:
     AnyTransport.hit.clear()
     run_state_machine_as_test(AnyTransport, settings=settings(max_examples=20, stateful_step_count=15))
     for what in (*WAYS, "WebSocket cut", "PUT cut", "restart", "taken over"):
         assert AnyTransport.hit[what] >= 3, f"{what}: {AnyTransport.hit}"
+
+
+@pytest.mark.promise(1, 3)
+def test_any_sequence_over_all_dialects() -> None:
+    AnyDialect.hit.clear()
+    run_state_machine_as_test(AnyDialect, settings=settings(max_examples=20, stateful_step_count=15))
+    for what in (*APPENDS, "tus cut", "draft cut", "damaged"):
+        assert AnyDialect.hit[what] >= 3, f"{what}: {AnyDialect.hit}"
+    assert sum(AnyDialect.hit[what] for what in WAYS) >= 3, AnyDialect.hit
