@@ -145,6 +145,24 @@ test("at the end of the file a stuck connection is left, and the others send wha
     assert.deepEqual([uploader.connected, stage.calls.names()], [true, []]);
 });
 
+test("a limit of the rate that is lifted no longer holds after a second, however low it was", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(4 * MIB);
+    uploader.max_rate = MIB;
+    uploader.start();
+    (await stage.connected()).welcome();
+    stage.ack_all();
+    uploader.max_rate = 100;
+    stage.env.pass(1_000);
+    stage.ack_all();
+    const before = uploader.bytes_acked;
+    assert.ok(before < 3 * MIB);
+    uploader.max_rate = 0;
+    stage.env.pass(1_000);
+    stage.ack_all();
+    assert.ok(uploader.bytes_acked > before);
+});
+
 test("a single connection is never left for being slow", async () => {
     const stage = new Stage();
     const { connection } = await stage.transferring(200_000);
