@@ -95,6 +95,13 @@ class SyncingStore(Protocol):
         """
         ...
 
+    async def loss_recorded(self, ticket: Ticket) -> None:
+        """Note that the ticket no longer has what a `sync` or `complete` has lost by failing.
+
+        Until then no other process's `sync` or `complete` of the upload succeeds: it may hear nothing of the failure.
+        """
+        ...
+
 
 @runtime_checkable
 class ReadableStore(Protocol):

@@ -51,6 +51,8 @@ class Checkpointer:
         self.committed: Callable[[Ticket], None] = lambda ticket: None
         """Called with the ticket after each commit that has not completed the file."""
         self._unrecorded: list[Change] = []
+        self._sync_failed = False
+        """Whether the store keeps others from syncing until the loss is recorded."""
         self._subject: Subject = weakref.proxy(subject)  # it has us: a cycle would be left to the garbage collector
         self._tickets = tickets
         self._store = store
@@ -187,7 +189,7 @@ class Checkpointer:
                 raise
             except (StorageFull, StorageFailed) as error:
                 # Without a partial file it has its final name already, or is gone; the next try finds out.
-                if self.needed and await self._store.stored(ticket) is not None:
+                if self.needed and await self._is_partial(ticket):
                     await self._distrust(error)
                 raise
             self._unsynced = 0
@@ -204,6 +206,13 @@ class Checkpointer:
         except BytesLost as lost:
             await self._lose(lost, ticket)
             raise
+
+    async def _is_partial(self, ticket: Ticket) -> bool:
+        """Whether there is a partial file; also when a failing disk does not say."""
+        try:
+            return await self._store.stored(ticket) is not None
+        except UploadError:
+            return True
 
     async def _sync(self) -> None:
         if not isinstance(self._store, SyncingStore):
@@ -224,6 +233,7 @@ class Checkpointer:
 
     async def _distrust(self, error: UploadError) -> None:
         self._unrecorded.append(_distrusted)
+        self._sync_failed = True
         self._subject.lose(error)
         await self._clear()
 
@@ -242,6 +252,9 @@ class Checkpointer:
         while self._unrecorded:
             self._subject.know(await self._tickets.update(self._subject.ticket.id, self._unrecorded[0]))
             del self._unrecorded[0]
+        if self._sync_failed and isinstance(self._store, SyncingStore):
+            self._sync_failed = False
+            await self._store.loss_recorded(self._subject.ticket)
 
     def stop(self) -> None:
         """No checkpoint is due any more, because one was made or nothing is worth one."""

@@ -140,6 +140,10 @@ class FaultyFiles:
         await self.inner.sync(ticket)
         del self.unsynced(ticket.id)[:before]
 
+    async def loss_recorded(self, ticket: Ticket) -> None:
+        await self.faults.meet("loss_recorded")
+        await self.inner.loss_recorded(ticket)
+
     def _maybe_lose(self, ticket_id: str) -> None:
         error = self._losing.pop(ticket_id, None)
         if error is not None:

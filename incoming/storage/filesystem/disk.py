@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -81,6 +82,13 @@ class Disk(Protocol):
         ...
 
     def unlock(self, fd: int) -> None: ...
+
+    def lock_syncs(self, fd: int) -> bool:
+        """Take the other advisory lock on the open file, which ends with `close`; False when it is held elsewhere.
+
+        A file system without such locks gives it to everybody.
+        """
+        ...
 
     def fdatasync(self, fd: int) -> None: ...
 
@@ -191,6 +199,18 @@ class PosixDisk:
 
     def unlock(self, fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def lock_syncs(self, fd: int) -> bool:
+        # An open file description lock (fcntl(2)) on a byte far behind the file's end; flock(2) knows nothing of it.
+        wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 1 << 62, 1, 0)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            if error.errno not in (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        return True
 
     def fdatasync(self, fd: int) -> None:
         os.fdatasync(fd)

@@ -23,6 +23,7 @@ from incoming.storage.filesystem.disk import Disk, Facts
 from incoming.storage.filesystem.identity import identity, is_same
 from incoming.storage.filesystem.part_joiner import PartJoiner
 from incoming.storage.filesystem.partial_files import PartialFiles
+from incoming.storage.filesystem.sync_locks import SyncLocks
 
 READ = 1024 * 1024
 """Bytes that are read at a time."""
@@ -43,16 +44,19 @@ class FileTree:
         self._directory = StorageDirectory(root, dir_mode, file_mode, disk)
         self._descriptors = DescriptorCache(disk, open_files)
         self._partials = PartialFiles(self._directory, self._descriptors, disk)
+        self._syncs = SyncLocks(self._directory, disk)
         self._joiner = PartJoiner(self._directory, self._descriptors, self._partials, disk)
 
     def close(self) -> None:
         self._descriptors.release_all()
+        self._syncs.close()
 
     def free_bytes(self) -> int:
         return self._disk.free(self.root)
 
     def release(self, ticket: Ticket) -> None:
         self._descriptors.release(ticket.id)
+        self._syncs.recorded(ticket.id)
 
     def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         part = self._descriptors.part(ticket.id)
@@ -111,10 +115,14 @@ class FileTree:
                 handle = self._partials.pin(part, ticket)
             # Not under part.order: writes may go on while the disk is busy with what came before.
             with self._descriptors.pinned(handle):
-                self._make_durable(part, handle, self._disk.fdatasync)
+                with self._syncs.held(ticket.id):
+                    self._make_durable(part, handle, self._disk.fdatasync)
                 self._partials.check(part, ticket, handle)
         except AlreadyComplete:
             return  # completing has synced it
+
+    def loss_recorded(self, ticket: Ticket) -> None:
+        self._syncs.recorded(ticket.id)
 
     def _make_durable(self, part: PartialFile, handle: Handle, sync: Callable[[int], None]) -> None:
         """Data and name. After a failure the descriptor is dropped: a second sync would succeed and prove nothing."""
@@ -208,7 +216,9 @@ class FileTree:
             # Bytes of a chunk that was written but refused afterwards, so never acked.
             self._disk.truncate(handle.fd, size)
             part.end = min(part.end, size)
-        self._make_durable(part, handle, self._disk.fsync)
+        with self._syncs.held(ticket.id):
+            self._check_epoch(ticket)  # if another process's sync has failed, it is recorded by now
+            self._make_durable(part, handle, self._disk.fsync)
         self._partials.check(part, ticket, handle)
         self._check_whole(part, ticket, handle, size)
         self._disk.rename(self._directory.partial(part.id), self._directory.final(part.id))

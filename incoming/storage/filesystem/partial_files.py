@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from incoming.core.errors import AlreadyComplete, StorageFailed, TooBusy
@@ -57,12 +57,7 @@ class PartialFiles:
                 raise
 
     def take_lock(self, fd: int, *, exclusive: bool) -> None:
-        deadline, pause = time.monotonic() + LOCK_PATIENCE, 0.001
-        while not self._disk.lock(fd, exclusive=exclusive):
-            if time.monotonic() > deadline:
-                raise TooBusy("another process of the server holds the file of this upload and does not go on")
-            time.sleep(pause)
-            pause = min(2 * pause, 0.05)
+        wait_for_lock(lambda: self._disk.lock(fd, exclusive=exclusive))
 
     def check(self, part: PartialFile, ticket: Ticket, handle: Handle) -> None:
         """Raises what is wrong with the partial file, which costs one look at its name."""
@@ -175,6 +170,16 @@ class PartialFiles:
             self._disk.close(fd)
             raise
         return fd
+
+
+def wait_for_lock(attempt: Callable[[], bool]) -> None:
+    """Return when the attempt has succeeded. Raise TooBusy after LOCK_PATIENCE."""
+    deadline, pause = time.monotonic() + LOCK_PATIENCE, 0.001
+    while not attempt():
+        if time.monotonic() > deadline:
+            raise TooBusy("another process of the server holds the file of this upload and does not go on")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
 
 
 def _needed(part: PartialFile, ticket: Ticket) -> int:

@@ -90,6 +90,9 @@ class FileStore:
     async def sync(self, ticket: Ticket) -> None:
         await self._run(ticket.id, self._tree.sync, _valid(ticket))
 
+    async def loss_recorded(self, ticket: Ticket) -> None:
+        await self._run(ticket.id, self._tree.loss_recorded, _valid(ticket))
+
     async def stored(self, ticket: Ticket) -> Extents | None:
         return await self._run(ticket.id, self._tree.stored, _valid(ticket))
 

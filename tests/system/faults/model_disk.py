@@ -197,6 +197,9 @@ class ModelDisk:
 
     def unlock(self, fd: int) -> None: ...
 
+    def lock_syncs(self, fd: int) -> bool:
+        return True
+
     def free(self, path: str) -> int:
         return 1 << 40
 

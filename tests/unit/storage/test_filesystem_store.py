@@ -25,6 +25,8 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents
 from incoming.core.location import FILE, Location
 from incoming.storage.byte_store import BoundedStore, BufferingStore, ByteStore, FencingStore, SyncingStore
+from incoming.storage.filesystem import partial_files
+from incoming.storage.filesystem.disk import PosixDisk
 from incoming.storage.filesystem.store import FileStore
 from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD, OpenFiles, open_descriptors
 from tests.unit.storage.faulty_disk import Died, FaultyDisk
@@ -187,10 +189,10 @@ async def test_the_first_sync_makes_the_names_durable_too(files: FileStore, disk
     await files.write(UPLOAD, [(0, b"x")])
     disk.calls.clear()
     await files.sync(UPLOAD)
-    assert disk.calls == ["fdatasync", "sync_directory", "sync_directory", "look"]
+    assert disk.calls == ["open", "lock_syncs", "fdatasync", "sync_directory", "sync_directory", "close", "look"]
     disk.calls.clear()
     await files.sync(UPLOAD)
-    assert disk.calls == ["fdatasync", "look"]
+    assert disk.calls == ["open", "lock_syncs", "fdatasync", "close", "look"]
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "sync_directory"])
@@ -202,6 +204,7 @@ async def test_after_a_failed_sync_its_descriptor_is_not_believed(
     with pytest.raises(StorageFailed):
         await files.sync(UPLOAD)
     assert disk.hits == 1
+    await files.loss_recorded(UPLOAD)
     assert disk.open_descriptors == set()
     await files.write(UPLOAD, [(0, b"abc")])
     await files.sync(UPLOAD)
@@ -733,3 +736,64 @@ def test_an_unusable_directory_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"):
         FileStore(tmp_path / "file" / "storage")
+
+
+# --- a sync that failed, and other processes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", ["fdatasync", "fsync", "sync_directory"])
+@pytest.mark.parametrize("then", ["sync", "complete"])
+async def test_after_a_failed_sync_nobody_else_syncs_until_the_loss_is_recorded(
+    open_files: OpenFiles, failing: str, then: str
+) -> None:
+    """The kernel tells of it once: who opens the file afterwards would sync with success."""
+    broken = FaultyDisk()
+    one, two = open_files(disk=broken), open_files()
+    await one.write(UPLOAD, [(0, b"abc")])
+    broken.fail(failing)
+    with pytest.raises(StorageFailed):
+        await (one.complete(UPLOAD, 3) if failing == "fsync" else one.sync(UPLOAD))
+    assert broken.hits == 1
+    second = asyncio.ensure_future(two.sync(UPLOAD) if then == "sync" else two.complete(UPLOAD, 3))
+    done, _ = await asyncio.wait([second], timeout=0.1)
+    assert not done
+    await one.loss_recorded(UPLOAD)
+    await second
+    assert broken.hits == 1
+
+
+async def test_a_second_sync_does_not_wait_for_ever(open_files: OpenFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
+    broken = FaultyDisk()
+    one, two = open_files(disk=broken), open_files()
+    await one.write(UPLOAD, [(0, b"abc")])
+    broken.fail("fdatasync")
+    with pytest.raises(StorageFailed):
+        await one.sync(UPLOAD)
+    for attempt in (two.sync(UPLOAD), two.complete(UPLOAD, 3)):
+        with pytest.raises(TooBusy):
+            await attempt
+    await one.release(UPLOAD)
+    await two.sync(UPLOAD)
+
+
+async def test_a_worker_that_dies_after_a_failed_sync_keeps_nobody_waiting(open_files: OpenFiles) -> None:
+    broken = FaultyDisk()
+    one, two = open_files(disk=broken), open_files()
+    await one.write(UPLOAD, [(0, b"abc")])
+    broken.fail("fdatasync")
+    with pytest.raises(StorageFailed):
+        await one.sync(UPLOAD)
+    await one.close()
+    await two.sync(UPLOAD)
+    assert broken.open_descriptors == set()
+
+
+async def test_where_files_have_no_such_lock_syncs_wait_for_nobody(
+    open_files: OpenFiles, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PosixDisk, "kind", lambda self, path: "nfs4")
+    files = open_files()
+    await files.write(UPLOAD, [(0, b"abc")])
+    await files.sync(UPLOAD)
+    assert "lock_syncs" not in disk.calls

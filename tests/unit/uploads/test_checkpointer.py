@@ -11,10 +11,12 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
+from incoming.storage.filesystem.store import FileStore
 from incoming.storage.ticket_store import Change
 from incoming.uploads.active_upload import ActiveUpload
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, outcome, start_write
+from tests.unit.storage.faulty_disk import FaultyDisk
 
 MakeBench = Callable[..., Bench]
 
@@ -292,6 +294,38 @@ async def test_what_is_committed_during_a_failed_sync_is_not_believed(
     assert isinstance(await outcome(second), TakenOver if with_session else StorageFailed)
     assert upload.ticket.extents == Extents()
     await send_all_again(bench, upload)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_sync_that_failed_in_one_worker_is_believed_by_no_other(tmp_path: Path, whole: bool) -> None:
+    """The kernel tells of the loss once, and the other worker syncs before it is recorded: it must not succeed."""
+    two, broken = Bench(tmp_path / "storage"), FaultyDisk()
+    files = FileStore(tmp_path / "storage", disk=broken, epoch_of=two.tickets.inner.epoch_of)
+    one = Bench(tmp_path / "storage", files=files)
+    here = await one.open(await one.new(), size=20)
+    there = await two.open(here.ticket.id, size=20, epoch=here.ticket.epoch)
+    await here.write(0, b"a" * 10, here.ticket.epoch)
+    broken.fail("fdatasync")
+    one.tickets.faults.hold("update")
+    failing = asyncio.create_task(here.checkpoints.take())
+    await one.tickets.faults.until_held("update")
+    assert broken.hits == 1
+    await there.write(10, b"b" * (10 if whole else 5), there.ticket.epoch)
+    other = asyncio.create_task(two.upload_service.finalise(there.ticket.id) if whole else there.checkpoints.take())
+    done, _ = await asyncio.wait([other], timeout=0.1)
+    assert not done
+    one.tickets.faults.release("update")
+    assert isinstance(await outcome(failing), StorageFailed)
+    await other
+    ticket = await one.ticket(here.ticket.id)
+    assert (ticket.state, ticket.extents, ticket.synced) == (State.UPLOADING, Extents(), Extents())
+    one.upload_service.leave(here)
+    two.upload_service.leave(there)
+    for bench in (one, two):
+        await bench.idle()
+    for bench in (one, two):
+        await bench.close()
+    assert broken.open_descriptors == set()
 
 
 async def send_all_again(bench: Bench, upload: ActiveUpload) -> None:
