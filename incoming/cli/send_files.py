@@ -10,9 +10,8 @@ import argparse
 import asyncio
 import os
 import ssl
-import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,7 +64,14 @@ class Sending:
         """Send every file, and return the exit code."""
         try:
             with self._records.locked(), display_for(self._given.progress) as display:
-                codes = [await self._send(item, display) for item in self._items()]
+                codes: list[int] = []
+
+                def unreadable(error: OSError) -> None:
+                    display.failed(str(error.filename), error.strerror or str(error), USAGE)
+                    codes.append(USAGE)
+
+                for item in self._items(unreadable):
+                    codes.append(await self._send(item, display))
                 if not any(codes):
                     self._records.forget_all()
         except AlreadyRunning as error:
@@ -78,12 +84,12 @@ class Sending:
             complain(COMMAND, "there is no file in what was given")
         return AGAIN if AGAIN in codes else max(codes, default=OK)
 
-    def _items(self) -> Iterator[Item]:
+    def _items(self, unreadable: Callable[[OSError], None]) -> Iterator[Item]:
         for given in self._given.files:
             if given == STDIN:
                 yield Item(STDIN, self._given.name or "stdin", self._given.name or "stdin")
             elif Path(given).is_dir():
-                yield from _files_below(Path(given))
+                yield from _files_below(Path(given), unreadable)
             else:
                 name = self._given.name or Path(given).name
                 yield Item(given, name, name)
@@ -93,7 +99,8 @@ class Sending:
         try:
             outcome = await self._send_item(item, display)
         except (SourceChanged, FileChanged) as error:
-            code, text = CHANGED, f"{error}; --restart begins anew"
+            cure = "get a new ticket" if self._source.is_fixed else "--restart begins anew"
+            code, text = CHANGED, f"{error}; {cure}"
         except (Unreachable, NoTicket) as error:
             code, text = AGAIN, f"{error}; run the same command again to continue"
         except UploadError as error:
@@ -203,13 +210,16 @@ class Sending:
         self._records.forget(record.path)
 
 
-def _files_below(directory: Path) -> Iterator[Item]:
-    """Yield the regular files in a directory tree, by name; links and devices are left out, and named."""
-    for folder, folders, names in os.walk(directory):
+def _files_below(directory: Path, unreadable: Callable[[OSError], None]) -> Iterator[Item]:
+    """Yield the regular files in a directory tree, by name; links and devices are left out, and named.
+
+    `unreadable` is told of each directory that cannot be read: what is in it is not sent, and must not pass for sent.
+    """
+    for folder, folders, names in os.walk(directory, onerror=unreadable):
         folders.sort()
         for name in sorted(names):
             path = Path(folder) / name
-            if stat.S_ISREG(path.lstat().st_mode):
+            if path.is_file() and not path.is_symlink():
                 yield Item(str(path), name, str(path.relative_to(directory)))
             else:
                 complain(COMMAND, f"{path} is no regular file and is left out")

@@ -8,9 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-FIRST_CHUNK = 256 * 1024
+FIRST_CHUNK = 64 * 1024
 LARGEST_CHUNK = 4 * 1024 * 1024
 """Bytes. Larger ones bring no more speed and cost memory on each connection."""
+
+SMALLEST_CHUNK = 8 * 1024
+"""Bytes. Smaller than servers advise, for lines on which theirs would take a minute and pass for dead."""
 
 QUICK, SLOW = 0.3, 1.2
 """Seconds from sending a chunk to its acknowledgement, below which chunks grow and above which they shrink."""
@@ -43,8 +46,8 @@ class ChunkSize:
     def __init__(self, least: int, most: int, rate: int = 0) -> None:
         most = min(most, LARGEST_CHUNK)
         if rate:
-            most = max(4096, min(most, int(rate * RATE_SHARE)))
-        self._least = min(least, most)
+            most = max(SMALLEST_CHUNK // 2, min(most, int(rate * RATE_SHARE)))
+        self._least = min(least, most, SMALLEST_CHUNK)
         self._most = most
         self.value = max(self._least, min(FIRST_CHUNK, self._most))
 

@@ -160,7 +160,7 @@ def test_a_file_that_is_written_to_while_it_is_sent_never_arrives(
         changed.write(b"changed")
     result = finish(running)
     assert (result.code, app.received) == (5, [])
-    assert "was changed while it was sent" in result.reason
+    assert "was changed while it was sent; get a new ticket" in result.reason
 
 
 def test_another_file_for_a_ticket_that_has_bytes_is_refused_by_the_server(
@@ -304,6 +304,23 @@ def test_a_directory_tree_is_sent_and_continued_where_it_was(
     assert app.wanted[0] == {"filename": "a", "path": "a", "size": "9", "metadata": '{"album": "a=b"}'}
     assert "link is no regular file" in result.errors
     assert "pipe is no regular file" in result.errors
+
+
+def test_a_directory_that_cannot_be_read_does_not_pass_for_sent(
+    app: Application, sender: Sender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the directory is one whose path is too long to be opened."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    file = make_file(tree / "a", 9)
+    monkeypatch.chdir(tree)
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    result = sender.run("--ticket-url", app.ticket_url, tree, app.server.base_url)
+    assert result.code == 2
+    assert app.received == [("a", file.sha256)]
+    assert "File name too long" in result.results[-1]["reason"]
 
 
 def test_one_refused_file_does_not_hold_up_the_others(app: Application, sender: Sender, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from incoming.client.upload.concurrency import PERIOD, STAY, Concurrency
-from incoming.client.upload.pacing import FIRST_CHUNK, LARGEST_CHUNK, ChunkSize, RateLimit
+from incoming.client.upload.pacing import FIRST_CHUNK, LARGEST_CHUNK, SMALLEST_CHUNK, ChunkSize, RateLimit
 from incoming.client.upload.transport_choice import TransportChoice
 
 KB = 1024
@@ -43,11 +43,11 @@ def test_chunks_grow_on_a_quick_line_and_shrink_on_a_slow_one() -> None:
     chunk.took(10, 0.0)
     for _ in range(10):
         chunk.took(chunk.value, 5.0)
-    assert chunk.value == 64 * KB
+    assert chunk.value == SMALLEST_CHUNK
 
 
 def test_chunks_keep_to_the_servers_limits_and_to_the_rate() -> None:
-    assert ChunkSize(64 * KB, 100 * KB).value == 100 * KB
+    assert ChunkSize(8 * KB, 50 * KB).value == 50 * KB
     assert ChunkSize(64 * KB, 8 * KB * KB, rate=100_000).value == 25_000
     assert ChunkSize(64 * KB, 8 * KB * KB, rate=10).value == 4096
 
