@@ -1,5 +1,5 @@
-"""conf/ works: the unit's confinement lets the server do its work, alerts fire when they should, the dashboard and the
-container's parts name what there is, and doc/operations.md is true.
+"""conf/ works: the server runs within the unit's confinement, alerts fire when they should, the dashboard and the
+container use what exists, and the commands of doc/operations.md work.
 """
 
 import json
@@ -95,7 +95,7 @@ def test_the_units_time_outs_exceed_the_servers() -> None:
 
 
 def allowed_calls(analyze: str) -> set[str]:
-    """The system calls that SystemCallFilter leaves, as this machine's systemd understands it."""
+    """Return the system calls that SystemCallFilter allows with this machine's systemd."""
     done = subprocess.run([analyze, "syscall-filter"], capture_output=True, text=True, timeout=60, check=True)
     groups: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
@@ -158,7 +158,7 @@ class Traced(IncomingServer):
             )
 
     def stop(self, timeout: float = 30.0) -> int:
-        """SIGTERM to strace's child: strace itself would only stop tracing."""
+        """Send SIGTERM to strace's child: strace itself would only stop tracing."""
         [child] = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         os.kill(int(child), 15)
         return self.wait(timeout)
@@ -350,7 +350,7 @@ def test_the_containers_settings_are_keys() -> None:
 
 
 def test_the_containers_health_check_detects_a_server_that_is_down(start_server: StartServer) -> None:
-    """With the networks that the file itself proposes."""
+    """With the networks that the file itself suggests."""
     [networks] = re.findall(r"-e INCOMING_BACKEND_NETWORKS=(\S+)", (CONF / "docker" / "Dockerfile").read_text())
     server = start_server("--backend-networks", networks)
     [check] = [value for name, value in instructions() if name == "HEALTHCHECK"]
@@ -380,7 +380,7 @@ def test_keys_that_the_page_names_exist() -> None:
 def test_the_backup_of_a_running_server_can_be_restored(
     start_server: StartServer, app_stub: AppStub, tmp_path: Path
 ) -> None:
-    """The commands of the page, in their order, while an upload is on its way."""
+    """Runs the commands of the page, in order, during an upload."""
     server = start_server()
     body = f"signalFinishURL={app_stub.url}".encode()
     with urllib.request.urlopen(f"{server.base_url}/incoming/backend/new_upload", body, timeout=20) as answer:

@@ -1,4 +1,4 @@
-"""What the fuzzer tries for some seconds in each run of the tests, a minute in CI; and that it would notice."""
+"""The fuzzer, for some seconds in each run of the tests and a minute in CI; and that it detects defects."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The application in the README is run as it stands there, with other ports, and files go through it in Chromium."""
+"""The application in the README, run unchanged except for the ports, with uploads from Chromium."""
 
 import re
 from collections.abc import Iterator

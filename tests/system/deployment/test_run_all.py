@@ -1,4 +1,4 @@
-"""`make run`: the server and both examples come together and go together."""
+"""`make run` starts and stops the server and both examples together."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 
 def three_free_ports() -> int:
-    """The first of three neighbours."""
+    """Return the first of three adjacent free ports."""
     return wait_until(
         lambda: next((port for port in [free_port()] if not any(map(accepts_connections, range(port, port + 3)))), 0),
         "three free ports in a row",

@@ -1,4 +1,4 @@
-"""An upgrade: a server on the storage directory of an earlier release goes on with what was under way."""
+"""An upgrade: a server on the storage directory of an earlier release resumes its uploads."""
 
 import sqlite3
 import urllib.request

@@ -1,7 +1,7 @@
 """The faults of a chaos run: processes, system calls, descriptors, clocks, lines, applications and takeovers.
 
-Each method does one, waits until it was hit or had its chance, ends it, and counts whether it was hit. What an operator
-does in the storage directory goes on beside them (operator_faults.py).
+Each method injects one, waits until it was hit or had its chance, ends it, and counts whether it was hit. What an
+operator does in the storage directory goes on beside them (operator_faults.py).
 """
 
 import os
@@ -46,7 +46,7 @@ SYNCS = ("fdatasync", "fsync", "rename")
 
 @dataclass
 class Scene:
-    """What the faults befall."""
+    """The subjects of the faults."""
 
     servers: ServerGenerations
     fleet: Fleet
@@ -64,7 +64,7 @@ class Scene:
 
 
 class Chaos:
-    """All faults; `names` are those that a schedule may name."""
+    """All faults; `names` are those for a schedule."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self.scene = scene
@@ -77,7 +77,7 @@ class Chaos:
         return [name for name in vars(cls) if not name.startswith("_") and name not in ("names", "do")]
 
     def do(self, name: str) -> None:
-        """One fault, by its name. What it draws by lot depends on the seed and its place in the schedule."""
+        """Inject one fault, by its name. Its random choices depend on the seed and its place in the schedule."""
         self._number += 1
         self._chance = chance_of(self._seed, self._number, name)
         self.scene.note(name)
@@ -98,13 +98,13 @@ class Chaos:
         return bool(flying)
 
     def restart_by_sigterm(self) -> bool:
-        """The old one ends, then the next one starts: nobody serves for a moment."""
+        """Stop the old server, then start the next one; for a moment none serves."""
         self.scene.servers.end(self.scene.servers.newest)
         self.scene.servers.start()
         return True
 
     def stop_a_worker(self) -> bool:
-        """Stopped for longer than clients wait; its uploads are taken over meanwhile, then it writes what it has."""
+        """Stop a worker for longer than clients wait; its uploads are taken over, then it writes what it has."""
         fleet, victims = self.scene.fleet, self.scene.fleet.sending()
         with self._stopped() as stopped:
             self._wait_for_bytes(256 * KIB)
@@ -126,7 +126,7 @@ class Chaos:
                 _signal(pid, signal.SIGCONT)
 
     def two_generations(self) -> bool:
-        """A second server on the same directory while the first serves; then the first ends, well or not."""
+        """Run a second server on the same directory; then end the first, gracefully or not."""
         old = self.scene.servers.newest
         self.scene.servers.start()
         self._wait_for_bytes(2 * MIB)
@@ -140,7 +140,7 @@ class Chaos:
         return True
 
     def kill_the_supervisor(self) -> bool:
-        """Its workers go on for a moment, while the next server starts."""
+        """Kill the supervisor; its workers continue for a moment, while the next server starts."""
         old, flying = self.scene.servers.newest, self.scene.fleet.flying()
         workers = self.scene.servers.kill_supervisor(old)
         self.scene.servers.start()
@@ -182,7 +182,7 @@ class Chaos:
         return self._told(501) > before
 
     def flood_with_connections(self) -> bool:
-        """More idle connections than a server has descriptors."""
+        """Open more idle connections than a server has descriptors."""
         port = self.scene.servers.newest.port
         with ExitStack() as idle:
             for _ in range(2 * DESCRIPTORS + 100):
@@ -192,7 +192,7 @@ class Chaos:
         return "out of file descriptors" in self.scene.servers.log
 
     def use_up_descriptors(self) -> bool:
-        """A worker has its limit lowered to a few more than it uses; idle connections take those."""
+        """Lower a worker's limit to a few more descriptors than it uses, and take those by idle connections."""
         workers = self.scene.servers.workers()
         if not workers:
             return False
@@ -212,7 +212,7 @@ class Chaos:
         return False
 
     def clock_jumps(self) -> bool:
-        """An hour ahead or back, and home again; a worker may die meanwhile."""
+        """Move the clock by an hour ahead or back, and then back again; a worker may die meanwhile."""
         self.scene.clock.jump(self._chance.choice((HOUR, -HOUR)))
         try:
             self._wait_for_bytes(MIB)
@@ -238,7 +238,7 @@ class Chaos:
         return self.scene.bad_line.half_open() > 0
 
     def stall_the_line(self) -> bool:
-        """For longer than clients wait."""
+        """Stall the line for longer than clients wait."""
         before = self.scene.bad_line.counters.stalled
         self.scene.bad_line.stall()
         time.sleep(self._chance.uniform(0.5, PATIENCE + 1))
@@ -262,7 +262,7 @@ class Chaos:
         return True
 
     def app_deployed(self) -> bool:
-        """A proxy answers in the application's place for a while."""
+        """Let a proxy answer instead of the application for a while."""
         before = self.scene.app.moods["deployed"]
         self.scene.app.deploying = self._chance.choice(DEPLOYING)
         deadline = time.monotonic() + 4
@@ -282,7 +282,7 @@ class Chaos:
         return bool(uploads) and self.scene.fleet.cancel(self._chance.choice(uploads))
 
     def offer_another_file(self) -> bool:
-        """Somebody with the ticket comes with a file of another fingerprint and is refused."""
+        """Offer a file of another fingerprint under the same ticket, which is refused."""
         uploads = [upload for upload in self.scene.fleet.sending() if upload.has_told_fingerprint]
         if not uploads:
             return False
@@ -303,7 +303,7 @@ class Chaos:
         return sum(client.errors[code] for client in self.scene.fleet.clients)
 
     def _wait_for_bytes(self, more: int, seconds: float = 3.0) -> None:
-        """Until so many bytes more were acknowledged, or for so long."""
+        """Wait until this many further bytes are acknowledged, or for this long."""
         target = self.scene.fleet.acked_bytes + more
         deadline = time.monotonic() + seconds
         while self.scene.fleet.acked_bytes < target and time.monotonic() < deadline:
@@ -311,7 +311,7 @@ class Chaos:
 
 
 def _signal(pid: int, number: signal.Signals) -> bool:
-    """False when the process has ended meanwhile."""
+    """Send a signal; return False if the process has ended meanwhile."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

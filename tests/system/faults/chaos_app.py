@@ -1,7 +1,7 @@
-"""An application that is not always well, and that remembers every file it was given.
+"""An application with faults that records every file it gets.
 
-It may be killed while it takes the file, answer with errors, hang or ask for time; and a proxy may answer in its place
-while it is deployed.
+It may be killed while it takes the file, answer with errors, hang or ask for time; and a proxy may answer instead
+during a deployment.
 """
 
 import random
@@ -29,7 +29,7 @@ MOODS = ("well",) * 6 + ("killed", "moves and is killed", "in trouble", "hangs",
 
 
 class ChaosApp(Witness):
-    """`server_port` is where it calls `finish_upload`. `moods` counts what it did."""
+    """`server_port` is the port for `finish_upload`. `moods` counts its faults."""
 
     def __init__(self, server_port: int, seed: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ChaosApp(Witness):
         super().stop()
 
     def end(self) -> None:
-        """Returns when no thread of it runs any more."""
+        """Return when none of its threads runs."""
         self._stopping.set()
         for thread in self._finishing:
             thread.join()
@@ -83,7 +83,7 @@ class ChaosApp(Witness):
         return "done"
 
     def _finish(self, ticket_id: str) -> None:
-        """Until the server has taken it: it may be on its way down or up."""
+        """Retry until the server has accepted it: it may be stopping or starting."""
         url = f"http://127.0.0.1:{self._server_port}/incoming/0.1/backend/finish_upload"
         time.sleep(0.2)
         while not self._stopping.is_set():
@@ -96,7 +96,9 @@ class ChaosApp(Witness):
 
 
 def problems_of_callbacks(heard: list[Heard], ended: dict[str, str], stories: dict[str, str]) -> list[str]:
-    """`ended` has each upload's outcome: the digest of its file, or "cancelled"; `stories` is for the reader."""
+    """Return violations. `ended` has each upload's outcome: the digest of its file, or "cancelled"; `stories` is for
+    the report.
+    """
     wrong = []
     seen: dict[str, list[Heard]] = {}
     for one in heard:

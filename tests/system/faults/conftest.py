@@ -1,4 +1,4 @@
-"""An application that checks every file it gets, and uploads that never give up."""
+"""An application that checks every file it gets, and uploads that retry for ever."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,13 +24,13 @@ def witness() -> Iterator[Witness]:
 
 @pytest.fixture
 def clock(tmp_path: Path) -> ShiftedClock:
-    """For servers started with `env=clock.env`: `clock.advance(LEASE)` stands for the time that a server was down."""
+    """For servers started with `env=clock.env`: `clock.advance(LEASE)` simulates the downtime of a server."""
     return ShiftedClock(tmp_path / "clock")
 
 
 @pytest.fixture
 def start_load(witness: Witness) -> Iterator[StartLoad]:
-    """Function that makes a load on a port; its uploads end with the test."""
+    """Return a function that starts a load on a port; its uploads end with the test."""
     loads: list[Load] = []
 
     def start(port: int, seed: int = 0) -> Load:

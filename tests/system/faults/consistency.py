@@ -1,4 +1,4 @@
-"""What must be true of a storage directory at any moment, whatever has happened to it: one function for all nets."""
+"""The invariants of a storage directory after any fault: one function for all kinds of tests."""
 
 import hashlib
 import sqlite3
@@ -17,7 +17,7 @@ DATABASE = "incoming.sqlite"
 
 @dataclass(frozen=True)
 class Heard:
-    """What an application was told, and what it found at that moment."""
+    """A callback, and the file found at that moment."""
 
     ticket_id: str
     cancelled: bool
@@ -27,7 +27,7 @@ class Heard:
 
 
 class Witness(AppStub):
-    """An application that looks at every file it is told of, at once, and answers as AppStub does."""
+    """An application that reads every file at its callback, and answers as AppStub does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Witness(AppStub):
             return list(self.heard)
 
     def forget(self, ticket_id: str) -> list[Heard]:
-        """Takes what was heard of an upload off the record."""
+        """Remove an upload from the record."""
         with self._hearing:
             gone = [one for one in self.heard if one.ticket_id == ticket_id]
             self.heard = [one for one in self.heard if one.ticket_id != ticket_id]
@@ -61,7 +61,7 @@ def sha256(content: bytes) -> str:
 
 
 def tickets_in(storage_dir: Path) -> dict[str, Ticket]:
-    """All tickets, read without any code of the server that caches or writes."""
+    """Return all tickets, read without any code of the server that caches or writes."""
     connection = sqlite3.connect(storage_dir / DATABASE, timeout=60)
     try:
         rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tickets").fetchall()
@@ -71,7 +71,7 @@ def tickets_in(storage_dir: Path) -> dict[str, Ticket]:
 
 
 def files_in(storage_dir: Path) -> dict[str, Path]:
-    """The files of uploads below the directory, by their names."""
+    """Return the files of uploads below the directory, by name."""
     return {path.name: path for path in storage_dir.glob("??/*")}
 
 
@@ -84,9 +84,9 @@ def assert_consistent(
     ended: bool = False,
     foreign: Collection[str] = (),
 ) -> None:
-    """Nobody was lied to. `acks` is what clients were promised, `sources` each upload's content.
-
-    With `ended` every upload must have got to its end besides. `foreign` are names of files that others have put there.
+    """Check that nothing acknowledged is lost and nothing false was handed over. `acks` are the acknowledgements of
+    clients, `sources` each upload's content. With `ended` every upload must also have ended. `foreign` are names of
+    files of others.
     """
     tickets, files = tickets_in(storage_dir), files_in(storage_dir)
     wrong: list[str] = []
@@ -116,7 +116,7 @@ def _of_the_promises(ticket: Ticket, acked: Extents) -> list[str]:
 
 
 def _of_the_bytes(ticket: Ticket, files: Mapping[str, Path], source: bytes) -> list[str]:
-    """What the ticket says is there is there, and is what was sent."""
+    """Check that the ticket's extents are in the file, with the bytes that were sent."""
     complete = _content(files.get(ticket.id))
     if complete is not None:
         right = sha256(complete) == sha256(source)
@@ -135,7 +135,7 @@ def _of_the_bytes(ticket: Ticket, files: Mapping[str, Path], source: bytes) -> l
 
 
 def _content(path: Path | None) -> bytes | None:
-    """None when there is no file, perhaps since a moment: a finished upload's is removed after its end is recorded."""
+    """Return None without a file: a finished upload's is removed after its end is recorded."""
     try:
         return path.read_bytes() if path is not None else None
     except FileNotFoundError:

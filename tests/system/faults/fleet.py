@@ -1,4 +1,4 @@
-"""Uploads of all kinds under way at once, each with what must become of it, for tests that do their worst to them."""
+"""Concurrent uploads of all kinds, each with its expected outcome, for fault injection."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ CHUNKS = (64 * KIB, 256 * KIB, MIB)
 
 @dataclass
 class Upload:
-    """One ticket and everybody who sends under it."""
+    """One ticket and all its clients."""
 
     ticket_id: str
     content: bytes
@@ -55,12 +55,12 @@ class Upload:
 
     @property
     def may_be_mistaken(self) -> bool:
-        """Whether nobody can notice that another session sends another file, and every byte still has one owner."""
+        """Return whether another session may send another file undetected; each byte then has one owner."""
         return self.fingerprint is None and all(client.way != PUT for client in self.clients)
 
     @property
     def has_losses(self) -> bool:
-        """Whether the server may take promises back, because bytes may have been lost that it had stored."""
+        """Return whether the server may revoke acknowledgements, because stored bytes may have been lost."""
         return any(client.forgiving for client in self.clients)
 
     def allow_losses(self, why: str) -> None:
@@ -69,7 +69,7 @@ class Upload:
             client.forgiving = True
 
     def outcomes(self) -> list[str]:
-        """How each client ended; the text of what went wrong if that was not by a state."""
+        """Return the outcome of each client: its state, or the text of its error."""
         found = []
         for future in self.futures:
             error = future.exception()
@@ -88,7 +88,7 @@ class Upload:
 
 
 class Fleet(Load):
-    """`lines` are the ports that clients connect to; `port` is where tickets come from."""
+    """`lines` are the ports of clients; `port` is the one for tickets."""
 
     lines: tuple[int, ...] = ()
 
@@ -101,7 +101,7 @@ class Fleet(Load):
             super().__exit__(*error)  # type: ignore[arg-type]
 
     def launch(self) -> Upload:
-        """One more upload of a random kind."""
+        """Start another upload of a random kind."""
         chance = self.random
         content = chance.randbytes(chance.choice(SIZES))
         keep = chance.random() < 0.5
@@ -113,7 +113,9 @@ class Fleet(Load):
         return upload
 
     def take_over(self, upload: Upload, *, by_another_file: float = 0.5) -> None:
-        """Another session sends under the same ticket, with this probability another file where none can notice."""
+        """Let another session send under the same ticket, with this probability another file where that is
+        undetectable.
+        """
         other = upload.may_be_mistaken and self.random.random() < by_another_file
         content = self.random.randbytes(len(upload.content)) if other else upload.content
         upload.history.append(f"taken over by {'another' if other else 'the same'} file")
@@ -137,7 +139,7 @@ class Fleet(Load):
         upload.futures.append(asyncio.run_coroutine_threadsafe(client.run(), self._loop))
 
     def sending(self) -> list[Upload]:
-        """The uploads that have begun and have bytes to send."""
+        """Return the uploads that have begun and have bytes to send."""
         return [
             upload
             for upload in self.uploads
@@ -145,7 +147,7 @@ class Fleet(Load):
         ]
 
     def retire_ended(self) -> list[Upload]:
-        """Takes those off the fleet whose clients have all ended."""
+        """Remove the uploads whose clients have all ended."""
         ended = [upload for upload in self.uploads if upload.is_over]
         self.uploads = [upload for upload in self.uploads if upload not in ended]
         gone = {id(client) for upload in ended for client in upload.clients}
@@ -153,10 +155,10 @@ class Fleet(Load):
         return ended
 
     def _raise_what_failed(self) -> None:
-        """What failed is in the outcomes of each upload."""
+        """Ignore failures, which are in the outcomes of each upload."""
 
     def cancel(self, upload: Upload) -> bool:
-        """The user cancels; False when the server could not be reached. It may be too late."""
+        """Cancel for the user; return False if the server could not be reached. It may be too late."""
         upload.cancel_asked = True
         url = f"http://127.0.0.1:{self.port}/incoming/0.1/frontend/upload/{upload.ticket_id}?reason=enough"
         try:
@@ -166,7 +168,7 @@ class Fleet(Load):
 
 
 def problems_of(upload: Upload) -> list[str]:
-    """What is wrong with an upload whose clients have all ended, by what its clients know."""
+    """Return the violations of an upload whose clients have all ended."""
     wrong = [what for client in upload.clients for what in client.broken]
     outcomes = upload.outcomes()
     allowed = {"finished", TAKEN_OVER} if upload.taken_over else {"finished"}
@@ -179,5 +181,5 @@ def problems_of(upload: Upload) -> list[str]:
 
 
 def chance_of(*seed: object) -> random.Random:
-    """Random numbers that depend on nothing but the seed."""
+    """Return random numbers that depend only on the seed."""
     return random.Random(" ".join(map(str, seed)))

@@ -1,4 +1,4 @@
-"""Uploads that go on by themselves, in a thread of their own, while a test does its worst to the server."""
+"""Uploads that retry by themselves, in a thread of their own, while a test injects faults."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 
 def new_ticket(port: int, callback_url: str, *, keep: bool = False, patience: float = 60.0) -> str:
-    """A ticket, as soon as the server gives one: it may be on its way down or up."""
+    """Return a ticket as soon as the server issues one: it may be stopping or starting."""
 
     def ask() -> str:
         form = {"signalFinishURL": callback_url, "removeFileWhenFinished": "no" if keep else "yes"}
@@ -36,7 +36,7 @@ def new_ticket(port: int, callback_url: str, *, keep: bool = False, patience: fl
 
 
 class Load:
-    """Clients of all kinds. `port` is where they connect, `app` whom the server calls."""
+    """Clients of all kinds, which connect to `port`; the server calls `app`."""
 
     def __init__(self, port: int, app: Witness, seed: int = 0) -> None:
         self.port = port
@@ -75,7 +75,7 @@ class Load:
         before: Callable[[], None] = lambda: None,
         **how: object,
     ) -> UploadClient:
-        """One more upload, from its ticket on; `server_port` is where tickets come from if not from `port`.
+        """Start another upload; `server_port` is the one for tickets if not `port`.
 
         `before` is called when there is a ticket and nothing has been sent.
         """
@@ -92,7 +92,7 @@ class Load:
         return [self.add(size, **how) for _ in range(count)]  # type: ignore[arg-type]
 
     def retire(self) -> list[UploadClient]:
-        """Checks the uploads that are finished and lets go of them and their files, so that a load may go on."""
+        """Check and remove the uploads that are finished, so that a load may run for long."""
         self._raise_what_failed()
         pairs = list(zip(self.clients, self._futures, strict=True))
         done = [client for client, future in pairs if future.done()]
@@ -123,16 +123,16 @@ class Load:
         return sum(client.acked.size for client in self.clients)
 
     def flying(self) -> list[UploadClient]:
-        """The clients with chunks under way at this moment."""
+        """Return the clients with chunks in flight."""
         return [client for client in self.clients if client.under_way]
 
     def wait_for_flight(self, timeout: float = 60.0) -> bool:
-        """Until chunks are under way; False when nobody sends any more."""
+        """Wait until chunks are in flight; return False if no client sends any more."""
         wait_until(lambda: self.flying() or not self.running, "chunks under way", timeout)
         return bool(self.running)
 
     def wait_for_bytes(self, more: int, timeout: float = 60.0) -> None:
-        """Until so many bytes more are acked, or nobody sends any more."""
+        """Wait until this many further bytes are acknowledged, or no client sends any more."""
         target = self.acked_bytes + more
         wait_until(lambda: self.acked_bytes >= target or not self.running, f"{more} bytes more", timeout)
 
@@ -152,7 +152,7 @@ class Load:
         return {client.ticket_id: client.acked for client in self.clients}
 
     def check(self, storage_dir: Path, *, ended: bool = False) -> None:
-        """To be called while no server is at work on the directory."""
+        """Check the directory, which no server may use meanwhile."""
         self._raise_what_failed()
         acks, callbacks = self.acks, self.app.snapshot()
         broken = [what for client in self.clients for what in client.broken]
@@ -160,7 +160,7 @@ class Load:
         assert_consistent(storage_dir, acks, callbacks, self.sources, ended=ended)
 
     def finish(self, storage_dir: Path, timeout: float = 120.0) -> None:
-        """Waits until every upload is finished by itself, and checks everything."""
+        """Wait until every upload has finished, and check everything."""
         deadline = time.monotonic() + timeout
         for client, future in zip(self.clients, self._futures, strict=True):
             try:

@@ -1,4 +1,4 @@
-"""A disk in memory that tells what is on the platter from what is only in the kernel's cache.
+"""A disk in memory that distinguishes synced data from the kernel's cache.
 
 The model: what was written survives the death of the process. After a power cut each write since the file's last sync
 has, by itself, survived, vanished or left garbage; each change of a name has survived or vanished by itself until its
@@ -89,7 +89,7 @@ class ModelDisk:
             return copy
 
     def after_power_cut(self, chance: random.Random) -> Self:
-        """What is found on the platter."""
+        """Return the disk after a power cut."""
         cut = deepcopy(self)
         for directory in cut._directories.values():
             survived = [naming for naming in directory.cached if chance.random() < 0.5]
@@ -108,7 +108,7 @@ class ModelDisk:
         return cut
 
     def put_into(self, root: Path) -> None:
-        """Makes real files and directories of it below `root`, which has the same path here."""
+        """Write it as real files and directories below `root`, which has the same path here."""
         self._put(self._find(str(root)) or 0, root)
 
     def _put(self, inode: int, path: Path) -> None:
@@ -185,14 +185,14 @@ class ModelDisk:
         return 0
 
     def data(self, fd: int, start: int, length: int) -> tuple[int, int] | None:
-        """Garbage is no hole: what a power cut makes of a file is not to be found so."""
+        """Garbage is not a hole: damage by a power cut is not detectable as one."""
         return (start, length) if start < length else None
 
     def kind(self, path: str) -> str:
         return "model"
 
     def lock(self, fd: int, *, exclusive: bool) -> bool:
-        """There is one process, whose threads have an order of their own."""
+        """A no-op: there is one process, which orders its threads itself."""
         return True
 
     def unlock(self, fd: int) -> None: ...

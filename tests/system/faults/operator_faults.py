@@ -1,6 +1,5 @@
-"""The operator of the machine, or a program of his, at work in the storage directory while uploads run.
-
-Partial files are removed, truncated, replaced and linked; files of others lie among ours, also under our names.
+"""Operators' changes in the storage directory while uploads run: partial files are removed, truncated, replaced and
+linked; foreign files are among them, also under the server's names.
 """
 
 import errno
@@ -21,7 +20,7 @@ MOST_ACTS = 2
 
 
 class ForeignFile:
-    """A file that the server did not make and must leave alone."""
+    """A file that the server did not create and must not touch."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self.path = path
@@ -46,7 +45,7 @@ class ForeignFile:
 
 
 class OperatorFaults:
-    """Acts in a thread of its own from `start` to `stop`, on the uploads of the fleet that are open to it."""
+    """Act in a thread from `start` to `stop`, on the uploads of the fleet that allow it."""
 
     def __init__(self, storage_dir: Path, fleet: Fleet, seed: int, note: Callable[[str], None]) -> None:
         self.seed = seed
@@ -69,7 +68,7 @@ class OperatorFaults:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends and takes its own files away, after a look whether they are what they were."""
+        """End, and remove its own files after a check that they are unchanged."""
         self._stopping.set()
         self._thread.join(30)
         self.check()
@@ -129,7 +128,7 @@ class OperatorFaults:
         return True
 
     def replace(self) -> bool:
-        """By another file of the same length, as a restored backup would."""
+        """Replace a file by another one of the same length, as a restored backup would."""
         if (victim := self._victim("replaced")) is None:
             return False
         other = self._storage_dir / "restored"
@@ -139,7 +138,7 @@ class OperatorFaults:
         return True
 
     def link(self) -> bool:
-        """A second name, as a backup by hard links makes; gone again after a moment."""
+        """Add a second name, as a backup by hard links does, and remove it after a moment."""
         if (victim := self._victim("linked")) is None:
             return False
         backup = self._storage_dir / f"backup-{victim[1].name}"
@@ -158,8 +157,8 @@ class OperatorFaults:
         return True
 
     def take_the_last_name(self) -> bool:
-        """Another file has the name that the upload's file is to get, for a while. The name is the server's, so it may
-        remove or replace that file; it must not hand it over.
+        """Create another file under the upload's final name, for a while. The server may remove or replace it, but must
+        not hand it over.
         """
         if (victim := self._victim("last name taken")) is None:
             return False

@@ -1,4 +1,4 @@
-"""Several generations of the server on one directory, as during a rolling update, behind proxies that know them all."""
+"""Several generations of the server on one directory, as during a rolling update, behind common proxies."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ ENDING = 45.0
 
 
 class ServerGenerations:
-    """`serving` are those that the proxies send new connections to; others may still be on their way out."""
+    """`serving` are those that get new connections; others may still be draining."""
 
     def __init__(self, storage_dir: Path, *options: str, env: Mapping[str, str], expected_noise: str) -> None:
         self.storage_dir = storage_dir
@@ -45,15 +45,15 @@ class ServerGenerations:
         return self._all[0].log
 
     def noise(self) -> list[str]:
-        """What no log may contain. All generations write one log."""
+        """Return forbidden lines of the common log."""
         return self._all[0].noise()
 
     def workers(self) -> list[int]:
-        """The workers of those that serve."""
+        """Return the workers of the serving ones."""
         return [pid for server in self.serving if server.is_running() for pid in children_of(server.pid)]
 
     def start(self) -> IncomingServer:
-        """One more, which gets its share of new connections as soon as it answers."""
+        """Start another one, which gets its share of new connections as soon as it answers."""
         server = IncomingServer(self.storage_dir, *self._options, env=self._env, descriptors=DESCRIPTORS)
         server.expect_noise(self._expected_noise)
         self._all = [one for one in self._all if one.is_running() or one is self._all[0]]
@@ -64,20 +64,20 @@ class ServerGenerations:
         return server
 
     def route(self) -> None:
-        """New connections go to those that serve."""
+        """Send new connections to the serving ones."""
         if self.serving:
             for proxy in self.proxies:
                 proxy.forward_to(*(server.port for server in self.serving))
 
     def end(self, server: IncomingServer) -> None:
-        """By SIGTERM: new connections go to the others first, if there are any."""
+        """Stop one by SIGTERM, after new connections go to the others, if there are any."""
         self.serving.remove(server)
         self.route()
         code = server.stop(ENDING)
         assert code == 0, f"a server that was told to end returned {code}"
 
     def kill(self, server: IncomingServer) -> None:
-        """All its processes at once; the proxies learn of it later."""
+        """Kill all its processes at once; the proxies are updated later."""
         server.kill()
         self.serving.remove(server)
         self.route()
@@ -87,7 +87,7 @@ class ServerGenerations:
             self.kill(server)
 
     def kill_supervisor(self, server: IncomingServer) -> list[int]:
-        """Its workers go on for a moment. Returns them; `see_off` waits for their end."""
+        """Kill the supervisor, return its workers, which continue for a moment; `see_off` waits for their end."""
         workers = children_of(server.pid)
         os.kill(server.pid, signal.SIGKILL)
         return workers

@@ -1,4 +1,4 @@
-"""A client that stops when another one takes its upload over, and that remembers which bytes it was to send.
+"""A client that stops when another one takes its upload over, and records which bytes it had to send.
 
 Several of them may send different files under one ticket, which a server cannot notice without fingerprints. It can
 still be said which bytes the file must have: each byte is of the last session that was told that it is missing.
@@ -18,12 +18,12 @@ _ENDS = {TakenOver.code: TAKEN_OVER, UploadCancelled.code: "cancelled", Handover
 
 
 class Ended(Exception):
-    """The server says that there is nothing more to send; the argument is the state."""
+    """Nothing more is to be sent; the argument is the state."""
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """What a session was told at its beginning: the epoch (-1 for clients without one) and which bytes are missing."""
+    """The start of a session: the epoch (-1 for clients without one) and the missing bytes."""
 
     epoch: int
     content: bytes
@@ -31,7 +31,7 @@ class Welcome:
 
 
 class SessionClient(UploadClient):
-    """`fingerprint` is told with each hello if given; `welcomed` hears of every welcome."""
+    """`fingerprint` is sent with each hello if given; `welcomed` is called with every welcome."""
 
     def __init__(
         self, *args: Any, fingerprint: str | None = None, welcomed: Callable[[Welcome], None], **others: Any
@@ -66,7 +66,7 @@ class SessionClient(UploadClient):
 
 
 def expected_content(first: bytes, welcomes: list[Welcome]) -> bytes:
-    """The whole file: `first`, and over it what later sessions were asked for, in the order of their epochs."""
+    """Return the expected file: `first`, overwritten by the ranges of later sessions in the order of their epochs."""
     content = bytearray(first)
     for welcome in sorted(welcomes, key=lambda one: one.epoch):
         for start, end in welcome.missing:

@@ -37,10 +37,10 @@ class ShiftedClock:
         self._ahead = 0.0
 
     def jump(self, seconds: float) -> None:
-        """From now on the clock is `seconds` ahead of the machine's."""
+        """Set the clock `seconds` ahead of the machine's."""
         self._ahead = seconds
         _OFFSET.pack_into(self._offset, 0, seconds)
 
     def advance(self, seconds: float) -> None:
-        """Time passes while no server runs: what had to be waited for is due when the next one starts."""
+        """Let time pass while no server runs, so that pending work is due when the next one starts."""
         self.jump(self._ahead + seconds)

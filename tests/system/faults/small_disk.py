@@ -31,7 +31,7 @@ class SmallDisk:
         return facts.f_bavail * facts.f_frsize
 
     def fill(self, leave: int = 0) -> None:
-        """Somebody else's file takes the room, all but so many bytes."""
+        """Fill the disk with another file, except for this many bytes."""
         with self._filler.open("ab") as filler:
             while (room := self.free - leave) > 0:
                 try:
@@ -41,11 +41,11 @@ class SmallDisk:
                     return
 
     def empty(self) -> None:
-        """There is room again."""
+        """Remove that file."""
         self._filler.unlink(missing_ok=True)
 
     def read_only(self, wanted: bool = True) -> None:
-        """Raises CalledProcessError as long as somebody has a file open for writing."""
+        """Remount read-only. Raises CalledProcessError while a file is open for writing."""
         _run("mount", "-o", f"remount,{'ro' if wanted else 'rw'}", str(self.path))
 
 

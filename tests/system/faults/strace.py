@@ -1,4 +1,4 @@
-"""System calls of a running process that fail, by strace. It needs root."""
+"""Failing system calls of a running process, by strace. Needs root."""
 
 import signal
 import subprocess
@@ -8,7 +8,7 @@ from tests.support.tools import require_tool
 
 
 class Strace:
-    """strace on every thread of a running process. `hits` is how many calls it has tampered with."""
+    """strace on every thread of a running process. `hits` is the number of modified calls."""
 
     def __init__(self, pid: int, inject: str, log: Path) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""Uploads of all kinds among faults of all kinds, judged by a model of what must come of each.
+"""Uploads of all kinds under faults of all kinds, checked by a model of the expected outcomes.
 
 Every file that is handed over is the one that was sent, nothing acknowledged is lost in silence, each application is
 called for each ended upload and for no other, files of others are left alone, every upload ends, and the log is quiet.
@@ -63,7 +63,7 @@ IGNORE_UNCLOSED = pytest.mark.filterwarnings("ignore:.*WebSocketClientConnection
 
 @dataclass
 class Run:
-    """What there was so far: figures, a chronicle of the faults, and what was wrong."""
+    """The record of a run: figures, the faults, and violations."""
 
     started: float = field(default_factory=time.monotonic)
     figures: Counter[str] = field(default_factory=Counter)
@@ -103,7 +103,7 @@ class Run:
 
 
 def _problems_of_the_kept_file(upload: Upload, app: ChaosApp, digest: str) -> list[str]:
-    """A file that the application keeps stays as it is; the application then removes it."""
+    """Check that a file that the application keeps is unchanged; then remove it."""
     paths = {one.path for one in app.snapshot() if one.ticket_id == upload.ticket_id}
     if not upload.keep or upload.ticket_id in app.moved:
         return []
@@ -148,7 +148,7 @@ def chaos_scene(tmp_path: Path, seed: int, run: Run) -> Iterator[tuple[Scene, Op
 
 
 def check_at_standstill(scene: Scene, operator: OperatorFaults, run: Run) -> None:
-    """No server is at work: whatever no operator has touched and no failed sync has lost must be there."""
+    """Check, while no server runs, that everything is there except what an operator touched or a failed sync lost."""
     with operator.at_work:
         _check_what_is_sound(scene, operator, run)
 
@@ -169,7 +169,7 @@ def _check_what_is_sound(scene: Scene, operator: OperatorFaults, run: Run) -> No
 
 
 def renew(scene: Scene, run: Run, wanted: int) -> None:
-    """Judges the uploads that have ended, and begins new ones in their place."""
+    """Check the uploads that have ended, and start new ones."""
     for upload in scene.fleet.retire_ended():
         run.close(upload, scene.app)
     while len(scene.fleet.uploads) < wanted:
@@ -179,7 +179,7 @@ def renew(scene: Scene, run: Run, wanted: int) -> None:
 def run_chaos(
     scene: Scene, operator: OperatorFaults, run: Run, schedule: Iterable[str], uploads: int, seconds: float = math.inf
 ) -> None:
-    """Faults by the schedule, for so long at most; then all is well again and every upload comes to its end."""
+    """Inject faults by the schedule, for at most this long; then remove them and wait for the end of every upload."""
     chaos = Chaos(scene, seed=operator.seed)
     scene.servers.start()
     before = {pid: held(pid) for pid in scene.servers.workers()}

@@ -50,7 +50,7 @@ class Moment:
 
 
 class WatchedTickets(SqliteStore):
-    """Notes how long the log was at the last synced commit; `before` is called before every change."""
+    """Record the length of the log at the last synced commit; `before` is called before every change."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -101,7 +101,7 @@ def source(seed: int) -> bytes:
 
 
 async def upload(machine: Machine, content: bytes, seed: int, acked: Callable[[int, int], None]) -> None:
-    """Sends what is missing, two chunks at once, in any order and with overlaps; returns when it has arrived."""
+    """Send what is missing, two chunks at once, in any order and with overlaps; return when it has arrived."""
     chance = random.Random(seed)
     opened = await machine.upload_service.open(TICKET, Hello(f"session-{seed}", None, Identity("a.bin", SIZE)))
     starts = [start for start in range(0, SIZE, CHUNK) if opened.ticket.extents.missing(start, start + CHUNK)]
@@ -119,7 +119,7 @@ async def upload(machine: Machine, content: bytes, seed: int, acked: Callable[[i
 
 
 async def moments(directory: Path, durability: str, seed: int) -> list[Moment]:
-    """One upload from beginning to end, with all that a crash before each of its operations would have left."""
+    """Return one upload from beginning to end, with the state that a crash before each operation would have left."""
     machine = Machine(directory, durability)
     await machine.boot("boot-1")
     now = time.time()
@@ -145,9 +145,8 @@ async def moments(directory: Path, durability: str, seed: int) -> list[Moment]:
 
 
 async def recovered(moment: Moment, directory: Path, durability: str, content: bytes, seed: int | None) -> Extents:
-    """Recovers from a crash at that moment, a power cut if there is a seed, and checks; then lets the upload go on.
-
-    Returns what was believed after the recovery.
+    """Recover from a crash at that moment, a power cut if there is a seed, and check; then let the upload resume.
+    Return the extents after the recovery.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()

@@ -1,4 +1,4 @@
-"""Real disks that are full, read-only or broken: uploads wait and go on by themselves, and nobody else is hurt."""
+"""Real disks that are full, read-only or broken: uploads wait and resume by themselves, and others are not affected."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def server(disk: SmallDisk, start_server: StartServer) -> IncomingServer:
 
 
 def told(load: Load, code: int) -> bool:
-    """Whether every client that is not through was told so."""
+    """Return whether every unfinished client got this error."""
     return all(client.errors[code] for client in load.clients if client.state != "finished")
 
 
@@ -62,7 +62,7 @@ def test_uploads_wait_on_a_full_disk_and_resume(server: IncomingServer, disk: Sm
 def test_acknowledged_bytes_survive_a_kill_on_a_full_disk(
     server: IncomingServer, disk: SmallDisk, start_load: StartLoad
 ) -> None:
-    """The database cannot even be recovered into a new log; when there is room, all goes on."""
+    """The database cannot even be recovered into a new log; with free space all uploads resume."""
     load = start_load(server.port)
     load.add_each(3, 4 * MIB, rate=2 * MIB)
     load.wait_for_bytes(MIB)
@@ -116,7 +116,7 @@ def test_below_the_watermark_tickets_are_refused_and_uploads_continue(
 def test_uploads_resume_after_a_read_only_file_system(
     disk: SmallDisk, start_server: StartServer, start_load: StartLoad
 ) -> None:
-    """The server says why it cannot start; when the disk can be written to again, all goes on."""
+    """The server reports why it cannot start; when the disk is writable again, all uploads resume."""
     server = start_server("--workers", "1", *EAGER, storage_dir=disk.path)
     server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)|cannot (start|continue)|code 1")
     load = start_load(server.port)
@@ -134,7 +134,7 @@ def test_uploads_resume_after_a_read_only_file_system(
 
 
 def test_faults_leak_no_descriptor(disk: SmallDisk, start_server: StartServer, start_load: StartLoad) -> None:
-    """Descriptors, threads and files are as many after uploads among faults as before, and nothing removed is held."""
+    """Descriptors, threads and files are as many after faults as before, and no removed file is open."""
     server = start_server("--workers", "1", *EAGER, storage_dir=disk.path)
     server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")
     warm = start_load(server.port)

@@ -1,4 +1,4 @@
-"""SIGTERM: nothing new, what is there is kept, clients come back by themselves; restarts among uploads lose nothing."""
+"""SIGTERM: no new work, stored bytes are kept, clients reconnect by themselves; restarts lose nothing."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def test_sigterm_checkpoints_and_exits_within_the_drain_timeout(
 def test_a_draining_server_refuses_tickets_with_retry_after(
     start_server: StartServer, witness: Witness, start_load: StartLoad
 ) -> None:
-    """As long as a callback is under way the server is there, and gives no ticket."""
+    """While a callback is in progress the server answers, and issues no ticket."""
     server = start_server("--workers", "1", "--drain-timeout", "60")
     witness.hold()
     start_load(server.port).add(1000)

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment, of a worker or of all: nothing that was acked is missing, every upload goes on by itself."""
+"""`kill -9` at any moment, of a worker or of all: no acknowledged byte is lost, every upload resumes by itself."""
 
 import os
 import random
@@ -26,7 +26,7 @@ SOON = ("--handover-timeout", "2")
 
 
 def kill_a_worker(server: IncomingServer, load: Load, chance: random.Random) -> None:
-    """Its successor is not waited for: the other one serves meanwhile."""
+    """Kill a worker without waiting for its successor; the other one serves meanwhile."""
     os.kill(chance.choice(wait_until(lambda: children_of(server.pid), "a worker", 60)), signal.SIGKILL)
 
 
@@ -38,7 +38,7 @@ def kill_all(server: IncomingServer, load: Load, clock: ShiftedClock) -> None:
 
 
 def kill_rounds(count: int, server: IncomingServer, load: Load, clock: ShiftedClock, seed: int) -> int:
-    """So many kills among uploads under way, of all at last; returns how many hit chunks in flight."""
+    """Kill servers during uploads, in the end all; return how many kills hit chunks in flight."""
     chance = random.Random(seed)
     hits = 0
     for number in range(count):
@@ -67,7 +67,7 @@ def test_kill_rounds(durability: str, start_server: StartServer, start_load: Sta
 
 
 def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
-    """Nobody is left to replace its workers, so they end as if they were told to; the next server has everything."""
+    """Its workers drain, because they could not be replaced; the next server has everything."""
     server = start_server("--workers", "2", *SOON, env=clock.env)
     load = start_load(server.port)
     clients = load.add_each(UPLOADS_AT_ONCE, 2 * MIB, rate=MIB)
@@ -85,7 +85,7 @@ def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLo
 
 
 def test_a_store_that_buffers_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
-    """What was not durable was not acked: it is sent again, over every way of sending."""
+    """Bytes that are not durable are not acknowledged, and are sent again by every kind of client."""
     parts = {"PART_SIZE": str(256 * KIB), "PYTHONPATH": str(ROOT)}
     server = start_server(*SOON, env={**clock.env, **parts}, program=("-m", "tests.support.part_store"))
     load = start_load(server.port)
@@ -98,7 +98,7 @@ def test_a_store_that_buffers_is_killed(start_server: StartServer, start_load: S
 
 
 def test_a_cancellation_survives_a_kill(start_server: StartServer, witness: Witness, clock: ShiftedClock) -> None:
-    """The user was told that it is cancelled, the application was away: it is told by the next server."""
+    """The user was notified of the cancellation, the application was down: the next server calls it."""
     witness.stop()
     server = start_server("--workers", "1", *SOON, env=clock.env)
     tickets = [new_ticket(server.port, witness.url) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The model of the disk does to data what disks do, and nothing else: else the crashes on it would prove nothing."""
+"""The model of the disk treats data as disks do, which the crash tests rely on."""
 
 import random
 from collections.abc import Callable

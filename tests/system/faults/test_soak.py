@@ -1,4 +1,4 @@
-"""Everything at once and for long: uploads of all kinds, kills, restarts, full disks, bad lines, absent applications.
+"""A long run: uploads of all kinds, kills, restarts, full disks, bad lines, applications that are down.
 
 It runs for SOAK_SECONDS (`make soak SECONDS=...`), checks every file and every callback, and prints its figures.
 """
@@ -37,7 +37,7 @@ OPTIONS = (
 
 @dataclass
 class Figures:
-    """What there was, for the end."""
+    """The figures for the report."""
 
     uploads: int = 0
     size: int = 0
@@ -67,7 +67,7 @@ class Figures:
 
 
 class Soak:
-    """The faults. Each method does one, waits until it was hit, ends it, and counts it."""
+    """The faults. Each method injects one, waits until it was hit, ends it, and counts it."""
 
     def __init__(self, server: IncomingServer, proxy: FaultProxy, load: Load, app: Witness, disk: SmallDisk) -> None:
         self.server, self.proxy, self.load, self.app, self.disk = server, proxy, load, app, disk
@@ -142,7 +142,7 @@ class Soak:
         self.hit("gateway answered 502", self.proxy.counters.answered > before)
 
     def app_down(self) -> None:
-        """Whether it was missed is seen at the end: in the callbacks that came in another attempt."""
+        """Whether it was hit shows at the end, in the callbacks of further attempts."""
         self.app.stop()
         self._some_bytes()
         self.app.start()
@@ -169,7 +169,7 @@ class Soak:
         self.figures.faults["callbacks tried again"] = len(again)
 
     def renew(self, wanted: int = UPLOADS_AT_ONCE) -> None:
-        """Ended uploads make room for new ones, every second one through the proxy."""
+        """Replace ended uploads by new ones, every second one through the proxy."""
         for client in self.load.retire():
             self.figures.add(client)
         while len(self.load.clients) < wanted:

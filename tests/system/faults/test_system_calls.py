@@ -1,4 +1,4 @@
-"""SIGKILL, EIO and ENOSPC at the n-th system call of the real server, n = 1, 2, ... until a run is not hit any more; a
+"""SIGKILL, EIO and ENOSPC at the n-th system call of the real server, n = 1, 2, ... until a run has no n-th call; a
 disk on which one kind of call always fails, for a while.
 
 Only calls on the upload's own file and names are counted, so that each n is another step of an upload's life. The
@@ -41,7 +41,7 @@ NOISE = r"incoming\.storage.*(ticket database|storage directory)"
 
 @pytest.fixture
 def mortal_server(start_server: StartServer, clock: ShiftedClock) -> IncomingServer:
-    """For a test that kills it."""
+    """A server for a test that kills it."""
     server = start_server(*OPTIONS, env=clock.env)
     server.expect_noise(NOISE)
     return server
@@ -49,7 +49,7 @@ def mortal_server(start_server: StartServer, clock: ShiftedClock) -> IncomingSer
 
 @pytest.fixture(scope="module")
 def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncomingServer]:
-    """For all tests that it survives."""
+    """A server for all tests that it survives."""
     with IncomingServer(tmp_path_factory.mktemp("system-calls") / "storage", *OPTIONS) as server:
         server.expect_noise(NOISE)
         yield server
@@ -64,7 +64,7 @@ def able_to_trace() -> None:
 
 @pytest.fixture
 def tampered(request: pytest.FixtureRequest, start_load: StartLoad, clock: ShiftedClock, tmp_path: Path) -> Tampered:
-    """Function that uploads a file while the n-th call is tampered with; returns whether one was."""
+    """Return a function that uploads a file while the n-th call is modified, and returns whether one was."""
 
     def upload(call: str, fault: str, number: int, way: str) -> bool:
         server = request.getfixturevalue("mortal_server" if fault == KILL else "lasting_server")
@@ -86,7 +86,7 @@ def tampered(request: pytest.FixtureRequest, start_load: StartLoad, clock: Shift
 
 
 def finish(server: IncomingServer, load: Load, clock: ShiftedClock, tracing: Strace) -> bool:
-    """Lets the uploads end, starts the server again if it was killed; whether anything was tampered with."""
+    """Let the uploads end, restart the server if it was killed; return whether a call was modified."""
 
     def over() -> bool:
         return load.running == 0 or not server.is_running()
@@ -129,7 +129,7 @@ def test_a_fault_at_the_nth_system_call_loses_nothing(call: str, fault: str, tam
 def test_uploads_survive_a_period_of_failing_system_calls(
     call: str, error: str, lasting_server: IncomingServer, start_load: StartLoad, tmp_path: Path
 ) -> None:
-    """A disk that nobody can write to or sync: uploads of all ways wait, are told why, and go on by themselves."""
+    """On a disk without writes or syncs, uploads of all kinds wait, get the reason, and resume by themselves."""
     server = lasting_server
     load = start_load(server.port)
     clients = [load.add(2 * MIB, way, rate=MIB, chunk=32 * KIB, forgiving=True) for way in WAYS]

@@ -1,4 +1,4 @@
-"""A log that nobody reads: a pipe to a stopped pager or to a log driver that blocks."""
+"""An unread log: a pipe to a stopped pager or to a blocked log driver."""
 
 import fcntl
 import os

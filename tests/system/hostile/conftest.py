@@ -1,4 +1,4 @@
-"""One real server for each module, and what it logs."""
+"""One real server for each module, and its log."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,7 +20,7 @@ def options() -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def hostile_server(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]) -> Iterator[IncomingServer]:
-    """A server of one worker; it must end in good order, with a quiet log."""
+    """A server of one worker, which must exit cleanly, with a quiet log."""
     directory = tmp_path_factory.mktemp("hostile") / "storage"
     with IncomingServer(directory, "--workers", "1", *options) as running:
         yield running
@@ -30,7 +30,7 @@ def hostile_server(tmp_path_factory: pytest.TempPathFactory, options: tuple[str,
 
 @pytest.fixture(autouse=True)
 def close_connections() -> Iterator[None]:
-    """However the test ended."""
+    """Close all connections after each test."""
     yield
     while OPEN:
         OPEN.pop().socket.close()
@@ -38,7 +38,7 @@ def close_connections() -> Iterator[None]:
 
 @pytest.fixture
 def log_lines(hostile_server: IncomingServer) -> LogLines:
-    """Function that gives the lines logged since the test began or since it was last called."""
+    """Return a function for the lines logged since the test began or since its last call."""
     read = len(hostile_server.log)
 
     def lines() -> list[str]:

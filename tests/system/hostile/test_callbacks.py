@@ -78,7 +78,7 @@ def options() -> tuple[str, ...]:
 
 @pytest.fixture
 def inside() -> Iterator[AppStub]:
-    """What nobody outside may reach."""
+    """An internal application that must not be reached."""
     with AppStub() as app:
         yield app
         assert app.callbacks == []
@@ -124,7 +124,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 @pytest.fixture(scope="module")
 def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[IncomingServer, dict[int, AppStub]]]:
-    """A server that may call apps which redirect, each by another status, to one that it may not call."""
+    """A server with allowed apps that redirect, each by another status, to a forbidden one."""
     with ExitStack() as stack:
         inside = stack.enter_context(AppStub())
         answers = {status: Answer(status, "", {"Location": inside.url}) for status in REDIRECTS}
@@ -140,7 +140,7 @@ def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Inco
 
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_a_redirect_is_not_followed(redirecting: tuple[IncomingServer, dict[int, AppStub]], status: int) -> None:
-    """From a host that may be called to one that may not, or to the same one; asked for again, then it is a refusal."""
+    """Neither to a forbidden host nor to the same one; the callback is retried, then it is a refusal."""
     server, apps = redirecting
     ticket = new_ticket(server, apps[status].url)
     assert ask(server, request(f"PUT {upload_path(ticket)}", body=b"x"))[0] == 200

@@ -1,4 +1,4 @@
-"""The table of hostile input: every row is there, and every test that it names."""
+"""The table of hostile input has every row, and every test that it names exists."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""A worker with few descriptors, and proxies' connections that no limit per client counts."""
+"""A worker with few descriptors, and connections of proxies, which no limit per client counts."""
 
 import resource
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def open_descriptors(server: IncomingServer) -> int:
 
 
 def flood(server: IncomingServer) -> list[Wire]:
-    """More connections than there are descriptors; the server has seen all of them when this returns."""
+    """Open more connections than there are descriptors; return when the server has seen all of them."""
     idle = [Wire(server.port) for _ in range(FLOOD)]
     most = FLOOD - DESCRIPTORS
     wait_until(lambda: sum(wire.is_closed for wire in idle) >= most, "those being turned away that are too many")
@@ -70,7 +70,7 @@ def test_open_uploads_continue_when_clients_take_all_descriptors(
 
 
 def test_health_checks_are_answered_while_other_requests_are_refused(hostile_server: IncomingServer) -> None:
-    """The places for health checks and backends are given back after one request each."""
+    """The places for health checks and backends are free again after one request each."""
     idle = flood(hostile_server)
     for _ in range(30):
         assert ask(hostile_server, request("GET /incoming/health", close=False))[0] == 200
@@ -106,6 +106,6 @@ def test_accepting_pauses_when_the_reserve_is_used_up(hostile_server: IncomingSe
 
 
 def switches(server: IncomingServer) -> int:
-    """How often the server's main thread has waited."""
+    """Return how often the server's main thread has waited."""
     status = Path(f"/proc/{server.pid}/task/{server.pid}/status").read_text()
     return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])

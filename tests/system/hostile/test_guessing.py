@@ -1,4 +1,4 @@
-"""Who guesses learns nothing: what does not exist, is over or is somebody else's looks the same, and costs the same."""
+"""Guessing reveals nothing: unknown, ended and foreign tickets have the same answer, at the same cost."""
 
 import re
 import uuid
@@ -51,7 +51,7 @@ def test_tickets_cannot_be_guessed(hostile_server: IncomingServer) -> None:
 
 
 async def test_a_wrong_secret_takes_as_long_as_a_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look-up and one comparison in constant time, whatever was guessed."""
+    """One query and one comparison in constant time for every guess."""
     compared: list[tuple[bytes, bytes]] = []
 
     def compare_digest(one: bytes, other: bytes) -> bool:

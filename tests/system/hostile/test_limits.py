@@ -1,4 +1,4 @@
-"""Each limit: what is just within it is served, one beyond it is refused with an error that names it."""
+"""Each limit: its value is accepted, one beyond it is refused with an error that names it."""
 
 import json
 import threading
@@ -148,7 +148,7 @@ def test_parallel_uploads_do_not_exceed_the_quota(hostile_server: IncomingServer
 
 
 def test_uploads_of_several_workers_do_not_exceed_the_quota(tmp_path: Path) -> None:
-    """Tickets that are fetched, and files that are begun by either transport, side by side in two processes."""
+    """Tickets are requested, and files are begun over either transport, in two processes in parallel."""
     limits = ("--storage-quota", "1500000", "--max-tickets", "12")
     with IncomingServer(tmp_path / "shared", "--workers", "2", *limits) as server:
         form = b"signalFinishURL=http://127.0.0.1:9/"
@@ -270,7 +270,7 @@ def test_connections_of_one_upload_are_limited(hostile_server: IncomingServer) -
 
 
 def test_requests_of_one_upload_are_limited(hostile_server: IncomingServer) -> None:
-    """However an upload is carried: the connection that has been silent for longest makes room."""
+    """Over either transport, the connection that has been silent longest is closed."""
     ticket = new_ticket(hostile_server)
     silent, busy = Wire(hostile_server.port), Wire(hostile_server.port)
     silent.send(request(f"PUT {upload_path(ticket)}", "Content-Range: bytes 0-99/1000", "Content-Length: 100") + b"abc")

@@ -1,4 +1,4 @@
-"""What two hundred connections can make the server hold: bounded by configuration, whatever they have half sent."""
+"""The memory for two hundred connections is bounded by configuration, whatever they have half sent."""
 
 import json
 from pathlib import Path
@@ -33,20 +33,20 @@ def before(hostile_server: IncomingServer) -> int:
 
 
 def unread(port: int) -> int:
-    """Bytes that have reached the machine and that the server has not read, over all its connections."""
+    """Return the received bytes that the server has not read, over all its connections."""
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(int(fields[4].partition(":")[2], 16) for fields in lines if int(fields[1].partition(":")[2], 16) == port)
 
 
 def grown(server: IncomingServer, before: int) -> int:
-    """By how much the memory has grown once everything is read."""
+    """Return the growth of memory once everything is read."""
     wait_until(lambda: unread(server.port) == 0, "the server having read everything")
     new_ticket(server)  # and having handled it
     return rss(server.pid) - before
 
 
 def test_memory_is_bounded_with_half_sent_chunks(hostile_server: IncomingServer, before: int) -> None:
-    """What comes of a chunk is stored as it comes: in memory are its last part and the room to read into."""
+    """A chunk is stored while it arrives: memory has its last part and the receive buffer."""
     ticket = new_ticket(hostile_server)
     half = frame(BINARY, CHUNK_HEADER.pack(1, 0) + bytes(LARGEST_CHUNK))[:-1]
     for _ in range(CONNECTIONS):
@@ -58,7 +58,7 @@ def test_memory_is_bounded_with_half_sent_chunks(hostile_server: IncomingServer,
 
 
 def test_chunks_before_a_ticket_take_no_memory(hostile_server: IncomingServer, before: int) -> None:
-    """Who has no ticket is told so and gets no room for a chunk."""
+    """Without a ticket a client gets an error, and no buffer for a chunk."""
     start = frame(BINARY, CHUNK_HEADER.pack(1, 0) + bytes(CHUNK))[:-1]
     for number in range(CONNECTIONS):
         socket = Socket(hostile_server.port, f"none-{number}")
@@ -84,7 +84,7 @@ def test_memory_is_bounded_with_half_sent_forms_and_messages(hostile_server: Inc
 
 
 def test_memory_is_bounded_with_unread_answers(hostile_server: IncomingServer, before: int) -> None:
-    """A client that asks and asks and takes no answer is not heard any more at some point."""
+    """A client that sends requests without reading answers is no longer read at some point."""
     ticket = new_ticket(hostile_server)
     socket = Socket(hostile_server.port, ticket)
     socket.hello()

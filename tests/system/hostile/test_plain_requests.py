@@ -1,4 +1,4 @@
-"""What is no WebSocket at the WebSocket's URL gets the house's plain error, not a page of the framework's."""
+"""Other requests to the WebSocket's URL get the server's plain error, not a page of the framework."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""An upload of ever so many separate ranges: bounded, and no slower for the others."""
+"""An upload of very many separate ranges is bounded, and does not slow down others."""
 
 from incoming.uploads.active_upload import MAX_EXTENTS
 from incoming.wire.messages import CHUNK_HEADER

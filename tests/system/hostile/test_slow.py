@@ -1,4 +1,4 @@
-"""Slowloris in every form: who sends a byte now and then loses the connection; honest uploads go on meanwhile."""
+"""Slowloris in every form: a client that sends a byte occasionally loses the connection; other uploads continue."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def options() -> tuple[str, ...]:
 
 
 def dribble(wire: Wire, data: Callable[[], bytes], most: float = 20.0) -> None:
-    """Sends `data()` over and over until the server has had enough, and closes or says so."""
+    """Send `data()` repeatedly until the server closes or sends an error."""
     began = time.monotonic()
     while not wire.is_closed and b'"error"' not in wire.received:
         assert time.monotonic() - began < most, "still connected"
@@ -38,7 +38,7 @@ def dribble(wire: Wire, data: Callable[[], bytes], most: float = 20.0) -> None:
 
 @contextmanager
 def honest_upload(server: IncomingServer) -> Iterator[None]:
-    """Somebody who has something to send, while others have not."""
+    """A normal upload during the attack."""
     ticket = new_ticket(server)
     yield
     content = bytes(100_000)
@@ -128,7 +128,7 @@ def test_a_slow_line_is_not_cut(hostile_server: IncomingServer) -> None:
 
 
 def test_an_idle_client_that_sends_pings_is_not_cut(hostile_server: IncomingServer) -> None:
-    """By the protocol's own messages or by RFC 6455's ping frames, it has nothing to send and says so."""
+    """By the protocol's own messages or by RFC 6455's ping frames."""
     ticket = new_ticket(hostile_server)
     socket = Socket(hostile_server.port, ticket, STRANGER)
     socket.hello()
@@ -141,7 +141,7 @@ def test_an_idle_client_that_sends_pings_is_not_cut(hostile_server: IncomingServ
 
 
 def test_idle_connections_do_not_block_other_clients(hostile_server: IncomingServer) -> None:
-    """And end no upload that is under way, by whatever transport."""
+    """Nor do they end an upload in progress, over either transport."""
     idle = []
     over_http, over_websocket = new_ticket(hostile_server), new_ticket(hostile_server)
     body, socket = Wire(hostile_server.port, "127.0.0.4"), Socket(hostile_server.port, over_websocket, "127.0.0.4")

@@ -1,6 +1,6 @@
-"""Every string that a client can send, over every way in, with everything that ever got through somewhere.
+"""Every string that a client can send, over every interface, with known attack strings.
 
-It must come out as the data that it is: in no path, no header, no line of the log but escaped.
+It stays data: never in a path or a header, and in the log only escaped.
 """
 
 import json
@@ -67,7 +67,7 @@ def assert_handed_over_as_data(server: IncomingServer, app: AppStub, ticket: str
 
 
 def assert_harmless(lines: list[str]) -> None:
-    """Only lines of the server's own making: one for each event, none with anything that is not printable."""
+    """Check that the log has only the server's lines, one for each event, all printable."""
     assert lines
     for line in lines:
         assert line.isprintable(), line
@@ -148,7 +148,7 @@ def test_any_reason_stays_data(
 
 
 def test_any_string_as_a_ticket_is_unknown(hostile_server: IncomingServer, log_lines: LogLines, text: str) -> None:
-    """A ticket that was never issued is that, whatever it looks like."""
+    """A ticket that was never issued is unknown, whatever it looks like."""
     encoded = quote(text.encode("utf-8", "surrogatepass"), safe="")
     for method in ("GET", "PUT", "POST", "DELETE"):
         status, head, body = ask(hostile_server, request(f"{method} /incoming/frontend/upload/{encoded}", body=b""))

@@ -1,4 +1,4 @@
-"""Every URL of the server, with every method, for who has no business there: closed, or open for a ticket only."""
+"""Every URL of the server, with every method, from an unidentified client: refused, or open for a ticket only."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A client without manners: bytes to a server, from any loopback address, and what comes back."""
+"""A raw client: bytes to a server, from any loopback address, and the answers."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ OPEN: set["Wire"] = set()
 
 
 class Wire:
-    """One TCP connection; everything that was ever received stays in `received`."""
+    """One TCP connection; `received` has everything received."""
 
     def __init__(self, port: int, source: str = "127.0.0.1", timeout: float = 20.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=(source, 0))
@@ -40,19 +40,19 @@ class Wire:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """The server may have answered and closed before it had read everything."""
+        """Send; the server may have answered and closed before it has read everything."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(data)
 
     def until_closed(self) -> bytes:
-        """All that comes before the server closes the connection; TimeoutError if it does not."""
+        """Return all bytes until the server closes the connection; TimeoutError if it does not."""
         with contextlib.suppress(ConnectionResetError):
             while chunk := self.socket.recv(65536):
                 self.received += chunk
         return self.received
 
     def until(self, what: bytes) -> bytes:
-        """Receives until `what` is there."""
+        """Receive until `what` has arrived."""
         while what not in self.received:
             chunk = self.socket.recv(65536)
             assert chunk, f"closed after {self.received!r}"
@@ -61,7 +61,7 @@ class Wire:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the server has closed it, without waiting for that."""
+        """Return whether the server has closed it, without waiting."""
         self.socket.setblocking(False)
         try:
             while chunk := self.socket.recv(65536):
@@ -89,7 +89,7 @@ class Socket(Wire):
         self.send(frame(TEXT, json.dumps(message).encode()))
 
     def hello(self, size: int = 5, **more: Any) -> dict[str, Any]:
-        """Says hello; the answer."""
+        """Send hello; return the answer."""
         self.say(**{"type": "hello", "session": "hostile-session", "name": "a.bin", "size": size, **more})
         return self.hear()
 
@@ -97,14 +97,14 @@ class Socket(Wire):
         self.send(frame(BINARY, CHUNK_HEADER.pack(1, offset) + data))
 
     def hear(self) -> dict[str, Any]:
-        """The next control message."""
+        """Return the next control message."""
         opcode, payload = self.frame()
         assert opcode == TEXT, (opcode, payload)
         message: dict[str, Any] = json.loads(payload)
         return message
 
     def closing(self) -> tuple[dict[str, Any] | None, int | None]:
-        """The last control message and the close code, None for what did not come."""
+        """Return the last control message and the close code, None for missing ones."""
         last: dict[str, Any] | None = None
         while True:
             try:
@@ -117,7 +117,7 @@ class Socket(Wire):
                 return last, struct.unpack(">H", payload[:2])[0] if payload else None
 
     def frame(self) -> tuple[int, bytes]:
-        """The next frame; EOFError when the connection has ended."""
+        """Return the next frame; EOFError when the connection has ended."""
         first, length = self._take(2)
         if length == 126:
             (length,) = struct.unpack(">H", self._take(2))
@@ -146,7 +146,7 @@ def handshake(ticket: str, *headers: str) -> bytes:
 
 
 def request(start: str, *headers: str, body: bytes = b"", close: bool = True) -> bytes:
-    """A request with what every honest one has."""
+    """Return a request with the usual headers."""
     lines = [f"{start} HTTP/1.1", "Host: incoming", *headers, *(["Connection: close"] if close else [])]
     if not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in headers):
         lines.append(f"Content-Length: {len(body)}")
@@ -154,7 +154,7 @@ def request(start: str, *headers: str, body: bytes = b"", close: bool = True) ->
 
 
 def ask(server: IncomingServer, data: bytes, source: str = "127.0.0.1") -> tuple[int, str, bytes]:
-    """One request on a connection of its own: status, header and body of the last answer; status 0 for none."""
+    """Send one request on its own connection; return status, header and body of the last answer; status 0 for none."""
     with Wire(server.port, source) as wire:
         wire.send(data)
         received = wire.until_closed()
@@ -185,5 +185,5 @@ def status_of(server: IncomingServer, ticket: str) -> dict[str, Any]:
 
 
 def rss(pid: int) -> int:
-    """Bytes of memory that a process holds, from /proc/<pid>/statm."""
+    """Return the resident memory of a process in bytes, from /proc/<pid>/statm."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""The status page in a real browser: live, whole with several workers, harmless whatever files are called."""
+"""The status page in a real browser: live, complete with several workers, safe with any file name."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ def state(server: IncomingServer, ticket: str) -> str:
 
 
 class Sending:
-    """A PUT whose body comes when it is told."""
+    """A PUT whose body is sent on request."""
 
     def __init__(self, server: IncomingServer, ticket: str, name: str, size: int) -> None:
         self._connection = socket.create_connection(("127.0.0.1", server.port))
@@ -58,7 +58,7 @@ def server(start_server: StartServer) -> IncomingServer:
 
 @pytest.fixture
 def sending(server: IncomingServer, app_stub: AppStub) -> Iterator[dict[str, tuple[str, Sending]]]:
-    """Uploads under every hostile name, a tenth of each sent: ticket and connection by name."""
+    """Uploads under every hostile name, a tenth of each sent; ticket and connection by name."""
     found = {}
     for name in HOSTILE:
         ticket = new_ticket(server, app_stub.url)

@@ -10,7 +10,7 @@ from tests.support.tools import require_tool
 
 @dataclass(frozen=True)
 class Certificate:
-    """`chain` and `key` are what servers want, `both` in one file what HAProxy wants; `authority` what clients want."""
+    """`chain` and `key` are for servers, `both` in one file for HAProxy, `authority` for clients."""
 
     authority: Path
     chain: Path
@@ -18,7 +18,7 @@ class Certificate:
     both: Path
 
     def client_context(self) -> ssl.SSLContext:
-        """Trusts this authority alone."""
+        """Return a context that trusts only this authority."""
         return ssl.create_default_context(cafile=str(self.authority))
 
 

@@ -43,7 +43,7 @@ def certificate(tmp_path: Path) -> Certificate:
 def start_real_proxy(
     tmp_path: Path, certificate: Certificate, server: IncomingServer, app: UploadApp
 ) -> Iterator[StartRealProxy]:
-    """Function that starts the proxy of that name in PROXIES; with `blocked=True` it lets no upgrade through."""
+    """Return a function that starts the proxy of that name in PROXIES; with `blocked=True` it rejects upgrades."""
     started: list[RealProxy] = []
 
     def start(name: str, *edits: Edit, blocked: bool = False) -> RealProxy:

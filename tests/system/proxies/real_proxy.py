@@ -1,4 +1,4 @@
-"""Real proxies as processes, with the configurations that conf/ ships.
+"""Real proxies as processes, with the configurations of conf/.
 
 What differs from the shipped text is addresses, certificates, directories, and what a test asks for: `edits`, each a
 pattern that has to be found, and what stands there instead.
@@ -49,7 +49,7 @@ class RealProxy(ABC):
         self._run()
 
     def restart(self) -> None:
-        """Ends it with all its connections, as an impatient operator does, and starts it again."""
+        """Stop it with all its connections, and start it again."""
         self.stop()
         assert not accepts_connections(self.port)
         self._run()
@@ -61,7 +61,7 @@ class RealProxy(ABC):
             self._process = None
 
     def written(self) -> str:
-        """Everything that it has logged; to be called when it has stopped."""
+        """Return its log; call it when it has stopped."""
         files = [self._home / name for name in ("access.log", "output.log")]
         return "".join(file.read_text() for file in files if file.exists())
 
@@ -71,7 +71,7 @@ class RealProxy(ABC):
 
     @abstractmethod
     def command(self, text: str) -> list[str]:
-        """What runs it in the foreground with this configuration, written into its home."""
+        """Return the command that runs it in the foreground with this configuration, written into its home."""
 
     def _run(self) -> None:
         with (self._home / "output.log").open("ab") as output:

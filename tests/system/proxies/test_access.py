@@ -1,4 +1,4 @@
-"""What the configurations of conf/ let in, and what not: the library's addresses, and none of the backend functions."""
+"""The configurations of conf/ forward the frontend, and none of the backend functions."""
 
 import base64
 import http.client
@@ -26,7 +26,7 @@ REFUSALS = {400, 403, 404}
 
 
 class Visitor:
-    """Somebody outside, who trusts the certificate's authority and nobody else."""
+    """A client outside, which trusts only the certificate's authority."""
 
     def __init__(self, proxy: RealProxy, certificate: Certificate) -> None:
         self._port = proxy.port
@@ -41,13 +41,13 @@ class Visitor:
             return answer.status, answer.read()
 
     def handshake(self, path: str) -> str:
-        """The status line that a WebSocket client gets."""
+        """Return the status line for a WebSocket client."""
         with self.upgraded(path) as status:
             return status
 
     @contextmanager
     def upgraded(self, path: str) -> Iterator[str]:
-        """The same; until the end the connection stays open."""
+        """The same, with the connection open until the end."""
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -1,4 +1,4 @@
-"""Backend functions behind a real nginx that passes them on, with everything that a client can claim about itself."""
+"""Backend functions behind a real nginx that forwards them, with all headers that a client can forge."""
 
 import http.client
 
@@ -91,7 +91,7 @@ def test_a_trusted_proxy_is_judged_by_its_client_not_by_the_clients_claim(
 def test_requests_of_an_untrusted_proxy_are_refused(
     start_real_proxy: StartRealProxy, certificate: Certificate, edits: list[Edit]
 ) -> None:
-    """Although the proxy is on loopback, which may."""
+    """Although the proxy is on loopback, which is allowed."""
     proxy = start_real_proxy("nginx", *edits)
     for name, headers in FORGED.items():
         for source in (STRANGER, "127.0.0.1"):

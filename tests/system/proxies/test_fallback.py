@@ -1,4 +1,4 @@
-"""Where WebSockets do not work the library goes on over HTTP requests, by itself and from where it was."""
+"""Where WebSockets do not work the library continues over HTTP requests, by itself and without losing progress."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def open_directly(page: Page, app: UploadApp) -> OpenDirectly:
 
 
 def assert_same_as_ever(upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile) -> None:
-    """Finished, with callbacks and flags in the order in which they always come, and nothing lost on the way."""
+    """Check that the upload finished, with callbacks and flags in the usual order, and nothing lost."""
     end = upload.wait_until_finished()
     assert end.bytes_acked == file.size
     assert end.error_code is None
@@ -115,7 +115,7 @@ def test_a_websocket_that_stops_delivering_falls_back_to_http(
 def test_each_transport_replaces_the_other(
     spoiler: WebSocketSpoiler, open_directly: OpenDirectly, app: UploadApp, file: KnownFile
 ) -> None:
-    """WebSockets are of no use, then nothing gets through for a while, then only WebSockets, then only requests."""
+    """WebSockets are useless, then nothing gets through for a while, then only WebSockets, then only requests."""
     spoiler.spoil("cut")
     upload_page = open_directly(spoiler.host)
     ticket = app.new_ticket()

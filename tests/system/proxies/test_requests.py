@@ -1,4 +1,4 @@
-"""Uploads by HTTP requests through nginx, set as it may not be changed to suit us."""
+"""Uploads by HTTP requests through an nginx with unfavourable settings."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.promise(133)
 
 
 class Pieces:
-    """The PUTs of a page that have begun and those that were answered, as the browser's network stack saw them."""
+    """The started and the answered PUTs of a page, as seen by the browser's network stack."""
 
     def __init__(self, page: Page) -> None:
         self.protocols: set[str] = set()
@@ -29,7 +29,7 @@ class Pieces:
         session.send("Network.enable")
 
     def sizes(self, *statuses: int) -> set[int]:
-        """Lengths of the pieces that were answered so, whether or not the page could read that."""
+        """Return the lengths of the bodies with this answer, whether or not the page could read it."""
         return {size for request, size in self._sizes.items() if self._statuses.get(request) in statuses}
 
     def _on_request(self, event: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def test_a_body_limit_does_not_prevent_an_upload(
     limit: int,
     same_origin: bool,
 ) -> None:
-    """nginx's refusal has no CORS headers: a page of another origin is not told the 413, and has to find it out."""
+    """nginx's refusal has no CORS headers: a page of another origin cannot read the 413, and must infer it."""
     proxy = start_real_proxy("nginx", ("client_max_body_size 0;", f"client_max_body_size {limit};"), blocked=True)
     upload_page = open_page(proxy, same_origin=same_origin)
     pieces = Pieces(upload_page.tab)

@@ -1,4 +1,4 @@
-"""A proxy that passes HTTP on as it is and does to WebSockets what middleboxes do to them."""
+"""A proxy that forwards HTTP unchanged and damages WebSockets as middleboxes do."""
 
 import contextlib
 import re
@@ -21,7 +21,7 @@ A_FEW_MESSAGES = 300_000
 
 
 class BinarySieve:
-    """Takes a browser's frames (RFC 6455 section 5.2) and lets all go but binary messages."""
+    """Forward a browser's frames (RFC 6455 section 5.2) except for binary messages."""
 
     def __init__(self) -> None:
         self._waiting = b""
@@ -31,7 +31,7 @@ class BinarySieve:
         """Whether the present frame belongs to a binary message."""
 
     def sift(self, data: bytes) -> bytes:
-        """What goes on of the bytes that have come."""
+        """Return the received bytes that are forwarded."""
         self._waiting += data
         passed = b""
         while self._waiting:
@@ -43,7 +43,7 @@ class BinarySieve:
         return passed
 
     def _begin(self) -> bool:
-        """Whether the head of the next frame has come as far as its length."""
+        """Return whether the next frame's header has arrived up to its length."""
         if len(self._waiting) < 2:
             return False
         opcode, short = self._waiting[0] & 15, self._waiting[1] & 127
@@ -58,9 +58,7 @@ class BinarySieve:
 
 
 class WebSocketSpoiler:
-    """Listens on 127.0.0.1:`port`. `spoiled` counts the WebSockets that have met with `whim`, `refused` the requests
-    that came while there were to be none.
-    """
+    """Listens on 127.0.0.1:`port`. `spoiled` counts the damaged WebSockets, `refused` the rejected requests."""
 
     def __init__(self, upstream_port: int) -> None:
         self.port = free_port()
@@ -90,12 +88,12 @@ class WebSocketSpoiler:
         self._end(self._sockets)
 
     def spoil(self, whim: Whim) -> None:
-        """From now on, and for the WebSockets that are open: those are cut."""
+        """Change the damage from now on; open WebSockets are cut."""
         self.whim = whim
         self._end(self._websockets)
 
     def take_requests(self, yes: bool) -> None:
-        """Whether plain HTTP comes through, from now on; if not, what is under way is cut."""
+        """Set whether plain HTTP gets through from now on; if not, open requests are cut."""
         self._takes_requests = yes
         if not yes:
             self._end([one for one in self._sockets if one not in self._websockets])

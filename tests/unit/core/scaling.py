@@ -1,4 +1,4 @@
-"""Whether work grows as its input does, in CPU time, so that a busy machine hardly matters."""
+"""Check that work grows linearly with its input, in CPU time, which is robust on a busy machine."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What people see of the URL that an app is called at."""
+"""What is shown of an app's callback URL."""
 
 import pytest
 

@@ -7,7 +7,7 @@ from incoming.core.errors import TABLE, UploadError
 
 
 def test_codes_never_change() -> None:
-    """Browsers switch on them, also those that fetched the library long ago."""
+    """Browsers switch on them, also with an old copy of the library."""
     assert {code: error.__name__ for code, error in TABLE.items()} == {
         100: "BadRequest",
         101: "BadParameter",

@@ -1,4 +1,4 @@
-"""Extents behave like a set of byte offsets, whatever is done in which order."""
+"""Extents behave like a set of byte offsets under any sequence of operations."""
 
 from itertools import pairwise
 

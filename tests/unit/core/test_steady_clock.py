@@ -1,4 +1,4 @@
-"""The clock that nobody can hurry by setting it forward."""
+"""The clock that a jump ahead does not advance."""
 
 from incoming.core.steady_clock import ABSORBED, SteadyClock, StoreClock
 from tests.support.stores import Clock

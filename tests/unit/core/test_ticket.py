@@ -1,4 +1,4 @@
-"""What may happen to an upload, and that nothing else can."""
+"""The state table of an upload: the listed events, and no others."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Holding an upload to its ticket's rate."""
+"""Limiting an upload to its ticket's rate."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who is sending: what is shown of connections, for how long, and how fast they are."""
+"""The connections that are shown to operators, for how long, and their rates."""
 
 import logging
 
@@ -19,7 +19,7 @@ TICKET = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
 
 
 class Scene:
-    """Connections with a clock that stands still."""
+    """Connections with a manual clock."""
 
     def __init__(self) -> None:
         self.clock = Clock(100.0)

@@ -1,4 +1,4 @@
-"""What one worker counts, and that the documents say what each number means."""
+"""The counters of one worker, and that every metric is documented."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The configuration: every key from every source, what wins, what is refused and in which words."""
+"""The configuration: every key from every source, precedence, and the texts of refusals."""
 
 import re
 import subprocess

@@ -75,7 +75,7 @@ def test_lists_are_split_and_stripped() -> None:
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (4, 4), (64, 4)])
 def test_auto_workers_follow_the_cores(cores: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default one for each core that this process may use, and no more than a database of one writer is good for."""
+    """By default one for each usable core, up to the number that one database writer can serve."""
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
     assert worker_count().parse("auto") == workers
     assert worker_count().parse("64") == 64

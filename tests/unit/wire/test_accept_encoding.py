@@ -1,4 +1,4 @@
-"""Which coding of a file a client gets."""
+"""The content coding that a client gets."""
 
 import pytest
 

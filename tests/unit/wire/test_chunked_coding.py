@@ -1,4 +1,4 @@
-"""Chunk extensions and trailers are ignored; what could be read in two ways is refused."""
+"""Chunk extensions and trailers are ignored; ambiguous lines are refused."""
 
 import pytest
 from hypothesis import given

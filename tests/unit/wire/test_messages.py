@@ -1,4 +1,4 @@
-"""What a well-formed message is; everything else is a documented error, never another exception."""
+"""Well-formed messages are parsed; everything else is a documented error, never another exception."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ HELLO = {"type": "hello", "session": "abcd1234", "name": "a.bin", "size": 5}
 
 
 def hello(**changes: object) -> str:
-    """A hello with some keys changed; those that are `...` left out."""
+    """Return a hello with some keys changed, and those that are `...` omitted."""
     return json.dumps({key: value for key, value in {**HELLO, **changes}.items() if value is not ...})
 
 

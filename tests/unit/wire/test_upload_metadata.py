@@ -1,4 +1,4 @@
-"""What else is said of a file: as the tus protocol writes it, as an object, and as an app gets it."""
+"""Further metadata of a file: in the tus protocol's syntax, as an object, and as sent to an app."""
 
 import base64
 

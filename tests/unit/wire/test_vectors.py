@@ -1,4 +1,4 @@
-"""The server's half of the messages says and understands what the browser's half does: tests/vectors/messages.json."""
+"""The server's messages equal those of the browser library: tests/vectors/messages.json."""
 
 import json
 from pathlib import Path

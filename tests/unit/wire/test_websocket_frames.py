@@ -1,4 +1,4 @@
-"""What frames mean, byte by byte: RFC 6455 section 5, its limits, and that no segmentation changes anything."""
+"""The meaning of frames, byte by byte (RFC 6455 section 5), the limits, and independence of segmentation."""
 
 import importlib.util
 import os
@@ -34,7 +34,7 @@ TEXT_LIMIT = 100
 
 
 def read(portions: Iterable[bytes], limit: int = LIMIT) -> tuple[list[Event], FrameError | None]:
-    """What it means, each binary message's bytes joined, and the error that it ends with."""
+    """Return the events, each binary message's bytes joined, and the final error."""
     reader = FrameReader(limit, TEXT_LIMIT)
     events: list[Event] = []
     try:
@@ -52,7 +52,7 @@ def read(portions: Iterable[bytes], limit: int = LIMIT) -> tuple[list[Event], Fr
 
 
 def means(sent: bytes, *events: Event) -> None:
-    """At once and in portions of any length."""
+    """Return the events, the same at once and in portions of any length."""
     for length in (1, 2, 3, 7, max(len(sent), 1)):
         portions = [sent[start : start + length] for start in range(0, len(sent), length)]
         assert read(portions) == (list(events), None)
@@ -282,7 +282,7 @@ def test_segmentation_changes_nothing(sent: bytes, cuts: Sequence[int], limit: i
 
 @given(mask=st.binary(min_size=4, max_size=4), data=payloads, start=st.integers(0, 3))
 def test_masks_are_removed(mask: bytes, data: bytes, start: int) -> None:
-    """By whatever is installed, out of the middle of a buffer that is used again."""
+    """By any installed implementation, from the middle of a reused buffer."""
     room = bytearray(bytes(start) + data + b"behind")
     expected = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
     for unmask in (websocket_mask.unmask, websocket_mask.by_tornado, websocket_mask.by_python):
