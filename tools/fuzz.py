@@ -1,5 +1,5 @@
 """Fuzz the parsers of network input: WebSocket frames, control messages, chunk headers, Content-Range, the fields of
-resumable uploads.
+resumable uploads and tus.
 
     python tools/fuzz.py [--seconds S] [TARGET...]
 
@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("control", "chunk", "ranges", "frames", "resumable")
+NAMES = ("control", "chunk", "ranges", "frames", "resumable", "tus")
 
 TOKENS = [b'"', b"\\u", b"{", b"}", b"[", b",", b":", b"null", b"1e3", b"-", b"9" * 20, b"\xff", b"\0", b"*", b"/"]
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from incoming.core.errors import BadRange, BadRequest, MessageTooLarge
-from incoming.wire import content_range, messages, resumable_upload
+from incoming.core.errors import BadRange, BadRequest, ChecksumMismatch, MessageTooLarge
+from incoming.wire import content_range, messages, resumable_upload, tus
 from incoming.wire import websocket_frames as websocket
 
 MAX_INPUT = 20_000
@@ -23,6 +24,12 @@ RANGES = ["bytes 0-9/26", "bytes */26", "bytes */*", "bytes 5-*/9007199254740991
 
 RESUMABLE = ["8\n?1\n0\n26", "3\n?0;a=1\n5\n", "\n?0\n9007199254740991\n0", '6\n?1;a="\\"";b=:YQ==:\n10;c=1.5\n20']
 """Interop version, Upload-Complete (or Upload-Incomplete), Upload-Offset and Upload-Length, a line each."""
+
+TUS = [
+    "26\n0\nfilename YS50eHQ=,filetype dGV4dA==\nsha1 E7X121m3do5RTtnrOi5XTG9Uq0A=\npartial",
+    "9007199254740991\n007\nextra,name w7w=\ncrc32 m+Pgow==\nfinal;/a/0-5 b/5-7",
+]
+"""Upload-Length, Upload-Offset, Upload-Metadata, Upload-Checksum and Upload-Concat, a line each."""
 
 
 def control(data: bytes) -> None:
@@ -83,6 +90,27 @@ def resumable(data: bytes) -> None:
         assert number is None or 0 <= number <= messages.MAX_SIZE
 
 
+def tus_fields(data: bytes) -> None:
+    lines = [line.decode("latin-1") for line in data.split(b"\n")]
+    names = ("Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Checksum", "Upload-Concat")
+    fields = dict(zip(names, lines, strict=False))
+    with suppress(BadRequest):
+        length = tus.number(fields, "Upload-Length")
+        assert length is None or 0 <= length <= messages.MAX_SIZE
+    with suppress(BadRequest):
+        assert 0 <= tus.offset_of(fields) <= messages.MAX_SIZE
+    with suppress(BadRequest):
+        told = tus.identity_of(fields, None)
+        assert len(told.name or "") <= messages.MAX_NAME
+        assert len(told.media_type or "") <= messages.MAX_MEDIA_TYPE
+    with suppress(BadRequest, ChecksumMismatch):
+        checksum = tus.checksum_of(fields)
+        assert checksum is None or len(checksum.expected) == tus.DIGEST_SIZES[checksum.algorithm]
+    with suppress(BadRequest):
+        if (concat := tus.concat_of(fields)) is not None:
+            assert all(start >= 0 <= end for start, end in concat.order("a"))
+
+
 def frames(data: bytes) -> None:
     """The meaning does not depend on segmentation, which the first byte selects."""
     sent = data[1:]
@@ -127,6 +155,8 @@ def seeds(target: str) -> list[bytes]:
         return [bytes.fromhex(vector["header"]) + b"x" for vector in vectors["chunk_headers"]]
     if target == "frames":
         return [bytes([step]) + bytes.fromhex(text) for text in FRAMES for step in (0, 3)]
+    if target == "tus":
+        return [text.encode() for text in TUS]
     if target == "resumable":
         return [text.encode() for text in RESUMABLE]
     return [length.to_bytes(2, "big") + text.encode() for text in RANGES for length in (0, 1, 10)]
@@ -138,4 +168,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "ranges": ranges,
     "frames": frames,
     "resumable": resumable,
+    "tus": tus_fields,
 }

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from incoming.core.ticket import Identity
-from incoming.wire import content_range, messages, resumable_upload, websocket_frames
+from incoming.wire import content_range, messages, resumable_upload, tus, websocket_frames
 from incoming.wire.messages import Cancel, Hello
 from tests.support.tools import ROOT
 from tools import fuzz, fuzz_targets
@@ -80,6 +80,12 @@ def test_frames_that_depend_on_segmentation_are_detected(monkeypatch: pytest.Mon
     monkeypatch.setattr(websocket_frames.FrameReader, "feed", lambda self, data: feed(self, bytes(data)[:-1]))
     with pytest.raises(AssertionError):
         fuzz.by_chance("frames", 5)
+
+
+def test_an_offset_of_tus_above_the_limit_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tus, "offset_of", lambda headers: 2**53)
+    with pytest.raises(AssertionError):
+        fuzz.by_chance("tus", 5)
 
 
 def test_an_offset_above_the_limit_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
