@@ -1,6 +1,8 @@
 // Everything that the library uses of the browser, in one object, so that tests run without one: clocks, timers, random
 // numbers, sockets, requests, storage and the page's events. Decides nothing; what is absent is null.
 
+import { FetchRequest } from "./fetch_request.js";
+
 /**
  * @typedef {object} Environment
  * @property {() => number} now milliseconds that never go back
@@ -31,7 +33,7 @@ export function browser() {
         stop: (timer) => clearTimeout(timer),
         random: () => Math.random(),
         open_socket: (url, protocol) => new WebSocket(url, protocol),
-        new_request: () => new XMLHttpRequest(),
+        new_request: () => (scope.XMLHttpRequest ? new XMLHttpRequest() : /** @type {any} */ (new FetchRequest())),
         storage: absent_if_refused(() => scope.localStorage),
         databases: absent_if_refused(() => scope.indexedDB),
         crypto: scope.crypto?.subtle ?? null,

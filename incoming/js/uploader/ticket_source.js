@@ -120,23 +120,23 @@ async function understood(given) {
 }
 
 /**
- * What the app says in plain text or JSON is its own word. Anything else is that of a proxy, or nobody's.
+ * What is said in plain text or JSON is the app's own word; a page is that of a proxy, or of a framework. The media type
+ * does not tell: frameworks call any text HTML.
  * @param {Response} response
  * @returns {Promise<string | Problem>}
  */
 async function from_response(response) {
     const { status } = response;
     const text = (await response.text()).trim();
-    const html = /^text\/html/i.test(response.headers.get("Content-Type") ?? "");
-    const found = html ? "" : ticket_in(text);
+    const found = text.startsWith("<") ? "" : said_in(text);
     if (response.ok && found) return found;
-    if (REFUSALS.has(status) && !html && text) return fatal(TICKET_REFUSED, found || text);
+    if (REFUSALS.has(status) && found) return fatal(TICKET_REFUSED, found);
     const seconds = Number(response.headers.get("Retry-After"));
     return unavailable(`HTTP ${status}`, seconds > 0 ? seconds : null);
 }
 
 /** @param {string} text a ticket or message as it is, as JSON, or as `ticket` or `message` of a JSON object */
-function ticket_in(text) {
+function said_in(text) {
     if (!/^["{]/.test(text)) return text;
     try {
         const value = JSON.parse(text);

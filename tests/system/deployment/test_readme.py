@@ -59,6 +59,18 @@ def test_the_page_in_the_readme_reports_an_application_that_is_down(app: ReadmeA
     expect(page.get_by_role("status")).to_have_text("The application has the file.", timeout=30_000)
 
 
+def test_the_page_of_three_lines_in_the_readme_works(
+    server: IncomingServer, page: Page, page_errors: list[str], tmp_path: Path
+) -> None:
+    files = [make_file(tmp_path / f"some file {n}.bin", 300_000, seed=n) for n in (1, 2)]
+    with ReadmeApp(tmp_path / "short", server.host, short=True) as app:
+        page.goto(app.url)
+        page.locator("incoming-uploader input[type=file]").first.set_input_files([str(file.path) for file in files])
+        expect(page.locator("incoming-row[data-state=finished]")).to_have_count(2, timeout=30_000)
+        assert {sha256_of(taken) for taken in app.uploads.iterdir()} == {file.sha256 for file in files}
+    assert [error for error in page_errors if "favicon.ico" not in error] == []
+
+
 def test_the_commands_in_the_readme_are_the_projects() -> None:
     readme = (ROOT / "README.md").read_text()
     assert re.findall(r"^    make (\w+)$", readme, re.MULTILINE) == ["run", "test"]

@@ -333,6 +333,36 @@ def test_after_a_reload_unfinished_uploads_are_listed_and_go_on_with_the_same_fi
     app.assert_received(element.page.evaluate(f"{ELEMENT}.value[0]"), film)
 
 
+def test_an_upload_whose_file_handle_was_kept_goes_on_by_one_press(element: Element, app: ElementApp) -> None:
+    element.open("no-leave-warning")
+    element.page.evaluate(SLOWLY)
+    element.page.evaluate(
+        f"""async (size) => {{
+            const folder = await navigator.storage.getDirectory();
+            const handle = await folder.getFileHandle("film.mp4", {{ create: true }});
+            const stream = await handle.createWritable();
+            await stream.write(new Uint8Array(size));
+            await stream.close();
+            {ELEMENT}.queue.add([{{ file: await handle.getFile(), handle }}]);
+        }}""",
+        20 * MIB,
+    )
+    kept = "Object.values(localStorage).some((one) => /can_continue.:true/.test(one))"
+    wait_until(lambda: element.page.evaluate(kept), "the handle to be kept")
+    element.page.reload()
+    element.button("Continue film.mp4").click()
+    finished(element)
+    assert len(app.asked) == 1
+    assert app.receipts[element.page.evaluate(f"{ELEMENT}.value[0]")].size == 20 * MIB
+
+
+def test_a_disabled_element_takes_no_files(element: Element, app: ElementApp) -> None:
+    element.open("disabled")
+    expect(element.host.locator("[part~=choose]")).to_be_disabled()
+    element.page.evaluate(f"{ELEMENT}.removeAttribute('disabled')")
+    expect(element.host.locator("[part~=choose]")).to_be_enabled()
+
+
 def test_files_are_dropped_and_those_beyond_the_limits_are_named(element: Element, app: ElementApp) -> None:
     element.open("max-size=1kB accept='.txt' max-files=2")
     drop = """(names) => {

@@ -106,12 +106,18 @@ class ExampleApp(App):
 
 
 class ReadmeApp(App):
-    """The application in the README as it stands there, with other ports. `incoming_host` is the server's."""
+    """The application in the README as it stands there, with other ports, and its first page, or its `short` one.
 
-    def __init__(self, directory: Path, incoming_host: str) -> None:
+    `incoming_host` is the server's.
+    """
+
+    def __init__(self, directory: Path, incoming_host: str, short: bool = False) -> None:
         super().__init__(directory)
-        for name, language in (("app.py", "python"), ("page.html", "html")):
-            text = readme_snippet(language).replace("localhost:4000", incoming_host)
+        for name, text in (
+            ("app.py", readme_snippets("python")[0]),
+            ("page.html", readme_snippets("html")[int(short)]),
+        ):
+            text = text.replace("localhost:4000", incoming_host)
             text = text.replace("localhost:8000", f"127.0.0.1:{self.port}").replace("port=8000", f"port={self.port}")
             (directory / name).write_text(text)
 
@@ -120,8 +126,7 @@ class ReadmeApp(App):
         return [sys.executable, "-u", "app.py"]
 
 
-def readme_snippet(language: str) -> str:
-    """Return the README's only block of code in that language."""
+def readme_snippets(language: str) -> list[str]:
+    """Return the README's blocks of code in that language."""
     text = (ROOT / "README.md").read_text()
-    [found] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return str(found)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

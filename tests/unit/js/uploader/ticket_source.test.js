@@ -40,6 +40,7 @@ test("the ticket is asked for at the start, with the file, its path and a signal
 
 for (const [what, given] of [
     ["text", text("t-1\n", 200)],
+    ["text that a framework calls HTML", text("t-1", 200, "text/html; charset=UTF-8")],
     ["a JSON text", text('"t-1"', 200, "application/json")],
     ["a JSON object", text('{"ticket": "t-1"}', 200, "application/json")],
 ]) {
@@ -54,7 +55,7 @@ for (const [what, given] of [
 
 test("while the app is away it is asked again after growing waits, and the page can count them down", async () => {
     const stage = new Stage();
-    const away = [fails("network down"), text("<h1>Bad gateway</h1>", 502, "text/html"), text("<h1>who?</h1>", 403, "text/html")];
+    const away = [fails("network down"), text("<h1>Bad gateway</h1>", 502, "text/html"), text("\n<h1>who?</h1>", 403, "text/html")];
     const { uploader, asked } = asking(stage, [...away, async () => "t-1"]);
     const seen = [];
     uploader.subscribe(({ state, next_try_in }) => seen.push([state, next_try_in]));
@@ -92,6 +93,7 @@ test("Retry-After of the app is kept to, and retry_now() overrides it", async ()
 for (const [what, refused, message] of [
     ["an error that says so", fails("your plan is full", { retry: false }), "your plan is full"],
     ["403 and its own words", text("not for you", 403), "not for you"],
+    ["409 and words that a framework calls HTML", text("twice", 409, "text/html"), "twice"],
     ["422 and a message in JSON", text('{"message": "no films"}', 422, "application/json"), "no films"],
 ]) {
     test(`the app refuses by ${what}: that ends the upload, in its words`, async () => {
