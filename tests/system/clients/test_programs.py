@@ -35,12 +35,12 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-@pytest.fixture(params=["curl", "google-resumable-media"])
+@pytest.fixture(params=["curl", "curl-resumable-upload", "google-resumable-media"])
 def command(request: pytest.FixtureRequest, ordeal: Ordeal, tmp_path: Path) -> list[str]:
     """Sends the file of the ordeal."""
-    if request.param == "curl":
+    if request.param.startswith("curl"):
         require_tool("curl")
-        return ["env", f"FILE={ordeal.file.path}", f"URL={ordeal.url}", "bash", "-c", snippet("curl")]
+        return ["env", f"FILE={ordeal.file.path}", f"URL={ordeal.url}", "bash", "-c", snippet(request.param)]
     program = tmp_path / "program.py"
     program.write_text(snippet("google-resumable-media"))
     return [sys.executable, str(program), str(ordeal.file.path), ordeal.url]

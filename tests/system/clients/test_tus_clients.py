@@ -10,8 +10,11 @@ from tests.system.clients.ordeal import Ordeal
 from tests.system.clients.snippets import snippet
 from tests.system.clients.test_programs import running
 
+IETF = 'endpoint: url,\n    protocol: "ietf-draft-05",'
+"""What doc/clients.md says of tus-js-client for the IETF's protocol."""
 
-def program(name: str, directory: Path) -> list[str]:
+
+def program(name: str, directory: Path, *, ietf: bool = False) -> list[str]:
     """The command that runs a client's snippet."""
     if name == "tus-js-client":
         packages = require_node_package("tus-js-client").parent
@@ -21,7 +24,8 @@ def program(name: str, directory: Path) -> list[str]:
     else:
         path = directory / "program.py"
         command = [sys.executable, str(path)]
-    path.write_text(snippet(name))
+    text = snippet(name)
+    path.write_text(text.replace("endpoint: url,", IETF) if ietf else text)
     return command
 
 
@@ -29,6 +33,14 @@ def program(name: str, directory: Path) -> list[str]:
 @pytest.mark.parametrize("client", ["tus-js-client", "tuspy", "aiotus"])
 def test_a_client_of_tus_survives_the_death_of_the_server(ordeal: Ordeal, client: str, tmp_path: Path) -> None:
     with running([*program(client, tmp_path), str(ordeal.file.path), ordeal.tus_url]) as process:
+        ordeal.inflict(kill=True)
+        assert process.wait(120) == 0
+    ordeal.assert_survived()
+
+
+def test_tus_js_client_speaks_the_ietfs_protocol(ordeal: Ordeal, tmp_path: Path) -> None:
+    command = program("tus-js-client", tmp_path, ietf=True)
+    with running([*command, str(ordeal.file.path), ordeal.url]) as process:
         ordeal.inflict(kill=True)
         assert process.wait(120) == 0
     ordeal.assert_survived()
