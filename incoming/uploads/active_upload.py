@@ -81,7 +81,7 @@ class ActiveUpload:
         self._queue: deque[PendingWrite] = deque()
         self._submitted = SubmittedWrites()
         self._is_buffering = isinstance(store, BufferingStore)
-        self._flushes = FlushSchedule(self.flush)
+        self._flushes = FlushSchedule()
         self._commit_wanted = False
         self._committed_at = 0.0
         self._within = math.inf
@@ -207,7 +207,7 @@ class ActiveUpload:
         finally:
             self._write_task = None
             if self._is_buffering:
-                self._flushes.plan(buffered=bool(self._submitted.buffered(self.ticket.epoch)))
+                self._flushes.plan(self.flush, buffered=bool(self._submitted.buffered(self.ticket.epoch)))
 
     def _next_batch(self) -> list[PendingWrite]:
         """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""

@@ -18,12 +18,11 @@ FLUSH_LATEST = 60.0
 
 
 class FlushSchedule:
-    """That of one upload. `flush` is called when the time has come."""
+    """That of one upload. It holds no reference to it but while a time is set: a cycle is left to the collector."""
 
-    def __init__(self, flush: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.wanted = False
         """Whether a sender waits for all that it has sent."""
-        self._flush = flush
         self._timer: asyncio.TimerHandle | None = None
         self._buffered_since = 0.0
         self._blocked: set[Callable[[], bool]] = set()
@@ -42,8 +41,8 @@ class FlushSchedule:
         """Whether what is buffered must be flushed now."""
         return self.wanted or any(is_blocked() for is_blocked in self._blocked)
 
-    def plan(self, *, buffered: bool) -> None:
-        """Start to wait for more bytes if some are buffered, else stop it."""
+    def plan(self, flush: Callable[[], None], *, buffered: bool) -> None:
+        """Let `flush` be called when the time has come, if bytes are buffered, else not."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -53,4 +52,4 @@ class FlushSchedule:
         loop = asyncio.get_running_loop()
         self._buffered_since = self._buffered_since or loop.time()
         delay = min(FLUSH_QUIET, self._buffered_since + FLUSH_LATEST - loop.time())
-        self._timer = loop.call_later(delay, self._flush)
+        self._timer = loop.call_later(delay, flush)
