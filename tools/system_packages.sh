@@ -24,6 +24,7 @@ sqlite3   sqlite3
 rsync     rsync
 promtool  prometheus
 systemd-analyze systemd
+pg_ctlcluster postgresql
 '
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -137,7 +137,10 @@ def announcements(settings: Settings, sockets: Sequence[socket.socket]) -> Itera
     addresses = ", ".join(url(listening) for listening in sockets)
     workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''}"
     yield logging.INFO, f"Incoming!! {incoming.__version__} listens at {addresses} with {workers}"
-    yield logging.INFO, f"uploads and database are in {settings.storage_dir}, durability '{settings.durability}'"
+    what = "uploads are" if settings.database else "uploads and database are"
+    yield logging.INFO, f"{what} in {settings.storage_dir}, durability '{settings.durability}'"
+    if settings.database:
+        yield logging.INFO, "tickets are in the PostgreSQL database that 'database' names"
     networks = ", ".join(map(str, settings.backend_networks)) or "nobody"
     token = " with the Bearer token" if settings.backend_token else ""
     yield logging.INFO, f"backend functions may be called by {networks}{token}{_through_proxies(settings)}"

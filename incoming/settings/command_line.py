@@ -36,7 +36,7 @@ EPILOG = (
 )
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "the program": ("address", "port", "storage_dir", "workers", "log_level", "log_format"),
+    "the program": ("address", "port", "storage_dir", "database", "workers", "log_level", "log_format"),
     "who may call": ("backend_networks", "backend_token", "trusted_proxies", "allowed_origins"),
     "how clients send": (
         *("chunk_min", "chunk_max", "window", "memory", "connections_per_upload", "connections_per_client"),

@@ -23,6 +23,7 @@ from incoming.settings.value_types import (
     base_url,
     certificates,
     choice,
+    database,
     duration,
     flag,
     host,
@@ -55,6 +56,7 @@ class Settings:
     address: str = key("0.0.0.0", host(), "listening address")  # noqa: S104 - a server for browsers
     port: int = key("4000", whole(0, 65535), "listening port; 0 selects a free one")
     storage_dir: Path = key("./incoming-data", path(), "directory for uploads and the database; created if missing")  # noqa: RUF009
+    database: str = key("", database(), "PostgreSQL database for the tickets; empty for SQLite in storage_dir")
     workers: int = key("auto", worker_count(), "processes that share the port and the storage")
     log_level: str = key("info", choice("debug", "info", "warning", "error"), "lowest level to log")
     log_format: str = key("text", choice("text", "json"), "format of a record: one line of text or one JSON object")

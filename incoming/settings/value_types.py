@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
@@ -270,6 +271,18 @@ def token() -> ValueType[str]:
         return text
 
     return ValueType("TOKEN", "empty, or 16 to 512 of A-Z a-z 0-9 . _ ~ + / -", parse, is_secret=True)
+
+
+def database() -> ValueType[str]:
+    """The URL of a PostgreSQL database, or none."""
+
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if text and (parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/")):
+            raise ValueError("not the URL of a database")
+        return text
+
+    return ValueType("URL", "empty, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE", parse, is_secret=True)
 
 
 def split_list(text: str) -> Sequence[str]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from incoming.core.errors import StorageFailed
 from incoming.settings.settings import Settings
@@ -20,6 +23,11 @@ from incoming.storage.quotas import StoreLimits
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import TicketStore
+
+if TYPE_CHECKING:
+    from incoming.storage.postgres.store import PostgresStore
+
+MISSING = "tickets in PostgreSQL need the Python package asyncpg: pip install 'incoming[postgres]'"
 
 DATABASE = "incoming.sqlite"
 DATABASE_MODE = 0o600
@@ -47,23 +55,37 @@ class UnusableStorage(Exception):
 
 async def open_stores(settings: Settings) -> Stores:
     """Return the stores. Raises OSError or StorageFailed if they cannot be used."""
-    return await asyncio.to_thread(_open, settings)
-
-
-def _open(settings: Settings) -> Stores:
-    tickets = SqliteStore(
-        settings.storage_dir / DATABASE,
-        file_mode=DATABASE_MODE,
-        limits=StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets),
-    )
-    files = FileStore(
-        settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
-    )
+    limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
+    if settings.database:
+        tickets: SqliteStore | PostgresStore = await _open_postgres(settings.database, limits)
+    else:
+        path = settings.storage_dir / DATABASE
+        tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits)
+    try:
+        files = FileStore(
+            settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
+        )
+    except BaseException:
+        await tickets.close()
+        raise
     return Stores(tickets, tickets, files, MOST_OPEN)
+
+
+async def _open_postgres(database: str, limits: StoreLimits) -> PostgresStore:
+    try:
+        from incoming.storage.postgres.opening import open_postgres
+    except ImportError as error:
+        raise StorageFailed(MISSING) from error
+    return await open_postgres(database, host=socket.gethostname(), limits=limits)
 
 
 def prepare(settings: Settings) -> None:
     """Make the storage directory if there is none, and try what the stores will need of it. Raises UnusableStorage."""
+    if settings.database and settings.durability != "power":
+        raise UnusableStorage(
+            f"database names a server that several machines may share, so durability must be 'power', not "
+            f"{settings.durability!r}: what is not synced is only in the memory of the machine that wrote it"
+        )
     directory = settings.storage_dir
     try:
         if not directory.is_dir():
@@ -82,12 +104,25 @@ def prepare(settings: Settings) -> None:
 
 def check_version(settings: Settings) -> None:
     """Raise UnusableStorage unless the database is there and of this release: the server may be of another one."""
-    database = settings.storage_dir / DATABASE
-    if not database.is_file():
-        raise UnusableStorage(f"there is no ticket database in {settings.storage_dir}")
     try:
-        found = version_of(database)
+        if settings.database:
+            asyncio.run(_check_postgres(settings.database))
+        else:
+            _check_sqlite(settings.storage_dir / DATABASE)
     except StorageFailed as error:
         raise UnusableStorage(error.message) from error
-    if found != len(MIGRATIONS):
+
+
+async def _check_postgres(database: str) -> None:
+    try:
+        from incoming.storage.postgres.opening import check_postgres
+    except ImportError as error:
+        raise StorageFailed(MISSING) from error
+    await check_postgres(database)
+
+
+def _check_sqlite(database: Path) -> None:
+    if not database.is_file():
+        raise UnusableStorage(f"there is no ticket database in {database.parent}")
+    if (found := version_of(database)) != len(MIGRATIONS):
         raise UnusableStorage(f"{database} has version {found}, this release uses {len(MIGRATIONS)}")

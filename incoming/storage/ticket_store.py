@@ -53,7 +53,8 @@ class TicketStore(Protocol):
         `version` with every change. Raises UnknownTicket; and FileTooLarge or StorageFull when the ticket would reserve
         more than all together may, which is decided in the same transaction.
 
-        A `quiet` one is not told to the listeners of this process, whose caller knows of it; other processes' are told.
+        A `quiet` one is not told to the listeners of this process, whose caller knows of it. Those of other processes
+        are told, except that more bytes of an upload need be no news to anybody.
         A `patient` one may wait for some milliseconds, so that it is committed together with others. `believed` is the
         newest version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
 

@@ -1,6 +1,6 @@
 """Stores of every kind on a database of the test's own, closed when it ends; nothing that they held may be left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from tests.contract.ticket_databases import DATABASES, Database, Store
 from tests.support.stores import Clock
 from tests.unit.storage.tickets import NOW
 
-OpenTickets = Callable[..., Store]
+OpenTickets = Callable[..., Awaitable[Store]]
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def open_tickets(io_loop: IOLoop, database: Database, clock: Clock) -> Iterator[
     """Function that opens a store on the one database; several are several workers."""
     stores: list[Store] = []
 
-    def make(**options: object) -> Store:
-        stores.append(database.open(**{"clock": StoreClock(clock, clock), **options}))
+    async def make(**options: object) -> Store:
+        stores.append(await database.open(**{"clock": StoreClock(clock, clock), **options}))
         return stores[-1]
 
     yield make
@@ -40,5 +40,6 @@ def open_tickets(io_loop: IOLoop, database: Database, clock: Clock) -> Iterator[
 
 
 @pytest.fixture
-def tickets(open_tickets: OpenTickets) -> Store:
-    return open_tickets()
+def tickets(io_loop: IOLoop, open_tickets: OpenTickets) -> Store:
+    store: Store = io_loop.run_sync(open_tickets)
+    return store

@@ -32,7 +32,7 @@ async def test_a_worker_that_died_without_a_word_is_forgotten(tickets: Store, cl
 
 
 async def test_what_all_workers_noted_is_one_sum(open_tickets: OpenTickets) -> None:
-    one, other = open_tickets(), open_tickets()
+    one, other = await open_tickets(), await open_tickets()
     await one.note("one", "1", {"x": 1}, traffic=10)
     await other.note("other", "2", {"x": 2}, traffic=5)
     await one.close()

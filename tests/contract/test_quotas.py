@@ -21,7 +21,7 @@ def of_size(ticket: Ticket, size: int | None) -> Ticket:
 
 
 async def test_the_last_byte_of_the_quota_is_given_and_none_beyond(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     first, second, third = new(), new(), new()
     for ticket in (first, second, third):
         await tickets.create(ticket)
@@ -36,7 +36,7 @@ async def test_the_last_byte_of_the_quota_is_given_and_none_beyond(open_tickets:
 
 
 async def test_what_can_never_be_taken_is_said_to_be_too_large(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     ticket = new()
     await tickets.create(ticket)
     with pytest.raises(FileTooLarge, match="1001 bytes, all files together may have 1000"):
@@ -45,7 +45,7 @@ async def test_what_can_never_be_taken_is_said_to_be_too_large(open_tickets: Ope
 
 
 async def test_parallel_ones_do_not_pass_it_together(open_tickets: OpenTickets) -> None:
-    workers = [open_tickets(limits=QUOTA) for _ in range(3)]
+    workers = [await open_tickets(limits=QUOTA) for _ in range(3)]
     many = [new() for _ in range(30)]
     await asyncio.gather(*(workers[0].create(ticket) for ticket in many))
 
@@ -60,7 +60,7 @@ async def test_parallel_ones_do_not_pass_it_together(open_tickets: OpenTickets) 
 
 
 async def test_bytes_of_a_file_of_unknown_size_count_as_they_come(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     ticket = new()
     await tickets.create(ticket)
 
@@ -80,7 +80,7 @@ async def test_a_claimed_size_without_a_maximum_of_the_app_reserves_step_by_step
     open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.core.size_limit.RESERVATION_STEP", 100)
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     greedy, honest = new(), new()
     await tickets.create(greedy)
     await tickets.create(honest)
@@ -103,7 +103,7 @@ async def test_a_claimed_size_beyond_the_quota_is_refused_at_once(
     open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.core.size_limit.RESERVATION_STEP", 100)
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     ticket = new()
     await tickets.create(ticket)
     with pytest.raises(FileTooLarge, match="1001 bytes, all files together may have 1000"):
@@ -114,7 +114,7 @@ async def test_a_size_within_the_maximum_of_the_app_is_reserved_whole(
     open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.core.size_limit.RESERVATION_STEP", 100)
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     ticket = replace(new(), options=TicketOptions("http://app/", max_size=700))
     await tickets.create(ticket)
     assert (await tickets.update(ticket.id, without_max_size(0, 700))).reserved == 700
@@ -122,7 +122,7 @@ async def test_a_size_within_the_maximum_of_the_app_is_reserved_whole(
 
 @pytest.mark.parametrize("end", sorted(FINAL))
 async def test_what_ends_gives_its_room_back(open_tickets: OpenTickets, end: State) -> None:
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     ended, other = new(), new()
     await tickets.create(ended)
     await tickets.create(other)
@@ -132,7 +132,7 @@ async def test_what_ends_gives_its_room_back(open_tickets: OpenTickets, end: Sta
 
 
 async def test_the_kept_file_of_a_failed_handover_still_counts(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     failed, other = new(), new()
     await tickets.create(failed)
     await tickets.create(other)
@@ -151,7 +151,7 @@ def asked_by(address: str) -> Ticket:
 
 
 async def test_one_backend_does_not_use_up_the_tickets_of_another(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(limits=StoreLimits(tickets=3))
+    tickets = await open_tickets(limits=StoreLimits(tickets=3))
     first = [asked_by("10.0.0.1") for _ in range(3)]
     for ticket in first:
         await tickets.create(ticket)
@@ -169,7 +169,7 @@ async def test_one_backend_does_not_use_up_the_tickets_of_another(open_tickets: 
 
 
 async def test_parallel_backends_do_not_pass_the_limit_together(open_tickets: OpenTickets) -> None:
-    workers = [open_tickets(limits=StoreLimits(tickets=10)) for _ in range(3)]
+    workers = [await open_tickets(limits=StoreLimits(tickets=10)) for _ in range(3)]
     asked = (workers[number % 3].create(asked_by("::1")) for number in range(40))
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert outcomes.count(None) == 10
@@ -177,7 +177,7 @@ async def test_parallel_backends_do_not_pass_the_limit_together(open_tickets: Op
 
 
 async def test_a_ticket_whose_size_is_known_counts_from_the_beginning(open_tickets: OpenTickets) -> None:
-    tickets = open_tickets(limits=QUOTA)
+    tickets = await open_tickets(limits=QUOTA)
     sized = [replace(new(), identity=Identity(size=size)) for size in (600, 401, 1001, 400)]
     await tickets.create(sized[0])
     with pytest.raises(StorageFull, match="no room for 401 bytes now"):

@@ -3,14 +3,18 @@
 The suite uses what the Protocols offer and nothing else. A further store is a further class here.
 """
 
+import atexit
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from incoming.storage.memory.tickets import MemoryDatabase, MemoryTicketStore
 from incoming.storage.operator_store import OperatorStore
+from incoming.storage.postgres.opening import open_postgres
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import TicketStore
+from tests.support.postgres_server import PostgresServer
 
 
 class Store(TicketStore, OperatorStore, Protocol):
@@ -20,14 +24,14 @@ class Store(TicketStore, OperatorStore, Protocol):
 class Database(Protocol):
     """One database. `open` takes `limits`, `clock` and `host`."""
 
-    def open(self, **options: Any) -> Store: ...
+    async def open(self, **options: Any) -> Store: ...
 
 
 class SqliteDatabase:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "incoming.sqlite"
 
-    def open(self, **options: Any) -> Store:
+    async def open(self, **options: Any) -> Store:
         return SqliteStore(self._path, **options)
 
 
@@ -35,8 +39,28 @@ class InMemory:
     def __init__(self, directory: Path) -> None:
         self._database = MemoryDatabase()
 
-    def open(self, **options: Any) -> Store:
+    async def open(self, **options: Any) -> Store:
         return MemoryTicketStore(self._database, **options)
 
 
-DATABASES: dict[str, Callable[[Path], Database]] = {"sqlite": SqliteDatabase, "memory": InMemory}
+@functools.cache
+def postgres_server() -> PostgresServer:
+    """The one server of this process of the test run."""
+    server = PostgresServer()
+    atexit.register(server.remove)
+    return server
+
+
+class PostgresDatabase:
+    def __init__(self, directory: Path) -> None:
+        self._dsn = postgres_server().new_schema()
+
+    async def open(self, **options: Any) -> Store:
+        return await open_postgres(self._dsn, **{"host": "here", **options})
+
+
+DATABASES: dict[str, Callable[[Path], Database]] = {
+    "sqlite": SqliteDatabase,
+    "memory": InMemory,
+    "postgres": PostgresDatabase,
+}

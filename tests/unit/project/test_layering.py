@@ -49,6 +49,7 @@ PURE_EXCEPTIONS = {
 # An outside system, and the only packages or modules that may know it.
 HIDDEN_BY = {
     "sqlite3": {"incoming.storage.sqlite"},
+    "asyncpg": {"incoming.storage.postgres"},
     "tornado.web": {"incoming.handlers"},
     "tornado.websocket": {"incoming.handlers"},
     "tornado.httpclient": {"incoming.callbacks.client"},

@@ -20,6 +20,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "address": ("127.0.0.1", "127.0.0.1"),
     "port": ("4321", 4321),
     "storage_dir": ("/srv/uploads", Path("/srv/uploads")),
+    "database": ("postgresql://incoming:secret@db/uploads", "postgresql://incoming:secret@db/uploads"),
     "workers": ("3", 3),
     "log_level": ("warning", "warning"),
     "log_format": ("json", "json"),

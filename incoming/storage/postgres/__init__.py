@@ -1,0 +1,1 @@
+"""The TicketStore and OperatorStore on PostgreSQL, which instances on several machines share."""

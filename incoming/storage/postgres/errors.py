@@ -1,0 +1,69 @@
+"""What PostgreSQL's errors mean: worth another try, a full disk, or a failure. Knows codes, not what was being done.
+
+The operator's line names the server without its password.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from incoming.core.errors import StorageFailed, StorageFull
+from incoming.storage.fault_log import RateLimitedLog
+
+BROKEN = (
+    OSError,  # includes TimeoutError: the server is away, or does not answer
+    asyncpg.InterfaceError,  # the connection has ended
+    asyncpg.InternalClientError,  # it has ended while something was under way
+    asyncpg.PostgresConnectionError,
+)
+"""Errors after which a connection is of no use."""
+
+TRANSIENT = (
+    *BROKEN,
+    asyncpg.OperatorInterventionError,  # the server stops, or starts
+    asyncpg.ReadOnlySQLTransactionError,  # after a failover: another server is the primary now
+    asyncpg.TooManyConnectionsError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,  # deadlocks and conflicts
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+"""Errors after which nothing was committed, and which time may cure."""
+
+FINAL_AT_START = {
+    asyncpg.InvalidPasswordError: "give the right user name and password",
+    asyncpg.InvalidAuthorizationSpecificationError: "let this user connect (pg_hba.conf), or name another one",
+    asyncpg.InvalidCatalogNameError: "create the database, or name another one",
+    asyncpg.InsufficientPrivilegeError: "let this user create tables in the schema",
+    asyncpg.InvalidSchemaNameError: "create the schema that search_path names",
+}
+"""What waiting does not cure, and what does."""
+
+
+def without_password(dsn: str) -> str:
+    """Return the DSN as it may be logged."""
+    parts = urlsplit(dsn)
+    user = f"{parts.username}@" if parts.username else ""
+    return urlunsplit((parts.scheme, user + parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class DatabaseFaults:
+    """Turns errors of one database into those of the tree, for the client without details, for the operator with."""
+
+    def __init__(self, dsn: str) -> None:
+        self.name = without_password(dsn)
+        self._log = RateLimitedLog()
+
+    def blame(self, error: BaseException) -> StorageFull | StorageFailed:
+        """The error for the caller; the details are in the log."""
+        self._log.report(type(error).__name__, "ticket database %s: %s (%s)", self.name, error, type(error).__name__)
+        if isinstance(error, asyncpg.DiskFullError):
+            return StorageFull("no space is left for the ticket database of the server")
+        return StorageFailed("the ticket database of the server does not answer as it should")
+
+    def damaged(self, ticket_id: str) -> None:
+        """A record cannot be read; the operator learns which."""
+        self._log.report(
+            ("damaged", ticket_id), "ticket database %s: the record of upload %s is damaged", self.name, ticket_id
+        )

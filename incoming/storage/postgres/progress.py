@@ -1,0 +1,153 @@
+"""Progress of many uploads in one statement: all that has gathered while the last one was committed (group commit).
+
+Decides what goes together, and which change is none of these: one that is more than progress, or whose caller believed
+an older version, goes the whole way. Knows no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import asyncpg
+
+from incoming.core.errors import UploadError
+from incoming.core.ticket import Ticket
+from incoming.storage.postgres.tickets import WRITTEN_BY, writer
+from incoming.storage.postgres.transactions import Transactions
+from incoming.storage.ticket_row import is_progress, to_progress
+from incoming.storage.ticket_store import Change
+
+MOST_AT_ONCE = 500
+"""Tickets in one statement."""
+
+TOUCH_INTERVAL = 300.0
+"""Seconds by which `touched` may be behind the last activity: idle limits are hours."""
+
+_ADVANCE = f"""UPDATE progress p SET version = nextval('versions'), active_at = u.active_at, extents = u.extents,
+    synced = u.synced, written_by = {WRITTEN_BY.format(all_synced="u.all_synced", mark="u.mark")}
+    FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::bytea[], $5::bytea[], $6::boolean[], $7::text[])
+    AS u (id, version, active_at, extents, synced, all_synced, mark)
+    WHERE p.id = u.id AND p.version = u.version RETURNING p.id, p.version"""  # noqa: S608 - constants only
+_TOUCH = """WITH u AS (SELECT * FROM unnest($1::text[], $2::float8[]) AS u (id, active_at)), late AS (
+        SELECT t.id, u.active_at FROM tickets t JOIN u USING (id) WHERE t.touched < u.active_at - $3
+        FOR UPDATE OF t SKIP LOCKED)
+    UPDATE tickets t SET touched = late.active_at FROM late WHERE t.id = late.id"""
+"""Waits for nobody: who holds the ticket's row may wait for its row in `progress`, which we hold."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    believed: Ticket
+    change: Change
+    answer: asyncio.Future[Ticket | None]
+
+
+@dataclass(slots=True)
+class _Step:
+    """What becomes of one ticket in a batch, and who asked for it."""
+
+    known: Ticket
+    after: Ticket
+    answers: list[tuple[asyncio.Future[Ticket | None], Ticket]]
+
+
+class ProgressWriter:
+    """One process's. At most one statement is under way, and the next one takes all that has gathered."""
+
+    def __init__(self, transactions: Transactions, host: str) -> None:
+        self._transactions = transactions
+        self._host = host
+        self._asked: list[_Asked] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def advance(self, believed: Ticket, change: Change) -> Ticket | None:
+        """Return the ticket after its progress; None, and nothing is changed, if it must go the whole way."""
+        loop = asyncio.get_running_loop()
+        asked = _Asked(believed, change, loop.create_future())
+        self._asked.append(asked)
+        if self._task is None:
+            self._task = loop.create_task(self._run())
+        return await asked.answer
+
+    async def _run(self) -> None:
+        try:
+            while self._asked:
+                batch, self._asked = self._asked[:MOST_AT_ONCE], self._asked[MOST_AT_ONCE:]
+                await self._write(batch)
+        finally:
+            self._task = None
+
+    async def _write(self, batch: list[_Asked]) -> None:
+        steps = self._steps(batch)
+        if not steps:
+            return
+        ordered = [steps[ticket_id] for ticket_id in sorted(steps)]
+        try:
+            versions = await self._transactions.run(lambda connection: self._commit(connection, ordered))
+        except UploadError as error:
+            kind, message = type(error), error.message
+            for step in ordered:
+                _resolve(step, lambda future, _: future.set_exception(kind(message)))
+            return
+        for step in ordered:
+            version = versions.get(step.known.id)
+            _resolve(
+                step,
+                lambda future, after, version=version: future.set_result(  # type: ignore[misc]
+                    None if version is None else replace(after, version=version)
+                ),
+            )
+
+    def _steps(self, batch: list[_Asked]) -> dict[str, _Step]:
+        """Join what was asked for each ticket; what is no progress is answered at once."""
+        steps: dict[str, _Step] = {}
+        for asked in batch:
+            step = steps.get(asked.believed.id)
+            known = asked.believed if step is None else step.after
+            after = _changed(known, asked.change)
+            if after is None or (step is not None and asked.believed.version != step.known.version):
+                _set(asked.answer, lambda future: future.set_result(None))
+            elif step is None:
+                steps[known.id] = _Step(known, after, [(asked.answer, after)])
+            else:
+                step.after = after
+                step.answers.append((asked.answer, after))
+        return steps
+
+    async def _commit(self, connection: asyncpg.Connection, steps: list[_Step]) -> dict[str, int]:
+        rows = [
+            (
+                step.known.id,
+                step.known.version,
+                *to_progress(step.after)[1:],
+                *writer(step.known, step.after, self._host),
+            )
+            for step in steps
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        # In the order of the ids, as everybody locks.
+        await connection.fetch("SELECT 1 FROM progress WHERE id = ANY($1) ORDER BY id FOR UPDATE", columns[0])
+        found = await connection.fetch(_ADVANCE, *columns)
+        await connection.execute(_TOUCH, columns[0], columns[2], TOUCH_INTERVAL)
+        return {row["id"]: row["version"] for row in found}
+
+
+def _changed(known: Ticket, change: Change) -> Ticket | None:
+    """The ticket after its progress; None for any other change, and for an error, which the newest version decides."""
+    try:
+        changed = change(known)
+    except Exception:
+        return None
+    return changed if changed is not known and is_progress(known, changed) else None
+
+
+def _resolve(step: _Step, answer: Callable[[asyncio.Future[Ticket | None], Ticket], None]) -> None:
+    for future, after in step.answers:
+        _set(future, lambda future, after=after: answer(future, after))  # type: ignore[misc]
+
+
+def _set(future: asyncio.Future[Ticket | None], answer: Callable[[asyncio.Future[Ticket | None]], None]) -> None:
+    if not future.done():
+        answer(future)

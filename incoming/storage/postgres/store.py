@@ -1,0 +1,362 @@
+"""The `TicketStore` on a PostgreSQL server, which the instances of several machines share.
+
+Decides which question is asked how. How transactions are tried again is decided by transactions.py, how progress is
+grouped by progress.py, how news arrive by watcher.py; what a ticket means it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import asyncpg
+
+from incoming.core.errors import StorageFailed, UnknownTicket
+from incoming.core.service_time import ServiceTime
+from incoming.core.steady_clock import StoreClock
+from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.storage.operator_store import Notes
+from incoming.storage.postgres import reports
+from incoming.storage.postgres.errors import DatabaseFaults
+from incoming.storage.postgres.progress import ProgressWriter
+from incoming.storage.postgres.tickets import SELECT, insert, lock, mark, save, write_records
+from incoming.storage.postgres.transactions import PATIENCE, Transactions
+from incoming.storage.postgres.watcher import Watcher
+from incoming.storage.quotas import NO_LIMITS, StoreLimits
+from incoming.storage.ticket_row import from_row
+from incoming.storage.ticket_store import Change, Records
+
+log = logging.getLogger(__name__)
+
+SPARE = 100
+"""Damaged records that are passed over before a list of tickets comes out shorter than it should."""
+
+QUOTA_LOCK = 4_717_002
+"""The advisory lock under which sums are compared with a limit, by those that reserve more."""
+
+UNKNOWN = "unknown ticket: it was never issued, or it expired long ago"
+
+
+class PostgresStore:
+    """One process's view of the database, used from one event loop; `open_postgres` makes it."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        faults: DatabaseFaults,
+        clock: StoreClock,
+        host: str,
+        limits: StoreLimits = NO_LIMITS,
+    ) -> None:
+        self.clock = clock
+        self.watcher: Watcher | None = None
+        self._pool = pool
+        self._faults = faults
+        self._host = host
+        self._limits = limits
+        self._listeners: list[Callable[[str], None]] = []
+        self._transactions = Transactions(pool, faults)
+        self._progress = ProgressWriter(self._transactions, host)
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    # --- one ticket ---------------------------------------------------------------------------------------------------
+
+    async def create(self, ticket: Ticket) -> None:
+        async def add(connection: asyncpg.Connection) -> None:
+            try:
+                await insert(connection, ticket, self._host)
+            except asyncpg.UniqueViolationError as error:
+                raise StorageFailed("there is a ticket of this id already") from error
+            if self._limits.tickets or self._limits.quota:
+                await self._check_limits(
+                    connection, lambda open_, bytes_: self._limits.check_created(ticket, open_, bytes_), ticket
+                )
+            await self._announce(connection, ticket.id)
+
+        await self._transactions.run(add)
+        self._tell([ticket.id])
+
+    async def _check_limits(
+        self, connection: asyncpg.Connection, check: Callable[[int, int], None], ticket: Ticket
+    ) -> None:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", QUOTA_LOCK)
+        unfinished = await connection.fetchval(
+            """SELECT count(*) FROM tickets
+                WHERE requested_by = $1 AND state NOT IN ('finished', 'cancelled', 'failed')""",
+            ticket.options.requested_by.encode("ascii", "replace").decode("ascii").replace("\0", "?"),
+        )
+        reserved = await connection.fetchval("SELECT coalesce(sum(reserved), 0) FROM tickets WHERE reserved != 0")
+        check(unfinished, int(reserved))
+
+    async def get(self, ticket_id: str) -> Ticket | None:
+        row = await self._transactions.read(
+            lambda connection: connection.fetchrow(f"{SELECT} WHERE id = $1", ticket_id)
+        )
+        return None if row is None else self._one(row)
+
+    async def update(
+        self,
+        ticket_id: str,
+        change: Change,
+        *,
+        durable: bool = True,
+        quiet: bool = False,
+        patient: bool = False,
+        believed: Ticket | None = None,
+        records: Records | None = None,
+    ) -> Ticket:
+        advanced = None if believed is None or records is not None else await self._progress.advance(believed, change)
+        if advanced is not None:
+            self._tell([] if quiet else [ticket_id])
+            return advanced
+        return await self._update(ticket_id, change, quiet, records)
+
+    async def _update(self, ticket_id: str, change: Change, quiet: bool, records: Records | None) -> Ticket:
+        changed = False
+
+        async def apply(connection: asyncpg.Connection) -> Ticket:
+            nonlocal changed
+            changed = False
+            row = await lock(connection, ticket_id)
+            if row is None:
+                raise UnknownTicket(UNKNOWN)
+            known = self._one(row)
+            after = change(known)
+            if after.id != ticket_id:
+                raise ValueError("a change gave the ticket another id")
+            if after is known:
+                return known
+            saved = await save(connection, known, after, self._host)
+            if self._limits.quota and saved.reserved > known.reserved:
+                await self._check_limits(
+                    connection, lambda _, bytes_: self._limits.check_saved(known, saved, bytes_), saved
+                )
+            if records is not None:
+                await write_records(connection, ticket_id, records(saved))
+            await self._announce(connection, ticket_id)
+            changed = True
+            return saved
+
+        ticket = await self._transactions.run(apply)
+        if changed and not quiet:
+            self._tell([ticket_id])
+        return ticket
+
+    async def records(self, ticket_id: str) -> dict[str, str]:
+        query = "SELECT name, value FROM records WHERE ticket_id = $1 ORDER BY name"
+        rows = await self._transactions.read(lambda connection: connection.fetch(query, ticket_id))
+        return {row["name"]: row["value"] for row in rows}
+
+    async def forget(self, ticket_id: str) -> None:
+        async def delete(connection: asyncpg.Connection) -> bool:
+            if await connection.fetchval("DELETE FROM tickets WHERE id = $1 RETURNING 1", ticket_id) is None:
+                return False
+            await self._announce(connection, ticket_id)
+            return True
+
+        if await self._transactions.run(delete):
+            self._tell([ticket_id])
+
+    # --- the outbox ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
+        now = self.clock.now()
+        until = now + lease
+        due = """SELECT id FROM tickets WHERE (due_at <= $1 OR due_at > $2) AND id != ALL($4::text[])
+            ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED"""
+
+        async def take(connection: asyncpg.Connection) -> list[Ticket]:
+            found: list[Ticket] = []
+            seen: list[str] = []
+            # No more rows than are wanted are locked: the others are for those who ask at the same time.
+            while len(found) < limit:
+                wanted = (now, until + horizon, limit - len(found), seen)
+                ids = [row["id"] for row in await connection.fetch(due, *wanted)]
+                if not ids:
+                    break
+                rows = await connection.fetch(f"{SELECT} WHERE t.id = ANY($1) ORDER BY t.id FOR UPDATE OF p", ids)
+                found += self._readable(sorted(rows, key=lambda row: ids.index(row[0])))
+                seen += ids
+            return [
+                await save(
+                    connection, ticket, replace(ticket, callback=replace(ticket.callback, due_at=until)), self._host
+                )
+                for ticket in found
+                if ticket.callback is not None
+            ]
+
+        return await self._transactions.run(take)
+
+    async def next_due(self) -> float | None:
+        query = "SELECT min(due_at) FROM tickets WHERE due_at IS NOT NULL"
+        found: float | None = await self._transactions.read(lambda connection: connection.fetchval(query))
+        return found
+
+    # --- many tickets -------------------------------------------------------------------------------------------------
+
+    async def find(
+        self,
+        states: Sequence[State] = (),
+        *,
+        idle_since: float | None = None,
+        state_before: float | None = None,
+        after: float | None = None,
+        limit: int = 1000,
+    ) -> list[Ticket]:
+        order = "p.active_at" if state_before is None else "t.state_since"
+        # `touched` is never later than `active_at` by more than a clock was set back, and has an index.
+        query = f"""{SELECT} WHERE t.state = ANY($1)
+            AND ($2::float8 IS NULL OR (t.touched < $2 AND p.active_at < $2))
+            AND ($3::float8 IS NULL OR t.state_since < $3) AND ($4::float8 IS NULL OR {order} >= $4)
+            ORDER BY {order}, t.id LIMIT $5"""
+        bounds = ([state.value for state in states or State], idle_since, state_before, after, limit + SPARE)
+        return self._readable(await self._transactions.read(lambda connection: connection.fetch(query, *bounds)), limit)
+
+    async def counts(self) -> dict[State, int]:
+        query = "SELECT state, count(*) AS number FROM tickets GROUP BY state"
+        rows = await self._transactions.read(lambda connection: connection.fetch(query))
+        found = {row["state"]: row["number"] for row in rows}
+        return {state: found.get(state.value, 0) for state in State}
+
+    # --- what processes note for those after them ---------------------------------------------------------------------
+
+    async def swept(self, state: State) -> float | None:
+        text = await self._transactions.read(partial(_noted, key=f"swept/{state}"))
+        return None if text is None else float(text)
+
+    async def note_swept(self, state: State, until: float) -> None:
+        await self._transactions.run(partial(_note, key=f"swept/{state}", value=repr(until)))
+
+    async def note_service(self) -> ServiceTime:
+        now = self.clock.now()
+
+        async def note(connection: asyncpg.Connection) -> ServiceTime:
+            await connection.execute("INSERT INTO meta VALUES ('service', '') ON CONFLICT DO NOTHING")
+            text = await connection.fetchval("SELECT value FROM meta WHERE key = 'service' FOR UPDATE")
+            try:
+                known = ServiceTime.from_text(text)
+            except ValueError:
+                known = ServiceTime(now)
+            noted = known.noted(now)
+            await _note(connection, "service", noted.to_text())
+            return noted
+
+        return await self._transactions.run(note)
+
+    async def distrust_after_boot(self, boot_id: str) -> int:
+        key = f"boot/{self._host}"
+        unsynced = f"""{SELECT} WHERE t.state = ANY($1) AND p.extents != p.synced
+            AND (p.written_by = '' OR strpos(p.written_by, $2) > 0) ORDER BY t.id FOR UPDATE"""
+
+        async def distrust(connection: asyncpg.Connection) -> list[str]:
+            await connection.execute("INSERT INTO meta VALUES ($1, '') ON CONFLICT DO NOTHING", key)
+            if await connection.fetchval("SELECT value FROM meta WHERE key = $1 FOR UPDATE", key) == boot_id:
+                return []
+            await _note(connection, key, boot_id)
+            rows = await connection.fetch(unsynced, [state.value for state in RECEIVING], mark(self._host))
+            tickets = self._readable(rows)
+            for ticket in tickets:
+                await save(connection, ticket, ticket.distrust(), self._host)
+                await self._announce(connection, ticket.id)
+            return [ticket.id for ticket in tickets]
+
+        ids = await self._transactions.run(distrust)
+        self._tell(ids)
+        return len(ids)
+
+    # --- what operators see -------------------------------------------------------------------------------------------
+
+    async def note(self, worker: str, facts: str | None, counted: Mapping[str, float], traffic: int = 0) -> None:
+        now = self.clock.now()
+        await self._transactions.run(lambda connection: reports.write(connection, worker, now, facts, counted, traffic))
+
+    async def notes(self, within: float) -> Notes:
+        since = self.clock.now() - within
+        return await self._transactions.read(lambda connection: reports.read(connection, since))
+
+    async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
+        query = f"{SELECT} WHERE t.state = ANY($1) ORDER BY t.touched DESC LIMIT $2"
+        values = [state.value for state in states], limit
+        found = self._readable(await self._transactions.read(lambda connection: connection.fetch(query, *values)))
+        return sorted(found, key=lambda ticket: ticket.active_at, reverse=True)
+
+    async def matching(self, beginning: str, limit: int) -> list[Ticket]:
+        query = f"{SELECT} WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3"
+        bounds = (beginning, beginning + "\U0010ffff", limit)
+        return self._readable(await self._transactions.read(lambda connection: connection.fetch(query, *bounds)))
+
+    # --- the store itself ---------------------------------------------------------------------------------------------
+
+    def epoch_of(self, ticket_id: str) -> int | None:
+        """Return the ticket's epoch as it is committed, None if there is no such ticket. Blocks; not for the loop's
+        thread.
+        """
+        asked = asyncio.run_coroutine_threadsafe(self.get(ticket_id), self._loop)
+        ticket = asked.result(2 * PATIENCE)
+        return None if ticket is None else ticket.epoch
+
+    def watch(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+
+    async def _announce(self, connection: asyncpg.Connection, ticket_id: str) -> None:
+        """Tell other processes, once the transaction is committed."""
+        await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", ticket_id)
+
+    def _tell(self, ids: Iterable[str]) -> None:
+        for ticket_id in ids:
+            for listener in self._listeners:
+                try:
+                    listener(ticket_id)
+                except Exception:
+                    log.exception("a listener to changes of tickets failed")
+
+    async def check(self) -> None:
+        await self._transactions.run(partial(_note, key="checked", value=""))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self.watcher is not None:
+            await self.watcher.stop()
+        await self._transactions.close()
+        await self._pool.close()
+
+    def _one(self, row: Sequence[Any]) -> Ticket:
+        try:
+            return from_row(row)
+        except StorageFailed:
+            self._faults.damaged(row[0])
+            raise
+
+    def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
+        """The tickets of the first so many rows. One damaged record must not hold up everything else."""
+        tickets: list[Ticket] = []
+        for row in rows:
+            if len(tickets) == limit:
+                break
+            try:
+                tickets.append(self._one(row))
+            except StorageFailed:
+                continue
+        return tickets
+
+    def heard(self, ids: list[str]) -> None:
+        """Called with what other processes have changed."""
+        self._tell(ids)
+
+
+async def _noted(connection: asyncpg.Connection, key: str) -> str | None:
+    text: str | None = await connection.fetchval("SELECT value FROM meta WHERE key = $1", key)
+    return text
+
+
+async def _note(connection: asyncpg.Connection, key: str, value: str) -> None:
+    await connection.execute(
+        "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value
+    )

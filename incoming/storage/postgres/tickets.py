@@ -1,0 +1,111 @@
+"""A ticket's rows: how they are read, and written whole.
+
+Every function works in its caller's transaction. Rows are locked in one order: a ticket's row in `tickets`, then the
+one in `progress`; of several tickets by id.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+
+from incoming.core.ticket import Ticket
+from incoming.storage.ticket_row import COLUMNS, PROGRESS, to_row
+
+SHARDS = 16
+"""Rows that a sum is spread over."""
+
+_COLUMNS = ", ".join(("p." if name in PROGRESS else "t.") + name for name in COLUMNS)
+SELECT = f"SELECT {_COLUMNS} FROM tickets t JOIN progress p USING (id)"  # noqa: S608 - constants only, here and below
+
+WRITTEN_BY = (
+    "CASE WHEN {all_synced} THEN '' WHEN {mark} = '' OR strpos(p.written_by, {mark}) > 0 THEN p.written_by "
+    "ELSE p.written_by || {mark} END"
+)
+"""Adds the note of a host unless it is there; nothing unsynced needs no note."""
+
+_INSERT = """INSERT INTO tickets (id, state, state_since, touched, due_at, terms, rest, reserved, requested_by)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+_INSERT_PROGRESS = """INSERT INTO progress (id, version, active_at, extents, synced, written_by)
+    VALUES ($1, nextval('versions'), $2, $3, $4, $5) RETURNING version"""
+_UPDATE = """UPDATE tickets SET state = $2, state_since = $3, touched = $4, due_at = $5, terms = $6, rest = $7,
+    reserved = $8, requested_by = $9, changed = pg_current_xact_id() WHERE id = $1"""
+_UPDATE_PROGRESS = f"""UPDATE progress p SET version = nextval('versions'), active_at = $2, extents = $3, synced = $4,
+    written_by = {WRITTEN_BY.format(all_synced="$5::boolean", mark="$6::text")} WHERE id = $1 RETURNING version"""  # noqa: S608
+
+
+def mark(host: str) -> str:
+    """The note that bytes were written on this host."""
+    return f"<{host}>"
+
+
+def writer(known: Ticket | None, saved: Ticket, host: str) -> tuple[bool, str]:
+    """Whether nothing unsynced is left, and the note of this host if it has written."""
+    written = known is None or known.extents != saved.extents
+    return saved.extents == saved.synced, mark(host) if written else ""
+
+
+def _values(ticket: Ticket) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    row: dict[str, Any] = dict(zip(COLUMNS, to_row(ticket), strict=True))
+    row["requested_by"] = row["requested_by"].replace("\0", "?")
+    names = ("id", "state", "state_since", "active_at", "due_at", "terms", "rest", "reserved", "requested_by")
+    return row, tuple(row[name] for name in names)
+
+
+async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str) -> Ticket:
+    """New rows. Return the ticket with its version."""
+    row, values = _values(ticket)
+    await connection.execute(_INSERT, *values)
+    all_synced, note = writer(None, ticket, host)
+    written_by = "" if all_synced else note
+    progress = (ticket.id, row["active_at"], row["extents"], row["synced"], written_by)
+    version = await connection.fetchval(_INSERT_PROGRESS, *progress)
+    await count(connection, {f"entered/{ticket.state}": 1})
+    return replace(ticket, version=version)
+
+
+async def save(connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str) -> Ticket:
+    """Write `changed` over the rows, which are `known` and locked; return the ticket with its new version."""
+    row, values = _values(changed)
+    await connection.execute(_UPDATE, *values)
+    progress = (changed.id, row["active_at"], row["extents"], row["synced"], *writer(known, changed, host))
+    version = await connection.fetchval(_UPDATE_PROGRESS, *progress)
+    if known.state != changed.state:
+        await count(connection, {f"entered/{changed.state}": 1})
+    return replace(changed, version=version)
+
+
+async def lock(connection: asyncpg.Connection, ticket_id: str) -> Sequence[Any] | None:
+    """The row of a ticket with COLUMNS, which nobody else changes until the transaction ends."""
+    if await connection.fetchval("SELECT 1 FROM tickets WHERE id = $1 FOR UPDATE", ticket_id) is None:
+        return None
+    row: Sequence[Any] | None = await connection.fetchrow(f"{SELECT} WHERE t.id = $1 FOR UPDATE OF p", ticket_id)
+    return row
+
+
+async def count(connection: asyncpg.Connection, counted: Mapping[str, float]) -> None:
+    """Add to what all have counted."""
+    shard = random.randrange(SHARDS)
+    await connection.executemany(
+        """INSERT INTO counted VALUES ($1, $2, $3)
+            ON CONFLICT (name, shard) DO UPDATE SET value = counted.value + excluded.value""",
+        [(name, shard, float(value)) for name, value in sorted(counted.items())],
+    )
+
+
+async def write_records(connection: asyncpg.Connection, ticket_id: str, records: Mapping[str, str | None]) -> None:
+    """Write what belongs to a ticket; None removes a record."""
+    gone = [name for name, value in records.items() if value is None]
+    kept = [(ticket_id, name, value) for name, value in records.items() if value is not None]
+    if gone:
+        await connection.execute("DELETE FROM records WHERE ticket_id = $1 AND name = ANY($2)", ticket_id, gone)
+    if kept:
+        await connection.executemany(
+            """INSERT INTO records VALUES ($1, $2, $3)
+                ON CONFLICT (ticket_id, name) DO UPDATE SET value = excluded.value""",
+            kept,
+        )

@@ -1,0 +1,131 @@
+"""Notices what other processes change, and keeps the time of the server.
+
+Decides how news are not missed: a notification may be lost with its connection, so after each reconnect, and every
+HEARTBEAT, what has changed since is asked for. Changes are found by transaction id: one that was under way at the last
+look has an id from then on, whatever order the commits came in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from incoming.storage.postgres.errors import TRANSIENT, DatabaseFaults
+
+HEARTBEAT = 10.0
+"""Seconds between two looks, and between two measurements of the server's clock."""
+
+ANSWER_WITHIN = 5.0
+"""Seconds after which a connection that does not answer counts as dead."""
+
+CHANNEL = "SELECT 'incoming_' || current_schema()"
+_NEWS = """SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
+    array(SELECT id FROM tickets WHERE changed >= $1::text::xid8) AS ids"""
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+
+
+class ServerTime:
+    """The server's clock, estimated from the last measurement and the monotonic clock of this process."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._offset
+
+    async def measure(self, connection: asyncpg.Connection) -> None:
+        asked = time.monotonic()
+        answer = await connection.fetchval(_NOW, timeout=ANSWER_WITHIN)
+        self._offset = answer - (asked + time.monotonic()) / 2
+
+
+class Watcher:
+    """A connection of its own. `changed` gets the ids of what others changed; `is_own` knows our server processes."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        faults: DatabaseFaults,
+        server_time: ServerTime,
+        is_own: Callable[[int], bool],
+        changed: Callable[[list[str]], None],
+    ) -> None:
+        self._connect = connect
+        self._faults = faults
+        self._server_time = server_time
+        self._is_own = is_own
+        self._changed = changed
+        self._horizon = ""
+        self._connection: asyncpg.Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+
+    async def start(self) -> None:
+        """Return when nothing that is changed from now on is missed."""
+        connection = await self._listen()
+        await self._server_time.measure(connection)
+        self._horizon = (await connection.fetchrow(_NEWS, "9223372036854775807"))["horizon"]
+        self._task = asyncio.get_running_loop().create_task(self._run(connection))
+
+    async def _listen(self) -> asyncpg.Connection:
+        connection = self._connection = await self._connect()
+        self._ended = ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+        await connection.add_listener(await connection.fetchval(CHANNEL), self._hear)
+        return connection
+
+    def _hear(self, _: object, pid: int, __: str, ticket_id: object) -> None:
+        if not self._is_own(pid):
+            self._changed([str(ticket_id)])
+
+    async def _run(self, connection: asyncpg.Connection) -> None:
+        await self._until_beat()
+        while True:
+            try:
+                await self._beat(connection)
+            except (asyncpg.PostgresError, *TRANSIENT) as error:
+                self._faults.blame(error)
+            finally:
+                connection.terminate()
+            connection = await self._reconnected()
+
+    async def _beat(self, connection: asyncpg.Connection) -> None:
+        while True:
+            await self._server_time.measure(connection)
+            news = await connection.fetchrow(_NEWS, self._horizon, timeout=ANSWER_WITHIN)
+            self._horizon = news["horizon"]
+            if news["ids"]:
+                self._changed(news["ids"])
+            await self._until_beat()
+            if self._ended.is_set():
+                return
+
+    async def _until_beat(self) -> None:
+        """Return at the next beat, or when the connection has ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), HEARTBEAT * random.uniform(0.8, 1.0))
+
+    async def _reconnected(self) -> asyncpg.Connection:
+        pause = 0.1
+        while True:
+            await asyncio.sleep(random.uniform(0, pause))
+            try:
+                return await self._listen()
+            except (asyncpg.PostgresError, *TRANSIENT) as error:
+                self._faults.blame(error)
+            pause = min(2 * pause, 5.0)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            with contextlib.suppress(*TRANSIENT):
+                await self._connection.close(timeout=ANSWER_WITHIN)

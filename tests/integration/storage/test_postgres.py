@@ -1,0 +1,362 @@
+"""What only a database server can do to its clients: restart, crash, be read-only, lose a connection in a commit."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import asyncpg
+import pytest
+from tornado.ioloop import IOLoop
+
+from incoming.core.errors import ServerShutdown, StorageFailed
+from incoming.core.extents import Extents
+from incoming.core.ticket import Identity, State, Ticket
+from incoming.storage.postgres import opening, transactions, watcher
+from incoming.storage.postgres.errors import without_password
+from incoming.storage.postgres.opening import check_postgres, open_postgres
+from incoming.storage.postgres.schema import MIGRATIONS
+from incoming.storage.postgres.store import PostgresStore
+from tests.support.postgres_server import PostgresServer
+from tests.support.stores import until
+from tests.unit.storage.tickets import NOW, new, owing
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def dsn(server: PostgresServer) -> str:
+    return server.new_schema()
+
+
+@pytest.fixture
+def open_store(io_loop: IOLoop, dsn: str) -> Iterator[Callable[..., Awaitable[PostgresStore]]]:
+    stores: list[PostgresStore] = []
+
+    async def make(**options: object) -> PostgresStore:
+        stores.append(await open_postgres(dsn, **{"host": "here", **options}))  # type: ignore[arg-type]
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        io_loop.run_sync(store.close)
+
+
+@pytest.fixture
+def store(io_loop: IOLoop, open_store: Callable[..., Awaitable[PostgresStore]]) -> PostgresStore:
+    found: PostgresStore = io_loop.run_sync(open_store)
+    return found
+
+
+def stored(start: int, end: int) -> Callable[[Ticket], Ticket]:
+    return lambda known: known.store([(start, end)], None, NOW)
+
+
+@asynccontextmanager
+async def under_load(store: PostgresStore) -> AsyncIterator[list[tuple[str, int]]]:
+    """Several uploads make progress meanwhile; what is acknowledged is in the list."""
+    acknowledged: list[tuple[str, int]] = []
+    stop = asyncio.Event()
+
+    async def upload(ticket: Ticket) -> None:
+        at = 0
+        while not stop.is_set():
+            ticket = await store.update(ticket.id, stored(at, at + 1), quiet=True, believed=ticket)
+            acknowledged.append((ticket.id, at))
+            at += 1
+
+    tickets = [new(state=State.UPLOADING, identity=Identity("a", 1_000_000)) for _ in range(5)]
+    for ticket in tickets:
+        await store.create(ticket)
+    known = [await store.get(ticket.id) for ticket in tickets]
+    work = [asyncio.create_task(upload(ticket)) for ticket in known if ticket is not None]
+    await until(lambda: len(acknowledged) > 20, "progress")
+    yield acknowledged
+    before = len(acknowledged)
+    await until(lambda: len(acknowledged) > before + 20, "progress afterwards")
+    stop.set()
+    await asyncio.gather(*work)
+
+
+async def assert_kept(store: PostgresStore, acknowledged: list[tuple[str, int]]) -> None:
+    for ticket_id in {ticket_id for ticket_id, _ in acknowledged}:
+        ticket = await store.get(ticket_id)
+        assert ticket is not None
+        assert ticket.extents == Extents((at, at + 1) for known, at in acknowledged if known == ticket_id)
+
+
+@pytest.mark.parametrize("immediately", [False, True])
+async def test_a_restart_of_the_server_is_only_a_delay(
+    server: PostgresServer, store: PostgresStore, immediately: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with under_load(store) as acknowledged:
+        await loop.run_in_executor(None, lambda: server.stop(immediately=immediately))
+        await loop.run_in_executor(None, server.start)
+    await assert_kept(store, acknowledged)
+
+
+async def test_connections_that_the_server_ends_cost_nothing(server: PostgresServer, store: PostgresStore) -> None:
+    loop = asyncio.get_running_loop()
+    async with under_load(store) as acknowledged:
+        for _ in range(5):
+            await loop.run_in_executor(
+                None,
+                server.execute,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'incoming'",
+            )
+            count = len(acknowledged)
+            await until(lambda count=count: len(acknowledged) > count, "progress")  # type: ignore[misc]
+    await assert_kept(store, acknowledged)
+
+
+async def test_a_server_that_stays_away_is_a_failure_that_passes(
+    server: PostgresServer, open_store: Callable[..., Awaitable[PostgresStore]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store()
+    monkeypatch.setattr(store._transactions, "_patience", 0.3)
+    monkeypatch.setattr(store._transactions._outage, "patience", 0.3)
+    await store.create(ticket := new())
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, server.stop)
+    try:
+        # A crowd does not wait one after the other for what is known to be away.
+        crowd = (store.update(ticket.id, lambda known: replace(known, reason="x")) for _ in range(1000))
+        async with asyncio.timeout(60):
+            failures = await asyncio.gather(*crowd, return_exceptions=True)
+        assert {type(failure) for failure in failures} == {StorageFailed}
+        assert failures[0].retry  # type: ignore[union-attr]
+    finally:
+        await loop.run_in_executor(None, server.start)
+    await until(lambda: answers(store), "the store to answer again")
+
+
+async def answers(store: PostgresStore) -> bool:
+    try:
+        await store.check()
+    except StorageFailed:
+        return False
+    return True
+
+
+async def test_a_primary_that_is_read_only_is_waited_for(server: PostgresServer, store: PostgresStore) -> None:
+    await store.create(ticket := new())
+    loop = asyncio.get_running_loop()
+
+    def allow_writing(allowed: bool) -> None:
+        server.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
+        server.execute("SELECT pg_reload_conf()")
+
+    await loop.run_in_executor(None, allow_writing, False)
+    changing = asyncio.ensure_future(store.update(ticket.id, lambda known: replace(known, reason="written")))
+    try:
+        await asyncio.sleep(0.5)
+        assert not changing.done()
+    finally:
+        await loop.run_in_executor(None, allow_writing, True)
+    assert (await changing).reason == "written"
+
+
+class LostCommits:
+    """Ends the connection in the next COMMIT, `before` the server has it or after. Counts in `hit`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
+        self.hit = 0
+        self._real = asyncpg.transaction.Transaction.commit
+        self._before = before
+        lost = self
+
+        async def commit(transaction: asyncpg.transaction.Transaction) -> None:
+            await lost._commit(transaction)
+
+        monkeypatch.setattr(asyncpg.transaction.Transaction, "commit", commit)
+
+    async def _commit(self, transaction: asyncpg.transaction.Transaction) -> None:
+        if self.hit:
+            await self._real(transaction)
+            return
+        self.hit += 1
+        if not self._before:
+            await self._real(transaction)
+        transaction._connection.terminate()
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_commit_whose_answer_was_lost_is_made_exactly_once(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    await store.create(ticket := new())
+    lost = LostCommits(monkeypatch, before=before)
+    changed = await store.update(ticket.id, lambda known: replace(known, epoch=known.epoch + 1))
+    assert lost.hit == 1
+    assert changed.epoch == 1
+    assert await store.get(ticket.id) == changed
+
+
+async def test_news_that_came_while_nobody_listened_are_caught_up_with(
+    server: PostgresServer, open_store: Callable[..., Awaitable[PostgresStore]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await open_store(), await open_store()
+    heard: list[str] = []
+    one.watch(heard.append)
+    assert one.watcher is not None
+    assert one.watcher._connection is not None
+    await other.create(ticket := new())
+    await until(lambda: heard == [ticket.id], "the first news")
+    held = asyncio.Event()
+    real = one.watcher._connect
+
+    async def connect_later() -> asyncpg.Connection:
+        await held.wait()
+        return await real()
+
+    monkeypatch.setattr(one.watcher, "_connect", connect_later)
+    one.watcher._connection.terminate()
+    await other.create(missed := new())
+    held.set()
+    await until(lambda: missed.id in heard, "the missed news")
+
+
+async def test_time_is_the_servers(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    await store.create(owing(store.clock.now()))
+    [claimed] = await store.claim(60, 10, 3600)
+    assert claimed.callback is not None
+    async with store._pool.acquire() as connection:
+        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    assert claimed.callback.due_at == pytest.approx(now + 60, abs=30)
+
+
+async def test_progress_writes_no_index(server: PostgresServer, store: PostgresStore, dsn: str) -> None:
+    await store.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 1_000_000)))
+    known = await store.get(ticket.id)
+    for at in range(200):
+        known = await store.update(ticket.id, stored(at, at + 1), quiet=True, believed=known)
+    schema = dsn.rpartition("=")[2]
+    query = f"""SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
+        WHERE schemaname = '{schema}' AND relname = 'progress'"""
+
+    async def counted() -> list[int]:
+        async with store._pool.acquire() as connection:
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            return [int(value) for value in await connection.fetchrow(query)]
+
+    async def all_counted() -> bool:
+        return (await counted())[0] >= 200
+
+    await until(all_counted, "the statistics")
+    updated, hot = await counted()
+    assert hot >= updated * 0.99
+
+
+async def test_long_progress_moves_the_time_by_which_idle_uploads_are_found(
+    open_store: Callable[..., Awaitable[PostgresStore]],
+) -> None:
+    store = await open_store()
+    await store.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 1_000_000)))
+    known = await store.get(ticket.id)
+    for at, now in enumerate((NOW + 100, NOW + 1000)):
+        known = await store.update(
+            ticket.id,
+            lambda ticket, at=at, now=now: ticket.store([(at, at + 1)], None, now),  # type: ignore[misc]
+            quiet=True,
+            believed=known,
+        )
+        async with store._pool.acquire() as connection:
+            touched = await connection.fetchval("SELECT touched FROM tickets WHERE id = $1", ticket.id)
+        assert touched == (NOW if now == NOW + 100 else NOW + 1000)
+    assert await store.find(idle_since=NOW + 999) == []
+    assert [found.id for found in await store.find(idle_since=NOW + 1001)] == [ticket.id]
+
+
+async def test_whole_changes_and_progress_of_one_ticket_do_not_block_each_other(store: PostgresStore) -> None:
+    await store.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 1_000_000)))
+
+    async def progress() -> None:
+        known = await store.get(ticket.id)
+        for at in range(100):
+            known = await store.update(
+                ticket.id,
+                lambda ticket, at=at: ticket.store([(at, at + 1)], None, NOW + 1000 * at),  # type: ignore[misc]
+                believed=known,
+            )
+
+    async def change() -> None:
+        for number in range(100):
+            await store.update(ticket.id, lambda known, number=number: replace(known, reason=str(number)))  # type: ignore[misc]
+
+    await asyncio.gather(progress(), change(), change())
+    after = await store.get(ticket.id)
+    assert after is not None
+    assert (after.extents, after.reason) == (Extents([(0, 100)]), "99")
+    async with store._pool.acquire() as connection:
+        assert await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = 'uploads'") == 0
+
+
+async def test_the_epoch_can_be_asked_for_on_a_thread(store: PostgresStore) -> None:
+    await store.create(ticket := new())
+    await store.update(ticket.id, lambda known: replace(known, epoch=7))
+    loop = asyncio.get_running_loop()
+    assert await loop.run_in_executor(None, store.epoch_of, ticket.id) == 7
+    assert await loop.run_in_executor(None, store.epoch_of, "nobody") is None
+
+
+async def test_several_instances_may_start_at_the_same_time(dsn: str) -> None:
+    stores = await asyncio.gather(*(open_postgres(dsn, host=f"host-{number}") for number in range(4)))
+    await stores[0].create(ticket := new())
+    assert await stores[3].get(ticket.id) is not None
+    await asyncio.gather(*(store.close() for store in stores))
+    with pytest.raises(ServerShutdown):
+        await stores[0].get(ticket.id)
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_database_that_is_not_there_is_said_at_once(server: PostgresServer) -> None:
+    missing = f"postgresql://incoming:secret@127.0.0.1:{server.port}/nowhere"
+    with pytest.raises(StorageFailed) as failed:
+        await open_postgres(missing, host="here")
+    assert f"postgresql://incoming@127.0.0.1:{server.port}/nowhere cannot be used" in failed.value.message
+    assert "create the database, or name another one" in failed.value.message
+    assert "secret" not in failed.value.message
+
+
+async def test_a_server_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "START_PATIENCE", 0.1)
+    with pytest.raises(StorageFailed, match="see that it runs and can be reached"):
+        await open_postgres("postgresql://incoming@127.0.0.1:9/uploads", host="here")
+
+
+async def test_a_schema_of_a_later_release_is_refused_and_left_alone(server: PostgresServer, dsn: str) -> None:
+    await (await open_postgres(dsn, host="here")).close()
+    schema = dsn.rpartition("=")[2]
+    await asyncio.get_running_loop().run_in_executor(
+        None, server.execute, f"UPDATE {schema}.schema_version SET version = {len(MIGRATIONS) + 1}"
+    )
+    with pytest.raises(StorageFailed, match="run the release that it was used with last, or a later one"):
+        await open_postgres(dsn, host="here")
+    with pytest.raises(StorageFailed, match=f"has version {len(MIGRATIONS) + 1}"):
+        await check_postgres(dsn)
+
+
+async def test_the_command_line_creates_no_tables(server: PostgresServer) -> None:
+    with pytest.raises(StorageFailed, match="has version 0"):
+        await check_postgres(dsn := server.new_schema())
+    await (await open_postgres(dsn, host="here")).close()
+    await check_postgres(dsn)
+
+
+def test_no_password_is_logged() -> None:
+    assert without_password("postgresql://a:b@db:5432/uploads?password=c") == "postgresql://a@db:5432/uploads"
+
+
+def test_callers_have_their_answer_before_clients_give_up() -> None:
+    assert transactions.PATIENCE <= 10
+    assert watcher.HEARTBEAT <= 10
