@@ -161,9 +161,9 @@ class PipedUploader:
         if status == 308 and (int(found[1]) + 1 if found else 0) < end:
             raise ConnectionLost("the server has stored less than it was sent")
 
-    async def _next(self, length: int = PIECE) -> _Piece:
+    async def _next(self, length: int | None = None) -> _Piece:
         """Return the next `length` bytes; fewer only at the end."""
-        data = await asyncio.to_thread(_read_fully, self._stream, length)
+        data = await asyncio.to_thread(_read_fully, self._stream, PIECE if length is None else length)
         self._digest.update(data)
         self._read += len(data)
         return _Piece(data, Mark(self._read, self._digest.hexdigest()))

@@ -63,13 +63,6 @@ def test_a_file_is_sent_and_the_application_has_it(
     assert sender.remembered() == []
 
 
-@pytest.mark.parametrize("size", [0, 1, 65536])
-def test_small_files_are_files(app: Application, sender: Sender, tmp_path: Path, size: int) -> None:
-    file = make_file(tmp_path / "small", size)
-    assert sender.run(file.path, app.upload_url()).code == 0
-    assert app.received == [("small", file.sha256)]
-
-
 def test_a_server_that_is_killed_and_restarted_is_waited_for(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
@@ -237,7 +230,7 @@ def test_where_nobody_is_it_gives_up_in_time_and_says_come_again(
     assert (result.code, f"{away}/ticket does not answer" in result.reason) == (3, True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy, number: int
 ) -> None:
@@ -347,9 +340,8 @@ def test_a_command_gives_tickets(app: Application, sender: Sender, file: KnownFi
 # --- a pipe -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 1000, 8 * 1024 * 1024, 17 * MB])
-def test_a_pipe_of_unknown_length_is_sent(app: Application, sender: Sender, tmp_path: Path, size: int) -> None:
-    file = make_file(tmp_path / "piped", size)
+def test_a_pipe_of_unknown_length_is_sent(app: Application, sender: Sender, tmp_path: Path) -> None:
+    file = make_file(tmp_path / "piped", 9 * MB)
     with subprocess.Popen(["cat", file.path], stdout=subprocess.PIPE) as cat:
         result = sender.run("--name", "dump.sql", "-", app.upload_url(), stdin=cat.stdout)
     assert result.code == 0, result.errors
@@ -361,7 +353,7 @@ def half_piped(
     app: Application, sender: Sender, tmp_path: Path, server: IncomingServer, start_proxy: StartProxy
 ) -> tuple[list[str], KnownFile, FaultProxy]:
     """A run that was killed when more than a piece of its pipe had arrived: its arguments, and what came."""
-    file = make_file(tmp_path / "piped", 30 * MB)
+    file = make_file(tmp_path / "piped", 20 * MB)
     proxy = start_proxy(server.port)
     proxy.limit(10 * MB, TO_SERVER)
     arguments = ["-", app.upload_url(proxy.base_url)]
@@ -373,26 +365,20 @@ def half_piped(
     return arguments, file, proxy
 
 
-def test_the_same_pipe_continues_after_a_kill(
-    app: Application, sender: Sender, half_piped: tuple[list[str], KnownFile, FaultProxy]
+def test_the_same_pipe_continues_after_a_kill_and_another_one_does_not(
+    app: Application, sender: Sender, half_piped: tuple[list[str], KnownFile, FaultProxy], tmp_path: Path
 ) -> None:
     arguments, file, proxy = half_piped
+    for other in (make_file(tmp_path / "other", file.size, seed=5), make_file(tmp_path / "short", 1 * MB)):
+        with other.path.open("rb") as stream:
+            result = sender.run(*arguments, stdin=stream)
+        assert (result.code, app.received) == (5, [])
     sent = proxy.counters.bytes_to_server
     with file.path.open("rb") as stream:
         result = sender.run(*arguments, stdin=stream)
     assert result.code == 0, result.reason
     assert app.received == [("stdin", file.sha256)]
     assert proxy.counters.bytes_to_server - sent < file.size
-
-
-def test_another_pipe_does_not_continue_an_upload(
-    app: Application, sender: Sender, half_piped: tuple[list[str], KnownFile, FaultProxy], tmp_path: Path
-) -> None:
-    arguments, file, _ = half_piped
-    for other in (make_file(tmp_path / "other", file.size, seed=5), make_file(tmp_path / "short", 1 * MB)):
-        with other.path.open("rb") as stream:
-            result = sender.run(*arguments, stdin=stream)
-        assert (result.code, app.received) == (5, [])
 
 
 def test_a_pipe_survives_a_restart_of_the_server(

@@ -1,12 +1,14 @@
 """The Uploader within a program: several connections, what can be seen meanwhile, and lines that swallow everything."""
 
 import asyncio
+import hashlib
+import io
 from pathlib import Path
 
 import pytest
 
 from incoming.client import BadAddress, Uploader
-from incoming.client.upload import lane, uploader
+from incoming.client.upload import lane, piped, uploader
 from incoming.client.upload.concurrency import Concurrency
 from incoming.client.upload.connection import ConnectionLost
 from incoming.client.upload.lane import Lane, SharedWork
@@ -69,6 +71,45 @@ async def test_what_another_client_has_sent_is_not_sent_again(tmp_path: Path) ->
         assert next(moment.arrived for moment in seen if moment.state == "uploading") == 600_000
         [stored] = (tmp_path / "storage").glob(f"??/{ticket}")
         assert sha256_of(stored) == file.sha256
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536])
+async def test_small_files_are_files(tmp_path: Path, size: int) -> None:
+    file = make_file(tmp_path / "file", size)
+    async with one_worker(tmp_path / "storage") as worker:
+        ticket = await worker.ticket()
+        await until_arrived(worker, ticket, file, "websocket", rate=0)
+        [stored] = (tmp_path / "storage").glob(f"??/{ticket}")
+        assert sha256_of(stored) == file.sha256
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 1001, 5000])
+async def test_a_stream_is_sent_in_pieces_and_remembered_before_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(piped, "PIECE", 1000)
+    content = make_file(tmp_path / "file", size).path.read_bytes()
+    marks: list[piped.Mark] = []
+    async with one_worker(tmp_path / "storage") as worker:
+        ticket = await worker.ticket()
+        url = f"http://127.0.0.1:{worker.port}/incoming/0.1/frontend/upload/{ticket}"
+        arrived = asyncio.Event()
+        uploader = piped.PipedUploader(
+            url,
+            io.BytesIO(content),
+            name="dump",
+            remember=marks.append,
+            on_progress=lambda progress: arrived.set() if progress.state == "arrived" else None,
+        )
+        sending = asyncio.create_task(uploader.send())
+        async with asyncio.timeout(60):
+            await arrived.wait()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        [stored] = (tmp_path / "storage").glob(f"??/{ticket}")
+        assert stored.read_bytes() == content
+    assert [mark.length for mark in marks] == [*range(1000, size, 1000), size]
+    assert [mark.digest for mark in marks] == [hashlib.sha256(content[: mark.length]).hexdigest() for mark in marks]
 
 
 class Swallower:
