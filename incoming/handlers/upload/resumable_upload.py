@@ -164,9 +164,13 @@ class ResumableUpload(UploadResource):
     def _receive(self, length: int | None) -> None:
         if length == 0 or self._claimed is None or self._ended:
             return
-        progressed = None if self._interim is None else self._interim.progress
-        self._append = Append(self, self._claimed, self._start, length, progressed=progressed)
+        self._append = Append(self, self._claimed, self._start, length, progressed=self._tell_progress)
         self.receive_into(None if length is None else self._append.receive_buffer)
+
+    def _tell_progress(self, offset: int) -> None:
+        """Bytes may still be committed when the answer is out: behind it, an interim one would be another request's."""
+        if self._interim is not None and self._conclusion is None and not self._ended:
+            self._interim.progress(offset)
 
     async def take(self, data: bytes) -> None:
         if self._append is None:

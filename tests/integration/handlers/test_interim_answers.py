@@ -3,7 +3,7 @@
 import pytest
 
 from incoming.handlers.upload import interim_answers
-from tests.integration.handlers.conftest import StartWorker
+from tests.integration.handlers.conftest import StartWorker, files
 from tests.support.draft_client import DraftClient
 from tests.support.one_worker import OneWorker
 from tests.support.raw_http import Answer, RawConnection
@@ -137,6 +137,23 @@ async def test_an_append_tells_its_progress(worker: OneWorker, monkeypatch: pyte
     await connection.send(sender.message("PATCH", complete=True, offset=0, body=CONTENT[:1000], length=len(CONTENT)))
     assert (await connection.head()).headers["upload-offset"] == "1000"
     assert (await connection.ask(CONTENT[1000:])).status == 200
+    connection.close()
+
+
+async def test_what_is_stored_after_the_answer_is_told_to_nobody(
+    worker: OneWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
+    sender = DraftClient(worker, await worker.ticket(fileSize="6"), 8)
+    files(worker).faults.hold("write")
+    connection = await RawConnection.open(worker.port)
+    answer = await connection.ask(sender.message("PATCH", complete=False, offset=0, parts=(b"123", b"4567")))
+    assert (answer.status, connection.interim) == (400, [])
+    await files(worker).faults.until_held("write")
+    files(worker).faults.release("write")
+    assert await sender.offset() == 6
+    answer = await connection.ask((await client(worker, None)).message("GET"))
+    assert (answer.status, answer.json["state"], connection.interim) == (200, "new", [])
     connection.close()
 
 
