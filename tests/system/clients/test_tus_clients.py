@@ -4,9 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
+from tests.support.incoming_server import IncomingServer
+from tests.support.known_files import make_file
 from tests.support.tools import require_node_package, require_tool
 from tests.system.clients.ordeal import Ordeal
+from tests.system.clients.page_app import PageApp
 from tests.system.clients.snippets import snippet
 from tests.system.clients.test_programs import running
 
@@ -52,3 +56,17 @@ def test_parallel_parts_of_tus_js_client_make_the_file(ordeal: Ordeal, tmp_path:
         ordeal.inflict(kill=False)
         assert process.wait(120) == 0
     ordeal.assert_survived()
+
+
+def test_chunks_as_filepond_sends_them_make_the_file(server: IncomingServer, app: PageApp, tmp_path: Path) -> None:
+    """Its requests, as its documentation describes them; `process` is the application's."""
+    file = make_file(tmp_path / "ü.bin", 100_000)
+    ticket, content = app.new_ticket(fileSize=str(file.size)), file.path.read_bytes()
+    url = f"{server.base_url}/incoming/0.1/frontend/tus/{ticket}"
+    always = {"Tus-Resumable": "1.0.0"}
+    assert requests.head(url, headers=always, timeout=20).headers["Upload-Offset"] == "0"
+    for start in (0, 60_000):
+        told = {"Upload-Offset": str(start), "Upload-Length": str(file.size), "Upload-Name": file.path.name.encode()}
+        headers = {**always, **told, "Content-Type": "application/offset+octet-stream"}
+        assert requests.patch(url, content[start : start + 60_000], headers=headers, timeout=20).ok
+    app.assert_received(ticket, file)
