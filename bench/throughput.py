@@ -36,7 +36,7 @@ PIECEMEAL = 64
 @dataclass(frozen=True)
 class Rush:
     """`rate` in MB/s over all clients; `server_cores` and `client_cores` are the processors that they kept busy, `idle`
-    the share of the whole machine that nobody used.
+    the idle share of the whole machine.
     """
 
     way: str

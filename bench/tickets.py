@@ -33,8 +33,7 @@ ASKED = 20
 """Repetitions of each other measurement; the median counts."""
 
 AT_REST = 35.0
-"""Seconds over which a server is watched that nobody asks anything: longer than from one of the janitor's rounds to the
-next.
+"""Seconds over which an idle server is measured: longer than the interval between the janitor's rounds.
 """
 
 SIZE = 1_000_000

@@ -14,7 +14,7 @@ from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Identity, Ticket
 
 MAX_PARTS = 256
-"""Parts of one upload, those that were given up included. Browsers open six connections to a server."""
+"""Parts of one upload, including discarded ones. Browsers open six connections to a server."""
 
 
 def check_part(ticket: Ticket, part: Range) -> None:
@@ -53,7 +53,7 @@ def with_part(ticket: Ticket, length: int, session: str, max_size: int, now: flo
 
 
 def without_part(ticket: Ticket, part: Range, now: float) -> Ticket:
-    """Return the ticket with a part given up: nothing of it counts, and its place is not used again."""
+    """Return the ticket with a part discarded: nothing of it counts, and its place is not used again."""
     check_part(ticket, part)
     if ticket.order:
         raise WrongState("no part can be given up: the order of the parts is told")

@@ -223,7 +223,7 @@ class Ticket:
         if epoch is not None and epoch < self.epoch and self.session not in ("", session):
             raise TakenOver
         self._check_no_parts()
-        # A further connection that was on its way when the user paused; whoever resumes leaves the epoch out.
+        # A further connection that was being opened when the user paused; a resuming client omits the epoch.
         late = self.paused and session == self.session and epoch == self.epoch
         opened = self.move(Event.OPEN, now, paused=late, active_at=now)
         if session in ("", self.session):
@@ -231,9 +231,9 @@ class Ticket:
         return replace(opened, session=session, epoch=self.epoch + 1)
 
     def claim(self, session: str) -> Ticket:
-        """A client that knows one offset asks what has arrived, and will send: nobody else does from now on.
+        """Claim the upload for a client with one offset, which will send; all other senders end.
 
-        It has done nothing yet: state, pause and the time of the last activity stay.
+        State, pause and the time of the last activity stay.
         """
         if self.state not in RECEIVING:
             return self

@@ -1,5 +1,5 @@
 // What http_request.js uses of XMLHttpRequest, made with fetch: for Node and for service workers, which have no other.
-// Fetch does not tell how much of a body has been sent; the server is asked for that.
+// Fetch does not report how much of a body has been sent; the server is queried.
 
 export class FetchRequest {
     upload = { onprogress: /** @type {unknown} */ (null) };

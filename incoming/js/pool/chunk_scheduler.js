@@ -82,8 +82,8 @@ export class ChunkScheduler {
     }
 
     /**
-     * The server says what it has. With chunks on their way the list may be older than an ack that has come meanwhile,
-     * so it only adds; without, it is the truth, even if that is less than before.
+     * The server reports what it has. With chunks in flight the list may be older than a later ack, so it only adds;
+     * without, it is complete, even if that is less than before.
      * @param {Iterable<Range>} extents
      */
     confirm(extents) {
@@ -93,8 +93,8 @@ export class ChunkScheduler {
     }
 
     /**
-     * The next chunk for a connection, from then on on its way; null when there is nothing left to send, or only bytes of
-     * parts that other connections have begun.
+     * The next chunk for a connection, then in flight; null when there is nothing left to send, or only bytes of parts
+     * that other connections have begun.
      * @param {object} connection
      * @param {number} size bytes at most
      * @returns {Range | null}
@@ -108,8 +108,8 @@ export class ChunkScheduler {
     }
 
     /**
-     * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends the
-     * first ones first. Null when all that is on its way goes over two connections already.
+     * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends
+     * the first ones first. Null when all that is in flight goes over two connections already.
      * @param {object} connection
      * @param {number} size bytes at most
      * @returns {Range | null}
@@ -124,7 +124,7 @@ export class ChunkScheduler {
 
     /**
      * @param {object} owner
-     * @returns {Ranges} bytes that are on their way over this connection and no other
+     * @returns {Ranges} bytes in flight over this connection and no other
      */
     #alone(owner) {
         const alone = new Ranges(this.#flying.get(owner));
@@ -151,7 +151,7 @@ export class ChunkScheduler {
     /**
      * @param {object} connection
      * @param {Range} chunk
-     * @returns {boolean} whether this connection had that chunk on its way
+     * @returns {boolean} whether this connection had that chunk in flight
      */
     ack(connection, [start, end]) {
         const chunks = this.#flying.get(connection);
@@ -172,7 +172,7 @@ export class ChunkScheduler {
     }
 
     /**
-     * The connection is gone: what it had on its way is missing again.
+     * The connection is gone: its chunks in flight are missing again.
      * @param {object} connection
      */
     drop(connection) {
@@ -186,7 +186,7 @@ export class ChunkScheduler {
 
     /**
      * @param {object} connection
-     * @returns {number} chunks that it has on their way
+     * @returns {number} its chunks in flight
      */
     chunks_of(connection) {
         return this.#flying.get(connection)?.size ?? 0;
@@ -194,7 +194,7 @@ export class ChunkScheduler {
 
     /**
      * @param {object} connection
-     * @returns {Range | undefined} the lowest chunk that this connection has on its way
+     * @returns {Range | undefined} the lowest chunk in flight on this connection
      */
     oldest(connection) {
         const chunks = this.#flying.get(connection);

@@ -40,7 +40,7 @@ export class Endgame {
     }
 
     /**
-     * @param {import("./connection_pool.js").PooledConnection} pooled that has chunks on their way
+     * @param {import("./connection_pool.js").PooledConnection} pooled with chunks in flight
      * @param {number} now
      */
     is_stuck({ rate, heard }, now) {

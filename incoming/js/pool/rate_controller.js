@@ -161,7 +161,7 @@ export class RateController {
     }
 
     /**
-     * The size of the next chunk for this connection, or 0 if it has enough on its way for now.
+     * The size of the next chunk for this connection, or 0 if it has enough in flight for now.
      * @param {ConnectionRate} pooled
      * @param {number} missing bytes of the file that are still to be sent
      * @param {{depth: number, buffered: number}} capacity of the connection
@@ -223,7 +223,7 @@ export class RateController {
 
     /**
      * @param {ConnectionRate} pooled
-     * @returns {number} milliseconds in which what it has on its way should arrive
+     * @returns {number} milliseconds in which its bytes in flight should arrive
      */
     expected(pooled) {
         return pooled.rate ? (pooled.ahead * 1000) / pooled.rate : 0;
@@ -235,7 +235,7 @@ export class RateController {
     }
 
     /**
-     * A chunk turned out not to be on its way.
+     * A chunk was not in flight after all.
      * @param {ConnectionRate} pooled
      * @param {number} bytes
      */

@@ -144,7 +144,7 @@ export class Session {
     }
 
     /**
-     * A moment in which connecting may succeed. It ends no wait that the server asked for.
+     * A moment in which connecting may succeed. Does not end a wait that the server has requested.
      * @param {boolean} doubtful whether connections may have been lost unnoticed
      */
     revive(doubtful) {
@@ -264,7 +264,7 @@ export class Session {
     /**
      * @param {PooledConnection} pooled
      * @param {Problem | null} problem
-     * @param {[number, number] | undefined} oldest chunk that was on its way
+     * @param {[number, number] | undefined} oldest chunk in flight
      */
     async #connection_lost(pooled, problem, oldest) {
         const useless = this.#connector.is_useless(pooled, problem);

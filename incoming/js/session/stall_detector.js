@@ -76,8 +76,8 @@ export class StallDetector {
     }
 
     /**
-     * @param {number} before bytes that the server had when it was asked last
-     * @param {number} in_vain so many looks in a row found no more
+     * @param {number} before bytes of the server at the last check
+     * @param {number} in_vain number of consecutive checks without more
      */
     #look(before, in_vain) {
         // If the server cannot be reached, it is the line, which the connections detect themselves.

@@ -73,7 +73,7 @@ function folder(path) {
 }
 
 /**
- * Only the server's own URL says something about the server: a copy in somebody's bundle or folder does not.
+ * Only the server's own URL identifies the server; a bundled copy does not.
  * @param {Place} place
  */
 function script_folder(place) {

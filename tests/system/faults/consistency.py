@@ -84,9 +84,10 @@ def assert_consistent(
     ended: bool = False,
     foreign: Collection[str] = (),
 ) -> None:
-    """Check that nothing acknowledged is lost and nothing false was handed over. `acks` are the acknowledgements of
-    clients, `sources` each upload's content. With `ended` every upload must also have ended. `foreign` are names of
-    files of others.
+    """Check that nothing acknowledged is lost and nothing false was handed over.
+
+    `acks` are the acknowledgements of clients, `sources` each upload's content. With `ended` every upload must also
+    have ended. `foreign` are names of files of others.
     """
     tickets, files = tickets_in(storage_dir), files_in(storage_dir)
     wrong: list[str] = []

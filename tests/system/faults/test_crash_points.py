@@ -146,6 +146,7 @@ async def moments(directory: Path, durability: str, seed: int) -> list[Moment]:
 
 async def recovered(moment: Moment, directory: Path, durability: str, content: bytes, seed: int | None) -> Extents:
     """Recover from a crash at that moment, a power cut if there is a seed, and check; then let the upload resume.
+
     Return the extents after the recovery.
     """
     shutil.rmtree(directory, ignore_errors=True)
