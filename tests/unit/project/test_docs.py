@@ -391,6 +391,36 @@ def test_states_of_an_uploader_are_documented() -> None:
     assert first_cells(API, "States of an uploader") == set(re.findall(r'"(\w+)"', union))
 
 
+def test_attributes_and_events_of_the_element_are_documented() -> None:
+    source = (JS / "element" / "incoming_uploader.js").read_text()
+    lists = re.findall(r"^const (?:OF_DROP_AREA|ATTRIBUTES) = \[(.*?)\];", source, re.MULTILINE | re.DOTALL)
+    attributes = {name for found in lists for name in re.findall(r'"([\w-]+)"', found)}
+    assert len(attributes) > 8
+    assert first_cells(ELEMENT, "Attributes") - {'<input type="file">'} >= attributes | {"name", "lang"}
+    declarations = (JS / "incoming-uploader.d.ts").read_text()
+    events = set(re.findall(r'"(incoming-\w+)": CustomEvent', declarations)) - {"incoming-chosen"}
+    assert events <= first_cells(ELEMENT, "Properties and events")
+
+
+def test_parts_and_properties_of_the_element_for_styling_are_documented() -> None:
+    source = "".join(path.read_text() for path in sorted((JS / "element").glob("*.js")))
+    section = ELEMENT.partition("## Appearance")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([\w-]+)`", section)) - {"script-src", "connect-src", "wss"}
+    properties = set(re.findall(r"var\((--incoming-[\w-]+)", source))
+    assert properties == {name for name in documented if name.startswith("--")}
+    for part in {name for name in documented if not name.startswith("--")}:
+        assert re.search(
+            rf'part: ["`][^"`]*\b{part}\b|part\.add\("{part}"\)|#button\("{part}"|^ +{part}: ', source, re.MULTILINE
+        ), part
+
+
+def test_languages_of_the_element_are_documented() -> None:
+    section = ELEMENT.partition("## Languages")[2].partition("\n## ")[0]
+    names = [path.read_text().partition("in ")[2].partition(".\n")[0] for path in sorted((JS / "locales").glob("*.js"))]
+    assert len(names) > 20
+    assert [name for name in names if name.split(" (bokmål)")[0] not in " ".join(section.split())] == []
+
+
 def test_functions_and_options_of_a_queue_are_documented() -> None:
     source = re.sub(r"/\*.*?\*/", "", (JS / "incoming.d.ts").read_text(), flags=re.DOTALL)
     documented = first_cells(API, "`incoming.Queue(get_ticket, options)`")
