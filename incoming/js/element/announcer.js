@@ -11,7 +11,7 @@ import { TROUBLE, state_text } from "./row_text.js";
 
 /** Shorter trouble is over before it has been heard of. */
 const TROUBLE_LASTS = 4_000;
-/** With more files than this, start and quarters are told of the whole alone. */
+/** With more files than this, start, quarters and a good end are told of the whole alone. */
 const FEW = 5;
 const ENDS = new Set(["finished", "cancelled", "failed"]);
 
@@ -37,7 +37,7 @@ export class Announcer {
 
     /**
      * @param {Uploader} upload
-     * @param {boolean} few whether start and quarters are told
+     * @param {boolean} few whether start, quarters and a good end are told
      * @param {Translator} texts
      * @param {number} now
      */
@@ -48,7 +48,7 @@ export class Announcer {
             this.#told.set(upload, told);
         }
         const { state } = upload;
-        const said = this.#end(upload, told, texts);
+        const said = this.#end(upload, told, few, texts);
         if (state === "transferring" && (!told.started || told.troubled)) {
             if (few || told.troubled) said.push(state_text(upload, texts));
             told.started = true;
@@ -63,15 +63,16 @@ export class Announcer {
     /**
      * @param {Uploader} upload
      * @param {Told} told
+     * @param {boolean} few
      * @param {Translator} texts
      * @returns {string[]}
      */
-    #end(upload, told, texts) {
+    #end(upload, told, few, texts) {
         const ended = ENDS.has(upload.state) ? upload.state : "";
         if (ended === told.ended) return [];
         told.ended = ended;
         if (!ended) told.started = false;
-        return ended ? [state_text(upload, texts)] : [];
+        return ended && (few || !upload.finished) ? [state_text(upload, texts)] : [];
     }
 
     /**

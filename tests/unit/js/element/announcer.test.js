@@ -105,12 +105,17 @@ test("several files have their starts, quarters and ends, and so has the whole",
     ]);
 });
 
-test("of many files only trouble and ends are told one by one", () => {
+test("of many files only trouble and bad ends are told one by one", () => {
     const many = Array.from({ length: 6 }, (_, i) => upload_of({ filename: `${i}`, bytes_acked: 2 * GB }));
-    assert.deepEqual(told(many)[0], ["All files: 50%"]);
-    many[0].state = "finished";
-    const [, second] = told(many, many);
-    assert.deepEqual(second, []);
+    const announcer = new Announcer();
+    const say = () => plain(announcer.update(queue_snapshot(many), ENGLISH, 0));
+    assert.deepEqual(say(), ["All files: 50%"]);
+    Object.assign(many[0], { state: "finished", finished: true });
+    assert.deepEqual(say(), []);
+    Object.assign(many[1], { state: "failed", error_name: "file_too_large", error_code: 401 });
+    assert.deepEqual(say(), ["1: Failed: The file is too large"]);
+    for (const one of many.slice(2)) Object.assign(one, { state: "finished", finished: true });
+    assert.deepEqual(say(), ["5 of 6 files"]);
 });
 
 test("trouble that is over at once is not told of, and lasting trouble once", () => {
