@@ -1,4 +1,4 @@
-"""Which partial files this process holds open: at most so many, the least recently used one goes first.
+"""The open partial files of this process: a limited number; the least recently used one is closed first.
 
 Decides when a descriptor is closed: never under somebody who uses it, at once when it is no longer trusted. It knows
 neither what is written nor where the files lie; whoever pins says how the file is opened.
@@ -17,7 +17,7 @@ Inode = tuple[int, int]
 
 
 class Handle:
-    """One open descriptor. `users` counts who is at work on it; a `doomed` one is closed by the last of them."""
+    """One open descriptor. `users` counts the calls that use it; a `doomed` one is closed by the last of them."""
 
     __slots__ = ("doomed", "fd", "inode", "users")
 
@@ -29,7 +29,7 @@ class Handle:
 
 
 class PartialFile:
-    """What this process knows of one upload's partial file until it is released, whether or not it is open just now."""
+    """What this process knows of one upload's partial file until it is released, whether or not it is open."""
 
     __slots__ = ("end", "handle", "id", "named", "note", "order", "released", "suspect")
 
@@ -52,7 +52,7 @@ class PartialFile:
 
 
 class DescriptorCache:
-    """All parts of this process, and the descriptors of the most recently used ones."""
+    """The partial files of this process, and the descriptors of the most recently used ones."""
 
     def __init__(self, disk: Disk, limit: int) -> None:
         self._disk = disk
@@ -62,13 +62,13 @@ class DescriptorCache:
         self._open: OrderedDict[str, PartialFile] = OrderedDict()
 
     def part(self, ticket_id: str) -> PartialFile:
-        """The record of this upload, made if there is none."""
+        """Return the record of this upload; make it if there is none."""
         with self._lock:
             return self._parts.setdefault(ticket_id, PartialFile(ticket_id))
 
     @contextmanager
     def pinned(self, handle: Handle) -> Iterator[Handle]:
-        """Gives back what `pin` returned."""
+        """Release what `pin` returned at the end of the block."""
         try:
             yield handle
         finally:
@@ -79,7 +79,7 @@ class DescriptorCache:
                 self._close(handle)
 
     def pin(self, part: PartialFile, opened: Callable[[], Handle]) -> Handle:
-        """The part's descriptor, opened if need be, not closed before it is given back. Wants `part.order` held."""
+        """Return the descriptor, opened if need be, which stays open until it is released. Requires `part.order`."""
         with self._lock:
             handle = part.handle
             if handle is not None:
@@ -102,14 +102,14 @@ class DescriptorCache:
         return handle
 
     def drop(self, part: PartialFile) -> None:
-        """Closes the part's descriptor, now or when its last user gives it back; the next `pin` opens a new one."""
+        """Close the descriptor, now or when its last user releases it; the next `pin` opens a new one."""
         with self._lock:
             idle = self._detach(part)
         if idle is not None:
             self._close(idle)
 
     def release(self, ticket_id: str) -> None:
-        """Forgets all about this upload."""
+        """Forget this upload, and close its descriptor."""
         with self._lock:
             part = self._parts.pop(ticket_id, None)
             if part is None:
@@ -124,7 +124,7 @@ class DescriptorCache:
             self.release(ticket_id)
 
     def _detach(self, part: PartialFile) -> Handle | None:
-        """Takes the descriptor off the part; returns it if nobody uses it, to be closed without holding the lock."""
+        """Detach the descriptor; return it if nobody uses it, to be closed without holding the lock."""
         handle, part.handle = part.handle, None
         if handle is None:
             return None
@@ -144,7 +144,7 @@ class DescriptorCache:
         return surplus
 
     def _close(self, handle: Handle) -> bool:
-        """False on an error, as network file systems report when they write at last. It is closed all the same."""
+        """Close it; return False on an error, which network file systems report when they write at last."""
         try:
             self._disk.close(handle.fd)
         except OSError:

@@ -19,7 +19,7 @@ class StorageDirectory:
     """One storage directory. Ids were checked by the caller: they become names as they are."""
 
     def __init__(self, root: str, dir_mode: int, file_mode: int, disk: Disk) -> None:
-        """Makes the directory if it is missing."""
+        """Make the directory if it is missing."""
         self.root = root
         self._dir_mode = dir_mode
         self._file_mode = file_mode

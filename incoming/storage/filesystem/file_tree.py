@@ -37,7 +37,7 @@ class FileTree:
     def __init__(
         self, root: str, dir_mode: int, file_mode: int, open_files: int, disk: Disk, epoch_of: EpochOf | None = None
     ) -> None:
-        """Makes the directory if it is missing."""
+        """Make the directory if it is missing."""
         self.root = root
         self._epoch_of = epoch_of
         self._disk = disk
@@ -125,7 +125,7 @@ class FileTree:
         self._syncs.recorded(ticket.id)
 
     def _make_durable(self, part: PartialFile, handle: Handle, sync: Callable[[int], None]) -> None:
-        """Data and name. After a failure the descriptor is dropped: a second sync would succeed and prove nothing."""
+        """Sync data and name. Drop the descriptor on failure: a second sync would succeed and prove nothing."""
         try:
             if part.suspect:
                 part.suspect = False
@@ -158,7 +158,7 @@ class FileTree:
             self._disk.close(fd)
 
     def _is_own(self, ticket: Ticket, fd: int, facts: Facts) -> bool:
-        """Whether it is the file that was begun, and no name but ours leads to it."""
+        """Return whether it is the file that was begun, and no other name leads to it."""
         known = ticket.store_data
         return facts.regular and facts.links == 1 and (not known or is_same(known, identity(self._disk, fd, facts)))
 
@@ -235,7 +235,7 @@ class FileTree:
             raise
 
     def _check_whole(self, part: PartialFile, ticket: Ticket, handle: Handle, size: int) -> None:
-        """Every byte is stored: a hole is one that was never written, or was cut off."""
+        """Raise BytesLost if there is a hole: bytes that were never written, or were cut off."""
         whole = Extents([(0, size)])
         length = self._disk.facts(handle.fd).length
         there = self._partials.surely_there(whole, handle.fd, length)

@@ -34,17 +34,17 @@ class PartialFiles:
 
     @contextmanager
     def opened(self, part: PartialFile, ticket: Ticket, *, create: bool = False) -> Iterator[Handle]:
-        """The descriptor of the partial file; the caller holds `part.order` up to here."""
+        """Yield the descriptor of the partial file. Requires `part.order` when it is entered."""
         with self._descriptors.pinned(self.pin(part, ticket, create=create)) as handle:
             yield handle
 
     def pin(self, part: PartialFile, ticket: Ticket, *, create: bool = False) -> Handle:
-        """The same for who gives it back by `DescriptorCache.pinned`."""
+        """Return the descriptor, to be released by `DescriptorCache.pinned`."""
         return self._descriptors.pin(part, lambda: self._open(part, ticket, create=create))
 
     @contextmanager
     def locked(self, part: PartialFile, ticket: Ticket, handle: Handle, *, exclusive: bool) -> Iterator[None]:
-        """Holds the lock that keeps completion and writes apart, across processes; the file is still partial."""
+        """Hold the lock that keeps completion and writes apart, in all processes. The file is still partial."""
         self.take_lock(handle.fd, exclusive=exclusive)
         try:
             self.check(part, ticket, handle)
@@ -60,7 +60,7 @@ class PartialFiles:
         wait_for_lock(lambda: self._disk.lock(fd, exclusive=exclusive))
 
     def check(self, part: PartialFile, ticket: Ticket, handle: Handle) -> None:
-        """Raises what is wrong with the partial file, which costs one look at its name."""
+        """Raise what is wrong with the partial file. Costs one lstat."""
         needed = _needed(part, ticket)  # first: the file may grow meanwhile
         facts = self._disk.look(self._directory.partial(part.id))
         if facts is None or facts.inode != handle.inode:
@@ -91,12 +91,12 @@ class PartialFiles:
         return self.lost(part, "the partial file of this upload is no longer in the storage of the server")
 
     def lost(self, part: PartialFile, what: str, kept: Extents | None = None) -> BytesLost:
-        """The error for a file that has not what it had; from now on this process knows nothing of it."""
+        """Return the error for a file that lacks what it had, and forget the file."""
         self._descriptors.release(part.id)
         return BytesLost(what, kept)
 
     def _open(self, part: PartialFile, ticket: Ticket, *, create: bool) -> Handle:
-        """A file is made only for a ticket with no bytes yet: those that came before would be missing in it."""
+        """Open the file. Make one only for a ticket without bytes: earlier ones would be missing in it."""
         may_create = create and not (ticket.extents or ticket.store_data or part.note)
         fd = self._open_existing(part, may_create=may_create)
         if fd is None:
@@ -117,7 +117,7 @@ class PartialFiles:
         return Handle(fd, facts.inode)
 
     def open_or_create(self, ticket: Ticket) -> int | None:
-        """A descriptor of its own of the partial file, made if the ticket has no bytes; None if there can be none."""
+        """Return a further descriptor of the file, made if the ticket has no bytes; None if there can be none."""
         try:
             return self._disk.open(self._directory.partial(ticket.id))
         except OSError as error:
@@ -132,7 +132,7 @@ class PartialFiles:
             return self.open_or_create(ticket)
 
     def _open_existing(self, part: PartialFile, *, may_create: bool) -> int | None:
-        """The descriptor of the partial file; None when one is to be made. Then what others planted is unlinked."""
+        """Return the descriptor; None when the file is to be made. Then unlink what others have planted."""
         path = self._directory.partial(part.id)
         try:
             fd = self._disk.open(path)
@@ -183,5 +183,5 @@ def wait_for_lock(attempt: Callable[[], bool]) -> None:
 
 
 def _needed(part: PartialFile, ticket: Ticket) -> int:
-    """How long the partial file must be."""
+    """Return how long the partial file must be, in bytes."""
     return max(part.end, ticket.extents.end)

@@ -53,7 +53,7 @@ _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.A
 
 
 class FileStore:
-    """Bytes in files below `root`. What it makes gets `dir_mode` and `file_mode`, whatever the umask is."""
+    """Files below `root`. New ones get `dir_mode` and `file_mode`, whatever the umask is."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class FileStore:
         disk: Disk | None = None,
         epoch_of: EpochOf | None = None,
     ) -> None:
-        """Makes the directory if it is missing; raises OSError if it cannot be used. `open_files` is how many it holds
-        open at most; by default a quarter of what the process may, for connections need descriptors, too.
+        """Make the directory if it is missing; raise OSError if it cannot be used. `open_files` is the number of files
+        held open at most: by default a quarter of the process's limit, for connections need descriptors, too.
 
         `epoch_of` says which epoch of a ticket is current; it is asked on threads, under the file's lock.
         """
@@ -168,7 +168,7 @@ class FileStore:
             raise self._blame(ticket_id, error) from error
 
     def _blame(self, ticket_id: str, error: OSError) -> UploadError:
-        """The error for the client, which learns no path, and a log record for the operator."""
+        """Log the fault for the operator; return the error for the client, which contains no path."""
         # The whole id is the permission to upload; eight digits find the file.
         what = f"upload {ticket_id[:8]}...: {error.strerror or error}"
         self._faults.report(error.errno, "storage directory %s, %s", self._tree.root, what)
