@@ -6,6 +6,7 @@ who may send, what is stored and when the file is complete is decided below.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http.client import responses
 from typing import Final
@@ -34,8 +35,10 @@ from incoming.settings.settings import Settings
 from incoming.uploads.claims import ClaimedUpload
 from incoming.wire import messages
 from incoming.wire import resumable_upload as draft
+from incoming.wire.content_digest import digest_of
 from incoming.wire.content_disposition import file_name
 from incoming.wire.messages import MAX_MEDIA_TYPE, MAX_REASON
+from incoming.wire.tus import Checksum
 
 STATUSES: Final[dict[type[UploadError], int]] = {
     FileChanged: 400,
@@ -44,6 +47,9 @@ STATUSES: Final[dict[type[UploadError], int]] = {
     WrongState: 403,
 }
 """Where the draft has another status than the error."""
+
+INLINE: Final = 64 * 1024
+"""Bytes up to which a digest is computed on the event loop, which takes less time than to ask a thread."""
 
 RETRY_AFTER: Final = 1
 """Seconds after which a client that was too slow may come back."""
@@ -60,6 +66,8 @@ class ResumableUpload(UploadResource):
         self._claimed: ClaimedUpload | None = None
         self._append: Append | None = None
         self._interim: InterimAnswers | None = None
+        self._checksum: Checksum | None = None
+        """What the body must come to; nothing of one that does not counts."""
         self._completes = False
         """Whether the file ends where the body does."""
         self._start = 0
@@ -92,6 +100,7 @@ class ResumableUpload(UploadResource):
     async def _begin_creation(self, ticket: Ticket) -> None:
         headers, length = self.request.headers, self.body_length
         check_is_file(headers, length)
+        self._checksum = digest_of("Content-Digest", headers.get("Content-Digest"))
         self._completes = draft.told_complete(self._version, headers) is True
         size = _agreed(draft.told_length(self._version, headers), length if self._completes else None)
         name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
@@ -112,6 +121,7 @@ class ResumableUpload(UploadResource):
         headers, length = self.request.headers, self.body_length
         draft.check_append_type(self._version, headers.get("Content-Type", ""))
         check_encoding(headers)
+        self._checksum = digest_of("Content-Digest", headers.get("Content-Digest"))
         self._start = start = draft.append_offset(headers)
         self._completes = draft.append_completes(self._version, headers)
         end = None if length is None else start + length
@@ -164,7 +174,8 @@ class ResumableUpload(UploadResource):
     def _receive(self, length: int | None) -> None:
         if length == 0 or self._claimed is None or self._ended:
             return
-        self._append = Append(self, self._claimed, self._start, length, progressed=self._tell_progress)
+        held = self._checksum is not None
+        self._append = Append(self, self._claimed, self._start, length, held=held, progressed=self._tell_progress)
         self.receive_into(None if length is None else self._append.receive_buffer)
 
     def _tell_progress(self, offset: int) -> None:
@@ -175,8 +186,12 @@ class ResumableUpload(UploadResource):
     async def take(self, data: bytes) -> None:
         if self._append is None:
             await super().take(data)
-        else:
-            await self._append.take(data)
+            return
+        if self._checksum is not None and len(data) <= INLINE:
+            self._checksum.update(data)
+        elif self._checksum is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._checksum.update, data)
+        await self._append.take(data)
 
     @property
     def is_busy(self) -> bool:
@@ -227,8 +242,11 @@ class ResumableUpload(UploadResource):
         claimed, append = self._claimed, self._append  # cleared when the client disconnects while this waits
         if claimed is None:
             return None
+        check = None if self._checksum is None else self._checksum.check
         if append is not None:
-            await append.finish()
+            await append.finish(check)
+        elif check is not None:
+            check()
         if self._completes:
             end = self._start if append is None else append.position
             if claimed.upload.ticket.size is None:

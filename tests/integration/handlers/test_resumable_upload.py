@@ -1,6 +1,7 @@
 """The IETF's resumable uploads on a ticket's URL: every case of doc/resumable-upload.md, by every interop version."""
 
 import asyncio
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -303,6 +304,35 @@ async def test_bytes_that_are_there_already_are_skipped_and_the_offset_jumps(wor
     assert (answer.status, answer.headers["upload-offset"]) == (204, "9")
     assert_final(sender, await sender.ask("PATCH", complete=True, offset=9, body=b"abc"), 12)
     await assert_arrived(sender, b"123456789abc")
+
+
+def digest(body: bytes) -> str:
+    return f"Content-Digest: sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+async def test_a_body_with_the_right_digest_is_stored(worker: OneWorker, parts: int) -> None:
+    sender = await client(worker)
+    assert (await sender.ask("POST", digest(CONTENT[:70_000]), complete=False, body=CONTENT[:70_000])).status == 201
+    rest = CONTENT[70_000:]
+    pieces = tuple(rest[start::parts] for start in range(parts)) if parts == 1 else (rest[:9], rest[9:80], rest[80:])
+    answer = await sender.ask("PATCH", digest(rest), complete=True, offset=70_000, parts=pieces)
+    assert_final(sender, answer, len(CONTENT))
+    await assert_arrived(sender, CONTENT)
+
+
+async def test_nothing_of_a_body_with_another_digest_counts(worker: OneWorker) -> None:
+    sender = await client(worker)
+    problem(await sender.ask("POST", digest(b"other"), complete=False, body=CONTENT), 400, "checksum_mismatch")
+    problem(await sender.ask("POST", digest(b"other"), complete=False), 400, "checksum_mismatch")
+    assert await sender.offset() == 0
+    refused = await sender.ask("PATCH", digest(b"other"), complete=False, offset=0, body=CONTENT[:9])
+    problem(refused, 400, "checksum_mismatch")
+    problem(await sender.ask("PATCH", "Content-Digest: x", complete=False, offset=0, body=b"x"), 400, "bad_request")
+    assert await sender.offset() == 0
+    answer = await sender.ask("PATCH", digest(CONTENT), complete=True, offset=0, body=CONTENT)
+    assert_final(sender, answer, len(CONTENT))
+    await assert_arrived(sender, CONTENT)
 
 
 # --- HEAD, GET, DELETE, OPTIONS ---------------------------------------------------------------------------------------
