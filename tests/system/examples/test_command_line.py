@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,14 @@ from tests.system.examples.example_app import BACKENDS
 from tests.system.examples.fake_incoming import FakeIncoming
 
 
-def run(number: int, *options: str) -> subprocess.CompletedProcess[str]:
+def run(number: int, *options: str, directory: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(BACKENDS[number]), *options], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(BACKENDS[number]), *options],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -41,9 +47,9 @@ def test_underscores_or_dashes(start_example: StartExample, number: int, option:
 
 
 @pytest.mark.promise(127)
-def test_an_app_that_cannot_listen_says_why(start_example: StartExample) -> None:
+def test_an_app_that_cannot_listen_says_why(start_example: StartExample, tmp_path: Path) -> None:
     app = start_example(1)
-    second = run(1, "--address", "127.0.0.1", "--port", str(app.port))
+    second = run(1, "--address", "127.0.0.1", "--port", str(app.port), directory=tmp_path)
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1:{app.port}" in second.stderr
     assert "Traceback" not in second.stderr
