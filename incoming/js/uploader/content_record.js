@@ -23,7 +23,7 @@ const MOST_BLOCKS = 65_536;
 const MOST_SAMPLES = 512;
 const SAMPLED_BLOCK = 4 * MIB;
 const SAMPLE = 32 * KIB;
-/** Bytes that are read at a time for comparison. */
+/** Bytes that are read at a time. */
 const READ = 4 * MIB;
 const GOLDEN_RATIO = 0.6180339887498949;
 
@@ -63,21 +63,40 @@ export class ContentRecord {
      */
     async read([start, end]) {
         const [first, last] = this.#blocks([start, end]);
-        let part;
-        if (this.#exact) {
-            const bytes = await this.#look(first, last);
-            part = bytes.subarray(start - first * this.#block, end - first * this.#block);
-        } else {
-            // Before the browser reads the rest: of a change between the two the next look tells.
-            for (let block = first; block < last; block++) {
-                const [from, to] = this.#sample(block);
-                const within = from < end && to > start;
-                if (within || !this.#is(block, RECORDED)) await this.#look(block, block + 1);
-            }
-            part = this.#file.slice(start, end);
-        }
+        // Now, and not when it has been read: the moment of the seal may be in between.
         for (let block = first; block < last; block++) this.#add(block, SENT);
+        if (this.#exact) return this.#compared([start, end]);
+        // Before the browser reads the rest: of a change between the two the next look tells.
+        for (let block = first; block < last; block++) {
+            const [from, to] = this.#sample(block);
+            const within = from < end && to > start;
+            if (within || !this.#is(block, RECORDED)) await this.#look(block, block + 1);
+        }
+        return this.#file.slice(start, end);
+    }
+
+    /**
+     * @param {Range} range
+     * @returns {Promise<Uint8Array<ArrayBuffer>>}
+     */
+    async #compared([start, end]) {
+        const [first, last] = this.#blocks([start, end]);
+        const cut = (/** @type {Uint8Array<ArrayBuffer>} */ bytes, /** @type {number} */ place) =>
+            bytes.subarray(Math.max(0, start - place), end - place);
+        if (last - first <= this.#at_once) return cut(await this.#look(first, last), first * this.#block);
+        // A few at a time: digests of a long chunk would keep the page from everything else.
+        const part = new Uint8Array(end - start);
+        for (let block = first; block < last; block += this.#at_once) {
+            const place = block * this.#block;
+            const bytes = await this.#look(block, Math.min(last, block + this.#at_once));
+            part.set(cut(bytes, place), Math.max(0, place - start));
+        }
         return part;
+    }
+
+    /** How many blocks are read at a time. */
+    get #at_once() {
+        return this.#exact ? Math.max(1, Math.floor(READ / this.#block)) : 1;
     }
 
     /**
@@ -117,7 +136,7 @@ export class ContentRecord {
      * @param {() => boolean} wanted
      */
     async #look_at(first, last, chosen, wanted) {
-        const most = this.#exact ? Math.max(1, Math.floor(READ / this.#block)) : 1;
+        const most = this.#at_once;
         for (let end = last; end > first; ) {
             let start = end;
             while (start > first && end - start < most && chosen(start - 1)) start--;

@@ -17,6 +17,8 @@ const always = () => true;
 class Disk {
     reads = [];
     before_read = () => {};
+    /** A read waits for this when it has its bytes. */
+    after_read = async () => {};
 
     constructor(size, { exact = true, chance = 0 } = {}) {
         this.content = new Uint8Array(size);
@@ -29,7 +31,9 @@ class Disk {
     async read(start, end) {
         this.before_read(start, end);
         this.reads.push([start, end]);
-        return this.content.slice(start, end);
+        const bytes = this.content.slice(start, end);
+        await this.after_read(start, end);
+        return bytes;
     }
 
     slice(start, end) {
@@ -55,6 +59,16 @@ test("what is sent are the bytes of the file, whatever their borders", async () 
             assert.deepEqual(await disk.send(...range), disk.chosen.slice(...range));
         }
     }
+});
+
+test("a long chunk is read and compared in pieces, so that the page stays responsive", async () => {
+    const disk = new Disk(20 * MIB + 5);
+    for (const range of [[0, disk.size], [BLOCK + 1, 9 * MIB - 1], [4 * MIB, 12 * MIB], [disk.size - 9 * MIB, disk.size - 1]]) {
+        assert.deepEqual(await disk.send(...range), disk.chosen.slice(...range), `${range}`);
+    }
+    assert.ok(disk.reads.every(([start, end]) => end - start <= 4 * MIB));
+    disk.content[11 * MIB] ^= 1;
+    await assert.rejects(disk.send(0, disk.size), changed);
 });
 
 test("a single bit that changes between a chunk and the end of the file is found", async () => {
@@ -114,6 +128,23 @@ test("whenever the file changes while it is read, what was sent is of one moment
             assert.ok(old || now, `changed at read ${moment}: blocks ${blocks}`);
         }
     }
+});
+
+test("a chunk that takes long to read is sent as it was before the seal only if that was still so at the seal", async () => {
+    const disk = new Disk(12 * MIB);
+    let go_on;
+    const held = new Promise((resolve) => (go_on = resolve));
+    disk.after_read = (start) => (start === 4 * MIB && held) || Promise.resolve();
+    const sending = disk.send(0, 8 * MIB);
+    sending.catch(() => {});
+    for (let i = 0; i < 10; i++) await null;
+    assert.equal(disk.reads.length, 2, "the first piece is there, the second one on its way");
+    disk.after_read = async () => {};
+    for (const offset of [0, 12 * MIB - 1]) disk.content[offset] ^= 255;
+    await assert.rejects(disk.record.seal([[0, disk.size]], always), changed);
+    go_on();
+    await sending;
+    assert.ok(!disk.record.is_sealed([[8 * MIB, 12 * MIB]]));
 });
 
 test("no byte is read more than twice, however fast the line is", async () => {
