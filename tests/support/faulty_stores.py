@@ -22,6 +22,7 @@ from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import Change
+from tests.support.part_store import PartStore
 from tests.support.stores import until
 
 T = TypeVar("T")
@@ -206,6 +207,20 @@ class FaultyFiles:
 
     async def close(self) -> None:
         await self.inner.close()
+
+
+class FaultyParts(FaultyFiles):
+    """The same with a store that buffers."""
+
+    def __init__(self, root: Path, inner: PartStore) -> None:
+        super().__init__(root, inner)
+        self._parts = inner
+
+    async def flush(self, ticket: Ticket) -> Written:
+        await self.faults.meet("flush")
+        written = await self._parts.flush(ticket)
+        self.unsynced(ticket.id).extend(written.durable)
+        return written
 
 
 class FaultyTickets:

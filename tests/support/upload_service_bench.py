@@ -13,7 +13,8 @@ from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.subscriptions import News
 from incoming.uploads.upload_service import UploadService
 from incoming.wire.messages import Hello
-from tests.support.faulty_stores import FaultyFiles, FaultyTickets
+from tests.support.faulty_stores import FaultyFiles, FaultyParts, FaultyTickets
+from tests.support.part_store import PartStore
 from tests.support.stores import Clock, until
 
 
@@ -25,14 +26,21 @@ class Bench:
         directory: Path,
         clock: Clock | None = None,
         files: FileStore | None = None,
+        part_size: int = 0,
         **settings: object,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.descriptors = open_descriptors(directory)
         self.tickets = FaultyTickets(directory / "incoming.sqlite", StoreClock(clock, clock) if clock else None)
-        self.files = FaultyFiles(directory, files or FileStore(directory, epoch_of=self.tickets.inner.epoch_of))
+        self.files = self._files(directory, files, part_size)
         self.settings = Settings(**settings)  # type: ignore[arg-type]
         self.upload_service = UploadService(self.tickets, self.files, self.settings)
+
+    def _files(self, directory: Path, files: FileStore | None, part_size: int) -> FaultyFiles:
+        epoch_of = self.tickets.inner.epoch_of
+        if part_size:
+            return FaultyParts(directory, PartStore(directory, part_size=part_size, epoch_of=epoch_of))
+        return FaultyFiles(directory, files or FileStore(directory, epoch_of=epoch_of))
 
     async def new(self, **options: object) -> str:
         """A new ticket's id."""

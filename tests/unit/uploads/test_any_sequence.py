@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from incoming.core.errors import StorageFailed, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Identity, State, Ticket
+from incoming.uploads import flush_schedule
 from incoming.uploads.active_upload import ActiveUpload
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench
@@ -46,6 +47,9 @@ def under_way(bench: Bench) -> set[asyncio.Task[Any]]:
 
 class AnySequence(RuleBasedStateMachine):
     """One upload and everything that may happen to it before it has arrived."""
+
+    part_size = 0
+    """Bytes of the parts of a store that buffers; 0 for files, which do not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +87,7 @@ class AnySequence(RuleBasedStateMachine):
         self.run(begin())
 
     def _worker(self) -> Bench:
-        return Bench(self.directory, checkpoint_seconds=3600.0, durability=self.durability)
+        return Bench(self.directory, part_size=self.part_size, checkpoint_seconds=3600.0, durability=self.durability)
 
     async def _ticket(self) -> Ticket:
         return await self.benches[0].upload_service.look(self.ticket_id)
@@ -278,3 +282,23 @@ class AnySequence(RuleBasedStateMachine):
 
 AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 TestAnySequence = pytest.mark.promise(1, 3, 111)(AnySequence.TestCase)
+
+
+class AnySequenceInParts(AnySequence):
+    """With a store that buffers, and is asked to flush soon: what it holds back is not acked."""
+
+    part_size = 16
+
+    @rule(worker=workers)
+    def flush_refuses(self, worker: int) -> None:
+        self.benches[worker].files.faults.fail("flush", StorageFailed("broken"))
+
+
+AnySequenceInParts.TestCase.settings = settings(max_examples=30, stateful_step_count=20)
+
+TestAnySequenceInParts = pytest.mark.usefixtures("soon")(AnySequenceInParts.TestCase)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush_schedule, "FLUSH_QUIET", 0.01)
