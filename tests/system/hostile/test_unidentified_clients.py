@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from incoming.handlers.library import Library
 from incoming.handlers.routes import ROUTES
 from tests.support.incoming_server import IncomingServer
 from tests.system.hostile.conftest import LogLines
@@ -12,12 +13,13 @@ from tests.system.hostile.wire import STRANGER, ask, new_ticket, request, status
 HEADERS = ("Incoming-Action: 1", "Tus-Resumable: 1.0.0")
 """Without them some answers would say only that they are missing."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+[LIBRARY] = [path for path, handler in ROUTES if handler is Library]
 EXAMPLES = {
     "/frontend/upload/([^/]+)": "/frontend/upload/none",
     "/frontend/tus/([^/]+)": "/frontend/tus/none",
     "/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})": "/frontend/tus/none/0-9",
     "/frontend/tus/([^/]+)/([^/]+)": "/frontend/tus/none/none",
-    r"/frontend/(?:([0-9a-f]{16})/)?(incoming\.(?:m?js(?:\.map)?|d\.m?ts))": "/frontend/incoming.js",
+    LIBRARY: "/frontend/incoming.js",
     "/health(?:/(live))?": "/health",
     r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": "/status",
     "/status/uploads/([^/]+)/(cancel|retry)": "/status/uploads/TICKET/cancel",
