@@ -77,7 +77,7 @@ class Wire:
 
     @property
     def shared(self) -> dict[int, set[int]]:
-        """The parts of which more than one connection has sent new bytes. Repeats of late bytes at the end do not count."""
+        """The parts of which several connections have sent new bytes; late bytes are repeated, which does not count."""
         found: dict[int, set[int]] = defaultdict(set)
         sent = Extents()
         for connection, start, end in self._page.evaluate("sent_chunks"):
