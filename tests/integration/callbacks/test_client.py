@@ -200,7 +200,7 @@ def test_browser_file_name_is_a_bare_and_harmless_name(told: str, handed_over: s
         (Says(200, "refuse: too large"), Answer(Verdict.REFUSED, "too large")),
     ],
 )
-async def test_the_apps_answer_comes_through(app_stub: AppStub, says: Says, answer: Answer) -> None:
+async def test_the_apps_answer_is_returned(app_stub: AppStub, says: Says, answer: Answer) -> None:
     app_stub.default = says
     assert await post(ticket_for(app_stub.url)) == answer
     assert len(app_stub.callbacks) == 1
@@ -209,7 +209,7 @@ async def test_the_apps_answer_comes_through(app_stub: AppStub, says: Says, answ
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize("callback", [ARRIVED, CANCELLED])
-async def test_not_now_means_again(app_stub: AppStub, status: int, callback: Callback) -> None:
+async def test_not_now_answers_are_retried(app_stub: AppStub, status: int, callback: Callback) -> None:
     app_stub.default = Says(status, "done")
     answer = await post(ticket_for(app_stub.url), callback)
     assert answer.verdict == Verdict.AGAIN
@@ -235,12 +235,12 @@ async def test_redirects_are_not_followed(app_stub: AppStub) -> None:
 # --- no answer --------------------------------------------------------------------------------------------------------
 
 
-async def test_nobody_listening() -> None:
+async def test_a_refused_connection_is_retried() -> None:
     answer = await post(ticket_for(f"http://127.0.0.1:{free_port()}/"))
     assert answer == Answer(Verdict.AGAIN, "Connection refused", heard=False)
 
 
-async def test_unknown_host() -> None:
+async def test_an_unknown_host_is_retried() -> None:
     def nobody_knows(*args: object, **kwargs: object) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -252,13 +252,13 @@ async def test_unknown_host() -> None:
     assert replace(answer, advice=None) == Answer(Verdict.AGAIN, "Name or service not known", heard=False)
 
 
-async def test_connection_closed_without_an_answer(app_stub: AppStub) -> None:
+async def test_a_connection_closed_without_an_answer_is_retried(app_stub: AppStub) -> None:
     app_stub.default = DROP
     answer = await post(ticket_for(app_stub.url))
     assert answer == Answer(Verdict.AGAIN, "the connection was closed without an answer", heard=False)
 
 
-async def test_hanging_app(app_stub: AppStub) -> None:
+async def test_an_app_that_hangs_is_retried(app_stub: AppStub) -> None:
     app_stub.hold()
     answer = await post(ticket_for(app_stub.url), handover_timeout=0.2)
     assert answer == Answer(Verdict.AGAIN, "no answer within 0.2 s", heard=False)
@@ -342,12 +342,12 @@ async def test_an_endless_body_costs_nothing_and_is_no_answer_of_an_app(head: by
     assert len(answer.reason) < 300
 
 
-async def test_white_space_without_end_is_not_done() -> None:
+async def test_endless_white_space_is_not_done() -> None:
     with raw_server(lambda connection: connection.sendall(b"HTTP/1.0 200 OK\r\n\r\ndone" + b" " * 10_000)) as url:
         assert (await post(ticket_for(url))).verdict == Verdict.UNCLEAR
 
 
-async def test_connection_lost_within_the_word_is_tried_again() -> None:
+async def test_a_connection_lost_within_the_answer_is_retried() -> None:
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndo"
     with raw_server(lambda connection: connection.sendall(reply)) as url:
         assert (await post(ticket_for(url))).verdict == Verdict.AGAIN
@@ -395,7 +395,7 @@ async def test_an_app_that_dies_after_interim_responses_is_tried_again(count: in
     assert (answer.verdict, answer.heard) == (Verdict.AGAIN, False)
 
 
-async def test_a_header_without_end_is_tried_again() -> None:
+async def test_an_endless_header_is_retried() -> None:
     with raw_server(endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 10_000)) as url:
         answer = await post(ticket_for(url))
     assert (answer.verdict, answer.heard) == (Verdict.AGAIN, False)
@@ -404,7 +404,7 @@ async def test_a_header_without_end_is_tried_again() -> None:
 @pytest.mark.parametrize(
     "garbage", [b"\x00\xff" * 500 + b"\r\n\r\n", b"HTTP/9 x\r\n\r\n", b"220 smtp.example ESMTP\r\n"]
 )
-async def test_what_is_not_http_is_tried_again(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_is_not_http_is_retried(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with raw_server(lambda connection: connection.sendall(garbage)) as url:
         assert (await post(ticket_for(url))).verdict == Verdict.AGAIN
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
@@ -468,17 +468,17 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     netutil._client_ssl_defaults.cache_clear()
 
 
-async def test_https_with_a_certificate_that_is_trusted(trusted: Path) -> None:
+async def test_a_trusted_certificate_is_accepted(trusted: Path) -> None:
     with tls_server(trusted) as url:
         assert await post(ticket_for(url)) == Answer(Verdict.DONE)
 
 
-async def test_https_with_the_operators_own_authority(certificate: Path) -> None:
+async def test_the_operators_own_authority_is_accepted(certificate: Path) -> None:
     with tls_server(certificate) as url:
         assert await post(ticket_for(url), callback_ca_file=str(certificate)) == Answer(Verdict.DONE)
 
 
-async def test_https_with_a_certificate_that_is_not(certificate: Path) -> None:
+async def test_an_untrusted_certificate_is_refused(certificate: Path) -> None:
     with tls_server(certificate) as url:
         answer = await post(ticket_for(url))
     assert answer.verdict == Verdict.AGAIN

@@ -25,7 +25,7 @@ def tried(
 
 
 @pytest.mark.parametrize("word", ["done", "wait", '"done"'])
-def test_an_app_that_accepts(word: str, app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_app_that_accepts_passes(word: str, app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
     app_stub.default = word
     code, out = tried(capsys, f"{app_stub.url}?key=hidden", "--secret", "s3cret")
     plain = word.strip('"')
@@ -53,7 +53,7 @@ def test_an_app_that_accepts(word: str, app_stub: AppStub, capsys: pytest.Captur
         (DROP, ["the connection was closed without an answer", "cause: ", "cure: look into the app's log"]),
     ],
 )
-def test_an_app_that_does_not_says_what_it_answered_why_and_the_cure(
+def test_a_failed_check_prints_the_answer_the_cause_and_the_fix(
     answer: Script, lines: list[str], app_stub: AppStub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app_stub.default = answer
@@ -63,7 +63,7 @@ def test_an_app_that_does_not_says_what_it_answered_why_and_the_cure(
         assert words in line
 
 
-def test_an_app_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_app_fails_the_check(capsys: pytest.CaptureFixture[str]) -> None:
     code, out = tried(capsys, f"http://127.0.0.1:{free_port()}/")
     assert code == 1
     assert "the trial failed: Connection refused\ncause: nothing listens" in out
@@ -99,7 +99,7 @@ def test_the_secret_may_come_from_a_file(app_stub: AppStub, tmp_path: Path, caps
         (("http://a/", "--secret", "x" * 4097), "the secret has 4097 characters, the limit is 4096"),
     ],
 )
-def test_usage_errors(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_exit_with_2(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.run(["callback", *words], {}) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -115,7 +115,9 @@ def test_usage_errors(words: tuple[str, ...], message: str, capsys: pytest.Captu
         (["--prot", "1"], 2, "unrecognized arguments: --prot 1"),
     ],
 )
-def test_what_is_no_command(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_a_usage_error(
+    words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main.main(words) == code
     assert message in capsys.readouterr().err
 

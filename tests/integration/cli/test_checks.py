@@ -51,7 +51,7 @@ def test_a_good_configuration_has_no_fault_and_shows_what_it_sets(
         ("", {"INCOMING_BACKEND_TOKEN": ""}, "INCOMING_BACKEND_TOKEN is empty and ignored"),
     ],
 )
-def test_what_is_wrong_with_a_configuration(
+def test_each_fault_of_a_configuration_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, environment: dict[str, str], fault: str
 ) -> None:
     file = tmp_path / "incoming.yaml"
@@ -108,7 +108,7 @@ def test_a_good_directory_is_measured_and_left_as_it_was(
     assert list(settings.storage_dir.iterdir()) == list((tmp_path / "app").iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_directory_is_not_created(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, faults, _ = run(capsys, "storage", environment={"INCOMING_STORAGE_DIR": str(tmp_path / "none")})
     assert (code, faults) == (1, [f"there is no directory {tmp_path}/none"])
     assert not (tmp_path / "none").exists()
@@ -147,7 +147,7 @@ def test_a_full_disk_and_missing_calls_are_faults(settings: Settings, monkeypatc
     assert "flock fails (No locks available); use a file system with file locks" in fault
 
 
-def test_memory_and_containers_own_layers_are_no_storage(
+def test_memory_and_container_layers_are_refused_as_storage(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in ("tmpfs", "overlay"):
@@ -160,7 +160,7 @@ def test_memory_and_containers_own_layers_are_no_storage(
     assert file_system(tmp_path, tmp_path / "none") == ""
 
 
-def test_where_an_application_takes_files_to_is_tried(settings: Settings, tmp_path: Path) -> None:
+def test_the_applications_directory_is_tested(settings: Settings, tmp_path: Path) -> None:
     memory = Path("/dev/shm")
     if memory.stat().st_dev != tmp_path.stat().st_dev:
         assert any("are copied, which takes time" in line for line in check_storage(settings, memory).lines)
@@ -170,7 +170,7 @@ def test_where_an_application_takes_files_to_is_tried(settings: Settings, tmp_pa
 # --- a proxy ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_proxy_that_spoils_what_it_forwards_is_found_out(
+def test_a_proxy_that_alters_requests_is_detected(
     server: IncomingServer,
     start_proxy: StartProxy,
     capsys: pytest.CaptureFixture[str],
@@ -187,7 +187,7 @@ def test_a_proxy_that_spoils_what_it_forwards_is_found_out(
     assert "HTTP status 404: nothing here" in faults[0]
 
 
-def test_a_body_that_is_held_back_is_found_out(
+def test_a_proxy_that_buffers_bodies_is_detected(
     server: IncomingServer,
     start_proxy: StartProxy,
     capsys: pytest.CaptureFixture[str],
@@ -203,9 +203,7 @@ def test_a_body_that_is_held_back_is_found_out(
     assert "a body arrives only when all of it was sent" in faults
 
 
-def test_without_the_server_there_is_no_ticket_to_try_with(
-    server: IncomingServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stopped_server_is_reported(server: IncomingServer, capsys: pytest.CaptureFixture[str]) -> None:
     server.stop()
     _, faults, _ = run(capsys, "proxy", server.base_url, "--server", server.base_url)
     assert faults[0].startswith(f"no ticket from the server at {server.base_url}: no answer from")
@@ -220,7 +218,7 @@ def test_without_the_server_there_is_no_ticket_to_try_with(
         (("storage", "--config", "/none.yaml"), "/none.yaml: No such file"),
     ],
 )
-def test_usage_errors(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_exit_with_2(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.run(words, {}) == 2
     assert message in capsys.readouterr().err
 

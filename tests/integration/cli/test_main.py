@@ -56,7 +56,7 @@ def workers_of(server: IncomingServer) -> list[int]:
 
 @pytest.mark.promise(6)
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_starts_with_nothing_and_makes_everything(workers: str, start_server: StartServer) -> None:
+def test_the_first_start_creates_everything(workers: str, start_server: StartServer) -> None:
     server = start_server("--workers", workers, env={"INCOMING_BACKEND_TOKEN": ""})
     assert new_upload_settings(server)
     assert server.log.count("INCOMING_BACKEND_TOKEN is empty and ignored") == 1
@@ -68,7 +68,7 @@ def test_it_starts_with_nothing_and_makes_everything(workers: str, start_server:
     assert server.stop() == 0
 
 
-def test_as_many_descriptors_as_the_operator_allows(start_server: StartServer) -> None:
+def test_the_descriptor_limit_is_raised_to_the_hard_limit(start_server: StartServer) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
     try:
@@ -152,7 +152,7 @@ def listening() -> Iterator[list[socket.socket]]:
         (("--trusted-proxies", "10.0.0.1"), "; X-Forwarded-For is believed from 10.0.0.1/32", False),
     ],
 )
-def test_who_may_call_is_said_at_the_start(
+def test_the_start_logs_the_allowed_callers(
     options: tuple[str, ...], words: str, is_warned: bool, listening: list[socket.socket]
 ) -> None:
     settings = load_settings([*options, "--workers", "1"], {})
@@ -188,7 +188,7 @@ def call_from(
         connection.close()
 
 
-def test_only_the_networks_of_the_operator(start_server: StartServer) -> None:
+def test_only_the_configured_networks_may_call(start_server: StartServer) -> None:
     server = start_server("--address", "0.0.0.0", "--backend-networks", "127.0.0.2,127.1.0.0/16", "--workers", "1")
     assert call_from(server, source="127.0.0.2") == 200
     assert call_from(server, source="127.1.2.3") == 200
@@ -210,13 +210,15 @@ def test_only_the_networks_of_the_operator(start_server: StartServer) -> None:
         ("127.0.0.0/8", "::1", 403),
     ],
 )
-def test_ipv4_ipv6_and_mapped_addresses(networks: str, host: str, status: int, start_server: StartServer) -> None:
+def test_ipv4_ipv6_and_mapped_addresses_are_compared(
+    networks: str, host: str, status: int, start_server: StartServer
+) -> None:
     server = start_server("--address", "::", "--backend-networks", networks, "--workers", "1")
     assert call_from(server, host) == status
 
 
 @pytest.mark.promise(134)
-def test_through_a_proxy_on_the_same_host(start_server: StartServer) -> None:
+def test_a_proxy_on_the_same_host_does_not_open_the_backend(start_server: StartServer) -> None:
     server = start_server("--address", "0.0.0.0", "--trusted-proxies", "127.0.0.2", "--workers", "1")
     assert call_from(server, source="127.0.0.2", headers={"X-Forwarded-For": "203.0.113.5"}) == 403
     assert call_from(server, source="127.0.0.2", headers={"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}) == 403
@@ -237,7 +239,7 @@ def test_through_a_proxy_on_the_same_host(start_server: StartServer) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it(number: signal.Signals, workers: str, start_server: StartServer) -> None:
+def test_a_signal_shuts_down_the_server(number: signal.Signals, workers: str, start_server: StartServer) -> None:
     server = start_server("--workers", workers)
     new_upload_settings(server)
     os.killpg(server.pid, signal.SIGHUP)  # as the kernel does when a terminal is closed
@@ -249,7 +251,7 @@ def test_a_signal_ends_it(number: signal.Signals, workers: str, start_server: St
     assert server.log.count("draining: 0 uploads are connected") == int(workers)
 
 
-def test_what_was_acknowledged_is_there_after_a_restart(start_server: StartServer, app_stub: AppStub) -> None:
+def test_acknowledged_bytes_survive_a_restart(start_server: StartServer, app_stub: AppStub) -> None:
     server = start_server("--workers", "2")
     ticket_id = new_upload_settings(server, app_stub.url)
     assert put(server, ticket_id, b"first ", "bytes 0-5/12").status_code == 308
@@ -260,7 +262,7 @@ def test_what_was_acknowledged_is_there_after_a_restart(start_server: StartServe
     wait_until(lambda: state(server, ticket_id) == "finished", "the app's done")
 
 
-def test_a_request_under_way_is_answered(start_server: StartServer) -> None:
+def test_a_request_in_progress_is_answered(start_server: StartServer) -> None:
     """Somebody who waits for news by HTTP is told before the server goes."""
     server = start_server("--workers", "1")
     ticket_id = new_upload_settings(server)
@@ -276,7 +278,7 @@ def test_a_request_under_way_is_answered(start_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_browsers_are_told_to_come_back(workers: str, start_server: StartServer) -> None:
+def test_browsers_are_asked_to_reconnect(workers: str, start_server: StartServer) -> None:
     server = start_server("--workers", workers)
     ticket_id = new_upload_settings(server)
 
@@ -299,7 +301,7 @@ def test_browsers_are_told_to_come_back(workers: str, start_server: StartServer)
     assert "drain_timeout exceeded" not in server.log
 
 
-def test_a_callback_under_way_may_end(server: IncomingServer, app_stub: AppStub) -> None:
+def test_a_callback_in_progress_may_finish(server: IncomingServer, app_stub: AppStub) -> None:
     app_stub.hold()
     ticket_id = new_upload_settings(server, app_stub.url)
     assert put(server, ticket_id, b"all", "bytes 0-2/3").status_code == 200
@@ -314,7 +316,7 @@ def test_a_callback_under_way_may_end(server: IncomingServer, app_stub: AppStub)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_second_signal_hurries(workers: str, start_server: StartServer, app_stub: AppStub) -> None:
+def test_a_second_signal_exits_at_once(workers: str, start_server: StartServer, app_stub: AppStub) -> None:
     app_stub.hold()
     server = start_server("--workers", workers)
     ticket_id = new_upload_settings(server, app_stub.url)
@@ -350,7 +352,7 @@ def test_an_open_connection_ends_with_its_next_answer(start_server: StartServer,
     assert server.wait() == 0
 
 
-def test_a_client_that_never_ends_is_not_waited_for(start_server: StartServer) -> None:
+def test_the_shutdown_does_not_wait_for_an_endless_client(start_server: StartServer) -> None:
     server = start_server("--workers", "1", "--drain-timeout", "0.2")
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(b"POST /incoming/backend/new_upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
@@ -425,7 +427,7 @@ def test_workers_end_when_the_supervisor_is_killed(start_server: StartServer) ->
     assert server.log.count("the supervisor has exited") == 2
 
 
-def test_the_log_as_json(start_server: StartServer) -> None:
+def test_the_log_can_be_json(start_server: StartServer) -> None:
     server = start_server("--workers", "2", "--log-format", "json")
     ticket_id = new_upload_settings(server)
     assert server.stop() == 0

@@ -67,7 +67,7 @@ def state(server: IncomingServer, ticket: str) -> dict[str, object]:
 # --- while the server runs ------------------------------------------------------------------------------------------
 
 
-def test_cancel_while_the_server_runs(start_server: StartServer, app_stub: AppStub) -> None:
+def test_cancelling_works_while_the_server_runs(start_server: StartServer, app_stub: AppStub) -> None:
     server = start_server("--workers", "2")
     ticket = new_ticket(server, app_stub.url)
     assert put(server, ticket, b"x" * 10, "bytes 0-9/100") == 308
@@ -84,7 +84,7 @@ def test_cancel_while_the_server_runs(start_server: StartServer, app_stub: AppSt
     assert ticket[:8] in told(server.storage_dir, "list", "--state", "cancelled")
 
 
-def test_retry_while_the_server_runs(start_server: StartServer, app_stub: AppStub) -> None:
+def test_retrying_works_while_the_server_runs(start_server: StartServer, app_stub: AppStub) -> None:
     server = start_server("--workers", "2", "--handover-max-backoff", "3600")
     app_stub.answer_next((403, "not today"))
     ticket = new_ticket(server, app_stub.url)
@@ -103,7 +103,7 @@ def test_retry_while_the_server_runs(start_server: StartServer, app_stub: AppStu
     assert refused.stderr.startswith("incoming uploads: nothing to hand over: the upload is in state 'finished'")
 
 
-def test_who_sends_now(start_server: StartServer, app_stub: AppStub) -> None:
+def test_a_connected_client_is_shown(start_server: StartServer, app_stub: AppStub) -> None:
     server = start_server("--workers", "2")
     ticket = new_ticket(server, app_stub.url)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -128,7 +128,7 @@ async def _store(tmp_path: Path, name: str) -> str:
     return ticket.id
 
 
-def test_what_is_shown(tmp_path: Path) -> None:
+def test_an_upload_is_shown_with_its_facts(tmp_path: Path) -> None:
     ticket = asyncio.run(_store(tmp_path, NASTY))
     shown = told(tmp_path, "show", ticket[:8])
     assert ticket in shown
@@ -152,7 +152,7 @@ def test_a_terminal_that_lacks_a_character_gets_it_escaped(encoding: str, tmp_pa
         assert "\u0416\xe4.txt".encode(encoding, "backslashreplace") in done.stdout
 
 
-def test_a_list_that_was_cut_says_so(tmp_path: Path) -> None:
+def test_a_truncated_list_is_marked(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         asyncio.run(_store(tmp_path, name))
     done = command(tmp_path, "list", "--limit", "2")
@@ -169,13 +169,13 @@ def test_a_list_that_was_cut_says_so(tmp_path: Path) -> None:
         (("cancel", "%%%%%%%%"), 1, "there is no upload whose id begins with %%%%%%%%"),
     ],
 )
-def test_ids_that_name_nothing(words: tuple[str, ...], code: int, message: str, tmp_path: Path) -> None:
+def test_an_unknown_id_is_an_error(words: tuple[str, ...], code: int, message: str, tmp_path: Path) -> None:
     asyncio.run(_store(tmp_path, "a"))
     done = command(tmp_path, *words)
     assert (done.returncode, done.stderr, done.stdout) == (code, f"incoming uploads: {message}\n", "")
 
 
-async def test_two_that_begin_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_ambiguous_id_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = Stores(tmp_path)
     for end in "12":
         monkeypatch.setattr(
@@ -209,7 +209,7 @@ def test_a_database_of_another_release_is_left_alone(tmp_path: Path) -> None:
         *(("list", "--state", "lost"), ("list", "--limit", "0"), ("list", "--limit", "-3"), ("list", "--limit", "x")),
     ],
 )
-def test_what_it_does_not_know(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_unknown_commands_and_options_are_usage_errors(words: tuple[str, ...], tmp_path: Path) -> None:
     done = command(tmp_path, *words)
     assert done.returncode == 2
     assert "usage: incoming uploads" in done.stderr
@@ -226,7 +226,7 @@ def test_the_directory_may_be_configured(tmp_path: Path) -> None:
 # --- what is printed ------------------------------------------------------------------------------------------------
 
 
-def test_columns() -> None:
+def test_columns_are_aligned() -> None:
     assert list(table([("a", "bb", "c"), ("aaa", "b", "a long one")])) == ["a    bb  c", "aaa  b   a long one"]
 
 
@@ -243,7 +243,7 @@ def test_columns() -> None:
         (2000 * 1024**4, "2000 TiB"),
     ],
 )
-def test_sizes(size: int, text: str) -> None:
+def test_sizes_are_readable(size: int, text: str) -> None:
     assert readable_size(size) == text
 
 
@@ -251,5 +251,5 @@ def test_sizes(size: int, text: str) -> None:
     ("seconds", "text"),
     [(0, "0 s"), (-5, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90000, "1 d 1 h")],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_readable(seconds: float, text: str) -> None:
     assert readable_duration(seconds) == text

@@ -25,7 +25,7 @@ def state(server: IncomingServer, ticket: str) -> str:
     return str(requests.get(f"{server.base_url}/incoming/0.1/frontend/upload/{ticket}", timeout=30).json()["state"])
 
 
-def test_a_file_is_taken_by_an_application_that_was_not_sure(
+def test_an_application_takes_a_file_after_an_unclear_answer(
     server: IncomingServer, app_stub: AppStub, tmp_path: Path
 ) -> None:
     """Its first answer gets lost after it has taken the file."""
@@ -70,7 +70,7 @@ def test_the_token_is_needed(start_server: StartServer, app_stub: AppStub) -> No
         Tickets(server.base_url, token="another-token-of-this-length").new_upload(app_stub.url)
 
 
-def test_a_server_that_restarts_is_waited_for(server: IncomingServer, app_stub: AppStub) -> None:
+def test_the_client_waits_for_a_server_that_restarts(server: IncomingServer, app_stub: AppStub) -> None:
     server.stop()
     starting = threading.Thread(target=server.start)
     starting.start()
@@ -80,7 +80,7 @@ def test_a_server_that_restarts_is_waited_for(server: IncomingServer, app_stub: 
         starting.join()
 
 
-def test_where_nobody_answers_that_is_said() -> None:
+def test_an_unreachable_server_is_an_error_of_its_own() -> None:
     with pytest.raises(Unreachable, match="Connection refused"):
         Tickets(f"http://127.0.0.1:{free_port()}", retry_for=0).cancel("x")
     with socket.create_server(("127.0.0.1", 0)) as silent:

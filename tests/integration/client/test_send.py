@@ -63,7 +63,7 @@ def test_a_file_is_sent_and_the_application_has_it(
     assert sender.remembered() == []
 
 
-def test_a_server_that_is_killed_and_restarted_is_waited_for(
+def test_a_kill_and_restart_of_the_server_is_survived(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
     proxy = start_proxy(server.port)
@@ -78,7 +78,7 @@ def test_a_server_that_is_killed_and_restarted_is_waited_for(
     assert app.received == [("film ü.bin", file.sha256)]
 
 
-def test_after_its_own_death_it_continues(
+def test_a_killed_client_continues_when_it_is_run_again(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
     proxy = start_proxy(server.port)
@@ -98,7 +98,7 @@ def test_after_its_own_death_it_continues(
     assert sender.remembered() == []
 
 
-def test_a_line_that_is_cut_again_and_again_brings_it_through(
+def test_repeated_cuts_of_the_connection_are_survived(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
     proxy = start_proxy(server.port)
@@ -109,7 +109,7 @@ def test_a_line_that_is_cut_again_and_again_brings_it_through(
     assert app.received == [("film ü.bin", file.sha256)]
 
 
-def test_where_no_websocket_gets_through_it_goes_over_http(
+def test_http_is_used_where_websockets_are_blocked(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
     proxy = start_proxy(server.port)
@@ -173,14 +173,14 @@ def test_another_file_for_a_ticket_that_has_bytes_is_refused_by_the_server(
 # --- the application --------------------------------------------------------------------------------------------------
 
 
-def test_the_applications_refusal_is_the_last_word(app: Application, sender: Sender, file: KnownFile) -> None:
+def test_a_refusal_by_the_application_is_final(app: Application, sender: Sender, file: KnownFile) -> None:
     app.verdicts = ["refuse: not a film"]
     result = sender.run("--ticket-url", app.ticket_url, file.path, app.server.base_url)
     assert (result.code, result.reason) == (4, "the application did not take the file: not a film")
     assert sender.remembered() == []
 
 
-def test_an_application_that_is_away_is_waited_for(app: Application, sender: Sender, file: KnownFile) -> None:
+def test_an_unavailable_application_is_waited_for(app: Application, sender: Sender, file: KnownFile) -> None:
     app.verdicts = [Answer(503, "later"), Answer(503, "later")]
     result = sender.run(file.path, app.upload_url())
     assert result.code == 0
@@ -200,7 +200,7 @@ def test_an_upload_that_the_application_cancels_ends(
     assert (result.code, app.received) == (4, [])
 
 
-def test_an_earlier_upload_that_has_expired_is_begun_anew(
+def test_an_expired_upload_is_started_again(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
     proxy = start_proxy(server.port)
@@ -219,7 +219,7 @@ def test_an_earlier_upload_that_has_expired_is_begun_anew(
 # --- when it ends -----------------------------------------------------------------------------------------------------
 
 
-def test_where_nobody_is_it_gives_up_in_time_and_says_come_again(
+def test_an_unreachable_server_ends_the_run_in_time_with_a_temporary_failure(
     app: Application, sender: Sender, file: KnownFile
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
@@ -231,7 +231,7 @@ def test_where_nobody_is_it_gives_up_in_time_and_says_come_again(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(
+def test_a_signal_ends_the_run_in_order(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy, number: int
 ) -> None:
     proxy = start_proxy(server.port)
@@ -244,7 +244,7 @@ def test_a_signal_ends_it_in_order(
     assert "interrupted; run the same command again to continue" in result.errors
 
 
-def test_what_is_no_server_is_said(app: Application, sender: Sender, file: KnownFile) -> None:
+def test_a_url_that_is_no_server_is_reported(app: Application, sender: Sender, file: KnownFile) -> None:
     app.stub.default = Answer(404, "<html>nothing here</html>")
     url = f"http://127.0.0.1:{app.stub.port}/incoming/0.1/frontend/upload/1b2c3d4e-0000-4000-8000-000000000000"
     result = sender.run("--transport", "http", file.path, url)
@@ -252,7 +252,7 @@ def test_what_is_no_server_is_said(app: Application, sender: Sender, file: Known
     assert "no answer of an Incoming!! server: HTTP status 404" in result.reason
 
 
-def test_two_at_once_do_not_send_the_same_files(
+def test_two_runs_at_once_do_not_send_the_same_files(
     app: Application, sender: Sender, file: KnownFile, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
     proxy = start_proxy(server.port)
@@ -299,7 +299,7 @@ def test_a_directory_tree_is_sent_and_continued_where_it_was(
     assert "pipe is no regular file" in result.errors
 
 
-def test_a_directory_that_cannot_be_read_does_not_pass_for_sent(
+def test_an_unreadable_directory_is_a_failure(
     app: Application, sender: Sender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may read everything, so the directory is one whose path is too long to be opened."""
@@ -325,7 +325,7 @@ def test_one_refused_file_does_not_hold_up_the_others(app: Application, sender: 
     assert [name for name, _ in app.received] == ["b", "c"]
 
 
-def test_a_command_gives_tickets(app: Application, sender: Sender, file: KnownFile, tmp_path: Path) -> None:
+def test_a_command_can_provide_tickets(app: Application, sender: Sender, file: KnownFile, tmp_path: Path) -> None:
     script = tmp_path / "ticket.sh"
     script.write_text(f'#!/bin/sh\nprintf "%s %s\\n" "$INCOMING_NAME" "$INCOMING_SIZE" >&2\necho {app.new_ticket()}\n')
     script.chmod(0o755)
@@ -365,7 +365,7 @@ def half_piped(
     return arguments, file, proxy
 
 
-def test_the_same_pipe_continues_after_a_kill_and_another_one_does_not(
+def test_the_same_pipe_resumes_after_a_kill_and_another_one_is_refused(
     app: Application, sender: Sender, half_piped: tuple[list[str], KnownFile, FaultProxy], tmp_path: Path
 ) -> None:
     arguments, file, proxy = half_piped

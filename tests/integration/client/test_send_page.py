@@ -21,7 +21,7 @@ def commands() -> list[str]:
     return [line for line in lines if "incoming send" in line]
 
 
-def test_every_command_sends_what_it_says(server: IncomingServer, app_stub: AppStub, tmp_path: Path) -> None:
+def test_every_documented_command_sends_its_files(server: IncomingServer, app_stub: AppStub, tmp_path: Path) -> None:
     app = Application(app_stub, server)
     (tmp_path / "photos").mkdir()
     for name in ("film.mp4", "report.pdf", "backup.tar", "photos/a.jpg", "photos/b.jpg"):

@@ -74,7 +74,7 @@ async def test_what_another_client_has_sent_is_not_sent_again(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [0, 1, 65536])
-async def test_small_files_are_files(tmp_path: Path, size: int) -> None:
+async def test_small_and_empty_files_arrive(tmp_path: Path, size: int) -> None:
     file = make_file(tmp_path / "file", size)
     async with one_worker(tmp_path / "storage") as worker:
         ticket = await worker.ticket()
@@ -167,6 +167,6 @@ async def test_a_connection_that_swallows_chunks_is_left_unless_they_arrive_slow
     source.close()
 
 
-def test_the_url_of_a_server_is_no_upload(tmp_path: Path) -> None:
+def test_the_url_of_a_server_is_refused_as_an_upload(tmp_path: Path) -> None:
     with pytest.raises(BadAddress, match="is the URL of a server"):
         Uploader("http://localhost:4000", tmp_path / "file")

@@ -371,7 +371,7 @@ class AnyDialect(AnyTransport):
 
 
 @pytest.mark.promise(1, 3, 111)
-def test_any_sequence_over_both_transports() -> None:
+def test_any_sequence_over_both_transports_keeps_the_promises() -> None:
     AnyTransport.hit.clear()
     run_state_machine_as_test(AnyTransport, settings=settings(max_examples=20, stateful_step_count=15))
     for what in (*WAYS, "WebSocket cut", "PUT cut", "restart", "taken over"):
@@ -379,7 +379,7 @@ def test_any_sequence_over_both_transports() -> None:
 
 
 @pytest.mark.promise(1, 3)
-def test_any_sequence_over_all_dialects() -> None:
+def test_any_sequence_over_all_dialects_keeps_the_promises() -> None:
     AnyDialect.hit.clear()
     run_state_machine_as_test(AnyDialect, settings=settings(max_examples=20, stateful_step_count=15))
     for what in (*APPENDS, "tus cut", "draft cut", "damaged"):

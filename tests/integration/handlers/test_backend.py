@@ -86,7 +86,7 @@ async def test_parameters_by_query_form_multipart_and_json(tmp_path: Path) -> No
         ({"signalFinishURL": URL, "metadata": "[1]"}, "metadata invalid: it is not a JSON object of strings"),
     ],
 )
-async def test_bad_parameters_of_new_upload(given: dict[str, str], words: str, tmp_path: Path) -> None:
+async def test_bad_parameters_of_new_upload_are_refused(given: dict[str, str], words: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         status, answer = await worker.call("new_upload", **given)
         assert status == 400
@@ -95,7 +95,7 @@ async def test_bad_parameters_of_new_upload(given: dict[str, str], words: str, t
 
 
 @pytest.mark.parametrize("content_type", [FORM, "application/json"])
-async def test_what_the_app_knows_of_the_file_is_the_tickets_identity(content_type: str, tmp_path: Path) -> None:
+async def test_the_app_can_fix_the_identity_of_the_file(content_type: str, tmp_path: Path) -> None:
     metadata = {"folder": "7", "note": "größe"}
     given = {"signalFinishURL": URL, "fileSize": "5", "fileName": "a.txt", "mediaType": "text/plain"}
     body = json.dumps({**given, "fileSize": 5, "metadata": metadata})
@@ -212,7 +212,7 @@ async def test_a_trial_call_goes_nowhere_that_callbacks_may_not(tmp_path: Path, 
     assert app_stub.callbacks == []
 
 
-async def test_no_ticket_while_the_server_ends(tmp_path: Path) -> None:
+async def test_no_ticket_is_issued_during_a_shutdown(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         await worker.services.upload_service.drain()
         response = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishURL={URL}", b"")
@@ -221,7 +221,7 @@ async def test_no_ticket_while_the_server_ends(tmp_path: Path) -> None:
         assert "restarting" in response.body.decode()
 
 
-async def test_no_ticket_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
+async def test_no_ticket_is_issued_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
     async with one_worker(tmp_path, "--low-space", "1024TiB") as worker:
         response = await worker.fetch("POST", f"/incoming/backend/new_upload?signalFinishURL={URL}", b"")
         assert response.code == 503
@@ -233,7 +233,7 @@ async def test_no_ticket_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
 
 @pytest.mark.promise(23, 35)
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_cancel_upload(prefix: str, tmp_path: Path) -> None:
+async def test_cancel_upload_cancels(prefix: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket_id = await worker.ticket()
         assert await worker.call("cancel_upload", prefix, id=ticket_id) == (200, "ok")
@@ -244,7 +244,7 @@ async def test_cancel_upload(prefix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(36)
-async def test_too_late_to_cancel(tmp_path: Path) -> None:
+async def test_a_file_in_the_apps_hands_cannot_be_cancelled(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket_id = await worker.ticket()
         await worker.upload(ticket_id)
@@ -259,7 +259,7 @@ async def test_too_late_to_cancel(tmp_path: Path) -> None:
 
 @pytest.mark.promise(24, 37, 39)
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_finish_upload(prefix: str, tmp_path: Path) -> None:
+async def test_finish_upload_finishes(prefix: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket_id = await waiting(worker)
         assert await worker.call("finish_upload", prefix, id=ticket_id) == (200, "ok")
@@ -267,7 +267,7 @@ async def test_finish_upload(prefix: str, tmp_path: Path) -> None:
         assert await worker.call("finish_upload", prefix, id=ticket_id) == (200, "ok")
 
 
-async def test_finish_upload_in_the_wrong_state(tmp_path: Path) -> None:
+async def test_finish_upload_in_the_wrong_state_is_refused(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket_id = await worker.ticket()
         status, answer = await worker.call("finish_upload", id=ticket_id)
@@ -277,7 +277,7 @@ async def test_finish_upload_in_the_wrong_state(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(39, 57, 59)
-async def test_the_browser_hears_of_finish_upload_at_once(tmp_path: Path) -> None:
+async def test_finish_upload_reaches_the_browser_at_once(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket_id = await waiting(worker)
         poll = asyncio.ensure_future(
@@ -292,7 +292,7 @@ async def test_the_browser_hears_of_finish_upload_at_once(tmp_path: Path) -> Non
 
 @pytest.mark.promise(33)
 @pytest.mark.parametrize("function", ["cancel_upload", "finish_upload"])
-async def test_bad_ids(function: str, tmp_path: Path) -> None:
+async def test_bad_ids_are_refused(function: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         assert await worker.call(function) == (400, "id not given")
         assert await worker.call(function, id="") == (400, "id invalid: it is empty")
@@ -332,7 +332,7 @@ async def test_apps_with_the_older_name_finish_without_a_secret(tmp_path: Path) 
         assert await worker.call("cancel_upload", id=other_id) == (200, "ok")
 
 
-async def test_unless_the_operator_wants_it(tmp_path: Path) -> None:
+async def test_the_operator_can_require_the_secret_of_older_apps(tmp_path: Path) -> None:
     async with one_worker(tmp_path, "--finish-requires-secret") as worker:
         ticket_id = await waiting(worker, signalFinishSecret="s")
         assert (await worker.call("finish_upload", id=ticket_id))[0] == 403
@@ -343,7 +343,7 @@ async def test_unless_the_operator_wants_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(33)
-async def test_errors_as_json_for_those_who_ask(tmp_path: Path) -> None:
+async def test_errors_are_json_on_request(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         path = "/incoming/backend/cancel_upload?id=x"
         plain = await worker.fetch("POST", path, b"")
@@ -362,7 +362,7 @@ async def test_errors_as_json_for_those_who_ask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
-async def test_only_post(method: str, function: str, tmp_path: Path) -> None:
+async def test_only_post_is_allowed(method: str, function: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         for prefix in PREFIXES:
             response = await worker.fetch(method, f"{prefix}/backend/{function}?signalFinishURL={URL}")
@@ -386,7 +386,7 @@ async def test_every_function_is_closed_to_others(function: str, tmp_path: Path)
         assert sum((await worker.services.tickets.counts()).values()) == 1
 
 
-async def test_with_a_token(tmp_path: Path) -> None:
+async def test_with_a_token_every_call_needs_it(tmp_path: Path) -> None:
     token = "correct-horse-battery"
     async with one_worker(tmp_path, "--backend-token", token) as worker:
         path = f"/incoming/backend/new_upload?signalFinishURL={URL}"
@@ -410,7 +410,7 @@ async def test_the_body_has_a_limit(excess: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(2, 8, 9, 45, 56)
-async def test_from_ticket_to_finished(tmp_path: Path, app_stub: AppStub) -> None:
+async def test_an_upload_passes_from_ticket_to_finished(tmp_path: Path, app_stub: AppStub) -> None:
     async with one_worker(tmp_path) as worker:
         handover = asyncio.ensure_future(worker.services.callbacks.run())
         status, ticket_id = await worker.call("new_upload", signalFinishURL=app_stub.url, backendSecret="s")

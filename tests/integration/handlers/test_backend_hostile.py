@@ -147,7 +147,7 @@ CASES: dict[str, tuple[bytes, list[int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_hostile_bytes(case: str, server: IncomingServer) -> None:
+def test_hostile_bytes_break_nothing(case: str, server: IncomingServer) -> None:
     data, expected = CASES[case]
     before = server.log
     received = talk(server, data)
@@ -166,7 +166,7 @@ def test_nothing_is_done_behind_an_answer_that_closes_the_connection(server: Inc
     assert settled_log(server)[len(before) :].count("/new_upload 200 ") == 1, "that of settled_log()"
 
 
-def test_a_body_that_never_comes(server: IncomingServer) -> None:
+def test_a_body_that_never_comes_is_given_up(server: IncomingServer) -> None:
     """The client goes away in the middle; the server neither answers nor complains."""
     before = settled_log(server)
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
@@ -175,7 +175,7 @@ def test_a_body_that_never_comes(server: IncomingServer) -> None:
 
 
 @pytest.mark.promise(40)
-def test_the_log_says_neither_secrets_nor_whole_ids(server: IncomingServer) -> None:
+def test_the_log_contains_neither_secrets_nor_whole_ids(server: IncomingServer) -> None:
     before = settled_log(server)
     secret = b"quite%0aconfidential"
     ticket = re.search(UUID, talk(server, form(URL + b"&backendSecret=" + secret)))
@@ -200,7 +200,7 @@ def test_a_flood_of_refusals_does_not_flood_the_log(server: IncomingServer) -> N
     assert len(lines_of(server, before)) <= 20
 
 
-def test_unknown_and_foreign_tickets_look_alike_to_those_without(server: IncomingServer) -> None:
+def test_unknown_and_foreign_tickets_cannot_be_told_apart(server: IncomingServer) -> None:
     """Nobody outside learns whether an id exists: the refusal comes before the look."""
     ticket = re.search(UUID, talk(server, form()))
     assert ticket is not None

@@ -32,13 +32,13 @@ async def connected(write_timeout: float) -> AsyncIterator[tuple[ClientStream, s
     client.close()
 
 
-async def test_who_reads_nothing_is_disconnected() -> None:
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     async with connected(SHORT) as (stream, _):
         stream.write(MORE_THAN_KERNELS_HOLD)
         await until(stream.closed, "the connection being closed")
 
 
-async def test_who_reads_slowly_is_not() -> None:
+async def test_a_client_that_reads_slowly_is_kept() -> None:
     async with connected(SHORT) as (stream, client):
         written = stream.write(MORE_THAN_KERNELS_HOLD)
         checks = 0
@@ -52,7 +52,7 @@ async def test_who_reads_slowly_is_not() -> None:
         assert not stream.closed()
 
 
-async def test_who_has_read_everything_is_not_watched() -> None:
+async def test_a_client_that_has_read_everything_is_not_watched() -> None:
     async with connected(SHORT) as (stream, client):
         written = stream.write(MORE_THAN_KERNELS_HOLD)
         while not written.done():
@@ -61,7 +61,7 @@ async def test_who_has_read_everything_is_not_watched() -> None:
         assert not stream.closed()
 
 
-async def test_where_the_kernel_does_not_count_nobody_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_kernels_counter_no_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
 
     def unknown(connection: socket.socket) -> None:

@@ -40,7 +40,7 @@ def close_all(streams: list[IOStream]) -> object:
         ("2001:db8::1", "2001:db8:0:0:ffff:ffff:ffff:ffff"),
     ],
 )
-async def test_one_client(streams: list[IOStream], address: str, same: str) -> None:
+async def test_one_client_is_limited(streams: list[IOStream], address: str, same: str) -> None:
     at = ConnectionLimiter(per_client=2, strangers=100, exempt=EXEMPT)
     assert at.enter(connect(streams), address) is Admission.SERVED
     assert at.enter(connect(streams), same) is Admission.SERVED
@@ -51,7 +51,7 @@ async def test_one_client(streams: list[IOStream], address: str, same: str) -> N
 
 
 @pytest.mark.parametrize("other", ["192.0.2.2", "2001:db8:0:1::1"])
-async def test_another_client(streams: list[IOStream], other: str) -> None:
+async def test_one_client_does_not_limit_another(streams: list[IOStream], other: str) -> None:
     at = ConnectionLimiter(per_client=1, strangers=100, exempt=EXEMPT)
     assert at.enter(connect(streams), "192.0.2.1") is Admission.SERVED
     assert at.enter(connect(streams), "2001:db8::1") is Admission.SERVED
@@ -59,13 +59,13 @@ async def test_another_client(streams: list[IOStream], other: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:10.1.2.3", "2001:db8:ffff::7", ""])
-async def test_who_is_not_counted(streams: list[IOStream], address: str) -> None:
+async def test_exempt_networks_are_not_counted(streams: list[IOStream], address: str) -> None:
     at = ConnectionLimiter(per_client=1, strangers=1, exempt=EXEMPT)
     assert all(at.enter(connect(streams), address) is Admission.SERVED for _ in range(5))
     assert not any(stream.closed() for stream in streams)
 
 
-async def test_of_too_many_strangers_the_oldest_goes(streams: list[IOStream]) -> None:
+async def test_beyond_max_strangers_the_oldest_is_closed(streams: list[IOStream]) -> None:
     at = ConnectionLimiter(per_client=100, strangers=3, exempt=())
     for number in range(5):
         assert at.enter(connect(streams), f"192.0.2.{number}") is Admission.SERVED

@@ -39,7 +39,7 @@ async def status(worker: OneWorker, ticket_id: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("asked", ["sha-256", "SHA-256", DIGEST, DIGEST.upper()])
-async def test_pieces_out_of_order(worker: OneWorker, asked: str) -> None:
+async def test_pieces_out_of_order_give_the_files_digest(worker: OneWorker, asked: str) -> None:
     ticket_id = await worker.ticket(digest=asked)
     assert await put(worker, ticket_id, 60_000, 90_000) == 308
     assert "digest" not in await status(worker, ticket_id)
@@ -50,14 +50,14 @@ async def test_pieces_out_of_order(worker: OneWorker, asked: str) -> None:
     assert files(worker).faults.hit["read"] == 0  # none was made to fail
 
 
-async def test_appends_of_other_protocols(worker: OneWorker) -> None:
+async def test_appends_of_other_protocols_give_the_files_digest(worker: OneWorker) -> None:
     sender = DraftClient(worker, await worker.ticket(digest="sha-256"), 8)
     await sender.ask("POST", complete=False, body=CONTENT[:50_000])
     answer = await sender.ask("PATCH", complete=True, offset=50_000, body=CONTENT[50_000:])
     assert (answer.status, answer.json["digest"]) == (200, DIGEST)
 
 
-async def test_an_empty_file(worker: OneWorker) -> None:
+async def test_an_empty_file_has_its_digest(worker: OneWorker) -> None:
     ticket_id = await worker.ticket(digest="sha-256")
     assert (await worker.fetch("PUT", f"/incoming/frontend/upload/{ticket_id}", b"")).code == 200
     assert (await status(worker, ticket_id))["digest"] == "sha-256=" + hashlib.sha256(b"").hexdigest()
@@ -117,7 +117,7 @@ async def test_a_file_that_cannot_be_read_back_is_not_handed_over(start_worker: 
 
 
 @pytest.mark.parametrize("asked", ["md5", "sha-256=", "sha-256=" + "0" * 63, "sha-256=" + "g" * 64, "sha256"])
-async def test_a_digest_that_is_none(worker: OneWorker, asked: str) -> None:
+async def test_a_malformed_digest_is_refused(worker: OneWorker, asked: str) -> None:
     code, text = await worker.call("new_upload", signalFinishURL="http://127.0.0.1:9/", digest=asked)
     assert (code, text) == (
         400, "digest invalid: it is neither 'sha-256' nor 'sha-256=' with 64 hexadecimal digits"

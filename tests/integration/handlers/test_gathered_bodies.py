@@ -20,7 +20,7 @@ URLS = [
 
 
 @pytest.mark.parametrize(("method", "url"), URLS)
-async def test_a_body_that_does_not_come_is_not_waited_for(
+async def test_a_body_that_does_not_come_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, url: str
 ) -> None:
     monkeypatch.setattr("incoming.server.worker.BODY_SECONDS", 0.3)
@@ -32,7 +32,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 @pytest.mark.parametrize(("method", "url"), URLS)
-async def test_one_that_is_too_large_is_not_even_begun(tmp_path: Path, method: str, url: str) -> None:
+async def test_a_body_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, method: str, url: str) -> None:
     async with one_worker(tmp_path / "storage") as worker:
         connection = await RawConnection.open(worker.port)
         await connection.send(request(method, url, length=MAX_BODY + 1))

@@ -27,7 +27,7 @@ async def interim_of(sender: DraftClient, *headers: str, message: bytes | None =
 
 
 @pytest.mark.parametrize("version", KNOWN)
-async def test_the_first_one_tells_where_the_upload_is(worker: OneWorker, version: int) -> None:
+async def test_the_first_interim_answer_has_the_location(worker: OneWorker, version: int) -> None:
     sender = await client(worker, version)
     [interim] = await interim_of(sender)
     assert (interim.status, interim.reason) == (104, "Upload Resumption Supported")
@@ -57,12 +57,12 @@ async def test_clients_of_http_1_0_get_none(worker: OneWorker) -> None:
         *("X-Real-IP: 192.0.2.1", "X-Forwarded-Anything: x", "CF-Connecting-IP: 192.0.2.1"),
     ],
 )
-async def test_none_is_sent_where_a_header_shows_a_proxy(worker: OneWorker, header: str) -> None:
+async def test_none_is_sent_through_a_proxy(worker: OneWorker, header: str) -> None:
     assert await interim_of(await client(worker), header) == []
 
 
 @pytest.mark.parametrize(("option", "headers", "count"), [("true", ("Via: 1.1 proxy",), 1), ("false", (), 0)])
-async def test_the_operator_decides(
+async def test_the_operator_can_force_or_forbid_them(
     start_worker: StartWorker, option: str, headers: tuple[str, ...], count: int
 ) -> None:
     worker = await start_worker("--interim-answers", option)
@@ -101,7 +101,7 @@ async def test_the_connection_stays_in_step(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_100_continue_is_sent_as_ever(worker: OneWorker) -> None:
+async def test_100_continue_is_still_sent(worker: OneWorker) -> None:
     sender = await client(worker)
     connection = await RawConnection.open(worker.port)
     message = sender.message("POST", "Expect: 100-continue", complete=True, body=CONTENT)
@@ -112,7 +112,9 @@ async def test_100_continue_is_sent_as_ever(worker: OneWorker) -> None:
 
 
 @pytest.mark.parametrize("version", KNOWN)
-async def test_progress_is_what_is_safe(worker: OneWorker, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_counts_only_committed_bytes(
+    worker: OneWorker, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
     sender = await client(worker, version)
     connection = await RawConnection.open(worker.port)
@@ -130,7 +132,7 @@ async def test_progress_is_what_is_safe(worker: OneWorker, version: int, monkeyp
     connection.close()
 
 
-async def test_an_append_tells_its_progress(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_append_reports_its_progress(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
     sender = await client(worker)
     connection = await RawConnection.open(worker.port)
@@ -140,9 +142,7 @@ async def test_an_append_tells_its_progress(worker: OneWorker, monkeypatch: pyte
     connection.close()
 
 
-async def test_what_is_stored_after_the_answer_is_told_to_nobody(
-    worker: OneWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_is_reported_after_the_final_answer(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
     sender = DraftClient(worker, await worker.ticket(fileSize="6"), 8)
     files(worker).faults.hold("write")

@@ -90,7 +90,7 @@ async def abort_put(worker: OneWorker, ticket_id: str, number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("abort", [abort_websocket, abort_put])
-async def test_broken_off_uploads_leave_nothing_behind(worker: OneWorker, abort: Abort) -> None:
+async def test_aborted_uploads_leave_nothing_behind(worker: OneWorker, abort: Abort) -> None:
     tickets = [await worker.ticket() for _ in range(TICKETS)]
     for number in range(AT_ONCE):  # so that what is made once has been made
         await abort(worker, tickets[number % TICKETS], number)
@@ -108,7 +108,7 @@ async def test_broken_off_uploads_leave_nothing_behind(worker: OneWorker, abort:
     assert uploaded_files(worker) == []
 
 
-async def test_what_has_ended_goes_without_the_garbage_collector(worker: OneWorker) -> None:
+async def test_ended_uploads_are_freed_without_the_garbage_collector(worker: OneWorker) -> None:
     """A cycle would stay until the collector looks at everything, and for that everybody has to wait."""
     tickets = [await worker.ticket() for _ in range(45)]
     gc.collect()

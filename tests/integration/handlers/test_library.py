@@ -29,7 +29,7 @@ TYPES = {
 @pytest.mark.promise(12, 66, 67)
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("name", TYPES)
-async def test_library(name: str, prefix: str, tmp_path: Path) -> None:
+async def test_the_library_is_served(name: str, prefix: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         response = await worker.fetch("GET", f"{prefix}/frontend/{name}", headers={"Origin": "https://app.example.org"})
         assert response.code == 200
@@ -147,7 +147,7 @@ async def test_a_url_with_the_version_is_cached_for_good_and_one_of_another_vers
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_no_such_url(method: str, path: str, tmp_path: Path) -> None:
+async def test_unknown_urls_get_404(method: str, path: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         response = await worker.fetch(method, path, b"" if method == "POST" else None)
         assert (response.code, response.body) == (404, b"no such URL")
@@ -161,7 +161,7 @@ async def test_no_such_url(method: str, path: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"), [("/incoming/frontend/incoming.js", "GET, HEAD"), ("/incoming/health", "GET, HEAD")]
 )
-async def test_wrong_methods(path: str, allowed: str, tmp_path: Path) -> None:
+async def test_wrong_methods_get_405(path: str, allowed: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             response = await worker.fetch(method, path, b"")
@@ -174,7 +174,7 @@ async def test_wrong_methods(path: str, allowed: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_healthy(prefix: str, tmp_path: Path) -> None:
+async def test_a_healthy_server_is_ready(prefix: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         for path in ("/health", "/health/live"):
             response = await worker.fetch("GET", prefix + path)
@@ -183,7 +183,7 @@ async def test_healthy(prefix: str, tmp_path: Path) -> None:
             assert response.headers["Cache-Control"] == "no-store"
 
 
-async def test_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_is_not_ready_names_every_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with one_worker(tmp_path, "--low-space", "1024TiB") as worker:
 
         async def broken() -> None:
@@ -201,7 +201,9 @@ async def test_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert (await worker.fetch("GET", "/incoming/health/live")).code == 200
 
 
-async def test_a_database_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_does_not_answer_makes_the_server_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("incoming.handlers.library.CHECK_SECONDS", 0.05)
     async with one_worker(tmp_path) as worker:
         monkeypatch.setattr(worker.services.tickets, "check", asyncio.Event().wait)
@@ -239,7 +241,7 @@ async def test_a_name_that_was_pointed_here_opens_neither_health_nor_metrics(pat
 # --- what an unexpected failure looks like ----------------------------------------------------------------------------
 
 
-async def test_a_defect_is_logged_and_told_without_its_details(
+async def test_a_defect_is_logged_and_reported_without_its_details(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken() -> None:

@@ -83,7 +83,7 @@ def aged(number: int, age: float, state: State = State.UPLOADING) -> Ticket:
     return new(version=number + 1, state=state, identity=identity, **times)
 
 
-async def test_the_status_page_and_the_metrics_with_thousands_of_uploads(
+async def test_status_page_and_metrics_of_thousands_of_uploads_block_no_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets = [aged(number, 0) for number in range(MANY)]
@@ -98,7 +98,7 @@ async def test_the_status_page_and_the_metrics_with_thousands_of_uploads(
     assert found.longest < LONGEST, found.whose
 
 
-async def test_clearing_up_thousands_of_tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_removing_thousands_of_tickets_blocks_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tickets = [
         aged(number, Settings().tombstone_time, State.FINISHED if number % 2 else State.NEW) for number in range(MANY)
     ]
@@ -113,7 +113,7 @@ async def test_clearing_up_thousands_of_tickets(tmp_path: Path, monkeypatch: pyt
     assert found.longest < LONGEST, found.whose
 
 
-async def test_recovering_thousands_of_uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recovering_thousands_of_uploads_blocks_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes are noted of which there is no file: each ticket has to be changed."""
     noted = Extents([(0, 1000)])
     tickets = [replace(aged(number, 0), extents=noted, synced=noted) for number in range(MANY)]
@@ -126,7 +126,7 @@ async def test_recovering_thousands_of_uploads(tmp_path: Path, monkeypatch: pyte
     assert found.longest < LONGEST, found.whose
 
 
-async def test_large_bodies_and_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_bodies_and_messages_block_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytes(64 * MIB)
     async with one_worker(tmp_path / "storage", "--chunk-max", "32MiB") as worker:
         one, other = await worker.ticket(), await worker.ticket()

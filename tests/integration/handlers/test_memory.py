@@ -53,7 +53,7 @@ async def grown(server: IncomingServer, before: int) -> int:
 
 
 @pytest.mark.slow
-async def test_connections_that_say_nothing(start_server: StartServer) -> None:
+async def test_silent_connections_use_little_memory(start_server: StartServer) -> None:
     """They and their uploads are kept for hours, so they must cost little: 30 KiB, says doc/operations.md."""
     server = start_server("--workers", "1")
     tickets = [await new_ticket(server) for _ in range(CONNECTIONS)]
@@ -65,7 +65,7 @@ async def test_connections_that_say_nothing(start_server: StartServer) -> None:
 
 
 @pytest.mark.slow
-async def test_half_sent_chunks(start_server: StartServer) -> None:
+async def test_half_sent_chunks_use_bounded_memory(start_server: StartServer) -> None:
     """Of each of 200 connections nearly all of a largest chunk has come: it is on the disk, but for the last part."""
     server = start_server("--workers", "1", "--chunk-max", "2MiB", "--minimum-rate", "0")
     tickets = [await new_ticket(server) for _ in range(CONNECTIONS // 10)]
@@ -90,7 +90,7 @@ async def test_half_sent_chunks(start_server: StartServer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.promise(17)
-async def test_half_sent_bodies(start_server: StartServer) -> None:
+async def test_half_sent_bodies_use_bounded_memory(start_server: StartServer) -> None:
     """Bodies are stored as they come: in memory is only the last part that was read, and the room for the next."""
     server = start_server("--workers", "1", "--minimum-rate", "0")
     tickets = [await new_ticket(server) for _ in range(CONNECTIONS // 10)]
@@ -105,7 +105,7 @@ async def test_half_sent_bodies(start_server: StartServer) -> None:
         connection.close()
 
 
-async def test_what_waits_for_a_disk_that_hangs(start_worker: StartWorker) -> None:
+async def test_bytes_that_wait_for_a_disk_use_bounded_memory(start_worker: StartWorker) -> None:
     """Each connection could have two chunks under way; together they may not have more than `memory`, but for the
     part that each is in.
     """

@@ -49,7 +49,7 @@ def workers(server: IncomingServer) -> list[int]:
     return [int(pid) for pid in children.split()]
 
 
-async def test_one_worker(tmp_path: Path) -> None:
+async def test_one_worker_reports_its_counters(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         await worker.upload(await worker.ticket(), b"x" * 1000)
         await worker.ticket()
@@ -70,14 +70,14 @@ async def test_one_worker(tmp_path: Path) -> None:
         assert found["incoming_resident_memory_bytes"] > 1_000_000
 
 
-async def test_openmetrics_for_who_asks(tmp_path: Path) -> None:
+async def test_openmetrics_is_served_on_request(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         response = await worker.fetch("GET", "/incoming/metrics", headers={"Accept": "application/openmetrics-text"})
         assert response.headers["Content-Type"].startswith("application/openmetrics-text")
         assert response.body.endswith(b"# EOF\n")
 
 
-def test_several_workers_are_one_server(start_server: StartServer, app_stub: AppStub) -> None:
+def test_several_workers_report_as_one_server(start_server: StartServer, app_stub: AppStub) -> None:
     server = start_server("--workers", "3")
     for count in range(1, 13):
         put(server, new_ticket(server, app_stub), b"x" * 1000)

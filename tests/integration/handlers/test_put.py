@@ -140,7 +140,7 @@ async def test_case(worker: OneWorker, case: Case, log_lines: LogLines) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/incoming", "/incoming/0.1"])
-async def test_both_prefixes(worker: OneWorker, prefix: str) -> None:
+async def test_both_prefixes_take_a_put(worker: OneWorker, prefix: str) -> None:
     ticket_id = await worker.ticket()
     answer = await ask(worker, request("PUT", f"{prefix}/frontend/upload/{ticket_id}", body=CONTENT))
     assert answer.status == 200
@@ -165,7 +165,7 @@ async def test_errors_are_text_unless_json_is_asked_for(worker: OneWorker) -> No
 # --- chunked bodies ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_whole_file_of_unknown_length(worker: OneWorker) -> None:
+async def test_a_whole_file_of_unknown_length_is_taken(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     asked = request("PUT", path(ticket_id), "Transfer-Encoding: chunked", length=-1) + chunked(
         CONTENT[:30], CONTENT[30:]
@@ -175,7 +175,7 @@ async def test_a_whole_file_of_unknown_length(worker: OneWorker) -> None:
     assert stored(worker, await look(worker, ticket_id)) == CONTENT
 
 
-async def test_an_empty_file_of_unknown_length(worker: OneWorker) -> None:
+async def test_an_empty_file_of_unknown_length_is_taken(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     answer = await ask(worker, request("PUT", path(ticket_id), "Transfer-Encoding: chunked", length=-1) + chunked())
     assert (answer.status, answer.json["size"]) == (200, 0)
@@ -193,7 +193,7 @@ async def test_an_empty_file_of_unknown_length(worker: OneWorker) -> None:
         ("bytes */100", b"x", 400, [], "empty body"),
     ],
 )
-async def test_pieces_of_unknown_length(
+async def test_pieces_of_unknown_length_make_the_file(
     worker: OneWorker, told: str, body: bytes, status: int, extents: list[tuple[int, int]], text: str
 ) -> None:
     ticket_id = await worker.ticket()
@@ -208,7 +208,7 @@ async def test_pieces_of_unknown_length(
     connection.close()
 
 
-async def test_a_body_in_many_small_parts(worker: OneWorker) -> None:
+async def test_a_body_in_many_small_parts_is_taken(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), length=100))
@@ -220,7 +220,7 @@ async def test_a_body_in_many_small_parts(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_who_waits_for_the_answer_waits_for_nobodys_interval(
+async def test_an_answer_does_not_wait_for_a_commit_interval(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.handlers.upload.body_receiver.UNHEARD_INTERVAL", 3600.0)
@@ -233,7 +233,7 @@ async def test_who_waits_for_the_answer_waits_for_nobodys_interval(
     assert statuses == [308] * 4 + [200]
 
 
-async def test_a_body_that_stops_and_goes_on(worker: OneWorker) -> None:
+async def test_a_body_that_pauses_is_taken(worker: OneWorker) -> None:
     """What has come is stored while the next bytes are waited for; what is sent behind the body is the next request."""
     ticket_id, other = await worker.ticket(), await worker.ticket()
     content = bytes(number * 7 % 251 for number in range(100_000))
@@ -254,7 +254,7 @@ async def test_a_body_that_stops_and_goes_on(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_large_body_with_a_small_memory(start_worker: StartWorker) -> None:
+async def test_a_large_body_fits_through_a_small_memory(start_worker: StartWorker) -> None:
     worker = await start_worker("--memory", "1MiB")
     ticket_id = await worker.ticket()
     content = CONTENT * 200_000
@@ -266,14 +266,14 @@ async def test_large_body_with_a_small_memory(start_worker: StartWorker) -> None
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-async def test_unknown_ticket(worker: OneWorker) -> None:
+async def test_an_unknown_ticket_is_refused(worker: OneWorker) -> None:
     for ticket_id in ("00000000-0000-4000-8000-000000000000", "nonsense", "%00", "..%2f..%2fetc%2fpasswd", "x" * 5000):
         for method in ("PUT", "GET", "POST", "DELETE"):
             answer = await ask(worker, request(method, path(ticket_id), "Accept: application/json"))
             assert (answer.status, answer.json["code"]) == (404, 200), (method, ticket_id)
 
 
-async def test_cancelled_and_failed(worker: OneWorker) -> None:
+async def test_cancelled_and_failed_uploads_are_refused(worker: OneWorker) -> None:
     cancelled, failed = await worker.ticket(), await worker.ticket()
     await worker.call("cancel_upload", id=cancelled)
     await ask(worker, piece(failed, 0, 100))
@@ -296,7 +296,7 @@ def refused(known: Ticket, now: float) -> Ticket:
 
 @pytest.mark.parametrize("where", ["server", "ticket"])
 @pytest.mark.parametrize("told", ["bytes 0-59/60", "bytes 0-59/*", "bytes 55-59/*", None, "chunked"])
-async def test_too_large(start_worker: StartWorker, where: str, told: str | None) -> None:
+async def test_a_file_that_is_too_large_is_refused(start_worker: StartWorker, where: str, told: str | None) -> None:
     worker = await start_worker(*(("--max-size", "50") if where == "server" else ()))
     ticket_id = await worker.ticket(**({"maxSize": "50"} if where == "ticket" else {}))
     if told == "chunked":
@@ -315,7 +315,7 @@ async def test_too_large(start_worker: StartWorker, where: str, told: str | None
 
 
 @pytest.mark.parametrize("how", ["large", "asks first"])
-async def test_too_large_is_said_before_the_body_is_sent(start_worker: StartWorker, how: str) -> None:
+async def test_too_large_is_reported_before_the_body_is_sent(start_worker: StartWorker, how: str) -> None:
     worker = await start_worker("--max-size", "1000")
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
@@ -327,7 +327,7 @@ async def test_too_large_is_said_before_the_body_is_sent(start_worker: StartWork
     connection.close()
 
 
-async def test_who_asks_first_is_told_to_go_on(worker: OneWorker) -> None:
+async def test_expect_100_continue_is_answered(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), "Expect: 100-continue", length=100))
@@ -377,7 +377,7 @@ async def test_a_body_where_none_is_due_changes_nothing(worker: OneWorker, metho
 
 
 @pytest.mark.parametrize("method", ["TRACE", "COPY"])
-async def test_other_methods(worker: OneWorker, method: str) -> None:
+async def test_other_methods_get_405(worker: OneWorker, method: str) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     await connection.send(request(method, path(ticket_id), body=b""))
@@ -413,7 +413,9 @@ async def test_other_methods(worker: OneWorker, method: str) -> None:
         ("", None, None),
     ],
 )
-async def test_the_files_name(worker: OneWorker, query: str, header: str | None, name: str | None) -> None:
+async def test_the_files_name_is_taken_from_the_request(
+    worker: OneWorker, query: str, header: str | None, name: str | None
+) -> None:
     ticket_id = await worker.ticket()
     headers = () if header is None else (f"Content-Disposition: {header}",)
     answer = await ask(worker, put(ticket_id, "bytes 0-9/10", *headers, body=b"0123456789", query=query))
@@ -427,7 +429,7 @@ async def test_the_first_name_stays(worker: OneWorker) -> None:
     assert (await look(worker, ticket_id)).identity.name == "one"
 
 
-async def test_a_name_that_is_too_long(worker: OneWorker) -> None:
+async def test_a_name_that_is_too_long_is_refused(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     answer = await ask(
         worker, piece(ticket_id, 0, 10, 100, "Accept: application/json", query="?filename=" + "x" * 1025)

@@ -19,7 +19,7 @@ def hello(ticket_id: str, session: str = "session-1", **more: object) -> bytes:
     return post(ticket_id, message)
 
 
-async def test_the_protocol_of_the_library_over_http(worker: OneWorker) -> None:
+async def test_the_librarys_protocol_works_over_http(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     welcome = (await connection.ask(hello(ticket_id))).json
@@ -38,7 +38,7 @@ async def test_the_protocol_of_the_library_over_http(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_pieces_of_who_was_taken_over_are_refused(worker: OneWorker) -> None:
+async def test_pieces_of_a_superseded_session_are_refused(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     await ask(worker, hello(ticket_id))
     await ask(worker, piece(ticket_id, 0, 10, query="?epoch=1"))
@@ -55,7 +55,7 @@ async def test_pieces_of_who_was_taken_over_are_refused(worker: OneWorker) -> No
     assert (await ask(worker, piece(ticket_id, 20, 30))).status == 308, "without an epoch at any"
 
 
-async def test_taken_over_in_the_middle_of_a_piece(worker: OneWorker) -> None:
+async def test_a_takeover_ends_a_piece_in_progress(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     await ask(worker, hello(ticket_id))
     connection = await RawConnection.open(worker.port)
@@ -73,7 +73,7 @@ async def test_taken_over_in_the_middle_of_a_piece(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_pieces_side_by_side(worker: OneWorker) -> None:
+async def test_concurrent_pieces_make_the_file(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     await ask(worker, hello(ticket_id))
     answers = await asyncio.gather(
@@ -84,7 +84,7 @@ async def test_pieces_side_by_side(worker: OneWorker) -> None:
 
 
 @pytest.mark.parametrize("epoch", ["x", "-1", "1.0", "9" * 17, "%D9%A1"])
-async def test_nonsense_as_epoch(worker: OneWorker, epoch: str) -> None:
+async def test_a_malformed_epoch_is_refused(worker: OneWorker, epoch: str) -> None:
     ticket_id = await worker.ticket()
     asked = piece(ticket_id, 0, 10, 100, "Accept: application/json", query=f"?epoch={epoch}")
     answer = await ask(worker, asked)
@@ -108,7 +108,7 @@ async def test_nonsense_as_epoch(worker: OneWorker, epoch: str) -> None:
         (b" " * 3_000_000, 413, 103),
     ],
 )
-async def test_bad_control_messages(
+async def test_bad_control_messages_are_refused(
     worker: OneWorker, message: bytes, status: int, code: int, log_lines: LogLines
 ) -> None:
     ticket_id = await worker.ticket()
@@ -122,7 +122,7 @@ async def test_bad_control_messages(
     assert len(log_lines()) <= 1
 
 
-async def test_a_control_message_in_chunks_that_is_too_large(worker: OneWorker) -> None:
+async def test_a_chunked_control_message_that_is_too_large_is_refused(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     asked = request("POST", path(ticket_id), "Transfer-Encoding: chunked", length=-1) + chunked(b" " * 20_000)
@@ -136,7 +136,7 @@ async def test_a_control_message_in_chunks_that_is_too_large(worker: OneWorker) 
 
 @pytest.mark.promise(108)
 @pytest.mark.parametrize("how", ["DELETE", "POST"])
-async def test_cancelling(worker: OneWorker, how: str) -> None:
+async def test_cancelling_is_answered(worker: OneWorker, how: str) -> None:
     ticket_id = await worker.ticket()
     await ask(worker, piece(ticket_id, 0, 40))
     cancel = (
@@ -155,7 +155,7 @@ async def test_cancelling(worker: OneWorker, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["DELETE", "POST"])
-async def test_too_late_to_cancel(worker: OneWorker, how: str) -> None:
+async def test_a_file_in_the_apps_hands_cannot_be_cancelled(worker: OneWorker, how: str) -> None:
     ticket_id = await worker.ticket()
     await ask(worker, piece(ticket_id, 0, 100))
     cancel = (
@@ -168,7 +168,7 @@ async def test_too_late_to_cancel(worker: OneWorker, how: str) -> None:
     assert await worker.state(ticket_id) == "arrived"
 
 
-async def test_cancelled_in_the_middle_of_a_body(worker: OneWorker) -> None:
+async def test_cancelling_ends_a_body_in_progress(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), "Accept: application/json", length=100) + CONTENT[:40])
@@ -182,7 +182,7 @@ async def test_cancelled_in_the_middle_of_a_body(worker: OneWorker) -> None:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-async def test_status(worker: OneWorker) -> None:
+async def test_the_status_has_every_documented_field(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     assert (await ask(worker, request("GET", path(ticket_id)))).json == {
         "id": ticket_id, "name": None, "size": None, "arrived": 0, "extents": [], "paused": False, "state": "new",
@@ -193,7 +193,7 @@ async def test_status(worker: OneWorker) -> None:
     assert (status["name"], status["size"], status["arrived"], status["extents"]) == ("a", 100, 30, [[10, 40]])
 
 
-async def test_waiting_for_the_state_to_change(worker: OneWorker) -> None:
+async def test_a_waiting_request_is_answered_when_the_state_changes(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     waiting = asyncio.create_task(ask(worker, request("GET", path(ticket_id, "?wait=20"))))
     told = asyncio.create_task(ask(worker, request("GET", path(ticket_id, "?wait=20&state=new"))))
@@ -204,12 +204,12 @@ async def test_waiting_for_the_state_to_change(worker: OneWorker) -> None:
     assert (await ask(worker, request("GET", path(ticket_id, "?wait=20&state=cancelled")))).json["state"] == "cancelled"
 
 
-async def test_waiting_ends_in_time(worker: OneWorker) -> None:
+async def test_a_waiting_request_is_answered_in_time(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     assert (await ask(worker, request("GET", path(ticket_id, "?wait=1")))).json["state"] == "new"
 
 
-async def test_whoever_waits_and_goes_is_forgotten(worker: OneWorker, log_lines: LogLines) -> None:
+async def test_a_waiting_client_that_disconnects_is_forgotten(worker: OneWorker, log_lines: LogLines) -> None:
     ticket_id = await worker.ticket()
     log_lines()
     connection = await RawConnection.open(worker.port)
@@ -221,13 +221,13 @@ async def test_whoever_waits_and_goes_is_forgotten(worker: OneWorker, log_lines:
 
 
 @pytest.mark.parametrize("seconds", ["x", "-1", "1.5", "99999", "1e3"])
-async def test_nonsense_as_time_to_wait(worker: OneWorker, seconds: str) -> None:
+async def test_a_malformed_waiting_time_is_refused(worker: OneWorker, seconds: str) -> None:
     ticket_id = await worker.ticket()
     answer = await ask(worker, request("GET", path(ticket_id, f"?wait={seconds}"), "Accept: application/json"))
     assert (answer.status, answer.json["code"]) == (400, 101)
 
 
-async def test_a_waiting_question_ends_with_its_connection(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_request_ends_with_its_connection(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incoming.handlers.upload.upload_resource.LONG_POLL", 3600.0)
     ticket_id = await worker.ticket()
     listeners = worker.services.upload_service._listeners._listeners

@@ -49,7 +49,7 @@ async def test_answers_are_for_pages_of_other_hosts_to_read(worker: OneWorker) -
 
 
 @pytest.mark.parametrize("where", ["server", "ticket"])
-async def test_allowed_origins(start_worker: StartWorker, where: str) -> None:
+async def test_only_allowed_origins_may_send(start_worker: StartWorker, where: str) -> None:
     worker = await start_worker(*(("--allowed-origins", ORIGIN) if where == "server" else ()))
     ticket_id = await worker.ticket(**({"allowedOrigins": ORIGIN} if where == "ticket" else {}))
     for origin in (
@@ -69,7 +69,7 @@ async def test_allowed_origins(start_worker: StartWorker, where: str) -> None:
         assert (await ask(worker, request("GET", path(ticket_id), *headers))).status == 200
 
 
-async def test_a_preflight_of_a_page_that_may_not(start_worker: StartWorker) -> None:
+async def test_a_preflight_of_another_origin_is_refused(start_worker: StartWorker) -> None:
     worker = await start_worker("--allowed-origins", ORIGIN)
     answer = await ask(
         worker, request("OPTIONS", path("x"), "Origin: https://evil.example.org", "Access-Control-Request-Method: PUT")

@@ -42,7 +42,7 @@ async def test_what_came_before_a_cut_is_kept(
     assert (await ask(worker, piece(ticket_id, 40, 100))).status == 200
 
 
-async def test_a_client_that_goes_before_the_answer_finds_it_done(worker: OneWorker) -> None:
+async def test_a_client_that_misses_the_answer_finds_the_file_complete(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     files(worker).faults.hold("write")
@@ -59,7 +59,7 @@ async def test_a_client_that_goes_before_the_answer_finds_it_done(worker: OneWor
     assert (await ask(worker, piece(ticket_id, 0, 100))).status == 200
 
 
-async def test_a_client_that_goes_while_its_ticket_is_looked_up(
+async def test_a_client_that_disconnects_during_the_lookup_leaves_nothing(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time between the headers and the moment when something must be given back."""
@@ -137,7 +137,7 @@ async def test_a_slow_disk_is_not_the_clients_fault(start_worker: StartWorker) -
 
 @pytest.mark.parametrize(("error", "after"), [(StorageFull("full"), "10"), (StorageFailed("broken"), "5")])
 @pytest.mark.parametrize("call", ["write", "complete"])
-async def test_a_fault_of_the_disk_is_worth_a_retry(
+async def test_a_disk_error_is_answered_with_a_retry(
     worker: OneWorker, error: UploadError, after: str, call: str
 ) -> None:
     ticket_id = await worker.ticket()
@@ -156,7 +156,7 @@ async def test_a_fault_of_the_disk_is_worth_a_retry(
     connection.close()
 
 
-async def test_a_fault_in_the_middle_of_a_body(worker: OneWorker) -> None:
+async def test_a_disk_error_within_a_body_keeps_what_was_committed(worker: OneWorker) -> None:
     """The rest is read and thrown away, so that the client can read the answer."""
     ticket_id = await worker.ticket()
     files(worker).faults.fail("write", None, StorageFull("full"))
@@ -170,7 +170,7 @@ async def test_a_fault_in_the_middle_of_a_body(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_a_worker_that_ends_says_when_to_come_back(worker: OneWorker) -> None:
+async def test_a_worker_that_shuts_down_answers_with_retry_after(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     assert (await connection.ask(request("GET", path(ticket_id)))).status == 200
@@ -180,7 +180,7 @@ async def test_a_worker_that_ends_says_when_to_come_back(worker: OneWorker) -> N
     connection.close()
 
 
-async def test_the_end_of_a_worker_does_not_cut_a_request_under_way(worker: OneWorker) -> None:
+async def test_a_shutdown_does_not_cut_a_request_in_progress(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     connection = await RawConnection.open(worker.port)
     await connection.send(request("PUT", path(ticket_id), length=100) + CONTENT[:40])
@@ -240,7 +240,7 @@ async def test_bad_framing_ends_the_connection(worker: OneWorker, name: str, log
 
 
 @pytest.mark.parametrize("cut", range(0, 200, 7))
-async def test_cut_anywhere(worker: OneWorker, cut: int, log_lines: LogLines) -> None:
+async def test_a_cut_anywhere_loses_nothing_acknowledged(worker: OneWorker, cut: int, log_lines: LogLines) -> None:
     ticket_id = await worker.ticket()
     log_lines()
     asked = piece(ticket_id, 0, 100)

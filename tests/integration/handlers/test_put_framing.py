@@ -61,7 +61,7 @@ async def test_extensions_and_trailers_are_ignored(worker: OneWorker, body: byte
         (b"5\r\nhello\r\n0\r\nnonsense\r\n\r\n", 400, "trailer line"),
     ],
 )
-async def test_what_breaks_the_coding_is_told_and_keeps_what_came(
+async def test_broken_chunked_coding_is_reported_and_keeps_what_came(
     worker: OneWorker, body: bytes, status: int, text: str, log_lines: LogLines
 ) -> None:
     ticket_id = await worker.ticket()
@@ -80,7 +80,7 @@ async def test_what_breaks_the_coding_is_told_and_keeps_what_came(
 
 
 @pytest.mark.parametrize("told", [None, "bytes 0-99/100", "bytes 0-*/100"])
-async def test_a_put_without_any_length_is_asked_for_one(worker: OneWorker, told: str | None) -> None:
+async def test_a_put_without_a_length_gets_411(worker: OneWorker, told: str | None) -> None:
     ticket_id = await worker.ticket()
     headers = () if told is None else (f"Content-Range: {told}",)
     answer = await ask(worker, request("PUT", path(ticket_id), JSON, *headers, length=-1))
@@ -89,7 +89,7 @@ async def test_a_put_without_any_length_is_asked_for_one(worker: OneWorker, told
     assert (await ask(worker, piece(ticket_id, 0, 100))).status == 200
 
 
-async def test_a_question_needs_no_length(worker: OneWorker) -> None:
+async def test_a_status_request_needs_no_length(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     for told, status in (("bytes */100", 308), ("bytes */*", 308)):
         asked = request("PUT", path(ticket_id), f"Content-Range: {told}", length=-1)
@@ -152,7 +152,7 @@ async def test_an_absolute_target_replaces_no_host_that_is_missing_or_doubled(
     connection.close()
 
 
-async def test_tickets_are_known_in_upper_case(worker: OneWorker) -> None:
+async def test_tickets_are_accepted_in_upper_case(worker: OneWorker) -> None:
     """RFC 9562 section 4: UUIDs are read case-insensitively."""
     ticket_id = await worker.ticket()
     assert (await ask(worker, piece(ticket_id.upper(), 0, 40))).status == 308

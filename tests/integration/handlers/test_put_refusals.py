@@ -167,7 +167,7 @@ def assert_readable(answer: Answer) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_of_too_many_requests_the_silent_one_is_told(start_worker: StartWorker) -> None:
+async def test_beyond_the_limit_the_silent_request_is_answered_and_closed(start_worker: StartWorker) -> None:
     """It is in the middle of its body, so its connection ends; what came of it is kept."""
     worker = await start_worker("--connections-per-upload", "1")
     ticket = await worker.ticket()
@@ -243,7 +243,7 @@ async def test_a_large_body_is_refused_before_it_comes(worker: OneWorker, ask_fi
     connection.close()
 
 
-async def test_a_page_without_an_origin_of_its_own(start_worker: StartWorker) -> None:
+async def test_a_page_with_an_opaque_origin_can_read_refusals(start_worker: StartWorker) -> None:
     """That of a sandboxed frame or a local file says "null": it may what every page may, unless only some may."""
     worker = await start_worker()
     ticket = await worker.ticket()
@@ -261,7 +261,7 @@ async def test_a_page_without_an_origin_of_its_own(start_worker: StartWorker) ->
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "FOO", "put"])
-async def test_methods_that_hardly_anybody_knows(worker: OneWorker, method: str) -> None:
+async def test_unknown_methods_get_405(worker: OneWorker, method: str) -> None:
     """What their bodies would be nobody knows either, so the connection may end; nothing behind is misread."""
     ticket = await worker.ticket()
     connection = await RawConnection.open(worker.port)

@@ -59,7 +59,7 @@ def problem(answer: Answer, status: int, name: str) -> Any:
 
 @every_version
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_careful_creation_tells_where_to_send(worker: OneWorker, method: str, version: int | None) -> None:
+async def test_an_empty_creation_returns_the_location(worker: OneWorker, method: str, version: int | None) -> None:
     sender = await client(worker, version)
     answer = await sender.ask(method, "Content-Disposition: attachment; filename=a.txt", complete=False)
     assert (answer.status, answer.headers["location"]) == (201, sender.ticket)
@@ -76,7 +76,7 @@ async def test_a_careful_creation_tells_where_to_send(worker: OneWorker, method:
 
 
 @every_version
-async def test_a_whole_file_in_one_request(worker: OneWorker, version: int | None) -> None:
+async def test_a_whole_file_fits_in_one_request(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     answer = await sender.ask("POST", "Content-Type: image/png", complete=True, body=CONTENT)
     assert_final(sender, answer, len(CONTENT))
@@ -88,13 +88,13 @@ async def test_a_whole_file_in_one_request(worker: OneWorker, version: int | Non
 
 
 @every_version
-async def test_an_empty_file(worker: OneWorker, version: int | None) -> None:
+async def test_an_empty_file_arrives(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     assert_final(sender, await sender.ask("PUT", complete=True), 0)
     await assert_arrived(sender, b"")
 
 
-async def test_a_chunked_body_tells_the_size_by_its_end(worker: OneWorker) -> None:
+async def test_the_end_of_a_chunked_body_gives_the_size(worker: OneWorker) -> None:
     sender = await client(worker)
     assert_final(sender, await sender.ask("POST", complete=True, parts=(CONTENT[:1000], CONTENT[1000:])), len(CONTENT))
     await assert_arrived(sender, CONTENT)
@@ -112,7 +112,7 @@ async def test_creation_with_a_part_and_again_skips_what_is_known(worker: OneWor
 
 
 @pytest.mark.parametrize("version", [6, 7, 8, 10, None])
-async def test_the_size_is_told_at_once(worker: OneWorker, version: int | None) -> None:
+async def test_the_size_is_recorded_at_creation(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     answer = await sender.ask("POST", "Upload-Length: 5", complete=False)
     assert (answer.status, (await ticket_of(sender)).size) == (201, 5)
@@ -126,7 +126,7 @@ async def test_the_size_is_told_at_once(worker: OneWorker, version: int | None) 
 
 
 @pytest.mark.parametrize(("headers", "complete"), [(("Upload-Length: 5",), True), (("Upload-Length: 3",), False)])
-async def test_lengths_that_cannot_be_true(worker: OneWorker, headers: tuple[str, ...], complete: bool) -> None:
+async def test_impossible_lengths_are_refused(worker: OneWorker, headers: tuple[str, ...], complete: bool) -> None:
     sender = await client(worker)
     refused = await sender.ask("POST", *headers, complete=complete, body=b"1234")
     problem(refused, 400, "file_changed" if complete else "bad_range")
@@ -141,13 +141,13 @@ async def test_a_chunked_body_that_is_shorter_than_its_length_is_kept_and_refuse
 
 
 @pytest.mark.parametrize("version", [3, 4, 5])
-async def test_early_versions_have_no_length(worker: OneWorker, version: int) -> None:
+async def test_early_versions_work_without_a_length(worker: OneWorker, version: int) -> None:
     sender = await client(worker, version)
     assert (await sender.ask("POST", "Upload-Length: 5", complete=False)).status == 201
     assert (await ticket_of(sender)).size is None
 
 
-async def test_too_large(start_worker: StartWorker) -> None:
+async def test_a_file_that_is_too_large_is_refused(start_worker: StartWorker) -> None:
     worker = await start_worker("--max-size", "100")
     sender = await client(worker, maxSize="50")
     for headers, body in ((("Upload-Length: 51",), b""), ((), b"x" * 51)):
@@ -161,7 +161,7 @@ async def test_too_large(start_worker: StartWorker) -> None:
     assert await sender.offset() == 40
 
 
-async def test_the_name_and_what_the_ticket_allows(worker: OneWorker) -> None:
+async def test_the_name_is_recorded_and_checked_against_the_ticket(worker: OneWorker) -> None:
     sender = await client(worker, allowedTypes=".pdf")
     refused = await sender.ask("POST", "Content-Disposition: form-data; filename=a.txt", complete=False)
     problem(refused, 415, "file_type_refused")
@@ -205,7 +205,7 @@ async def test_without_a_well_formed_complete_a_put_is_an_ordinary_one(worker: O
 
 
 @every_version
-async def test_a_file_in_appends(worker: OneWorker, version: int | None) -> None:
+async def test_appends_make_the_file(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     assert (await sender.ask("POST", complete=False)).status == 201
     for start, end in ((0, 1000), (1000, 1001), (1001, 60000)):
@@ -233,7 +233,7 @@ async def test_the_last_byte_of_a_known_size_completes_the_file(worker: OneWorke
 
 
 @every_version
-async def test_another_offset_is_told_the_right_one(worker: OneWorker, version: int | None) -> None:
+async def test_a_wrong_offset_gets_the_right_one(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     await sender.ask("POST", complete=False, body=b"12345")
     for offset in (0, 4, 6, 2**53 - 1):
@@ -249,7 +249,7 @@ async def test_another_offset_is_told_the_right_one(worker: OneWorker, version: 
 
 
 @every_version
-async def test_what_an_append_must_say(worker: OneWorker, version: int | None) -> None:
+async def test_an_append_needs_its_headers(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     for headers in ((), ("Upload-Offset: -1",), ("Upload-Offset: x",), ("Upload-Offset: 9007199254740992",)):
         problem(await sender.ask("PATCH", *headers, complete=False, body=b"x"), 400, "bad_request")
@@ -285,7 +285,7 @@ async def test_nothing_beyond_the_size_is_stored_and_the_upload_stays_usable(wor
 
 
 @every_version
-async def test_appends_to_a_complete_file(worker: OneWorker, version: int | None) -> None:
+async def test_an_append_to_a_complete_file_changes_nothing(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     assert_final(sender, await sender.ask("POST", complete=True, body=b"123456"), 6)
     assert_final(sender, await sender.ask("PATCH", complete=True, offset=6), 6)
@@ -340,7 +340,7 @@ async def test_nothing_of_a_body_with_another_digest_counts(worker: OneWorker) -
 
 @every_version
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-async def test_questions(worker: OneWorker, method: str, version: int | None) -> None:
+async def test_a_head_request_returns_offset_and_state(worker: OneWorker, method: str, version: int | None) -> None:
     sender = await client(worker, version)
     if method == "GET" and version is None:
         return  # an ordinary request, as ever
@@ -371,7 +371,7 @@ async def test_a_head_that_names_a_version_takes_the_upload_over(worker: OneWork
     assert (after.state, after.active_at, after.paused) == (before.state, before.active_at, before.paused)
 
 
-async def test_who_asks_ends_an_append_that_still_drips(worker: OneWorker) -> None:
+async def test_a_head_request_ends_an_append_in_progress(worker: OneWorker) -> None:
     sender = await client(worker)
     connection = await RawConnection.open(worker.port)
     await connection.send(sender.message("POST", complete=True, body=CONTENT[:5000], length=len(CONTENT)))
@@ -388,7 +388,9 @@ async def test_who_asks_ends_an_append_that_still_drips(worker: OneWorker) -> No
 
 
 @every_version
-async def test_questions_with_the_fields_of_an_append(worker: OneWorker, version: int | None) -> None:
+async def test_a_head_request_with_the_fields_of_an_append_changes_nothing(
+    worker: OneWorker, version: int | None
+) -> None:
     sender = await client(worker, version)
     await sender.ask("POST", complete=False)
     answers = [
@@ -404,7 +406,7 @@ async def test_questions_with_the_fields_of_an_append(worker: OneWorker, version
 
 
 @pytest.mark.parametrize("version", [3, 6, 8, 10, 12])
-async def test_cancelling(worker: OneWorker, version: int) -> None:
+async def test_delete_cancels(worker: OneWorker, version: int) -> None:
     sender = await client(worker, version)
     await sender.ask("POST", complete=False, body=b"12345")
     assert (await sender.ask("DELETE")).status == 204
@@ -422,13 +424,13 @@ async def test_cancelling_a_complete_file_is_refused(worker: OneWorker) -> None:
     await assert_arrived(sender, b"12345")
 
 
-async def test_without_a_version_cancelling_is_as_ever(worker: OneWorker) -> None:
+async def test_delete_without_a_version_cancels_as_before(worker: OneWorker) -> None:
     sender = await client(worker, None)
     answer = await sender.ask("DELETE")
     assert (answer.status, answer.json["state"]) == (200, "cancelled")
 
 
-async def test_an_unknown_ticket(worker: OneWorker) -> None:
+async def test_an_unknown_ticket_is_refused(worker: OneWorker) -> None:
     sender = DraftClient(worker, "00000000-0000-4000-8000-000000000000", 8)
     assert (await sender.ask("HEAD")).status == 404
     for method, more in (("GET", {}), ("DELETE", {}), ("POST", {"complete": True}), ("PATCH", {"complete": True})):
@@ -436,7 +438,7 @@ async def test_an_unknown_ticket(worker: OneWorker) -> None:
 
 
 @every_version
-async def test_options(start_worker: StartWorker, version: int | None) -> None:
+async def test_options_announces_the_limits(start_worker: StartWorker, version: int | None) -> None:
     worker = await start_worker("--max-size", "1000", "--max-append-size", "500")
     sender = DraftClient(worker, "any", version)
     answer = await sender.ask("OPTIONS")
@@ -470,7 +472,7 @@ async def test_pages_may_read_everything(worker: OneWorker) -> None:
         assert "Upload-Offset" in answer.headers["access-control-expose-headers"]
 
 
-async def test_a_page_that_may_not(start_worker: StartWorker) -> None:
+async def test_a_page_of_another_origin_is_refused(start_worker: StartWorker) -> None:
     worker = await start_worker("--allowed-origins", "https://app.example.org")
     sender = await client(worker)
     problem(await sender.ask("POST", "Origin: https://evil.example.org", complete=False), 403, "forbidden")
@@ -485,7 +487,7 @@ async def test_other_methods_are_refused_with_all_that_there_are(worker: OneWork
 
 
 @pytest.mark.parametrize("order", range(6))
-async def test_one_file_by_all_dialects(worker: OneWorker, order: int) -> None:
+async def test_one_file_can_be_sent_by_all_dialects(worker: OneWorker, order: int) -> None:
     """Each goes on where another stopped."""
     sender = await client(worker, [3, 5, 6, 8, 10, None][order])
     size = len(CONTENT)

@@ -38,7 +38,7 @@ async def act(worker: OneWorker, ticket: str, action: str, headers: Mapping[str,
     return await worker.fetch("POST", f"/incoming/status/uploads/{ticket}/{action}", b"", headers)
 
 
-async def test_nothing_yet(tmp_path: Path) -> None:
+async def test_an_empty_server_has_an_empty_status(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         answer = await now(worker)
         assert answer["uploads"] == []
@@ -48,7 +48,7 @@ async def test_nothing_yet(tmp_path: Path) -> None:
         assert set(answer["states"].values()) == {0}
 
 
-async def test_an_upload_under_way(tmp_path: Path) -> None:
+async def test_an_upload_in_progress_is_listed(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket(backendSecret="very secret")
         await send(worker, ticket, "%3Cb%3E.png")
@@ -74,7 +74,7 @@ async def test_an_upload_under_way(tmp_path: Path) -> None:
         assert "very secret" not in json.dumps(answer)
 
 
-async def test_a_websocket_is_seen_while_it_lasts(tmp_path: Path) -> None:
+async def test_a_websocket_is_counted_while_it_lasts(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
         url = f"ws://127.0.0.1:{worker.port}/incoming/frontend/upload_ws?ticket={ticket}"
@@ -100,7 +100,7 @@ async def test_a_websocket_is_seen_while_it_lasts(tmp_path: Path) -> None:
         assert (counted["bytes/websocket"], counted["acks/websocket"], counted["errors/bad_request"]) == (5, 1, 1)
 
 
-async def test_who_is_sending_comes_first_and_tickets_without_a_file_are_only_counted(tmp_path: Path) -> None:
+async def test_active_uploads_come_first_and_unused_tickets_are_only_counted(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         idle, sending, arrived = [await worker.ticket() for _ in range(3)]
         await worker.ticket()
@@ -117,7 +117,7 @@ async def test_who_is_sending_comes_first_and_tickets_without_a_file_are_only_co
         assert answer["states"]["new"] == 1
 
 
-async def test_a_long_list_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_list_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incoming.handlers.operator.status_page.MOST_SHOWN", 3)
     async with one_worker(tmp_path) as worker:
         for number in range(5):
@@ -144,7 +144,7 @@ async def test_what_waits_for_an_operator_is_in_the_list_however_many_are_sendin
         assert listed[3]["id"] == owed
 
 
-async def test_cancel(tmp_path: Path) -> None:
+async def test_an_operator_can_cancel(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
         await send(worker, ticket, "a")
@@ -160,7 +160,7 @@ async def test_cancel(tmp_path: Path) -> None:
         assert list(tmp_path.rglob("*.part")) == []
 
 
-async def test_retry(tmp_path: Path) -> None:
+async def test_an_operator_can_retry(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
         await worker.upload(ticket)
@@ -177,7 +177,7 @@ async def test_retry(tmp_path: Path) -> None:
         assert (upload["state"], upload["attempts"]) == ("arrived", 0)
 
 
-async def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
+async def test_an_impossible_action_is_refused_with_its_reason(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
         response = await act(worker, ticket, "retry")
@@ -215,7 +215,7 @@ async def test_pages_of_other_sites_can_do_nothing(headers: dict[str, str], tmp_
             assert (await worker.fetch("GET", "/incoming/status/now", headers=headers)).code == 403
 
 
-async def test_the_page_itself_may(tmp_path: Path) -> None:
+async def test_the_page_itself_may_act(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         headers = {GUARD: "1", "Sec-Fetch-Site": "same-origin", "Origin": f"http://127.0.0.1:{worker.port}"}
         assert (await act(worker, await worker.ticket(), "cancel", headers)).code == 200
@@ -251,13 +251,13 @@ async def test_only_for_backend_networks(path: str, tmp_path: Path) -> None:
         ("127.0.0.1.nip.example", 403),
     ],
 )
-async def test_names_that_a_stranger_may_have_pointed_here(host: str, status: int, tmp_path: Path) -> None:
+async def test_a_foreign_host_name_is_refused(host: str, status: int, tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         for path in PATHS:
             assert (await worker.fetch("GET", path, headers={"Host": host})).code == status
 
 
-async def test_with_a_token_it_is_asked_for(tmp_path: Path) -> None:
+async def test_with_a_token_the_page_asks_for_it(tmp_path: Path) -> None:
     async with one_worker(tmp_path, "--backend-token", TOKEN) as worker:
         for path in PATHS:
             response = await worker.fetch("GET", path)
@@ -277,7 +277,7 @@ async def test_with_a_token_it_is_asked_for(tmp_path: Path) -> None:
         assert response.code == 401
 
 
-async def test_an_operators_deed_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_operators_action_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
@@ -301,7 +301,7 @@ async def test_an_operators_deed_is_in_the_log(tmp_path: Path, caplog: pytest.Lo
 # --- the files ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_page_is_guarded(tmp_path: Path) -> None:
+async def test_the_page_has_security_headers(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         for path in PATHS:
             response = await worker.fetch("GET", path)
@@ -314,7 +314,7 @@ async def test_the_page_is_guarded(tmp_path: Path) -> None:
             assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_files_of_the_page(tmp_path: Path) -> None:
+async def test_the_files_of_the_page_are_served(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
         for name, (content, content_type) in status_files().items():
             path = "/incoming/status" + ("" if name == "status.html" else f"/{name}")

@@ -34,12 +34,12 @@ def test_what_the_server_itself_held_up_is_excused() -> None:
     assert pace.too_slow(160, 2, excused=False)
 
 
-def test_no_minimum() -> None:
+def test_without_a_minimum_no_client_is_too_slow() -> None:
     pace = MinimumRate(0, 60)
     assert not any(pace.too_slow(now, now // 1000 + 1, excused=False) for now in range(0, 10_000, 60))
 
 
-def test_what_the_kernel_tells() -> None:
+def test_the_kernels_figures_are_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()
@@ -50,7 +50,7 @@ def test_what_the_kernel_tells() -> None:
             assert received_by(client) == 0
 
 
-def test_where_the_kernel_tells_nothing() -> None:
+def test_missing_figures_of_the_kernel_are_tolerated() -> None:
     one, other = socket.socketpair()
     with one, other:
         assert received_by(one) is None

@@ -303,7 +303,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("row", ANY + CREATION + PATCHES + OTHERS, ids=lambda row: f"{row.begun.__name__}: {row.name}")
-async def test_each_row_of_the_tables(start_worker: StartWorker, row: Row) -> None:
+async def test_each_documented_request_gets_its_answer(start_worker: StartWorker, row: Row) -> None:
     worker = await start_worker(*row.options)
     ticket_id = await worker.ticket(**row.ticket)
     await row.begun(worker, ticket_id)
@@ -350,7 +350,7 @@ async def test_with_a_public_url_the_location_is_absolute(start_worker: StartWor
     assert location == f"https://example.org/up/incoming/0.1/frontend/tus/{ticket_id}"
 
 
-async def test_what_was_said_of_the_file_goes_to_the_ticket_and_comes_back(worker: OneWorker) -> None:
+async def test_metadata_is_stored_in_the_ticket_and_returned(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     told = metadata(filename="ü.txt", filetype="text/plain", extra="1")
     await ask(worker, create(ticket_id, told))
@@ -361,7 +361,7 @@ async def test_what_was_said_of_the_file_goes_to_the_ticket_and_comes_back(worke
     assert f"Upload-Metadata: {answer.headers['upload-metadata']}" == told
 
 
-async def test_an_upload_expires_when_nobody_does_anything(start_worker: StartWorker) -> None:
+async def test_upload_expires_is_announced_until_the_file_is_complete(start_worker: StartWorker) -> None:
     worker = await start_worker("--idle-timeout", "1h", "--paused-timeout", "2h")
     ticket_id = await worker.ticket()
     answers = [await ask(worker, create(ticket_id)), await ask(worker, part(ticket_id, 0, 10))]

@@ -71,7 +71,7 @@ async def test_what_came_before_a_cut_is_kept(
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-async def test_of_a_body_with_a_checksum_that_is_cut_nothing_counts(worker: OneWorker, begin: Begin, end: str) -> None:
+async def test_a_cut_body_with_a_checksum_is_discarded(worker: OneWorker, begin: Begin, end: str) -> None:
     ticket_id = await created(worker)
     connection = await begin(worker, unfinished(ticket_id, checksum(CONTENT)))
     getattr(connection, end)()
@@ -93,7 +93,7 @@ async def test_after_a_damaged_body_the_right_one_is_stored(worker: OneWorker) -
 
 
 @pytest.mark.parametrize("newer", ["HEAD", "PATCH", "POST"])
-async def test_a_newer_request_ends_the_one_under_way_at_once(worker: OneWorker, begin: Begin, newer: str) -> None:
+async def test_a_newer_request_ends_the_one_in_progress_at_once(worker: OneWorker, begin: Begin, newer: str) -> None:
     ticket_id = await created(worker)
     old = await begin(worker, unfinished(ticket_id))
     if newer == "HEAD":
@@ -107,7 +107,7 @@ async def test_a_newer_request_ends_the_one_under_way_at_once(worker: OneWorker,
     assert await old.is_closed()
 
 
-async def test_what_head_says_is_taken_whatever_older_requests_still_send(worker: OneWorker, begin: Begin) -> None:
+async def test_the_offset_of_head_is_accepted_whatever_older_requests_send(worker: OneWorker, begin: Begin) -> None:
     ticket_id = await created(worker)
     old = await begin(worker, unfinished(ticket_id))
     start = await offset(worker, ticket_id)
@@ -148,9 +148,7 @@ async def test_cancelling_ends_a_silent_append(worker: OneWorker, begin: Begin) 
     assert (await old.answer()).status == 410
 
 
-async def test_a_worker_that_drains_sends_the_client_elsewhere_and_keeps_the_bytes(
-    start_worker: StartWorker, begin: Begin
-) -> None:
+async def test_a_draining_worker_asks_for_a_retry_and_keeps_the_bytes(start_worker: StartWorker, begin: Begin) -> None:
     worker = await start_worker()
     ticket_id = await created(worker)
     old = await begin(worker, unfinished(ticket_id))
@@ -162,7 +160,7 @@ async def test_a_worker_that_drains_sends_the_client_elsewhere_and_keeps_the_byt
     assert (await ask(worker, part(ticket_id, 40, 100))).status == 503
 
 
-async def test_a_stalled_body_is_given_up_as_something_to_try_again(start_worker: StartWorker, begin: Begin) -> None:
+async def test_a_stalled_body_is_answered_with_a_retry(start_worker: StartWorker, begin: Begin) -> None:
     worker = await start_worker("--dead-after", "0.4", "--ping-interval", "0.2")
     ticket_id = await created(worker)
     connection = await begin(worker, unfinished(ticket_id))
@@ -173,7 +171,7 @@ async def test_a_stalled_body_is_given_up_as_something_to_try_again(start_worker
 
 @pytest.mark.parametrize(("error", "after"), [(StorageFull("full"), "10"), (StorageFailed("broken"), "5")])
 @pytest.mark.parametrize("call", ["write", "complete"])
-async def test_a_fault_of_the_disk_is_worth_a_retry(
+async def test_a_disk_error_is_answered_with_a_retry(
     worker: OneWorker, call: str, error: UploadError, after: str
 ) -> None:
     ticket_id = await created(worker)

@@ -102,7 +102,7 @@ async def test_the_digest_is_that_of_the_parts_in_their_order(worker: OneWorker,
     assert ticket.digest == hashlib.sha256(CONTENT).hexdigest()
 
 
-async def test_the_final_upload_says_of_what_it_is_made(worker: OneWorker) -> None:
+async def test_the_final_upload_lists_its_parts(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     names = await sent(worker, ticket_id, 50)
     for name in names:
@@ -217,7 +217,7 @@ async def test_only_the_same_part_is_taken_over(worker: OneWorker) -> None:
         connection.close()
 
 
-async def test_parts_can_be_given_up(worker: OneWorker) -> None:
+async def test_parts_can_be_cancelled(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     names = await sent(worker, ticket_id, 50)
     assert (await ask(worker, tus("DELETE", names[0]))).status == 204
@@ -258,7 +258,7 @@ async def test_a_copy_that_fails_loses_no_part_and_is_made_again(
     assert stored(worker, await reaches(worker, ticket_id, State.ARRIVED)) == CONTENT[50:] + CONTENT[:50]
 
 
-async def test_while_parts_are_copied_no_offset_is_told(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_offset_is_returned_while_parts_are_copied(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incoming.uploads.parts.JOIN_WAIT", 0.05)
     ticket_id = await worker.ticket()
     names = await sent(worker, ticket_id, 50)

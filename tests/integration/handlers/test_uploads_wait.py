@@ -49,7 +49,7 @@ async def test_one_request_waits_for_several_uploads(worker: OneWorker) -> None:
     connection.close()
 
 
-async def test_the_waiting_ends_with_its_connection(worker: OneWorker) -> None:
+async def test_a_waiting_request_ends_with_its_connection(worker: OneWorker) -> None:
     ticket_id = await begun(worker)
     connection = await RawConnection.open(worker.port)
     await connection.send(waiting(seen(ticket_id), 20))
@@ -59,7 +59,7 @@ async def test_the_waiting_ends_with_its_connection(worker: OneWorker) -> None:
     await until(lambda: not listeners, "its end")
 
 
-async def test_an_unknown_ticket_is_news_of_its_own(worker: OneWorker) -> None:
+async def test_an_unknown_ticket_is_reported_at_once(worker: OneWorker) -> None:
     known = await begun(worker)
     answer = await ask(worker, waiting(seen(known.upper(), "nonsense"), 20))
     assert [(upload["id"], upload["error"]["code"]) for upload in answer.json["uploads"]] == [("nonsense", 200)]
@@ -81,7 +81,7 @@ async def test_an_unknown_ticket_is_news_of_its_own(worker: OneWorker) -> None:
         (seen("t" * 20_000), 0, 413, 103, "16384"),
     ],
 )
-async def test_what_is_no_such_request_is_refused(
+async def test_a_malformed_request_is_refused(
     uploads: object, wait: object, status: int, code: int, named: str, worker: OneWorker
 ) -> None:
     answer = await ask(worker, waiting(uploads, wait))

@@ -70,7 +70,7 @@ class UrlSession:
 
 @pytest.mark.parametrize("version", [3, 5, 6, 8])
 @pytest.mark.parametrize("cuts", [(), (300_000,), (1, 400_000, 5000)])
-async def test_it_resumes_by_itself(worker: OneWorker, version: int, cuts: tuple[int, ...]) -> None:
+async def test_urlsession_resumes_by_itself(worker: OneWorker, version: int, cuts: tuple[int, ...]) -> None:
     ticket_id = await worker.ticket()
     answer = await UrlSession(worker, ticket_id, version).upload(CONTENT, *cuts)
     assert (answer.status, answer.json["state"]) == (200, "arrived")

@@ -40,7 +40,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 @pytest.mark.promise(11)
 @pytest.mark.parametrize("path", ["/incoming/frontend/upload_ws", "/incoming/0.1/frontend/upload_ws"])
-async def test_handshake(worker: OneWorker, path: str) -> None:
+async def test_the_handshake_succeeds(worker: OneWorker, path: str) -> None:
     connection = await RawConnection.open(worker.port)
     answer = await connection.ask(handshake(await worker.ticket(), path=path))
     assert answer.status == 101
@@ -49,7 +49,7 @@ async def test_handshake(worker: OneWorker, path: str) -> None:
     connection.close()
 
 
-async def test_handshake_while_the_worker_drains(worker: OneWorker) -> None:
+async def test_a_draining_worker_accepts_the_handshake_and_gives_the_reason(worker: OneWorker) -> None:
     """No connection is kept for another request then, but a WebSocket is no request: it opens, and says why it ends."""
     ticket = await worker.ticket()
     worker.server.conn_params.no_keep_alive = True
@@ -77,7 +77,7 @@ async def test_compression_is_not_negotiated(worker: OneWorker) -> None:
 
 
 @pytest.mark.parametrize("offered", [None, "incoming.2", "chat, superchat"])
-async def test_without_the_sub_protocol(worker: OneWorker, offered: str | None) -> None:
+async def test_a_handshake_without_the_sub_protocol_is_refused(worker: OneWorker, offered: str | None) -> None:
     socket = await RawWebSocket.open(worker.port, await worker.ticket(), subprotocol=offered)
     assert "sec-websocket-protocol" not in socket.answer.headers
     messages, code = await socket.end()
@@ -85,14 +85,14 @@ async def test_without_the_sub_protocol(worker: OneWorker, offered: str | None) 
     socket.close()
 
 
-async def test_one_of_several_sub_protocols(worker: OneWorker) -> None:
+async def test_the_sub_protocol_may_be_one_of_several(worker: OneWorker) -> None:
     socket = await RawWebSocket.open(worker.port, await worker.ticket(), subprotocol="incoming.2, incoming.1")
     assert socket.answer.headers["sec-websocket-protocol"] == "incoming.1"
     socket.close()
 
 
 @pytest.mark.parametrize("ticket_id", [UNKNOWN, "", "nonsense", "..%2f..%2fetc%2fpasswd", "%00", "x" * 5000])
-async def test_unknown_ticket(worker: OneWorker, ticket_id: str, log_lines: LogLines) -> None:
+async def test_an_unknown_ticket_is_refused(worker: OneWorker, ticket_id: str, log_lines: LogLines) -> None:
     socket = await RawWebSocket.open(worker.port, ticket_id)
     messages, code = await socket.end()
     assert (error_of(messages), code) == (200, 4200)
@@ -112,7 +112,7 @@ async def test_a_stranger_gets_no_room_for_a_chunk(worker: OneWorker) -> None:
 
 
 @pytest.mark.parametrize("where", ["server", "ticket"])
-async def test_allowed_origins(start_worker: StartWorker, where: str) -> None:
+async def test_only_allowed_origins_may_connect(start_worker: StartWorker, where: str) -> None:
     worker = await start_worker(*(("--allowed-origins", ORIGIN) if where == "server" else ()))
     ticket_id = await worker.ticket(**({"allowedOrigins": ORIGIN} if where == "ticket" else {}))
     for origin in ("https://evil.example.org", "null", "http://127.0.0.1"):
@@ -134,7 +134,7 @@ async def test_allowed_origins(start_worker: StartWorker, where: str) -> None:
 # --- hello ------------------------------------------------------------------------------------------------------------
 
 
-async def test_welcome(worker: OneWorker) -> None:
+async def test_welcome_has_every_documented_field(worker: OneWorker) -> None:
     ticket_id = await worker.ticket(maxRate="1MB")
     socket = await RawWebSocket.open(worker.port, ticket_id)
     await socket.send(hello(last_modified=1234, fingerprint="digest", epoch=None))
@@ -178,7 +178,7 @@ async def test_welcome(worker: OneWorker) -> None:
     ],
     ids=str,
 )
-async def test_hello_that_is_wrong(worker: OneWorker, wrong: dict[str, object], log_lines: LogLines) -> None:
+async def test_a_malformed_hello_is_refused(worker: OneWorker, wrong: dict[str, object], log_lines: LogLines) -> None:
     ticket_id = await worker.ticket()
     log_lines()
     socket = await RawWebSocket.open(worker.port, ticket_id)
@@ -190,7 +190,7 @@ async def test_hello_that_is_wrong(worker: OneWorker, wrong: dict[str, object], 
     assert log_lines() == []
 
 
-async def test_hello_for_another_file(worker: OneWorker) -> None:
+async def test_a_hello_for_another_file_is_refused(worker: OneWorker) -> None:
     ticket_id = await worker.ticket(maxSize="1000")
     (await RawWebSocket.welcomed(worker.port, ticket_id, last_modified=1)).close()
     for wrong, code in (({"size": 99}, 400), ({"last_modified": 2}, 400), ({"size": 1001}, 400)):
@@ -205,7 +205,7 @@ async def test_hello_for_another_file(worker: OneWorker) -> None:
     other.close()
 
 
-async def test_hello_that_does_not_come(start_worker: StartWorker, log_lines: LogLines) -> None:
+async def test_a_missing_hello_times_out(start_worker: StartWorker, log_lines: LogLines) -> None:
     worker = await start_worker("--hello-timeout", "0.3")
     ticket_id = await worker.ticket()
     log_lines()
@@ -220,7 +220,7 @@ async def test_hello_that_does_not_come(start_worker: StartWorker, log_lines: Lo
     assert log_lines() == []
 
 
-async def test_hello_that_comes_late(start_worker: StartWorker) -> None:
+async def test_a_hello_may_come_late(start_worker: StartWorker) -> None:
     worker = await start_worker("--hello-timeout", "1.5")
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.open(worker.port, ticket_id)
@@ -234,7 +234,7 @@ async def test_hello_that_comes_late(start_worker: StartWorker) -> None:
 
 
 @pytest.mark.parametrize("end", ["reset", "close", "stay"])
-async def test_a_client_that_goes_while_its_hello_is_looked_at(
+async def test_a_client_that_disconnects_during_its_hello_leaves_nothing(
     start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """Or one whose time for it is over meanwhile."""
@@ -284,7 +284,7 @@ async def test_each_chunk_is_acked_as_it_was_sent(worker: OneWorker) -> None:
     socket.close()
 
 
-async def test_an_empty_file(worker: OneWorker) -> None:
+async def test_an_empty_file_arrives(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.open(worker.port, ticket_id)
     await socket.send(hello(0))
@@ -292,7 +292,7 @@ async def test_an_empty_file(worker: OneWorker) -> None:
     socket.close()
 
 
-async def test_a_chunk_in_frames_of_one_byte_with_others_in_between(worker: OneWorker) -> None:
+async def test_a_chunk_may_come_in_frames_of_one_byte(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     message = CHUNK_HEADER.pack(1, 0) + CONTENT
@@ -314,7 +314,9 @@ async def test_a_chunk_in_frames_of_one_byte_with_others_in_between(worker: OneW
     socket.close()
 
 
-async def test_chunks_of_exactly_the_largest_size_and_one_above(start_worker: StartWorker, log_lines: LogLines) -> None:
+async def test_the_largest_chunk_is_taken_and_one_byte_more_refused(
+    start_worker: StartWorker, log_lines: LogLines
+) -> None:
     worker = await start_worker("--chunk-max", "100000", "--chunk-min", "1000")
     ticket_id = await worker.ticket()
     log_lines()
@@ -329,7 +331,7 @@ async def test_chunks_of_exactly_the_largest_size_and_one_above(start_worker: St
     assert len(log_lines()) <= 1
 
 
-async def test_a_message_larger_by_its_fragments(start_worker: StartWorker) -> None:
+async def test_a_message_too_large_in_fragments_is_refused(start_worker: StartWorker) -> None:
     worker = await start_worker("--chunk-max", "100000", "--chunk-min", "1000")
     socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 300_000)
     await socket.send(frame(BINARY, bytes(60_000), final=False), frame(CONTINUATION, bytes(60_000)))
@@ -338,7 +340,7 @@ async def test_a_message_larger_by_its_fragments(start_worker: StartWorker) -> N
     socket.close()
 
 
-async def test_many_tiny_chunks(worker: OneWorker) -> None:
+async def test_many_tiny_chunks_are_acknowledged(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     size = 5000
     socket = await RawWebSocket.welcomed(worker.port, ticket_id, size)

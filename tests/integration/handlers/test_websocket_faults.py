@@ -20,7 +20,7 @@ from tests.support.stores import until
 
 
 @pytest.mark.parametrize(("error", "after"), [(StorageFull("full"), 10), (StorageFailed("broken"), 5)])
-async def test_a_fault_of_the_disk_is_worth_a_retry(worker: OneWorker, error: UploadError, after: int) -> None:
+async def test_a_disk_error_is_answered_with_a_retry(worker: OneWorker, error: UploadError, after: int) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     await socket.send(chunk(0, CONTENT[:10]))
@@ -38,7 +38,7 @@ async def test_a_fault_of_the_disk_is_worth_a_retry(worker: OneWorker, error: Up
         one.close()
 
 
-async def test_bytes_that_a_disk_has_lost_are_asked_for_again(start_worker: StartWorker) -> None:
+async def test_bytes_that_a_disk_lost_are_requested_again(start_worker: StartWorker) -> None:
     worker = await start_worker("--checkpoint-bytes", "20", "--checkpoint-seconds", "3600")
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
@@ -67,7 +67,7 @@ async def test_a_loss_that_another_worker_noticed_is_not_a_takeover(worker: OneW
     socket.close()
 
 
-async def test_a_worker_that_ends_sends_everybody_elsewhere(worker: OneWorker) -> None:
+async def test_a_worker_that_shuts_down_asks_its_clients_to_reconnect(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     late = await RawWebSocket.open(worker.port, ticket_id)
@@ -83,7 +83,7 @@ async def test_a_worker_that_ends_sends_everybody_elsewhere(worker: OneWorker) -
     assert (await look(worker, ticket_id)).synced == Extents([(0, 10)])
 
 
-async def test_a_defect_is_told_and_logged(
+async def test_a_defect_is_reported_and_logged(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket_id = await worker.ticket()

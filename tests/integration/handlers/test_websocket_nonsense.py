@@ -88,7 +88,7 @@ BROKEN_FRAMES = {
 
 
 @pytest.mark.parametrize("name", [*BEFORE_HELLO, *AFTER_HELLO])
-async def test_nonsense(worker: OneWorker, name: str, log_lines: LogLines) -> None:
+async def test_nonsense_ends_the_connection_with_an_error(worker: OneWorker, name: str, log_lines: LogLines) -> None:
     ticket_id = await worker.ticket()
     if name in BEFORE_HELLO:
         sent, expected = BEFORE_HELLO[name]
@@ -110,7 +110,7 @@ async def test_nonsense(worker: OneWorker, name: str, log_lines: LogLines) -> No
 
 @pytest.mark.parametrize("moment", ["before hello", "after it"])
 @pytest.mark.parametrize("name", BROKEN_FRAMES)
-async def test_broken_frames(worker: OneWorker, name: str, moment: str, log_lines: LogLines) -> None:
+async def test_broken_frames_end_the_connection(worker: OneWorker, name: str, moment: str, log_lines: LogLines) -> None:
     ticket_id = await worker.ticket()
     socket = await (RawWebSocket.open if moment == "before hello" else RawWebSocket.welcomed)(worker.port, ticket_id)
     log_lines()
@@ -126,7 +126,7 @@ async def test_broken_frames(worker: OneWorker, name: str, moment: str, log_line
 
 
 @pytest.mark.parametrize("cut", range(0, 120, 9))
-async def test_cut_anywhere(worker: OneWorker, cut: int, log_lines: LogLines) -> None:
+async def test_a_cut_anywhere_loses_nothing_acknowledged(worker: OneWorker, cut: int, log_lines: LogLines) -> None:
     """What of a chunk has been read by then is kept, and nothing is made up."""
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
@@ -186,7 +186,7 @@ async def test_a_large_chunk_is_acked_once_and_whole(worker: OneWorker) -> None:
     socket.close()
 
 
-async def test_of_a_chunk_beyond_the_end_nothing_beyond_is_stored(worker: OneWorker) -> None:
+async def test_bytes_beyond_the_end_of_the_file_are_not_stored(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     size = 4 * PART
     socket = await RawWebSocket.welcomed(worker.port, ticket_id, size)
@@ -202,7 +202,7 @@ async def test_of_a_chunk_beyond_the_end_nothing_beyond_is_stored(worker: OneWor
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1001, 4999])
-async def test_a_goodbye_is_answered_at_once(worker: OneWorker, code: int | None) -> None:
+async def test_a_close_frame_is_answered_at_once(worker: OneWorker, code: int | None) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     payload = b"" if code is None else code.to_bytes(2) + "schön war's".encode()

@@ -20,7 +20,7 @@ from tests.support.stores import until
 
 
 @pytest.mark.promise(3)
-async def test_the_newcomer_takes_over_within_a_second(worker: OneWorker) -> None:
+async def test_a_new_session_takes_over_within_a_second(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     old = await RawWebSocket.welcomed(worker.port, ticket_id)
     await old.send(chunk(0, CONTENT[:10]))
@@ -65,7 +65,7 @@ async def test_connections_of_one_uploader_share_the_upload(worker: OneWorker) -
     assert Path((await look(worker, ticket_id)).location.address).read_bytes() == CONTENT
 
 
-async def test_of_too_many_connections_the_most_silent_makes_room(start_worker: StartWorker) -> None:
+async def test_beyond_the_limit_the_most_idle_connection_is_closed(start_worker: StartWorker) -> None:
     worker = await start_worker("--connections-per-upload", "2")
     ticket_id = await worker.ticket()
     silent, busy = [await RawWebSocket.welcomed(worker.port, ticket_id) for _ in range(2)]
@@ -121,7 +121,7 @@ async def test_cancelling_is_answered(worker: OneWorker) -> None:
     socket.close()
 
 
-async def test_too_late_to_cancel(worker: OneWorker) -> None:
+async def test_a_file_in_the_apps_hands_cannot_be_cancelled(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     await socket.send(chunk(0, CONTENT))
@@ -133,7 +133,7 @@ async def test_too_late_to_cancel(worker: OneWorker) -> None:
     socket.close()
 
 
-async def test_cancelled_by_the_backend(worker: OneWorker) -> None:
+async def test_cancelling_by_the_backend_reaches_the_page(worker: OneWorker) -> None:
     """All connections hear of it at once, as a state and not as an error."""
     ticket_id = await worker.ticket()
     sockets = [await RawWebSocket.welcomed(worker.port, ticket_id) for _ in range(2)]
@@ -145,7 +145,7 @@ async def test_cancelled_by_the_backend(worker: OneWorker) -> None:
         socket.close()
 
 
-async def test_cancelled_while_chunks_are_under_way(worker: OneWorker) -> None:
+async def test_cancelling_with_chunks_in_progress_is_answered(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     files(worker).faults.hold("write")
@@ -172,7 +172,7 @@ async def outcome_of(worker: OneWorker, ticket_id: str, **more: object) -> tuple
     return told
 
 
-async def test_trouble_of_the_handover_reaches_the_page_attempt_by_attempt(worker: OneWorker) -> None:
+async def test_every_failed_callback_is_reported_to_the_page(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     await worker.upload(ticket_id, CONTENT)
@@ -226,7 +226,7 @@ async def test_a_late_reconnect_learns_the_outcome(worker: OneWorker, outcome: s
         assert code == 1000
 
 
-async def test_each_change_of_state_is_told(worker: OneWorker) -> None:
+async def test_every_change_of_state_is_reported(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id)
     await socket.send(chunk(0, CONTENT))

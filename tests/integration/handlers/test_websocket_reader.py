@@ -42,7 +42,7 @@ class Heard:
             self.events.append(event)
 
 
-async def test_everything_in_order() -> None:
+async def test_messages_come_in_order() -> None:
     content = os.urandom(5_000_000)
     heard = Heard()
     async with connected() as (server, client):
@@ -69,7 +69,7 @@ async def test_what_came_with_the_handshake_is_not_lost() -> None:
     assert heard.data == bytes(SMALLEST_READ)
 
 
-async def test_nothing_is_read_while_something_is_handled() -> None:
+async def test_nothing_is_read_while_a_message_is_handled() -> None:
     go_on = asyncio.Event()
     reads = 0
 
@@ -118,7 +118,7 @@ async def test_the_end_of_the_connection_and_nonsense_are_raised() -> None:
 @pytest.mark.parametrize(
     "burst", [frame(BINARY, bytes(200_000)) * 50, frame(CONTINUATION, final=False) * 100_000], ids=["data", "nothing"]
 )
-async def test_others_get_their_turn(burst: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_connection_does_not_starve_the_others(burst: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it has come already, so that no read has to wait, and handling it waits for nothing either."""
     sent = frame(BINARY, b"", final=True) + frame(BINARY, final=False) if burst[0] == 0 else b""
     sent += burst + (frame(CONTINUATION) if burst[0] == 0 else b"") + frame(CLOSE)

@@ -38,7 +38,7 @@ async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
     await stores.close()
 
 
-async def test_the_counts_of_who_has_ended_stay(tmp_path: Path) -> None:
+async def test_counts_of_ended_workers_are_kept(tmp_path: Path) -> None:
     stores = Stores(tmp_path, Clock())
     first, second = OneOfSeveral(stores), OneOfSeveral(stores)
     await first.reporter.report()
@@ -50,7 +50,7 @@ async def test_the_counts_of_who_has_ended_stay(tmp_path: Path) -> None:
     await stores.close()
 
 
-async def test_a_worker_that_is_silent_is_taken_for_dead(tmp_path: Path) -> None:
+async def test_a_silent_worker_counts_as_dead(tmp_path: Path) -> None:
     clock = Clock()
     stores = Stores(tmp_path, clock)
     first, second = OneOfSeveral(stores), OneOfSeveral(stores)
@@ -78,7 +78,7 @@ async def test_connections_to_several_workers_are_one_upload(tmp_path: Path) -> 
     await stores.close()
 
 
-async def test_traffic_of_the_last_hour(tmp_path: Path) -> None:
+async def test_traffic_of_the_last_hour_is_kept(tmp_path: Path) -> None:
     clock = Clock(1_000_000.0)
     stores = Stores(tmp_path, clock)
     worker = OneOfSeveral(stores)
@@ -93,7 +93,7 @@ async def test_traffic_of_the_last_hour(tmp_path: Path) -> None:
     await stores.close()
 
 
-async def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_report_that_failed_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = Stores(tmp_path, Clock())
     worker = OneOfSeveral(stores)
     worker.counters.transports["http"].stored(7, 0.1)
@@ -109,7 +109,7 @@ async def test_what_could_not_be_noted_is_noted_later(tmp_path: Path, monkeypatc
     await stores.close()
 
 
-async def test_nothing_is_noted_twice_by_who_is_cancelled(tmp_path: Path) -> None:
+async def test_a_cancelled_report_is_not_written_twice(tmp_path: Path) -> None:
     stores = Stores(tmp_path, Clock())
     worker = OneOfSeveral(stores)
     worker.counters.transports["http"].stored(7, 0.1)
@@ -123,7 +123,7 @@ async def test_nothing_is_noted_twice_by_who_is_cancelled(tmp_path: Path) -> Non
     await stores.close()
 
 
-async def test_a_worker_notes_by_itself_and_measures_the_loop(
+async def test_a_worker_reports_by_itself_and_measures_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("incoming.monitoring.worker_reports.TICK", 0.01)

@@ -107,7 +107,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
     assert version_of(directory / "incoming.sqlite") == len(MIGRATIONS)
 
 
-def test_nothing_that_had_arrived_is_asked_for_again(upgraded: Upgraded) -> None:
+def test_no_stored_byte_is_requested_again(upgraded: Upgraded) -> None:
     arrived = {name: Extents((a, b) for a, b in upgraded.status(name)["extents"]) for name in ("put", "websocket")}
     assert arrived == {"put": Extents([(0, 1000), (2000, 3000)]), "websocket": Extents([(500, 2500)])}
     assert (upgraded.status("paused")["paused"], upgraded.status("paused")["arrived"]) == (True, 700)
@@ -151,7 +151,7 @@ def test_a_paused_upload_is_resumed_by_another_session(upgraded: Upgraded) -> No
     assert upgraded.received("paused") == [content(0, 5000)]
 
 
-def test_a_ticket_that_nobody_had_used_takes_its_file(upgraded: Upgraded) -> None:
+def test_an_unused_ticket_takes_its_file(upgraded: Upgraded) -> None:
     assert upgraded.put("new", 0, 400, 400) == 200
     upgraded.reaches("new", "finished")
     assert upgraded.received("new") == [content(0, 400)]
@@ -167,7 +167,7 @@ def test_callbacks_that_were_owed_are_made(upgraded: Upgraded) -> None:
     assert notice.params["cancelled"] == "yes"
 
 
-def test_an_app_that_had_said_wait_finishes(upgraded: Upgraded) -> None:
+def test_an_app_that_had_answered_wait_finishes(upgraded: Upgraded) -> None:
     answer = requests.post(
         f"{upgraded.server.base_url}/incoming/0.1/backend/finish_upload",
         data={"id": UPLOADS["waiting"], "backendSecret": "secret"},
@@ -188,7 +188,7 @@ def test_a_handover_that_had_failed_can_be_tried_again(upgraded: Upgraded) -> No
     assert upgraded.received("failed") == [content(0, 300)]
 
 
-def test_what_had_ended_is_still_known(upgraded: Upgraded) -> None:
+def test_ended_uploads_keep_their_outcome(upgraded: Upgraded) -> None:
     assert upgraded.status("finished")["state"] == "finished"
     cancelled = upgraded.status("cancelled")
     assert (cancelled["state"], cancelled["reason"]) == ("cancelled", "cancelled by the client")

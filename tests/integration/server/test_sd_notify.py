@@ -39,7 +39,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_is_told_once(workers: str, manager: Manager, start_server: StartServer) -> None:
+def test_systemd_is_notified_once(workers: str, manager: Manager, start_server: StartServer) -> None:
     server = start_server("--workers", workers, env={"NOTIFY_SOCKET": manager.variable})
     assert manager.hear() == b"READY=1"
     assert server.stop() == 0
@@ -58,7 +58,7 @@ def test_a_server_that_cannot_start_is_not_ready(workers: str, manager: Manager,
     assert manager.has_heard_nothing()
 
 
-def test_who_is_gone_is_no_reason_not_to_serve(
+def test_a_missing_socket_does_not_stop_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
@@ -66,7 +66,7 @@ def test_who_is_gone_is_no_reason_not_to_serve(
     assert "cannot notify systemd that the server is ready" in caplog.text
 
 
-def test_nobody_asked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_socket_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     tell_ready()
     assert caplog.text == ""

@@ -91,7 +91,7 @@ def supervise(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all(number: signal.Signals, supervise: Start) -> None:
+def test_a_signal_stops_every_worker(number: signal.Signals, supervise: Start) -> None:
     supervised = supervise("time.sleep(60)")
     workers = supervised.wait_for(2, "start")
     supervised.process.send_signal(number)
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_is_replaced(supervise: Start) -> None:
     assert sorted(supervised.noted("end")) == sorted([second, third])
 
 
-def test_workers_that_die_at_once_are_replaced_ever_more_slowly(supervise: Start) -> None:
+def test_workers_that_die_at_once_are_replaced_with_a_growing_pause(supervise: Start) -> None:
     supervised = supervise("os._exit(3)")
     supervised.wait_for(6, "start")
     log = supervised.log.read_text()
@@ -132,7 +132,7 @@ def test_workers_that_die_at_once_are_replaced_ever_more_slowly(supervise: Start
     assert supervised.process.wait(20) == 0
 
 
-def test_a_worker_that_fails_says_so(supervise: Start) -> None:
+def test_a_failed_worker_is_logged(supervise: Start) -> None:
     supervised = supervise("raise RuntimeError('no luck')")
     supervised.wait_for(2, "start")
     wait_until(lambda: supervised.log.read_text().count("RuntimeError: no luck") == 2, "both tracebacks")
@@ -148,7 +148,7 @@ def test_workers_that_do_not_end_are_killed(supervise: Start) -> None:
     assert supervised.noted("end") == []
 
 
-def test_workers_notice_that_the_supervisor_is_gone(supervise: Start) -> None:
+def test_workers_exit_when_the_supervisor_is_gone(supervise: Start) -> None:
     supervised = supervise("note('held'); os.read(lifeline, 1); note('orphaned')")
     workers = supervised.wait_for(2, "held")
     supervised.process.kill()

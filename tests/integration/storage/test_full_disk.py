@@ -58,7 +58,7 @@ def stored(end: int) -> Callable[[Ticket], Ticket]:
     return lambda known: known.store([(0, end)], None, NOW)
 
 
-async def test_full_and_well_again(small: Path) -> None:
+async def test_a_full_disk_refuses_cleanly_and_recovers(small: Path) -> None:
     async with stores(small) as (files, tickets):
         await tickets.create(first := new(ID, state=State.UPLOADING))
         await tickets.create(new(OTHER, state=State.UPLOADING))
@@ -94,7 +94,7 @@ async def _until_full(tickets: SqliteStore) -> Ticket:
             return ticket
 
 
-async def test_many_at_once_on_a_full_disk(small: Path) -> None:
+async def test_on_a_full_disk_each_ticket_is_stored_or_refused(small: Path) -> None:
     """Those that fit are there, those that do not were refused, none is half there."""
     async with stores(small) as (files, tickets):
         await fill(files, ID, 65536)
@@ -107,7 +107,7 @@ async def test_many_at_once_on_a_full_disk(small: Path) -> None:
         assert (await tickets.counts())[State.NEW] == there.count(True)
 
 
-async def test_read_only_and_well_again(small: Path) -> None:
+async def test_a_read_only_disk_is_an_error_until_it_is_writable(small: Path) -> None:
     async with stores(small) as (files, tickets):
         await tickets.create(new(ID, state=State.UPLOADING))
         await files.write(ANOTHER, [(0, b"x")])

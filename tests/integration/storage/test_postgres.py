@@ -199,7 +199,7 @@ async def test_a_commit_whose_answer_was_lost_is_made_exactly_once(
     assert await store.get(ticket.id) == changed
 
 
-async def test_news_that_came_while_nobody_listened_are_caught_up_with(
+async def test_changes_missed_while_disconnected_are_read_later(
     server: PostgresServer, open_store: Callable[..., Awaitable[PostgresStore]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = await open_store(), await open_store()
@@ -223,7 +223,7 @@ async def test_news_that_came_while_nobody_listened_are_caught_up_with(
     await until(lambda: missed.id in heard, "the missed news")
 
 
-async def test_time_is_the_servers(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_is_that_of_the_database_server(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 0.0)
     await store.create(owing(store.clock.now()))
     [claimed] = await store.claim(60, 10, 3600)
@@ -299,7 +299,7 @@ async def test_whole_changes_and_progress_of_one_ticket_do_not_block_each_other(
         assert await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = 'uploads'") == 0
 
 
-async def test_the_epoch_can_be_asked_for_on_a_thread(store: PostgresStore) -> None:
+async def test_the_epoch_can_be_read_on_a_thread(store: PostgresStore) -> None:
     await store.create(ticket := new())
     await store.update(ticket.id, lambda known: replace(known, epoch=7))
     loop = asyncio.get_running_loop()
@@ -319,7 +319,7 @@ async def test_several_instances_may_start_at_the_same_time(dsn: str) -> None:
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_database_that_is_not_there_is_said_at_once(server: PostgresServer) -> None:
+async def test_a_missing_database_is_reported_at_once(server: PostgresServer) -> None:
     missing = f"postgresql://incoming:secret@127.0.0.1:{server.port}/nowhere"
     with pytest.raises(StorageFailed) as failed:
         await open_postgres(missing, host="here")

@@ -36,7 +36,7 @@ async def test_watching_survives_a_database_put_back(open_tickets: OpenTickets, 
     await until(lambda: heard.count(ticket.id) == 2, "news after that")
 
 
-async def test_watching_goes_on_after_an_error(
+async def test_watching_continues_after_an_error(
     open_tickets: OpenTickets, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = open_tickets(), open_tickets()
@@ -51,7 +51,7 @@ async def test_watching_goes_on_after_an_error(
     await until(lambda: ticket.id in heard, "news after that")
 
 
-def test_looks_often_enough() -> None:
+def test_changes_of_other_workers_are_polled_ten_times_a_second() -> None:
     """A worker is to hear of a cancellation made by another within a blink."""
     assert watcher.INTERVAL <= 0.1
 

@@ -93,7 +93,7 @@ def arrived(server: IncomingServer, ticket: str) -> int:
 
 
 @both_transports
-def test_origin_that_the_server_allows(
+def test_an_origin_that_the_server_allows_may_upload(
     quiet_page: Page, app: UploadApp, server: IncomingServer, file: KnownFile, transport: str
 ) -> None:
     ticket = app.new_ticket(allowedOrigins=f"http://127.0.0.1:{app.port},https://app.example.org")
@@ -104,7 +104,7 @@ def test_origin_that_the_server_allows(
 
 
 @both_transports
-def test_origin_that_the_server_does_not_allow(
+def test_an_origin_that_the_server_does_not_allow_is_refused(
     page: Page, app: UploadApp, server: IncomingServer, file: KnownFile, transport: str
 ) -> None:
     """Such a page is told nothing at all, so to the library it is as if the server could not be reached."""
@@ -123,7 +123,7 @@ def test_origin_that_the_server_does_not_allow(
 
 
 @both_transports
-def test_origin_that_the_ticket_does_not_allow(
+def test_an_origin_that_the_ticket_does_not_allow_is_refused(
     page: Page, app_port: int, open_server: IncomingServer, file: KnownFile, transport: str
 ) -> None:
     with UploadApp(open_server.base_url, port=app_port) as app:
@@ -137,7 +137,7 @@ def test_origin_that_the_ticket_does_not_allow(
 
 @both_transports
 @pytest.mark.parametrize("open_to_all", [True, False], ids=["open", "narrow"])
-def test_page_without_an_origin_of_its_own(
+def test_a_page_with_an_opaque_origin_is_treated_as_another_host(
     page: Page,
     app_port: int,
     server: IncomingServer,
@@ -162,7 +162,7 @@ def test_page_without_an_origin_of_its_own(
             assert arrived(where, ticket) == 0
 
 
-def test_what_a_page_may_read(page: Page, app: UploadApp, server: IncomingServer) -> None:
+def test_a_page_may_read_the_documented_headers(page: Page, app: UploadApp, server: IncomingServer) -> None:
     """A piece needs a preflight, for its Content-Range; its answer's Range is among what is exposed."""
     ticket = app.new_ticket()
     url = f"{server.base_url}/incoming/0.1/frontend/upload/{ticket}"
@@ -180,7 +180,7 @@ def test_what_a_page_may_read(page: Page, app: UploadApp, server: IncomingServer
     assert cancelled == "cancelled"
 
 
-def test_preflight_decides_nothing_but_the_origin(app: UploadApp, server: IncomingServer) -> None:
+def test_a_preflight_decides_only_on_the_origin(app: UploadApp, server: IncomingServer) -> None:
     """It is answered alike for tickets that exist and those that do not, and changes nothing."""
 
     def preflight(ticket: str, origin: str) -> tuple[int, str | None, bytes]:

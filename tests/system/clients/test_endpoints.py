@@ -119,7 +119,7 @@ def express(server: IncomingServer, directory: Path) -> Iterator[Post]:
 
 
 @pytest.mark.parametrize("framework", [flask, django, fastapi, express], ids=lambda framework: framework.__name__)
-def test_the_app_tells_a_client_where_to_send(server: IncomingServer, framework: Any, tmp_path: Path) -> None:
+def test_the_app_gives_a_client_its_upload_url(server: IncomingServer, framework: Any, tmp_path: Path) -> None:
     with framework(server, tmp_path) as post:
         status, location = post(HEADERS)
     assert (status, location.startswith(f"{server.base_url}/incoming/0.1/frontend/tus/")) == (201, True)

@@ -54,7 +54,7 @@ def test_a_program_survives_a_restart_of_the_server(ordeal: Ordeal, command: lis
     ordeal.assert_survived()
 
 
-def test_a_program_that_was_killed_continues_where_it_was(ordeal: Ordeal, command: list[str]) -> None:
+def test_a_killed_program_continues_where_it_was(ordeal: Ordeal, command: list[str]) -> None:
     with running(command) as process:
         ordeal.wait_for_a_good_part()
         kill(process)
@@ -66,7 +66,7 @@ def test_a_program_that_was_killed_continues_where_it_was(ordeal: Ordeal, comman
     ordeal.assert_survived()
 
 
-def test_curl_without_any_help(server: IncomingServer, app: UploadApp, file: KnownFile) -> None:
+def test_curl_alone_uploads_a_file(server: IncomingServer, app: UploadApp, file: KnownFile) -> None:
     ticket = app.new_ticket()
     url = f"{server.base_url}/incoming/0.1/frontend/upload/{ticket}?filename=other.mp4"
     command = [require_tool("curl"), "--silent", "-o", os.devnull, "-w", "%{http_code}", "-T", str(file.path), url]

@@ -35,7 +35,7 @@ def program(name: str, directory: Path, *, ietf: bool = False) -> list[str]:
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("client", ["tus-js-client", "tuspy", "aiotus"])
-def test_a_client_of_tus_survives_the_death_of_the_server(ordeal: Ordeal, client: str, tmp_path: Path) -> None:
+def test_a_tus_client_survives_a_kill_of_the_server(ordeal: Ordeal, client: str, tmp_path: Path) -> None:
     with running([*program(client, tmp_path), str(ordeal.file.path), ordeal.tus_url]) as process:
         ordeal.inflict(kill=True)
         assert process.wait(120) == 0

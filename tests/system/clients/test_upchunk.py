@@ -22,7 +22,7 @@ const server = {server}, ticket = {ticket};
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["restart", "kill"])
-def test_upchunk(page: Page, app: PageApp, ordeal: Ordeal, kill: bool) -> None:
+def test_upchunk_uploads_a_file(page: Page, app: PageApp, ordeal: Ordeal, kill: bool) -> None:
     library = require_node_package("@mux/upchunk") / "dist" / "upchunk.js"
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))

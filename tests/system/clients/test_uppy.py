@@ -39,7 +39,7 @@ def bundle(directory: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=directory).stdout
 
 
-def test_uppy(page: Page, app: PageApp, ordeal: Ordeal, tmp_path: Path) -> None:
+def test_uppy_uploads_a_file(page: Page, app: PageApp, ordeal: Ordeal, tmp_path: Path) -> None:
     app.files["/page.html"] = PAGE.format(
         server=json.dumps(ordeal.origin), ticket=json.dumps(ordeal.ticket), snippet=snippet("uppy")
     )

@@ -55,7 +55,9 @@ def carrying(server: IncomingServer, transport: str) -> int:
 
 
 @pytest.mark.promise(3)
-def test_cut(slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_a_cut_connection_is_resumed(
+    slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
     proxy.cut_after(MIB + 777)
     proxy.wait_for(lambda counters: counters.cut == 1, "a connection to be cut within a chunk")
     slow.set("max_rate", 0)
@@ -64,7 +66,7 @@ def test_cut(slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFil
 
 
 @pytest.mark.promise(3, 111)
-def test_reset_again_and_again(
+def test_repeated_resets_are_survived(
     slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     """Each new connection gets somewhat farther, within a chunk each time."""
@@ -78,7 +80,7 @@ def test_reset_again_and_again(
 
 
 @pytest.mark.promise(3)
-def test_no_server_for_a_while(
+def test_an_absent_server_is_retried(
     slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     proxy.refuse()
@@ -103,7 +105,7 @@ def attentive(start_server: StartServer) -> IncomingServer:
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("transport", ["auto", "http"])
-def test_peer_that_vanishes(
+def test_a_silent_peer_is_detected_and_replaced(
     page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile, transport: str
 ) -> None:
     """The first new connection takes over, at once, although the server takes the dead one for a living one."""
@@ -133,7 +135,9 @@ def test_peer_that_vanishes(
 
 
 @pytest.mark.promise(3)
-def test_changed_address(page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile) -> None:
+def test_a_change_of_address_is_survived(
+    page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile
+) -> None:
     """Another network, another address: to the server they are the same uploaders all the same."""
     proxy = start_proxy(attentive.port)
     with UploadApp(attentive.base_url) as app:
@@ -171,7 +175,7 @@ def addresses_of_clients(server: IncomingServer) -> set[str]:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
-def test_place_of_a_vanished_peer_is_freed(
+def test_the_slot_of_a_silent_peer_is_freed(
     page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile, transport: str
 ) -> None:
     """By nothing but the server's own clock: this client never comes back."""
@@ -195,7 +199,7 @@ def test_place_of_a_vanished_peer_is_freed(
 @pytest.mark.parametrize(
     ("transport", "direction"), [("auto", TO_SERVER), ("auto", TO_CLIENT), ("http", TO_SERVER), ("http", TO_CLIENT)]
 )
-def test_stalled(
+def test_a_stalled_connection_is_replaced(
     page: Page,
     start_server: StartServer,
     start_proxy: StartProxy,
@@ -222,7 +226,9 @@ def test_stalled(
 
 
 @pytest.mark.promise(3)
-def test_short_stall(slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_a_short_stall_keeps_the_connection(
+    slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
     """Nobody despairs of a line because of a moment's silence."""
     proxy.stall()
     proxy.wait_for(lambda counters: counters.stalled, "something to be held up")
@@ -236,7 +242,7 @@ def test_short_stall(slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: 
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("transport", ["auto", "http"])
-def test_slow_line_is_never_cut(
+def test_a_slow_connection_is_kept(
     page: Page, start_server: StartServer, start_proxy: StartProxy, tmp_path: Path, transport: str
 ) -> None:
     """A chunk takes several times as long as what the server and the library take for death."""
@@ -262,7 +268,7 @@ def test_slow_line_is_never_cut(
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("status", [502, 504])
-def test_proxy_that_has_lost_its_server(
+def test_a_proxy_without_its_server_is_retried(
     slow: PageUpload, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str, status: int
 ) -> None:
     proxy.answer(status, "<html>the upstream is away</html>")
@@ -279,7 +285,7 @@ def test_proxy_that_has_lost_its_server(
 
 
 @pytest.mark.promise(3)
-def test_pings_keep_a_line_open(
+def test_pings_keep_an_idle_connection_open(
     page: Page, attentive: IncomingServer, start_proxy: StartProxy, file: KnownFile
 ) -> None:
     """The app takes its time, longer than a proxy on the way keeps silent connections."""
@@ -309,7 +315,7 @@ def test_pings_keep_a_line_open(
 
 
 @pytest.mark.promise(3)
-def test_idle_line_closed_during_the_handover(
+def test_a_connection_closed_during_the_handover_is_reopened(
     upload_page: UploadPage, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     """A proxy with less patience than the server has between two pings."""
@@ -330,7 +336,9 @@ def test_idle_line_closed_during_the_handover(
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("transport", ["auto", "http"])
-def test_offline(page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str, transport: str) -> None:
+def test_an_upload_resumes_when_the_browser_is_online_again(
+    page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str, transport: str
+) -> None:
     """When the browser is online again the library connects at once: it does so although no timer runs."""
     page.clock.install()
     upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
@@ -356,7 +364,7 @@ def test_offline(page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile,
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("transport", ["auto", "http"])
-def test_laptop_that_has_slept(
+def test_an_upload_resumes_after_the_machine_slept(
     page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile, transport: str
 ) -> None:
     """An hour later everybody else has forgotten its connections, and nobody tells it."""

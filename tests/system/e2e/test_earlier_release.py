@@ -126,7 +126,7 @@ def test_a_file_is_paused_resumed_continued_after_a_reload_and_handed_over(
 
 
 @over_both
-def test_an_app_that_takes_its_time_is_waited_for(upload_page: UploadPage, app: UploadApp, file: KnownFile) -> None:
+def test_the_library_waits_for_a_slow_app(upload_page: UploadPage, app: UploadApp, file: KnownFile) -> None:
     app.default = "wait"
     ticket = app.new_ticket()
     upload = upload_page.upload(ticket, file.path).start()
@@ -137,7 +137,7 @@ def test_an_app_that_takes_its_time_is_waited_for(upload_page: UploadPage, app: 
 
 
 @over_both
-def test_how_an_upload_ends_is_understood(upload_page: UploadPage, app: UploadApp, file: KnownFile) -> None:
+def test_every_outcome_is_understood(upload_page: UploadPage, app: UploadApp, file: KnownFile) -> None:
     upload = upload_page.upload(app.new_ticket(), file.path).start_slowly()
     upload.cancel("enough")
     assert upload.wait_for(lambda now: now.cancelled, "the cancellation").cancelled
@@ -153,7 +153,7 @@ def test_how_an_upload_ends_is_understood(upload_page: UploadPage, app: UploadAp
 
 
 @pytest.mark.parametrize(("transport", "message"), [("auto", "welcome"), ("http", "status")])
-def test_what_the_page_hears_goes_through_the_filter(
+def test_every_message_passes_the_filter(
     page: Page, app: UploadApp, host: str, transport: str, message: str, file: KnownFile
 ) -> None:
     """Otherwise it would prove nothing."""

@@ -239,7 +239,7 @@ def test_axe_finds_nothing_in_any_state(
     assert element.axe() == [], "finished, cancelled and failed"
 
 
-def test_a_lost_connection_is_calmly_told_and_heard_of_once(
+def test_a_lost_connection_is_shown_without_alarm_and_announced_once(
     refused: Element, server: IncomingServer, start_proxy: StartProxy, film: KnownFile
 ) -> None:
     element = refused
@@ -314,7 +314,7 @@ def test_every_text_comes_from_the_language_pack(
     assert [text for text in seen if not re.fullmatch(figures, text, re.DOTALL)] == []
 
 
-def test_after_a_reload_unfinished_uploads_are_listed_and_go_on_with_the_same_file(
+def test_after_a_reload_unfinished_uploads_are_listed_and_resume_with_the_same_file(
     element: Element, app: ElementApp, film: KnownFile
 ) -> None:
     element.open("no-leave-warning")
@@ -333,7 +333,7 @@ def test_after_a_reload_unfinished_uploads_are_listed_and_go_on_with_the_same_fi
     app.assert_received(element.page.evaluate(f"{ELEMENT}.value[0]"), film)
 
 
-def test_an_upload_whose_file_handle_was_kept_goes_on_by_one_press(element: Element, app: ElementApp) -> None:
+def test_an_upload_whose_file_handle_was_kept_resumes_by_one_press(element: Element, app: ElementApp) -> None:
     element.open("no-leave-warning")
     element.page.evaluate(SLOWLY)
     element.page.evaluate(

@@ -52,7 +52,7 @@ def choose_made_file(page: Page, name: str, content: str = "content") -> None:
 
 @pytest.mark.slow
 @pytest.mark.promise(1, 2, 6, 9, 10, 11, 12, 19, 20, 61, 113, 114, 115, 116, 118, 120)
-def test_a_large_file_through_example_1(
+def test_example_1_uploads_a_large_file(
     quiet_page: Page, start_example: StartExample, server: IncomingServer, tmp_path: Path
 ) -> None:
     page, app, sockets = quiet_page, start_example(1), websockets(quiet_page)
@@ -76,7 +76,7 @@ def test_a_large_file_through_example_1(
 
 @pytest.mark.promise(119)
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_blocked_library_is_said(page: Page, start_example: StartExample, number: int) -> None:
+def test_a_blocked_library_is_reported(page: Page, start_example: StartExample, number: int) -> None:
     app = start_example(number)
     page.route("**/incoming.js", lambda route: route.abort())
     page.goto(app.url)
@@ -86,7 +86,7 @@ def test_a_blocked_library_is_said(page: Page, start_example: StartExample, numb
 
 
 @pytest.mark.promise(117)
-def test_without_a_server_example_1_says_so(page: Page, tmp_path: Path) -> None:
+def test_example_1_reports_a_missing_server(page: Page, tmp_path: Path) -> None:
     with ExampleApp(1, tmp_path / "app", "--internal_incoming_host", "127.0.0.1:9") as app:
         answer = page.goto(app.url)
     assert answer is not None
@@ -98,7 +98,7 @@ def test_without_a_server_example_1_says_so(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "stored_name"), [(HOSTILE, HOSTILE), ("../../etc/passwd", "passwd"), ("🎉 ünï.bin", "🎉 ünï.bin")]
 )
-def test_names_are_only_names(
+def test_file_names_are_shown_as_text(
     quiet_page: Page, start_example: StartExample, number: int, name: str, stored_name: str
 ) -> None:
     page, app = quiet_page, start_example(number, *(["--delay", "0"] if number == 2 else []))
@@ -120,7 +120,7 @@ def test_names_are_only_names(
 
 @pytest.mark.slow
 @pytest.mark.promise(1, 2, 57, 74, 113, 121, 122, 125, 126)
-def test_several_large_files_through_example_2(
+def test_example_2_uploads_several_large_files(
     quiet_page: Page, start_example: StartExample, server: IncomingServer, tmp_path: Path
 ) -> None:
     page, app, sockets = quiet_page, start_example(2, "--delay", "1"), websockets(quiet_page)
@@ -150,7 +150,7 @@ def test_several_large_files_through_example_2(
 
 
 @pytest.mark.promise(4, 122, 123)
-def test_pause_and_cancel_in_example_2(quiet_page: Page, start_example: StartExample, tmp_path: Path) -> None:
+def test_example_2_pauses_and_cancels(quiet_page: Page, start_example: StartExample, tmp_path: Path) -> None:
     page, app = quiet_page, start_example(2, "--delay", "0")
     kept, dropped = make_file(tmp_path / "kept.bin", 150 * MIB), make_file(tmp_path / "dropped.bin", 150 * MIB, seed=1)
     page.goto(app.url)
@@ -177,7 +177,7 @@ def test_pause_and_cancel_in_example_2(quiet_page: Page, start_example: StartExa
 
 
 @pytest.mark.promise(4, 124, 126)
-def test_example_2_survives_the_absence_of_its_app(
+def test_example_2_survives_an_outage_of_its_app(
     page: Page, start_example: StartExample, server: IncomingServer, tmp_path: Path
 ) -> None:
     """It is killed before the first file has arrived, and started again when the second waits for a ticket."""
@@ -197,7 +197,9 @@ def test_example_2_survives_the_absence_of_its_app(
 
 
 @pytest.mark.promise(124)
-def test_one_after_the_other_in_example_2(quiet_page: Page, start_example: StartExample, tmp_path: Path) -> None:
+def test_example_2_uploads_files_one_after_the_other(
+    quiet_page: Page, start_example: StartExample, tmp_path: Path
+) -> None:
     page, app = quiet_page, start_example(2, "--delay", "0")
     file = make_file(tmp_path / "same name.bin", 3 * MIB)
     page.goto(app.url)
@@ -210,7 +212,7 @@ def test_one_after_the_other_in_example_2(quiet_page: Page, start_example: Start
 
 
 @pytest.mark.promise(3, 111)
-def test_example_2_goes_on_after_a_reload(
+def test_example_2_resumes_after_a_reload(
     quiet_page: Page, start_example: StartExample, server: IncomingServer, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
     proxy = start_proxy(server.port)

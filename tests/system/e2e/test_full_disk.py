@@ -22,7 +22,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.mark.promise(3)
-def test_they_wait_say_why_and_go_on(page: Page, start_server: StartServer, disk: SmallDisk, tmp_path: Path) -> None:
+def test_uploads_wait_on_a_full_disk_show_the_reason_and_resume(
+    page: Page, start_server: StartServer, disk: SmallDisk, tmp_path: Path
+) -> None:
     """Over both transports at once; and a ticket given before is as good as before, though its upload had not begun."""
     server = start_server("--workers", "1", "--low-space", "0", storage_dir=disk.path)
     server.expect_noise(r"incoming\.storage.*(ticket database|storage directory)")

@@ -17,7 +17,7 @@ FRONTENDS = ["/incoming/0.1/frontend/", "/incoming/frontend/"]
 
 @pytest.mark.promise(6, 11, 12, 66, 67)
 @pytest.mark.parametrize("frontend", FRONTENDS)
-def test_both_addresses(
+def test_the_library_is_served_under_both_prefixes(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, tmp_path: Path, frontend: str
 ) -> None:
     upload_page.open(script=frontend + "incoming.js")
@@ -60,7 +60,9 @@ def declared() -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
-def test_module(quiet_page: Page, app: UploadApp, server: IncomingServer, tmp_path: Path, frontend: str) -> None:
+def test_the_library_loads_as_a_module(
+    quiet_page: Page, app: UploadApp, server: IncomingServer, tmp_path: Path, frontend: str
+) -> None:
     """It is what is declared, adds nothing to the page, and goes to where it came from, as the classic script does."""
     page = quiet_page
     sockets: list[str] = []
@@ -87,7 +89,7 @@ def test_module(quiet_page: Page, app: UploadApp, server: IncomingServer, tmp_pa
 
 
 @pytest.mark.promise(13, 68, 69)
-def test_one_name(quiet_page: Page, app: UploadApp, server: IncomingServer) -> None:
+def test_the_library_defines_one_global_name(quiet_page: Page, app: UploadApp, server: IncomingServer) -> None:
     requests: list[str] = []
     quiet_page.on("request", lambda request: requests.append(request.url))
     UploadPage(quiet_page, app, server.host).open()
@@ -98,7 +100,7 @@ def test_one_name(quiet_page: Page, app: UploadApp, server: IncomingServer) -> N
 
 
 @pytest.mark.promise(68)
-def test_its_absence_shows(page: Page, app: UploadApp, server: IncomingServer) -> None:
+def test_a_blocked_library_leaves_its_name_undefined(page: Page, app: UploadApp, server: IncomingServer) -> None:
     script = server.base_url + SCRIPT
     page.route(script, lambda route: route.abort())
     page.goto(f"{app.page_url}?script={script}")
@@ -124,7 +126,7 @@ def test_the_pages_own_host_is_the_server(
 
 @pytest.mark.promise(70)
 @pytest.mark.parametrize("spelling", ["{host}", "http://{host}", "{host}/"])
-def test_set_server_hostname(
+def test_set_server_hostname_selects_the_server(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, tmp_path: Path, spelling: str
 ) -> None:
     assert str(server.port) not in app.page_url, "or the page's own host would do"

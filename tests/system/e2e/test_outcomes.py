@@ -36,7 +36,7 @@ def callbacks(upload: PageUpload) -> list[str]:
 
 
 @pytest.mark.promise(45, 59, 81, 94, 97, 100, 104)
-def test_finished_is_not_before_the_app_has_it(upload: PageUpload, app: UploadApp, ticket: str) -> None:
+def test_an_upload_is_finished_only_when_the_app_has_the_file(upload: PageUpload, app: UploadApp, ticket: str) -> None:
     app.hold()
     upload.start()
     app.wait_for(1, ticket)
@@ -55,7 +55,7 @@ def test_finished_is_not_before_the_app_has_it(upload: PageUpload, app: UploadAp
 
 
 @pytest.mark.promise(39, 57, 59, 63, 86)
-def test_an_app_that_takes_its_time(upload: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_a_slow_app_is_waited_for(upload: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
     app.default = "wait"
     upload.start()
     waiting = upload.wait_for(lambda now: now.state_msg == "processing file on server", "the app to say wait")
@@ -67,7 +67,7 @@ def test_an_app_that_takes_its_time(upload: PageUpload, app: UploadApp, file: Kn
 
 
 @pytest.mark.promise(64, 88, 89, 102)
-def test_an_app_that_refuses(upload: PageUpload, app: UploadApp, ticket: str) -> None:
+def test_a_refusal_by_the_app_is_an_error_with_its_reason(upload: PageUpload, app: UploadApp, ticket: str) -> None:
     app.default = (418, "I'm a teapot")
     upload.start()
     end = upload.wait_until_over()
@@ -79,7 +79,7 @@ def test_an_app_that_refuses(upload: PageUpload, app: UploadApp, ticket: str) ->
     assert callbacks(upload) == ["onprogress", "onerror"]
 
 
-def test_an_app_that_is_deployed_when_the_file_arrives(
+def test_an_app_that_is_deployed_when_the_file_arrives_gets_it_later(
     upload: PageUpload, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     app.default = (404, "404 page not found")  # what its proxy says meanwhile
@@ -94,7 +94,7 @@ def test_an_app_that_is_deployed_when_the_file_arrives(
     app.assert_received(ticket, file)
 
 
-def test_finished_although_the_page_was_away(
+def test_a_new_page_learns_that_its_upload_finished(
     upload_page: UploadPage, upload: PageUpload, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     """The app gets the file although the tab is closed, and another page with that ticket learns of it."""
@@ -128,7 +128,7 @@ def test_the_file_is_removed_or_left(
 
 
 @pytest.mark.promise(46, 87, 95, 96, 101, 108, 112)
-def test_cancelled_by_the_user(slow: PageUpload, app: UploadApp, server: IncomingServer, ticket: str) -> None:
+def test_the_user_can_cancel(slow: PageUpload, app: UploadApp, server: IncomingServer, ticket: str) -> None:
     reason = "too large & <b>too</b> slow ☃"
     slow.cancel(reason)
     end = slow.wait_until_over()
@@ -148,7 +148,7 @@ def test_cancelled_by_the_user(slow: PageUpload, app: UploadApp, server: Incomin
     assert slow.now == end, "that was its end"
 
 
-def test_cancelled_before_the_start(upload: PageUpload, app: UploadApp, ticket: str) -> None:
+def test_the_user_can_cancel_before_the_start(upload: PageUpload, app: UploadApp, ticket: str) -> None:
     upload.cancel("changed my mind")
     assert upload.now.cancelled
     upload.assert_lawful()
@@ -159,7 +159,9 @@ def test_cancelled_before_the_start(upload: PageUpload, app: UploadApp, ticket: 
     assert upload.now.cancelled
 
 
-def test_cancelled_while_it_connects(upload_page: UploadPage, upload: PageUpload, app: UploadApp, ticket: str) -> None:
+def test_the_user_can_cancel_while_connecting(
+    upload_page: UploadPage, upload: PageUpload, app: UploadApp, ticket: str
+) -> None:
     upload_page.tab.evaluate("() => { uploads[0].uploader.start(); uploads[0].uploader.cancel('at once'); }")
     assert upload.wait_until_over().cancelled
     upload.assert_lawful()
@@ -167,7 +169,7 @@ def test_cancelled_while_it_connects(upload_page: UploadPage, upload: PageUpload
     assert callback.params["cancelReason"] == "at once"
 
 
-def test_cancelled_after_a_pause(slow: PageUpload, app: UploadApp, ticket: str) -> None:
+def test_the_user_can_cancel_after_a_pause(slow: PageUpload, app: UploadApp, ticket: str) -> None:
     slow.pause("pause")
     assert not slow.now.can_cancel
     slow.pause("unpause")
@@ -180,7 +182,7 @@ def test_cancelled_after_a_pause(slow: PageUpload, app: UploadApp, ticket: str) 
 
 @pytest.mark.promise(58)
 @pytest.mark.parametrize("answer", ["", "done", (500, "oops")])
-def test_what_the_app_says_to_a_cancellation_does_not_matter(
+def test_the_apps_answer_to_a_cancellation_is_ignored(
     slow: PageUpload, app: UploadApp, ticket: str, answer: str | tuple[int, str]
 ) -> None:
     app.default = answer
@@ -196,7 +198,7 @@ def test_what_the_app_says_to_a_cancellation_does_not_matter(
 @pytest.mark.promise(23, 35, 96, 101)
 @pytest.mark.parametrize("transport", ["websocket", "http"])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_cancelled_by_the_app(
+def test_the_app_can_cancel(
     start_server: StartServer, page: Page, file: KnownFile, workers: int, transport: str
 ) -> None:
     """The page is told at once, on the connection that it has, whichever worker hears of the cancellation."""
@@ -221,7 +223,7 @@ def test_cancelled_by_the_app(
 
 
 @pytest.mark.promise(36)
-def test_cancelled_by_the_app_while_paused(slow: PageUpload, app: UploadApp, ticket: str) -> None:
+def test_the_app_can_cancel_a_paused_upload(slow: PageUpload, app: UploadApp, ticket: str) -> None:
     slow.pause("pause")
     assert app.cancel_upload(ticket) == "ok"
     slow.pause("unpause")

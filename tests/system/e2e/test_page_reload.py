@@ -47,7 +47,9 @@ def assert_goes_on(upload: PageUpload, acked: int) -> None:
 
 @over_both
 @pytest.mark.promise(3, 111)
-def test_reloaded(slow: PageUpload, upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_an_upload_resumes_after_a_reload(
+    slow: PageUpload, upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
     before = slow.now
     upload_page.open()
     assert_goes_on(upload_page.upload(ticket, file.path).start(), before.bytes_acked)
@@ -56,7 +58,7 @@ def test_reloaded(slow: PageUpload, upload_page: UploadPage, app: UploadApp, fil
 
 @over_both
 @pytest.mark.promise(3, 111)
-def test_closed_and_gone_on_in_another_browser(
+def test_an_upload_resumes_in_another_browser(
     slow: PageUpload,
     upload_page: UploadPage,
     chromium: Browser,
@@ -85,7 +87,7 @@ def three_days_pass(server: IncomingServer) -> None:
 
 
 @over_both
-def test_gone_on_after_days(page: Page, start_server: StartServer, file: KnownFile, transport: str) -> None:
+def test_an_upload_resumes_days_later(page: Page, start_server: StartServer, file: KnownFile, transport: str) -> None:
     """A paused upload outlives its page, the server and an upload that was just left alone."""
     server = start_server("--failed-grace", "1s")  # a short limit makes the janitor come often
     with UploadApp(server.base_url) as app:
@@ -140,7 +142,7 @@ def test_unfinished_uploads_are_offered(
 
 
 @over_both
-def test_crashed_tab(
+def test_an_upload_resumes_after_a_crash_of_the_tab(
     slow: PageUpload,
     upload_page: UploadPage,
     app: UploadApp,
@@ -159,7 +161,7 @@ def test_crashed_tab(
     app.assert_received(ticket, file)
 
 
-def test_forgotten(slow: PageUpload, upload_page: UploadPage, ticket: str) -> None:
+def test_a_forgotten_upload_is_not_offered_again(slow: PageUpload, upload_page: UploadPage, ticket: str) -> None:
     slow.pause("pause")
     assert [entry["ticket"] for entry in unfinished(upload_page)] == [ticket]
     upload_page.tab.evaluate("(ticket) => incoming.forget(ticket)", ticket)
@@ -168,7 +170,7 @@ def test_forgotten(slow: PageUpload, upload_page: UploadPage, ticket: str) -> No
     assert unfinished(upload_page) == []
 
 
-def test_nothing_is_remembered_where_that_is_not_wanted(
+def test_nothing_is_remembered_if_the_page_forbids_it(
     upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     upload_page.tab.evaluate("incoming.set_remember(false)")
@@ -206,7 +208,7 @@ def other_time(file: KnownFile) -> None:
 
 @over_both
 @pytest.mark.parametrize("change", [other_content, other_size, other_time])
-def test_changed_file_is_refused(
+def test_a_changed_file_is_refused(
     slow: PageUpload,
     upload_page: UploadPage,
     app: UploadApp,
@@ -234,7 +236,7 @@ def test_changed_file_is_refused(
 
 @over_both
 @pytest.mark.parametrize(("change", "code"), [(other_time, 1002), (lambda file: file.path.unlink(), 1001)])
-def test_file_that_changes_while_it_is_read(
+def test_a_file_that_changes_while_it_is_read_is_refused(
     slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str, change: Callable[[KnownFile], None], code: int
 ) -> None:
     change(file)
@@ -265,7 +267,7 @@ MAKE_FILE_WITH_HANDLE = """async (size) => {
 
 
 @over_both
-def test_one_click_goes_on(upload_page: UploadPage, app: UploadApp, ticket: str) -> None:
+def test_a_stored_file_handle_resumes_by_one_click(upload_page: UploadPage, app: UploadApp, ticket: str) -> None:
     """The handle of a file survives the reload of the page, and reads the file again."""
     size = 8 * MIB
     sha256 = upload_page.tab.evaluate(MAKE_FILE_WITH_HANDLE, size)
@@ -317,7 +319,7 @@ def drop(page: Page, path: Path) -> None:
 
 
 @pytest.mark.promise(73)
-def test_dropped_file_goes_on_after_a_crash(
+def test_a_dropped_file_resumes_after_a_crash(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
 ) -> None:
     """A file of the user's disk, with the handle that comes with a drop."""
@@ -343,7 +345,9 @@ def test_dropped_file_goes_on_after_a_crash(
 # --- The page is about to be left
 
 
-def test_warning_on_leaving(slow: PageUpload, upload_page: UploadPage, app: UploadApp, file: KnownFile) -> None:
+def test_leaving_the_page_asks_the_user(
+    slow: PageUpload, upload_page: UploadPage, app: UploadApp, file: KnownFile
+) -> None:
     asked: list[str] = []
 
     def stay(dialog: Dialog) -> None:
@@ -363,7 +367,7 @@ def test_warning_on_leaving(slow: PageUpload, upload_page: UploadPage, app: Uplo
     assert asked == ["beforeunload"], "there was nothing left to lose"
 
 
-def test_no_warning_unless_wanted(slow: PageUpload, upload_page: UploadPage) -> None:
+def test_leaving_the_page_asks_nothing_by_default(slow: PageUpload, upload_page: UploadPage) -> None:
     asked: list[str] = []
 
     def leave(dialog: Dialog) -> None:
@@ -391,7 +395,7 @@ STUB_OF_WAKE_LOCK = """
 
 
 @over_both
-def test_machine_is_kept_awake_while_bytes_flow(
+def test_the_machine_is_kept_awake_while_bytes_flow(
     page: Page,
     app: UploadApp,
     server: IncomingServer,

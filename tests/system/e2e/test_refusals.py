@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> KnownFile:
 
 @over_both
 @pytest.mark.promise(88, 89, 91, 102)
-def test_an_unknown_ticket(upload_page: UploadPage, file: KnownFile) -> None:
+def test_an_unknown_ticket_is_refused(upload_page: UploadPage, file: KnownFile) -> None:
     upload = upload_page.upload("8d7b1a6e-0000-4000-8000-000000000000", file.path).start()
     end = upload.wait_until_over()
     upload.assert_lawful()
@@ -28,12 +28,12 @@ def test_an_unknown_ticket(upload_page: UploadPage, file: KnownFile) -> None:
 
 
 @pytest.mark.parametrize("ticket", ["x", "../../etc/passwd", "%00", "<img src=x onerror=alert(1)>", "é" * 300])
-def test_garbage_for_a_ticket(upload_page: UploadPage, file: KnownFile, ticket: str) -> None:
+def test_a_malformed_ticket_is_refused(upload_page: UploadPage, file: KnownFile, ticket: str) -> None:
     end = upload_page.upload(ticket, file.path).start().wait_until_over()
     assert end.error_code == 200
 
 
-def test_bad_arguments(upload_page: UploadPage) -> None:
+def test_bad_arguments_raise_an_error(upload_page: UploadPage) -> None:
     for call in (
         "incoming.Uploader()",
         "incoming.Uploader('ticket', 'name')",
@@ -46,7 +46,7 @@ def test_bad_arguments(upload_page: UploadPage) -> None:
 
 
 @over_both
-def test_a_file_from_another_frame(upload_page: UploadPage, app: UploadApp) -> None:
+def test_a_file_from_another_frame_is_accepted(upload_page: UploadPage, app: UploadApp) -> None:
     """Its class is not the page's File, and it is one all the same."""
     ticket = app.new_ticket()
     frame = "document.body.appendChild(document.createElement('iframe')).contentWindow"
@@ -57,7 +57,7 @@ def test_a_file_from_another_frame(upload_page: UploadPage, app: UploadApp) -> N
 
 
 @over_both
-def test_another_file_for_the_same_ticket(
+def test_another_file_for_the_same_ticket_is_refused(
     upload_page: UploadPage, app: UploadApp, file: KnownFile, tmp_path: Path
 ) -> None:
     """It is refused, and the right one can still be finished."""
@@ -90,7 +90,9 @@ def test_another_file_for_the_same_ticket(
         ("a&filename=b#c%00+d.txt", "a&filename=b#c%00+d.txt", "a&filename=b#c%00+d.txt"),
     ],
 )
-def test_names(upload_page: UploadPage, app: UploadApp, name: str, shown: str, handed_over: str) -> None:
+def test_file_names_are_shown_and_handed_over(
+    upload_page: UploadPage, app: UploadApp, name: str, shown: str, handed_over: str
+) -> None:
     ticket = app.new_ticket()
     upload_page.tab.evaluate("(name) => { window.made = new File(['content'], name); }", name)
     upload = upload_page.upload_of("made", ticket)

@@ -55,7 +55,7 @@ def wait_until_missed(proxy: FaultProxy, attempts: int = 2) -> None:
 
 @pytest.mark.promise(3, 111)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_away_for_a_while(
+def test_an_upload_survives_an_outage_of_the_server(
     slow: PageUpload,
     server: IncomingServer,
     proxy: FaultProxy,
@@ -81,7 +81,9 @@ def test_away_for_a_while(
 
 
 @pytest.mark.promise(3)
-def test_rolling_restart(page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile) -> None:
+def test_an_upload_survives_a_rolling_restart(
+    page: Page, start_server: StartServer, start_proxy: StartProxy, file: KnownFile
+) -> None:
     """The next generation serves before the old one ends: a page sees a short reconnection and nothing else."""
     old = start_server()
     proxy = start_proxy(old.port)
@@ -116,7 +118,7 @@ def test_rolling_restart(page: Page, start_server: StartServer, start_proxy: Sta
 
 
 @pytest.mark.promise(3)
-def test_killed_again_and_again(
+def test_an_upload_survives_repeated_kills_of_the_server(
     slow: PageUpload, server: IncomingServer, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     """Each life of the server takes a part of the file."""
@@ -135,7 +137,7 @@ def test_killed_again_and_again(
 
 
 @pytest.mark.promise(3)
-def test_killed_while_the_app_is_busy(
+def test_a_kill_between_two_callbacks_loses_no_file(
     slow: PageUpload, server: IncomingServer, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     """The app had asked for a moment; after the restart it is called again, and the page waits for its answer."""
@@ -150,7 +152,7 @@ def test_killed_while_the_app_is_busy(
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("how", ["restarted", "killed"])
-def test_away_during_a_wait(
+def test_an_app_can_finish_after_a_restart_of_the_server(
     slow: PageUpload,
     server: IncomingServer,
     proxy: FaultProxy,
@@ -173,7 +175,7 @@ def test_away_during_a_wait(
 
 
 @pytest.mark.promise(3)
-def test_finished_while_the_page_was_looking_for_the_server(
+def test_a_page_learns_the_outcome_when_it_reaches_the_server_again(
     slow: PageUpload, server: IncomingServer, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     """The file is handed over although its page is cut off, which then learns that all is done."""

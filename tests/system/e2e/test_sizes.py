@@ -26,7 +26,7 @@ CHUNK_MIN, CHUNK_MAX = 64 * KIB, 8 * MIB  # the server's defaults
         2 * CHUNK_MAX + 1,
     ],
 )
-def test_sizes(upload_page: UploadPage, app: UploadApp, tmp_path: Path, size: int) -> None:
+def test_files_of_any_size_arrive_whole(upload_page: UploadPage, app: UploadApp, tmp_path: Path, size: int) -> None:
     file = make_file(tmp_path / "file.bin", size)
     ticket = app.new_ticket()
     upload = upload_page.upload(ticket, file.path).start()
@@ -38,7 +38,7 @@ def test_sizes(upload_page: UploadPage, app: UploadApp, tmp_path: Path, size: in
 
 @pytest.mark.slow
 @pytest.mark.promise(1, 2, 17)
-def test_more_than_four_gibibytes(upload_page: UploadPage, app: UploadApp, tmp_path: Path) -> None:
+def test_a_file_above_four_gibibytes_arrives_whole(upload_page: UploadPage, app: UploadApp, tmp_path: Path) -> None:
     size = 4 * GIB + 64 * MIB
     file = make_sparse_file(tmp_path / "huge.bin", size)
     ticket = app.new_ticket()

@@ -43,7 +43,9 @@ def status(server: IncomingServer, ticket: str) -> dict[str, object]:
 
 
 @pytest.mark.promise(72, 73, 75, 76, 77, 88, 98)
-def test_before_the_start(upload_page: UploadPage, file: KnownFile, ticket: str) -> None:
+def test_properties_have_their_initial_values_before_the_start(
+    upload_page: UploadPage, file: KnownFile, ticket: str
+) -> None:
     upload = upload_page.upload(ticket, file.path)
     assert upload.now == Moment(
         upload_id=ticket,
@@ -74,7 +76,9 @@ def test_before_the_start(upload_page: UploadPage, file: KnownFile, ticket: str)
 
 
 @pytest.mark.promise(78, 79, 80, 81, 82, 83, 84, 86, 91, 92, 98, 99, 103, 105, 106, 110)
-def test_progress(upload_page: UploadPage, slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_progress_never_goes_back(
+    upload_page: UploadPage, slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
     slow.set("max_rate", 16 * MIB)
     slow.start()
     slow.wait_until_finished()
@@ -140,7 +144,7 @@ def test_chunks_of_another_size_after_a_reconnect(page: Page, start_server: Star
 
 @pytest.mark.promise(4, 93, 94, 97, 107)
 @pytest.mark.parametrize(("pause", "go_on"), [("pause", "unpause"), ("toggle", "toggle")])
-def test_pause(
+def test_a_paused_upload_sends_nothing_until_it_is_resumed(
     slow: PageUpload,
     app: UploadApp,
     server: IncomingServer,
@@ -184,7 +188,9 @@ def test_pause_takes_three_words(upload_page: UploadPage, slow: PageUpload) -> N
 
 
 @pytest.mark.promise(4)
-def test_pauses_in_quick_succession(slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_quick_pauses_and_resumptions_leave_the_upload_working(
+    slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
     slow.start()
     slow.wait_for_bytes()
     for _ in range(20):
@@ -197,7 +203,7 @@ def test_pauses_in_quick_succession(slow: PageUpload, app: UploadApp, file: Know
 
 
 @pytest.mark.promise(74, 75)
-def test_a_second_upload_while_the_first_runs(
+def test_two_uploads_run_side_by_side(
     upload_page: UploadPage, app: UploadApp, slow: PageUpload, file: KnownFile, ticket: str, tmp_path: Path
 ) -> None:
     slow.start()
@@ -230,7 +236,7 @@ def test_start_returns_at_once(upload_page: UploadPage, slow: PageUpload) -> Non
 
 
 @pytest.mark.promise(106)
-def test_start_called_again(slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_starting_twice_has_no_effect(slow: PageUpload, app: UploadApp, file: KnownFile, ticket: str) -> None:
     slow.start().start()
     slow.wait_for_bytes()
     before = slow.now
@@ -246,7 +252,9 @@ def test_start_called_again(slow: PageUpload, app: UploadApp, file: KnownFile, t
 
 
 @pytest.mark.promise(99, 103)
-def test_callbacks_that_fail_or_act(upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str) -> None:
+def test_callbacks_may_raise_or_call_the_uploader(
+    upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str
+) -> None:
     """A page's mistake harms nothing, and a callback may use the uploader."""
     uncaught: list[str] = []
     upload_page.tab.on("pageerror", lambda error: uncaught.append(str(error)))

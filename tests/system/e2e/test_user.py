@@ -26,7 +26,7 @@ def outcomes(upload: PageUpload) -> list[str]:
 
 @pytest.mark.promise(111)
 @over_both
-def test_the_newest_tab_wins(
+def test_the_newest_tab_takes_the_upload_over(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
     """The older one is told, and does not come back by itself: two tabs never fight for a ticket."""
@@ -64,7 +64,7 @@ def test_a_tab_takes_its_upload_back(
 # --- Long absences
 
 
-def test_long_pause(start_server: StartServer, page: Page, file: KnownFile) -> None:
+def test_an_upload_resumes_after_a_long_pause(start_server: StartServer, page: Page, file: KnownFile) -> None:
     """A paused upload outlives one that was left alone later, of which the app is told."""
     server = start_server("--idle-timeout", "3s", "--paused-timeout", "1h")
     with UploadApp(server.base_url) as app:
@@ -84,7 +84,7 @@ def test_long_pause(start_server: StartServer, page: Page, file: KnownFile) -> N
 
 
 @pytest.mark.promise(101)
-def test_pause_that_was_too_long(start_server: StartServer, page: Page, file: KnownFile) -> None:
+def test_an_upload_paused_for_too_long_expires(start_server: StartServer, page: Page, file: KnownFile) -> None:
     server = start_server("--idle-timeout", "2s", "--paused-timeout", "2s")
     with UploadApp(server.base_url) as app:
         ticket = app.new_ticket()
@@ -114,7 +114,9 @@ def lost(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticket:
 
 @over_both
 @pytest.mark.promise(46, 108)
-def test_cancelled_offline(lost: PageUpload, proxy: FaultProxy, app: UploadApp, ticket: str) -> None:
+def test_cancelling_offline_reaches_the_server_later(
+    lost: PageUpload, proxy: FaultProxy, app: UploadApp, ticket: str
+) -> None:
     """For the user it is over at once; the server is told when it can be."""
     lost.cancel("off we go")
     end = lost.now
@@ -130,7 +132,7 @@ def test_cancelled_offline(lost: PageUpload, proxy: FaultProxy, app: UploadApp, 
 
 @over_both
 @pytest.mark.promise(108)
-def test_cancelled_offline_and_left(
+def test_cancelling_offline_survives_leaving_the_page(
     lost: PageUpload, page: Page, proxy: FaultProxy, app: UploadApp, ticket: str
 ) -> None:
     """The next page of this site brings the message."""
@@ -145,7 +147,7 @@ def test_cancelled_offline_and_left(
 
 
 @pytest.mark.promise(46, 108)
-def test_cancelled_offline_for_good(
+def test_an_upload_cancelled_offline_for_good_expires(
     start_server: StartServer, start_proxy: StartProxy, page: Page, file: KnownFile
 ) -> None:
     """Nobody ever brings the message: the app hears of the end when the upload has been idle for too long."""
@@ -247,7 +249,7 @@ def upload(page: Page, app: UploadApp, proxy: FaultProxy, file: KnownFile, ticke
 @over_both
 @pytest.mark.promise(94, 97)
 @pytest.mark.parametrize(("reach", "can_pause", "can_cancel"), MOMENTS)
-def test_pause_at_every_moment(
+def test_pausing_works_at_every_moment(
     upload: PageUpload,
     app: UploadApp,
     proxy: FaultProxy,
@@ -281,7 +283,7 @@ def test_pause_at_every_moment(
 @over_both
 @pytest.mark.promise(97, 108)
 @pytest.mark.parametrize(("reach", "can_pause", "can_cancel"), MOMENTS)
-def test_cancel_at_every_moment(
+def test_cancelling_works_at_every_moment(
     upload: PageUpload,
     app: UploadApp,
     proxy: FaultProxy,
@@ -310,7 +312,7 @@ def test_cancel_at_every_moment(
 
 
 @pytest.mark.promise(94, 97, 108)
-def test_pause_and_cancel_over_http(
+def test_pausing_and_cancelling_work_over_http(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
 ) -> None:
     slow = upload_page.open(transport="http").upload(ticket, file.path).start_slowly()
@@ -334,7 +336,9 @@ def test_pause_and_cancel_over_http(
 @over_both
 @pytest.mark.promise(106)
 @pytest.mark.parametrize("reach", [connecting, reconnecting, handing_over, processing, finished, cancelled])
-def test_start_called_again(upload: PageUpload, app: UploadApp, proxy: FaultProxy, reach: Reach) -> None:
+def test_start_has_no_effect_where_nothing_can_be_started(
+    upload: PageUpload, app: UploadApp, proxy: FaultProxy, reach: Reach
+) -> None:
     """Where there is nothing to start, start() changes nothing and opens nothing."""
     reach(upload, app, proxy)
     before, calls, accepted = upload.now, upload.calls, proxy.counters.accepted

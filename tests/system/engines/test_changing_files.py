@@ -125,7 +125,7 @@ def assert_change_found(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_changes_during_its_upload(
+def test_a_file_that_changes_during_its_upload_is_refused(
     engine: str, upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile, change: Change
 ) -> None:
     """Within two seconds of the start, and of the end, of an upload that takes no longer."""
@@ -137,7 +137,7 @@ def test_a_file_that_changes_during_its_upload(
 
 
 @pytest.mark.parametrize("change", [two_pages_written, replaced])
-def test_a_file_that_changes_when_hardly_anything_is_left(
+def test_a_file_that_changes_near_its_end_is_refused(
     engine: str, upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile, change: Change
 ) -> None:
     """What is left is sent from the file as it was, or not at all."""
@@ -149,7 +149,7 @@ def test_a_file_that_changes_when_hardly_anything_is_left(
 
 
 @pytest.mark.parametrize("change", [overwritten, truncated, removed])
-def test_a_file_that_changes_before_its_upload(
+def test_a_file_that_changes_before_its_upload_is_never_mixed(
     engine: str, upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile, change: Change
 ) -> None:
     """Firefox takes what is there when reading begins, if it is as long: it is one file, at least."""
@@ -163,7 +163,7 @@ def test_a_file_that_changes_before_its_upload(
 
 
 @pytest.mark.parametrize("change", [written_with_the_same_date, removed])
-def test_a_file_that_changes_during_a_pause(
+def test_a_file_that_changes_during_a_pause_is_refused(
     engine: str, upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile, change: Change
 ) -> None:
     upload.start_and_hold(file.size // 8)
@@ -182,7 +182,7 @@ def overwritten_with_the_same_date(path: Path) -> None:
 
 @pytest.mark.parametrize("size", [66 * MIB])
 @pytest.mark.parametrize(("change", "rate"), [(overwritten_with_the_same_date, 20 * MIB), (removed, MIB)])
-def test_a_large_file_that_changes(
+def test_a_large_file_that_changes_is_refused(
     engine: str, upload: PageUpload, app: UploadApp, ticket: str, file: KnownFile, change: Change, rate: int
 ) -> None:
     """Chromium and WebKit read it on their own while it is sent, and samples are compared.

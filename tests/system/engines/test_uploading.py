@@ -57,7 +57,7 @@ def test_a_file_arrives_and_its_app_is_called(
     assert len(app.of(ticket)) == 1
 
 
-def test_a_pause_stops_the_bytes_and_its_end_lets_them_flow(
+def test_a_pause_stops_the_bytes_and_resuming_sends_them(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
 ) -> None:
     upload = begin(upload_page.upload(ticket, file.path))
@@ -73,7 +73,7 @@ def test_a_pause_stops_the_bytes_and_its_end_lets_them_flow(
     app.assert_received(ticket, file)
 
 
-def test_a_cancelled_upload_leaves_nothing_and_its_app_is_told_why(
+def test_a_cancelled_upload_leaves_nothing_and_its_app_gets_the_reason(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str
 ) -> None:
     upload = begin(upload_page.upload(ticket, file.path))
@@ -87,7 +87,7 @@ def test_a_cancelled_upload_leaves_nothing_and_its_app_is_told_why(
     wait_until(lambda: not list(server.storage_dir.rglob(f"*{ticket}*")), "what had arrived to be removed")
 
 
-def test_a_reloaded_page_goes_on_where_it_was(
+def test_a_reloaded_page_resumes_where_it_was(
     tab: Tab,
     app: UploadApp,
     server: IncomingServer,

@@ -26,7 +26,7 @@ def run(number: int, *options: str, directory: Path = ROOT) -> subprocess.Comple
 
 @pytest.mark.promise(113, 127, 130)
 @pytest.mark.parametrize("number", [1, 2])
-def test_help(number: int) -> None:
+def test_help_lists_every_option(number: int) -> None:
     shown = run(number, "--help")
     assert shown.returncode == 0
     for option in ("public_incoming_host", "internal_incoming_host", "public_app_host", "internal_app_host", "port"):
@@ -40,7 +40,7 @@ def test_help(number: int) -> None:
 @pytest.mark.promise(127)
 @pytest.mark.parametrize("option", ["--public_incoming_host", "--public-incoming-host"])
 @pytest.mark.parametrize("number", [1, 2])
-def test_underscores_or_dashes(start_example: StartExample, number: int, option: str) -> None:
+def test_options_take_underscores_and_dashes(start_example: StartExample, number: int, option: str) -> None:
     app = start_example(number, option, "files.example.org", "--public-app-host", "app.example.org")
     assert 'src="http://files.example.org/incoming/0.1/frontend/incoming.js"' in app.get("/").text
     assert "http://app.example.org/" in app.log

@@ -52,7 +52,7 @@ def test_the_page_has_all_elements(dynamic: ExampleApp) -> None:
 
 
 @pytest.mark.promise(117, 121)
-def test_no_ticket_is_said_in_plain_text(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
+def test_a_missing_ticket_is_reported_in_plain_text(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     incoming.failures.append((507, "disk full"))
     answer = dynamic.get("/api/frontend/request_upload", params={"filename": "file.txt"})
     assert (answer.status_code, answer.text) == (500, "incoming!! error: 507 disk full")
@@ -60,7 +60,7 @@ def test_no_ticket_is_said_in_plain_text(dynamic: ExampleApp, incoming: FakeInco
 
 
 @pytest.mark.promise(126)
-def test_wait_then_finish(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
+def test_the_app_answers_wait_and_finishes_later(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(dynamic, incoming, "big file.bin")
     answer = incoming.hand_over(ticket, b"content", "another name")
     assert (answer.status_code, answer.text) == (200, "wait")
@@ -102,7 +102,7 @@ def test_finish_is_not_repeated_when_the_server_refuses(dynamic: ExampleApp, inc
 
 
 @pytest.mark.promise(126)
-def test_the_same_callback_again(start_example: StartExample, incoming: FakeIncoming) -> None:
+def test_a_repeated_callback_gets_the_same_answer(start_example: StartExample, incoming: FakeIncoming) -> None:
     dynamic = start_example(2, "--delay", "0.5")
     ticket = new_ticket(dynamic, incoming)
     incoming.store(ticket, b"content")
@@ -128,7 +128,7 @@ def test_an_unknown_id_is_404(dynamic: ExampleApp) -> None:
 
 @pytest.mark.promise(125)
 @pytest.mark.parametrize("secret", ["", "wrong", "sécrèt"])
-def test_a_wrong_secret_is_a_teapot(dynamic: ExampleApp, incoming: FakeIncoming, secret: str) -> None:
+def test_a_wrong_secret_is_418(dynamic: ExampleApp, incoming: FakeIncoming, secret: str) -> None:
     ticket = new_ticket(dynamic, incoming)
     incoming.store(ticket, b"content")
     for forged in ({}, {"cancelled": "yes"}):
@@ -158,7 +158,7 @@ def test_uploaded_files_as_json(dynamic: ExampleApp, incoming: FakeIncoming) -> 
 
 
 @pytest.mark.promise(121)
-def test_many_tickets_at_once(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
+def test_many_tickets_can_be_requested_at_once(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     tickets = [new_ticket(dynamic, incoming, "same name.bin") for _ in range(10)]
     threads = [threading.Thread(target=incoming.hand_over, args=(ticket, ticket.encode())) for ticket in tickets]
     for thread in threads:

@@ -132,7 +132,7 @@ def test_dynamic_uploads_several_at_once(quiet_page: Page, dynamic: ExampleApp, 
 
 
 @pytest.mark.promise(122)
-def test_dynamic_details_are_about_the_row_that_is_clicked(quiet_page: Page, dynamic: ExampleApp) -> None:
+def test_dynamic_shows_the_details_of_the_clicked_row(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
     page.goto(dynamic.url)
     page.set_input_files("#input_file", [a_file("first"), a_file("second")])
@@ -178,7 +178,7 @@ def test_dynamic_cancels_a_paused_upload(quiet_page: Page, dynamic: ExampleApp) 
 
 @pytest.mark.promise(121)
 @pytest.mark.parametrize("away", ["nobody listens", "a proxy says so", "a proxy answers in its place", "no ticket"])
-def test_dynamic_asks_again_while_its_app_is_away(
+def test_dynamic_retries_while_its_app_is_unavailable(
     page: Page, dynamic: ExampleApp, incoming: FakeIncoming, away: str
 ) -> None:
     page.goto(dynamic.url)
@@ -215,7 +215,7 @@ def test_dynamic_asks_again_while_its_app_is_away(
     expect(page.locator(".row .retry:visible")).to_have_count(0)
 
 
-def test_dynamic_pauses_longer_from_try_to_try(page: Page, dynamic: ExampleApp) -> None:
+def test_dynamic_waits_longer_after_each_attempt(page: Page, dynamic: ExampleApp) -> None:
     page.clock.install(time=0)
     page.goto(dynamic.url)
     page.clock.pause_at(60_000)
@@ -239,7 +239,7 @@ def test_dynamic_pauses_longer_from_try_to_try(page: Page, dynamic: ExampleApp) 
 
 
 @pytest.mark.promise(121)
-def test_dynamic_is_refused_a_ticket(page: Page, dynamic: ExampleApp) -> None:
+def test_dynamic_shows_a_refused_ticket(page: Page, dynamic: ExampleApp) -> None:
     """That is the app's decision, for which the user may find a remedy."""
     page.goto(dynamic.url)
     refusal = {"status": 403, "body": "Please log in.", "content_type": "text/plain; charset=utf-8"}
@@ -254,7 +254,7 @@ def test_dynamic_is_refused_a_ticket(page: Page, dynamic: ExampleApp) -> None:
     expect(page.locator(".row.failed")).to_have_count(0)
 
 
-def test_dynamic_tries_a_failed_upload_again(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
+def test_dynamic_retries_a_failed_upload(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     page.goto(dynamic.url)
     page.set_input_files("#input_file", a_file())
@@ -290,7 +290,7 @@ def test_dynamic_takes_the_files_in_a_folder(quiet_page: Page, dynamic: ExampleA
     assert page.evaluate("window.uploaders[0].bytes_total") == len("content")
 
 
-def test_dynamic_says_what_it_cannot_take_of_a_folder(quiet_page: Page, dynamic: ExampleApp, tmp_path: Path) -> None:
+def test_dynamic_lists_what_it_cannot_read_in_a_folder(quiet_page: Page, dynamic: ExampleApp, tmp_path: Path) -> None:
     page = quiet_page
     (tmp_path / "empty").mkdir()
     page.goto(dynamic.url)
@@ -305,7 +305,7 @@ def test_dynamic_says_what_it_cannot_take_of_a_folder(quiet_page: Page, dynamic:
 
 
 @pytest.mark.promise(122, 124)
-def test_dynamic_waits_for_the_end_of_a_passing_error(quiet_page: Page, dynamic: ExampleApp) -> None:
+def test_dynamic_retries_after_a_transient_error(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
     page.goto(dynamic.url)
     page.set_input_files("#input_file", a_file())
@@ -404,9 +404,7 @@ def choose(page: Page, name: str, last_modified: int, times: int = 1) -> None:
     )
 
 
-def test_dynamic_goes_on_with_an_unfinished_upload(
-    quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming
-) -> None:
+def test_dynamic_resumes_an_unfinished_upload(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     assert incoming.library is not None
     incoming.library += REMEMBERS

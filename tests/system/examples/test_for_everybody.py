@@ -114,9 +114,7 @@ def test_everything_can_be_done_by_keyboard(quiet_page: Page, dynamic: ExampleAp
     assert focused(page) == "first", "the buttons are gone, the place in the list is not"
 
 
-def test_the_focus_survives_what_happens_meanwhile(
-    quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming
-) -> None:
+def test_the_focus_survives_changes_of_the_page(quiet_page: Page, dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     page = quiet_page
     assert incoming.library is not None
     incoming.library += """
@@ -151,7 +149,7 @@ def test_the_focus_survives_what_happens_meanwhile(
 
 
 @pytest.mark.promise(122, 123)
-def test_what_a_screen_reader_finds(quiet_page: Page, dynamic: ExampleApp) -> None:
+def test_every_control_has_a_name_for_screen_readers(quiet_page: Page, dynamic: ExampleApp) -> None:
     page = quiet_page
     page.goto(dynamic.url)
     choose_names(page, "done.txt", "paused.txt", "failed.txt")
@@ -197,7 +195,7 @@ def test_what_a_screen_reader_finds(quiet_page: Page, dynamic: ExampleApp) -> No
     expect(page.locator(".row .file_name").nth(1)).to_have_attribute("aria-current", "true")
 
 
-def test_what_a_screen_reader_says(listening_page: Page, dynamic: ExampleApp) -> None:
+def test_screen_readers_announce_each_outcome_once(listening_page: Page, dynamic: ExampleApp) -> None:
     page = listening_page
     page.goto(dynamic.url)
     choose_names(page, "done.txt", "failed.txt", "cancelled.txt")
@@ -215,7 +213,7 @@ def test_what_a_screen_reader_says(listening_page: Page, dynamic: ExampleApp) ->
     assert heard(page) == expected, "each end once, and no progress"
 
 
-def test_many_ends_are_one_sentence(listening_page: Page, dynamic: ExampleApp) -> None:
+def test_outcomes_at_the_same_time_are_announced_in_one_sentence(listening_page: Page, dynamic: ExampleApp) -> None:
     page = listening_page
     page.goto(dynamic.url)
     choose_names(page, "a", "b", "c", "d")
@@ -226,7 +224,7 @@ def test_many_ends_are_one_sentence(listening_page: Page, dynamic: ExampleApp) -
     assert sentence.endswith(" and 1 more")
 
 
-def test_an_app_that_is_away_is_said_once(page: Page, dynamic: ExampleApp) -> None:
+def test_an_unavailable_app_is_announced_once(page: Page, dynamic: ExampleApp) -> None:
     page.add_init_script(LISTEN)
     page.goto(dynamic.url)
     page.route("**/request_upload*", lambda route: route.abort())
@@ -240,7 +238,7 @@ def test_an_app_that_is_away_is_said_once(page: Page, dynamic: ExampleApp) -> No
     assert heard(page) == ["6 files added", away]
 
 
-def test_what_cannot_be_taken_is_said(listening_page: Page, simple: ExampleApp, dynamic: ExampleApp) -> None:
+def test_unreadable_files_are_announced(listening_page: Page, simple: ExampleApp, dynamic: ExampleApp) -> None:
     page = listening_page
     page.goto(dynamic.url)
     page.evaluate(
@@ -262,7 +260,7 @@ def test_what_cannot_be_taken_is_said(listening_page: Page, simple: ExampleApp, 
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_telephone_shows_all_of_it(quiet_page: Page, start_example: StartExample, number: int) -> None:
+def test_a_phone_shows_the_whole_page(quiet_page: Page, start_example: StartExample, number: int) -> None:
     page = quiet_page
     page.set_viewport_size({"width": 320, "height": 640})
     page.goto(start_example(number).url)
@@ -313,7 +311,7 @@ def colours(page: Page, selector: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("state", ["under way", "failed"])
-def test_bars_are_seen_in_forced_colours(
+def test_progress_bars_are_visible_in_forced_colours(
     forced_page: Page, start_example: StartExample, number: int, state: str
 ) -> None:
     page = forced_page
@@ -331,7 +329,7 @@ def test_bars_are_seen_in_forced_colours(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_names_keep_their_direction_to_themselves(
+def test_the_direction_of_a_name_does_not_affect_other_text(
     quiet_page: Page, start_example: StartExample, incoming: FakeIncoming, number: int
 ) -> None:
     page = quiet_page
@@ -354,7 +352,7 @@ def test_names_keep_their_direction_to_themselves(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_what_cannot_be_seen_in_a_name_is_shown(quiet_page: Page, start_example: StartExample, number: int) -> None:
+def test_invisible_characters_in_names_are_shown(quiet_page: Page, start_example: StartExample, number: int) -> None:
     page = quiet_page
     page.goto(start_example(number).url)
     drop(page, "#drop_area", "exe.\u202egpj\u200d\n\u2066.bat")

@@ -90,7 +90,7 @@ def test_simple_takes_no_folder(quiet_page: Page, simple: ExampleApp, tmp_path: 
 
 @pytest.mark.promise(119)
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_missing_library_is_said(
+def test_a_missing_library_is_reported(
     page: Page, start_example: StartExample, incoming: FakeIncoming, number: int
 ) -> None:
     incoming.library = None
@@ -124,7 +124,7 @@ def test_simple_shows_errors(quiet_page: Page, simple: ExampleApp) -> None:
 
 @pytest.mark.promise(115, 120, 122)
 @pytest.mark.parametrize("number", [1, 2])
-def test_texts_of_others_stay_text(
+def test_foreign_text_is_never_markup(
     quiet_page: Page, start_example: StartExample, incoming: FakeIncoming, number: int
 ) -> None:
     page = quiet_page
@@ -145,7 +145,7 @@ def test_texts_of_others_stay_text(
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_nothing_sticks_out(quiet_page: Page, start_example: StartExample, number: int, width: int) -> None:
+def test_nothing_overflows_the_page(quiet_page: Page, start_example: StartExample, number: int, width: int) -> None:
     page = quiet_page
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(start_example(number).url)
@@ -170,7 +170,7 @@ def test_nothing_sticks_out(quiet_page: Page, start_example: StartExample, numbe
         (360000, "4 d 4 h"),
     ],
 )
-def test_durations(quiet_page: Page, simple: ExampleApp, seconds: float, text: str) -> None:
+def test_durations_are_readable(quiet_page: Page, simple: ExampleApp, seconds: float, text: str) -> None:
     quiet_page.goto(simple.url)
     script = "(seconds) => import('./static/progress.js').then((progress) => progress.human_duration(seconds))"
     assert quiet_page.evaluate(script, seconds) == text
@@ -199,7 +199,7 @@ def moment(time: float, bytes_acked: int, **others: Any) -> dict[str, Any]:
     } | others
 
 
-def test_speed(quiet_page: Page, simple: ExampleApp) -> None:
+def test_speed_is_averaged_over_recent_seconds(quiet_page: Page, simple: ExampleApp) -> None:
     quiet_page.goto(simple.url)
     steady = [moment(second, 1000 * second) for second in range(30)]
     assert speeds(quiet_page, steady)[1:] == [1000] * 29

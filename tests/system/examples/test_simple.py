@@ -40,7 +40,7 @@ def test_every_page_has_a_ticket_of_its_own(simple: ExampleApp, incoming: FakeIn
 
 
 @pytest.mark.promise(116)
-def test_the_file_is_moved_and_the_server_told_so(simple: ExampleApp, incoming: FakeIncoming) -> None:
+def test_the_file_is_moved_and_the_callback_answered_done(simple: ExampleApp, incoming: FakeIncoming) -> None:
     ticket = new_ticket(simple, incoming)
     answer = incoming.hand_over(ticket, b"content", "notes.txt")
     assert (answer.status_code, answer.text) == (200, "done")
@@ -49,7 +49,7 @@ def test_the_file_is_moved_and_the_server_told_so(simple: ExampleApp, incoming: 
 
 
 @pytest.mark.promise(116)
-def test_an_empty_file_is_a_file(simple: ExampleApp, incoming: FakeIncoming) -> None:
+def test_an_empty_file_is_accepted(simple: ExampleApp, incoming: FakeIncoming) -> None:
     assert incoming.hand_over(new_ticket(simple, incoming), b"", "empty").text == "done"
     assert simple.contents() == {"empty": b""}
 

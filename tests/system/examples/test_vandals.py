@@ -154,7 +154,7 @@ def test_a_storage_directory_behind_a_symlink_is_fine(example: Example) -> None:
         ("x" * 300, "x" * 200),
     ],
 )
-def test_odd_names(example: Example, name: str, kept_as: str) -> None:
+def test_odd_names_are_stored_safely(example: Example, name: str, kept_as: str) -> None:
     example.upload(name, b"content")
     assert example.app.contents() == {kept_as: b"content"}
     url = "/uploads/" + requests.utils.quote(kept_as, safe="")
@@ -172,14 +172,14 @@ def test_a_trial_call_is_answered_and_changes_nothing(example: Example) -> None:
 
 
 @pytest.mark.promise(116)
-def test_one_name_three_files(example: Example) -> None:
+def test_three_files_of_one_name_are_kept_apart(example: Example) -> None:
     for content in (b"1", b"2", b"3"):
         example.upload("photo.jpg", content)
     assert example.app.contents() == {"photo.jpg": b"1", "photo (2).jpg": b"2", "photo (3).jpg": b"3"}
 
 
 @pytest.mark.promise(116)
-def test_uploads_on_another_file_system(start_example: StartExample, incoming: FakeIncoming) -> None:
+def test_the_uploads_may_be_on_another_file_system(start_example: StartExample, incoming: FakeIncoming) -> None:
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == incoming.storage_dir.stat().st_dev:
         unavailable("needs /dev/shm as a second file system")
@@ -251,7 +251,7 @@ def test_nothing_else_can_be_downloaded(example: Example, path: str) -> None:
 
 
 @pytest.mark.promise(118)
-def test_every_answer_has_the_headers_of_a_careful_app(example: Example) -> None:
+def test_every_answer_has_the_security_headers(example: Example) -> None:
     for path in ("/", "/nothing", "/uploads/nothing", "/static/style.css", "/api/nothing"):
         headers = example.app.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff", path
@@ -287,7 +287,7 @@ def test_the_public_host_is_the_name_that_the_browser_used(example: Example, hos
 
 @pytest.mark.promise(127)
 @pytest.mark.parametrize("host", ["evil; script-src *", '"><script>alert(1)</script>', "user@host", "a b"])
-def test_a_host_that_is_none_gets_no_page(example: Example, host: str) -> None:
+def test_an_invalid_host_header_gets_no_page(example: Example, host: str) -> None:
     answer = example.app.get("/", headers={"Host": host})
     assert answer.status_code == 400
     assert "<script>" not in answer.text

@@ -24,7 +24,7 @@ def test_tickets_survive_the_app(tickets: Tickets, tmp_path: Path) -> None:
     assert tickets.find("another") is tickets.secret_of("another") is None
 
 
-def test_closed_tickets_are_remembered_but_not_for_ever(tickets: Tickets, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_tickets_are_kept_for_a_limited_time(tickets: Tickets, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_000_000.0]
     monkeypatch.setattr("webapp.tickets.time.time", lambda: now[0])
     for number in ("old", "waiting", "open"):
@@ -85,7 +85,7 @@ def test_a_file_that_is_being_copied_is_neither_listed_nor_served(tmp_path: Path
     assert folder.find(".123.part") is None
 
 
-def test_names_keep_their_meaning() -> None:
+def test_names_stay_recognizable() -> None:
     assert harmless_name("Report (final).tar.gz") == "Report (final).tar.gz"
     assert harmless_name("u\u0308ber.txt") == "\u00fcber.txt"
     assert harmless_name("Screenshot at 3.04\u202fPM.png") == "Screenshot at 3.04\u202fPM.png"
@@ -105,5 +105,5 @@ def test_names_keep_their_meaning() -> None:
         (5 * 10**15, "5000 TB"),
     ],
 )
-def test_sizes_for_people(size: int, text: str) -> None:
+def test_sizes_are_readable(size: int, text: str) -> None:
     assert human_size(size) == text

@@ -133,7 +133,7 @@ def test_a_refusing_status_with_a_text_of_the_apps_own_is_a_refusal(status: int,
 
 
 @pytest.mark.promise(64)
-def test_a_teapot_is_an_app() -> None:
+def test_status_418_comes_from_an_app() -> None:
     assert verdict("I'm a teapot", 418) == Verdict.REFUSED
 
 
@@ -173,7 +173,7 @@ def test_a_teapot_is_an_app() -> None:
         ("wrong secret " * 1000, 403, "text/plain"),
     ],
 )
-def test_what_something_else_may_have_said_is_unclear(body: str, status: int, content_type: str) -> None:
+def test_answers_that_a_proxy_may_have_given_are_unclear(body: str, status: int, content_type: str) -> None:
     answer = judge(response(body, status, content_type), ARRIVED, NOW)
     assert answer.verdict == Verdict.UNCLEAR
     assert answer.reason
@@ -182,7 +182,7 @@ def test_what_something_else_may_have_said_is_unclear(body: str, status: int, co
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize("callback", [ARRIVED, CANCELLED])
-def test_not_now_means_again(status: int, callback: Callback) -> None:
+def test_not_now_answers_are_retried(status: int, callback: Callback) -> None:
     answer = judge(response("done", status), callback, NOW)
     assert (answer.verdict, answer.heard, answer.retry_after) == (Verdict.AGAIN, True, None)
     assert str(status) in answer.reason

@@ -156,7 +156,7 @@ async def test_any_answer_to_a_cancellation_settles_it(stores: Stores, clock: Cl
 
 
 @pytest.mark.parametrize("trouble", [DROP, (500, ""), (503, ""), (429, "")])
-async def test_a_cancellation_nobody_heard_is_told_again(stores: Stores, clock: Clock, trouble: Script) -> None:
+async def test_an_undelivered_cancellation_is_retried(stores: Stores, clock: Clock, trouble: Script) -> None:
     with AppStub([trouble, ""]) as app:
         await stores.cancelled(app.url)
         desk = Desk(stores, clock)
@@ -168,7 +168,7 @@ async def test_a_cancellation_nobody_heard_is_told_again(stores: Stores, clock: 
         assert len({call.headers["incoming-delivery"] for call in app.callbacks}) == 1
 
 
-async def test_a_cancellation_is_not_told_for_ever(
+async def test_retries_of_a_cancellation_are_bounded(
     stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stores.cancelled(refused())
@@ -420,7 +420,7 @@ async def given_up_after(desk: Desk, passing: Sequence[Clock]) -> float:
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
-async def test_a_clock_that_jumps_by_an_hour_gives_no_app_up(
+async def test_a_clock_that_jumps_by_an_hour_fails_no_upload(
     stores: Stores, clock: Clock, ticks: Clock, jump: float
 ) -> None:
     await stores.arrived(refused())
@@ -600,9 +600,7 @@ async def test_ticket_that_is_forgotten_meanwhile_does_no_harm(stores: Stores, c
         lambda known: replace(known, callback=Callback("another", cancelled=False, since=0.0, due_at=0.0, attempts=1)),
     ],
 )
-async def test_a_claim_that_is_no_longer_true_calls_nobody(
-    stores: Stores, clock: Clock, app_stub: AppStub, change: Change
-) -> None:
+async def test_an_outdated_claim_makes_no_call(stores: Stores, clock: Clock, app_stub: AppStub, change: Change) -> None:
     app_stub.default = (500, "")
     await stores.arrived(app_stub.url)
     desk = Desk(stores, clock)
@@ -681,7 +679,7 @@ async def test_file_that_is_gone_does_not_hide_what_the_app_always_said(stores: 
         assert (await desk.attempt()).state == State.FAILED
 
 
-async def test_app_that_is_away_after_taking_the_file_is_still_asked(stores: Stores, clock: Clock) -> None:
+async def test_an_unavailable_app_that_took_the_file_is_still_called(stores: Stores, clock: Clock) -> None:
     with AppStub(take(DROP, DROP, "wait")) as app:
         await stores.arrived(app.url)
         desk = Desk(stores, clock)
@@ -721,9 +719,7 @@ async def test_an_answer_is_recorded_however_long_the_database_needs(
     assert len(app_stub.callbacks) == 1
 
 
-async def test_nobody_is_called_as_long_as_the_attempt_cannot_be_recorded(
-    stores: Stores, clock: Clock, app_stub: AppStub
-) -> None:
+async def test_no_call_is_made_until_the_attempt_is_recorded(stores: Stores, clock: Clock, app_stub: AppStub) -> None:
     ticket = await stores.arrived(app_stub.url)
     flaky = Flaky(stores, failures=1)
     flaky.updates = 1
@@ -737,7 +733,9 @@ async def test_nobody_is_called_as_long_as_the_attempt_cannot_be_recorded(
 # --- what the log says ------------------------------------------------------------------------------------------------
 
 
-async def test_no_log_record_tells_the_secret(stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_record_contains_the_secret(
+    stores: Stores, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     secret = "swordfish-in-the-url-and-the-form"
     with AppStub([(500, "x"), "done"]) as app:

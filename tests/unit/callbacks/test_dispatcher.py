@@ -86,14 +86,14 @@ async def test_file_that_arrives_is_handed_over_at_once(workers: Workers, stores
 
 
 @pytest.mark.promise(46)
-async def test_cancellation_is_told_at_once(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
+async def test_a_cancellation_is_delivered_at_once(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
     workers.start(stores)
     await stores.cancelled(app_stub.url, "enough")
     [call] = await until(lambda: app_stub.callbacks, "the notice")
     assert (call.params["cancelled"], call.params["cancelReason"]) == ("yes", "enough")
 
 
-async def test_news_of_another_worker_is_noticed(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
+async def test_callbacks_of_another_worker_are_noticed(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
     workers.start(stores)
     other = workers.open()
     ticket = await other.arrived(app_stub.url)
@@ -123,7 +123,9 @@ async def test_every_callback_is_made_by_one_of_several_workers(workers: Workers
 # --- apps in trouble --------------------------------------------------------------------------------------------------
 
 
-async def test_app_that_is_down_is_tried_until_it_is_up(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
+async def test_an_app_that_is_down_is_retried_until_it_is_up(
+    workers: Workers, stores: Stores, app_stub: AppStub
+) -> None:
     app_stub.stop()
     workers.start(stores)
     ticket = await stores.arrived(app_stub.url)
@@ -138,7 +140,9 @@ async def test_app_that_is_down_is_tried_until_it_is_up(workers: Workers, stores
     assert len(app_stub.callbacks) == 1
 
 
-async def test_trouble_of_every_kind_ends_in_a_handover(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
+async def test_every_kind_of_failure_is_followed_by_a_handover(
+    workers: Workers, stores: Stores, app_stub: AppStub
+) -> None:
     app_stub.answer_next(DROP, (500, ""), (503, "busy"), (429, ""), "done")
     workers.start(stores)
     ticket = await stores.arrived(app_stub.url)
@@ -147,7 +151,7 @@ async def test_trouble_of_every_kind_ends_in_a_handover(workers: Workers, stores
     assert len({call.headers["incoming-delivery"] for call in app_stub.callbacks}) == 1
 
 
-async def test_hanging_app_is_asked_again(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
+async def test_an_app_that_hangs_is_called_again(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
     app_stub.hold()
     workers.start(stores, handover_timeout=0.2)
     ticket = await stores.arrived(app_stub.url)
@@ -229,7 +233,7 @@ async def test_those_that_waited_beyond_their_lease_are_claimed_anew(
 # --- workers that end -------------------------------------------------------------------------------------------------
 
 
-async def test_another_worker_goes_on_when_one_dies_in_a_delivery(
+async def test_another_worker_continues_when_one_dies_in_a_delivery(
     workers: Workers, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.callbacks.dispatcher.LONGEST_SLEEP", 0.05)
@@ -398,7 +402,7 @@ async def test_a_clock_that_jumps_by_an_hour_delays_no_callback(
 
 @pytest.mark.promise(39, 57, 60, 63)
 @pytest.mark.parametrize("kept", [True, False])
-async def test_app_says_wait_and_finishes_hours_later(workers: Workers, app_stub: AppStub, kept: bool) -> None:
+async def test_an_app_answers_wait_and_finishes_hours_later(workers: Workers, app_stub: AppStub, kept: bool) -> None:
     clock = Clock()
     stores = workers.open(clock)
     app_stub.default = "wait"
@@ -412,7 +416,7 @@ async def test_app_says_wait_and_finishes_hours_later(workers: Workers, app_stub
 
 
 @pytest.mark.promise(39, 57)
-async def test_app_may_finish_before_its_own_wait_was_heard(workers: Workers, stores: Stores) -> None:
+async def test_an_app_may_finish_before_its_wait_is_recorded(workers: Workers, stores: Stores) -> None:
     handover = workers.start(stores)
     loop = asyncio.get_running_loop()
     told: list[State] = []
@@ -437,7 +441,7 @@ async def test_finishing_twice_is_answered_as_the_first_time(stores: Stores) -> 
     assert await stores.finish(ticket.id) == first
 
 
-async def test_finishing_after_a_restart(workers: Workers) -> None:
+async def test_finishing_works_after_a_restart(workers: Workers) -> None:
     earlier = Stores(workers.directory)
     ticket = await earlier.waiting()
     await earlier.close()
@@ -447,7 +451,7 @@ async def test_finishing_after_a_restart(workers: Workers) -> None:
     assert stores.files_of(ticket) == []
 
 
-async def test_finishing_what_the_app_was_not_told_of_is_refused(stores: Stores) -> None:
+async def test_finishing_before_any_callback_is_refused(stores: Stores) -> None:
     for ticket in (await stores.new(), await stores.uploading(), await stores.arrived(""), await stores.cancelled("")):
         with pytest.raises(WrongState, match=f"'{ticket.state}'"):
             await stores.finish(ticket.id)

@@ -75,7 +75,7 @@ async def end(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_names_that_hang_do_not_hold_up_others(server: NameServer, clock: Clock) -> None:
+async def test_slow_names_do_not_delay_others(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock)
     hanging = ask(lookup, *(f"{HANGING}-{number}" for number in range(50)))
     await until(lambda: server.now_asking == 50, "all of them to hang")
@@ -159,7 +159,7 @@ async def test_a_name_server_that_is_away_costs_no_known_name(server: NameServer
     assert server.asked["app.example"] == 5
 
 
-async def test_a_name_that_is_gone_is_gone_at_once(server: NameServer, clock: Clock) -> None:
+async def test_a_removed_name_fails_at_once(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock, patience=FOREVER)
     await lookup.resolve("app.example", 80)
     clock.advance(FRESH)
@@ -178,7 +178,7 @@ async def test_a_failure_is_not_remembered(server: NameServer, clock: Clock) -> 
     assert await lookup.resolve("app.example", 80)
 
 
-async def test_what_nobody_waits_for_any_more_is_not_looked_up(server: NameServer, clock: Clock) -> None:
+async def test_an_abandoned_lookup_is_not_started(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock)
     hanging = ask(lookup, *(f"{HANGING}-{number}" for number in range(AT_ONCE)))
     await until(lambda: server.now_asking == AT_ONCE, "every place to be taken")

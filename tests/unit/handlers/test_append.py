@@ -175,7 +175,7 @@ async def test_a_claim_in_another_worker_ends_an_append_that_is_silent(bench: Be
     await other.close()
 
 
-async def test_an_append_ends_with_the_reason(bench: Bench) -> None:
+async def test_an_append_that_is_ended_has_the_reason(bench: Bench) -> None:
     cancelled = await begin(bench, ticket_id := await bench.new())
     await bench.upload_service.cancel(ticket_id, "no more", notify_app=False)
     assert isinstance(cancelled.errors[0], UploadCancelled)

@@ -57,28 +57,28 @@ def caller(known: Settings, peer: str, *headers: tuple[str, str]) -> str:
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
-def test_loopback_is_let_in_by_default(peer: str) -> None:
+def test_loopback_may_call_by_default(peer: str) -> None:
     assert caller(settings(), peer) == peer.removeprefix("::ffff:")
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.1", "192.168.1.1", "203.0.113.5", "2001:db8::1", "::ffff:203.0.113.5", "::2"])
-def test_the_world_is_not(peer: str) -> None:
+def test_other_networks_may_not_call_by_default(peer: str) -> None:
     assert caller(settings(), peer) == f"backend functions are not open to {peer.removeprefix('::ffff:')}"
 
 
-def test_a_peer_without_address_is_not() -> None:
+def test_a_peer_without_an_address_may_not_call() -> None:
     assert "not open to 0.0.0.0" in caller(settings(), "")
     assert "not open to 0.0.0.0" in caller(settings(), "@")
 
 
 @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::7"])
-def test_networks_of_the_operator(peer: str) -> None:
+def test_configured_networks_may_call(peer: str) -> None:
     known = settings("--backend-networks", "10.0.0.0/8,2001:db8::/32")
     assert caller(known, peer) == peer.removeprefix("::ffff:")
     assert "not open" in caller(known, "127.0.0.1")
 
 
-def test_nobody() -> None:
+def test_an_empty_list_allows_no_caller() -> None:
     assert "not open" in caller(settings("--backend-networks", ""), "127.0.0.1")
 
 
@@ -130,7 +130,7 @@ def test_forwarding_headers_of_an_unknown_peer_are_refused(header: tuple[str, st
         ("203.0.113.5, 192.168.1.9, 10.0.0.2, 10.0.0.1", "192.168.1.9"),
     ],
 )
-def test_behind_a_trusted_proxy_its_client_is_judged(hops: str, address: str) -> None:
+def test_behind_a_trusted_proxy_the_client_address_counts(hops: str, address: str) -> None:
     assert caller(settings(*PROXIED), "10.0.0.1", ("X-Forwarded-For", hops)) == address
 
 

@@ -198,14 +198,14 @@ def test_each_chunk_is_acked_once_and_only_when_it_is_safe(
 @pytest.mark.parametrize(
     "wrong", [b"", bytes(8), message(0, b""), b"\x02" + message(0, b"x")[1:], message(2**53, b"x")], ids=len
 )
-async def test_what_is_no_chunk(wrong: bytes) -> None:
+async def test_a_malformed_chunk_is_refused(wrong: bytes) -> None:
     bench = Bench()
     with pytest.raises(BadRequest):
         await bench.chunks.take(wrong, last=True)
     assert bench.writes == []
 
 
-async def test_what_is_no_chunk_is_refused_before_its_end() -> None:
+async def test_a_malformed_chunk_is_refused_before_its_end() -> None:
     bench = Bench()
     with pytest.raises(BadRequest):
         await bench.chunks.take(bytes(PART), last=False)
@@ -221,7 +221,7 @@ async def test_a_part_that_fails_leaves_its_chunk_without_ack() -> None:
     assert bench.acked == []
 
 
-async def test_what_came_before_a_cut_is_handed_on() -> None:
+async def test_bytes_before_a_cut_are_stored() -> None:
     bench = Bench()
     await bench.chunks.take(message(5, bytes(PART)), last=False)
     await bench.chunks.take(b"rest", last=False)
@@ -234,7 +234,7 @@ async def test_what_came_before_a_cut_is_handed_on() -> None:
 
 
 @pytest.mark.parametrize("came", [b"", bytes(8), message(0, b"")], ids=len)
-async def test_of_what_is_no_chunk_yet_nothing_is_kept(came: bytes) -> None:
+async def test_an_incomplete_header_stores_nothing(came: bytes) -> None:
     bench = Bench()
     await bench.chunks.take(came, last=False)
     bench.chunks.cut()
@@ -242,7 +242,7 @@ async def test_of_what_is_no_chunk_yet_nothing_is_kept(came: bytes) -> None:
     assert bench.writes == []
 
 
-async def test_no_more_is_taken_than_may_be_under_way() -> None:
+async def test_bytes_in_progress_are_bounded() -> None:
     bench = Bench(chunk_max=PART)
     taken = 0
 

@@ -22,11 +22,11 @@ def refusal(options: TicketOptions | None = None, server_max_size: int = 0, /, *
     return caught.value.message
 
 
-def test_nothing_need_be_said() -> None:
+def test_every_field_is_optional() -> None:
     assert read() == Identity()
 
 
-def test_everything() -> None:
+def test_every_field_is_taken() -> None:
     given = read(fileSize="0", fileName="a.txt", mediaType="text/plain", metadata='{"folder": "größe"}')
     assert (given.size, given.name, given.media_type) == (0, "a.txt", "text/plain")
     assert as_object(given.metadata) == {"folder": "größe"}
@@ -79,5 +79,5 @@ def test_a_file_that_the_ticket_does_not_allow_is_refused_once_name_and_type_are
         (json.dumps({str(number): "" for number in range(33)}), "metadata invalid: the metadata has 33 keys"),
     ],
 )
-def test_bad_metadata(metadata: str, words: str) -> None:
+def test_bad_metadata_is_refused(metadata: str, words: str) -> None:
     assert refusal(metadata=metadata).startswith(words)

@@ -30,7 +30,7 @@ def answers(version: int = 8) -> tuple[InterimAnswers, Stream, Any]:
     return interim, stream, clock
 
 
-def test_the_bytes() -> None:
+def test_an_interim_answer_has_the_expected_bytes() -> None:
     interim, stream, clock = answers()
     interim.begin("a-ticket", "max-age=5")
     clock.now += INTERVAL
@@ -69,7 +69,7 @@ def test_none_goes_to_a_connection_that_is_closed() -> None:
     assert stream.sent == []
 
 
-def test_early_versions_hear_of_no_progress() -> None:
+def test_early_versions_get_no_progress() -> None:
     interim, stream, clock = answers(4)
     clock.now += INTERVAL
     interim.progress(1)

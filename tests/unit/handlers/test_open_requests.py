@@ -46,7 +46,7 @@ async def test_a_request_that_comes_meanwhile_is_waited_for() -> None:
     await asyncio.wait_for(waiting, 20)
 
 
-async def test_a_request_whose_handler_is_gone_holds_up_nobody() -> None:
+async def test_a_request_without_a_handler_delays_no_shutdown() -> None:
     requests, request = OpenRequests(), Request()
     requests.add(request)
     waiting = asyncio.ensure_future(requests.wait_for_none())

@@ -78,7 +78,7 @@ def test_json_types_that_make_no_sense_are_refused(name: str, value: Value, word
         ("backend-secret", "backendSecret"),
     ],
 )
-def test_a_misspelt_parameter_is_told_with_what_was_meant(name: str, meant: str) -> None:
+def test_a_misspelt_parameter_is_reported_with_a_suggestion(name: str, meant: str) -> None:
     assert warnings({name: "x"}, NEW_UPLOAD) == [f'unknown parameter "{name}"; did you mean "{meant}"?']
 
 
@@ -89,7 +89,7 @@ def test_known_parameters_are_no_warning() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "undefined", "null", "None", "False", "NaN"])
-def test_a_secret_without_a_value_is_told_to_who_makes_a_ticket(value: str) -> None:
+def test_an_empty_secret_is_a_warning_for_new_upload(value: str) -> None:
     [warning] = warnings({"backendSecret": value}, NEW_UPLOAD)
     assert warning.startswith("backendSecret is ")
 

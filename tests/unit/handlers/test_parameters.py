@@ -30,18 +30,18 @@ def multipart(*parts: tuple[str, bytes]) -> bytes:
 
 
 @pytest.mark.promise(26)
-def test_query() -> None:
+def test_parameters_may_be_in_the_query() -> None:
     assert read("id=1&backendSecret=a%20b%2Bc+d") == {"id": "1", "backendSecret": "a b+c d"}
 
 
 @pytest.mark.promise(25)
 @pytest.mark.parametrize("content_type", [FORM, FORM + "; charset=utf-8", FORM.upper()])
-def test_form(content_type: str) -> None:
+def test_parameters_may_be_a_form(content_type: str) -> None:
     assert read(body=b"id=1&x=%E2%98%83", content_type=content_type) == {"id": "1", "x": "\N{SNOWMAN}"}
 
 
 @pytest.mark.promise(25)
-def test_multipart() -> None:
+def test_parameters_may_be_multipart() -> None:
     body = multipart(
         ('Content-Disposition: form-data; name="id"', b"1"),
         (
@@ -53,7 +53,7 @@ def test_multipart() -> None:
     assert read(body=body, content_type='Multipart/Form-Data; boundary="b"')["id"] == "1"
 
 
-def test_json() -> None:
+def test_parameters_may_be_json() -> None:
     content = {"id": "1", "removeFileWhenFinished": False, "maxSize": 7, "allowedTypes": [".a", ".b"], "destType": None}
     assert read(body=json.dumps(content).encode(), content_type="application/json") == {
         "id": "1",
@@ -109,7 +109,7 @@ def test_nothing_is_stripped() -> None:
         ("application/json", b'{"id": ["\\ud800"]}', "half a surrogate pair"),
     ],
 )
-def test_bad_bodies(content_type: str, body: bytes, words: str) -> None:
+def test_bad_bodies_are_refused(content_type: str, body: bytes, words: str) -> None:
     with pytest.raises(BadRequest) as caught:
         read("", body, content_type)
     assert words in caught.value.message

@@ -39,7 +39,7 @@ def said(watchdog: StallWatchdog, unix: socket.socket, received: int | None, **m
     return None if error is None else error.message
 
 
-def test_silence_for_too_long(watchdog: StallWatchdog, clock: Clock, unix: socket.socket) -> None:
+def test_a_silent_client_is_timed_out(watchdog: StallWatchdog, clock: Clock, unix: socket.socket) -> None:
     clock.now += 59.9
     assert said(watchdog, unix, 0) is None
     clock.now += 0.1
@@ -49,14 +49,16 @@ def test_silence_for_too_long(watchdog: StallWatchdog, clock: Clock, unix: socke
     assert said(watchdog, unix, 0) is None
 
 
-def test_who_waits_for_the_server_is_not_blamed(watchdog: StallWatchdog, clock: Clock, unix: socket.socket) -> None:
+def test_time_spent_waiting_for_the_server_does_not_count(
+    watchdog: StallWatchdog, clock: Clock, unix: socket.socket
+) -> None:
     for _ in range(10):
         clock.now += 60
         assert said(watchdog, unix, 1, busy=True) is None
     assert said(watchdog, unix, 1) is not None, "nor is it forgiven for good"
 
 
-def test_too_little(watchdog: StallWatchdog, clock: Clock, unix: socket.socket) -> None:
+def test_a_slow_client_is_timed_out(watchdog: StallWatchdog, clock: Clock, unix: socket.socket) -> None:
     assert said(watchdog, unix, 0) is None
     for received in (1000, 5999):
         clock.now += 30
@@ -66,7 +68,9 @@ def test_too_little(watchdog: StallWatchdog, clock: Clock, unix: socket.socket) 
 
 
 @pytest.mark.parametrize("excused", [True, False])
-def test_enough_or_nothing_expected(watchdog: StallWatchdog, clock: Clock, unix: socket.socket, excused: bool) -> None:
+def test_a_fast_or_idle_client_is_not_timed_out(
+    watchdog: StallWatchdog, clock: Clock, unix: socket.socket, excused: bool
+) -> None:
     for number in range(10):
         clock.now += 30
         watchdog.hear()

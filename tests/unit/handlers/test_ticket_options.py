@@ -34,7 +34,7 @@ def test_only_the_url_is_needed() -> None:
     )
 
 
-def test_everything() -> None:
+def test_every_option_is_taken() -> None:
     given = read(
         destType="file",
         removeFileWhenFinished="false",
@@ -111,7 +111,7 @@ def test_good_urls_are_kept_as_they_are(url: str) -> None:
         ("http://a/" + "x" * (MAX_URL - 8), f"has {MAX_URL + 1} characters, the limit is {MAX_URL}"),
     ],
 )
-def test_bad_urls(url: str, words: str) -> None:
+def test_bad_urls_are_refused(url: str, words: str) -> None:
     message = refusal(signalFinishURL=url)
     assert message.startswith("signalFinishURL invalid: ")
     assert words in message
@@ -130,7 +130,7 @@ def test_spellings_of_remove_file_when_finished(text: str, value: bool) -> None:
     assert read(removeFileWhenFinished=text).remove_file_when_finished is value
 
 
-def test_bad_remove_file_when_finished() -> None:
+def test_bad_values_of_remove_file_when_finished_are_refused() -> None:
     for text in ("maybe", "2", " true", "tru", "", "null", "None", "undefined"):
         assert refusal(removeFileWhenFinished=text).startswith("removeFileWhenFinished invalid: ")
 
@@ -148,13 +148,13 @@ def test_a_missing_url_is_named() -> None:
 
 
 @pytest.mark.promise(28)
-def test_dest_type() -> None:
+def test_dest_type_can_only_be_file() -> None:
     assert read(destType="file").dest_type == "file"
     assert refusal(destType="ceph") == "destType invalid: only 'file' is supported"
 
 
 @pytest.mark.promise(31)
-def test_names_of_the_secret() -> None:
+def test_the_secret_has_two_names() -> None:
     assert read(backendSecret="a").secret_optional is False
     old = read(signalFinishSecret="a")
     assert (old.backend_secret, old.secret_optional) == ("a", True)
@@ -201,10 +201,10 @@ def test_the_secret_of_a_call() -> None:
         ({"allowedOrigins": ",".join(["http://a"] * (MAX_ITEMS + 1))}, f"the limit is {MAX_ITEMS}"),
     ],
 )
-def test_bad_limits(given: dict[str, str], words: str) -> None:
+def test_bad_limits_are_refused(given: dict[str, str], words: str) -> None:
     assert words in refusal(**given)
 
 
-def test_limits_at_their_limit() -> None:
+def test_the_largest_limits_are_accepted() -> None:
     assert read(maxSize="9007199254740991").max_size == 2**53 - 1
     assert len(read(allowedTypes=",".join([".a"] * MAX_ITEMS)).allowed_types) == MAX_ITEMS

@@ -42,7 +42,7 @@ class Peer:
         self.sender.end(4502, error.name)
 
 
-async def test_acks_that_wait_go_together_and_before_messages() -> None:
+async def test_waiting_acks_are_sent_together_and_before_messages() -> None:
     peer = Peer()
     peer.reads.clear()
     peer.sender.ack((0, 1))
@@ -59,7 +59,7 @@ async def test_acks_that_wait_go_together_and_before_messages() -> None:
     await peer.running
 
 
-async def test_the_last_words_are_the_last() -> None:
+async def test_nothing_is_sent_after_the_last_message() -> None:
     peer = Peer()
     peer.sender.send(messages.ping())
     peer.sender.end(1000, "over")
@@ -69,7 +69,7 @@ async def test_the_last_words_are_the_last() -> None:
     assert peer.got == ["ping", (1000, "over")]
 
 
-async def test_an_end_before_the_beginning() -> None:
+async def test_ending_before_the_start_sends_what_waits() -> None:
     peer = Peer()
     peer.running.cancel()
     sender = WebSocketSender(lambda: 0.0)
@@ -91,7 +91,7 @@ async def test_a_failure_is_reported_once_behind_what_was_safe() -> None:
 
 
 @pytest.mark.parametrize("when", ["ended before", "ended while it waits"])
-async def test_a_peer_that_does_not_read_its_last_message(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+async def test_waiting_for_the_last_message_is_bounded(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     monkeypatch.setattr(websocket_sender, "FAREWELL", 0.0)
     peer = Peer()
     peer.reads.clear()
@@ -103,7 +103,7 @@ async def test_a_peer_that_does_not_read_its_last_message(monkeypatch: pytest.Mo
     assert peer.got == [(1000, "")]
 
 
-async def test_a_peer_that_is_gone() -> None:
+async def test_a_disconnected_peer_is_no_error() -> None:
     peer = Peer()
     peer.gone = True
     peer.sender.send(messages.ping())

@@ -49,7 +49,7 @@ def employ(stores: Stores, **settings: object) -> Janitor:
 
 
 @pytest.mark.promise(46, 53, 54, 65)
-async def test_an_idle_upload_is_cancelled_and_the_app_is_told_why(stores: Stores, clock: Clock) -> None:
+async def test_an_idle_upload_is_cancelled_and_the_app_gets_the_reason(stores: Stores, clock: Clock) -> None:
     ticket = await stores.uploading()
     clock.advance(12 * HOUR + 1)
     await employ(stores).sweep()
@@ -60,14 +60,14 @@ async def test_an_idle_upload_is_cancelled_and_the_app_is_told_why(stores: Store
     assert stores.files_of(ticket) == []
 
 
-async def test_a_ticket_that_nobody_used_expires_as_well(stores: Stores, clock: Clock) -> None:
+async def test_an_unused_ticket_expires_as_well(stores: Stores, clock: Clock) -> None:
     ticket = await stores.new()
     clock.advance(12 * HOUR + 1)
     await employ(stores).sweep()
     assert await stores.state(ticket) == State.CANCELLED
 
 
-async def test_until_the_limit_nothing_happens(stores: Stores, clock: Clock) -> None:
+async def test_an_upload_within_its_limit_is_kept(stores: Stores, clock: Clock) -> None:
     tickets = [await stores.uploading(), await stores.new()]
     clock.advance(12 * HOUR - 1)
     await employ(stores).sweep()
@@ -110,7 +110,7 @@ async def test_many_paused_uploads_hide_no_idle_one(
     assert (await stores.tickets.counts())[State.UPLOADING] == 10
 
 
-async def test_an_upload_that_goes_on_in_the_last_moment_is_not_cancelled(
+async def test_an_upload_that_resumes_in_the_last_moment_is_kept(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = await stores.uploading(b"x" * 10, size=100)
@@ -196,7 +196,7 @@ async def test_the_file_of_a_failed_handover_is_kept_for_the_grace_time(stores: 
     assert await stores.state(ticket) == State.FAILED
 
 
-async def test_a_handover_cannot_be_tried_again_without_its_file(stores: Stores, clock: Clock) -> None:
+async def test_a_handover_cannot_be_retried_without_its_file(stores: Stores, clock: Clock) -> None:
     ticket = await stores.failed()
     clock.advance(2 * DAY)
     await employ(stores).sweep()
@@ -204,7 +204,7 @@ async def test_a_handover_cannot_be_tried_again_without_its_file(stores: Stores,
         await stores.retry(ticket.id)
 
 
-async def test_a_file_whose_handover_is_just_tried_again_stays(
+async def test_a_file_whose_handover_is_retried_is_kept(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = await stores.failed()
@@ -258,7 +258,7 @@ async def test_a_late_write_leaves_no_part_of_a_cancelled_upload(stores: Stores,
 
 
 @pytest.mark.parametrize("state", [State.FINISHED, State.FAILED])
-async def test_what_could_not_be_removed_is_removed_later(
+async def test_failed_removals_are_retried(
     stores: Stores, clock: Clock, state: State, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket = await (stores.finished() if state == State.FINISHED else stores.failed())
@@ -292,7 +292,7 @@ def watched_removals(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[st
     return removals
 
 
-async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_tombstone_is_checked_once(stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     removals = watched_removals(stores, monkeypatch)
     tickets = []
     for _ in range(5):
@@ -306,7 +306,7 @@ async def test_each_tombstone_is_looked_at_once(stores: Stores, clock: Clock, mo
     assert removals in (tickets, [*tickets, tickets[-1]])
 
 
-async def test_a_restart_does_not_look_at_all_tombstones_anew(
+async def test_a_restart_does_not_check_all_tombstones_again(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does another worker: one has looked at them, and noted it in the store."""
@@ -325,7 +325,7 @@ async def test_a_restart_does_not_look_at_all_tombstones_anew(
     assert set(removals) <= {last, ended_since}
 
 
-async def test_what_could_not_be_removed_is_looked_at_again_after_a_restart(stores: Stores, clock: Clock) -> None:
+async def test_failed_removals_are_retried_after_a_restart(stores: Stores, clock: Clock) -> None:
     ticket = await stores.finished()
     mend = stores.obstruct(ticket)
     clock.advance(1)
@@ -372,7 +372,7 @@ async def test_tombstones_are_forgotten_when_their_time_is_over(stores: Stores, 
     assert [stores.files_of(ticket) for ticket in tombstones] == [[], [], []]
 
 
-async def test_an_upload_is_not_forgotten_before_its_app_was_told(stores: Stores, clock: Clock) -> None:
+async def test_an_upload_is_kept_until_its_app_was_called(stores: Stores, clock: Clock) -> None:
     ticket = await stores.cancelled("")
     janitor = employ(stores)
     clock.advance(30 * DAY)
@@ -489,7 +489,7 @@ async def test_a_step_that_fails_stops_no_other(
     assert await stores.state(idle) == State.CANCELLED
 
 
-async def test_it_sweeps_by_itself_and_more_often_when_limits_are_short(
+async def test_the_janitor_runs_by_itself_and_more_often_with_short_limits(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SHORTEST_INTERVAL", 0.01)
@@ -524,7 +524,7 @@ LIMITS: dict[str, object] = {"idle_timeout": HOUR, "paused_timeout": HOUR, "hand
 
 
 @pytest.mark.parametrize("restarted", [True, False], ids=["no server", "suspended"])
-async def test_nobody_is_idle_while_no_server_runs(stores: Stores, clock: Clock, restarted: bool) -> None:
+async def test_time_without_a_server_does_not_count_as_idle(stores: Stores, clock: Clock, restarted: bool) -> None:
     janitor = employ(stores, **LIMITS, failed_grace=HOUR, tombstone_time=HOUR)
     tickets = [await stores.uploading(), await stores.new(), await stores.waiting(), await stores.failed()]
     paused = await stores.uploading()
@@ -583,7 +583,7 @@ async def test_restarts_every_few_minutes_keep_no_upload_for_ever(
     assert clock() - begun >= HOUR
 
 
-async def test_a_store_that_takes_no_note_ends_no_upload(
+async def test_a_store_that_records_no_time_ends_no_upload(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket = await stores.uploading()
@@ -598,7 +598,7 @@ async def test_a_store_that_takes_no_note_ends_no_upload(
     assert "cleanup step failed, will retry: the disk is on strike" in caplog.text
 
 
-async def test_notes_are_made_while_a_round_takes_long(
+async def test_the_time_is_recorded_during_a_long_round(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "NOTE_INTERVAL", 0.001)

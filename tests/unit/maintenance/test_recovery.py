@@ -60,7 +60,7 @@ def cut(path: Path, length: int) -> None:
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_there_is_believed(stores: Stores, machine: Machine) -> None:
+async def test_stored_bytes_are_believed(stores: Stores, machine: Machine) -> None:
     tickets = [await stores.uploading(b"x" * 1000), await stores.new(), await stores.arrived("")]
     assert await machine.start(stores) == (1, 0)
     assert [await stores.get(ticket) for ticket in tickets] == tickets
@@ -96,7 +96,7 @@ async def test_a_trimmed_ticket_does_not_pass_for_synced(stores: Stores, machine
     assert (after.extents, after.synced) == (Extents([(0, 700)]), Extents())
 
 
-async def test_a_missing_file_is_asked_for_from_the_start(stores: Stores, machine: Machine) -> None:
+async def test_a_missing_file_is_requested_from_the_start(stores: Stores, machine: Machine) -> None:
     ticket = await stores.uploading(b"x" * 1000)
     await stores.files.release(ticket)
     part_of(stores, ticket).unlink()
@@ -264,7 +264,7 @@ async def test_a_file_that_cannot_be_examined_keeps_nobody_from_starting(
     assert (await stores.get(ticket)).extents == Extents()
 
 
-async def test_a_hole_is_asked_for_again(stores: Stores, machine: Machine) -> None:
+async def test_a_hole_is_requested_again(stores: Stores, machine: Machine) -> None:
     """What an earlier release may have left: a file that was made anew in the middle of an upload."""
     content = b"x" * 300_000
     ticket = await stores.uploading(content)
@@ -332,7 +332,7 @@ async def test_without_a_boot_id_the_rest_is_done_all_the_same(
     assert "cannot distinguish a power cut from a restart" in caplog.text
 
 
-def test_this_kernel_tells_its_boot_id() -> None:
+def test_the_boot_id_of_this_kernel_is_read() -> None:
     assert recovery.BOOT_ID.read_text().strip()
 
 

@@ -38,7 +38,7 @@ async def test_each_is_met_once_and_the_oldest_first(stores: Stores, clock: Cloc
     assert [ticket.created_at for ticket in found] == sorted(ticket.created_at for ticket in found)
 
 
-async def test_both_ends_are_kept(stores: Stores, clock: Clock) -> None:
+async def test_both_limits_of_the_scan_are_kept(stores: Stores, clock: Clock) -> None:
     made = []
     for _ in range(12):
         clock.advance(10)
@@ -47,7 +47,7 @@ async def test_both_ends_are_kept(stores: Stores, clock: Clock) -> None:
     assert [ticket.id async for ticket in found] == [ticket.id for ticket in made[2:10]]
 
 
-async def test_many_of_one_moment_do_not_make_it_go_round_in_circles(stores: Stores, clock: Clock) -> None:
+async def test_many_tickets_of_one_moment_do_not_loop(stores: Stores, clock: Clock) -> None:
     for _ in range(17):
         await stores.new()
     clock.advance(1)
@@ -57,7 +57,7 @@ async def test_many_of_one_moment_do_not_make_it_go_round_in_circles(stores: Sto
     assert len(found) == len(set(found))
 
 
-async def test_tickets_that_vanish_on_the_way_do_not_hide_others(stores: Stores, clock: Clock) -> None:
+async def test_removed_tickets_do_not_hide_others(stores: Stores, clock: Clock) -> None:
     for _ in range(12):
         clock.advance(1)
         await stores.new()

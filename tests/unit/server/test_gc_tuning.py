@@ -33,13 +33,13 @@ def _seldom() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_seldom")
-def test_what_stays_is_not_looked_at() -> None:
+def test_long_lived_objects_are_not_scanned() -> None:
     assert gc.get_threshold() == THRESHOLDS
     assert gc.get_freeze_count() > 10_000
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_each_worker_looks_seldom(workers: int, tmp_path: Path) -> None:
+def test_each_worker_collects_rarely(workers: int, tmp_path: Path) -> None:
     options = ("--workers", str(workers), "--storage-dir", str(tmp_path), "--port", str(free_port()))
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *options, "--address", "127.0.0.1"], cwd=ROOT, stdout=subprocess.PIPE

@@ -73,7 +73,7 @@ def listen(listening: FakeSocket, taken: list[object]) -> tuple[Listener, FakeLo
     return Listener(listening, lambda connection, _: taken.append(connection), loop), loop  # type: ignore[arg-type]
 
 
-def test_everything_that_waits_is_accepted_in_one_turn() -> None:
+def test_all_waiting_connections_are_accepted_in_one_turn() -> None:
     taken: list[object] = []
     _, loop = listen(FakeSocket("a", "b", "c"), taken)
     loop.turn()
@@ -115,7 +115,7 @@ def test_a_connection_that_failed_by_itself_holds_up_no_other(number: int) -> No
     assert loop.timer is None
 
 
-def test_stopped_while_it_pauses() -> None:
+def test_stopping_ends_a_pause() -> None:
     listening = FakeSocket(errno.EMFILE, "late")
     listener, loop = listen(listening, [])
     loop.turn()
@@ -124,7 +124,7 @@ def test_stopped_while_it_pauses() -> None:
     assert (loop.timer, loop.reader, listening.closed) == (None, None, True)
 
 
-def test_stopped_by_the_connection_that_it_accepts() -> None:
+def test_a_connection_may_stop_its_listener() -> None:
     listening, taken, loop = FakeSocket("a", "b"), [], FakeLoop()
 
     def stop(connection: object, _: object) -> None:

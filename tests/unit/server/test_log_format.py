@@ -32,7 +32,7 @@ def traceback() -> logging.LogRecord:
         return made
 
 
-def test_text() -> None:
+def test_records_can_be_text() -> None:
     made = record("upload %s: %d bytes", TICKET, 7, client="::1", note="two words", nothing="")
     assert TextLines().format(made) == (
         f"2023-11-14T22:13:20.250+00:00 INFO incoming.test[{made.process}] "
@@ -40,7 +40,7 @@ def test_text() -> None:
     )
 
 
-def test_json() -> None:
+def test_records_can_be_json() -> None:
     made = record("upload %s", TICKET, client="::1", count=3, error=None, level_="x")
     assert json.loads(JsonLines().format(made)) == {
         "time": "2023-11-14T22:13:20.250+00:00",
@@ -86,7 +86,7 @@ def log_calls() -> Iterator[tuple[str, ast.Call]]:
                     yield f"{path.name}:{node.lineno}", node
 
 
-def test_every_event_of_the_server_can_be_told_by_its_text() -> None:
+def test_every_event_of_the_server_has_a_distinct_text() -> None:
     """What is filled in must come as an argument: a text put together beforehand is another one each time."""
     calls = dict(log_calls())
     assert len(calls) > 30
@@ -178,7 +178,9 @@ def root_logger() -> object:
 
 
 @pytest.mark.parametrize(("level", "written"), [("info", ["I", "W"]), ("warning", ["W"]), ("debug", ["D", "I", "W"])])
-def test_levels(level: str, written: list[str], root_logger: object, capfd: pytest.CaptureFixture[str]) -> None:
+def test_records_below_the_level_are_dropped(
+    level: str, written: list[str], root_logger: object, capfd: pytest.CaptureFixture[str]
+) -> None:
     configure(level, "json")
     logging.getLogger("incoming.x").debug("D")
     logging.getLogger("incoming.x").info("I")

@@ -112,7 +112,7 @@ def test_the_end_waits_for_what_is_being_written(pipe: Pipe, handle: Callable[[i
     assert pipe.read() == "last words\n"
 
 
-def test_a_pipe_that_somebody_made_non_blocking(pipe: Pipe, handle: Callable[[int], QueuedHandler]) -> None:
+def test_a_non_blocking_pipe_loses_no_record(pipe: Pipe, handle: Callable[[int], QueuedHandler]) -> None:
     os.set_blocking(pipe.writing, False)
     handler = handle(pipe.writing)
     handler.handle(record("x" * 50_000))
@@ -128,7 +128,7 @@ def test_a_regular_file_is_written_to_directly(tmp_path: Path, handle: Callable[
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
-def test_what_cannot_be_written_is_counted_and_told_later(
+def test_dropped_records_are_counted_and_reported_later(
     number: int, tmp_path: Path, handle: Callable[[int], QueuedHandler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, failures = os.write, [number] * 3
@@ -151,7 +151,7 @@ def test_what_cannot_be_written_is_counted_and_told_later(
     ]
 
 
-def test_a_record_that_cannot_be_formatted_is_told(tmp_path: Path, handle: Callable[[int], QueuedHandler]) -> None:
+def test_a_record_that_cannot_be_formatted_is_reported(tmp_path: Path, handle: Callable[[int], QueuedHandler]) -> None:
     with (tmp_path / "log").open("wb") as file:
         handler = handle(file.fileno())
         handler.setFormatter(TextLines())

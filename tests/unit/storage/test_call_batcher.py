@@ -66,7 +66,7 @@ async def test_all_that_waits_is_done_in_order_by_one_thread(
     assert threading.get_ident() not in threads
 
 
-async def test_an_error_is_told_to_whom_it_belongs(batcher: CallBatcher) -> None:
+async def test_an_error_reaches_only_its_own_caller(batcher: CallBatcher) -> None:
     def fail() -> None:
         raise OSError("mine")
 
@@ -78,7 +78,7 @@ async def test_an_error_is_told_to_whom_it_belongs(batcher: CallBatcher) -> None
     assert outcome[2] == 2
 
 
-async def test_one_that_blocks_holds_up_nobody(batcher: CallBatcher) -> None:
+async def test_a_blocking_call_delays_no_other(batcher: CallBatcher) -> None:
     """Neither those behind it nor the answers of those before it, which one thread was to give together."""
     stuck = Blocked()
     before = asyncio.ensure_future(batcher.run(lambda: "before"))
@@ -103,12 +103,12 @@ async def test_no_more_threads_than_allowed(batcher: CallBatcher) -> None:
     assert await asyncio.gather(*blocked, after) == ["blocked"] * 3 + ["after"]
 
 
-async def test_it_goes_on_after_a_rest(batcher: CallBatcher) -> None:
+async def test_it_works_again_after_being_idle(batcher: CallBatcher) -> None:
     for number in range(50):
         assert await batcher.run(lambda number=number: number) == number  # type: ignore[misc]
 
 
-async def test_who_does_not_wait_any_more_gets_no_answer(batcher: CallBatcher) -> None:
+async def test_a_cancelled_caller_gets_no_answer(batcher: CallBatcher) -> None:
     stuck = Blocked()
     task = await begun(batcher, stuck)
     task.cancel()
@@ -117,7 +117,7 @@ async def test_who_does_not_wait_any_more_gets_no_answer(batcher: CallBatcher) -
     assert task.cancelled()
 
 
-async def test_what_was_asked_before_the_end_is_done(batcher: CallBatcher) -> None:
+async def test_calls_made_before_the_end_are_done(batcher: CallBatcher) -> None:
     stuck = Blocked()
     blocked = await begun(batcher, stuck)
     waiting = [asyncio.ensure_future(batcher.run(lambda: "waiting")) for _ in range(3)]

@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "file")
 
 
-def test_a_file(path: str) -> None:
+def test_a_file_is_created_written_and_read(path: str) -> None:
     fd = disk.create(path, 0o600)
     assert disk.write(fd, [b"abc", memoryview(b"def")], 2) == 6
     facts = disk.facts(fd)
@@ -92,7 +92,7 @@ def test_a_directory_where_systemd_forbids_the_bit_that_inherits_the_group(
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o770
 
 
-def test_directories(tmp_path: Path) -> None:
+def test_directories_are_created_and_synced(tmp_path: Path) -> None:
     made = tmp_path / "made"
     disk.make_directory(str(made), 0o700)
     disk.make_directory(str(made), 0o777)
@@ -108,7 +108,7 @@ def test_directories(tmp_path: Path) -> None:
         disk.sync_directory(str(tmp_path / "file"))
 
 
-def test_locks(path: str) -> None:
+def test_locks_exclude_each_other(path: str) -> None:
     """Many may hold it shared; an exclusive one waits for all of them, also within one process."""
     fds = [disk.create(path, 0o600), disk.open(path), disk.open(path)]
     disk.lock(fds[0], exclusive=False)

@@ -6,7 +6,9 @@ from incoming.storage import fault_log
 from incoming.storage.fault_log import RateLimitedLog
 
 
-def test_repetitions_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_faults_are_logged_with_pauses(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 5.0
     monkeypatch.setattr(fault_log.time, "monotonic", lambda: now)
     log = RateLimitedLog()

@@ -58,7 +58,7 @@ async def test_keeps_the_protocol(files: FileStore) -> None:
     assert not isinstance(store, BufferingStore)
 
 
-async def test_pieces_in_any_order(files: FileStore, root: Path) -> None:
+async def test_pieces_in_any_order_make_the_file(files: FileStore, root: Path) -> None:
     assert (await files.write(UPLOAD, [(6, b"gh"), (8, memoryview(b"xij")[1:]), (0, b"abc")])).durable == [
         (6, 10),
         (0, 3),
@@ -67,7 +67,7 @@ async def test_pieces_in_any_order(files: FileStore, root: Path) -> None:
     assert partial(root).read_bytes() == b"abcdefghij"
 
 
-async def test_nothing_to_write(files: FileStore) -> None:
+async def test_an_empty_write_changes_nothing(files: FileStore) -> None:
     assert (await files.write(UPLOAD, [])).durable == []
     assert (await files.write(UPLOAD, [(5, b"")])).durable == []
     assert await files.stored(UPLOAD) == Extents()
@@ -124,7 +124,7 @@ async def test_modes_are_as_configured_whatever_the_umask(open_files: OpenFiles,
     assert (mode(root), mode(root / ID[:2]), mode(Path(path))) == (0o755, 0o755, 0o664)
 
 
-async def test_modes_by_default(files: FileStore, root: Path) -> None:
+async def test_modes_are_private_by_default(files: FileStore, root: Path) -> None:
     await files.write(UPLOAD, [(0, b"x")])
     assert (mode(root), mode(root / ID[:2]), mode(partial(root))) == (0o750, 0o750, 0o640)
 
@@ -134,7 +134,7 @@ async def test_modes_by_default(files: FileStore, root: Path) -> None:
     ["", ".", "..", "../x", "/etc/passwd", "a/b", "abc", ID.upper(), ID + "\n", ID + "/..", "0" * 31, "0" * 33,
      "\u0660" * 32, "0a3b5c7d-1111-4222-8333-44445555666\x00"],
 )  # fmt: skip
-async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk, ticket_id: str) -> None:
+async def test_an_invalid_id_never_becomes_a_file_name(files: FileStore, disk: FaultyDisk, ticket_id: str) -> None:
     before = len(disk.calls)
     stranger = replace(UPLOAD, id=ticket_id)
     for attempt in (
@@ -150,7 +150,7 @@ async def test_what_is_no_id_becomes_no_name(files: FileStore, disk: FaultyDisk,
     assert len(disk.calls) == before
 
 
-async def test_ids_without_dashes(files: FileStore, root: Path) -> None:
+async def test_ids_may_come_without_dashes(files: FileStore, root: Path) -> None:
     ticket_id = "0123456789abcdef" * 2
     await files.write(new(ticket_id), [(0, b"x")])
     assert await files.complete(new(ticket_id), 1) == Location(FILE, str(final(root, ticket_id)))
@@ -212,12 +212,12 @@ async def test_after_a_failed_sync_its_descriptor_is_not_believed(
     assert final(root).read_bytes() == b"abc"
 
 
-async def test_sync_of_what_is_not_there(files: FileStore) -> None:
+async def test_syncing_a_missing_file_is_an_error(files: FileStore) -> None:
     with pytest.raises(StorageFailed, match="no longer"):
         await files.sync(UPLOAD)
 
 
-async def test_sync_after_completion(files: FileStore) -> None:
+async def test_a_complete_file_can_be_synced(files: FileStore) -> None:
     await files.write(UPLOAD, [(0, b"x")])
     await files.complete(UPLOAD, 1)
     await files.sync(UPLOAD)
@@ -231,7 +231,7 @@ async def test_sync_covers_what_another_worker_wrote(open_files: OpenFiles, disk
     assert "fdatasync" in disk.calls
 
 
-async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) -> None:
+async def test_writes_continue_during_a_sync(files: FileStore, disk: FaultyDisk) -> None:
     await files.write(UPLOAD, [(0, b"x")])
     syncing, go_on = threading.Event(), threading.Event()
 
@@ -252,7 +252,7 @@ async def test_writes_go_on_during_a_sync(files: FileStore, disk: FaultyDisk) ->
 # --- completing -------------------------------------------------------------------------------------------------------
 
 
-async def test_complete_in_the_order_that_is_safe(files: FileStore, disk: FaultyDisk, root: Path) -> None:
+async def test_completion_syncs_before_it_renames(files: FileStore, disk: FaultyDisk, root: Path) -> None:
     await files.write(UPLOAD, [(0, b"abc")])
     disk.calls.clear()
     assert await files.complete(UPLOAD, 3) == Location(FILE, str(final(root)))
@@ -262,14 +262,14 @@ async def test_complete_in_the_order_that_is_safe(files: FileStore, disk: Faulty
     assert not partial(root).exists()
 
 
-async def test_complete_again(open_files: OpenFiles, root: Path) -> None:
+async def test_completing_twice_is_completing_once(open_files: OpenFiles, root: Path) -> None:
     one, two = open_files(), open_files()
     await one.write(UPLOAD, [(0, b"abc")])
     paths = await asyncio.gather(one.complete(UPLOAD, 3), two.complete(UPLOAD, 3), one.complete(UPLOAD, 3))
     assert set(paths) == {Location(FILE, str(final(root)))} == {await two.complete(UPLOAD, 3)}
 
 
-async def test_the_empty_file(files: FileStore) -> None:
+async def test_an_empty_file_is_completed(files: FileStore) -> None:
     path = (await files.complete(UPLOAD, 0)).address
     assert Path(path).read_bytes() == b""
     assert (await files.complete(UPLOAD, 0)).address == path
@@ -289,7 +289,7 @@ async def test_bytes_beyond_the_end_are_cut_off(files: FileStore) -> None:
     assert Path((await files.complete(UPLOAD, 4)).address).read_bytes() == b"abcd"
 
 
-async def test_a_complete_file_is_not_touched_by_anybody(open_files: OpenFiles, root: Path) -> None:
+async def test_a_complete_file_is_never_changed(open_files: OpenFiles, root: Path) -> None:
     one, two, newcomer = open_files(), open_files(), open_files()
     await one.write(UPLOAD, [(0, b"abc")])
     await two.write(UPLOAD, [(3, b"def")])
@@ -331,7 +331,9 @@ async def test_a_file_of_another_size_is_not_confirmed(files: FileStore) -> None
         await files.complete(UPLOAD, 4)
 
 
-async def test_created_while_another_worker_completes(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+async def test_a_file_completed_by_another_worker_is_not_created_again(
+    open_files: OpenFiles, disk: FaultyDisk, root: Path
+) -> None:
     """The newcomer finds neither name just before the rename and creates the partial file just after it."""
     late = FaultyDisk()
     one, two = open_files(), open_files(disk=late)
@@ -350,7 +352,7 @@ async def test_created_while_another_worker_completes(open_files: OpenFiles, dis
     assert late.open_descriptors == set()
 
 
-async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFiles, root: Path) -> None:
+async def test_two_workers_create_a_file_once(open_files: OpenFiles, root: Path) -> None:
     late = FaultyDisk()
     one, two = open_files(), open_files(disk=late)
     loop = asyncio.get_running_loop()
@@ -367,7 +369,7 @@ async def test_created_by_another_worker_at_the_same_moment(open_files: OpenFile
 # --- removing, releasing, closing -------------------------------------------------------------------------------------
 
 
-async def test_remove(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
+async def test_removing_leaves_no_file(open_files: OpenFiles, disk: FaultyDisk, root: Path) -> None:
     files = open_files()
     await files.remove(UPLOAD)
     await files.write(UPLOAD, [(0, b"abc")])
@@ -448,7 +450,7 @@ async def test_a_failed_close_spoils_the_next_sync(open_files: OpenFiles, disk: 
     await files.sync(UPLOAD)
 
 
-async def test_release(files: FileStore, disk: FaultyDisk) -> None:
+async def test_releasing_closes_the_descriptor(files: FileStore, disk: FaultyDisk) -> None:
     await files.release(UPLOAD)
     await files.write(UPLOAD, [(0, b"abc")])
     await files.release(UPLOAD)
@@ -560,7 +562,7 @@ async def upload(files: FileStore) -> Location:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("persistent", [False, True], ids=["once", "from then on"])
-async def test_every_call_failing(root: Path, number: int, persistent: bool) -> None:
+async def test_any_failing_call_loses_nothing_acknowledged(root: Path, number: int, persistent: bool) -> None:
     """At the n-th call, n = 1, 2, 3 ... until none is hit: an error of the tree, and then all is well again."""
     point = 0
     while True:
@@ -599,7 +601,7 @@ async def upload_again(files: FileStore) -> Location:
         return await files.complete(UPLOAD, 7)
 
 
-async def test_dying_at_every_call(root: Path) -> None:
+async def test_death_at_any_call_loses_nothing_acknowledged(root: Path) -> None:
     """Another worker goes on after this one died at its n-th call; what was written is still there."""
     point = 0
     died = True
@@ -743,7 +745,7 @@ def test_an_unusable_directory_is_an_error_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failing", ["fdatasync", "fsync", "sync_directory"])
 @pytest.mark.parametrize("then", ["sync", "complete"])
-async def test_after_a_failed_sync_nobody_else_syncs_until_the_loss_is_recorded(
+async def test_after_a_failed_sync_others_sync_only_when_the_loss_is_recorded(
     open_files: OpenFiles, failing: str, then: str
 ) -> None:
     """The kernel tells of it once: who opens the file afterwards would sync with success."""
@@ -777,7 +779,7 @@ async def test_a_second_sync_does_not_wait_for_ever(open_files: OpenFiles, monke
     await two.sync(UPLOAD)
 
 
-async def test_a_worker_that_dies_after_a_failed_sync_keeps_nobody_waiting(open_files: OpenFiles) -> None:
+async def test_a_worker_that_dies_after_a_failed_sync_blocks_no_other(open_files: OpenFiles) -> None:
     broken = FaultyDisk()
     one, two = open_files(disk=broken), open_files()
     await one.write(UPLOAD, [(0, b"abc")])
@@ -789,7 +791,7 @@ async def test_a_worker_that_dies_after_a_failed_sync_keeps_nobody_waiting(open_
     assert broken.open_descriptors == set()
 
 
-async def test_where_files_have_no_such_lock_syncs_wait_for_nobody(
+async def test_without_file_locks_syncs_do_not_wait(
     open_files: OpenFiles, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PosixDisk, "kind", lambda self, path: "nfs4")

@@ -51,7 +51,7 @@ async def test_parts_are_joined_and_stay_until_they_are_removed(tmp_path: Path) 
     await files.close()
 
 
-async def test_dying_at_every_call_loses_nothing(tmp_path: Path) -> None:
+async def test_death_at_any_call_loses_nothing(tmp_path: Path) -> None:
     point, died = 0, True
     while died:
         point += 1
@@ -91,7 +91,7 @@ async def test_a_failing_disk_leaves_the_parts_and_nothing_else(tmp_path: Path, 
     await files.close()
 
 
-async def test_parts_that_are_gone_are_told_of(tmp_path: Path) -> None:
+async def test_missing_parts_are_reported(tmp_path: Path) -> None:
     files = FileStore(tmp_path)
     known = await begun(files)
     os.truncate(tmp_path / ID[:2] / f"{ID}.part", 8)

@@ -92,7 +92,7 @@ async def test_what_is_gone_is_noticed_by_every_call(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_what_is_stored_is_told_after_a_restart(
+async def test_stored_ranges_are_measured_after_a_restart(
     files: FileStore, open_files: OpenFiles, root: Path, damage: Damage
 ) -> None:
     ticket = await begun(files)
@@ -151,7 +151,7 @@ async def test_bytes_written_here_and_not_yet_committed_count_as_well(files: Fil
         await files.write(UPLOAD, [(len(CONTENT), b"more")])
 
 
-async def test_another_worker_that_stored_elsewhere_is_told(open_files: OpenFiles, root: Path) -> None:
+async def test_a_worker_that_stored_elsewhere_is_noticed(open_files: OpenFiles, root: Path) -> None:
     """It has made a file of its own, for a ticket that it knows without bytes."""
     one, two = open_files(), open_files()
     ticket = await begun(one)
@@ -240,7 +240,7 @@ def test_what_is_noted_does_not_depend_on_the_mount(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [remove, replace_by_copy, cut_off, link])
 @pytest.mark.parametrize("moment", ["fsync", "rename", "after"])
-async def test_damaged_while_it_is_completed(
+async def test_a_file_damaged_during_completion_is_refused(
     files: FileStore, disk: FaultyDisk, root: Path, damage: Damage, moment: str
 ) -> None:
     ticket = await begun(files)
@@ -325,7 +325,7 @@ async def test_confirming_touches_no_partial_file(files: FileStore, disk: Faulty
 # --- who holds the file -----------------------------------------------------------------------------------------------
 
 
-async def test_a_process_that_stands_still_with_the_lock_holds_nobody_for_ever(
+async def test_waiting_for_a_stopped_lock_holder_is_bounded(
     files: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)

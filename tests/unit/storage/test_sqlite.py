@@ -90,7 +90,7 @@ async def test_every_change_has_a_higher_version(tickets: SqliteStore) -> None:
 # --- transactions -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_asked_together_is_committed_together(tickets: SqliteStore) -> None:
+async def test_concurrent_requests_share_a_commit(tickets: SqliteStore) -> None:
     executed = statements(tickets)
     async with Held(tickets):
         creations = [asyncio.ensure_future(tickets.create(new())) for _ in range(100)]
@@ -98,7 +98,7 @@ async def test_what_is_asked_together_is_committed_together(tickets: SqliteStore
     assert executed.count("COMMIT") == 2  # the held one and the hundred
 
 
-async def test_the_failure_of_one_is_not_that_of_another(tickets: SqliteStore) -> None:
+async def test_one_failure_does_not_fail_others(tickets: SqliteStore) -> None:
     await tickets.create(ticket := new())
     executed = statements(tickets)
     async with Held(tickets):
@@ -116,7 +116,7 @@ async def test_the_failure_of_one_is_not_that_of_another(tickets: SqliteStore) -
     assert executed.count("COMMIT") == 2
 
 
-async def test_synced_only_when_somebody_wants_it(tickets: SqliteStore) -> None:
+async def test_only_durable_requests_sync(tickets: SqliteStore) -> None:
     await tickets.create(ticket := new())
     executed = statements(tickets)
     touch: Callable[[Ticket], Ticket] = lambda known: replace(known, reason=known.reason + "x")  # noqa: E731
@@ -131,7 +131,7 @@ async def test_synced_only_when_somebody_wants_it(tickets: SqliteStore) -> None:
     assert executed == [normal, *commit, *commit, full, *commit, *commit, normal, *commit, *commit, full, *commit]
 
 
-async def test_nobody_waiting_for_the_answer_any_more(tickets: SqliteStore) -> None:
+async def test_a_cancelled_request_is_still_committed(tickets: SqliteStore) -> None:
     async with Held(tickets):
         given_up = asyncio.ensure_future(tickets.create(ticket := new()))
         await asyncio.sleep(0)
@@ -196,13 +196,13 @@ async def test_check_really_writes(tickets: SqliteStore) -> None:
     assert tickets._reading.execute("SELECT value FROM meta WHERE key = 'checked'").fetchone() == (1,)
 
 
-async def test_the_files_are_not_for_everybody(tickets: SqliteStore, tmp_path: Path) -> None:
+async def test_the_files_are_private(tickets: SqliteStore, tmp_path: Path) -> None:
     await tickets.create(new())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("incoming.sqlite*")}
     assert modes == dict.fromkeys(("incoming.sqlite", "incoming.sqlite-wal", "incoming.sqlite-shm"), 0o640)
 
 
-def test_a_loop_that_ended_takes_nobody_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_ended_event_loop_fails_no_other_caller(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The writing thread has an answer for somebody who is gone; others still get theirs."""
     go_on = threading.Event()
 

@@ -106,7 +106,7 @@ async def states(tickets: SqliteStore) -> list[bool]:
         (sqlite3.SQLITE_NOMEM, StorageFailed),
     ],
 )
-async def test_a_failed_commit_is_the_failure_of_all(faulty: Faulty, code: int, error: type[Exception]) -> None:
+async def test_a_failed_commit_fails_every_request_in_it(faulty: Faulty, code: int, error: type[Exception]) -> None:
     tickets, connection = faulty
     await tickets.create(ticket := new())
     before = await tickets.get(ticket.id)
@@ -161,7 +161,7 @@ async def test_the_new_log_waits_for_readers_of_the_old_one(faulty: Faulty, tmp_
     reader.close()
 
 
-async def test_a_transaction_that_cannot_begin(faulty: Faulty) -> None:
+async def test_a_transaction_that_cannot_begin_fails_its_requests(faulty: Faulty) -> None:
     tickets, connection = faulty
     await tickets.create(ticket := new())
     connection.fail("BEGIN")
@@ -236,7 +236,7 @@ async def test_progress_that_fails_is_one_uploads_failure(faulty: Faulty) -> Non
     assert len(connection.hits) == 2
 
 
-async def test_progress_in_a_transaction_that_was_lost(faulty: Faulty) -> None:
+async def test_progress_in_a_lost_transaction_is_redone(faulty: Faulty) -> None:
     tickets, connection = faulty
     outcome = await progress_of_three(tickets, lambda: connection.fail(MOVE_ON, losing_all=True))
     assert [type(each) for each in outcome] == [Ticket] * 3
@@ -249,7 +249,7 @@ async def test_a_failed_commit_makes_no_version_that_could_be_believed(faulty: F
     assert [type(each) for each in outcome] == [StorageFailed] * 3
 
 
-async def test_a_rollback_that_fails(faulty: Faulty) -> None:
+async def test_a_failed_rollback_stores_nothing(faulty: Faulty) -> None:
     tickets, connection = faulty
     await tickets.create(ticket := new())
 
@@ -267,7 +267,7 @@ async def test_a_rollback_that_fails(faulty: Faulty) -> None:
     assert await states(tickets) == [False] * 3
 
 
-async def test_every_statement_failing(faulty: Faulty) -> None:
+async def test_any_failing_statement_leaves_the_store_consistent(faulty: Faulty) -> None:
     """The n-th statement of a transaction, n = 1, 2, 3 ... until none is hit: all or nothing, and then all is well."""
     tickets, connection = faulty
     await tickets.create(ticket := new(state=State.UPLOADING))
@@ -310,7 +310,7 @@ async def test_every_statement_failing(faulty: Faulty) -> None:
 # --- real faults ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_database_that_may_not_grow(tickets: SqliteStore) -> None:
+async def test_a_full_disk_fails_writes_and_recovers(tickets: SqliteStore) -> None:
     """SQLite's own limit of pages fails as a full disk does."""
     await tickets.create(ticket := new())
 
@@ -332,7 +332,7 @@ async def test_a_database_that_may_not_grow(tickets: SqliteStore) -> None:
     await tickets.create(new(reason=long))
 
 
-async def test_a_question_that_fails(tickets: SqliteStore, tmp_path: Path) -> None:
+async def test_a_failed_query_is_an_error(tickets: SqliteStore, tmp_path: Path) -> None:
     other = connect(tmp_path / "incoming.sqlite")
     other.execute("ALTER TABLE counts RENAME TO elsewhere")
     with pytest.raises(StorageFailed, match="no such table"):
@@ -366,7 +366,7 @@ async def test_a_damaged_record_is_alone_with_it(
 # --- waiting for others -----------------------------------------------------------------------------------------------
 
 
-async def test_another_process_holds_the_database(tickets: SqliteStore, tmp_path: Path) -> None:
+async def test_a_locked_database_is_waited_for(tickets: SqliteStore, tmp_path: Path) -> None:
     other = connect(tmp_path / "incoming.sqlite")
     other.execute("BEGIN IMMEDIATE")
     executed = statements(tickets)
@@ -379,7 +379,7 @@ async def test_another_process_holds_the_database(tickets: SqliteStore, tmp_path
     await creation
 
 
-def test_patience_ends() -> None:
+def test_waiting_for_a_locked_database_is_bounded() -> None:
     tries = 0
 
     def busy() -> None:
@@ -417,7 +417,7 @@ def test_other_errors_are_not_waited_for() -> None:
         (sqlite3.SQLITE_CORRUPT, 0, StorageFailed),
     ],
 )
-def test_blame(
+def test_errors_name_their_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     code: int, free: int, error: type[Exception],
 ) -> None:  # fmt: skip
@@ -436,6 +436,6 @@ def test_blame(
     assert len(caplog.records) == 1
 
 
-def test_blame_without_a_file_system(tmp_path: Path) -> None:
+def test_errors_without_a_file_system_name_their_cause(tmp_path: Path) -> None:
     faults = DatabaseFaults(tmp_path / "gone" / "incoming.sqlite")
     assert type(faults.blame(IOERR)) is StorageFailed

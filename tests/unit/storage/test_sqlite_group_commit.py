@@ -31,12 +31,12 @@ def endless_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("endless_interval")
-async def test_an_idle_writer_keeps_nobody_waiting(tickets: SqliteStore) -> None:
+async def test_an_idle_writer_commits_at_once(tickets: SqliteStore) -> None:
     tickets._writer._turn_at -= 3600
     assert await asyncio.wait_for(tickets._writer.perform(change, durable=False, patient=True), 20)
 
 
-async def test_what_may_wait_goes_together_in_the_next_interval(
+async def test_requests_that_may_wait_share_the_next_commit(
     tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "INTERVAL", 0.2)
@@ -48,7 +48,7 @@ async def test_what_may_wait_goes_together_in_the_next_interval(
 
 
 @pytest.mark.usefixtures("endless_interval")
-async def test_what_is_urgent_takes_along_what_waits(tickets: SqliteStore) -> None:
+async def test_an_urgent_request_commits_the_waiting_ones_too(tickets: SqliteStore) -> None:
     await tickets.create(new())
     executed = statements(tickets)
     waiting = await asking(tickets, 10, patient=True)
@@ -60,7 +60,7 @@ async def test_what_is_urgent_takes_along_what_waits(tickets: SqliteStore) -> No
 
 
 @pytest.mark.usefixtures("endless_interval")
-async def test_more_than_a_transaction_may_have(tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_transaction_has_a_bounded_size(tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "MOST_AT_ONCE", 10)
     await tickets.create(new())
     waiting = await asking(tickets, 25, patient=True)
@@ -71,7 +71,7 @@ async def test_more_than_a_transaction_may_have(tickets: SqliteStore, monkeypatc
 
 
 @pytest.mark.usefixtures("endless_interval")
-async def test_the_end_waits_for_nobodys_interval(tmp_path: Path) -> None:
+async def test_closing_does_not_wait_for_the_interval(tmp_path: Path) -> None:
     tickets = SqliteStore(tmp_path / "incoming.sqlite")
     await tickets.create(new())
     waiting = await asking(tickets, 3, patient=True)

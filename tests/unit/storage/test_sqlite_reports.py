@@ -13,7 +13,7 @@ from tests.support.stores import Clock, Stores
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
-async def test_a_database_of_before_is_brought_up_to_date(version: int, tmp_path: Path) -> None:
+async def test_an_older_database_is_upgraded(version: int, tmp_path: Path) -> None:
     ticket_id = "a197b8f5-fb74-434f-9df0-9a4048b857a7"
     old_database(tmp_path, version, ticket_id, b"half", 8, "http://127.0.0.1:9/")
     assert version_of(tmp_path / "incoming.sqlite") == version
@@ -27,7 +27,7 @@ async def test_a_database_of_before_is_brought_up_to_date(version: int, tmp_path
     await stores.close()
 
 
-def test_version_of_what_is_no_database(tmp_path: Path) -> None:
+def test_the_version_of_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"no database at all, but long enough to look like one" * 100)
     with pytest.raises(StorageFailed):
         version_of(tmp_path / "x")

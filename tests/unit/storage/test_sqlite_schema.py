@@ -48,7 +48,7 @@ def test_the_mode_of_an_existing_one_is_the_operators(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_many_open_it_at_once(path: Path) -> None:
+def test_many_threads_may_open_it_at_once(path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: open_database(path, 0o640), range(32)))
     connection = connect(path)
@@ -75,13 +75,13 @@ async def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None
     assert path.read_bytes() == b"precious" * 1000
 
 
-def test_no_directory(tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SqliteStore(tmp_path / "gone" / "incoming.sqlite")
 
 
 @pytest.mark.parametrize("known", range(1, len(MIGRATIONS)))
-async def test_one_of_any_earlier_release_goes_on(
+async def test_a_database_of_any_earlier_release_is_upgraded(
     path: Path, open_tickets: OpenTickets, monkeypatch: pytest.MonkeyPatch, known: int
 ) -> None:
     ticket = owing(NOW)

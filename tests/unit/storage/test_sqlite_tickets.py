@@ -106,7 +106,7 @@ async def test_the_quota_counts_what_has_come_of_a_file_of_unknown_size(open_tic
     assert await tickets.get(ticket.id) == ticket
 
 
-async def test_of_a_batch_one_fails_and_takes_nobody_with_it(tickets: SqliteStore) -> None:
+async def test_one_failure_in_a_batch_fails_no_other(tickets: SqliteStore) -> None:
     uploads = [await uploading(tickets) for _ in range(5)]
 
     def fail(known: Ticket) -> Ticket:

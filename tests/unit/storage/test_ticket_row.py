@@ -29,7 +29,7 @@ def changed(row: tuple[Any, ...], **columns: Any) -> list[Any]:
 
 
 @given(any_ticket)
-def test_nothing_is_lost(ticket: Ticket) -> None:
+def test_a_ticket_survives_the_round_trip(ticket: Ticket) -> None:
     assert from_row(through_sqlite(to_row(ticket))) == ticket
 
 
@@ -38,7 +38,7 @@ def test_what_the_database_searches_by_is_in_columns() -> None:
     assert (row["state"], row["active_at"], row["due_at"]) == ("arrived", NOW, NOW + 5)
 
 
-def test_a_row_of_an_earlier_release() -> None:
+def test_a_row_of_an_earlier_release_is_read() -> None:
     """Fields that did not exist get their defaults."""
     row = changed(
         to_row(new()),
@@ -51,7 +51,7 @@ def test_a_row_of_an_earlier_release() -> None:
     assert (ticket.options.backend_secret, ticket.epoch, ticket.paused) == ("", 0, False)
 
 
-def test_fields_no_longer_known_are_dropped() -> None:
+def test_unknown_fields_are_dropped() -> None:
     ticket = new()
     row = to_row(ticket)
     known = dict(zip(COLUMNS, row, strict=True))

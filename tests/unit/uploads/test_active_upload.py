@@ -195,7 +195,7 @@ async def test_known_bytes_keep_an_upload_alive_whatever_its_limit(tmp_path: Pat
     await bench.close()
 
 
-async def test_known_bytes_of_who_was_taken_over_are_refused(bench: Bench) -> None:
+async def test_known_bytes_of_a_superseded_session_are_refused(bench: Bench) -> None:
     upload = await bench.open(await bench.new(), session="session-1")
     old = upload.ticket.epoch
     await upload.write(0, data(0, 10), old)
@@ -240,7 +240,7 @@ async def test_an_upload_of_many_ranges_is_committed_less_often(bench: Bench, mo
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_late_chunk_of_who_was_taken_over_is_not_stored(bench: Bench) -> None:
+async def test_a_late_chunk_of_a_superseded_session_is_not_stored(bench: Bench) -> None:
     upload = await bench.open(await bench.new(), session="session-1")
     epoch = upload.ticket.epoch
     bench.upload_service.leave(await bench.open(upload.ticket.id, session="session-2"))
@@ -251,7 +251,7 @@ async def test_a_late_chunk_of_who_was_taken_over_is_not_stored(bench: Bench) ->
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
-async def test_what_a_newcomer_sends_wins_over_what_the_old_one_had_under_way(bench: Bench, stage: str) -> None:
+async def test_bytes_of_a_new_session_win_over_those_in_progress(bench: Bench, stage: str) -> None:
     upload = await bench.open(await bench.new(), session="session-1")
     old = upload.ticket.epoch
     store = bench.files if stage == "write" else bench.tickets
@@ -304,7 +304,7 @@ async def test_a_chunk_that_comes_again_after_completion_is_acked_and_changes_no
     bench.upload_service.leave(upload)
 
 
-async def test_the_same_when_another_worker_completed_it_unnoticed(tmp_path: Path, bench: Bench) -> None:
+async def test_a_repeated_chunk_is_acked_after_completion_by_another_worker(tmp_path: Path, bench: Bench) -> None:
     upload = await bench.open(await bench.new(), size=10)
     await upload.write(0, data(0, 5))
     other = Bench(tmp_path / "storage")
@@ -323,7 +323,7 @@ async def test_the_same_when_another_worker_completed_it_unnoticed(tmp_path: Pat
     bench.upload_service.leave(upload)
 
 
-async def test_the_same_between_the_rename_and_its_commit(tmp_path: Path, bench: Bench) -> None:
+async def test_a_repeated_chunk_is_acked_between_the_rename_and_its_commit(tmp_path: Path, bench: Bench) -> None:
     upload = await bench.open(await bench.new(), size=10)
     await upload.write(0, data(0, 5))
     other = Bench(tmp_path / "storage")
@@ -451,7 +451,7 @@ async def test_what_is_being_committed_when_a_write_fails_stays_claimed(bench: B
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
-async def test_whoever_gave_up_waiting_harms_nobody(bench: Bench, stage: str) -> None:
+async def test_a_cancelled_write_fails_no_other(bench: Bench, stage: str) -> None:
     upload = await bench.open(await bench.new())
     store = bench.files if stage == "write" else bench.tickets
     store.faults.hold(stage)
@@ -466,7 +466,7 @@ async def test_whoever_gave_up_waiting_harms_nobody(bench: Bench, stage: str) ->
     bench.upload_service.leave(upload)
 
 
-async def test_errors_are_one_each(bench: Bench) -> None:
+async def test_each_waiter_gets_its_own_error(bench: Bench) -> None:
     """A shared one would gather the traceback of everybody who raises it."""
     upload = await bench.open(await bench.new())
     bench.files.faults.hold("write")

@@ -65,7 +65,7 @@ async def test_each_claim_is_of_another_session(bench: Bench) -> None:
         bench.upload_service.leave(each.upload)
 
 
-async def test_who_only_asks_changes_neither_state_nor_pause(bench: Bench) -> None:
+async def test_a_request_for_the_offset_changes_neither_state_nor_pause(bench: Bench) -> None:
     ticket_id = await bench.new()
     asked = await bench.upload_service.claim(ticket_id)
     assert asked.ticket.state == State.NEW
@@ -79,7 +79,7 @@ async def test_who_only_asks_changes_neither_state_nor_pause(bench: Bench) -> No
         bench.upload_service.leave(upload)
 
 
-async def test_an_upload_that_is_done_is_claimed_by_nobody(bench: Bench) -> None:
+async def test_an_ended_upload_cannot_be_claimed(bench: Bench) -> None:
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id, size=10)
     await upload.write(0, bytes(10), upload.ticket.epoch)
@@ -93,7 +93,7 @@ async def test_an_upload_that_is_done_is_claimed_by_nobody(bench: Bench) -> None
     bench.upload_service.leave(upload)
 
 
-async def test_a_claim_that_is_refused_takes_nothing(bench: Bench) -> None:
+async def test_a_refused_claim_changes_nothing(bench: Bench) -> None:
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id)
     with pytest.raises(FileChanged):

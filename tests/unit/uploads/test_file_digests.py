@@ -70,7 +70,7 @@ async def test_each_byte_is_read_once_while_bytes_arrive() -> None:
     assert sum(end - start for start, end in store.reads) == len(CONTENT)
 
 
-async def test_without_the_apps_wish_nothing_is_read() -> None:
+async def test_nothing_is_read_unless_the_app_wants_a_digest() -> None:
     store: Any = Store()
     digests = FileDigests(store)
     plain = replace(ticket(len(CONTENT)), options=TicketOptions("http://app/"))

@@ -105,7 +105,7 @@ async def test_what_is_written_takes_no_memory_while_it_waits_for_its_commit() -
     assert (len(sending.acked), memory.used) == (2, 0)
 
 
-async def test_one_sender_has_its_limit() -> None:
+async def test_one_sender_is_limited() -> None:
     upload = HeldUpload()
     sending = Sending(upload, MemoryBudget(10**9), limit=2 * COST)
     for _ in range(2):
@@ -129,7 +129,7 @@ async def test_tiny_pieces_count_for_what_they_cost() -> None:
     waiting.cancel()
 
 
-async def test_all_senders_together_have_theirs() -> None:
+async def test_all_senders_together_are_limited() -> None:
     held, quick = HeldUpload(), HeldUpload()
     quick.go_on.set()
     memory = MemoryBudget(2 * COST)
@@ -148,7 +148,7 @@ async def test_all_senders_together_have_theirs() -> None:
 
 
 @pytest.mark.parametrize("error", [StorageFull("full"), ZeroDivisionError()])
-async def test_a_piece_that_fails_is_told_of_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_piece_is_reported_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     upload, memory = HeldUpload(), MemoryBudget(10**9)
     upload.error = error
     upload.ticket = type("Ticket", (), {"id": "ticket"})  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ async def test_a_piece_that_fails_is_told_of_once(error: Exception, caplog: pyte
     assert bool([r for r in caplog.records if r.levelno >= logging.ERROR]) == isinstance(error, ZeroDivisionError)
 
 
-async def test_who_is_too_fast_for_the_ticket_is_not_read_and_not_blamed() -> None:
+async def test_a_sender_above_the_tickets_rate_is_delayed_without_an_error() -> None:
     upload = HeldUpload()
     upload.go_on.set()
     clock = iter(range(100, 200, 10))
@@ -177,7 +177,7 @@ async def test_who_is_too_fast_for_the_ticket_is_not_read_and_not_blamed() -> No
     waiting.cancel()
 
 
-async def test_a_new_request_of_an_upload_that_owes_is_held_back_before_it_brings_anything() -> None:
+async def test_a_new_request_waits_for_the_debt_of_its_upload() -> None:
     now = 1000.0
     limiter = RateLimiter(lambda: now)
     for _ in range(10):

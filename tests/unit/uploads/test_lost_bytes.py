@@ -90,7 +90,7 @@ async def attempt(bench: Bench, ticket_id: str, session: str, errors: list[Uploa
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("checkpoint", [False, True], ids=["unsynced", "synced"])
-async def test_during_an_upload(
+async def test_bytes_lost_during_an_upload_are_requested_again(
     make_bench: MakeBench,
     caplog: pytest.LogCaptureFixture,
     damage: Callable[[Path], None],
@@ -117,7 +117,9 @@ async def test_during_an_upload(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_between_two_sessions(make_bench: MakeBench, damage: Callable[[Path], None]) -> None:
+async def test_bytes_lost_between_two_sessions_are_requested_again(
+    make_bench: MakeBench, damage: Callable[[Path], None]
+) -> None:
     """Nobody is connected, nothing is held open; another worker gets the rest."""
     one, two = make_bench(), make_bench()
     upload = await begin(one, checkpoint=True)
@@ -133,7 +135,7 @@ async def test_between_two_sessions(make_bench: MakeBench, damage: Callable[[Pat
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_between_the_last_byte_and_the_name(
+async def test_bytes_lost_before_the_final_name_are_requested_again(
     make_bench: MakeBench, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
     bench = make_bench()
@@ -153,7 +155,7 @@ async def test_between_the_last_byte_and_the_name(
     await send_again(bench, ticket.id, "session-2")
 
 
-async def test_at_a_checkpoint(make_bench: MakeBench) -> None:
+async def test_bytes_lost_at_a_checkpoint_are_requested_again(make_bench: MakeBench) -> None:
     bench = make_bench()
     upload = await begin(bench, checkpoint=False)
     cut_off(bench.files.part(upload.ticket.id))
@@ -221,7 +223,7 @@ async def test_nothing_is_written_before_a_loss_is_recorded(make_bench: MakeBenc
     await send_again(bench, upload.ticket.id, "session-2")
 
 
-async def test_a_final_file_of_somebody_else_is_thrown_away(make_bench: MakeBench) -> None:
+async def test_a_foreign_final_file_is_removed(make_bench: MakeBench) -> None:
     """Replaced after it got its name, before that was recorded."""
     bench = make_bench()
     upload = await begin(bench, checkpoint=False)

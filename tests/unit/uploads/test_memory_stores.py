@@ -99,5 +99,5 @@ async def test_bytes_that_are_gone_are_asked_for_again() -> None:
     worker.service.leave(upload)
 
 
-async def test_room_without_a_known_limit_suffices() -> None:
+async def test_unknown_free_space_counts_as_enough() -> None:
     await FreeSpace(MemoryByteStore(), 10**15).require()

@@ -95,7 +95,7 @@ def test_a_buffer_of_which_a_part_was_handed_on_is_not_begun_anew() -> None:
     assert first == b"a" * (SMALLEST // 2)
 
 
-def test_no_buffer_is_used_again_while_somebody_looks_at_it() -> None:
+def test_a_buffer_with_live_views_is_not_reused() -> None:
     buffers = BufferPool()
     first = buffers.get()
     assert len(first) == LARGEST
@@ -107,7 +107,7 @@ def test_no_buffer_is_used_again_while_somebody_looks_at_it() -> None:
         assert buffers.get() is first
 
 
-def test_no_more_is_kept_than_that() -> None:
+def test_the_pool_keeps_a_bounded_number_of_buffers() -> None:
     buffers = BufferPool()
     views = [memoryview(buffers.get()) for _ in range(SPARE + 3)]
     assert len({id(view.obj) for view in views}) == SPARE + 3
@@ -170,7 +170,7 @@ STEPS = (Connection.receive, Connection.take_while_waiting, Connection.pour, Con
 
 @settings(max_examples=1000)
 @given(steps=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(STEPS), st.integers(1, SMALLEST)), max_size=60))
-def test_everything_comes_out_once_and_stays_as_it_was(
+def test_every_byte_comes_out_once_and_unchanged(
     steps: list[tuple[int, Callable[[Connection, int], None], int]],
 ) -> None:
     """Of two connections that share buffers, whoever keeps what he was handed for however long."""

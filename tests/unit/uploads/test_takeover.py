@@ -131,7 +131,7 @@ async def test_a_first_write_that_was_stopped_is_waited_for_as_well(workers: Wor
     workers.two.upload_service.leave(again)
 
 
-async def test_nobody_waits_for_ever_for_a_stopped_worker(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_stopped_worker_is_bounded(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     ticket_id, late, leave = await begun(workers)
     await workers.disk.until_stopped()
     monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
@@ -146,7 +146,7 @@ async def test_nobody_waits_for_ever_for_a_stopped_worker(workers: Workers, monk
     workers.two.upload_service.leave(again)
 
 
-async def test_a_client_without_sessions_goes_on_in_the_new_epoch(workers: Workers) -> None:
+async def test_a_client_without_sessions_continues_in_the_new_epoch(workers: Workers) -> None:
     ticket_id = await workers.one.new()
     upload = await workers.one.open(ticket_id, size=300)
     await upload.write(0, OLD, upload.ticket.epoch)

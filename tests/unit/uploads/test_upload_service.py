@@ -150,9 +150,7 @@ async def test_the_size_may_become_known_late(make_bench: MakeBench) -> None:
 # --- taking over ------------------------------------------------------------------------------------------------------
 
 
-async def test_nobody_is_told_what_was_before_their_session(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_session_gets_no_events_from_before_it(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     before = await bench.ticket(ticket_id)
@@ -171,7 +169,7 @@ async def test_nobody_is_told_what_was_before_their_session(
     bench.upload_service.leave(upload)
 
 
-async def test_the_newcomer_takes_over_and_the_old_one_is_told_at_once(make_bench: MakeBench) -> None:
+async def test_a_new_session_takes_over_and_the_old_one_is_notified_at_once(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     old = await bench.open(ticket_id)
@@ -189,7 +187,7 @@ async def test_the_newcomer_takes_over_and_the_old_one_is_told_at_once(make_benc
         bench.upload_service.leave(upload)
 
 
-async def test_taking_over_on_another_worker_is_heard_of_within_a_second(make_bench: MakeBench) -> None:
+async def test_a_takeover_on_another_worker_is_noticed_within_a_second(make_bench: MakeBench) -> None:
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
     old = await here.open(ticket_id)
@@ -203,7 +201,7 @@ async def test_taking_over_on_another_worker_is_heard_of_within_a_second(make_be
     there.upload_service.leave(new)
 
 
-async def test_who_learns_too_late_that_it_was_first_does_not_get_the_newcomers_epoch(make_bench: MakeBench) -> None:
+async def test_a_superseded_session_does_not_get_the_new_epoch(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     bench.tickets.faults.hold("updated")
@@ -218,7 +216,7 @@ async def test_who_learns_too_late_that_it_was_first_does_not_get_the_newcomers_
     bench.upload_service.leave(upload)
 
 
-async def test_after_a_loss_by_the_disk_the_same_uploader_goes_on(make_bench: MakeBench) -> None:
+async def test_the_same_uploader_continues_after_a_loss_by_the_disk(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id)
@@ -338,7 +336,7 @@ async def test_finalising_what_is_not_whole_changes_nothing(make_bench: MakeBenc
     bench.upload_service.leave(upload)
 
 
-async def test_after_the_end_a_hello_tells_the_outcome(make_bench: MakeBench) -> None:
+async def test_a_hello_after_the_end_gets_the_outcome(make_bench: MakeBench) -> None:
     bench = make_bench()
     arrived, cancelled = await bench.new(), await bench.new()
     upload = await bench.open(arrived, size=1)
@@ -373,7 +371,7 @@ async def test_pausing_lasts_until_the_next_hello(make_bench: MakeBench) -> None
     bench.upload_service.leave(upload)
 
 
-async def test_cancelling_removes_the_bytes_and_tells_everybody(make_bench: MakeBench) -> None:
+async def test_cancelling_removes_the_bytes_and_notifies_all_clients(make_bench: MakeBench) -> None:
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
     upload = await here.open(ticket_id)
@@ -400,14 +398,14 @@ async def test_cancelling_twice_is_cancelling_once(make_bench: MakeBench) -> Non
     assert second == first
 
 
-async def test_the_app_is_not_told_of_its_own_cancelling(make_bench: MakeBench) -> None:
+async def test_the_app_gets_no_callback_for_its_own_cancellation(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket = await bench.upload_service.cancel(await bench.new(), "by the app", notify_app=False)
     assert ticket.callback is None
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
-async def test_cancelling_while_a_chunk_is_under_way(make_bench: MakeBench, stage: str) -> None:
+async def test_a_chunk_in_progress_is_stored_or_reported_as_cancelled(make_bench: MakeBench, stage: str) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id)
@@ -428,7 +426,7 @@ async def test_cancelling_while_a_chunk_is_under_way(make_bench: MakeBench, stag
     bench.upload_service.leave(upload)
 
 
-async def test_cancelled_while_the_file_is_being_completed(make_bench: MakeBench) -> None:
+async def test_cancelling_during_completion_cancels(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id, size=10)
@@ -475,7 +473,7 @@ async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_cancelling(make_b
 # --- waiting for news -------------------------------------------------------------------------------------------------
 
 
-async def test_waiting_for_a_change_of_state(make_bench: MakeBench) -> None:
+async def test_waiting_ends_with_a_change_of_state(make_bench: MakeBench) -> None:
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
     assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 20.0)).state == State.NEW
@@ -532,7 +530,7 @@ async def test_what_is_final_or_unknown_is_news_at_once(make_bench: MakeBench) -
     }
 
 
-async def test_whoever_waits_for_several_is_sent_away_when_the_worker_ends(make_bench: MakeBench) -> None:
+async def test_waiting_for_several_uploads_ends_with_the_worker(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     waiting = asyncio.create_task(wait_for_news(bench.upload_service, {ticket_id: "new"}, 20.0))
@@ -541,7 +539,7 @@ async def test_whoever_waits_for_several_is_sent_away_when_the_worker_ends(make_
     assert await waiting == {}
 
 
-async def test_whoever_waits_is_sent_away_when_the_worker_ends(make_bench: MakeBench) -> None:
+async def test_waiting_for_one_upload_ends_with_the_worker(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
     waiting = asyncio.create_task(bench.upload_service.wait_for_change(ticket_id, "new", 20.0))
@@ -582,7 +580,7 @@ async def test_changes_that_come_together_are_read_together(make_bench: MakeBenc
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-async def test_draining_tells_everybody_checkpoints_and_takes_nothing_new(make_bench: MakeBench) -> None:
+async def test_draining_notifies_clients_checkpoints_and_refuses_new_work(make_bench: MakeBench) -> None:
     bench = make_bench(checkpoint_seconds=3600.0)
     ticket_id = await bench.new()
     upload = await bench.open(ticket_id)
