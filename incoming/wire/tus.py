@@ -91,6 +91,14 @@ def offset_of(headers: Headers) -> int:
     return offset
 
 
+def repeats_chunks(headers: Headers) -> bool:
+    """Return whether the client is FilePond, which sends a failed chunk again from its beginning, whatever was kept.
+
+    Its chunk protocol has `Upload-Name`, which tus does not know.
+    """
+    return "Upload-Name" in headers
+
+
 def length_of_creation(headers: Headers) -> int | None:
     """Return the file's size; None if it is told later. Raise BadRequest."""
     length, defer = number(headers, "Upload-Length"), headers.get("Upload-Defer-Length")

@@ -162,10 +162,13 @@ class TusUpload(UploadResource):
         told = tus.identity_of(headers, tus.number(headers, "Upload-Length"))
         ticket = await self._begin(ticket, told, start, length)
         self._offset = self._offset_of(ticket) or 0
-        if start != self._offset:
+        repeated = start < self._offset and tus.repeats_chunks(headers)
+        if start != self._offset and not repeated:
             raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
         if ticket.state in RECEIVING:
             self._receive(start, length)
+        elif repeated and length is not None and start + length <= self._offset:
+            self.conclude(lambda: self._tell_appended(ticket))
         elif length != 0:
             raise MessageTooLarge(f"the file is complete with {ticket.size} bytes; nothing more is taken")
 

@@ -89,6 +89,7 @@ def with_body(*headers: str, body: bytes = CONTENT[:50], size: int | None = 100)
 
 
 JSON = "Accept: application/json"
+FILEPOND = "Upload-Name: film.mp4"
 ANY = [
     Row("no version", created, bare("HEAD"), 412, headers={"tus-version": "1.0.0"}),
     Row("no version", created, bare("PATCH", STREAM, "Upload-Offset: 0"), 412, code=111, prefix=0),
@@ -248,6 +249,12 @@ PATCHES = [
     Row("done, empty", done, lambda t: patch(t, 100, b""), 204, offset=100),
     Row("done, more", done, lambda t: patch(t, 100, b"x"), 413),
     Row("done, before", done, lambda t: part(t, 50, 100), 409, offset=100),
+    Row("a chunk of FilePond again", half, lambda t: part(t, 30, 60, FILEPOND), 204, offset=60),
+    Row("a chunk of FilePond that is known", half, lambda t: part(t, 10, 30, FILEPOND), 204, offset=50),
+    Row("a chunk of FilePond behind", half, lambda t: part(t, 60, 80, FILEPOND), 409, offset=50),
+    Row("a chunk of FilePond over what is there", half, lambda t: patch(t, 0, b"x" * 50, FILEPOND), 204, offset=50),
+    Row("done, the last chunk of FilePond again", done, lambda t: part(t, 40, 100, FILEPOND), 204, offset=100),
+    Row("done, FilePond beyond the end", done, lambda t: patch(t, 40, bytes(61), FILEPOND), 413),
     Row("checksum", half, lambda t: part(t, 50, 60, checksum(CONTENT[50:60], "sha256")), 204, offset=60),
     Row("checksum", half, lambda t: part(t, 50, 60, checksum(CONTENT[50:60], "md5")), 204, offset=60),
     Row("checksum", half, lambda t: patch(t, 50, b"1234", "Upload-Checksum: crc32 m+Pgow=="), 204, offset=54),

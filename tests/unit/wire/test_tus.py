@@ -97,6 +97,11 @@ def test_what_is_said_of_the_file() -> None:
         tus.identity_of(headers(Upload_Name="x" * 1025), None)
 
 
+def test_only_filepond_repeats_chunks_from_their_beginning() -> None:
+    assert tus.repeats_chunks(headers(Upload_Name="film.mp4"))
+    assert not tus.repeats_chunks(headers(Upload_Metadata="filename YS50eHQ="))
+
+
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
