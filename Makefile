@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit soak check bundle bench fuzz conformance audit clean
+.PHONY: help run setup test test-unit wide soak check bundle bench fuzz conformance audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup ## run every test: JavaScript units, then pytest
 test-unit: setup ## run the unit tests alone: well under a minute, for while you work
 	@tools/js_tests.sh
 	@$(BIN)/python -m pytest -q -n 2 tests/unit
+
+wide: setup ## run the tests of clients in Java, after installing it and Maven
+	@tools/wide.sh
 
 soak: setup ## for SECONDS=600 each: chaos, and uploads under kills, full disks and bad lines; then a hundred kills (root)
 	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/faults -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
@@ -53,7 +56,7 @@ audit: setup ## look for known faults in what the project builds on
 	$(BIN)/python tools/audit.py
 
 clean: ## remove what the other targets made (not the storage directory)
-	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/peers/node_modules bench/peers/bin
+	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/peers/node_modules bench/peers/bin .wide
 
 $(BIN)/python:
 	@tools/make_venv.sh $(PYTHON) $(VENV)

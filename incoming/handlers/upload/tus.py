@@ -169,7 +169,7 @@ class TusUpload(UploadResource):
             self._receive(start, length)
         elif repeated and length is not None and start + length <= self._offset:
             self.conclude(lambda: self._tell_appended(ticket))
-        elif length != 0:
+        elif length:
             raise MessageTooLarge(f"the file is complete with {ticket.size} bytes; nothing more is taken")
 
     async def _begin(self, ticket: Ticket, told: Identity, start: int, length: int | None) -> Ticket:
@@ -201,6 +201,8 @@ class TusUpload(UploadResource):
 
     async def take(self, data: bytes) -> None:
         if self._append is None:
+            if self._method == "PATCH":  # a chunked body whose length was not announced
+                raise MessageTooLarge("the file is complete; nothing more is taken")
             await super().take(data)
             return
         if self._checksum is None:

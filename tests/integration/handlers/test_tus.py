@@ -88,6 +88,11 @@ def with_body(*headers: str, body: bytes = CONTENT[:50], size: int | None = 100)
     return lambda t: create(t, *headers, size=size, body=body)
 
 
+def unannounced(ticket_id: str, start: int, *pieces: bytes) -> bytes:
+    """An append whose length is not announced."""
+    return patch(ticket_id, start, b"", "Transfer-Encoding: chunked", length=-1) + chunked(*pieces)
+
+
 JSON = "Accept: application/json"
 FILEPOND = "Upload-Name: film.mp4"
 ANY = [
@@ -240,14 +245,16 @@ PATCHES = [
     Row(
         "beyond the file, chunked",
         half,
-        lambda t: patch(t, 50, b"", "Transfer-Encoding: chunked", length=-1) + chunked(CONTENT[50:], b"x"),
+        lambda t: unannounced(t, 50, CONTENT[50:], b"x"),
         413,
     ),
     Row("beyond the limit", deferred, lambda t: part(t, 50, 100), 413, prefix=50, options=("--max-size", "99")),
     Row("empty", half, lambda t: patch(t, 50, b""), 204, offset=50),
     Row("empty, elsewhere", half, lambda t: patch(t, 40, b""), 409, offset=50),
     Row("done, empty", done, lambda t: patch(t, 100, b""), 204, offset=100),
+    Row("done, empty and chunked", done, lambda t: unannounced(t, 100), 204, offset=100),
     Row("done, more", done, lambda t: patch(t, 100, b"x"), 413),
+    Row("done, more and chunked", done, lambda t: unannounced(t, 100, b"x"), 413),
     Row("done, before", done, lambda t: part(t, 50, 100), 409, offset=100),
     Row("a chunk of FilePond again", half, lambda t: part(t, 30, 60, FILEPOND), 204, offset=60),
     Row("a chunk of FilePond that is known", half, lambda t: part(t, 10, 30, FILEPOND), 204, offset=50),

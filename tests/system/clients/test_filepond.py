@@ -55,9 +55,7 @@ def show(page: Page, app: PageApp, ordeal: Ordeal, *, retries: bool) -> None:
 
 
 @pytest.mark.promise(3)
-def test_filepond_survives_a_kill_of_the_server(
-    page: Page, app: PageApp, ordeal: Ordeal, endpoint: Endpoint
-) -> None:
+def test_filepond_survives_a_kill_of_the_server(page: Page, app: PageApp, ordeal: Ordeal, endpoint: Endpoint) -> None:
     show(page, app, ordeal, retries=True)
     with page.expect_console_message(lambda message: message.text == "arrived", timeout=120_000):
         page.set_input_files(".filepond--browser", ordeal.file.path)
