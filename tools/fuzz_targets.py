@@ -78,11 +78,11 @@ def resumable(data: bytes) -> None:
     version = resumable_upload.version_of(fields)
     assert version.number in (None, *range(3, 11))
     fields[version.complete_field] = fields.get("Upload-Complete", "")
-    told = resumable_upload.told_complete(version, fields)
+    told = resumable_upload.parse_complete(version, fields)
     assert resumable_upload.is_resumable_upload("PUT", fields) == (told is not None)
     if told is not None:
         assert fields[version.complete_field].strip().startswith(version.complete_value(complete=told))
-    for read in (resumable_upload.append_offset, lambda headers: resumable_upload.told_length(version, headers)):
+    for read in (resumable_upload.append_offset, lambda headers: resumable_upload.parse_length(version, headers)):
         try:
             number = read(fields)
         except BadRequest:

@@ -44,14 +44,14 @@ class Verdict(Enum):
 class Answer:
     """`reason` is one line for people; `retry_after` is in seconds, if the app named it.
 
-    `heard` is False if the app may have got the callback, but no complete answer came back. `advice` is for developers
+    `answered` is False if the callback may have arrived, but no complete answer came back. `advice` is for developers
     and operators: the known cause of a response that is neither acceptance nor refusal, and its cure.
     """
 
     verdict: Verdict
     reason: str = ""
     retry_after: float | None = None
-    heard: bool = True
+    answered: bool = True
     advice: Advice | None = None
 
 
@@ -59,7 +59,7 @@ def judge(response: Response, callback: Callback, now: float) -> Answer:
     """Return what a complete response means. `now` is in seconds since the epoch."""
     if response.status >= 500 or response.status in BUSY_STATUSES:
         wanted = retry_after(response.header("Retry-After"), now)
-        return Answer(Verdict.AGAIN, told(response), wanted, advice=advice_on(response))
+        return Answer(Verdict.AGAIN, describe(response), wanted, advice=advice_on(response))
     if callback.cancelled:
         return Answer(Verdict.DONE)  # the app knows of the cancellation, whatever it answers
     if response.status in ACCEPTING_STATUSES and response.is_whole:
@@ -69,8 +69,8 @@ def judge(response: Response, callback: Callback, now: float) -> Answer:
         if word == "refuse":
             return Answer(Verdict.REFUSED, one_line(masked(reason, response.secret)) or "it gave no reason")
     if _is_own_refusal(response):
-        return Answer(Verdict.REFUSED, told(response))
-    return Answer(Verdict.UNCLEAR, told(response), advice=advice_on(response))
+        return Answer(Verdict.REFUSED, describe(response))
+    return Answer(Verdict.UNCLEAR, describe(response), advice=advice_on(response))
 
 
 def _verdict_word(response: Response) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def _is_own_refusal(response: Response) -> bool:
     return response.is_whole and not is_stock and advice_on(response, by_text=True) is None
 
 
-def told(response: Response) -> str:
+def describe(response: Response) -> str:
     """Return in one line what was answered."""
     if not response.is_readable:
         coding = one_line(response.header("Content-Encoding"))

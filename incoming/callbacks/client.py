@@ -154,7 +154,7 @@ class CallbackClient:
         except (HTTPError, HTTPInputError, UnsatisfiableReadError, OSError) as error:
             if received.status < 200 or not received.was_cut_by_us:  # an interim response (1xx) is no answer
                 reason, advice = _describe(error, timeout)
-                return Answer(Verdict.AGAIN, reason, heard=False, advice=advice)
+                return Answer(Verdict.AGAIN, reason, answered=False, advice=advice)
         except ValueError:
             return Answer(Verdict.REFUSED, UNUSABLE, advice=_NOT_A_URL)
         response = received.response(ticket.options.backend_secret)

@@ -86,7 +86,7 @@ class Delivery:
         if claimed.unanswered and await self._was_taken_before(ticket, answer):
             answer = Answer(Verdict.DONE)
         after = replace(
-            callback.spend(took), last_error=answer.reason, unanswered=claimed.unanswered or not answer.heard
+            callback.spend(took), last_error=answer.reason, unanswered=claimed.unanswered or not answer.answered
         )
         if answer.verdict != Verdict.UNCLEAR:
             after = replace(after, unclear_for=None)
@@ -120,7 +120,7 @@ class Delivery:
         """Return whether the app took the file in an attempt whose answer was lost, and therefore no longer knows the
         id or fails. Then it has moved the file away, which only the app does.
         """
-        if ticket.state != State.HANDING_OVER or not answer.heard or answer.verdict in (Verdict.DONE, Verdict.WAIT):
+        if ticket.state != State.HANDING_OVER or not answer.answered or answer.verdict in (Verdict.DONE, Verdict.WAIT):
             return False
         try:
             if await self._store.kept(ticket):

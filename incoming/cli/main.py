@@ -22,7 +22,7 @@ import incoming
 from incoming.cli import check, doctor, send, uploads
 from incoming.cli.terminal import fail
 from incoming.server import log_format
-from incoming.server.sd_notify import tell_ready
+from incoming.server.sd_notify import notify_ready
 from incoming.server.supervisor import Supervisor, run_once
 from incoming.server.worker import Worker
 from incoming.settings.settings import ConfigError, Settings, ignored_variables, load_settings
@@ -86,7 +86,7 @@ COMMANDS = {"serve": serve, "uploads": uploads.run, "check": check.run, "doctor"
 def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
     if settings.workers == 1:
         try:
-            return asyncio.run(Worker(settings, tell_ready).serve(sockets))
+            return asyncio.run(Worker(settings, notify_ready).serve(sockets))
         finally:
             _close(sockets)
 
@@ -95,7 +95,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
         _close(sockets)
         return code
     # From here on the kernel queues connections for the workers that start now.
-    tell_ready()
+    notify_ready()
 
     def serve(lifeline: int) -> int:
         return asyncio.run(Worker(settings).serve(sockets, lifeline))

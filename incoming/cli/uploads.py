@@ -95,24 +95,24 @@ class _Command:
 
     def __init__(self, settings: Settings, told: argparse.Namespace) -> None:
         self._settings = settings
-        self._told = told
+        self._options = told
         self._sending: dict[str, UploadActivity] | None = None
 
     async def run(self) -> int:
         stores = await open_stores(self._settings)
         self._tickets, self._operators, self._files = stores.tickets, stores.operators, stores.files
         try:
-            work: Callable[[], Awaitable[None]] = getattr(self, f"_{self._told.command}")
+            work: Callable[[], Awaitable[None]] = getattr(self, f"_{self._options.command}")
             await work()
         finally:
             await stores.close()
         return 0
 
     async def _list(self) -> None:
-        states = (State(self._told.state),) if self._told.state else UNDER_WAY
-        found = await self._operators.latest(states, self._told.limit + 1)
-        facts = [await self._facts(ticket) for ticket in found[: self._told.limit]]
-        if self._told.json:
+        states = (State(self._options.state),) if self._options.state else UNDER_WAY
+        found = await self._operators.latest(states, self._options.limit + 1)
+        facts = [await self._facts(ticket) for ticket in found[: self._options.limit]]
+        if self._options.json:
             say(json.dumps(facts, indent=2))
         elif facts:
             columns = (*COLUMNS, "problem") if any(fact["problem"] for fact in facts) else COLUMNS
@@ -121,24 +121,24 @@ class _Command:
             if len(found) > len(facts):
                 complain(COMMAND, f"there are more than these {len(facts)}: --limit shows more")
         else:
-            say("no uploads" if self._told.state is None else f"no uploads in state {self._told.state}")
+            say("no uploads" if self._options.state is None else f"no uploads in state {self._options.state}")
 
     async def _show(self) -> None:
-        await self._tell(await self._named())
+        await self._print(await self._named())
 
     async def _cancel(self) -> None:
         ticket = await self._named()
-        cancelled = await cancel(self._tickets, ticket.id, self._told.reason, notify_app=True)
+        cancelled = await cancel(self._tickets, ticket.id, self._options.reason, notify_app=True)
         await remove_bytes(self._files, ticket)
-        await self._tell(cancelled)
+        await self._print(cancelled)
 
     async def _retry(self) -> None:
         ticket = await self._named()
-        await self._tell(await retry(self._tickets, ticket.id))
+        await self._print(await retry(self._tickets, ticket.id))
 
     async def _named(self) -> Ticket:
         """Return the one upload whose id begins as given."""
-        beginning = self._told.id.rstrip("…").lower()
+        beginning = self._options.id.rstrip("…").lower()
         if len(beginning) < SHORT_ID:
             raise BadParameter(f"give at least the first {SHORT_ID} characters of the id")
         found = await self._operators.matching(beginning, 2)
@@ -154,9 +154,9 @@ class _Command:
             self._sending = (await overview_of(self._operators)).uploads
         return describe(ticket, self._sending.get(ticket.id), self._tickets.clock.now())
 
-    async def _tell(self, ticket: Ticket) -> None:
+    async def _print(self, ticket: Ticket) -> None:
         facts = await self._facts(ticket)
-        if self._told.json:
+        if self._options.json:
             say(json.dumps(facts, indent=2))
             return
         for name in ("id", *COLUMNS[1:], *MORE):

@@ -106,7 +106,7 @@ class ConnectionLimiter:
             silent.close()
         return silent is not None
 
-    def know(self, stream: IOStream | None) -> None:
+    def mark_identified(self, stream: IOStream | None) -> None:
         """Count the connection as identified."""
         if stream is not None:
             self._strangers.pop(stream, None)

@@ -16,7 +16,7 @@ first two.
 """
 
 
-def look_seldom() -> None:
+def collect_rarely() -> None:
     """Set the thresholds; call it when all objects exist that live until the process ends."""
     gc.collect()
     gc.freeze()

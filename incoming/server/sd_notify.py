@@ -12,7 +12,7 @@ import socket
 log = logging.getLogger(__name__)
 
 
-def tell_ready() -> None:
+def notify_ready() -> None:
     """Send READY=1; call it once, in the process that systemd started. A failure is only logged."""
     path = os.environ.pop("NOTIFY_SOCKET", "")
     if not path:

@@ -55,12 +55,12 @@ def run_once(work: Work) -> int:
 class Supervisor:
     """Keep `count` workers running until SIGTERM or SIGINT."""
 
-    def __init__(self, count: int, work: Work, patience: float, let_go: Callable[[], None]) -> None:
-        """`patience` is the seconds that workers may take to end; `let_go` closes the parent's copy of the sockets."""
+    def __init__(self, count: int, work: Work, patience: float, close_sockets: Callable[[], None]) -> None:
+        """`patience` is the seconds that workers may take to end; `close_sockets` closes the parent's sockets."""
         self._slots = [_Slot() for _ in range(count)]
         self._work = work
         self._patience = patience
-        self._let_go = let_go
+        self._close_sockets = close_sockets
         self._lifeline, self._held = os.pipe()
         self._end_by: float | None = None
         self._killed = False
@@ -105,7 +105,7 @@ class Supervisor:
         """Send SIGTERM to the workers; a second one makes them end at once."""
         if self._end_by is None:
             self._end_by = time.monotonic() + self._patience + KILL_AFTER
-            self._let_go()
+            self._close_sockets()
         self._signal_all(signal.SIGTERM)
 
     def _kill(self) -> None:

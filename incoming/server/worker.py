@@ -28,7 +28,7 @@ from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.server.descriptors import DescriptorBudget
-from incoming.server.gc_tuning import look_seldom
+from incoming.server.gc_tuning import collect_rarely
 from incoming.server.http_server import GuardedServer
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
@@ -85,9 +85,9 @@ class Worker:
         without one is the only one and recovers first.
         """
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
+        loop.add_signal_handler(signal.SIGTERM, self._on_shutdown_signal)
         if lifeline is None:
-            loop.add_signal_handler(signal.SIGINT, self._told_to_end)
+            loop.add_signal_handler(signal.SIGINT, self._on_shutdown_signal)
             loop.add_signal_handler(signal.SIGHUP, log_hangup)
         else:
             loop.add_reader(lifeline, self._orphaned, lifeline)
@@ -97,7 +97,7 @@ class Worker:
                 if lifeline is None:
                     await recover(services.tickets, services.store, services.upload_service)
                 server = http_server(services)
-                look_seldom()
+                collect_rarely()
                 server.add_sockets(sockets)
                 self._ready()
                 code = await self._work(services)
@@ -153,7 +153,7 @@ class Worker:
             await services.upload_service.wait_until_left()
             await services.requests.wait_for_none()
 
-    def _told_to_end(self) -> None:
+    def _on_shutdown_signal(self) -> None:
         # systemd and `timeout` signal the whole group, and the supervisor passes it on: that is once, not twice.
         now = asyncio.get_running_loop().time()
         if not self._stop.is_set():

@@ -98,7 +98,7 @@ class ActiveUpload:
         """Whether bytes are on their way or not yet synced."""
         return bool(self._queue or self._submitted or self._running() or self.checkpoints.owed)
 
-    def know(self, ticket: Ticket) -> bool:
+    def adopt(self, ticket: Ticket) -> bool:
         """Note a newer version of the ticket; return False when it is not newer than the one known."""
         if ticket.version <= self.ticket.version:
             return False
@@ -114,19 +114,19 @@ class ActiveUpload:
         epoch: int | None = None,
         *,
         within: float = COMMIT_INTERVAL,
-        let_go: Callable[[], None] | None = None,
+        on_settled: Callable[[], None] | None = None,
         held: bool = False,
     ) -> asyncio.Future[None]:
         """Done when every byte of `data` is committed at `offset`, that is, may be acked. No task of its own waits.
 
         `within` are the seconds that the commit may wait for what else comes, 0 if the sender does nothing until then.
-        `let_go` is called once, when the bytes are durable or never will be: they are bounded until then. A `held` one,
+        `on_settled` is called once, when the bytes are durable or never will be: they count until then. A `held` one,
         which needs an epoch, is done when it is written; it counts only if `commit_held` is called for it.
 
         Fails with BadRange outside the file, TakenOver for an epoch that is no longer current, the ticket's outcome
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
-        piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, let_go, held)
+        piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, on_settled, held)
         try:
             if self.closed:
                 # Of a connection that has left: its bytes are not acknowledged, and the client sends them again.
@@ -238,7 +238,7 @@ class ActiveUpload:
                 self._submitted.report(await self.checkpoints.write(news), epoch, self.ticket)
                 news.clear()
         except Exception as error:
-            await self._refuse(batch, self._told(error, "write"))
+            await self._refuse(batch, self._as_upload_error(error, "write"))
             return
         for piece in batch:
             piece.ack() if piece.held else piece.drop()
@@ -251,7 +251,7 @@ class ActiveUpload:
             await self._refuse_buffered(epoch, StorageFailed(NOT_KEPT))
         self._plan_commit(within)
 
-    def _told(self, error: Exception, what: str) -> UploadError:
+    def _as_upload_error(self, error: Exception, what: str) -> UploadError:
         """The error for the senders, which learn nothing of a defect."""
         if isinstance(error, UploadError):
             return error
@@ -286,7 +286,7 @@ class ActiveUpload:
         try:
             self._submitted.report(await self.checkpoints.flush(), epoch, self.ticket)
         except Exception as error:
-            await self._refuse_buffered(epoch, self._told(error, "flush"))
+            await self._refuse_buffered(epoch, self._as_upload_error(error, "flush"))
         else:
             await self._refuse_buffered(epoch, StorageFailed(NOT_KEPT))
         self._plan_commit(0.0)
@@ -350,9 +350,9 @@ class ActiveUpload:
         except Exception as error:
             writes = [write for write, _, _ in selection]
             self._submitted.remove(writes)
-            await self._refuse(writes, self._told(error, "commit"))
+            await self._refuse(writes, self._as_upload_error(error, "commit"))
         else:
-            self.know(ticket)
+            self.adopt(ticket)
             self._submitted.settle(selection, ticket)
 
     # --- what cannot be kept ------------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ class ActiveUpload:
         except UploadError:
             fresh = None  # then `error` is all there is to say
         if fresh is not None:
-            self.know(fresh)
+            self.adopt(fresh)
         if self.ticket.state not in RECEIVING:
             error = self.ticket.rejection(Event.STORE)
         is_whole = isinstance(error, AlreadyComplete) and self.ticket.complete

@@ -38,7 +38,7 @@ class Subject(Protocol):
 
     ticket: Ticket
 
-    def know(self, ticket: Ticket) -> bool: ...
+    def adopt(self, ticket: Ticket) -> bool: ...
 
     def lose(self, error: UploadError) -> None: ...
 
@@ -153,7 +153,7 @@ class Checkpointer:
                 quiet=True,
                 believed=self._subject.ticket,
             )
-            self._subject.know(after)
+            self._subject.adopt(after)
             recorded = after.epoch == believed.epoch
         finally:
             if not recorded:
@@ -250,7 +250,7 @@ class Checkpointer:
 
     async def _clear(self) -> None:
         while self._unrecorded:
-            self._subject.know(await self._tickets.update(self._subject.ticket.id, self._unrecorded[0]))
+            self._subject.adopt(await self._tickets.update(self._subject.ticket.id, self._unrecorded[0]))
             del self._unrecorded[0]
         if self._sync_failed and isinstance(self._store, SyncingStore):
             self._sync_failed = False

@@ -99,7 +99,7 @@ class WriteTarget(Protocol):
     def allowance(self) -> Allowance: ...
 
     def write(
-        self, offset: int, data: Buffer, epoch: int | None, *, within: float, let_go: Callable[[], None]
+        self, offset: int, data: Buffer, epoch: int | None, *, within: float, on_settled: Callable[[], None]
     ) -> asyncio.Future[None]: ...
 
     def flush(self) -> None: ...
@@ -151,8 +151,8 @@ class UploadWriter:
         self._under_way += length + OVERHEAD
         self._budget.reserve(length + OVERHEAD)
         self._upload.allowance.spend(length)
-        let_go = partial(self._give, length)
-        acked = self._upload.write(offset, data, self._epoch, within=within, let_go=let_go)
+        on_settled = partial(self._give, length)
+        acked = self._upload.write(offset, data, self._epoch, within=within, on_settled=on_settled)
         self._writes.add(acked)
         acked.add_done_callback(lambda _: self._finish(acked, length, came_at, done))
 

@@ -39,12 +39,12 @@ class HeldWrites:
         epoch: int | None = None,
         *,
         within: float = COMMIT_INTERVAL,
-        let_go: Callable[[], None] | None = None,
+        on_settled: Callable[[], None] | None = None,
     ) -> asyncio.Future[None]:
         """As `ActiveUpload.write`, but done when the bytes are written. They follow those of the last call."""
         assert (offset, epoch) == (self._end, self._epoch)  # noqa: S101 - else bytes that never came would count
         self._end += len(data)
-        return self._upload.write(offset, data, epoch, within=within, let_go=let_go, held=True)
+        return self._upload.write(offset, data, epoch, within=within, on_settled=on_settled, held=True)
 
     def flush(self) -> None:
         """Do nothing: held writes are done before they are durable."""

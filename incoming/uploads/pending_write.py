@@ -23,7 +23,7 @@ class PendingWrite:
     acked: asyncio.Future[None]
     within: float
     """Seconds after which it is to be committed; 0 if its sender does nothing else until then."""
-    let_go: Callable[[], None] | None
+    on_settled: Callable[[], None] | None
     """Called once, when its bytes are durable, or never will be."""
     held: bool = False
     """Whether it is not committed when it is written, but by `commit_held` with the rest of its body."""
@@ -53,9 +53,9 @@ class PendingWrite:
         """Every byte is durable, or never will be: it counts no longer as memory in use."""
         self.durable = True
         self.drop()
-        if self.let_go is not None:
-            self.let_go()
-            self.let_go = None
+        if self.on_settled is not None:
+            self.on_settled()
+            self.on_settled = None
 
     def ack(self) -> None:
         self.release()

@@ -59,7 +59,7 @@ async def _news(
     news: News = {}
     for ticket_id in sorted(reading):
         try:
-            ticket = await service.look(ticket_id)
+            ticket = await service.get_ticket(ticket_id)
         except UploadError as error:
             news[ticket_id] = error
             continue

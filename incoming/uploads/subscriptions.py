@@ -49,21 +49,21 @@ class TicketSubscriptions:
 
         return stop
 
-    def tell(self, ticket_id: str, news: News) -> None:
+    def notify(self, ticket_id: str, news: News) -> None:
         """To everybody who listens for this ticket."""
         for listener in tuple(self._listeners.get(ticket_id, ())):
             listener(news)
 
-    def tell_all(self, error: UploadError) -> None:
+    def notify_all(self, error: UploadError) -> None:
         """To everybody."""
         for ticket_id in tuple(self._listeners):
-            self.tell(ticket_id, error)
+            self.notify(ticket_id, error)
 
     def learned(self, ticket: Ticket) -> None:
         """A newer version of a ticket has come by the way of a call."""
         upload = self._uploads.get(ticket.id)
-        if upload is None or upload.know(ticket):
-            self.tell(ticket.id, ticket)
+        if upload is None or upload.adopt(ticket):
+            self.notify(ticket.id, ticket)
 
     def _changed(self, ticket_id: str) -> None:
         if ticket_id not in self._listeners and ticket_id not in self._uploads:
@@ -95,9 +95,9 @@ class TicketSubscriptions:
             return ticket_id not in self._listeners
         if ticket is not None:
             if upload := self._uploads.get(ticket_id):
-                upload.know(ticket)
+                upload.adopt(ticket)
                 ticket = upload.ticket  # a session may have begun since it was read
-            self.tell(ticket_id, ticket)
+            self.notify(ticket_id, ticket)
         return True
 
     async def close(self) -> None:

@@ -97,7 +97,7 @@ class UploadService:
         ticket = await update_fenced(self._tickets, self._store, ticket_id, change, durable)
         return ClaimedUpload(self._welcome(ticket), ticket)
 
-    async def tell_size(self, claimed: ClaimedUpload, size: int) -> None:
+    async def set_size(self, claimed: ClaimedUpload, size: int) -> None:
         """The end of the file has come, which nobody knew before. Raises TakenOver, FileChanged or FileTooLarge."""
 
         def change(known: Ticket) -> Ticket:
@@ -147,7 +147,7 @@ class UploadService:
         """
         self._check_open()
         known = self._uploads.get(ticket_id)
-        ticket = known.ticket if known is not None and known.ticket.epoch == epoch else await self.look(ticket_id)
+        ticket = known.ticket if known is not None and known.ticket.epoch == epoch else await self.get_ticket(ticket_id)
         if ticket.epoch != epoch and ticket.state in RECEIVING:
             raise TakenOver
         return self._enter(ticket)
@@ -159,7 +159,7 @@ class UploadService:
     def _enter(self, ticket: Ticket) -> ActiveUpload:
         upload = self._uploads.get(ticket.id)
         if upload is None:
-            stores, told = (self._tickets, self._store), partial(self._listeners.tell, ticket.id)
+            stores, told = (self._tickets, self._store), partial(self._listeners.notify, ticket.id)
             upload = ActiveUpload(ticket, *stores, self._settings, self._clock, self._rates, told, self._complete)
             upload.checkpoints.committed = self._digests.follow
             self._uploads[ticket.id] = upload
@@ -243,7 +243,7 @@ class UploadService:
         self._listeners.learned(ticket)
         return ticket
 
-    async def look(self, ticket_id: str) -> Ticket:
+    async def get_ticket(self, ticket_id: str) -> Ticket:
         """The ticket as it is now. Raises UnknownTicket."""
         ticket = await self._tickets.get(ticket_id)
         if ticket is None:
@@ -256,18 +256,18 @@ class UploadService:
 
     async def wait_for_change(self, ticket_id: str, seen: str, seconds: float) -> Ticket:
         """Return the ticket as soon as its state differs from `seen` or its reason changes, or after `seconds`."""
-        first, changed = reason_of(await self.look(ticket_id)), asyncio.Event()
+        first, changed = reason_of(await self.get_ticket(ticket_id)), asyncio.Event()
         stop = self.listen(ticket_id, lambda news: changed.set())
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     changed.clear()
-                    ticket = await self.look(ticket_id)
+                    ticket = await self.get_ticket(ticket_id)
                     if (ticket.state, reason_of(ticket)) != (seen, first) or ticket.state in FINAL or self._draining:
                         return ticket
                     await changed.wait()
         except TimeoutError:
-            return await self.look(ticket_id)
+            return await self.get_ticket(ticket_id)
         finally:
             stop()
 
@@ -280,10 +280,10 @@ class UploadService:
         try:
             await self.finalise(ticket_id)
         except UploadError as error:
-            self._listeners.tell(ticket_id, error)
+            self._listeners.notify(ticket_id, error)
         except Exception:
             log.exception("upload %s: completing the file failed", ticket_id)
-            self._listeners.tell(ticket_id, StorageFailed("completing the file failed by a defect of the server"))
+            self._listeners.notify(ticket_id, StorageFailed("completing the file failed by a defect of the server"))
 
     async def finalise(self, ticket_id: str) -> Ticket:
         """Puts a file whose every byte has arrived on the disk for good and owes the app its callback.
@@ -298,13 +298,13 @@ class UploadService:
         return await asyncio.shield(task)
 
     async def _finalise(self, ticket_id: str) -> Ticket:
-        upload = self._enter(await self.look(ticket_id))
+        upload = self._enter(await self.get_ticket(ticket_id))
         try:
             await upload.settle()
-            ticket = await self.look(ticket_id)
+            ticket = await self.get_ticket(ticket_id)
             if ticket.state != State.UPLOADING or ticket.size is None or not ticket.complete:
                 return ticket
-            upload.know(ticket)
+            upload.adopt(ticket)
             self._listeners.learned(ticket := await self._make_whole(upload, ticket.size))
             return ticket
         finally:
@@ -317,7 +317,7 @@ class UploadService:
         except TakenOver:
             return await self._finalise(ticket_id)  # as it is in the new epoch
         except UploadError as error:
-            ticket = await self.look(ticket_id)
+            ticket = await self.get_ticket(ticket_id)
             if ticket.state != State.UPLOADING:
                 return ticket
             if not isinstance(error, BytesLost):
@@ -374,7 +374,7 @@ class UploadService:
     async def drain(self) -> None:
         """Opens nothing any more, tells every connection to come back elsewhere, and checkpoints what has arrived."""
         self._draining = True
-        self._listeners.tell_all(ServerShutdown())
+        self._listeners.notify_all(ServerShutdown())
         await self._digests.close()
         await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))
         while under_way := (*self._tasks, *self._finalising.values()):

@@ -119,7 +119,7 @@ def is_resumable_upload(method: str, headers: Headers) -> bool:
     if method in ("PATCH", "HEAD"):
         return True
     if method in ("POST", "PUT"):
-        return told_complete(version_of(headers), headers) is not None
+        return parse_complete(version_of(headers), headers) is not None
     return method in ("DELETE", "GET", "OPTIONS") and _named_version(headers) is not None
 
 
@@ -128,7 +128,7 @@ def is_interested(headers: Headers) -> bool:
     return _named_version(headers) is not None
 
 
-def told_complete(version: Version, headers: Headers) -> bool | None:
+def parse_complete(version: Version, headers: Headers) -> bool | None:
     """Return whether the request ends the upload; None if it does not say so in a well-formed way."""
     match = _BOOLEAN.fullmatch(headers.get(version.complete_field, ""))
     return None if match is None else (match[1] == "1") != version.is_inverted
@@ -136,7 +136,7 @@ def told_complete(version: Version, headers: Headers) -> bool | None:
 
 def append_completes(version: Version, headers: Headers) -> bool:
     """Return the same for an append. Raise BadRequest where the required field is missing."""
-    told = told_complete(version, headers)
+    told = parse_complete(version, headers)
     if told is not None:
         return told
     if not version.complete_may_be_absent or version.complete_field in headers:
@@ -151,7 +151,7 @@ def append_offset(headers: Headers) -> int:
     return _integer("Upload-Offset", headers)
 
 
-def told_length(version: Version, headers: Headers) -> int | None:
+def parse_length(version: Version, headers: Headers) -> int | None:
     """Return the length of the file, None if it is not given. Raise BadRequest if it is malformed."""
     if not version.has_length or "Upload-Length" not in headers:
         return None

@@ -28,7 +28,7 @@ class DraftClient:
         name = "Upload-Incomplete" if self.version == 3 else "Upload-Complete"
         return f"{name}: ?{int(value != (self.version == 3))}"
 
-    def told_complete(self, answer: Answer) -> bool | None:
+    def parse_complete(self, answer: Answer) -> bool | None:
         """What an answer says of that; None if it says nothing."""
         value = answer.headers.get("upload-incomplete" if self.version == 3 else "upload-complete")
         return None if value is None else (value == "?1") != (self.version == 3)

@@ -57,7 +57,7 @@ class Bench:
         return await self.upload_service.open(ticket_id, Hello(session, epoch, Identity("a.bin", size)))
 
     async def ticket(self, ticket_id: str) -> Ticket:
-        return await self.upload_service.look(ticket_id)
+        return await self.upload_service.get_ticket(ticket_id)
 
     def hear(self, ticket_id: str) -> "Heard":
         """What a connection of this upload would be told."""

@@ -53,7 +53,7 @@ class BackendFunction(Handler):
             return
         try:
             self._caller = str(require_backend_caller(self.request, self.services.settings))
-            self.services.connection_limiter.know(getattr(connection, "stream", None))
+            self.services.connection_limiter.mark_identified(getattr(connection, "stream", None))
         except UploadError as error:
             self._refusal = error
         self._check_length()
@@ -102,7 +102,7 @@ class BackendFunction(Handler):
         if not ticket_id:
             raise BadParameter("id not given")
         try:
-            ticket = await self.services.upload_service.look(ticket_id)
+            ticket = await self.services.upload_service.get_ticket(ticket_id)
         except UnknownTicket as error:
             raise UnknownId("id unknown") from error
         self.logged["upload"] = ticket.id

@@ -37,7 +37,7 @@ class AppendRequest(Seat, Protocol):
     def client(self) -> str: ...
 
     def end_with(self, error: UploadError) -> None:
-        """Answer with this error wherever the body is, and close the connection. Calls `Append.let_go`."""
+        """Answer with this error wherever the body is, and close the connection. Calls `Append.release`."""
         ...
 
 
@@ -46,7 +46,7 @@ class Append:
 
     With a `part` it stays within that range of the partial file, else within the file.
     With `held` nothing of it counts before `finish`, else each part at once. `progressed` is called with the committed
-    prefix whenever that has grown. `let_go` must be called once at the end.
+    prefix whenever that has grown. `release` must be called once at the end.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class Append:
         self._part_end = None if part is None else part[1]
         name = ticket.id if part is None else appends_of(ticket.id, part)
         self._leave_appends = self._service.appends.enter(name, self)
-        self._stop_listening = self._service.listen(ticket.id, self._on_news)
+        self._stop_listening = self._service.listen(ticket.id, self._on_change)
         self._connections.take(ticket.id, request, services.settings.connections_per_upload)
-        self._on_news(claimed.upload.ticket)
+        self._on_change(claimed.upload.ticket)
 
     @property
     def receive_buffer(self) -> ReceiveBuffer:
@@ -131,7 +131,7 @@ class Append:
         try:
             return await step
         except TakenOver as error:
-            raise epoch_is_over(await self._service.look(self._ticket_id), self._session) from error
+            raise epoch_is_over(await self._service.get_ticket(self._ticket_id), self._session) from error
 
     # --- what ends it -------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Append:
         self._end(TakenOver())
         await self._settled.wait()
 
-    def _on_news(self, news: News) -> None:
+    def _on_change(self, news: News) -> None:
         if isinstance(news, UploadError):
             self._end(news)
         elif news.state in (State.CANCELLED, State.FAILED):
@@ -158,14 +158,14 @@ class Append:
             self._prefix = prefix
             self._progressed(prefix)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the request. What has arrived is written; until it is committed, newer claims wait for it."""
         if self._gone:
             return
         self._gone = True
         self._stop_listening()
         self._connections.leave(self._ticket_id, self._request)
-        self._body.let_go()
+        self._body.release()
         self._leaving = asyncio.get_running_loop().create_task(self._leave())
 
     async def _leave(self) -> None:

@@ -114,7 +114,7 @@ class BodyReceiver:
         """Return when nothing that was handed on is pending."""
         await self._writer.drain()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the request. What has arrived is written."""
         self._hand_on()
         self._leave()

@@ -95,7 +95,7 @@ class ResumablePut(UploadResource):
         if ticket.state in (State.CANCELLED, State.FAILED):
             raise ticket.rejection(Event.STORE)
         ticket.identify(identity)
-        self.conclude(lambda: self._tell_complete(ticket))
+        self.conclude(lambda: self._answer_complete(ticket))
 
     def _check_limits(self, ticket: Ticket, asked: ContentRange) -> None:
         """Raise FileTooLarge if the range alone is above a limit, before the body is read."""
@@ -119,7 +119,7 @@ class ResumablePut(UploadResource):
         try:
             return await step
         except TakenOver as error:
-            ticket = await self.services.upload_service.look(self.path_args[0])
+            ticket = await self.services.upload_service.get_ticket(self.path_args[0])
             raise epoch_is_over(ticket, self.get_query_argument("session", "")) from error
 
     # --- bodies -------------------------------------------------------------------------------------------------------
@@ -144,11 +144,11 @@ class ResumablePut(UploadResource):
         """End this request: the upload has more connections than allowed. What has arrived is kept."""
         self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
-    def let_go(self) -> None:
-        super().let_go()
+    def release(self) -> None:
+        super().release()
         if self._body is not None:
             self.services.upload_connections.leave(self.path_args[0], self)
-            self._body.let_go()
+            self._body.release()
             self.receive_into(None)
         if self._upload is not None:
             self.services.upload_service.leave(self._upload)
@@ -168,11 +168,11 @@ class ResumablePut(UploadResource):
         if self._ended:
             return  # evicted, or the client is gone
         if known.state in RECEIVING:
-            self._tell_missing(known)
+            self._answer_missing(known)
         elif known.state in (State.CANCELLED, State.FAILED):
             raise known.rejection(Event.STORE)
         else:
-            self._tell_complete(known)
+            self._answer_complete(known)
 
     async def _end_of_unknown_length(self, upload: ActiveUpload, body: BodyReceiver) -> None:
         """Set the size of a file that was sent whole with a chunked body (RFC 9112 section 7.1)."""
@@ -180,7 +180,7 @@ class ResumablePut(UploadResource):
             whole = Identity(size=body.position)
             self.services.upload_service.leave(await self.services.upload_service.open_plain(upload.ticket.id, whole))
 
-    def _tell_missing(self, ticket: Ticket) -> None:
+    def _answer_missing(self, ticket: Ticket) -> None:
         self.set_status(308, "Resume Incomplete")
         safe = content_range.prefix_range(ticket.extents.prefix)
         if safe is not None:
@@ -189,8 +189,8 @@ class ResumablePut(UploadResource):
         self.clear_header("Content-Type")
         self.finish()
 
-    def _tell_complete(self, ticket: Ticket) -> None:
-        self.tell_json(json.dumps(messages.status(ticket)))
+    def _answer_complete(self, ticket: Ticket) -> None:
+        self.send_json(json.dumps(messages.status(ticket)))
 
     async def post(self, ticket: str) -> None:
         """Process one control message of the WebSocket protocol, with the same answer."""
@@ -205,12 +205,12 @@ class ResumablePut(UploadResource):
         if isinstance(message, Hello):
             self._upload = await upload_service.open(ticket, message)
             known = await upload_service.settled(self._upload)
-            self.tell_json(messages.welcome(known, self.services.limits(known)))
+            self.send_json(messages.welcome(known, self.services.limits(known)))
         elif isinstance(message, Pause):
             await upload_service.pause(ticket, message.epoch)
-            self.tell_json(messages.paused())
+            self.send_json(messages.paused())
         elif isinstance(message, Cancel):
-            self.tell_json(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
+            self.send_json(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
         else:
             raise BadRequest("over HTTP the control messages are hello, pause and cancel")
 
@@ -219,7 +219,7 @@ class ResumablePut(UploadResource):
         if self.concluded():
             return
         reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]
-        self._tell_complete(await self.services.upload_service.cancel(ticket, reason, notify_app=True))
+        self._answer_complete(await self.services.upload_service.cancel(ticket, reason, notify_app=True))
 
     def options(self, ticket: str) -> None:
         if self.concluded():

@@ -101,8 +101,8 @@ class ResumableUpload(UploadResource):
         headers, length = self.request.headers, self.body_length
         check_is_file(headers, length)
         self._checksum = digest_of("Content-Digest", headers.get("Content-Digest"))
-        self._completes = draft.told_complete(self._version, headers) is True
-        size = _agreed(draft.told_length(self._version, headers), length if self._completes else None)
+        self._completes = draft.parse_complete(self._version, headers) is True
+        size = _agreed(draft.parse_length(self._version, headers), length if self._completes else None)
         name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
         told = Identity(name, size, media_type=headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None)
         _check_outcome(ticket)
@@ -112,7 +112,7 @@ class ResumableUpload(UploadResource):
             _check_fits(known, length)
             ticket = await self._claim(ticket, told)
         if ticket.state not in RECEIVING:
-            self.conclude(lambda: self._tell_complete(ticket))
+            self.conclude(lambda: self._answer_complete(ticket))
             return
         self._begin_interim(ticket, length)
         self._receive(length)
@@ -125,7 +125,7 @@ class ResumableUpload(UploadResource):
         self._start = start = draft.append_offset(headers)
         self._completes = draft.append_completes(self._version, headers)
         end = None if length is None else start + length
-        size = _agreed(draft.told_length(self._version, headers), end if self._completes else None)
+        size = _agreed(draft.parse_length(self._version, headers), end if self._completes else None)
         _check_outcome(ticket)
         self._check_limits(ticket, end or start)
         if ticket.state in RECEIVING:
@@ -135,12 +135,12 @@ class ResumableUpload(UploadResource):
         if start != self._offset or (is_done and length != 0):
             raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
         if is_done:
-            self.conclude(lambda: self._tell_complete(ticket))
+            self.conclude(lambda: self._answer_complete(ticket))
             return
         known = ticket.size
         if size is not None:
             known = _agreed(known, size)
-            await self._tell_size(size)
+            await self._set_size(size)
         _check_fits(known, end)
         self._prepare_interim(length)
         self._receive(length)
@@ -155,9 +155,9 @@ class ResumableUpload(UploadResource):
         _check_outcome(self._ticket)
         return self._ticket
 
-    async def _tell_size(self, size: int) -> None:
+    async def _set_size(self, size: int) -> None:
         if self._claimed is not None and self._claimed.upload.ticket.size is None:
-            await self.services.upload_service.tell_size(self._claimed, size)
+            await self.services.upload_service.set_size(self._claimed, size)
 
     def _prepare_interim(self, length: int | None) -> None:
         is_allowed = interim_allowed(self.request, self._version, self.services.settings)
@@ -175,10 +175,10 @@ class ResumableUpload(UploadResource):
         if length == 0 or self._claimed is None or self._ended:
             return
         held = self._checksum is not None
-        self._append = Append(self, self._claimed, self._start, length, held=held, progressed=self._tell_progress)
+        self._append = Append(self, self._claimed, self._start, length, held=held, progressed=self._send_progress)
         self.receive_into(None if length is None else self._append.receive_buffer)
 
-    def _tell_progress(self, offset: int) -> None:
+    def _send_progress(self, offset: int) -> None:
         """Bytes may still be committed when the answer is out: behind it, an interim one would be another request's."""
         if self._interim is not None and self._conclusion is None and not self._ended:
             self._interim.progress(offset)
@@ -210,10 +210,10 @@ class ResumableUpload(UploadResource):
         else:
             super().end_with(error)
 
-    def let_go(self) -> None:
-        super().let_go()
+    def release(self) -> None:
+        super().release()
         if self._append is not None:
-            self._append.let_go()
+            self._append.release()
             self.receive_into(None)
         if self._claimed is not None:
             self.services.upload_service.leave(self._claimed.upload)
@@ -225,7 +225,7 @@ class ResumableUpload(UploadResource):
         if self.concluded() or (known := await self._stored()) is None:
             return
         if known.state not in RECEIVING:
-            self._tell_complete(known)
+            self._answer_complete(known)
             return
         self._describe(known)
         if self.request.method == "PATCH":
@@ -250,7 +250,7 @@ class ResumableUpload(UploadResource):
         if self._completes:
             end = self._start if append is None else append.position
             if claimed.upload.ticket.size is None:
-                await self.services.upload_service.tell_size(claimed, end)
+                await self.services.upload_service.set_size(claimed, end)
             else:
                 _agreed(claimed.upload.ticket.size, end)
         known = await self.services.upload_service.settled(claimed.upload)
@@ -273,12 +273,12 @@ class ResumableUpload(UploadResource):
         await self._asked(ticket)
         if (known := await self.news_of(ticket)) is not None:
             self._describe(known)
-            self.tell_json(json.dumps(messages.status(known, self.services.limits(known))))
+            self.send_json(json.dumps(messages.status(known, self.services.limits(known))))
 
     async def _asked(self, ticket_id: str) -> Ticket:
         """Return the ticket for a client that is about to send if it names an interop version."""
         service = self.services.upload_service
-        known = await service.look(ticket_id)
+        known = await service.get_ticket(ticket_id)
         _check_outcome(known)
         if known.state in RECEIVING and draft.is_interested(self.request.headers):
             claimed = await service.claim(ticket_id)
@@ -291,7 +291,7 @@ class ResumableUpload(UploadResource):
         """Cancel the upload, for the `reason` in the query."""
         if self.concluded():
             return
-        known = await self.services.upload_service.look(ticket)
+        known = await self.services.upload_service.get_ticket(ticket)
         if known.state == State.FAILED:
             raise known.rejection(Event.STORE)
         reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]
@@ -309,10 +309,10 @@ class ResumableUpload(UploadResource):
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _tell_complete(self, ticket: Ticket) -> None:
+    def _answer_complete(self, ticket: Ticket) -> None:
         self._describe(ticket)
         self.clear_header("Upload-Limit")
-        self.tell_json(json.dumps(messages.status(ticket)))
+        self.send_json(json.dumps(messages.status(ticket)))
 
     def _describe(self, ticket: Ticket) -> None:
         """Set the headers that say how far the upload is."""
@@ -346,7 +346,7 @@ class ResumableUpload(UploadResource):
             kind = draft.INCONSISTENT_LENGTH
         elif isinstance(error, OffsetMismatch):
             kind, members = draft.MISMATCHING_OFFSET, {"expected-offset": self._offset, "provided-offset": self._start}
-            self._tell_offset()
+            self._answer_offset()
         elif isinstance(error, FileTooLarge) and self._ticket is not None:
             self._set_limit(self._limit(self._ticket))
         retry_after = RETRY_AFTER if isinstance(error, TooSlow) else error.retry_after
@@ -357,7 +357,7 @@ class ResumableUpload(UploadResource):
         self.set_header("Content-Type", draft.PROBLEM_JSON)
         self.finish(json.dumps(draft.problem(error, status, responses[status], kind, **members)))
 
-    def _tell_offset(self) -> None:
+    def _answer_offset(self) -> None:
         version, ticket = self._version, self._ticket
         self.set_header("Upload-Offset", str(self._offset))
         if version.conflict_tells_complete:

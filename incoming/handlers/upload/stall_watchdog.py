@@ -19,7 +19,7 @@ class StallWatchdog:
     """One connection's. `clock` is a monotonic one, in seconds."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self.heard = clock()
+        self.last_input_at = clock()
         """When something last arrived."""
         self._clock = clock
         self._dead_after = settings.dead_after
@@ -27,20 +27,20 @@ class StallWatchdog:
         self._pace = MinimumRate(settings.minimum_rate, settings.dead_after)
         self._timer: asyncio.TimerHandle | None = None
 
-    def hear(self) -> None:
+    def input_received(self) -> None:
         """Note that something has arrived."""
-        self.heard = self._clock()
+        self.last_input_at = self._clock()
 
     @property
-    def since_heard(self) -> float:
-        """Seconds since the last call of `hear`."""
-        return self._clock() - self.heard
+    def seconds_silent(self) -> float:
+        """Seconds since the last call of `input_received`."""
+        return self._clock() - self.last_input_at
 
     def silence(self, connection: socket.socket) -> float:
         """Return the seconds since the last byte arrived, also of an incomplete message."""
-        return silent_for(connection, self.since_heard)
+        return silent_for(connection, self.seconds_silent)
 
-    def look_in(self, seconds: float, look: Callable[[], None]) -> None:
+    def schedule(self, seconds: float, look: Callable[[], None]) -> None:
         """Call `look` once, after so many seconds. Replaces an earlier call that is still due."""
         self.stop()
         self._timer = asyncio.get_running_loop().call_later(seconds, look)

@@ -26,7 +26,7 @@ DRAINED = 64 * 1024 * 1024
 
 @stream_request_body
 class StreamingHandler(Handler):
-    """Subclasses implement `admit` for the headers, `take` for the parts of the body, and `let_go` for the end."""
+    """Subclasses implement `admit` for the headers, `take` for the parts of the body, and `release` for the end."""
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -45,7 +45,7 @@ class StreamingHandler(Handler):
         if self._received > DRAINED:
             raise BadRequest(f"{self.request.method} has no body here")
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release what the request holds; it has ended. May be called twice."""
 
     def receive_into(self, receive_buffer: ReceiveBuffer | None) -> None:
@@ -88,12 +88,12 @@ class StreamingHandler(Handler):
         except UploadError as error:
             self.refuse(error)
         if self._ended:
-            self.let_go()
+            self.release()
         else:
             self._watch()
 
     async def data_received(self, chunk: bytes) -> None:
-        self._watchdog.hear()
+        self._watchdog.input_received()
         self._received += len(chunk)
         if self._conclusion is None:
             try:
@@ -144,14 +144,14 @@ class StreamingHandler(Handler):
     # --- stalls and the end -------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        self._watchdog.look_in(self.services.settings.dead_after / 2, self._look_after)
+        self._watchdog.schedule(self.services.settings.dead_after / 2, self._check_client)
 
     @property
-    def heard(self) -> float:
+    def last_input_at(self) -> float:
         """When a part of the body last arrived, by the monotonic clock."""
-        return self._watchdog.heard
+        return self._watchdog.last_input_at
 
-    def _look_after(self) -> None:
+    def _check_client(self) -> None:
         """Give a stalled body up: no byte for `dead_after`, or too few. What arrived is kept."""
         if self._ended or self._stream is None or self._stream.socket is None:
             return
@@ -177,4 +177,4 @@ class StreamingHandler(Handler):
     def _end(self) -> None:
         self._ended = True
         self._watchdog.stop()
-        self.let_go()
+        self.release()

@@ -129,7 +129,7 @@ class TusUpload(UploadResource):
         if ticket.state in RECEIVING:
             self._receive(0, length)
         else:
-            self.conclude(lambda: self._tell_created(ticket))
+            self.conclude(lambda: self._answer_created(ticket))
 
     async def _begin_part(self, ticket: Ticket) -> None:
         """Create one of the parts that make the file later; it is an upload below this one."""
@@ -168,7 +168,7 @@ class TusUpload(UploadResource):
         if ticket.state in RECEIVING:
             self._receive(start, length)
         elif repeated and length is not None and start + length <= self._offset:
-            self.conclude(lambda: self._tell_appended(ticket))
+            self.conclude(lambda: self._answer_appended(ticket))
         elif length:
             raise MessageTooLarge(f"the file is complete with {ticket.size} bytes; nothing more is taken")
 
@@ -222,10 +222,10 @@ class TusUpload(UploadResource):
         """End this request: the upload has more connections than allowed. What has arrived is kept."""
         self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
-    def let_go(self) -> None:
-        super().let_go()
+    def release(self) -> None:
+        super().release()
         if self._append is not None:
-            self._append.let_go()
+            self._append.release()
             self.receive_into(None)
         if self._claimed is not None:
             self.services.upload_service.leave(self._claimed.upload)
@@ -237,16 +237,16 @@ class TusUpload(UploadResource):
         if self.concluded():
             return
         if self._method == "HEAD":
-            await self._tell_offset(ticket)
+            await self._answer_offset(ticket)
         elif self._method == "DELETE":
             await self._cancel(ticket)
         elif self._concat is not None and self._concat.urls is not None:
             await self._join(ticket, self._concat)
         elif (known := await self._stored(ticket)) is not None:
             if self._method == "POST":
-                self._tell_created(known)
+                self._answer_created(known)
             else:
-                self._tell_appended(known)
+                self._answer_appended(known)
 
     head = patch = delete = post
 
@@ -259,7 +259,7 @@ class TusUpload(UploadResource):
         elif check is not None:
             check()
         if claimed is None:
-            known = await self.services.upload_service.look(ticket_id)
+            known = await self.services.upload_service.get_ticket(ticket_id)
         else:
             known = await self.services.upload_service.settled(claimed.upload)
         if self._ended:
@@ -267,9 +267,9 @@ class TusUpload(UploadResource):
         check_outcome(known)
         return known
 
-    async def _tell_offset(self, ticket_id: str) -> None:
+    async def _answer_offset(self, ticket_id: str) -> None:
         service = self.services.upload_service
-        known = await service.look(ticket_id)
+        known = await service.get_ticket(ticket_id)
         check_outcome(known)
         if known.state in RECEIVING and not known.parts:
             claimed = await service.claim(ticket_id)
@@ -289,7 +289,7 @@ class TusUpload(UploadResource):
 
     async def _cancel(self, ticket_id: str) -> None:
         service = self.services.upload_service
-        known = await service.look(ticket_id)
+        known = await service.get_ticket(ticket_id)
         if known.state == State.FAILED:
             raise known.rejection(Event.STORE)
         await service.cancel(ticket_id, "cancelled by the client", notify_app=True)
@@ -298,21 +298,21 @@ class TusUpload(UploadResource):
 
     async def _join(self, ticket_id: str, concat: tus.Concat) -> None:
         """Let the parts make the file."""
-        known = await self.services.upload_service.look(ticket_id)
+        known = await self.services.upload_service.get_ticket(ticket_id)
         check_outcome(known)
         told = tus.identity_of(self.request.headers, None)
         known = await self._parts.join(known, concat.order(known.id), told)
         if self._ended:
             return
         check_outcome(known)
-        self._tell_created(known)
+        self._answer_created(known)
 
-    def _tell_created(self, ticket: Ticket) -> None:
+    def _answer_created(self, ticket: Ticket) -> None:
         name = ticket.id if self._part is None else part_name(ticket.id, self._part)
         self.set_header("Location", self.location("tus", name))
         self._finish(ticket, 201)
 
-    def _tell_appended(self, ticket: Ticket) -> None:
+    def _answer_appended(self, ticket: Ticket) -> None:
         self._finish(ticket, 204)
 
     def _finish(self, ticket: Ticket, status: int) -> None:

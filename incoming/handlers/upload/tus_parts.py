@@ -50,8 +50,8 @@ class TusPart(TusUpload):
             raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
         self._receive(low + start, length)
 
-    async def _tell_offset(self, ticket_id: str) -> None:
-        known = await self.services.upload_service.look(ticket_id)
+    async def _answer_offset(self, ticket_id: str) -> None:
+        known = await self.services.upload_service.get_ticket(ticket_id)
         if known.state in RECEIVING:
             claimed = await self._parts.claim(ticket_id, self.part)
             self.services.upload_service.leave(claimed.upload)

@@ -12,7 +12,7 @@ class Seat(Protocol):
     """A connection."""
 
     @property
-    def heard(self) -> float:
+    def last_input_at(self) -> float:
         """When something last arrived over it, by the monotonic clock."""
         ...
 
@@ -31,7 +31,7 @@ class UploadConnectionLimiter:
         """Add a connection, and evict others above the limit. Each is removed by `leave`, the evicted ones too."""
         taken = self._taken.setdefault(ticket_id, set())
         while len(taken) >= limit:
-            silent = min(taken, key=lambda other: other.heard)
+            silent = min(taken, key=lambda other: other.last_input_at)
             taken.discard(silent)
             silent.evict()
         taken.add(seat)

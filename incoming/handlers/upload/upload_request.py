@@ -25,7 +25,7 @@ def check_page(headers: HTTPHeaders, settings: Settings) -> None:
 
 async def find_ticket(ticket_id: str, headers: HTTPHeaders, upload_service: UploadService) -> Ticket:
     """Return the ticket of a request. Raise UnknownTicket, or Forbidden for a page that the ticket is not for."""
-    ticket = await upload_service.look(ticket_id)
+    ticket = await upload_service.get_ticket(ticket_id)
     if not cors.allowed(headers.get("Origin"), ticket.options.allowed_origins):
         raise Forbidden("pages of this origin may not use this ticket")
     return ticket

@@ -47,7 +47,7 @@ class UploadResource(StreamingHandler):
     async def admit_ticket(self) -> Ticket:
         """Return the ticket of the request. Raise UnknownTicket or Forbidden."""
         ticket = await find_ticket(self.path_args[0], self.request.headers, self.services.upload_service)
-        self.services.connection_limiter.know(self._stream)
+        self.services.connection_limiter.mark_identified(self._stream)
         return ticket
 
     def _let_page_read(self) -> None:
@@ -68,18 +68,18 @@ class UploadResource(StreamingHandler):
             return name
         return f"{base}/incoming/0.1/frontend/{dialect}/{name}"
 
-    def tell_json(self, text: str) -> None:
+    def send_json(self, text: str) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(text)
 
     async def get(self, ticket: str, *more: str) -> None:
         """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
         if not self.concluded() and (known := await self.news_of(ticket)) is not None:
-            self.tell_json(json.dumps(messages.status(known, self.services.limits(known))))
+            self.send_json(json.dumps(messages.status(known, self.services.limits(known))))
 
     async def news_of(self, ticket: str) -> Ticket | None:
         """Return the ticket for a status request, after the wait that it asks for; None if the client is gone."""
-        known = await self.services.upload_service.look(ticket)
+        known = await self.services.upload_service.get_ticket(ticket)
         seconds = self._seconds(self.get_query_argument("wait", "0"))
         if seconds:
             seen = self.get_query_argument("state", known.state)
@@ -95,6 +95,6 @@ class UploadResource(StreamingHandler):
             raise BadParameter("'wait' is a number of seconds")
         return min(float(told), LONG_POLL)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         if self._poll is not None:
             self._poll.cancel()

@@ -57,7 +57,7 @@ class UploadsWait(StreamingHandler):
         if len(self._message) > MAX_CONTROL:
             raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
 
@@ -71,8 +71,8 @@ class UploadsWait(StreamingHandler):
             raise BadRequest("a control message is UTF-8") from error
         given = {canonical_id(ticket_id): ticket_id for ticket_id in asked.seen}
         seen = {ticket_id: asked.seen[given[ticket_id]] for ticket_id in given}
-        if await self._knows_one_of(seen):
-            self.services.connection_limiter.know(self._stream)
+        if await self._has_any_ticket(seen):
+            self.services.connection_limiter.mark_identified(self._stream)
         work = wait_for_news(self.services.upload_service, seen, min(asked.seconds, LONG_POLL))
         self._waiting = asyncio.get_running_loop().create_task(work)
         await asyncio.wait([self._waiting])
@@ -83,10 +83,10 @@ class UploadsWait(StreamingHandler):
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(json.dumps({"type": "news", "uploads": uploads}))
 
-    async def _knows_one_of(self, tickets: Iterable[str]) -> bool:
+    async def _has_any_ticket(self, tickets: Iterable[str]) -> bool:
         for ticket_id in tickets:
             try:
-                await self.services.upload_service.look(ticket_id)
+                await self.services.upload_service.get_ticket(ticket_id)
             except UploadError:
                 continue
             return True

@@ -64,7 +64,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._outlet = WebSocketSender(services.monotonic)
         self._sending: asyncio.Task[None] | None = None
         self._watchdog = StallWatchdog(self._settings, services.monotonic)
-        self._seen_at = self._watchdog.heard
+        self._seen_at = self._watchdog.last_input_at
 
     # --- the handshake ------------------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class UploadSocket(Answering, WebSocketHandler):
     async def _take(self, event: websocket_frames.Event) -> None:
         """Process one event. Nothing is read until this returns, which is the flow control: TCP slows the sender."""
         if not isinstance(event, websocket_frames.Data) or event.last:
-            self._watchdog.hear()
+            self._watchdog.input_received()
         if isinstance(event, websocket_frames.Close):
             self.close(event.code)  # answer the close frame, unless that was done (RFC 6455 section 5.5.1)
             return
@@ -177,14 +177,14 @@ class UploadSocket(Answering, WebSocketHandler):
             await self._upload_service.pause(self._ticket_id, self._epoch)
             self._outlet.send(messages.paused())
         elif isinstance(message, Cancel):
-            self._on_news(await self._upload_service.cancel(self._ticket_id, message.reason, notify_app=True))
+            self._on_change(await self._upload_service.cancel(self._ticket_id, message.reason, notify_app=True))
         elif isinstance(message, Ping):
             self._outlet.send(messages.pong())
 
     async def _on_hello(self, hello: Hello) -> None:
         if self._upload is not None:
             raise BadRequest("hello was sent already")
-        stop_listening = self._upload_service.listen(self._ticket_id, self._on_news)
+        stop_listening = self._upload_service.listen(self._ticket_id, self._on_change)
         try:
             upload = await self._upload_service.open(self._ticket_id, hello)
         except BaseException:
@@ -219,21 +219,21 @@ class UploadSocket(Answering, WebSocketHandler):
         self._upload = upload
         self._epoch = ticket.epoch
         self._session = session
-        self.services.connection_limiter.know(self._stream)
+        self.services.connection_limiter.mark_identified(self._stream)
         self.services.upload_connections.take(ticket.id, self, self._settings.connections_per_upload)
         self._outlet.send(messages.welcome(ticket, self.services.limits(ticket)))
         self._watch(self._settings.ping_interval)
-        self._on_news(ticket)
+        self._on_change(ticket)
 
     def _not_stored(self, error: UploadError) -> None:
         """Report an upload that has ended or was taken over meanwhile as such, not as this chunk's failure."""
         if self._upload is not None:
-            self._on_news(self._upload.ticket)
+            self._on_change(self._upload.ticket)
         self._fail(error)
 
     # --- to the client ------------------------------------------------------------------------------------------------
 
-    def _on_news(self, news: Ticket | UploadError) -> None:
+    def _on_change(self, news: Ticket | UploadError) -> None:
         if isinstance(news, UploadError):
             self._fail(news)
             return
@@ -262,23 +262,23 @@ class UploadSocket(Answering, WebSocketHandler):
     # --- stalls and the end -------------------------------------------------------------------------------------------
 
     @property
-    def heard(self) -> float:
+    def last_input_at(self) -> float:
         """When a whole message last arrived, by the monotonic clock."""
-        return self._watchdog.heard
+        return self._watchdog.last_input_at
 
     def _watch(self, delay: float) -> None:
-        self._watchdog.look_in(delay, self._look_after)
+        self._watchdog.schedule(delay, self._check_client)
 
-    def _look_after(self) -> None:
+    def _check_client(self) -> None:
         watchdog, stream = self._watchdog, self._stream
         if stream is None or stream.socket is None:
             return
-        if self._upload is None and watchdog.since_heard >= self._settings.hello_timeout:
+        if self._upload is None and watchdog.seconds_silent >= self._settings.hello_timeout:
             self._fail(TooSlow(f"no hello arrived within {self._settings.hello_timeout:g} s"))
             return
         now = self.services.monotonic()
         is_ours = self._chunks is not None and self._chunks.busy
-        excused, self._seen_at = self.heard > self._seen_at, now
+        excused, self._seen_at = self.last_input_at > self._seen_at, now
         if error := watchdog.verdict(stream.socket, received_by(stream.socket), busy=is_ours, excused=excused):
             self._fail(error)
             return

@@ -214,7 +214,7 @@ async def test_not_now_answers_are_retried(app_stub: AppStub, status: int, callb
     answer = await post(ticket_for(app_stub.url), callback)
     assert answer.verdict == Verdict.AGAIN
     assert str(status) in answer.reason
-    assert answer.heard
+    assert answer.answered
     assert answer.retry_after is None
 
 
@@ -237,7 +237,7 @@ async def test_redirects_are_not_followed(app_stub: AppStub) -> None:
 
 async def test_a_refused_connection_is_retried() -> None:
     answer = await post(ticket_for(f"http://127.0.0.1:{free_port()}/"))
-    assert answer == Answer(Verdict.AGAIN, "Connection refused", heard=False)
+    assert answer == Answer(Verdict.AGAIN, "Connection refused", answered=False)
 
 
 async def test_an_unknown_host_is_retried() -> None:
@@ -249,19 +249,19 @@ async def test_an_unknown_host_is_retried() -> None:
     caller.close()
     assert answer.advice is not None
     assert "correct the host" in answer.advice.cure
-    assert replace(answer, advice=None) == Answer(Verdict.AGAIN, "Name or service not known", heard=False)
+    assert replace(answer, advice=None) == Answer(Verdict.AGAIN, "Name or service not known", answered=False)
 
 
 async def test_a_connection_closed_without_an_answer_is_retried(app_stub: AppStub) -> None:
     app_stub.default = DROP
     answer = await post(ticket_for(app_stub.url))
-    assert answer == Answer(Verdict.AGAIN, "the connection was closed without an answer", heard=False)
+    assert answer == Answer(Verdict.AGAIN, "the connection was closed without an answer", answered=False)
 
 
 async def test_an_app_that_hangs_is_retried(app_stub: AppStub) -> None:
     app_stub.hold()
     answer = await post(ticket_for(app_stub.url), handover_timeout=0.2)
-    assert answer == Answer(Verdict.AGAIN, "no answer within 0.2 s", heard=False)
+    assert answer == Answer(Verdict.AGAIN, "no answer within 0.2 s", answered=False)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 async def test_an_endless_body_costs_nothing_and_is_no_answer_of_an_app(head: bytes, piece: bytes) -> None:
     with raw_server(endless(head, piece)) as url:
         answer = await post(ticket_for(url))
-    assert (answer.verdict, answer.heard) == (Verdict.UNCLEAR, True)
+    assert (answer.verdict, answer.answered) == (Verdict.UNCLEAR, True)
     assert len(answer.reason) < 300
 
 
@@ -377,7 +377,7 @@ async def test_an_app_that_resets_within_its_answer_is_tried_again_without_a_tra
     for _ in range(5):
         with raw_server(answer) as url:
             found = await post(ticket_for(url))
-        assert (found.verdict, found.heard) == (Verdict.AGAIN, False)
+        assert (found.verdict, found.answered) == (Verdict.AGAIN, False)
     await asyncio.sleep(0)
     assert [record.message for record in caplog.records if record.exc_info] == []
 
@@ -392,13 +392,13 @@ async def test_interim_responses_are_not_the_answer() -> None:
 async def test_an_app_that_dies_after_interim_responses_is_tried_again(count: int) -> None:
     with raw_server(lambda connection: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * count)) as url:
         answer = await post(ticket_for(url))
-    assert (answer.verdict, answer.heard) == (Verdict.AGAIN, False)
+    assert (answer.verdict, answer.answered) == (Verdict.AGAIN, False)
 
 
 async def test_an_endless_header_is_retried() -> None:
     with raw_server(endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 10_000)) as url:
         answer = await post(ticket_for(url))
-    assert (answer.verdict, answer.heard) == (Verdict.AGAIN, False)
+    assert (answer.verdict, answer.answered) == (Verdict.AGAIN, False)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def store(worker: OneWorker) -> PartStore:
 
 
 async def look(worker: OneWorker, ticket_id: str) -> Ticket:
-    return await worker.services.upload_service.look(ticket_id)
+    return await worker.services.upload_service.get_ticket(ticket_id)
 
 
 def piece(start: int, end: int) -> bytes:

@@ -70,13 +70,13 @@ async def test_beyond_max_strangers_the_oldest_is_closed(streams: list[IOStream]
     for number in range(5):
         assert at.enter(connect(streams), f"192.0.2.{number}") is Admission.SERVED
         if number == 0:
-            at.know(streams[0])
+            at.mark_identified(streams[0])
     assert [stream.closed() for stream in streams] == [False, True, False, False, False]
     streams[3].close()  # by itself: room for one more without sending anybody away
     at.enter(connect(streams), "192.0.2.9")
     assert [stream.closed() for stream in streams] == [False, True, False, True, False, False]
-    at.know(None)
-    at.know(streams[1])
+    at.mark_identified(None)
+    at.mark_identified(streams[1])
 
 
 def limited(essential: int = 2) -> ConnectionLimiter:
@@ -90,7 +90,7 @@ async def test_when_descriptors_are_short_an_unidentified_connection_makes_room(
     at = ConnectionLimiter(per_client=100, strangers=100, exempt=EXEMPT)
     for number in range(3):
         assert at.enter(connect(streams), f"192.0.2.{number}") is Admission.SERVED
-    at.know(streams[0])
+    at.mark_identified(streams[0])
     at.limit_descriptors(0, 0)
     assert at.enter(connect(streams), "192.0.2.7") is Admission.SERVED
     assert at.enter(connect(streams), "10.0.0.1") is Admission.SERVED

@@ -101,7 +101,7 @@ async def test_another_file_than_the_app_expects_fails_the_upload(
     assert params["cancelReason"] == told["reason"]
     await worker.services.callbacks.stop(1)
     await handover
-    assert (await worker.services.upload_service.look(ticket_id)).state == State.FAILED
+    assert (await worker.services.upload_service.get_ticket(ticket_id)).state == State.FAILED
 
 
 async def test_a_file_that_cannot_be_read_back_is_not_handed_over(start_worker: StartWorker) -> None:

@@ -153,7 +153,7 @@ async def test_refusal(worker: OneWorker, case: Case, log_lines: LogLines) -> No
     assert "location" not in answer.headers
     assert "connection" not in answer.headers, "it can be used further"
     assert (behind.status, behind.json["id"]) == (200, ticket)
-    known = await worker.services.upload_service.look(ticket)
+    known = await worker.services.upload_service.get_ticket(ticket)
     assert known.extents == Extents(case.extents), "nothing of it was stored"
     connection.close()
     assert len(log_lines()) <= 2
@@ -177,7 +177,7 @@ async def test_beyond_the_limit_the_silent_request_is_answered_and_closed(start_
     await silent.send(request("PUT", path(ticket), *headers, length=large) + CONTENT)
 
     async def begun() -> bool:
-        return (await worker.services.upload_service.look(ticket)).extents == Extents([(100, 200)])
+        return (await worker.services.upload_service.get_ticket(ticket)).extents == Extents([(100, 200)])
 
     await until(begun, "what has come being stored")
     busy = await ask(worker, piece(ticket, 0, 100, 68157540))

@@ -28,7 +28,7 @@ async def client(worker: OneWorker, version: int | None = 8, **given: str) -> Dr
 
 
 async def ticket_of(sender: DraftClient) -> Ticket:
-    return await sender.worker.services.upload_service.look(sender.ticket)
+    return await sender.worker.services.upload_service.get_ticket(sender.ticket)
 
 
 async def assert_arrived(sender: DraftClient, content: bytes) -> None:
@@ -41,7 +41,7 @@ def assert_final(sender: DraftClient, answer: Answer, size: int) -> None:
     """The answer of a file that has arrived."""
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json; charset=utf-8"), answer
     assert (answer.json["id"], answer.json["state"], answer.json["size"]) == (sender.ticket, "arrived", size)
-    assert sender.told_complete(answer) is True
+    assert sender.parse_complete(answer) is True
     assert answer.headers["upload-offset"] == str(size)
 
 
@@ -63,7 +63,7 @@ async def test_an_empty_creation_returns_the_location(worker: OneWorker, method:
     sender = await client(worker, version)
     answer = await sender.ask(method, "Content-Disposition: attachment; filename=a.txt", complete=False)
     assert (answer.status, answer.headers["location"]) == (201, sender.ticket)
-    assert (sender.told_complete(answer), answer.headers["upload-offset"]) == (False, "0")
+    assert (sender.parse_complete(answer), answer.headers["upload-offset"]) == (False, "0")
     limit = answer.headers.get("upload-limit")
     if version is not None and version <= 5:
         assert limit is None
@@ -104,7 +104,7 @@ async def test_the_end_of_a_chunked_body_gives_the_size(worker: OneWorker) -> No
 async def test_creation_with_a_part_and_again_skips_what_is_known(worker: OneWorker, version: int | None) -> None:
     sender = await client(worker, version)
     answer = await sender.ask("POST", complete=False, body=CONTENT[:1000])
-    assert (answer.status, answer.headers["upload-offset"], sender.told_complete(answer)) == (201, "1000", False)
+    assert (answer.status, answer.headers["upload-offset"], sender.parse_complete(answer)) == (201, "1000", False)
     answer = await sender.ask("POST", complete=False, body=b"x" * 700 + CONTENT[700:1500])
     assert (answer.status, answer.headers["upload-offset"]) == (201, "1500")
     assert_final(sender, await sender.ask("POST", complete=True, body=CONTENT), len(CONTENT))
@@ -211,7 +211,7 @@ async def test_appends_make_the_file(worker: OneWorker, version: int | None) -> 
     for start, end in ((0, 1000), (1000, 1001), (1001, 60000)):
         answer = await sender.ask("PATCH", complete=False, offset=start, body=CONTENT[start:end])
         assert answer.status == (201 if sender.is_old else 204)
-        assert (answer.headers["upload-offset"], sender.told_complete(answer)) == (str(end), False)
+        assert (answer.headers["upload-offset"], sender.parse_complete(answer)) == (str(end), False)
         assert ("upload-limit" in answer.headers) == (version is None or version >= 6)
     answer = await sender.ask("PATCH", complete=True, offset=60000, body=CONTENT[60000:])
     assert_final(sender, answer, len(CONTENT))
@@ -242,7 +242,7 @@ async def test_a_wrong_offset_gets_the_right_one(worker: OneWorker, version: int
         assert (told["type"], told["expected-offset"], told["provided-offset"]) == (MISMATCHING_OFFSET, 5, offset)
         assert refused.headers["upload-offset"] == "5"
         is_told = version is None or version >= 7
-        assert sender.told_complete(refused) is (False if is_told else None)
+        assert sender.parse_complete(refused) is (False if is_told else None)
     refused = await sender.ask("PATCH", complete=True, offset=6, body=b"x")
     problem(refused, 409, "offset_mismatch")
     assert ((await ticket_of(sender)).extents.size, (await ticket_of(sender)).size) == (5, None)
@@ -348,7 +348,7 @@ async def test_a_head_request_returns_offset_and_state(worker: OneWorker, method
     answer = await sender.ask(method)
     assert answer.status == (204 if method == "HEAD" else 200)
     assert (answer.headers["upload-offset"], answer.headers["cache-control"]) == ("5", "no-store")
-    assert sender.told_complete(answer) is False
+    assert sender.parse_complete(answer) is False
     is_early = version is not None and version <= 5
     assert answer.headers.get("upload-length") == (None if is_early else "9")
     assert ("upload-limit" in answer.headers) == (not is_early)
@@ -356,7 +356,7 @@ async def test_a_head_request_returns_offset_and_state(worker: OneWorker, method
     rest = await sender.ask("PATCH", complete=True, offset=5, body=b"6789")
     assert_final(sender, rest, 9)
     answer = await sender.ask(method)
-    assert (answer.headers["upload-offset"], sender.told_complete(answer)) == ("9", True)
+    assert (answer.headers["upload-offset"], sender.parse_complete(answer)) == ("9", True)
 
 
 async def test_a_head_that_names_a_version_takes_the_upload_over(worker: OneWorker) -> None:

@@ -48,7 +48,7 @@ class UrlSession:
         service = self._client.worker.services.upload_service
 
         async def arrived() -> int:
-            return (await service.look(self._client.ticket)).extents.size
+            return (await service.get_ticket(self._client.ticket)).extents.size
 
         await until(lambda: service.uploads() != [], "the upload being open")
         while await arrived() < offset + sent:
@@ -58,7 +58,7 @@ class UrlSession:
     async def _asked(self) -> int:
         assert self._resume_at == self._client.path
         answer = await self._client.ask("HEAD")
-        assert (answer.status, self._client.told_complete(answer)) == (204, False)
+        assert (answer.status, self._client.parse_complete(answer)) == (204, False)
         return int(answer.headers["upload-offset"])
 
     async def _attempt(self, content: bytes, offset: int) -> Answer:
@@ -74,7 +74,7 @@ async def test_urlsession_resumes_by_itself(worker: OneWorker, version: int, cut
     ticket_id = await worker.ticket()
     answer = await UrlSession(worker, ticket_id, version).upload(CONTENT, *cuts)
     assert (answer.status, answer.json["state"]) == (200, "arrived")
-    ticket = await worker.services.upload_service.look(ticket_id)
+    ticket = await worker.services.upload_service.get_ticket(ticket_id)
     assert ticket.state == State.ARRIVED
     stored = Path(ticket.location.address).read_bytes()
     assert hashlib.sha256(stored).digest() == hashlib.sha256(CONTENT).digest()

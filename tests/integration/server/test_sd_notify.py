@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.server.sd_notify import tell_ready
+from incoming.server.sd_notify import notify_ready
 from tests.conftest import StartServer
 
 
@@ -62,11 +62,11 @@ def test_a_missing_socket_does_not_stop_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    tell_ready()
+    notify_ready()
     assert "cannot notify systemd that the server is ready" in caplog.text
 
 
 def test_without_a_socket_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    tell_ready()
+    notify_ready()
     assert caplog.text == ""

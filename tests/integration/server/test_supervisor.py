@@ -44,11 +44,11 @@ def work(lifeline):
         note("end")
     return 0
 
-def let_go():
+def close_sockets():
     note("let go")
 
 note("parent")
-sys.exit(Supervisor(2, work, patience=0.2, let_go=let_go).run())
+sys.exit(Supervisor(2, work, patience=0.2, close_sockets=close_sockets).run())
 """
 
 Start = Callable[[str], "Supervised"]

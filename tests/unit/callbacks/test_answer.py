@@ -184,7 +184,7 @@ def test_answers_that_a_proxy_may_have_given_are_unclear(body: str, status: int,
 @pytest.mark.parametrize("callback", [ARRIVED, CANCELLED])
 def test_not_now_answers_are_retried(status: int, callback: Callback) -> None:
     answer = judge(response("done", status), callback, NOW)
-    assert (answer.verdict, answer.heard, answer.retry_after) == (Verdict.AGAIN, True, None)
+    assert (answer.verdict, answer.answered, answer.retry_after) == (Verdict.AGAIN, True, None)
     assert str(status) in answer.reason
 
 

@@ -50,19 +50,19 @@ class Request:
         self.append: Append | None = None
         self.append = Append(self, claimed, claimed.ticket.extents.prefix, length, **more)
         if self.errors:
-            self.let_go()
+            self.release()
 
     def evict(self) -> None:
         raise AssertionError("there is room for one")
 
     def end_with(self, error: UploadError) -> None:
         self.errors.append(error)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         if self.append is not None and not self.left:
             self.left = True
-            self.append.let_go()
+            self.append.release()
             self.services.upload_service.leave(self.claimed.upload)
 
     async def send(self, data: bytes) -> None:
@@ -74,7 +74,7 @@ class Request:
         try:
             await self.append.finish(**more)
         finally:
-            self.let_go()
+            self.release()
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_what_is_beyond_the_file_is_refused_and_the_rest_kept(bench: Bench
     await request.send(bytes(90))
     with pytest.raises(BadRange, match="end of the file at byte 100"):
         await request.send(bytes(11))
-    request.let_go()
+    request.release()
     await bench.idle()
     assert (await bench.ticket(ticket_id)).extents == Extents([(0, 100)])
 
@@ -130,7 +130,7 @@ async def test_a_newer_claim_finds_what_a_cut_body_has_brought(bench: Bench) -> 
     request = await begin(bench, ticket_id := await bench.new())
     bench.files.faults.hold("write")
     await request.send(bytes(40))
-    request.let_go()
+    request.release()
     claiming = asyncio.create_task(bench.upload_service.claim(ticket_id))
     await bench.files.faults.until_held("write")
     assert not claiming.done()
@@ -222,7 +222,7 @@ async def test_a_held_body_counts_if_its_check_passes(bench: Bench, fits: bool) 
 async def test_a_held_body_that_is_cut_does_not_count(bench: Bench) -> None:
     request = await begin(bench, ticket_id := await bench.new(), 60, held=True)
     await request.send(bytes(50))
-    request.let_go()
+    request.release()
     claimed = await bench.upload_service.claim(ticket_id)
     assert bench.files.faults.calls["write"] == 1
     assert claimed.ticket.extents.prefix == 0

@@ -65,11 +65,11 @@ class Bench:
         self.failed.append(error)
 
     def write(
-        self, offset: int, data: bytes, epoch: int | None, *, within: float, let_go: Callable[[], None]
+        self, offset: int, data: bytes, epoch: int | None, *, within: float, on_settled: Callable[[], None]
     ) -> "asyncio.Future[None]":
         assert epoch == 1
         one = Write(offset, bytes(data), asyncio.get_running_loop().create_future())
-        one.done.add_done_callback(lambda _: let_go())
+        one.done.add_done_callback(lambda _: on_settled())
         self.writes.append(one)
         return one.done
 

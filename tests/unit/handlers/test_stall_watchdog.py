@@ -44,8 +44,8 @@ def test_a_silent_client_is_timed_out(watchdog: StallWatchdog, clock: Clock, uni
     assert said(watchdog, unix, 0) is None
     clock.now += 0.1
     assert said(watchdog, unix, 0) == "nothing came for 60 s"
-    watchdog.hear()
-    assert (watchdog.heard, watchdog.since_heard) == (clock.now, 0)
+    watchdog.input_received()
+    assert (watchdog.last_input_at, watchdog.seconds_silent) == (clock.now, 0)
     assert said(watchdog, unix, 0) is None
 
 
@@ -62,7 +62,7 @@ def test_a_slow_client_is_timed_out(watchdog: StallWatchdog, clock: Clock, unix:
     assert said(watchdog, unix, 0) is None
     for received in (1000, 5999):
         clock.now += 30
-        watchdog.hear()
+        watchdog.input_received()
         verdict = said(watchdog, unix, received)
     assert verdict == "less than 100 bytes a second came"
 
@@ -73,5 +73,5 @@ def test_a_fast_or_idle_client_is_not_timed_out(
 ) -> None:
     for number in range(10):
         clock.now += 30
-        watchdog.hear()
+        watchdog.input_received()
         assert said(watchdog, unix, number if excused else number * 3000, excused=excused) is None

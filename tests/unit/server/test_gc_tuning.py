@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.server.gc_tuning import THRESHOLDS, look_seldom
+from incoming.server.gc_tuning import THRESHOLDS, collect_rarely
 from tests.support.ports import free_port
 from tests.support.tools import ROOT
 
@@ -18,7 +18,7 @@ import sys
 import incoming.server.worker
 from incoming.cli.main import main
 
-incoming.server.worker.look_seldom = lambda: os.write(1, b"looks seldom\\n")
+incoming.server.worker.collect_rarely = lambda: os.write(1, b"collects rarely\\n")
 main(sys.argv[1:])
 """
 
@@ -26,7 +26,7 @@ main(sys.argv[1:])
 @pytest.fixture
 def _seldom() -> Iterator[None]:
     before = gc.get_threshold()
-    look_seldom()
+    collect_rarely()
     yield
     gc.set_threshold(*before)
     gc.unfreeze()
@@ -46,6 +46,6 @@ def test_each_worker_collects_rarely(workers: int, tmp_path: Path) -> None:
     ) as server:
         assert server.stdout is not None
         try:
-            assert [server.stdout.readline() for _ in range(workers)] == [b"looks seldom\n"] * workers
+            assert [server.stdout.readline() for _ in range(workers)] == [b"collects rarely\n"] * workers
         finally:
             server.terminate()

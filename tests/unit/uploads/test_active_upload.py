@@ -261,7 +261,7 @@ async def test_bytes_of_a_new_session_win_over_those_in_progress(bench: Bench, s
     queued = start_write(upload, 50, b"x" * 10, old)
     # The takeover goes past the gate, as another worker's would.
     ticket = await bench.tickets.inner.update(upload.ticket.id, lambda known: known.open("session-2", None, 1.0))
-    upload.know(ticket)
+    upload.adopt(ticket)
     chunk = start_write(upload, 5, data(5, 20), ticket.epoch)
     store.faults.release(stage)
     assert isinstance(await outcome(late), TakenOver)
@@ -369,7 +369,7 @@ async def test_when_all_that_was_queued_is_refused_nothing_is_written(bench: Ben
     chunk = start_write(upload, 0, data(0, 10), upload.ticket.epoch)
     await bench.files.faults.until_held("write")
     queued = start_write(upload, 10, data(10, 20), upload.ticket.epoch)
-    upload.know(await bench.tickets.inner.update(upload.ticket.id, lambda known: known.cancel("enough", None, 1.0)))
+    upload.adopt(await bench.tickets.inner.update(upload.ticket.id, lambda known: known.cancel("enough", None, 1.0)))
     bench.files.faults.release("write")
     assert upload._write_task is not None
     await upload._write_task

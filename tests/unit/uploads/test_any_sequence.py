@@ -90,7 +90,7 @@ class AnySequence(RuleBasedStateMachine):
         return Bench(self.directory, part_size=self.part_size, checkpoint_seconds=3600.0, durability=self.durability)
 
     async def _ticket(self) -> Ticket:
-        return await self.benches[0].upload_service.look(self.ticket_id)
+        return await self.benches[0].upload_service.get_ticket(self.ticket_id)
 
     # --- who comes ----------------------------------------------------------------------------------------------------
 

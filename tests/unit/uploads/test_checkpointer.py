@@ -362,7 +362,7 @@ async def test_loss_that_another_worker_noticed_counts_here_as_well(make_bench: 
     with pytest.raises(StorageFailed):
         await elsewhere.checkpoints.take()
     # As soon as this worker knows, it writes again what it had written before. Its own descriptor still has the error.
-    upload.know(await here.ticket(upload.ticket.id))
+    upload.adopt(await here.ticket(upload.ticket.id))
     await upload.write(0, b"c" * 100)
     await until(lambda: here.files.faults.hit["lost"], "the kernel telling this worker, too")
     await until(lambda: not here.upload_service._finalising, "the attempt to complete it")

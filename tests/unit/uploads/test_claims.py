@@ -142,10 +142,10 @@ async def test_the_size_comes_from_the_newest_claim_only(bench: Bench) -> None:
     first = await bench.upload_service.claim(ticket_id, Identity())
     second = await bench.upload_service.claim(ticket_id, Identity())
     with pytest.raises(TakenOver):
-        await bench.upload_service.tell_size(first, 10)
-    await bench.upload_service.tell_size(second, 20)
+        await bench.upload_service.set_size(first, 10)
+    await bench.upload_service.set_size(second, 20)
     assert second.upload.ticket.size == 20
     with pytest.raises(FileChanged):
-        await bench.upload_service.tell_size(second, 21)
+        await bench.upload_service.set_size(second, 21)
     for claimed in (first, second):
         bench.upload_service.leave(claimed.upload)

@@ -34,10 +34,10 @@ class HeldUpload:
         self.written: list[tuple[int, int, int | None]] = []
 
     def write(
-        self, offset: int, data: Buffer, epoch: int | None, *, within: float, let_go: Callable[[], None]
+        self, offset: int, data: Buffer, epoch: int | None, *, within: float, on_settled: Callable[[], None]
     ) -> asyncio.Future[None]:
         self.written.append((offset, len(data), epoch))
-        return asyncio.ensure_future(self._write(let_go))
+        return asyncio.ensure_future(self._write(on_settled))
 
     def flush(self) -> None:
         """Nothing is buffered."""
@@ -45,9 +45,9 @@ class HeldUpload:
     def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def _write(self, let_go: Callable[[], None]) -> None:
+    async def _write(self, on_settled: Callable[[], None]) -> None:
         await self.go_on.wait()
-        let_go()
+        on_settled()
         if self.error is not None:
             raise self.error
         await self.commit.wait()

@@ -49,7 +49,7 @@ async def test_what_is_acknowledged_needs_no_checkpoint(durability: str) -> None
     version = upload.ticket.version
     worker.service.leave(upload)
     await until(lambda: upload.closed, "the upload being closed")
-    assert (await worker.service.look(upload.ticket.id)).version == version
+    assert (await worker.service.get_ticket(upload.ticket.id)).version == version
 
 
 async def test_a_file_arrives(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,7 +75,7 @@ async def test_a_completion_that_fails_loses_no_byte(monkeypatch: pytest.MonkeyP
         await upload.write(10, b"b" * 10, upload.ticket.epoch)
         with pytest.raises(StorageFailed):
             await worker.service.finalise(upload.ticket.id)
-    assert (await worker.service.look(upload.ticket.id)).extents == Extents([(0, 20)])
+    assert (await worker.service.get_ticket(upload.ticket.id)).extents == Extents([(0, 20)])
     assert (await worker.service.finalise(upload.ticket.id)).state == State.ARRIVED
     worker.service.leave(upload)
 
@@ -84,7 +84,7 @@ async def test_after_a_reboot_all_is_believed(tmp_path: Path) -> None:
     worker = Worker()
     upload = await worker.begun()
     assert await recover(worker.tickets, worker.files, worker.service, tmp_path / "no boot id") == (1, 0)
-    assert (await worker.service.look(upload.ticket.id)).extents == Extents([(0, 10)])
+    assert (await worker.service.get_ticket(upload.ticket.id)).extents == Extents([(0, 10)])
     worker.service.leave(upload)
 
 

@@ -82,7 +82,7 @@ async def test_late_bytes_of_a_connection_that_has_left_open_nothing(make_bench:
     with pytest.raises(ServerShutdown):
         await upload.write(10, b"b" * 10, upload.ticket.epoch)
     assert open_descriptors(bench.files.root) == []
-    assert (await bench.upload_service.look(upload.ticket.id)).extents == Extents([(0, 10)])
+    assert (await bench.upload_service.get_ticket(upload.ticket.id)).extents == Extents([(0, 10)])
 
 
 @pytest.mark.parametrize(("held", "call"), [("files", "sync"), ("tickets", "update")])
@@ -113,7 +113,7 @@ async def test_unknown_tickets_are_refused(make_bench: MakeBench) -> None:
         bench.open("00000000-0000-4000-8000-000000000000"),
         bench.upload_service.open_plain("nonsense", Identity()),
         bench.upload_service.join("nonsense", 1),
-        bench.upload_service.look("nonsense"),
+        bench.upload_service.get_ticket("nonsense"),
         bench.upload_service.pause("nonsense", None),
         bench.upload_service.cancel("nonsense", "", notify_app=True),
         bench.upload_service.finalise("nonsense"),

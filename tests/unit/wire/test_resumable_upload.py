@@ -21,9 +21,9 @@ from incoming.wire.resumable_upload import (
     check_question,
     is_interested,
     is_resumable_upload,
+    parse_complete,
+    parse_length,
     problem,
-    told_complete,
-    told_length,
     upload_limit,
     version_of,
 )
@@ -96,7 +96,7 @@ def test_which_requests_are_the_drafts(method: str, headers: dict[str, str], our
 def test_complete_is_read_as_it_is_written(number: int, complete: bool) -> None:
     version = VERSIONS[number]
     value = version.complete_value(complete=complete)
-    assert told_complete(version, {version.complete_field: value}) is complete
+    assert parse_complete(version, {version.complete_field: value}) is complete
     assert value == ("?1" if complete != (number == 3) else "?0")
     assert version.complete_field == ("Upload-Incomplete" if number == 3 else "Upload-Complete")
 
@@ -105,7 +105,7 @@ def test_complete_is_read_as_it_is_written(number: int, complete: bool) -> None:
     "parameters", [";a", ";a=1", "; a=?0", ';a="b;\\"c"', ";a=:YWI=:;b=@17", ";*=x/y", ';a=%"f"', ";a=-1.5"]
 )
 def test_parameters_are_ignored(parameters: str) -> None:
-    assert told_complete(VERSIONS[8], {"Upload-Complete": f"?1{parameters}"}) is True
+    assert parse_complete(VERSIONS[8], {"Upload-Complete": f"?1{parameters}"}) is True
     assert append_offset({"Upload-Offset": f"7{parameters}"}) == 7
 
 
@@ -113,7 +113,7 @@ def test_parameters_are_ignored(parameters: str) -> None:
     "value", ["", "?", "?2", "? 1", "1", "?1;", "?1;A=1", "?1 ;a", "?1;a=", "?1, ?0", "?1\t", "\u00a0?1", "(?1)"]
 )
 def test_a_malformed_complete_is_as_if_it_were_not_there(value: str) -> None:
-    assert told_complete(VERSIONS[8], {"Upload-Complete": value}) is None
+    assert parse_complete(VERSIONS[8], {"Upload-Complete": value}) is None
 
 
 @pytest.mark.parametrize("number", KNOWN)
@@ -150,15 +150,15 @@ def test_offsets(number: int) -> None:
 @pytest.mark.parametrize("number", KNOWN)
 def test_length_and_media_type_exist_from_version_6_on(number: int) -> None:
     version = VERSIONS[number]
-    assert told_length(version, {"Upload-Length": "12"}) == (12 if number >= 6 else None)
-    assert told_length(version, {}) is None
+    assert parse_length(version, {"Upload-Length": "12"}) == (12 if number >= 6 else None)
+    assert parse_length(version, {}) is None
     check_append_type(version, "Application/Partial-Upload; a=b")
     if number < 6:
-        assert told_length(version, {"Upload-Length": "twelve"}) is None
+        assert parse_length(version, {"Upload-Length": "twelve"}) is None
         check_append_type(version, "text/plain")
         return
     with pytest.raises(BadRequest, match="Upload-Length"):
-        told_length(version, {"Upload-Length": "twelve"})
+        parse_length(version, {"Upload-Length": "twelve"})
     for other in ("", "text/plain", "application/offset+octet-stream", f"x{PARTIAL_UPLOAD}"):
         with pytest.raises(UnsupportedMediaType, match=PARTIAL_UPLOAD):
             check_append_type(version, other)
