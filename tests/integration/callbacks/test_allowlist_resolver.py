@@ -131,6 +131,6 @@ async def test_a_name_that_changes_its_address_after_the_check_gains_nothing(app
     assert len(app_stub.callbacks) == 1
 
 
-async def test_forbidden_hosts_are_not_even_looked_up() -> None:
+async def test_forbidden_hosts_are_not_resolved() -> None:
     with pytest.raises(CallbackForbidden):
         await AllowlistResolver(hosts=["app.example"], lookup=names()).resolve("evil.example", 80)

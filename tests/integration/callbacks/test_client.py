@@ -367,7 +367,7 @@ RESET = struct.pack("ii", 1, 0)
         b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
     ],
 )
-async def test_an_app_that_resets_within_its_answer_is_tried_again_without_a_traceback(
+async def test_a_reset_within_an_answer_is_retried_without_a_traceback(
     reply: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     def answer(connection: socket.socket) -> None:
@@ -389,7 +389,7 @@ async def test_interim_responses_are_not_the_answer() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 20])
-async def test_an_app_that_dies_after_interim_responses_is_tried_again(count: int) -> None:
+async def test_an_app_that_dies_after_interim_responses_is_called_again(count: int) -> None:
     with raw_server(lambda connection: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * count)) as url:
         answer = await post(ticket_for(url))
     assert (answer.verdict, answer.answered) == (Verdict.AGAIN, False)

@@ -61,7 +61,7 @@ async def test_several_connections_carry_one_file(
     assert progress == sorted(progress)
 
 
-async def test_what_another_client_has_sent_is_not_sent_again(tmp_path: Path) -> None:
+async def test_bytes_of_another_client_are_not_sent_again(tmp_path: Path) -> None:
     file = make_file(tmp_path / "file", 1_000_000)
     async with one_worker(tmp_path / "storage") as worker:
         ticket = await worker.ticket()

@@ -204,7 +204,7 @@ async def test_a_full_memory_is_flushed_and_never_exceeded(start_worker: StartWo
 
 
 @pytest.mark.usefixtures("never_by_itself")
-async def test_what_was_buffered_when_a_worker_died_is_sent_again(start_worker: StartWorker) -> None:
+async def test_bytes_buffered_when_a_worker_died_are_sent_again(start_worker: StartWorker) -> None:
     worker = await start_worker()
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
@@ -220,7 +220,7 @@ async def test_what_was_buffered_when_a_worker_died_is_sent_again(start_worker: 
 
 
 @pytest.mark.usefixtures("never_by_itself")
-async def test_what_an_earlier_session_left_buffered_never_counts(start_worker: StartWorker) -> None:
+async def test_buffered_bytes_of_an_earlier_session_never_count(start_worker: StartWorker) -> None:
     worker = await start_worker()
     ticket_id = await worker.ticket()
     old = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
@@ -239,7 +239,7 @@ async def test_what_an_earlier_session_left_buffered_never_counts(start_worker: 
 
 
 @pytest.mark.usefixtures("never_by_itself")
-async def test_after_a_flush_that_fails_the_bytes_are_asked_for_again(start_worker: StartWorker) -> None:
+async def test_after_a_failed_flush_the_bytes_are_requested_again(start_worker: StartWorker) -> None:
     worker = await start_worker()
     ticket_id = await worker.ticket()
     store(worker).flush_errors.append(StorageFailed("the store is away"))
@@ -261,7 +261,7 @@ async def test_after_a_flush_that_fails_the_bytes_are_asked_for_again(start_work
 # --- the parts as clients are told of them ----------------------------------------------------------------------------
 
 
-async def test_welcome_and_status_tell_the_size_of_parts(start_worker: StartWorker) -> None:
+async def test_welcome_and_status_have_the_size_of_parts(start_worker: StartWorker) -> None:
     worker = await start_worker()
     ticket_id = await worker.ticket()
     path = f"/incoming/frontend/upload/{ticket_id}"

@@ -146,7 +146,7 @@ async def test_both_prefixes_take_a_put(worker: OneWorker, prefix: str) -> None:
     assert answer.status == 200
 
 
-async def test_errors_are_text_unless_json_is_asked_for(worker: OneWorker) -> None:
+async def test_errors_are_text_unless_json_is_requested(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     asked = put(ticket_id, "bytes 0-9/100", body=b"x")
     answer = await ask(worker, asked)

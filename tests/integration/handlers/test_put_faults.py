@@ -20,9 +20,7 @@ from tests.support.stores import until
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("told", [None, "bytes 0-99/100", "chunked"])
-async def test_what_came_before_a_cut_is_kept(
-    worker: OneWorker, end: str, told: str | None, log_lines: LogLines
-) -> None:
+async def test_bytes_before_a_cut_are_kept(worker: OneWorker, end: str, told: str | None, log_lines: LogLines) -> None:
     ticket_id = await worker.ticket()
     log_lines()
     connection = await RawConnection.open(worker.port)

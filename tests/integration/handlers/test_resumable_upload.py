@@ -448,7 +448,7 @@ async def test_options_announces_the_limits(start_worker: StartWorker, version: 
     assert answer.headers["allow"] == "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"
 
 
-async def test_without_limits_options_says_so(worker: OneWorker) -> None:
+async def test_options_without_limits_announces_min_size_0(worker: OneWorker) -> None:
     answer = await DraftClient(worker, "any", 8).ask("OPTIONS")
     assert (answer.status, answer.headers["upload-limit"], answer.body) == (200, "min-size=0", b"")
 

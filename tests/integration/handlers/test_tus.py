@@ -400,7 +400,7 @@ async def test_head_does_not_resume_a_paused_upload_and_patch_does(worker: OneWo
     assert not (await look(worker, ticket_id)).paused
 
 
-async def test_delete_tells_the_app_and_removes_the_bytes(worker: OneWorker) -> None:
+async def test_delete_notifies_the_app_and_removes_the_bytes(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     await half(worker, ticket_id)
     assert (await ask(worker, tus("DELETE", ticket_id))).status == 204

@@ -117,7 +117,7 @@ async def test_the_offset_of_head_is_accepted_whatever_older_requests_send(worke
     old.close()
 
 
-async def test_a_websocket_is_told_that_another_client_has_taken_over(worker: OneWorker) -> None:
+async def test_a_websocket_is_notified_of_a_takeover(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.open(worker.port, ticket_id)
     await socket.send(hello(100))

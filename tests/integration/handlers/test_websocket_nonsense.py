@@ -140,7 +140,7 @@ async def test_a_cut_anywhere_loses_nothing_acknowledged(worker: OneWorker, cut:
     assert log_lines() == []
 
 
-async def test_what_came_of_a_chunk_before_a_cut_is_kept(start_worker: StartWorker) -> None:
+async def test_the_part_of_a_chunk_before_a_cut_is_kept(start_worker: StartWorker) -> None:
     """The start of a chunk may even be stored before; the rest is all that has to be sent again."""
     worker = await start_worker("--minimum-rate", "0")
     ticket_id = await worker.ticket()

@@ -177,7 +177,7 @@ def test_an_app_that_had_answered_wait_finishes(upgraded: Upgraded) -> None:
     assert upgraded.status("waiting")["state"] == "finished"
 
 
-def test_a_handover_that_had_failed_can_be_tried_again(upgraded: Upgraded) -> None:
+def test_a_failed_handover_can_be_retried(upgraded: Upgraded) -> None:
     assert upgraded.status("failed")["state"] == "failed"
     command = [sys.executable, str(ROOT / "incoming.py"), "uploads", "--storage-dir", str(upgraded.server.storage_dir)]
     retried = subprocess.run(

@@ -59,7 +59,7 @@ def test_servers_do_not_meet(start_server: StartServer) -> None:
     assert one.storage_dir != other.storage_dir
 
 
-def test_a_bad_option_is_told_with_the_log(start_server: StartServer) -> None:
+def test_a_bad_option_is_reported_with_the_log(start_server: StartServer) -> None:
     with pytest.raises(AssertionError, match=r"(?s)ended with code .*--no-such-option"):
         start_server("--no-such-option")
 

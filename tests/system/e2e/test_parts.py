@@ -106,7 +106,7 @@ def test_parts_arrive_whole_on_one_connection(
     assert wire.shared == {}
 
 
-def test_a_part_that_was_begun_is_finished_by_one_connection_after_a_reconnect(
+def test_a_started_part_is_finished_by_one_connection_after_a_reconnect(
     wire: Wire, page: Page, proxy: FaultProxy, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     upload = UploadPage(page, app, proxy.host).open().upload(ticket, file.path).start_slowly()

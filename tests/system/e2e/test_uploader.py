@@ -179,7 +179,7 @@ def test_a_paused_upload_sends_nothing_until_it_is_resumed(
 
 
 @pytest.mark.promise(107)
-def test_pause_takes_three_words(upload_page: UploadPage, slow: PageUpload) -> None:
+def test_pause_accepts_three_values(upload_page: UploadPage, slow: PageUpload) -> None:
     slow.start()
     slow.wait_for_bytes()
     thrown = upload_page.tab.evaluate("try { uploads[0].uploader.pause('later') } catch (error) { error.code }")

@@ -47,7 +47,7 @@ def test_options_take_underscores_and_dashes(start_example: StartExample, number
 
 
 @pytest.mark.promise(127)
-def test_an_app_that_cannot_listen_says_why(start_example: StartExample, tmp_path: Path) -> None:
+def test_an_app_that_cannot_listen_prints_the_reason(start_example: StartExample, tmp_path: Path) -> None:
     app = start_example(1)
     second = run(1, "--address", "127.0.0.1", "--port", str(app.port), directory=tmp_path)
     assert second.returncode == 1

@@ -42,7 +42,7 @@ def test_closed_tickets_are_kept_for_a_limited_time(tickets: Tickets, monkeypatc
     assert tickets.find("open") is not None
 
 
-def test_work_is_begun_once(tickets: Tickets) -> None:
+def test_work_is_started_once(tickets: Tickets) -> None:
     ticket = Ticket("id", "s")
     tickets.add(ticket)
     assert [tickets.begin_work(ticket, Path("/storage/id")) for _ in range(2)] == [True, False]

@@ -52,7 +52,7 @@ def verdict(body: bytes | str = b"", status: int = 200, content_type: str = "tex
     ],
 )
 @pytest.mark.parametrize("case", [str, str.upper, str.capitalize])
-def test_what_can_mean_nothing_else_is_an_acceptance(word: str, spelling: str, case: type[str]) -> None:
+def test_unambiguous_answers_are_acceptances(word: str, spelling: str, case: type[str]) -> None:
     assert verdict(spelling.format(case(word))) == Verdict(word)
 
 
@@ -81,7 +81,7 @@ def test_utf_16_without_a_mark_accepts_if_the_header_names_it() -> None:
         ("deflate", zlib.compress(b"done")[2:-4]),
     ],
 )
-def test_compression_that_nobody_asked_for_is_undone(coding: str, body: bytes) -> None:
+def test_unrequested_compression_is_decoded(coding: str, body: bytes) -> None:
     assert verdict(body, Content_Encoding=coding) == Verdict.DONE
 
 

@@ -206,7 +206,7 @@ async def test_the_attempt_is_recorded_before_the_app_is_called(stores: Stores, 
 
 
 @pytest.mark.parametrize("trouble", [DROP, (500, "oops"), (502, ""), (408, ""), (425, ""), (429, "")])
-async def test_trouble_is_followed_by_another_attempt_of_the_same_delivery(
+async def test_a_failure_is_followed_by_another_attempt_of_the_same_delivery(
     stores: Stores, clock: Clock, trouble: Script
 ) -> None:
     with AppStub([trouble, "done"]) as app:
@@ -249,7 +249,7 @@ async def attempts_until(desk: Desk, end: float) -> Ticket:
 
 @pytest.mark.promise(64)
 @pytest.mark.parametrize("answer", DEPLOYED)
-async def test_what_answers_for_an_app_that_is_deployed_costs_no_upload(
+async def test_answers_of_a_proxy_during_a_deployment_fail_no_upload(
     stores: Stores, clock: Clock, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with AppStub(default=answer) as app:
@@ -289,7 +289,7 @@ async def test_an_hour_out_of_reach_leaves_an_unclear_answer_its_whole_time(stor
         assert after.state == State.HANDING_OVER
 
 
-async def test_an_answer_out_of_reach_begins_the_time_anew(stores: Stores, clock: Clock) -> None:
+async def test_a_server_error_restarts_the_refusal_time(stores: Stores, clock: Clock) -> None:
     with AppStub(default=(404, "")) as app:
         await stores.arrived(app.url)
         desk = Desk(stores, clock)
@@ -348,9 +348,7 @@ async def test_retry_after_shortens_no_pause(stores: Stores, clock: Clock) -> No
     assert pause >= 0.5
 
 
-async def test_an_app_that_is_down_for_an_hour_gets_its_file_all_the_same(
-    stores: Stores, clock: Clock, app_stub: AppStub
-) -> None:
+async def test_an_app_that_is_down_for_an_hour_gets_its_file(stores: Stores, clock: Clock, app_stub: AppStub) -> None:
     app_stub.stop()
     ticket = await stores.arrived(app_stub.url)
     desk = Desk(stores, clock)
@@ -671,7 +669,7 @@ async def test_refusal_after_a_lost_answer_is_one_while_the_file_is_there(stores
         assert (await attempts(Desk(stores, clock), 2)).state == State.FAILED
 
 
-async def test_file_that_is_gone_does_not_hide_what_the_app_always_said(stores: Stores, clock: Clock) -> None:
+async def test_a_missing_file_does_not_hide_a_refusal(stores: Stores, clock: Clock) -> None:
     with AppStub(take((500, "cannot register it"), (500, "cannot register it"), (403, "no"))) as app:
         await stores.arrived(app.url)
         desk = Desk(stores, clock)

@@ -213,7 +213,7 @@ async def test_an_app_gets_so_many_callbacks_at_once_and_no_more(workers: Worker
     assert most == 3
 
 
-async def test_those_that_waited_beyond_their_lease_are_claimed_anew(
+async def test_deliveries_that_outlived_their_lease_are_claimed_again(
     workers: Workers, app_stub: AppStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.callbacks.dispatcher.LONGEST_SLEEP", 0.05)
@@ -289,7 +289,7 @@ async def test_stop_waits_for_apps_that_answer_and_gives_back_the_rest(workers: 
     assert len(app_stub.callbacks) == 3
 
 
-async def test_stop_does_not_wait_for_ever(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
+async def test_the_wait_of_stop_is_bounded(workers: Workers, stores: Stores, app_stub: AppStub) -> None:
     app_stub.hold()
     ticket = await stores.arrived(app_stub.url)
     handover = workers.start(stores)
@@ -472,7 +472,7 @@ async def test_finish_of_a_file_that_cannot_be_removed_counts(stores: Stores, ca
 # --- retry -------------------------------------------------------------------------------------------------------
 
 
-async def test_failed_handover_can_be_tried_again_as_a_new_delivery(
+async def test_a_failed_handover_can_be_retried_as_a_new_delivery(
     workers: Workers, stores: Stores, app_stub: AppStub
 ) -> None:
     app_stub.answer_next((403, "not yet"))
@@ -487,7 +487,7 @@ async def test_failed_handover_can_be_tried_again_as_a_new_delivery(
     assert second["incoming-attempt"] == "1"
 
 
-async def test_callback_that_is_put_off_can_be_tried_at_once(workers: Workers, app_stub: AppStub) -> None:
+async def test_a_delayed_callback_can_be_made_at_once(workers: Workers, app_stub: AppStub) -> None:
     clock = Clock()
     stores = workers.open(clock)
     app_stub.answer_next((503, ""))

@@ -118,6 +118,6 @@ def test_recognition_takes_time_in_proportion_to_the_text(text: str) -> None:
     assert_linear(judged, lambda responses: [judge(each, ARRIVED, 0.0) for each in responses], JUDGED // 8)
 
 
-def test_nobody_learns_where_a_redirect_leads() -> None:
+def test_the_target_of_a_redirect_is_not_revealed() -> None:
     answer = judge(Response(302, "Found", {"Location": "https://inside.example/b?token=secret"}), ARRIVED, 0.0)
     assert not {"secret", "inside"} & set(re.findall(r"\w+", f"{answer.reason} {answer.advice}"))

@@ -125,7 +125,7 @@ async def test_names_that_failed_or_were_slow_share_a_part_of_the_places(
     await asyncio.gather(*again, return_exceptions=True)
 
 
-async def test_one_look_up_serves_all_who_wait_for_it(server: NameServer, clock: Clock) -> None:
+async def test_one_lookup_serves_every_waiting_caller(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock)
     waiting = ask(lookup, *[f"app-{HANGING}"] * 50)
     await until(lambda: server.now_asking == 1, "the look-up")
@@ -146,7 +146,7 @@ async def test_a_result_is_used_again_for_a_short_time_only(server: NameServer, 
     assert (await lookup.resolve("app.example", 80))[0][1] == ("10.0.0.2", 80)
 
 
-async def test_a_name_server_that_is_away_costs_no_known_name(server: NameServer, clock: Clock) -> None:
+async def test_known_names_survive_an_outage_of_the_name_server(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock, patience=FOREVER)
     await lookup.resolve("app.example", 80)
     server.error = socket.EAI_AGAIN

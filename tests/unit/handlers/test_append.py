@@ -94,7 +94,7 @@ async def begin(bench: Bench, ticket_id: str, length: int | None = 100, size: in
     return Request(bench, await bench.upload_service.claim(ticket_id, Identity(size=size)), length, **more)
 
 
-async def test_a_body_is_stored_and_its_committed_prefix_told(bench: Bench) -> None:
+async def test_a_body_is_stored_and_its_committed_prefix_reported(bench: Bench) -> None:
     prefixes: list[int] = []
     request = await begin(bench, ticket_id := await bench.new(), 60, progressed=prefixes.append)
     for _ in range(3):

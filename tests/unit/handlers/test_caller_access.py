@@ -192,7 +192,7 @@ def test_a_proxy_and_the_app_on_one_host() -> None:
     assert "not open to 203.0.113.5" in caller(known, "127.0.0.1", ("X-Forwarded-For", "127.0.0.1, 203.0.113.5"))
 
 
-def test_the_client_address_for_everybody_else() -> None:
+def test_only_trusted_proxies_name_the_client_of_other_requests() -> None:
     known = settings(*PROXIED)
     assert str(client_address(request("203.0.113.5", ("X-Forwarded-For", "1.2.3.4")), known)) == "203.0.113.5"
     assert str(client_address(request("10.0.0.1", ("X-Forwarded-For", "203.0.113.5")), known)) == "203.0.113.5"

@@ -121,7 +121,7 @@ async def test_small_pieces_are_gathered() -> None:
     assert bench.acked == [(0, PART + 3)]
 
 
-async def test_on_a_slow_line_what_has_come_is_stored_all_the_same() -> None:
+async def test_on_a_slow_line_each_part_is_stored_after_some_time() -> None:
     """By that a client sees that its bytes arrive, long before the chunk is whole."""
     bench = Bench()
     whole = message(7, b"abcdef")

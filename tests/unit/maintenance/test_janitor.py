@@ -143,7 +143,7 @@ async def test_an_app_that_waits_too_long_loses_the_file(stores: Stores, clock: 
     assert stores.files_of(ticket) == [ticket.id]  # for the grace time
 
 
-async def test_without_a_limit_an_app_may_wait_for_ever(stores: Stores, clock: Clock) -> None:
+async def test_without_a_limit_a_waiting_app_keeps_its_file(stores: Stores, clock: Clock) -> None:
     ticket = await stores.waiting()
     clock.advance(3650 * DAY)
     await employ(stores, handover_wait_timeout=0.0).sweep()
@@ -567,7 +567,7 @@ async def test_another_worker_that_runs_makes_it_no_outage(stores: Stores, clock
 
 
 @pytest.mark.parametrize(("running", "down"), [(300.0, 5.0), (300.0, 120.0)])
-async def test_restarts_every_few_minutes_keep_no_upload_for_ever(
+async def test_restarts_every_few_minutes_do_not_keep_idle_uploads(
     stores: Stores, clock: Clock, running: float, down: float
 ) -> None:
     ticket = await stores.uploading()

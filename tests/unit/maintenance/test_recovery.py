@@ -105,9 +105,7 @@ async def test_a_missing_file_is_requested_from_the_start(stores: Stores, machin
     assert (after.state, after.extents) == (State.UPLOADING, Extents())
 
 
-async def test_every_ticket_of_many_is_looked_at(
-    stores: Stores, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_every_ticket_is_recovered(stores: Stores, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH", 3)
     tickets = [await stores.uploading(b"x" * 10) for _ in range(11)]
     for ticket in tickets[::2]:
@@ -252,7 +250,7 @@ async def test_a_final_name_of_another_file_is_not_believed(stores: Stores, mach
     assert stores.files_of(ticket) == []
 
 
-async def test_a_file_that_cannot_be_examined_keeps_nobody_from_starting(
+async def test_a_file_that_cannot_be_examined_does_not_prevent_the_start(
     stores: Stores, machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket = await stores.uploading(b"x" * 1000)
@@ -322,7 +320,7 @@ async def test_a_file_that_got_its_final_name_before_the_power_failed_is_complet
     assert stores.content_of(after) == b"x" * length
 
 
-async def test_without_a_boot_id_the_rest_is_done_all_the_same(
+async def test_without_a_boot_id_the_rest_is_still_done(
     stores: Stores, machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticket = await stores.uploading(b"x" * 1000, size=1000)

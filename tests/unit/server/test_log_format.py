@@ -68,7 +68,7 @@ def test_an_event_is_the_same_whatever_it_is_about() -> None:
     assert json.loads(JsonLines().format(record("%s", "the whole line")))["event"] == "the whole line"
 
 
-def test_an_event_may_be_named_by_who_logs_it() -> None:
+def test_the_caller_may_name_the_event() -> None:
     told = record("%s %s %d", "POST", "/incoming/backend/new_upload", 200, event="new_upload answered", client="::1")
     entry = json.loads(JsonLines().format(told))
     assert (entry["event"], entry["message"]) == ("new_upload answered", "POST /incoming/backend/new_upload 200")

@@ -92,7 +92,7 @@ def test_without_a_reader_records_are_dropped_and_counted(
     assert handler._dropped == 0
 
 
-def test_the_end_does_not_wait_for_a_reader_for_ever(
+def test_the_wait_for_a_reader_at_the_end_is_bounded(
     pipe: Pipe, handle: Callable[[int], QueuedHandler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_queue, "FLUSH_SECONDS", 0.01)

@@ -383,7 +383,7 @@ async def test_removing_leaves_no_file(open_files: OpenFiles, disk: FaultyDisk, 
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
-async def test_what_was_removed_elsewhere_is_not_made_anew(open_files: OpenFiles, disk: FaultyDisk) -> None:
+async def test_a_file_removed_elsewhere_is_not_created_again(open_files: OpenFiles, disk: FaultyDisk) -> None:
     one, two = open_files(), open_files()
     await one.write(UPLOAD, [(0, b"abc")])
     await two.remove(UPLOAD)
@@ -528,7 +528,7 @@ def test_many_uploads_leave_nothing_open(io_loop: IOLoop, root: Path) -> None:
     [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageFailed), (errno.EROFS, StorageFailed),
      (errno.EFBIG, FileTooLarge), (errno.ESTALE, StorageFailed), (errno.EMFILE, TooBusy), (errno.ENFILE, TooBusy)],
 )  # fmt: skip
-async def test_a_failed_write_tells_the_kind_but_no_path(
+async def test_a_failed_write_names_the_kind_but_no_path(
     files: FileStore,
     disk: FaultyDisk,
     root: Path,
@@ -666,7 +666,7 @@ async def test_a_dangling_link_makes_no_file_elsewhere(files: FileStore, root: P
 
 
 @pytest.mark.parametrize("plant", [lambda path: path.mkdir(), os.mkfifo], ids=["directory", "fifo"])
-async def test_what_is_no_file_is_an_error(files: FileStore, root: Path, plant: object) -> None:
+async def test_a_path_that_is_no_file_is_an_error(files: FileStore, root: Path, plant: object) -> None:
     (root / ID[:2]).mkdir()
     plant(partial(root))  # type: ignore[operator]
     assert await files.stored(UPLOAD) == Extents()
@@ -703,7 +703,7 @@ async def test_what_is_in_the_directory_stays(tmp_path: Path) -> None:
     assert mode(tmp_path / "0a") == 0o700
 
 
-async def test_the_paths_told_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_returned_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = FileStore("data")
     assert (await files.complete(UPLOAD, 0)).address == str(tmp_path / "data" / ID[:2] / ID)
@@ -719,7 +719,7 @@ async def test_a_directory_behind_a_link_is_the_operators_wish(tmp_path: Path) -
     assert partial(tmp_path / "real").exists()
 
 
-async def test_a_directory_that_vanished_is_not_made_anew(files: FileStore, root: Path) -> None:
+async def test_a_missing_directory_is_not_created_again(files: FileStore, root: Path) -> None:
     await files.write(UPLOAD, [(0, b"abc")])
     root.rename(root.with_name("elsewhere"))
     for attempt in (files.write(UPLOAD, [(3, b"d")]), files.write(ANOTHER, [(0, b"x")]), files.complete(UPLOAD, 3)):
@@ -764,7 +764,7 @@ async def test_after_a_failed_sync_others_sync_only_when_the_loss_is_recorded(
     assert broken.hits == 1
 
 
-async def test_a_second_sync_does_not_wait_for_ever(open_files: OpenFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_of_a_second_sync_is_bounded(open_files: OpenFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
     broken = FaultyDisk()
     one, two = open_files(disk=broken), open_files()

@@ -71,7 +71,7 @@ async def begun(files: FileStore, content: bytes = CONTENT) -> Ticket:
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("open_still", [True, False], ids=["while open", "while closed"])
 @pytest.mark.parametrize("call", ["write", "sync", "complete"])
-async def test_what_is_gone_is_noticed_by_every_call(
+async def test_a_missing_file_is_noticed_by_every_call(
     files: FileStore, disk: FaultyDisk, root: Path, damage: Damage, open_still: bool, call: str
 ) -> None:
     ticket = await begun(files)
@@ -102,7 +102,7 @@ async def test_stored_ranges_are_measured_after_a_restart(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_an_upload_begins_anew_with_a_file_of_its_own(files: FileStore, root: Path, damage: Damage) -> None:
+async def test_a_restarted_upload_has_a_file_of_its_own(files: FileStore, root: Path, damage: Damage) -> None:
     ticket = await begun(files)
     damage(partial(root))
     with pytest.raises(BytesLost) as lost:
@@ -263,7 +263,7 @@ async def test_a_file_damaged_during_completion_is_refused(
         await files.complete(ticket, len(CONTENT))
 
 
-async def test_a_directory_that_could_not_be_synced_gets_the_name_anew(
+async def test_after_a_failed_directory_sync_the_name_is_made_again(
     files: FileStore, disk: FaultyDisk, root: Path
 ) -> None:
     """A second sync of it would succeed and prove nothing."""

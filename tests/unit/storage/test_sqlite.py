@@ -150,7 +150,7 @@ async def test_an_endless_stream_does_not_hold_back_the_first(tickets: SqliteSto
     assert executed.count("COMMIT") == 4
 
 
-async def test_the_loop_goes_on_during_a_long_transaction(tickets: SqliteStore) -> None:
+async def test_the_event_loop_runs_during_a_long_transaction(tickets: SqliteStore) -> None:
     turns = 0
     async with Held(tickets):
         waiting = asyncio.ensure_future(tickets.check())

@@ -124,7 +124,7 @@ async def test_a_failed_commit_fails_every_request_in_it(faulty: Faulty, code: i
     assert sorted(told) == sorted([ticket.id, "id0", "id1", "id2"])
 
 
-async def test_after_a_failed_commit_the_log_begins_anew(faulty: Faulty) -> None:
+async def test_after_a_failed_commit_the_log_is_restarted(faulty: Faulty) -> None:
     """A failed fsync may have left holes in the log, behind which nothing would be found after a power cut."""
     tickets, connection = faulty
     await tickets.create(ticket := new())
@@ -171,7 +171,7 @@ async def test_a_transaction_that_cannot_begin_fails_its_requests(faulty: Faulty
     await tickets.check()
 
 
-async def test_what_sqlite_rolled_back_by_itself_is_tried_one_by_one(faulty: Faulty) -> None:
+async def test_requests_that_sqlite_rolled_back_are_retried_one_by_one(faulty: Faulty) -> None:
     """On a full disk or an I/O error it drops the whole transaction, also what others had done in it."""
     tickets, connection = faulty
     await tickets.create(ticket := new())
@@ -342,7 +342,7 @@ async def test_a_failed_query_is_an_error(tickets: SqliteStore, tmp_path: Path) 
     assert await tickets.counts() == dict.fromkeys(State, 0)
 
 
-async def test_a_damaged_record_is_alone_with_it(
+async def test_a_damaged_record_affects_no_other(
     tickets: SqliteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged, whole = owing(NOW, synced=Extents([(0, 1)])), owing(NOW)

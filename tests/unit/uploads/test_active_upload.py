@@ -56,7 +56,7 @@ async def test_chunks_in_any_order_make_the_file(bench: Bench) -> None:
     bench.upload_service.leave(upload)
 
 
-async def test_what_has_been_acked_is_in_the_ticket_store(bench: Bench) -> None:
+async def test_acked_bytes_are_in_the_ticket_store(bench: Bench) -> None:
     upload = await bench.open(await bench.new())
     await upload.write(20, data(20, 40), upload.ticket.epoch)
     assert (await bench.ticket(upload.ticket.id)).extents == Extents([(20, 40)])
@@ -74,7 +74,7 @@ async def test_bytes_once_acked_are_never_overwritten(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("stage", ["write", "update"])
-async def test_of_chunks_under_way_together_the_first_wins(bench: Bench, stage: str) -> None:
+async def test_the_first_of_two_concurrent_chunks_wins(bench: Bench, stage: str) -> None:
     upload = await bench.open(await bench.new())
     store = bench.files if stage == "write" else bench.tickets
     store.faults.hold(stage)
@@ -89,7 +89,7 @@ async def test_of_chunks_under_way_together_the_first_wins(bench: Bench, stage: 
     bench.upload_service.leave(upload)
 
 
-async def test_what_is_there_is_not_written_again(bench: Bench) -> None:
+async def test_stored_bytes_are_not_written_again(bench: Bench) -> None:
     upload = await bench.open(await bench.new())
     await upload.write(0, data(0, 50))
     before = bench.files.faults.calls["write"]
@@ -363,7 +363,7 @@ async def test_a_chunk_under_way_when_the_upload_is_cancelled_learns_of_that(ben
     bench.upload_service.leave(upload)
 
 
-async def test_when_all_that_was_queued_is_refused_nothing_is_written(bench: Bench) -> None:
+async def test_nothing_is_written_when_every_queued_chunk_is_refused(bench: Bench) -> None:
     upload = await bench.open(await bench.new())
     bench.files.faults.hold("write")
     chunk = start_write(upload, 0, data(0, 10), upload.ticket.epoch)
@@ -395,7 +395,7 @@ async def test_a_write_that_fails_is_not_acked_and_may_come_again(bench: Bench, 
     bench.upload_service.leave(upload)
 
 
-async def test_a_full_disk_holds_up_nobody_else(bench: Bench) -> None:
+async def test_a_full_disk_delays_no_other_upload(bench: Bench) -> None:
     full, other = [await bench.open(await bench.new()) for _ in range(2)]
     bench.files.faults.fail("write", StorageFull("full"))
     assert isinstance(await outcome(start_write(full, 0, data(0, 10))), StorageFull)

@@ -160,7 +160,7 @@ async def test_durability_power_syncs_before_each_ack(make_bench: MakeBench) -> 
 
 
 @pytest.mark.parametrize(("durability", "survives"), [("power", [(0, 20)]), ("process", [(0, 10)])])
-async def test_what_is_believed_after_a_power_cut(
+async def test_a_power_cut_keeps_what_the_durability_promises(
     make_bench: MakeBench, durability: str, survives: list[tuple[int, int]]
 ) -> None:
     bench = make_bench(durability=durability)
@@ -179,7 +179,7 @@ async def test_what_is_believed_after_a_power_cut(
 
 
 @pytest.mark.parametrize("error", [StorageFailed("EIO"), StorageFull("ENOSPC at write-back")])
-async def test_nothing_unsynced_is_believed_after_a_failed_sync(make_bench: MakeBench, error: UploadError) -> None:
+async def test_unsynced_bytes_do_not_count_after_a_failed_sync(make_bench: MakeBench, error: UploadError) -> None:
     bench = make_bench()
     upload = await bench.open(await bench.new())
     epoch = upload.ticket.epoch
@@ -232,7 +232,7 @@ async def resend(bench: Bench, ticket_id: str, content: bytes, start: int) -> No
 
 @pytest.mark.parametrize("with_session", [True, False])
 @pytest.mark.parametrize("recorded", [True, False])
-async def test_what_is_written_during_a_failed_sync_is_not_believed(
+async def test_bytes_written_during_a_failed_sync_do_not_count(
     make_bench: MakeBench, recorded: bool, with_session: bool
 ) -> None:
     """The disk takes a write when the loss is recorded already, or not yet. A client with a session is fenced off, one
@@ -273,9 +273,7 @@ async def test_what_is_written_during_a_failed_sync_is_not_believed(
 
 
 @pytest.mark.parametrize("with_session", [True, False])
-async def test_what_is_committed_during_a_failed_sync_is_not_believed(
-    make_bench: MakeBench, with_session: bool
-) -> None:
+async def test_bytes_committed_during_a_failed_sync_do_not_count(make_bench: MakeBench, with_session: bool) -> None:
     bench = make_bench()
     upload = await bench.open(await bench.new())
     epoch = upload.ticket.epoch if with_session else None
@@ -297,7 +295,7 @@ async def test_what_is_committed_during_a_failed_sync_is_not_believed(
 
 
 @pytest.mark.parametrize("whole", [False, True])
-async def test_a_sync_that_failed_in_one_worker_is_believed_by_no_other(tmp_path: Path, whole: bool) -> None:
+async def test_a_failed_sync_of_one_worker_holds_for_all_workers(tmp_path: Path, whole: bool) -> None:
     """The kernel tells of the loss once, and the other worker syncs before it is recorded: it must not succeed."""
     two, broken = Bench(tmp_path / "storage"), FaultyDisk()
     files = FileStore(tmp_path / "storage", disk=broken, epoch_of=two.tickets.inner.epoch_of)

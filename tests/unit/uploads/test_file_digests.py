@@ -103,7 +103,7 @@ async def test_a_new_epoch_alone_is_no_reason_to_read_again() -> None:
     assert store.reads.count((0, 1000)) == 1
 
 
-async def test_after_a_failure_it_begins_anew() -> None:
+async def test_after_a_failure_the_digest_is_computed_again() -> None:
     """How much of the bytes was hashed is not known."""
     store: Any = Store()
     digests = FileDigests(store)
@@ -123,7 +123,7 @@ async def test_a_file_that_is_too_short_has_no_digest() -> None:
     assert await digests.finish(ticket(len(CONTENT)), len(CONTENT)) == sha256(CONTENT)
 
 
-async def test_a_store_that_cannot_be_read_says_so() -> None:
+async def test_a_store_that_cannot_be_read_is_an_error() -> None:
     unreadable: Any = object()
     with pytest.raises(StorageFailed, match="cannot be read back"):
         await FileDigests(unreadable).finish(ticket(1), 1)

@@ -253,7 +253,7 @@ async def test_a_cancelled_upload_has_lost_nothing(make_bench: MakeBench, caplog
     one.upload_service.leave(upload)
 
 
-def test_a_ticket_that_has_lost_all_lets_the_store_begin_anew() -> None:
+def test_a_ticket_that_has_lost_all_starts_with_a_new_file() -> None:
     ticket = Ticket("id", None, 0, 0, 0, identity=Identity(size=9), store_data="5:7")  # type: ignore[arg-type]
     held = ticket.open("s", None, 0).store([(0, 9)], None, 0).checkpoint(Extents([(0, 5)]))
     part = held.lose(Extents([(0, 7), (8, 100)]))

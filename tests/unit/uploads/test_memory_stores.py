@@ -80,7 +80,7 @@ async def test_a_completion_that_fails_loses_no_byte(monkeypatch: pytest.MonkeyP
     worker.service.leave(upload)
 
 
-async def test_after_a_reboot_all_is_believed(tmp_path: Path) -> None:
+async def test_every_byte_counts_after_a_reboot(tmp_path: Path) -> None:
     worker = Worker()
     upload = await worker.begun()
     assert await recover(worker.tickets, worker.files, worker.service, tmp_path / "no boot id") == (1, 0)
@@ -88,7 +88,7 @@ async def test_after_a_reboot_all_is_believed(tmp_path: Path) -> None:
     worker.service.leave(upload)
 
 
-async def test_bytes_that_are_gone_are_asked_for_again() -> None:
+async def test_lost_bytes_are_requested_again() -> None:
     worker = Worker()
     upload = await worker.begun()
     worker.files.files.clear()

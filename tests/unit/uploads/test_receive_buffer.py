@@ -25,7 +25,7 @@ def stream() -> Iterator[int]:
         yield number & 0xFF
 
 
-def test_what_is_received_into_it_is_not_copied() -> None:
+def test_received_bytes_are_not_copied() -> None:
     receive_buffer = ReceiveBuffer(BufferPool())
     room = receive_buffer.room(SMALLEST)
     room[:] = bytes(range(256)) * (SMALLEST // 256)
@@ -82,7 +82,7 @@ def test_room_that_is_being_received_into_stays_where_it_is() -> None:
     assert receive_buffer.take() == b"third"
 
 
-def test_a_buffer_of_which_a_part_was_handed_on_is_not_begun_anew() -> None:
+def test_a_partly_used_buffer_is_not_restarted() -> None:
     receive_buffer = ReceiveBuffer(BufferPool())
     received(receive_buffer, b"a" * (SMALLEST // 2))
     room = receive_buffer.room(1)

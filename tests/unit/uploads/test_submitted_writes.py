@@ -48,7 +48,7 @@ def outcome(write: PendingWrite) -> object:
     return write.acked.done() and (write.acked.exception() or True)
 
 
-async def test_what_is_not_reported_is_neither_committed_nor_freed() -> None:
+async def test_unreported_bytes_are_neither_committed_nor_freed() -> None:
     bench = Bench()
     write = bench.add(0, 10)
     assert (bench.committed(), bench.freed, bench.submitted.buffered(3)) == ((), [], [write])
@@ -69,7 +69,7 @@ async def test_the_durable_part_of_a_write_is_committed_and_the_write_acknowledg
     assert not bench.submitted
 
 
-async def test_what_nobody_waits_for_is_not_committed() -> None:
+async def test_ranges_without_a_waiting_write_are_not_committed() -> None:
     """A store may report bytes of writes that have failed, or that must not count yet."""
     bench = Bench()
     bench.add(0, 10)
@@ -91,7 +91,7 @@ async def test_a_report_of_an_earlier_epoch_counts_for_nothing() -> None:
     assert bench.submitted.buffered(4) == [later]
 
 
-async def test_what_was_stored_in_another_place_is_not_believed() -> None:
+async def test_bytes_stored_in_another_place_do_not_count() -> None:
     bench = Bench()
     bench.add(0, 10)
     bench.report((0, 5), data="one")

@@ -56,7 +56,7 @@ async def test_a_new_ticket_is_a_random_id_that_the_store_has(stores: Stores) ->
     assert {known.created_at, known.active_at, known.state_since} == {stores.clock()}
 
 
-async def test_the_app_is_tried_only_when_asked_for_and_after_the_room(stores: Stores) -> None:
+async def test_the_app_is_tried_only_on_request_and_after_the_free_space(stores: Stores) -> None:
     checks = Checks()
     await checks.creation(stores).create(OPTIONS)
     assert checks.made == ["space"]
@@ -65,7 +65,7 @@ async def test_the_app_is_tried_only_when_asked_for_and_after_the_room(stores: S
 
 
 @pytest.mark.parametrize("refusal", [StorageFull("no room"), CallbackTestFailed("no answer"), TooBusy("16 trials")])
-async def test_what_refuses_a_ticket_leaves_none_behind(stores: Stores, refusal: UploadError) -> None:
+async def test_a_refused_ticket_is_not_stored(stores: Stores, refusal: UploadError) -> None:
     checks = Checks()
     if isinstance(refusal, StorageFull):
         checks.full = refusal
