@@ -75,8 +75,9 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             with stretched(line) as ends:
                 servers = Servers(ends.far_address, place, ends.far_command())
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
+                    clients = [one for one in browser.clients(servers) if one in (told.client or [one])]
                     for round_number in range(told.rounds):
-                        for client in shuffled(browser.clients(servers), round_number):
+                        for client in shuffled(clients, round_number):
                             path, digest = files[line_size(line, client, told.line_seconds, sizes)]
                             done = browser.upload(chromium, servers, client, path, digest)
                             rows.append({"rtt": line.rtt, "loss": line.loss, **asdict(done), "rate": done.rate})
@@ -250,6 +251,12 @@ def main() -> int:
         action="append",
         metavar="RTT,LOSS",
         help="only this line, such as 100,0.1; repeatable (default: all nine)",
+    )
+    parser.add_argument(
+        "--client",
+        choices=list(browser.CLIENTS),
+        action="append",
+        help="only this client on the line; repeatable (default: all)",
     )
     parser.add_argument("--directory", default=None, help="directory for the files (default: TMPDIR)")
     told = parser.parse_args()

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cost import cost
 from playwright.sync_api import Browser, sync_playwright
@@ -28,12 +29,22 @@ QUIET = [
 CLIENTS = {
     "incoming-websocket": "incoming",
     "incoming-http": "incoming",
+    "incoming-tus": "incoming",
+    "incoming-tus-4": "incoming",
     "tus": "tus",
     "tusd": "tusd",
     "put": "nginx",
 }
 """The server of each client."""
-CONNECTIONS = {"incoming-websocket": 16, "incoming-http": 4, "tus": 1, "tusd": 1, "put": 1}
+CONNECTIONS = {
+    "incoming-websocket": 16,
+    "incoming-http": 4,
+    "incoming-tus": 1,
+    "incoming-tus-4": 4,
+    "tus": 1,
+    "tusd": 1,
+    "put": 1,
+}
 """Most connections of each client for one file."""
 SETTLING = 1_500
 """Milliseconds from the loading of a page to its upload, in which Chromium starts a spare process for the next page, at
@@ -105,8 +116,12 @@ def upload(browser: Browser, servers: Servers, client: str, source: Path, expect
     return Upload(client, source.stat().st_size, seconds, spent.cpu, used.cpu - spent.cpu)
 
 
-def _how(servers: Servers, client: str) -> tuple[dict[str, str], str]:
+def _how(servers: Servers, client: str) -> tuple[dict[str, Any], str]:
     """Return the parameters of the page, and the name of the file at the server, if known before."""
+    if client.startswith("incoming-tus"):
+        ticket = servers.ticket()
+        endpoint = f"{servers.origin(servers.incoming_port)}/incoming/0.1/frontend/tus/{ticket}"
+        return {"way": "tus", "library": "tus.min.js", "endpoint": endpoint, "parts": CONNECTIONS[client]}, ticket
     if client.startswith("incoming"):
         origin, ticket = servers.origin(servers.incoming_port), servers.ticket()
         told = {"way": "incoming", "library": f"{origin}/incoming/0.1/frontend/incoming.js", "ticket": ticket}
@@ -114,7 +129,7 @@ def _how(servers: Servers, client: str) -> tuple[dict[str, str], str]:
         return told, ticket
     if client in ("tus", "tusd"):
         origin = servers.origin(servers.tus_port if client == "tus" else servers.tusd_port)
-        return {"way": "tus", "library": "tus.min.js", "endpoint": f"{origin}/files/"}, ""
+        return {"way": "tus", "library": "tus.min.js", "endpoint": f"{origin}/files/", "parts": 1}, ""
     return {"way": "put", "url": f"{servers.origin(servers.nginx_port)}/put/file"}, "file"
 
 

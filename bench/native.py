@@ -140,13 +140,13 @@ def put(host: str, port: int, path: str, data: memoryview, size: int) -> int:
     return answer.status
 
 
-def tus(host: str, port: int, data: memoryview, size: int) -> str:
+def tus(host: str, port: int, endpoint: str, data: memoryview, size: int) -> str:
     """Send one creation and one PATCH of the tus protocol 1.0; return the upload's name."""
     connection = http.client.HTTPConnection(host, port)
-    connection.request("POST", "/files", headers={"Tus-Resumable": "1.0.0", "Upload-Length": str(size)})
+    connection.request("POST", endpoint, headers={"Tus-Resumable": "1.0.0", "Upload-Length": str(size)})
     answer = connection.getresponse()
     answer.read()
-    path = urllib.parse.urlsplit(answer.headers["Location"]).path
+    path = urllib.parse.urlsplit(urllib.parse.urljoin(endpoint, answer.headers["Location"])).path
     connection.putrequest("PATCH", path)
     for name, value in {
         "Tus-Resumable": "1.0.0",

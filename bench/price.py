@@ -65,7 +65,12 @@ def ways(servers: Servers, plain: Servers, data: memoryview) -> Iterator[Way]:
         return servers.received("put", "file")
 
     def tus(server: str, port: int) -> Path:
-        return servers.received(server, native.tus(servers.host, port, data, size))
+        return servers.received(server, native.tus(servers.host, port, "/files", data, size))
+
+    def incoming_tus() -> Path:
+        ticket = servers.ticket()
+        endpoint = f"/incoming/0.1/frontend/tus/{ticket}"
+        return servers.received("incoming", native.tus(servers.host, servers.incoming_port, endpoint, data, size))
 
     pids = servers.pids
     framed = "WebSocket, frames as Chromium's"
@@ -73,6 +78,7 @@ def ways(servers: Servers, plain: Servers, data: memoryview) -> Iterator[Way]:
     yield Way("WebSocket, whole messages", pids["incoming"], lambda: websocket(servers, 0))
     yield Way(f"{framed}, without `fast`", plain.pids["incoming"], lambda: websocket(plain, native.CHROMIUM_FRAME))
     yield Way("PUT", pids["incoming"], put)
+    yield Way("tus PATCH", pids["incoming"], incoming_tus)
     yield Way("nginx DAV PUT", pids["nginx"], nginx)
     yield Way("@tus/server PATCH", pids["tus"], lambda: tus("tus", servers.tus_port))
     if "tusd" in pids:

@@ -20,6 +20,8 @@ START, END = "<!-- results: written by make bench -->", "<!-- end of results -->
 NAMES = {
     "incoming-websocket": "Incoming!!, WebSocket",
     "incoming-http": "Incoming!!, HTTP",
+    "incoming-tus": "tus-js-client, Incoming!!",
+    "incoming-tus-4": "the same, 4 parts",
     "tus": "tus-js-client, @tus/server",
     "tusd": "tus-js-client, tusd",
     "put": "fetch PUT, nginx",
@@ -27,6 +29,8 @@ NAMES = {
 COLOURS = {
     "incoming-websocket": "#0b6e4f",
     "incoming-http": "#53b58f",
+    "incoming-tus": "#8fbf6a",
+    "incoming-tus-4": "#5f8f3a",
     "tus": "#c8553d",
     "tusd": "#e6a08f",
     "put": "#7a8da0",
@@ -72,6 +76,12 @@ def _best(rates: dict[str, float], clients: Iterable[str]) -> float:
     return max(rates[client] for client in clients if client in rates)
 
 
+def _ratio(rates: dict[str, float], ours: Iterable[str], others: Iterable[str]) -> str:
+    """Return the ratio of the best of each; a run of few clients may have none."""
+    own, best = ([rates[client] for client in clients if client in rates] for clients in (ours, others))
+    return f"{max(own) / max(best):.2f}" if own and best else "-"
+
+
 def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = list(head)
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -90,9 +100,9 @@ def _line(rows: Rows) -> str:
             f"{here[client]:.2f} ({sizes[rtt, loss, client] / (1 << 20):.0f})" if client in here else "-"
             for client in clients
         ]
-        rounds = sum((row["rtt"], row["loss"], row["client"]) == (rtt, loss, "tus") for row in rows)
-        own = _best(here, OURS)
-        ratios = [f"{own / _best(here, TUS):.2f}", f"{own / _best(here, (*TUS, 'put')):.2f}"]
+        one = next(iter(here))
+        rounds = sum((row["rtt"], row["loss"], row["client"]) == (rtt, loss, one) for row in rows)
+        ratios = [_ratio(here, OURS, TUS), _ratio(here, OURS, (*TUS, "put"))]
         lines.append([f"{rtt:g} ms, {loss:g} %", f"{rounds}", *cells, *ratios])
     names = [NAMES[client] for client in clients]
     head = ["line (RTT, loss)", "rounds", *names, "best of ours / best tus", "/ best other"]
