@@ -95,7 +95,7 @@ export class ChunkPump {
      */
     #feed(pooled) {
         const { connection, rate } = pooled;
-        if (!rate || pooled.retiring) return false;
+        if (!rate || (pooled.retiring && !this.#scheduler.owes(connection))) return false;
         const { bytes_missing, bytes_ahead } = this.#scheduler;
         const now = this.#env.now();
         const repeats = bytes_missing === 0;

@@ -108,6 +108,14 @@ export class ChunkScheduler {
     }
 
     /**
+     * @param {object} connection
+     * @returns {boolean} whether the next chunk that it takes is of a part that it has begun
+     */
+    owes(connection) {
+        return this.#parts?.owes(connection, this.#missing) ?? false;
+    }
+
+    /**
      * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends
      * the first ones first. Null when all that is in flight goes over two connections already.
      * @param {object} connection

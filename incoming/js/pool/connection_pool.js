@@ -15,7 +15,7 @@ import { PoolSizer } from "./pool_sizer.js";
  * @typedef {object} PooledConnection
  * @property {Connection} connection
  * @property {import("./rate_controller.js").ConnectionRate | null} rate null until the server has welcomed it
- * @property {boolean} retiring gets no more chunks and is closed when its last one is acknowledged
+ * @property {boolean} retiring gets no more chunks, but for a part that it has begun, and is closed when its last one is acknowledged
  * @property {number} opened milliseconds
  * @property {number} heard milliseconds; the last ack, or the first chunk after an idle time
  */
@@ -238,7 +238,7 @@ export class ConnectionPool {
     }
 
     /**
-     * These get no more chunks and are closed as soon as their last one is acknowledged.
+     * These get no more chunks, but for parts that they have begun, and are closed when their last one is acknowledged.
      * @param {PooledConnection[]} pool
      */
     #retire(pool) {
@@ -288,8 +288,9 @@ export class ConnectionPool {
 
     /** @param {PooledConnection} pooled */
     #close_if_done(pooled) {
-        if (!pooled.retiring || this.#scheduler.oldest(pooled.connection)) return;
-        pooled.connection.close();
+        const { connection, retiring } = pooled;
+        if (!retiring || this.#scheduler.oldest(connection) || this.#scheduler.owes(connection)) return;
+        connection.close();
         this.#forget(pooled);
     }
 

@@ -31,10 +31,27 @@ export class Parts {
     next(connection, missing, arrived) {
         const own = this.#owned.get(connection) ?? new Set();
         for (const part of own) if (this.#is_full(part, arrived)) own.delete(part);
-        const part = [...own].find((part) => this.#measure(part, missing) > 0) ?? this.#free(missing);
+        const part = this.#unfinished(own, missing) ?? this.#free(missing);
         if (part === undefined) return null;
         this.#owned.set(connection, own.add(part));
         return this.#first_of(part, missing);
+    }
+
+    /**
+     * @param {object} connection
+     * @param {Ranges} missing
+     * @returns {boolean} whether it has begun a part and not sent all of it
+     */
+    owes(connection, missing) {
+        return this.#unfinished(this.#owned.get(connection) ?? [], missing) !== undefined;
+    }
+
+    /**
+     * @param {Iterable<number>} own
+     * @param {Ranges} missing
+     */
+    #unfinished(own, missing) {
+        return [...own].find((part) => this.#measure(part, missing) > 0);
     }
 
     /**

@@ -19,6 +19,7 @@ from incoming.storage.postgres.schema import MIGRATIONS
 from incoming.storage.postgres.store import PostgresStore
 from tests.support.postgres_server import PostgresServer
 from tests.support.stores import until
+from tests.support.waiting import wait_until
 from tests.unit.storage.tickets import NOW, new, owing
 
 
@@ -149,8 +150,13 @@ async def test_a_primary_that_is_read_only_is_waited_for(server: PostgresServer,
     loop = asyncio.get_running_loop()
 
     def allow_writing(allowed: bool) -> None:
-        server.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
+        setting = "off" if allowed else "on"
+        server.execute(f"ALTER SYSTEM SET default_transaction_read_only = {setting}")
         server.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: server.execute("SHOW default_transaction_read_only") == setting, "the new setting")
+        # Each connection learns of it in its own time; new ones begin with it.
+        others = "datname = 'uploads' AND pid <> pg_backend_pid()"
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
     await loop.run_in_executor(None, allow_writing, False)
     changing = asyncio.ensure_future(store.update(ticket.id, lambda known: replace(known, reason="written")))

@@ -229,6 +229,20 @@ test("a lost connection leaves its parts to the others", () => {
     assert.deepEqual(scheduler.take(b, 100), [0, 100]);
 });
 
+test("a connection owes the rest of a part that it has begun, until all of it is sent", () => {
+    const scheduler = aligned(200);
+    assert.equal(scheduler.owes(a), false);
+    scheduler.take(a, 30);
+    assert.deepEqual([scheduler.owes(a), scheduler.owes(b)], [true, false]);
+    scheduler.ack(a, [0, 30]);
+    assert.equal(scheduler.owes(a), true);
+    scheduler.take(a, 70);
+    assert.equal(scheduler.owes(a), false);
+    scheduler.align(1);
+    scheduler.take(b, 30);
+    assert.equal(scheduler.owes(b), false, "there are no parts");
+});
+
 test("a chunk that was refused goes out again by the same connection", () => {
     const scheduler = aligned(300);
     scheduler.take(a, 100);

@@ -295,12 +295,12 @@ test("WebSockets that are cut soon again and again: HTTP from where it was", asy
 });
 
 /** An upload that has gone over to HTTP and, after half a minute, has a WebSocket opened on the side. */
-async function trying_a_websocket() {
+async function trying_a_websocket(welcome = {}) {
     const stage = new Stage();
     const uploader = stage.uploader(LARGE).start();
     (await stage.connected()).lose();
     const http = await stage.connected(2);
-    http.welcome();
+    http.welcome(welcome);
     stage.env.pass(31_000);
     http.ack([http.chunks.shift()]);
     const websocket = stage.connections.find((connection, n) => n > 0 && connection.kind === "websocket");
@@ -320,6 +320,22 @@ test("on HTTP a WebSocket is tried again on the side; when a chunk has arrived b
     for (const connection of stage.connections) if (connection.kind === "http" && connection.chunks.length) connection.ack();
     assert.ok(!http.open_still);
     assert.equal(uploader.transport, "websocket");
+});
+
+test("where the server stores whole parts, a connection that retires finishes the part that it has begun", async () => {
+    const alignment = 8 * 1024 * 1024;
+    const { stage, uploader, http, websocket } = await trying_a_websocket({ alignment });
+    websocket.welcome({ alignment, extents: [[0, uploader.bytes_acked]] });
+    websocket.ack([websocket.chunks.shift()]);
+    const pending = stage.connections.find((one) => one.kind === "http" && one.chunks.length);
+    let last = 0;
+    for (let count = 0; pending.open_still && pending.chunks.length && count < 1000; count++) {
+        last = pending.chunks[0][1];
+        stage.env.pass(20);
+        pending.ack([pending.chunks.shift()]);
+    }
+    assert.deepEqual([last % alignment, pending.open_still], [0, false]);
+    assert.ok(http);
 });
 
 test("when that WebSocket is lost before HTTP has sent its last chunk, HTTP stays", async () => {
