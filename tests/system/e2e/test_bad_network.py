@@ -115,9 +115,9 @@ def test_a_silent_peer_is_detected_and_replaced(
     with UploadApp(attentive.base_url) as app:
         upload_page = UploadPage(page, app, proxy.host).open(transport=transport)
         ticket = app.new_ticket()
-        slow = upload_page.upload(ticket, file.path)
-        slow.set("max_rate", SLOW)
-        slow.start().wait_for_bytes()
+        proxy.limit(SLOW, TO_SERVER)  # so that there always is a chunk in flight
+        slow = upload_page.upload(ticket, file.path).start()
+        slow.wait_for_bytes()
         proxy.stall(TO_CLIENT)
         slow.wait_for(lambda now: now.chunks_ahead, "a chunk to be on its way")
         sockets = len(upload_page.sockets)
@@ -127,7 +127,7 @@ def test_a_silent_peer_is_detected_and_replaced(
         slow.wait_for(lambda now: now.connected, "another connection to take over")
         if transport == "auto":
             assert len(upload_page.sockets) == sockets + 1, "there was no second attempt"
-        slow.set("max_rate", 0)
+        proxy.limit(None)
         assert_only_delayed(slow)
         app.assert_received(ticket, file)
         assert proxy.counters.half_opened > 0
@@ -383,7 +383,7 @@ def test_an_upload_resumes_after_the_machine_slept(
         assert proxy.half_open() > 0
         proxy.resume(TO_CLIENT)
         page.clock.fast_forward(3_600_000)
-        upload.wait_for(lambda now: not now.connected, "the loss to be noticed")
+        upload.wait_for(lambda now: not now.connected, "the loss to be noticed", 120)
         proxy.limit(None)
         assert_only_delayed(upload)
         app.assert_received(ticket, file)
