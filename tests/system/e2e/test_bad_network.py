@@ -186,7 +186,7 @@ def test_the_slot_of_a_silent_peer_is_freed(
         proxy.limit(SLOW)
         upload = upload_page.upload(app.new_ticket(), file.path).start()
         upload.wait_for_bytes()
-        proxy.limit(50_000)
+        proxy.limit(20_000)
         wait_until(lambda: carrying(server, transport) > 0, "a chunk to be on its way")
         proxy.refuse()
         assert proxy.half_open() > 0

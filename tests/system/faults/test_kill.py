@@ -63,7 +63,9 @@ def test_kill_rounds(durability: str, start_server: StartServer, start_load: Sta
     hits = kill_rounds(count, server, load, clock, seed=1)
     assert hits >= count // 2, "too few kills hit uploads in flight"
     assert sum(client.cuts_in_flight for client in load.clients) >= count // 2
-    assert server.log.count("a worker exited with code 137") == count // 2
+    exited = "a worker exited with code 137"
+    wait_until(lambda: server.log.count(exited) >= count // 2, "the log to have them")
+    assert server.log.count(exited) == count // 2
 
 
 def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
