@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
+from tornado.ioloop import IOLoop
 
 from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import TooBusy, UploadError
@@ -85,6 +86,7 @@ class Worker:
         without one is the only one and recovers first.
         """
         loop = asyncio.get_running_loop()
+        IOLoop.current()  # imports what the first connection needs: it may come when no descriptors are left
         loop.add_signal_handler(signal.SIGTERM, self._on_shutdown_signal)
         if lifeline is None:
             loop.add_signal_handler(signal.SIGINT, self._on_shutdown_signal)

@@ -52,7 +52,8 @@ class ChaosApp(Witness):
             thread.join()
 
     def answer(self, callback: Callback) -> Answer:
-        if self.deploying is not None:
+        # To a cancellation any answer counts, its proxy's too: it is the application that has to hear of all of them.
+        if self.deploying is not None and callback.params["cancelled"] != "yes":
             self.moods["deployed"] += 1
             reply = self.deploying
             assert isinstance(reply, Answer)
