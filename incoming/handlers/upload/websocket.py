@@ -273,8 +273,13 @@ class UploadSocket(Answering, WebSocketHandler):
         watchdog, stream = self._watchdog, self._stream
         if stream is None or stream.socket is None:
             return
-        if self._upload is None and watchdog.seconds_silent >= self._settings.hello_timeout:
-            self._fail(TooSlow(f"no hello arrived within {self._settings.hello_timeout:g} s"))
+        if self._upload is None:
+            # From the last message on: opening an upload may take long as well.
+            left = self._settings.hello_timeout - watchdog.seconds_silent
+            if left > 0:
+                self._watch(left)
+            else:
+                self._fail(TooSlow(f"no hello arrived within {self._settings.hello_timeout:g} s"))
             return
         now = self.services.monotonic()
         is_ours = self._chunks is not None and self._chunks.busy
@@ -285,7 +290,7 @@ class UploadSocket(Answering, WebSocketHandler):
         # Also to a peer that sends: while a large chunk crosses a slow line, it gets no other sign of life.
         interval = self._settings.ping_interval
         due = interval - max(watchdog.silence(stream.socket), now - self._outlet.said_at)
-        if due <= interval * 0.1 and self._upload is not None:
+        if due <= interval * 0.1:
             self._outlet.send(messages.ping())
             due = interval
         self._watch(min(max(due, interval * 0.1), self._settings.dead_after / 2))
