@@ -8,12 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from incoming.core.errors import (
@@ -26,6 +25,7 @@ from incoming.core.errors import (
 from incoming.core.extents import Range
 from incoming.core.ticket import Identity
 from incoming.wire import upload_metadata
+from incoming.wire.checksum import Checksum, Hash
 from incoming.wire.messages import MAX_NAME, MAX_SIZE
 
 Headers = Mapping[str, str]
@@ -169,12 +169,6 @@ def part_of(name: str) -> Range:
 # --- checksums --------------------------------------------------------------------------------------------------------
 
 
-class _Hash(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
-
-    def digest(self) -> bytes: ...
-
-
 class _Crc32:
     """CRC-32 of ISO 3309, as four bytes in network order."""
 
@@ -190,7 +184,7 @@ class _Crc32:
         return self._value.to_bytes(self.digest_size)
 
 
-def _new_hash(algorithm: str) -> _Hash:
+def _new_hash(algorithm: str) -> Hash:
     return _Crc32() if algorithm == "crc32" else hashlib.new(algorithm, usedforsecurity=False)
 
 
@@ -198,24 +192,6 @@ DIGEST_SIZES: Final = {"sha1": 20, "sha256": 32, "md5": 16, "crc32": 4}
 """Bytes, by algorithm."""
 
 ALGORITHMS: Final = ",".join(DIGEST_SIZES)
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """What the bytes of a body must come to."""
-
-    algorithm: str
-    expected: bytes
-    hash: _Hash
-
-    def update(self, data: bytes | memoryview) -> None:
-        """Count the next bytes of the body."""
-        self.hash.update(data)
-
-    def check(self) -> None:
-        """Raise ChecksumMismatch if the body was another one."""
-        if not hmac.compare_digest(self.hash.digest(), self.expected):
-            raise ChecksumMismatch(f"the body does not have the {self.algorithm} checksum that was sent with it")
 
 
 def checksum_of(headers: Headers) -> Checksum | None:

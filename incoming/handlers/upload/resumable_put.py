@@ -18,7 +18,6 @@ from incoming.core.errors import (
     LengthRequired,
     MessageTooLarge,
     TakenOver,
-    TooBusy,
 )
 from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
@@ -139,10 +138,6 @@ class ResumablePut(UploadResource):
     @property
     def is_busy(self) -> bool:
         return self._body is not None and self._body.busy
-
-    def evict(self) -> None:
-        """End this request: the upload has more connections than allowed. What has arrived is kept."""
-        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
     def release(self) -> None:
         super().release()

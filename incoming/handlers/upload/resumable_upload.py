@@ -6,7 +6,6 @@ who may send, what is stored and when the file is complete is decided below.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from http.client import responses
 from typing import Final
@@ -18,27 +17,23 @@ from incoming.core.errors import (
     OffsetMismatch,
     ServerShutdown,
     TakenOver,
-    TooBusy,
     TooSlow,
     UploadError,
     WrongState,
 )
 from incoming.core.size_limit import check_size
-from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
+from incoming.core.ticket import RECEIVING, Identity, Ticket
 from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
-from incoming.handlers.upload.append import Append
+from incoming.handlers.upload.append_resource import AppendResource, check_outcome
 from incoming.handlers.upload.interim_answers import InterimAnswers, interim_allowed
 from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_encoding, check_is_file, expires_at
-from incoming.handlers.upload.upload_resource import UploadResource
 from incoming.settings.settings import Settings
-from incoming.uploads.claims import ClaimedUpload
 from incoming.wire import messages
 from incoming.wire import resumable_upload as draft
 from incoming.wire.content_digest import digest_of
 from incoming.wire.content_disposition import file_name
 from incoming.wire.messages import MAX_MEDIA_TYPE, MAX_REASON
-from incoming.wire.tus import Checksum
 
 STATUSES: Final[dict[type[UploadError], int]] = {
     FileChanged: 400,
@@ -48,14 +43,11 @@ STATUSES: Final[dict[type[UploadError], int]] = {
 }
 """Where the draft has another status than the error."""
 
-INLINE: Final = 64 * 1024
-"""Bytes up to which a digest is computed on the event loop, which takes less time than to ask a thread."""
-
 RETRY_AFTER: Final = 1
 """Seconds after which a client that was too slow may come back."""
 
 
-class ResumableUpload(UploadResource):
+class ResumableUpload(AppendResource):
     """`.../frontend/upload/<ticket>`, for the requests that `is_resumable_upload` names."""
 
     methods = UPLOAD_METHODS
@@ -63,16 +55,10 @@ class ResumableUpload(UploadResource):
     def initialize(self, services: Services) -> None:
         super().initialize(services)
         self._ticket: Ticket | None = None
-        self._claimed: ClaimedUpload | None = None
-        self._append: Append | None = None
         self._interim: InterimAnswers | None = None
-        self._checksum: Checksum | None = None
-        """What the body must come to; nothing of one that does not counts."""
         self._completes = False
         """Whether the file ends where the body does."""
         self._start = 0
-        self._offset = 0
-        """Where the next append must begin."""
 
     @property
     def _version(self) -> draft.Version:
@@ -105,17 +91,17 @@ class ResumableUpload(UploadResource):
         size = _agreed(draft.parse_length(self._version, headers), length if self._completes else None)
         name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
         told = Identity(name, size, media_type=headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None)
-        _check_outcome(ticket)
+        check_outcome(ticket)
         known = ticket.identify(told, self.services.settings.max_size).size
         self._check_limits(ticket, length)
         if ticket.state in RECEIVING:
             _check_fits(known, length)
-            ticket = await self._claim(ticket, told)
+            ticket = await self.claim(ticket, told)
         if ticket.state not in RECEIVING:
             self.conclude(lambda: self._answer_complete(ticket))
             return
         self._begin_interim(ticket, length)
-        self._receive(length)
+        self.receive(self._start, length, progressed=self._send_progress)
 
     async def _begin_append(self, ticket: Ticket) -> None:
         headers, length = self.request.headers, self.body_length
@@ -126,10 +112,10 @@ class ResumableUpload(UploadResource):
         self._completes = draft.append_completes(self._version, headers)
         end = None if length is None else start + length
         size = _agreed(draft.parse_length(self._version, headers), end if self._completes else None)
-        _check_outcome(ticket)
+        check_outcome(ticket)
         self._check_limits(ticket, end or start)
         if ticket.state in RECEIVING:
-            ticket = await self._claim(ticket, Identity())
+            ticket = await self.claim(ticket, Identity())
         self._offset = _offset(ticket)
         is_done = ticket.state not in RECEIVING
         if start != self._offset or (is_done and length != 0):
@@ -143,16 +129,14 @@ class ResumableUpload(UploadResource):
             await self._set_size(size)
         _check_fits(known, end)
         self._prepare_interim(length)
-        self._receive(length)
+        self.receive(self._start, length, progressed=self._send_progress)
 
     def _check_limits(self, ticket: Ticket, end: int | None) -> None:
         """Raise FileTooLarge if the body alone is above a limit, before it is read."""
         check_size(end or 0, ticket.options.max_size, self.services.settings.max_size, at_least=True)
 
-    async def _claim(self, ticket: Ticket, told: Identity) -> Ticket:
-        self._claimed = await self.services.upload_service.claim(ticket.id, told)
-        self._ticket = self._claimed.ticket
-        _check_outcome(self._ticket)
+    async def claim(self, ticket: Ticket, told: Identity) -> Ticket:
+        self._ticket = await super().claim(ticket, told)
         return self._ticket
 
     async def _set_size(self, size: int) -> None:
@@ -171,35 +155,10 @@ class ResumableUpload(UploadResource):
 
     # --- the body -----------------------------------------------------------------------------------------------------
 
-    def _receive(self, length: int | None) -> None:
-        if length == 0 or self._claimed is None or self._ended:
-            return
-        held = self._checksum is not None
-        self._append = Append(self, self._claimed, self._start, length, held=held, progressed=self._send_progress)
-        self.receive_into(None if length is None else self._append.receive_buffer)
-
     def _send_progress(self, offset: int) -> None:
         """Bytes may still be committed when the answer is out: behind it, an interim one would be another request's."""
         if self._interim is not None and self._conclusion is None and not self._ended:
             self._interim.progress(offset)
-
-    async def take(self, data: bytes) -> None:
-        if self._append is None:
-            await super().take(data)
-            return
-        if self._checksum is not None and len(data) <= INLINE:
-            self._checksum.update(data)
-        elif self._checksum is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._checksum.update, data)
-        await self._append.take(data)
-
-    @property
-    def is_busy(self) -> bool:
-        return self._append is not None and self._append.busy
-
-    def evict(self) -> None:
-        """End this request: the upload has more connections than allowed. What has arrived is kept."""
-        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
     def end_with(self, error: UploadError) -> None:
         """As every request; but iOS, which knows from a 104 how to resume, does so after a broken connection and not
@@ -209,15 +168,6 @@ class ResumableUpload(UploadResource):
             self._stream.close()
         else:
             super().end_with(error)
-
-    def release(self) -> None:
-        super().release()
-        if self._append is not None:
-            self._append.release()
-            self.receive_into(None)
-        if self._claimed is not None:
-            self.services.upload_service.leave(self._claimed.upload)
-            self._claimed = None
 
     # --- the methods --------------------------------------------------------------------------------------------------
 
@@ -242,11 +192,7 @@ class ResumableUpload(UploadResource):
         claimed, append = self._claimed, self._append  # cleared when the client disconnects while this waits
         if claimed is None:
             return None
-        check = None if self._checksum is None else self._checksum.check
-        if append is not None:
-            await append.finish(check)
-        elif check is not None:
-            check()
+        await self.finish_body()
         if self._completes:
             end = self._start if append is None else append.position
             if claimed.upload.ticket.size is None:
@@ -256,7 +202,7 @@ class ResumableUpload(UploadResource):
         known = await self.services.upload_service.settled(claimed.upload)
         if self._ended:
             return None
-        _check_outcome(known)
+        check_outcome(known)
         return known
 
     async def head(self, ticket: str) -> None:
@@ -277,27 +223,17 @@ class ResumableUpload(UploadResource):
 
     async def _asked(self, ticket_id: str) -> Ticket:
         """Return the ticket for a client that is about to send if it names an interop version."""
-        service = self.services.upload_service
-        known = await service.get_ticket(ticket_id)
-        _check_outcome(known)
+        known = await self.services.upload_service.get_ticket(ticket_id)
+        check_outcome(known)
         if known.state in RECEIVING and draft.is_interested(self.request.headers):
-            claimed = await service.claim(ticket_id)
-            service.leave(claimed.upload)
-            known = claimed.ticket
-            _check_outcome(known)
+            known = await self.claim_to_ask(ticket_id)
         return known
 
     async def delete(self, ticket: str) -> None:
         """Cancel the upload, for the `reason` in the query."""
         if self.concluded():
             return
-        known = await self.services.upload_service.get_ticket(ticket)
-        if known.state == State.FAILED:
-            raise known.rejection(Event.STORE)
-        reason = self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON]
-        await self.services.upload_service.cancel(ticket, reason, notify_app=True)
-        self.set_status(204)
-        self.finish()
+        await self.cancel(ticket, self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON])
 
     def options(self, ticket: str) -> None:
         """Tell the limits, without a look at the ticket. Apple's clients want 200."""
@@ -387,9 +323,3 @@ def _check_fits(size: int | None, end: int | None) -> None:
     """Raise BadRange for a body that ends beyond the file."""
     if size is not None and end is not None and end > size:
         raise BadRange(f"the body ends at byte {end}, the file at {size}")
-
-
-def _check_outcome(ticket: Ticket) -> None:
-    """Raise why the upload has ended without its file being taken."""
-    if ticket.state in (State.CANCELLED, State.FAILED):
-        raise ticket.rejection(Event.STORE)

@@ -5,7 +5,6 @@ Decides the answers of tus. Who may send, what is stored and when the file is co
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from tornado.httputil import format_timestamp
@@ -21,7 +20,6 @@ from incoming.core.errors import (
     NotFound,
     OffsetMismatch,
     TakenOver,
-    TooBusy,
     TooSlow,
     UnsupportedVersion,
     UploadError,
@@ -29,13 +27,11 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Range
 from incoming.core.size_limit import check_size
-from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket, canonical_id
+from incoming.core.ticket import RECEIVING, Identity, Ticket, canonical_id
 from incoming.handlers.base import answer_error, methods_of
 from incoming.handlers.services import Services
-from incoming.handlers.upload.append import Append
+from incoming.handlers.upload.append_resource import AppendResource, check_outcome
 from incoming.handlers.upload.upload_request import check_encoding, expires_at
-from incoming.handlers.upload.upload_resource import UploadResource
-from incoming.uploads.claims import ClaimedUpload
 from incoming.wire import tus
 
 STATUSES: Final[dict[type[UploadError], int]] = {
@@ -48,6 +44,9 @@ STATUSES: Final[dict[type[UploadError], int]] = {
 }
 """Where tus has another status than the error; final for clients or not as it must be."""
 
+CANCELLED: Final = "cancelled by the client"
+"""The reason that the application is given."""
+
 RETRY_AFTER: Final = "1"
 """Seconds after which a client that was too slow may come back."""
 
@@ -56,25 +55,17 @@ DISCARDED: Final = 1024 * 1024
 connection breaks. To end the repeated one costs less than to read it, and without an answer clients ask for the offset.
 """
 
-INLINE: Final = 64 * 1024
-"""Bytes up to which a checksum is computed on the event loop, which takes less time than to ask a thread."""
 
-
-class TusUpload(UploadResource):
+class TusUpload(AppendResource):
     """`.../frontend/tus/<ticket>`; some clients resolve its Location to `<ticket>/<ticket>`."""
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
         self._method = self.request.method or ""
-        self._claimed: ClaimedUpload | None = None
-        self._append: Append | None = None
-        self._checksum: tus.Checksum | None = None
         self._part: Range | None = None
         """The part that this is about, if it is not the file as a whole."""
         self._concat: tus.Concat | None = None
         self._parts = services.parts
-        self._offset = 0
-        """Where the next append must begin."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -127,7 +118,7 @@ class TusUpload(UploadResource):
         self._check_body(sent=length != 0)
         ticket = await self._begin(ticket, told, 0, length)
         if ticket.state in RECEIVING:
-            self._receive(0, length)
+            self.receive(0, length)
         else:
             self.conclude(lambda: self._answer_created(ticket))
 
@@ -144,7 +135,7 @@ class TusUpload(UploadResource):
         check_outcome(ticket)
         self._claimed = await self._parts.add(ticket.id, size)
         self._part = self._claimed.ticket.parts[-1]
-        self._receive(self._part[0], length)
+        self.receive(self._part[0], length, part=self._part)
 
     def _check_body(self, *, sent: bool = True) -> None:
         """Check the headers of the body; note the checksum that it must have."""
@@ -166,7 +157,7 @@ class TusUpload(UploadResource):
         if start != self._offset and not repeated:
             raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
         if ticket.state in RECEIVING:
-            self._receive(start, length)
+            self.receive(start, length)
         elif repeated and length is not None and start + length <= self._offset:
             self.conclude(lambda: self._answer_appended(ticket))
         elif length:
@@ -180,17 +171,8 @@ class TusUpload(UploadResource):
             raise MessageTooLarge(f"the body ends at byte {start + length}, the file at {size}")
         check_size(start + (length or 0), self.services.settings.max_size, ticket.options.max_size, at_least=True)
         if ticket.state in RECEIVING:
-            self._claimed = await self.services.upload_service.claim(ticket.id, told)
-            ticket = self._claimed.ticket
-            check_outcome(ticket)
+            ticket = await self.claim(ticket, told)
         return ticket
-
-    def _receive(self, start: int, length: int | None) -> None:
-        if length == 0 or self._claimed is None or self._ended:
-            return
-        held = self._checksum is not None
-        self._append = Append(self, self._claimed, start, length, part=self._part, held=held)
-        self.receive_into(None if length is None else self._append.receive_buffer)
 
     def refuse(self, error: UploadError) -> None:
         super().refuse(error)
@@ -200,36 +182,9 @@ class TusUpload(UploadResource):
     # --- the body -----------------------------------------------------------------------------------------------------
 
     async def take(self, data: bytes) -> None:
-        if self._append is None:
-            if self._method == "PATCH":  # a chunked body whose length was not announced
-                raise MessageTooLarge("the file is complete; nothing more is taken")
-            await super().take(data)
-            return
-        if self._checksum is None:
-            await self._append.take(data)
-        elif len(data) <= INLINE:
-            self._checksum.update(data)
-            await self._append.take(data)
-        else:
-            await asyncio.get_running_loop().run_in_executor(None, self._checksum.update, data)
-            await self._append.take(data)
-
-    @property
-    def is_busy(self) -> bool:
-        return self._append is not None and self._append.busy
-
-    def evict(self) -> None:
-        """End this request: the upload has more connections than allowed. What has arrived is kept."""
-        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
-
-    def release(self) -> None:
-        super().release()
-        if self._append is not None:
-            self._append.release()
-            self.receive_into(None)
-        if self._claimed is not None:
-            self.services.upload_service.leave(self._claimed.upload)
-            self._claimed = None
+        if self._append is None and self._method == "PATCH":  # a chunked body whose length was not announced
+            raise MessageTooLarge("the file is complete; nothing more is taken")
+        await super().take(data)
 
     # --- the methods --------------------------------------------------------------------------------------------------
 
@@ -252,12 +207,8 @@ class TusUpload(UploadResource):
 
     async def _stored(self, ticket_id: str) -> Ticket | None:
         """Return the ticket when the body is safe, and the file complete if that was its end; None if all is over."""
-        claimed, checksum = self._claimed, self._checksum  # cleared when the client disconnects while this waits
-        check = None if checksum is None else checksum.check
-        if self._append is not None:
-            await self._append.finish(check)
-        elif check is not None:
-            check()
+        claimed = self._claimed  # cleared when the client disconnects while this waits
+        await self.finish_body()
         if claimed is None:
             known = await self.services.upload_service.get_ticket(ticket_id)
         else:
@@ -268,14 +219,10 @@ class TusUpload(UploadResource):
         return known
 
     async def _answer_offset(self, ticket_id: str) -> None:
-        service = self.services.upload_service
-        known = await service.get_ticket(ticket_id)
+        known = await self.services.upload_service.get_ticket(ticket_id)
         check_outcome(known)
         if known.state in RECEIVING and not known.parts:
-            claimed = await service.claim(ticket_id)
-            service.leave(claimed.upload)
-            known = claimed.ticket
-            check_outcome(known)
+            known = await self.claim_to_ask(ticket_id)
         if known.size is None:
             self.set_header("Upload-Defer-Length", "1")
         else:
@@ -288,13 +235,7 @@ class TusUpload(UploadResource):
         self._finish(known, 200)
 
     async def _cancel(self, ticket_id: str) -> None:
-        service = self.services.upload_service
-        known = await service.get_ticket(ticket_id)
-        if known.state == State.FAILED:
-            raise known.rejection(Event.STORE)
-        await service.cancel(ticket_id, "cancelled by the client", notify_app=True)
-        self.set_status(204)
-        self.finish()
+        await self.cancel(ticket_id, CANCELLED)
 
     async def _join(self, ticket_id: str, concat: tus.Concat) -> None:
         """Let the parts make the file."""
@@ -352,9 +293,3 @@ class TusUpload(UploadResource):
 def part_name(ticket_id: str, part: Range) -> str:
     """Return a part's path below `.../frontend/tus/`."""
     return f"{ticket_id}/{part[0]}-{part[1]}"
-
-
-def check_outcome(ticket: Ticket) -> None:
-    """Raise why the upload has ended without its file being taken."""
-    if ticket.state in (State.CANCELLED, State.FAILED):
-        raise ticket.rejection(Event.STORE)

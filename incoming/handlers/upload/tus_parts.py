@@ -11,7 +11,8 @@ from incoming.core import parts
 from incoming.core.errors import MessageTooLarge, OffsetMismatch, WrongState
 from incoming.core.extents import Range
 from incoming.core.ticket import RECEIVING, Ticket
-from incoming.handlers.upload.tus import TusUpload, check_outcome
+from incoming.handlers.upload.append_resource import check_outcome
+from incoming.handlers.upload.tus import TusUpload
 from incoming.wire import tus
 
 PARTIAL: Final = "partial"
@@ -48,7 +49,7 @@ class TusPart(TusUpload):
         self._offset = parts.part_prefix(ticket, self.part)
         if start != self._offset:
             raise OffsetMismatch(f"Upload-Offset is {start}, {self._offset} bytes have arrived")
-        self._receive(low + start, length)
+        self.receive(low + start, length, part=self.part)
 
     async def _answer_offset(self, ticket_id: str) -> None:
         known = await self.services.upload_service.get_ticket(ticket_id)

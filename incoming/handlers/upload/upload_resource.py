@@ -9,7 +9,7 @@ import asyncio
 import json
 from typing import Any
 
-from incoming.core.errors import BadParameter
+from incoming.core.errors import BadParameter, TooBusy
 from incoming.core.ticket import Ticket, canonical_id
 from incoming.handlers import cors
 from incoming.handlers.base import methods_of
@@ -71,6 +71,10 @@ class UploadResource(StreamingHandler):
     def send_json(self, text: str) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(text)
+
+    def evict(self) -> None:
+        """End this request: the upload has more connections than allowed. What has arrived is kept."""
+        self.end_with(TooBusy(f"an upload has at most {self.services.settings.connections_per_upload} connections"))
 
     async def get(self, ticket: str, *more: str) -> None:
         """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
