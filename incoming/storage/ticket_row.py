@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from itertools import chain
 from operator import attrgetter
@@ -109,6 +109,21 @@ def from_row(row: Sequence[Any]) -> Ticket:
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise StorageFailed("the record of this upload is damaged") from error
+
+
+def readable(rows: Iterable[Sequence[Any]], damaged: Callable[[str], None], limit: int | None = None) -> list[Ticket]:
+    """Return the tickets of the first `limit` rows that can be read. One damaged record must not hold up everything
+    else: `damaged` is called with the id of each.
+    """
+    tickets: list[Ticket] = []
+    for row in rows:
+        if len(tickets) == limit:
+            break
+        try:
+            tickets.append(from_row(row))
+        except StorageFailed:
+            damaged(row[0])
+    return tickets
 
 
 def pack(extents: Extents) -> bytes:

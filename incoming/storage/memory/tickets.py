@@ -8,7 +8,6 @@ loop and in one step, so every call is a transaction. What the Protocols leave o
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -19,11 +18,10 @@ from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
+from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.ticket_store import Change, Records
-
-log = logging.getLogger(__name__)
 
 Key = TypeVar("Key")
 
@@ -61,7 +59,7 @@ class MemoryTicketStore:
         self._database.stores.append(self)
         self._limits = limits
         self._host = host
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners = ChangeListeners()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -257,20 +255,13 @@ class MemoryTicketStore:
 
     def watch(self, listener: Callable[[str], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def _tell(self, ticket_id: str, *, quiet: bool = False) -> None:
         for store in self._database.stores:
             if store._loop is not None and not (quiet and store is self):
                 with suppress(RuntimeError):  # the loop has ended, so nobody listens
-                    store._loop.call_soon_threadsafe(store._hear, ticket_id)
-
-    def _hear(self, ticket_id: str) -> None:
-        for listener in self._listeners:
-            try:
-                listener(ticket_id)
-            except Exception:
-                log.exception("a listener to changes of tickets failed")
+                    store._loop.call_soon_threadsafe(store._listeners.notify, (ticket_id,))
 
     async def check(self) -> None:
         self._check_open()

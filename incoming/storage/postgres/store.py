@@ -7,7 +7,6 @@ grouped by progress.py, how news arrive by watcher.py; what a ticket means it do
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +18,7 @@ from incoming.core.errors import StorageFailed, UnknownTicket
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
 from incoming.storage.postgres import reports
 from incoming.storage.postgres.errors import DatabaseFaults
@@ -27,10 +27,8 @@ from incoming.storage.postgres.tickets import SELECT, insert, lock, mark, save, 
 from incoming.storage.postgres.transactions import PATIENCE, Transactions
 from incoming.storage.postgres.watcher import Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
-from incoming.storage.ticket_row import from_row
+from incoming.storage.ticket_row import from_row, readable
 from incoming.storage.ticket_store import Change, Records
-
-log = logging.getLogger(__name__)
 
 SPARE = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
@@ -58,7 +56,7 @@ class PostgresStore:
         self._faults = faults
         self._host = host
         self._limits = limits
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners = ChangeListeners()
         self._transactions = Transactions(pool, faults)
         self._progress = ProgressWriter(self._transactions, host)
         self._loop = asyncio.get_running_loop()
@@ -79,7 +77,7 @@ class PostgresStore:
             await self._announce(connection, ticket.id)
 
         await self._transactions.run(add)
-        self._tell([ticket.id])
+        self._listeners.notify([ticket.id])
 
     async def _check_limits(
         self, connection: asyncpg.Connection, check: Callable[[int, int], None], ticket: Ticket
@@ -112,7 +110,7 @@ class PostgresStore:
     ) -> Ticket:
         advanced = None if believed is None or records is not None else await self._progress.advance(believed, change)
         if advanced is not None:
-            self._tell([] if quiet else [ticket_id])
+            self._listeners.notify([] if quiet else [ticket_id])
             return advanced
         return await self._update(ticket_id, change, quiet, records)
 
@@ -144,7 +142,7 @@ class PostgresStore:
 
         ticket = await self._transactions.run(apply)
         if changed and not quiet:
-            self._tell([ticket_id])
+            self._listeners.notify([ticket_id])
         return ticket
 
     async def records(self, ticket_id: str) -> dict[str, str]:
@@ -160,7 +158,7 @@ class PostgresStore:
             return True
 
         if await self._transactions.run(delete):
-            self._tell([ticket_id])
+            self._listeners.notify([ticket_id])
 
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
@@ -266,7 +264,7 @@ class PostgresStore:
             return [ticket.id for ticket in tickets]
 
         ids = await self._transactions.run(distrust)
-        self._tell(ids)
+        self._listeners.notify(ids)
         return len(ids)
 
     # --- what operators see -------------------------------------------------------------------------------------------
@@ -301,19 +299,11 @@ class PostgresStore:
         return None if ticket is None else ticket.epoch
 
     def watch(self, listener: Callable[[str], None]) -> None:
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     async def _announce(self, connection: asyncpg.Connection, ticket_id: str) -> None:
         """Tell other processes, once the transaction is committed."""
         await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", ticket_id)
-
-    def _tell(self, ids: Iterable[str]) -> None:
-        for ticket_id in ids:
-            for listener in self._listeners:
-                try:
-                    listener(ticket_id)
-                except Exception:
-                    log.exception("a listener to changes of tickets failed")
 
     async def check(self) -> None:
         await self._transactions.run(partial(_note, key="checked", value=""))
@@ -335,20 +325,11 @@ class PostgresStore:
             raise
 
     def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
-        """The tickets of the first so many rows. One damaged record must not hold up everything else."""
-        tickets: list[Ticket] = []
-        for row in rows:
-            if len(tickets) == limit:
-                break
-            try:
-                tickets.append(self._one(row))
-            except StorageFailed:
-                continue
-        return tickets
+        return readable(rows, self._faults.damaged, limit)
 
     def heard(self, ids: list[str]) -> None:
         """Called with what other processes have changed."""
-        self._tell(ids)
+        self._listeners.notify(ids)
 
 
 async def _noted(connection: asyncpg.Connection, key: str) -> str | None:

@@ -7,7 +7,6 @@ decided by group_commit.py, how a ticket is laid out by ticket_row.py; what a ti
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from incoming.core.errors import ServerShutdown, StorageFailed, UnknownTicket
+from incoming.core.errors import ServerShutdown, UnknownTicket
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
+from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.sqlite import maintenance, quotas, reports
@@ -39,10 +39,8 @@ from incoming.storage.sqlite.tickets import (
     write_records,
 )
 from incoming.storage.sqlite.watcher import Watcher
-from incoming.storage.ticket_row import from_row
+from incoming.storage.ticket_row import readable
 from incoming.storage.ticket_store import Change, Records
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -69,12 +67,12 @@ class SqliteStore:
         self.clock = clock or StoreClock()
         self._path = Path(path)
         self._limits = limits
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners = ChangeListeners()
         open_database(self._path, file_mode)
         self._faults = DatabaseFaults(self._path)
         self._reading = connect(self._path)
         self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
-        self._writer = GroupCommitWriter(self._path, self._faults, self._tell, host)
+        self._writer = GroupCommitWriter(self._path, self._faults, self._listeners.notify, host)
         self._watcher: Watcher | None = None
         self.epoch_of = EpochReader(self._path, self._faults)
 
@@ -254,23 +252,15 @@ class SqliteStore:
     # --- the store itself ---------------------------------------------------------------------------------------------
 
     def watch(self, listener: Callable[[str], None]) -> None:
-        self._listeners.append(listener)
+        self._listeners.add(listener)
         if self._watcher is None:
             loop = asyncio.get_running_loop()
 
             def changed(ids: list[str]) -> None:
                 with suppress(RuntimeError):  # the loop has ended, so nobody listens
-                    loop.call_soon_threadsafe(self._tell, ids)
+                    loop.call_soon_threadsafe(self._listeners.notify, ids)
 
             self._watcher = Watcher(self._path, self._faults, self._writer.own, changed)
-
-    def _tell(self, ids: list[str]) -> None:
-        for ticket_id in ids:
-            for listener in self._listeners:
-                try:
-                    listener(ticket_id)
-                except Exception:
-                    log.exception("a listener to changes of tickets failed")
 
     async def check(self) -> None:
         def touch(transaction: Transaction) -> None:
@@ -292,16 +282,7 @@ class SqliteStore:
         self.epoch_of.close()
 
     def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
-        """The tickets of the first so many rows. One damaged record must not hold up everything else."""
-        tickets: list[Ticket] = []
-        for row in rows:
-            if len(tickets) == limit:
-                break
-            try:
-                tickets.append(from_row(row))
-            except StorageFailed:
-                self._faults.damaged(row[0])
-        return tickets
+        return readable(rows, self._faults.damaged, limit)
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:
