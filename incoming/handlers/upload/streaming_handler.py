@@ -8,15 +8,18 @@ nothing of what a request is about.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tornado.iostream import IOStream
 from tornado.web import stream_request_body
 
 from incoming.core.errors import BadRequest, UploadError
-from incoming.handlers.base import Handler
+from incoming.handlers import cors
+from incoming.handlers.base import Handler, methods_of
 from incoming.handlers.client_stream import ClientStream
 from incoming.handlers.services import Services
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
+from incoming.handlers.upload.upload_request import check_page
 from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.wire.messages import MAX_SIZE
 
@@ -36,6 +39,24 @@ class StreamingHandler(Handler):
         self._watchdog = StallWatchdog(services.settings, services.monotonic)
         self._ended = False
         self._stream: IOStream | None = None
+        self._cors: dict[str, str] = {}
+
+    def admit_page(self) -> None:
+        """Check the origin; let the page read what is answered, which is never cached. Raise Forbidden."""
+        headers = self.request.headers
+        check_page(headers, self.services.settings)
+        self._cors = cors.cors(headers, methods_of(self))
+        self._let_page_read()
+        self.set_header("Cache-Control", "no-store")
+
+    def _let_page_read(self) -> None:
+        for name, value in self._cors.items():
+            self.set_header(name, value)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Set the CORS headers again, which Tornado has cleared; without them a page could not read the error."""
+        self._let_page_read()
+        super().write_error(status_code, **kwargs)
 
     async def admit(self) -> None:
         """Check the headers, before the body is read. Raise the UploadError to refuse the request with."""

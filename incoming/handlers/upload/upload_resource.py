@@ -1,4 +1,4 @@
-"""What the URLs of an upload have in common, whichever dialect they speak: the ticket, CORS, and the status.
+"""What the URLs of an upload have in common, whichever dialect they speak: the ticket and the status.
 
 Decides how long a status request waits. Knows nothing of how bytes are sent.
 """
@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 from incoming.core.errors import BadParameter, TooBusy
 from incoming.core.ticket import Ticket, canonical_id
-from incoming.handlers import cors
-from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
 from incoming.handlers.upload.streaming_handler import StreamingHandler
-from incoming.handlers.upload.upload_request import check_page, find_ticket
+from incoming.handlers.upload.upload_request import find_ticket
 from incoming.wire import messages
 
 LONG_POLL = 25.0
@@ -27,7 +24,6 @@ class UploadResource(StreamingHandler):
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
-        self._cors: dict[str, str] = {}
         self._poll: asyncio.Task[Ticket] | None = None
         """While a status request waits for another state."""
 
@@ -36,28 +32,14 @@ class UploadResource(StreamingHandler):
         return value.decode("utf-8", "replace")
 
     def admit_page(self) -> None:
-        """Check the origin; let the page read what is answered. Raise Forbidden."""
         self.path_args = [canonical_id(self.path_args[0]), *self.path_args[1:]]
-        headers = self.request.headers
-        check_page(headers, self.services.settings)
-        self._cors = cors.cors(headers, methods_of(self))
-        self._let_page_read()
-        self.set_header("Cache-Control", "no-store")
+        super().admit_page()
 
     async def admit_ticket(self) -> Ticket:
         """Return the ticket of the request. Raise UnknownTicket or Forbidden."""
         ticket = await find_ticket(self.path_args[0], self.request.headers, self.services.upload_service)
         self.services.connection_limiter.mark_identified(self._stream)
         return ticket
-
-    def _let_page_read(self) -> None:
-        for name, value in self._cors.items():
-            self.set_header(name, value)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Set the CORS headers again, which Tornado has cleared; without them a page could not read the error."""
-        self._let_page_read()
-        super().write_error(status_code, **kwargs)
 
     def location(self, dialect: str, name: str) -> str:
         """Return the Location of an upload's resource. Relative to the request's URL, which survives all proxies,

@@ -13,17 +13,13 @@ from typing import Any
 from incoming.core.errors import BadRequest, Forbidden, MessageTooLarge, UploadError
 from incoming.core.ticket import Ticket, canonical_id
 from incoming.handlers import cors
-from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
 from incoming.handlers.upload.streaming_handler import StreamingHandler
-from incoming.handlers.upload.upload_request import check_page
+from incoming.handlers.upload.upload_resource import LONG_POLL
 from incoming.uploads.status_waiter import News, wait_for_news
 from incoming.wire import messages
 from incoming.wire.json_fields import MAX_CONTROL
 from incoming.wire.wait_request import parse_wait
-
-LONG_POLL = 25.0
-"""Seconds that a request may wait at most: below the 30 s after which some proxies lose patience."""
 
 
 class UploadsWait(StreamingHandler):
@@ -32,25 +28,12 @@ class UploadsWait(StreamingHandler):
     def initialize(self, services: Services) -> None:
         super().initialize(services)
         self._message = bytearray()
-        self._cors: dict[str, str] = {}
         self._waiting: asyncio.Task[News] | None = None
 
     async def admit(self) -> None:
-        check_page(self.request.headers, self.services.settings)
-        self._cors = cors.cors(self.request.headers, methods_of(self))
-        self._let_page_read()
-        self.set_header("Cache-Control", "no-store")
+        self.admit_page()
         if (self.body_length or 0) > MAX_CONTROL:
             raise MessageTooLarge(f"a control message has at most {MAX_CONTROL} bytes")
-
-    def _let_page_read(self) -> None:
-        for name, value in self._cors.items():
-            self.set_header(name, value)
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tornado has cleared all headers by now; without these a page of another host could not read the refusal."""
-        self._let_page_read()
-        super().write_error(status_code, **kwargs)
 
     async def take(self, data: bytes) -> None:
         self._message += data
