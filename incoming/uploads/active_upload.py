@@ -127,6 +127,16 @@ class ActiveUpload:
         when it receives nothing any more, StorageFull or StorageFailed. The caller bounds how much it has under way.
         """
         piece = PendingWrite(offset, data, epoch, asyncio.get_running_loop().create_future(), within, on_settled, held)
+        return self._settle(piece, self._put)
+
+    def commit_held(self, start: int, end: int, epoch: int) -> asyncio.Future[None]:
+        """Commit [start, end), all of which was written by held writes of this epoch, or was there. Done as `write`."""
+        piece = PendingWrite(start, b"", epoch, asyncio.get_running_loop().create_future(), 0.0, None)
+        piece.end, piece.written_at = end, epoch
+        return self._settle(piece, self._commit_written)
+
+    def _settle(self, piece: PendingWrite, accept: Callable[[PendingWrite], None]) -> asyncio.Future[None]:
+        """Acknowledge bytes that are there already; have others accepted. Return what is done or fails with them."""
         try:
             if self.closed:
                 # Of a connection that has left: its bytes are not acknowledged, and the client sends them again.
@@ -134,28 +144,13 @@ class ActiveUpload:
             if self._is_there(piece):
                 piece.ack()
             else:
-                self._put(piece)
-        except UploadError as error:
-            piece.fail(error)
-        return piece.acked
-
-    def commit_held(self, start: int, end: int, epoch: int) -> asyncio.Future[None]:
-        """Commit [start, end), all of which was written by held writes of this epoch, or was there. Done as `write`."""
-        piece = PendingWrite(start, b"", epoch, asyncio.get_running_loop().create_future(), 0.0, None)
-        piece.end, piece.written_at = end, epoch
-        try:
-            if self.closed:
-                raise ServerShutdown("the connection of these bytes has ended")
-            if self._is_there(piece):
-                piece.ack()
-            else:
-                self.checkpoints.wrote(end - start)  # a checkpoint since it was written does not tell of it
-                self._commit_written(piece)
+                accept(piece)
         except UploadError as error:
             piece.fail(error)
         return piece.acked
 
     def _commit_written(self, piece: PendingWrite) -> None:
+        self.checkpoints.wrote(piece.end - piece.offset)  # a checkpoint since it was written does not tell of it
         self._submitted.add([piece], self.ticket)
         if not (piece.durable or self._is_buffering):
             self._submitted.remove([piece])
