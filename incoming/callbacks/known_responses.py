@@ -180,7 +180,7 @@ def _validation(content: Any) -> Advice | None:
 
 
 def _redirect(response: Response) -> Advice:
-    """The target itself is not named: whoever made the trial call may not see what lies behind the app."""
+    """The target itself is not named: the caller of a trial may not see what lies behind the app."""
     path = response.header("Location").partition("?")[0]
     if re.search(r"log_?in|sign_?in|auth", path, re.IGNORECASE):
         return Advice("the URL redirects to a login", "exempt the callback's view from the login")

@@ -29,7 +29,7 @@ FAILING_AT_ONCE = 16
 """Those of them that may be for names whose last look-up failed or was slow."""
 
 SLOW = 5.0
-"""Seconds after which whoever called has given up (CONNECT_TIMEOUT): such a name counts as failing."""
+"""Seconds after which the caller has given up (CONNECT_TIMEOUT): such a name counts as failing."""
 
 FRESH = 10.0
 """Seconds for which a result is used without asking again."""

@@ -1,4 +1,4 @@
-"""`incoming doctor`: every check that applies, and a report for whoever is to help.
+"""`incoming doctor`: every check that applies, and a report to send to those who help.
 
 Decides what a report has: versions, the machine, settings without secrets, and what the checks have found. It has no
 ticket, no file's name and no user's data; its reader can see all of it, because it is text.
@@ -27,8 +27,8 @@ from incoming.server import log_format
 
 COMMAND = "incoming doctor"
 ABOUT = (
-    "Run the checks that apply (config, storage, and proxy with --proxy) and write a report without secrets, for "
-    "whoever is to help. Exit codes: 0 nothing to change, 1 something to change, 2 usage error."
+    "Run the checks that apply (config, storage, and proxy with --proxy) and write a report without secrets, to "
+    "send to those who help. Exit codes: 0 nothing to change, 1 something to change, 2 usage error."
 )
 PACKAGES = ("tornado", "PyYAML", "aiohttp", "rich", "prometheus-client", "websockets")
 VARIABLES = ("container", "KUBERNETES_SERVICE_HOST", "INVOCATION_ID", "TZ", "LANG")

@@ -1,7 +1,7 @@
 """What `incoming send` remembers between two runs: which file was sent with which ticket, and how far a pipe was read.
 
 Decides where that is and that a record is on disk before the first byte of its file goes out. A run that has sent
-everything leaves nothing behind. A ticket lets whoever has it send the file, so the records are their user's alone.
+everything leaves nothing behind. With a ticket anybody can send the file, so the records are their user's alone.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ COMMANDS = """commands:
   check storage         try the storage directory
   check proxy URL       try what is in front of the server
   check callback URL    try an app's callback
-  doctor                run all checks, and write a report for whoever is to help
+  doctor                run all checks, and write a report to send to those who help
   send FILE URL         send files to an application; see incoming send --help
 
 """

@@ -172,7 +172,7 @@ class Checkpointer:
 
     async def complete(self, size: int) -> Location:
         """Complete the whole file durably and return its location. Raises what the stores raise."""
-        # Nobody else syncs meanwhile: an error of the disk is told only once, to whoever asks first.
+        # Nobody else syncs meanwhile: an error of the disk is told only once, to the first that asks.
         async with self._turn:
             await self._clear()
             self._stop_timer()

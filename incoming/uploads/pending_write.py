@@ -63,7 +63,7 @@ class PendingWrite:
             self.acked.set_result(None)
 
     def fail(self, error: UploadError) -> None:
-        """One error each: whoever raises it hangs its traceback on it."""
+        """One error each: raising it attaches a traceback to it."""
         self.release()
         if not self.acked.done():
             self.acked.set_exception(type(error)(error.message))

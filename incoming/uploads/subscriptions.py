@@ -1,4 +1,4 @@
-"""Who in this worker is told of which upload's changes, whoever made them.
+"""Who in this worker is told of which upload's changes, by any process.
 
 Decides how often a changed ticket is read: at most one reading of a ticket is under way, and what changes meanwhile is
 read again. It does not know what a change means and what a listener makes of it.

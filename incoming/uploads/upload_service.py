@@ -76,7 +76,7 @@ class UploadService:
         return await self._open(ticket_id, identity, "", None)
 
     async def claim(self, ticket_id: str, identity: Identity | None = None) -> ClaimedUpload:
-        """A client without a session is the rightful sender from now on: whoever else sends is ended, and `taken_over`.
+        """A client without a session is the rightful sender from now on: other senders are ended, and `taken_over`.
 
         Without an `identity` it only asks, and changes neither state nor pause nor the time of the last activity. Past
         uploading nothing is changed. Raises like `open`; leave the upload once.

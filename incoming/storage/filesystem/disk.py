@@ -1,7 +1,7 @@
 """The system calls that it takes to keep bytes in files, behind one small Protocol: tests can put a failing disk in.
 
 Decides how each call is made (what is not followed, which mode a new file gets) and nothing about when. Every method
-blocks and raises OSError; whoever calls is on a thread of its own.
+blocks and raises OSError; callers are on threads of their own.
 """
 
 from __future__ import annotations

@@ -250,7 +250,7 @@ class GroupCommitWriter:
             self._blame(again)
         blamed = self._blame(error)
         for operation in batch:
-            operation.error = type(blamed)(*blamed.args)  # one each: whoever raises it hangs its traceback on it
+            operation.error = type(blamed)(*blamed.args)  # one each: raising it attaches a traceback to it
 
     def _blame(self, error: BaseException) -> BaseException:
         """What the caller gets: its own error as it is, the database's as one of the tree."""
