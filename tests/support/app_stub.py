@@ -5,6 +5,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -174,3 +175,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _parse(urlencoded: str) -> dict[str, str]:
     return dict(urllib.parse.parse_qsl(urlencoded, keep_blank_values=True))
+
+
+class NotingApp(AppStub):
+    """Notes each file while it is called about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[tuple[str, bytes]] = []
+
+    def answer(self, callback: Callback) -> Answer:
+        if callback.params["cancelled"] == "no":
+            self.files.append((callback.params["id"], Path(callback.params["filename"]).read_bytes()))
+        return super().answer(callback)

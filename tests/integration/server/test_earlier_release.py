@@ -18,7 +18,7 @@ import requests
 from incoming.core.extents import Extents
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from incoming.storage.ticket_row import unpack
-from tests.support.app_stub import Answer, AppStub, Callback
+from tests.support.app_stub import AppStub, NotingApp
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import RawWebSocket, chunk, hello
 from tests.support.tools import ROOT
@@ -50,19 +50,6 @@ def leave_behind(directory: Path, app: AppStub) -> None:
             for start, end in unpack(extents):
                 file.seek(start)
                 file.write(content(start, end))
-
-
-class NotingApp(AppStub):
-    """Notes each file while it is called about it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: list[tuple[str, bytes]] = []
-
-    def answer(self, callback: Callback) -> Answer:
-        if callback.params["cancelled"] == "no":
-            self.files.append((callback.params["id"], Path(callback.params["filename"]).read_bytes()))
-        return super().answer(callback)
 
 
 class Upgraded:

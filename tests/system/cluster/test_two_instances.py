@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.app_stub import Answer, AppStub, Callback
+from tests.support.app_stub import NotingApp
 from tests.support.incoming_server import IncomingServer
 from tests.support.postgres_server import PostgresServer
 from tests.support.raw_websocket import RawWebSocket, chunk
@@ -21,19 +21,6 @@ from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 
 OPTIONS = ("--workers", "1", "--durability", "power")
-
-
-class NotingApp(AppStub):
-    """Notes each file while it is called about it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: list[tuple[str, bytes]] = []
-
-    def answer(self, callback: Callback) -> Answer:
-        if callback.params["cancelled"] == "no":
-            self.files.append((callback.params["id"], Path(callback.params["filename"]).read_bytes()))
-        return super().answer(callback)
 
 
 class Cluster:

@@ -1,13 +1,11 @@
 """The body of a request that has claimed its upload: stored from the offset on, ended at once by whatever is newer."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from incoming.core.errors import (
     BadRange,
@@ -75,19 +73,6 @@ class Request:
             await self.append.finish(**more)
         finally:
             self.release()
-
-
-@pytest.fixture
-def bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[Bench]:
-    """A worker. At the end it must hold nothing."""
-
-    async def make() -> Bench:
-        return Bench(tmp_path / "storage", checkpoint_seconds=3600.0)
-
-    bench = io_loop.run_sync(make)
-    yield bench
-    io_loop.run_sync(bench.idle)
-    io_loop.run_sync(bench.close)
 
 
 async def begin(bench: Bench, ticket_id: str, length: int | None = 100, size: int | None = 100, **more: Any) -> Request:

@@ -36,7 +36,7 @@ def test_a_browser_loads_less_than_30_kb_for_the_library_and_the_element() -> No
 
 
 def test_the_module_of_the_element_uses_the_library_beside_it() -> None:
-    """One library in a page, whoever loads it; and both can be imported where there is no page."""
+    """One library in a page, however often it is loaded; and both can be imported where there is no page."""
     assert 'from"./incoming.mjs"' in (DIST / "incoming-uploader.mjs").read_text()
     program = "await import(process.argv[1]); console.log(Object.keys(globalThis).includes('incoming'))"
     for name in ("incoming.mjs", "incoming-uploader.mjs"):

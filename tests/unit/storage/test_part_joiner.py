@@ -1,4 +1,4 @@
-"""Parts are put into their order in a file of its own; whoever dies in between loses nothing."""
+"""Parts are put into their order in a file of its own; a process that dies in between loses nothing."""
 
 import os
 from dataclasses import replace

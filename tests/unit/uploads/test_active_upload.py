@@ -1,11 +1,9 @@
 """One upload's way through a worker: what is acked is there, what is not acked may come again, whatever fails."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from incoming.core.errors import (
     AlreadyComplete,
@@ -22,19 +20,6 @@ from incoming.core.ticket import State
 from incoming.uploads import active_upload as upload_module
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, outcome, start_write
-
-
-@pytest.fixture
-def bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[Bench]:
-    """A worker that never checkpoints by itself. At the end it must hold nothing."""
-
-    async def make() -> Bench:
-        return Bench(tmp_path / "storage", checkpoint_seconds=3600.0)
-
-    bench = io_loop.run_sync(make)
-    yield bench
-    io_loop.run_sync(bench.idle)
-    io_loop.run_sync(bench.close)
 
 
 def data(start: int, end: int) -> bytes:

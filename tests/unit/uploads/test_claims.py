@@ -1,4 +1,4 @@
-"""A claim makes a client without a session the rightful sender at once, whoever was sending before."""
+"""A claim makes a client without a session the rightful sender at once, and ends all senders before."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,11 +1,8 @@
 """Held writes count all together or not at all, and stand in the way of nobody else's bytes."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from incoming.core.errors import StorageFailed, TakenOver
 from incoming.core.extents import Extents
@@ -15,19 +12,6 @@ from incoming.uploads.claims import ClaimedUpload
 from incoming.uploads.held_writes import HeldWrites
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench
-
-
-@pytest.fixture
-def bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[Bench]:
-    """A worker that never checkpoints by itself. At the end it must hold nothing."""
-
-    async def make() -> Bench:
-        return Bench(tmp_path / "storage", checkpoint_seconds=3600.0)
-
-    bench = io_loop.run_sync(make)
-    yield bench
-    io_loop.run_sync(bench.idle)
-    io_loop.run_sync(bench.close)
 
 
 async def claim(bench: Bench, ticket_id: str) -> tuple[ClaimedUpload, HeldWrites]:
