@@ -15,10 +15,10 @@ from incoming.handlers.library import Health, Library, LibraryFiles
 from incoming.handlers.operator.metrics import Metrics
 from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
+from incoming.handlers.upload.offset_protocols.resumable_upload import ResumableUpload
+from incoming.handlers.upload.offset_protocols.tus import TusUpload
+from incoming.handlers.upload.offset_protocols.tus_parts import TusPart
 from incoming.handlers.upload.resumable_put import ResumablePut
-from incoming.handlers.upload.resumable_upload import ResumableUpload
-from incoming.handlers.upload.tus import TusUpload
-from incoming.handlers.upload.tus_parts import TusPart
 from incoming.handlers.upload.uploads_wait import UploadsWait
 from incoming.handlers.upload.websocket import UploadSocket
 from incoming.wire.resumable_upload import is_resumable_upload

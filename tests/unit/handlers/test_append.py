@@ -18,7 +18,7 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity
-from incoming.handlers.upload.append import Append
+from incoming.handlers.upload.offset_protocols.append import Append
 from incoming.handlers.upload.upload_connections import UploadConnectionLimiter
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from incoming.handlers.upload.interim_answers import INTERVAL, InterimAnswers
+from incoming.handlers.upload.offset_protocols.interim_answers import INTERVAL, InterimAnswers
 from incoming.wire.resumable_upload import VERSIONS
 
 

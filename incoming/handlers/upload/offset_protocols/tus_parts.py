@@ -11,8 +11,8 @@ from incoming.core import parts
 from incoming.core.errors import MessageTooLarge, OffsetMismatch, WrongState
 from incoming.core.extents import Range
 from incoming.core.ticket import RECEIVING, Ticket
-from incoming.handlers.upload.append_resource import check_outcome
-from incoming.handlers.upload.tus import TusUpload
+from incoming.handlers.upload.offset_protocols.append_resource import check_outcome
+from incoming.handlers.upload.offset_protocols.tus import TusUpload
 from incoming.wire import tus
 
 PARTIAL: Final = "partial"

@@ -13,7 +13,7 @@ from typing import Final
 from incoming.core.extents import Range
 from incoming.core.ticket import Event, Identity, State, Ticket
 from incoming.handlers.services import Services
-from incoming.handlers.upload.append import Append
+from incoming.handlers.upload.offset_protocols.append import Append
 from incoming.handlers.upload.upload_resource import UploadResource
 from incoming.uploads.claims import ClaimedUpload
 from incoming.wire.checksum import Checksum

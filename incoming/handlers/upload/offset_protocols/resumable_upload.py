@@ -25,8 +25,8 @@ from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Identity, Ticket
 from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
-from incoming.handlers.upload.append_resource import AppendResource, check_outcome
-from incoming.handlers.upload.interim_answers import InterimAnswers, interim_allowed
+from incoming.handlers.upload.offset_protocols.append_resource import AppendResource, check_outcome
+from incoming.handlers.upload.offset_protocols.interim_answers import InterimAnswers, interim_allowed
 from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_encoding, check_is_file, expires_at
 from incoming.settings.settings import Settings
 from incoming.wire import messages

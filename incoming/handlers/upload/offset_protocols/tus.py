@@ -30,7 +30,7 @@ from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Identity, Ticket, canonical_id
 from incoming.handlers.base import answer_error, methods_of
 from incoming.handlers.services import Services
-from incoming.handlers.upload.append_resource import AppendResource, check_outcome
+from incoming.handlers.upload.offset_protocols.append_resource import AppendResource, check_outcome
 from incoming.handlers.upload.upload_request import check_encoding, expires_at
 from incoming.wire import tus
 
