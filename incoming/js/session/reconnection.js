@@ -24,7 +24,7 @@ export class Reconnection {
 
     /**
      * @param {import("../page/environment.js").Environment} env
-     * @param {import("../uploader/file_check.js").FileCheck} check
+     * @param {import("../file/file_check.js").FileCheck} check
      * @param {Owner} owner
      */
     constructor(env, check, owner) {

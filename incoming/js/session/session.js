@@ -56,7 +56,7 @@ export class Session {
      * @param {import("../page/page_context.js").PageContext} page
      * @param {{readonly ticket: string}} upload whose ticket is known from its start on
      * @param {File} file
-     * @param {import("../uploader/file_check.js").FileCheck} check
+     * @param {import("../file/file_check.js").FileCheck} check
      * @param {() => number} max_rate bytes a second, 0 for none
      * @param {Owner} owner
      */

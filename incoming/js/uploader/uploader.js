@@ -4,7 +4,7 @@
 import { FILE_CHANGED, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
 import { bind_members } from "./bound_members.js";
 import { base_name, path_of, require_file } from "./file_argument.js";
-import { FileCheck } from "./file_check.js";
+import { FileCheck } from "../file/file_check.js";
 import { observe } from "./public_state.js";
 import { Notifier } from "./notifier.js";
 import { ProgressRecord } from "./progress_record.js";

@@ -104,7 +104,7 @@ def test_the_browser_library_makes_the_same_fingerprint(tmp_path: Path, size: in
     """So a page can continue what the command has begun."""
     path = make_file(tmp_path / "file", size).path
     script = (
-        f'import {{ fingerprint }} from "{ROOT}/incoming/js/uploader/fingerprint.js";'
+        f'import {{ fingerprint }} from "{ROOT}/incoming/js/file/fingerprint.js";'
         'import { readFileSync } from "node:fs";'
         "const bytes = new Uint8Array(readFileSync(process.argv[1]));"
         "const read = async (start, end) => bytes.subarray(start, end);"

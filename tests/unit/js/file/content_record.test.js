@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { ContentRecord, record_of } from "../../../../incoming/js/uploader/content_record.js";
-import { ChosenFile } from "../../../../incoming/js/uploader/chosen_file.js";
+import { ContentRecord, record_of } from "../../../../incoming/js/file/content_record.js";
+import { ChosenFile } from "../../../../incoming/js/file/chosen_file.js";
 import { file_of } from "../support/connections.js";
 import { FakeEnvironment } from "../support/environment.js";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { fingerprint, sampled } from "../../../../incoming/js/uploader/fingerprint.js";
+import { fingerprint, sampled } from "../../../../incoming/js/file/fingerprint.js";
 
 const of = (bytes, crypto = null) =>
     fingerprint({ size: bytes.length, read: async (start, end) => bytes.subarray(start, end) }, crypto);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { setImmediate as next_turn } from "node:timers/promises";
-import { FileCheck } from "../../../../incoming/js/uploader/file_check.js";
+import { FileCheck } from "../../../../incoming/js/file/file_check.js";
 import { file_of } from "../support/connections.js";
 import { FakeEnvironment, until } from "../support/environment.js";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { content_digest } from "../../../../incoming/js/uploader/content_digest.js";
+import { content_digest } from "../../../../incoming/js/file/content_digest.js";
 
 const noise = (length) => Uint8Array.from({ length }, (_, i) => (i * i * 31 + (i >> 5)) & 255);
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
-import { sha256 } from "../../../../incoming/js/uploader/sha256.js";
+import { sha256 } from "../../../../incoming/js/file/sha256.js";
 import { random_numbers } from "../support/random.js";
 
 test("agrees with the standard at every length around a block, and beyond", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { ChosenFile, FileFault } from "../../../../incoming/js/uploader/chosen_file.js";
+import { ChosenFile, FileFault } from "../../../../incoming/js/file/chosen_file.js";
 import { file_of } from "../support/connections.js";
 import { FakeEnvironment, until } from "../support/environment.js";
 
