@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.handlers.upload import interim_answers
+from incoming.handlers.upload.offset_protocols import interim_answers
 from tests.integration.handlers.conftest import StartWorker, files
 from tests.support.draft_client import DraftClient
 from tests.support.one_worker import OneWorker
