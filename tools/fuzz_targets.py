@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from incoming.core.errors import BadRange, BadRequest, ChecksumMismatch, MessageTooLarge
-from incoming.wire import content_range, messages, resumable_upload, tus
+from incoming.wire import messages, resumable_upload, tus
 from incoming.wire import websocket_frames as websocket
+from incoming.wire.http import content_range
 
 MAX_INPUT = 20_000
 """Bytes: a little above the longest control message."""

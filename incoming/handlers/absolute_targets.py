@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.web import Application
 
-from incoming.wire.request_target import split_absolute
+from incoming.wire.http.request_target import split_absolute
 
 
 class _OriginForm(HTTPMessageDelegate):

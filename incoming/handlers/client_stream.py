@@ -18,8 +18,8 @@ from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from incoming.core.errors import BadRequest
 from incoming.handlers.upload.tcp_info import acknowledged_by
-from incoming.uploads.receive_buffer import ReceiveBuffer
-from incoming.wire.chunked_coding import MAX_SIZE_LINE, MAX_TRAILERS, check_trailer, chunk_size
+from incoming.uploads.writes.receive_buffer import ReceiveBuffer
+from incoming.wire.http.chunked_coding import MAX_SIZE_LINE, MAX_TRAILERS, check_trailer, chunk_size
 
 log = logging.getLogger(__name__)
 

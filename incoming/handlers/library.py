@@ -13,7 +13,7 @@ from incoming.core.errors import NotFound, UploadError
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_monitor
 from incoming.handlers.services import Services
-from incoming.wire.accept_encoding import best_coding
+from incoming.wire.http.accept_encoding import best_coding
 
 DIST = Path(__file__).parent.parent / "js" / "dist"
 CHECK_SECONDS = 5.0

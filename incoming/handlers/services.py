@@ -18,8 +18,8 @@ from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.settings.settings import Settings
-from incoming.uploads.flow_control import MemoryBudget
 from incoming.uploads.parts import UploadParts
+from incoming.uploads.writes.flow_control import MemoryBudget
 from incoming.wire.messages import Limits
 
 if TYPE_CHECKING:

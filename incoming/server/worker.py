@@ -34,10 +34,10 @@ from incoming.server.http_server import GuardedServer
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
 from incoming.storage.open import open_stores
-from incoming.uploads.flow_control import MemoryBudget
-from incoming.uploads.receive_buffer import LARGEST
 from incoming.uploads.ticket_creation import TicketCreation
 from incoming.uploads.upload_service import UploadService
+from incoming.uploads.writes.flow_control import MemoryBudget
+from incoming.uploads.writes.receive_buffer import LARGEST
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Uploads in progress: the service that every protocol calls, flow control, writes and checkpoints."""
+"""Uploads in progress: the service that every protocol calls, takeover, completion and digests."""

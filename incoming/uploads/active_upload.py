@@ -22,10 +22,10 @@ from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore
 from incoming.storage.ticket_store import TicketStore
-from incoming.uploads.checkpointer import Checkpointer
-from incoming.uploads.flush_schedule import FlushSchedule
-from incoming.uploads.pending_write import PendingWrite, new_parts
-from incoming.uploads.submitted_writes import SubmittedWrites, with_stored
+from incoming.uploads.writes.checkpointer import Checkpointer
+from incoming.uploads.writes.flush_schedule import FlushSchedule
+from incoming.uploads.writes.pending_write import PendingWrite, new_parts
+from incoming.uploads.writes.submitted_writes import SubmittedWrites, with_stored
 
 log = logging.getLogger(__name__)
 

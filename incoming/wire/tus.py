@@ -25,7 +25,7 @@ from incoming.core.errors import (
 from incoming.core.extents import Range
 from incoming.core.ticket import Identity
 from incoming.wire import upload_metadata
-from incoming.wire.checksum import Checksum, Hash
+from incoming.wire.http.checksum import Checksum, Hash
 from incoming.wire.messages import MAX_NAME, MAX_SIZE
 
 Headers = Mapping[str, str]

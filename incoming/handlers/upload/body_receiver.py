@@ -12,8 +12,8 @@ from incoming.core.errors import BadRange, UploadError
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import COMMIT_INTERVAL
-from incoming.uploads.flow_control import GULP, MemoryBudget, UploadWriter, WriteTarget, sip
-from incoming.uploads.receive_buffer import ReceiveBuffer
+from incoming.uploads.writes.flow_control import GULP, MemoryBudget, UploadWriter, WriteTarget, sip
+from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes of one body that may be received but not written. Above it the body is read no further."""

@@ -15,8 +15,8 @@ from incoming.core.extents import Range
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import ActiveUpload
-from incoming.uploads.flow_control import MemoryBudget, UploadWriter
-from incoming.uploads.receive_buffer import ReceiveBuffer
+from incoming.uploads.writes.flow_control import MemoryBudget, UploadWriter
+from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 from incoming.wire import messages
 from incoming.wire.messages import CHUNK_HEADER
 

@@ -27,9 +27,10 @@ from incoming.handlers.upload.body_receiver import BodyReceiver
 from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_is_file, epoch_is_over
 from incoming.handlers.upload.upload_resource import UploadResource
 from incoming.uploads.active_upload import ActiveUpload
-from incoming.wire import content_range, messages
-from incoming.wire.content_disposition import file_name
-from incoming.wire.content_range import ContentRange
+from incoming.wire import messages
+from incoming.wire.http import content_range
+from incoming.wire.http.content_disposition import file_name
+from incoming.wire.http.content_range import ContentRange
 from incoming.wire.messages import MAX_CONTROL, MAX_MEDIA_TYPE, MAX_REASON, Cancel, Hello, Pause
 from incoming.wire.resumable_upload import UNVERSIONED, upload_limit
 

@@ -20,7 +20,7 @@ from incoming.handlers.client_stream import ClientStream
 from incoming.handlers.services import Services
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
 from incoming.handlers.upload.upload_request import check_page
-from incoming.uploads.receive_buffer import ReceiveBuffer
+from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 from incoming.wire.messages import MAX_SIZE
 
 DRAINED = 64 * 1024 * 1024

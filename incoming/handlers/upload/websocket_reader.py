@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from tornado.iostream import IOStream
 
-from incoming.uploads.flow_control import sip
+from incoming.uploads.writes.flow_control import sip
 from incoming.wire.websocket_frames import Event, FrameReader
 
 SMALLEST_READ = 4 * 1024

@@ -13,7 +13,7 @@ from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Ticket
 from incoming.storage.open import open_stores
-from incoming.uploads import flush_schedule
+from incoming.uploads.writes import flush_schedule
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.part_store import PartStore, part_files
 from tests.support.put_requests import ask, post

@@ -15,8 +15,8 @@ from incoming.handlers.upload.resumable_put import ResumablePut
 from incoming.handlers.upload.websocket import UploadSocket
 from incoming.handlers.upload.websocket_sender import WebSocketSender
 from incoming.uploads.active_upload import ActiveUpload
-from incoming.uploads.checkpointer import Checkpointer
-from incoming.uploads.flow_control import UploadWriter
+from incoming.uploads.writes.checkpointer import Checkpointer
+from incoming.uploads.writes.flow_control import UploadWriter
 from tests.integration.handlers.conftest import holds
 from tests.support.one_worker import OneWorker
 from tests.support.raw_http import RawConnection, request

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from incoming.handlers.upload.websocket_reader import LARGEST_READ
-from incoming.uploads.receive_buffer import LARGEST
+from incoming.uploads.writes.receive_buffer import LARGEST
 from tests.conftest import StartServer
 from tests.integration.handlers.conftest import StartWorker, holds
 from tests.support.faulty_stores import FaultyFiles

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from incoming.core.ticket import Identity
-from incoming.wire import content_range, messages, resumable_upload, tus, websocket_frames
+from incoming.wire import messages, resumable_upload, tus, websocket_frames
+from incoming.wire.http import content_range
 from incoming.wire.messages import Cancel, Hello
 from tests.support.tools import ROOT
 from tools import fuzz, fuzz_targets

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from incoming.handlers.upload.websocket_reader import LARGEST_READ
-from incoming.uploads.receive_buffer import LARGEST
+from incoming.uploads.writes.receive_buffer import LARGEST
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, TEXT, frame

@@ -23,7 +23,7 @@ from incoming.handlers.upload.upload_connections import UploadConnectionLimiter
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.uploads.claims import ClaimedUpload
-from incoming.uploads.flow_control import MemoryBudget
+from incoming.uploads.writes.flow_control import MemoryBudget
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench
 

@@ -14,8 +14,8 @@ from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
 from incoming.core.token_bucket import RateLimiter
 from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, ChunkReceiver
-from incoming.uploads.flow_control import OVERHEAD, MemoryBudget
-from incoming.uploads.receive_buffer import SMALLEST
+from incoming.uploads.writes.flow_control import OVERHEAD, MemoryBudget
+from incoming.uploads.writes.receive_buffer import SMALLEST
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.stores import until
 from tests.support.waiting import until_idle
@@ -28,7 +28,7 @@ PART = SMALLEST
 def parts_of_one_size() -> Iterator[None]:
     """So that a test knows when one is handed on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("incoming.uploads.receive_buffer.LARGEST", PART)
+        patch.setattr("incoming.uploads.writes.receive_buffer.LARGEST", PART)
         yield
 
 

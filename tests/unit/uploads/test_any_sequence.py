@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from incoming.core.errors import StorageFailed, StorageFull, TakenOver, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, Identity, State, Ticket
-from incoming.uploads import flush_schedule
 from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.writes import flush_schedule
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench
 

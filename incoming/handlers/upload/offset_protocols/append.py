@@ -20,10 +20,10 @@ from incoming.handlers.upload.upload_connections import Seat
 from incoming.handlers.upload.upload_request import epoch_is_over
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.claims import ClaimedUpload
-from incoming.uploads.held_writes import HeldWrites
 from incoming.uploads.parts import appends_of
-from incoming.uploads.receive_buffer import ReceiveBuffer
 from incoming.uploads.subscriptions import News
+from incoming.uploads.writes.held_writes import HeldWrites
+from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from incoming.handlers.services import Services
 from incoming.handlers.upload.offset_protocols.append import Append
 from incoming.handlers.upload.upload_resource import UploadResource
 from incoming.uploads.claims import ClaimedUpload
-from incoming.wire.checksum import Checksum
+from incoming.wire.http.checksum import Checksum
 
 INLINE: Final = 64 * 1024
 """Bytes up to which a checksum is computed on the event loop, which takes less time than to ask a thread."""

@@ -31,8 +31,8 @@ from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_encodi
 from incoming.settings.settings import Settings
 from incoming.wire import messages
 from incoming.wire import resumable_upload as draft
-from incoming.wire.content_digest import digest_of
-from incoming.wire.content_disposition import file_name
+from incoming.wire.http.content_digest import digest_of
+from incoming.wire.http.content_disposition import file_name
 from incoming.wire.messages import MAX_MEDIA_TYPE, MAX_REASON
 
 STATUSES: Final[dict[type[UploadError], int]] = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incoming.uploads.receive_buffer import LARGEST, SMALLEST, SPARE, BufferPool, ReceiveBuffer
+from incoming.uploads.writes.receive_buffer import LARGEST, SMALLEST, SPARE, BufferPool, ReceiveBuffer
 
 
 def received(receive_buffer: ReceiveBuffer, data: bytes) -> None:
@@ -175,8 +175,8 @@ def test_every_byte_comes_out_once_and_unchanged(
 ) -> None:
     """Of two connections that share buffers, whoever keeps what he was handed for however long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("incoming.uploads.receive_buffer.SMALLEST", 256)
-        patch.setattr("incoming.uploads.receive_buffer.LARGEST", 1024)
+        patch.setattr("incoming.uploads.writes.receive_buffer.SMALLEST", 256)
+        patch.setattr("incoming.uploads.writes.receive_buffer.LARGEST", 1024)
         kept: list[tuple[bytes | memoryview, bytes]] = []
         buffers, source = BufferPool(), stream()
         connections = [Connection(buffers, source, kept) for _ in range(2)]

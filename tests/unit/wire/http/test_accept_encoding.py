@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.wire.accept_encoding import best_coding
+from incoming.wire.http.accept_encoding import best_coding
 
 
 @pytest.mark.parametrize(

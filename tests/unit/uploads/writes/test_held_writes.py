@@ -9,7 +9,7 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State
 from incoming.storage.byte_store import BytesLost
 from incoming.uploads.claims import ClaimedUpload
-from incoming.uploads.held_writes import HeldWrites
+from incoming.uploads.writes.held_writes import HeldWrites
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench
 

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from incoming.core.errors import BadRequest, ChecksumMismatch
-from incoming.wire.content_digest import digest_of
+from incoming.wire.http.content_digest import digest_of
 
 SHA_256 = f"sha-256=:{base64.b64encode(hashlib.sha256(b'abc').digest()).decode()}:"
 SHA_512 = f"sha-512=:{base64.b64encode(hashlib.sha512(b'abc').digest()).decode()}:"

@@ -15,7 +15,7 @@ from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import ActiveUpload
-from incoming.uploads.flow_control import OVERHEAD, MemoryBudget, UploadWriter
+from incoming.uploads.writes.flow_control import OVERHEAD, MemoryBudget, UploadWriter
 from tests.support.waiting import until_idle
 
 PIECE = bytes(1000)

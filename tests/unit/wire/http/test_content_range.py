@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incoming.core.errors import BadRange
-from incoming.wire.content_range import ContentRange, parse, prefix_range
+from incoming.wire.http.content_range import ContentRange, parse, prefix_range
 from incoming.wire.messages import MAX_SIZE
 from tests.unit.core.scaling import assert_linear
 

@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from incoming.core.errors import BadRequest
-from incoming.wire.checksum import Checksum
+from incoming.wire.http.checksum import Checksum
 
 DIGEST_SIZES: Final = {"sha-512": 64, "sha-256": 32}
 """Bytes, by algorithm, the strongest first."""

@@ -13,7 +13,7 @@ from incoming.core.errors import BadRange, StorageFailed, TakenOver
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import RECEIVING, Ticket
 from incoming.storage.byte_store import Written
-from incoming.uploads.pending_write import PendingWrite
+from incoming.uploads.writes.pending_write import PendingWrite
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from incoming.core.errors import BadRange, StorageFailed, TakenOver, UploadCance
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import State, Ticket, TicketOptions
 from incoming.storage.byte_store import Written
-from incoming.uploads.pending_write import PendingWrite
-from incoming.uploads.submitted_writes import StoredRanges, SubmittedWrites, with_stored
+from incoming.uploads.writes.pending_write import PendingWrite
+from incoming.uploads.writes.submitted_writes import StoredRanges, SubmittedWrites, with_stored
 
 NEW = Ticket("id", TicketOptions("http://127.0.0.1:9/"), 1.0, 1.0, 1.0)
 TICKET = replace(NEW, state=State.UPLOADING, epoch=3)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incoming.core.errors import BadRequest
-from incoming.wire.chunked_coding import check_trailer, chunk_size
+from incoming.wire.http.chunked_coding import check_trailer, chunk_size
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.wire.request_target import split_absolute
+from incoming.wire.http.request_target import split_absolute
 
 
 @pytest.mark.parametrize(

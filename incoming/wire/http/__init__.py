@@ -1,0 +1,1 @@
+"""Fields and codings of HTTP, each by its RFC."""
