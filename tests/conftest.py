@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from tornado.ioloop import IOLoop
 
 from tests.support.app_stub import AppStub
+from tests.support.ceph_cluster import CephCluster, ceph_cluster
 from tests.support.fault_proxy import FaultProxy
 from tests.support.incoming_server import IncomingServer
 from tests.support.rerun_limit import RerunLimit
@@ -123,6 +124,14 @@ def start_proxy() -> Iterator[StartProxy]:
     yield start
     for proxy in proxies:
         proxy.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[CephCluster]:
+    """A real Ceph with an S3 gateway, which all processes of the test run share."""
+    cluster = ceph_cluster()
+    yield cluster
+    cluster.leave()
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,10 @@ rsync     rsync
 promtool  prometheus
 systemd-analyze systemd
 pg_ctlcluster postgresql
+ceph-mon  ceph-mon
+ceph-osd  ceph-osd
+radosgw   radosgw
+ceph      ceph-common
 '
 
 PATH=$PATH:/usr/sbin:/sbin
