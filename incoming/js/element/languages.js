@@ -3,6 +3,7 @@
 
 import { did_you_mean } from "./did_you_mean.js";
 import english from "../locales/en.js";
+import { load_pack } from "./pack_loader.js";
 import { Translator } from "./translator.js";
 import { warn_once } from "./warnings.js";
 
@@ -17,7 +18,6 @@ const SAME = { no: "nb", nn: "nb", iw: "he" };
 const packs = new Map([["en", english]]);
 /** @type {Map<string, Translator>} */
 const translators = new Map();
-let load = (/** @type {string} */ language) => import(new URL(`./locales/${language}.mjs`, import.meta.url).href);
 
 /**
  * A pack of the app's own, or one that it has bundled.
@@ -95,7 +95,7 @@ function is_of(tag, language) {
 function pack_of(language) {
     let pack = packs.get(language);
     if (!pack) {
-        pack = load(language).then(
+        pack = load_pack(language).then(
             (module) => module.default,
             (error) => {
                 warn_once(`the language pack "${language}" cannot be loaded (${error.message}); English is used`);

@@ -1,0 +1,114 @@
+// How the modules of incoming/js/ become files for browsers: what tools/bundle.mjs (the server's files) and tools/packages.mjs
+// (the npm package) have in common.
+import { createHash } from "node:crypto";
+import { readFile, readdir } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, transform } from "esbuild";
+
+export const source = fileURLToPath(new URL("../incoming/js/", import.meta.url));
+const entry = path.join(source, "index.js");
+
+/** The one place that has the project's version. */
+export async function project_version() {
+    const module = await readFile(path.join(source, "../__init__.py"), "utf8");
+    const [, version] = /^__version__ = "([^"]+)"$/m.exec(module) ?? [];
+    if (!version) throw new Error("incoming/__init__.py has no __version__");
+    return version;
+}
+
+/** @type {import("esbuild").BuildOptions} */
+export const shared = {
+    absWorkingDir: source,
+    outdir: path.join(source, "dist"), // also if it is written elsewhere: the maps name the sources from there
+    bundle: true,
+    charset: "utf8",
+    target: "es2022",
+    legalComments: "none",
+    logLevel: "warning",
+    minify: true,
+    write: false,
+};
+
+/** Styles are text in a module, which esbuild leaves as it is. */
+const smaller_styles = {
+    name: "smaller styles",
+    setup: ({ onLoad }) =>
+        onLoad({ filter: /element\/styles\.js$/ }, async ({ path: file }) => {
+            const { code } = await transform((await import(file)).CSS, { loader: "css", minify: true, charset: "utf8" });
+            return { contents: (await readFile(file, "utf8")).replace(/`[^`]*`/, () => JSON.stringify(code.trim())) };
+        }),
+};
+
+/** Every other module shares the library with the page's own code. */
+export const library_beside = {
+    name: "library beside",
+    setup: ({ onResolve }) => onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
+};
+
+/** The exports of the library, and the options of a build with a banner, a map, and a name for the sources in it. */
+export async function library_options() {
+    const { metafile, outputFiles } = await build({ ...shared, minify: false, entryPoints: [entry], format: "esm", metafile: true });
+    const [{ exports }] = Object.values(metafile.outputs);
+    const contents = createHash("sha256").update(outputFiles[0].contents).digest("hex").slice(0, 16);
+    const options = {
+        ...shared,
+        banner: { js: "/*! Incoming!! browser library, MIT licence */" },
+        sourcemap: /** @type {const} */ ("linked"),
+        define: { __BUILD__: JSON.stringify(contents) },
+    };
+    return { exports, options };
+}
+
+/** @param {import("esbuild").BuildOptions} options of `library_options` */
+export function build_module(options) {
+    return build({ ...options, entryPoints: [entry], format: "esm", entryNames: "incoming", outExtension: { ".js": ".mjs" } });
+}
+
+/**
+ * @param {import("esbuild").BuildOptions} options of `library_options`
+ * @param {import("esbuild").Plugin[]} plugins
+ */
+export function build_element(options, plugins = []) {
+    return build({
+        ...options,
+        entryPoints: [path.join(source, "element", "index.js")],
+        format: "esm",
+        entryNames: "incoming-uploader",
+        outExtension: { ".js": ".mjs" },
+        plugins: [library_beside, smaller_styles, ...plugins],
+    });
+}
+
+/** The language packs. */
+export async function build_locales() {
+    const packs = (await readdir(path.join(source, "locales"))).map((name) => path.join(source, "locales", name));
+    return build({ ...shared, entryPoints: packs, format: "esm", entryNames: "locales/[name]", outExtension: { ".js": ".mjs" } });
+}
+
+/** @param {string} declarations of the script, with the global */
+function module_declarations(declarations) {
+    const module = declarations.replace(/\n\/\/ --- the global -+\n[\s\S]*$/, "");
+    if (module === declarations) throw new Error("incoming.d.ts has no section about the global");
+    return module;
+}
+
+/** Declarations of script, module and element. */
+export async function declarations() {
+    const script = await readFile(path.join(source, "incoming.d.ts"), "utf8");
+    const element = await readFile(path.join(source, "incoming-uploader.d.ts"), "utf8");
+    return {
+        "incoming.d.ts": script,
+        "incoming.d.mts": module_declarations(script),
+        "incoming-uploader.d.mts": element.replace('"./incoming.js"', '"./incoming.mjs"'),
+    };
+}
+
+/**
+ * @param {import("esbuild").BuildResult[]} results
+ * @returns {Record<string, Uint8Array | string>} contents by name
+ */
+export function files_of(results) {
+    const outputs = results.flatMap(({ outputFiles }) => outputFiles ?? []);
+    return Object.fromEntries(outputs.map(({ path: name, contents }) => [path.relative(String(shared.outdir), name), contents]));
+}
