@@ -140,8 +140,9 @@ class Delivery:
 
     async def _put_off(self, ticket: Ticket, callback: Callback, after: Callback, answer: Answer, left: float) -> None:
         pause = min(self._pause(callback, answer), left)
-        later = after.put_off(pause, self._clock.now(), self._clock.steady())
-        await self._record(ticket.id, lambda known: changed(known, callback, later), durable=False)
+        now = self._clock.now()
+        later = after.put_off(pause, now, self._clock.steady())
+        await self._record(ticket.id, lambda known: _settled(known, callback, later, answer, now), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
             parts = (ticket.id, callback.attempts, answer.reason, pause)
             log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts, extra=_facts(ticket, answer))
@@ -155,7 +156,7 @@ class Delivery:
     async def _conclude(self, ticket: Ticket, callback: Callback, answer: Answer) -> None:
         now = self._clock.now()
         if callback.cancelled:
-            await self._record(ticket.id, lambda known: changed(known, callback, None))
+            await self._record(ticket.id, lambda known: _settled(known, callback, None, answer, now))
             if answer.verdict == Verdict.DONE:
                 log.info("upload %s: the app knows of the cancellation", ticket.id, extra=_facts(ticket, answer))
             else:
@@ -165,7 +166,7 @@ class Delivery:
                 )
             return
         reason = self._failure(callback, answer)
-        after = await self._record(ticket.id, lambda known: _answered(known, callback, answer.verdict, reason, now))
+        after = await self._record(ticket.id, lambda known: _answered(known, callback, answer, reason, now))
         if after.state == State.FAILED:
             log.warning("upload %s: handover failed: %s", ticket.id, after.reason, extra=_facts(ticket, answer))
         else:
@@ -208,9 +209,9 @@ class Delivery:
 
 
 def _facts(ticket: Ticket, answer: Answer) -> dict[str, str]:
-    """For the log: the URL that was called, without its secrets, and the known cure of what went wrong."""
+    """For the log: the URL that was called, without its secrets, the trace, and the known cure of what went wrong."""
     options = ticket.options
-    facts = {"url": shown_url(options.signal_finish_url, options.backend_secret)}
+    facts = {"url": shown_url(options.signal_finish_url, options.backend_secret), **options.trace}
     return facts if answer.advice is None else {**facts, "hint": str(answer.advice)}
 
 
@@ -235,14 +236,23 @@ def changed(known: Ticket, callback: Callback, after: Callback | None) -> Ticket
     return replace(known, callback=after) if _same_attempt(known, callback) else known
 
 
-def _answered(known: Ticket, callback: Callback, verdict: Verdict, reason: str, now: float) -> Ticket:
+def _settled(known: Ticket, callback: Callback, after: Callback | None, answer: Answer, now: float) -> Ticket:
+    """Return the ticket as `changed` does, with the answer in its timeline."""
+    return changed(_noted(known, callback, answer, now), callback, after) if _same_attempt(known, callback) else known
+
+
+def _noted(known: Ticket, callback: Callback, answer: Answer, now: float) -> Ticket:
+    return known.noted(now, "answer", f"attempt {callback.attempts}: {answer.reason or answer.verdict.value}")
+
+
+def _answered(known: Ticket, callback: Callback, answer: Answer, reason: str, now: float) -> Ticket:
     """Return the ticket after an answer. An acceptance counts whichever attempt it answers; a refusal only if no later
     attempt is under way.
     """
-    if verdict == Verdict.DONE and known.state == State.WAITING:
-        return known.finish(now)
-    if known.state != State.HANDING_OVER:
+    accepted = answer.verdict in (Verdict.DONE, Verdict.WAIT)
+    if answer.verdict == Verdict.DONE and known.state == State.WAITING:
+        return _noted(known, callback, answer, now).finish(now)
+    if known.state != State.HANDING_OVER or not (accepted or _same_attempt(known, callback)):
         return known
-    if verdict in (Verdict.DONE, Verdict.WAIT):
-        return known.answered(verdict.value, now)
-    return known.refuse(reason, now) if _same_attempt(known, callback) else known
+    noted = _noted(known, callback, answer, now)
+    return noted.answered(answer.verdict.value, now) if accepted else noted.refuse(reason, now)

@@ -62,6 +62,10 @@ def headers(
     }
     if is_test:
         fields["Incoming-Test"] = "yes"
+    if ticket.options.traceparent:
+        fields["traceparent"] = ticket.options.traceparent
+        if ticket.options.tracestate:
+            fields["tracestate"] = ticket.options.tracestate
     if ticket.options.backend_secret:
         fields["Incoming-Timestamp"] = str(timestamp)
         fields["Incoming-Signature"] = signature(ticket.options.backend_secret, timestamp, body)

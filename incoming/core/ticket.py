@@ -30,6 +30,7 @@ from incoming.core.identity import Identity as Identity
 from incoming.core.location import Location as Location
 from incoming.core.size_limit import check_size, reservation
 from incoming.core.ticket_options import TicketOptions as TicketOptions
+from incoming.core.timeline import Timeline, extended
 
 
 class State(StrEnum):
@@ -140,6 +141,8 @@ class Ticket:
     version: int = 0
     digest: str = ""
     losses: int = 0
+    timeline: Timeline = ()
+    """What has happened, for operators: states that were entered, pauses, new sessions, answers of the app."""
 
     @property
     def size(self) -> int | None:
@@ -178,8 +181,14 @@ class Ticket:
         state = TRANSITIONS.get((self.state, event))
         if state is None:
             raise self.rejection(event)
-        since = self.state_since if state == self.state else now
-        return replace(self, state=state, state_since=since, **changes)
+        if state == self.state:
+            return replace(self, **changes)
+        timeline = extended(self.timeline, now, state.value, changes.get("reason", ""))
+        return replace(self, state=state, state_since=now, timeline=timeline, **changes)
+
+    def noted(self, now: float, event: str, detail: str = "") -> Ticket:
+        """Return the ticket with an entry in its timeline."""
+        return replace(self, timeline=extended(self.timeline, now, event, detail))
 
     def rejection(self, event: Event) -> UploadError:
         """Return the error that says why `event` cannot happen in this state."""
@@ -226,8 +235,12 @@ class Ticket:
         # A further connection that was being opened when the user paused; a resuming client omits the epoch.
         late = self.paused and session == self.session and epoch == self.epoch
         opened = self.move(Event.OPEN, now, paused=late, active_at=now)
+        if self.paused and not late:
+            opened = opened.noted(now, "resumed")
         if session in ("", self.session):
             return opened
+        if self.state == State.UPLOADING:
+            opened = opened.noted(now, "session", "a page was loaded again, or another client sends now")
         return replace(opened, session=session, epoch=self.epoch + 1)
 
     def claim(self, session: str) -> Ticket:
@@ -256,7 +269,8 @@ class Ticket:
         """Pause for the user; the upload then has the longer idle limit."""
         if epoch is not None and epoch != self.epoch:
             raise TakenOver
-        return self.move(Event.PAUSE, now, paused=True, active_at=now)
+        paused = self.move(Event.PAUSE, now, paused=True, active_at=now)
+        return paused if self.paused else paused.noted(now, "paused")
 
     def cancel(self, reason: str, notice: Callback | None, now: float) -> Ticket:
         """Cancel for the user, the app (without a `notice` to it) or the server; what has arrived is discarded. A no-op

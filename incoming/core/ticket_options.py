@@ -24,6 +24,14 @@ class TicketOptions:
     allowed_types: tuple[str, ...] = ()
     requested_by: str = ""
     digest: str = ""
+    traceparent: str = ""
+    """The trace that the ticket was requested in (W3C Trace Context), with `tracestate`; empty if there was none."""
+    tracestate: str = ""
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The trace's id for the log, if there is a trace."""
+        return {"trace_id": self.traceparent.split("-")[1]} if self.traceparent else {}
 
     @property
     def expected_digest(self) -> str:

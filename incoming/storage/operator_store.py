@@ -50,6 +50,12 @@ class OperatorStore(Protocol):
         """The tickets in these states in which something happened last, newest first."""
         ...
 
+    async def search(self, states: Sequence[State], text: str, limit: int) -> list[Ticket]:
+        """The tickets in these states that mention the text (text_search.py), newest first: of those of each state in
+        which something happened last, SEARCHED are looked at.
+        """
+        ...
+
     async def matching(self, beginning: str, limit: int) -> list[Ticket]:
         """Tickets whose id begins so: logs and pages show only the first part of an id."""
         ...

@@ -20,6 +20,7 @@ from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents, Range
 from incoming.core.location import FILE
 from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
+from incoming.core.timeline import Entry
 
 COLUMNS = (
     *("id", "version", "state", "active_at", "state_since", "due_at", "extents", "synced", "terms", "rest"),
@@ -32,7 +33,7 @@ two are there for the sums that the database keeps.
 PROGRESS = ("version", "active_at", "extents", "synced")
 """The columns that change when bytes have come or were synced, and nothing else has happened."""
 
-_APART = ("options", "identity", "callback", "location")
+_APART = ("options", "identity", "callback", "location", "timeline")
 """Fields of a ticket that are no simple values. The location's address is kept as `path`, as it was called before."""
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
     rest["identity"] = _dict(ticket.identity)
     rest["path"], rest["kind"] = ticket.location.address, ticket.location.kind
     rest["callback"] = None if callback is None else _dict(callback)
+    rest["timeline"] = [(entry.at, entry.event, entry.detail) for entry in ticket.timeline]
     packed = pack(ticket.extents)
     return (
         ticket.id,
@@ -105,24 +107,33 @@ def from_row(row: Sequence[Any]) -> Ticket:
             callback=None if callback is None else _known(Callback, callback),
             parts=_ranges(values.pop("parts", ())),
             order=_ranges(values.pop("order", ())),
+            timeline=tuple(Entry(*entry) for entry in values.pop("timeline", ())),
             **{name: values[name] for name in _REST if name in values},
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise StorageFailed("the record of this upload is damaged") from error
 
 
-def readable(rows: Iterable[Sequence[Any]], damaged: Callable[[str], None], limit: int | None = None) -> list[Ticket]:
-    """Return the tickets of the first `limit` rows that can be read. One damaged record must not hold up everything
-    else: `damaged` is called with the id of each.
+def readable(
+    rows: Iterable[Sequence[Any]],
+    damaged: Callable[[str], None],
+    limit: int | None = None,
+    wanted: Callable[[Ticket], bool] = lambda ticket: True,
+) -> list[Ticket]:
+    """Return the tickets of the first `limit` rows that can be read and are wanted. One damaged record must not hold up
+    everything else: `damaged` is called with the id of each.
     """
     tickets: list[Ticket] = []
     for row in rows:
         if len(tickets) == limit:
             break
         try:
-            tickets.append(from_row(row))
+            ticket = from_row(row)
         except StorageFailed:
             damaged(row[0])
+        else:
+            if wanted(ticket):
+                tickets.append(ticket)
     return tickets
 
 

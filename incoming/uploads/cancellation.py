@@ -22,7 +22,7 @@ async def cancel(tickets: TicketStore, ticket_id: str, reason: str, *, notify_ap
     notice = Callback(str(uuid.uuid4()), cancelled=True, since=now, due_at=now) if notify_app else None
     ticket = await tickets.update(ticket_id, lambda known: known.cancel(reason, notice, now))
     if ticket.state_since == now:
-        log.info("upload %s: cancelled: %s", ticket_id, ticket.reason)
+        log.info("upload %s: cancelled: %s", ticket_id, ticket.reason, extra=ticket.options.trace)
     return ticket
 
 

@@ -29,7 +29,7 @@ async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str) -> Tick
     ticket = await tickets.update(
         ticket_id, lambda known: known if known.state == State.FINISHED else known.finish(now)
     )
-    log.info("upload %s: finished by the app", ticket_id)
+    log.info("upload %s: finished by the app", ticket_id, extra=ticket.options.trace)
     if ticket.options.remove_file_when_finished:
         await remove_bytes(store, ticket)
     return ticket

@@ -346,9 +346,9 @@ class UploadService:
             await remove_bytes(self._store, ticket, finished=False)  # the parts, which are in the file now
         if ticket.callback is not None and ticket.callback.id == notice.id:
             if is_wrong:
-                log.warning("upload %s: %s; the bytes are removed", ticket_id, ticket.reason)
+                log.warning("upload %s: %s; the bytes are removed", ticket_id, ticket.reason, extra=whole.options.trace)
             else:
-                log.info("upload %s: %d bytes have arrived", ticket_id, ticket.size)
+                log.info("upload %s: %d bytes have arrived", ticket_id, ticket.size, extra=whole.options.trace)
         return ticket
 
     async def _complete_with_digest(self, upload: ActiveUpload, size: int) -> tuple[Location, str]:

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from incoming.core.ticket import State
+import pytest
+
+from incoming.core.ticket import Callback, Identity, State, TicketOptions
+from incoming.core.timeline import Entry
 from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS
 from tests.contract.conftest import OpenTickets
 from tests.contract.ticket_databases import Store
@@ -72,6 +75,63 @@ async def test_latest(tickets: Store) -> None:
     assert [ticket.id for ticket in await tickets.latest(wanted, 10)] == [known[n].id for n in (4, 3, 1)]
     assert [ticket.id for ticket in await tickets.latest(wanted, 2)] == [known[n].id for n in (4, 3)]
     assert await tickets.latest((), 2) == []
+
+
+SECRET = "kept-from-everybody"
+
+
+async def test_search_finds_what_operators_see(tickets: Store) -> None:
+    options = TicketOptions("https://Shop.example/done?key=hidden", SECRET, requested_by="10.1.2.3")
+    callback = Callback("c", cancelled=False, since=NOW, due_at=NOW, last_error="connection refused")
+    identity = Identity(name='Ein "Film" \u00c9\U0001f600\0/\\.MKV')
+    found = replace(new(identity=identity, callback=callback, state=State.ARRIVED), options=options)
+    other = new(identity=Identity(name="another.txt"), state=State.ARRIVED)
+    for ticket in (found, other):
+        await tickets.create(ticket)
+    seen = ["film", 'N "F', "\u00c9", "\U0001f600", "\0", "\\.mkv", "shop.EXAMPLE/done", "10.1.2", "Refused"]
+    for text in (*seen, found.id[3:12], found.id.upper()):
+        assert [one.id for one in await tickets.search((State.ARRIVED,), text, 9)] == [found.id], text
+    for text in ("\u00e9", SECRET, "hidden", "signal_finish_url", "\ud800", "%", "_f", "arrived"):
+        assert await tickets.search((State.ARRIVED,), text, 9) == [], text
+    assert await tickets.search((State.WAITING,), "film", 9) == []
+    assert await tickets.search((), "film", 9) == []
+
+
+async def test_search_returns_the_newest_first(tickets: Store) -> None:
+    states = (State.UPLOADING, State.FAILED, State.UPLOADING, State.FAILED)
+    known = [
+        new(state=state, active_at=NOW + number, identity=Identity(name=f"a{number}"))
+        for number, state in enumerate(states)
+    ]
+    for ticket in known:
+        await tickets.create(ticket)
+    wanted = (State.UPLOADING, State.FAILED)
+    assert [ticket.id for ticket in await tickets.search(wanted, "A", 9)] == [known[n].id for n in (3, 2, 1, 0)]
+    assert [ticket.id for ticket in await tickets.search(wanted, "a", 3)] == [known[n].id for n in (3, 2, 1)]
+    assert [ticket.id for ticket in await tickets.search(wanted, "", 1)] == [known[3].id]
+
+
+async def test_search_looks_at_the_latest_of_each_state(tickets: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("memory.tickets", "sqlite.store", "postgres.store"):
+        monkeypatch.setattr(f"incoming.storage.{module}.SEARCHED", 2)
+    for number in range(3):
+        for state in (State.FINISHED, State.FAILED):
+            await tickets.create(new(state=state, active_at=NOW + number, identity=Identity(name=f"n{number}")))
+    found = await tickets.search((State.FINISHED, State.FAILED), "n", 9)
+    assert sorted((ticket.state, ticket.identity.name) for ticket in found) == [
+        *((State.FAILED, "n1"), (State.FAILED, "n2")),
+        *((State.FINISHED, "n1"), (State.FINISHED, "n2")),
+    ]
+    assert await tickets.search((State.FINISHED,), "n0", 9) == []
+
+
+async def test_the_timeline_is_kept(tickets: Store) -> None:
+    await tickets.create(ticket := new())
+    await tickets.update(ticket.id, lambda known: known.open("s", None, NOW + 1))
+    await tickets.update(ticket.id, lambda known: known.cancel("no \u2028more", None, NOW + 2))
+    known = await tickets.get(ticket.id)
+    assert known is not None
+    assert known.timeline == (Entry(NOW + 1, "uploading"), Entry(NOW + 2, "cancelled", "no \u2028more"))
 
 
 async def test_matching(tickets: Store) -> None:

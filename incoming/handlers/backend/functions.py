@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from tornado.web import stream_request_body
@@ -21,6 +22,7 @@ from incoming.handlers.backend.ticket_options import secret, ticket_options, wan
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_backend_caller, require_backend_peer, same_secret
 from incoming.storage.byte_store import ReadableStore
+from incoming.wire.trace_context import trace_context
 
 WARNING_HEADER = "Incoming-Warning"
 """What the caller should know although the call is carried out, one header for each warning."""
@@ -105,8 +107,8 @@ class BackendFunction(Handler):
             ticket = await self.services.upload_service.get_ticket(ticket_id)
         except UnknownTicket as error:
             raise UnknownId("id unknown") from error
-        self.logged["upload"] = ticket.id
         options = ticket.options
+        self.logged |= {"upload": ticket.id, **options.trace}
         told = secret(given)
         excused = not told and options.secret_optional and not self.services.settings.finish_requires_secret
         if not excused and not same_secret(told, options.backend_secret):
@@ -121,7 +123,10 @@ class NewUpload(BackendFunction):
     rules = NEW_UPLOAD
 
     async def call(self, given: Parameters) -> str:
-        wanted = ticket_options(given, self._caller)
+        fields = self.request.headers
+        traceparent, tracestate = trace_context(fields.get("traceparent", ""), fields.get("tracestate", ""))
+        wanted = replace(ticket_options(given, self._caller), traceparent=traceparent, tracestate=tracestate)
+        self.logged |= wanted.trace
         if wanted.digest and not isinstance(self.services.store, ReadableStore):
             raise BadParameter("digest invalid: the storage of this server cannot compute one")
         known = file_identity(given, wanted, self.services.settings.max_size)

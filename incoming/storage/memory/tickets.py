@@ -21,6 +21,7 @@ from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
+from incoming.storage.text_search import SEARCHED, mentions
 from incoming.storage.ticket_store import Change, Records
 
 Key = TypeVar("Key")
@@ -246,6 +247,11 @@ class MemoryTicketStore:
 
     async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
         return sorted(self._in(states), key=lambda ticket: ticket.active_at, reverse=True)[:limit]
+
+    async def search(self, states: Sequence[State], text: str, limit: int) -> list[Ticket]:
+        near = [ticket for state in dict.fromkeys(states) for ticket in await self.latest((state,), SEARCHED)]
+        found = [ticket for ticket in near if mentions(ticket, text)]
+        return sorted(found, key=lambda ticket: ticket.active_at, reverse=True)[:limit]
 
     async def matching(self, beginning: str, limit: int) -> list[Ticket]:
         found = [ticket for ticket in self._in(State) if ticket.id.startswith(beginning)]

@@ -23,10 +23,11 @@ from incoming.storage.operator_store import Notes
 from incoming.storage.postgres import reports
 from incoming.storage.postgres.errors import DatabaseFaults
 from incoming.storage.postgres.progress import ProgressWriter
-from incoming.storage.postgres.tickets import SELECT, insert, lock, mark, save, write_records
+from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, lock, mark, save, write_records
 from incoming.storage.postgres.transactions import PATIENCE, Transactions
 from incoming.storage.postgres.watcher import Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
+from incoming.storage.text_search import SEARCHED, mentions, needle
 from incoming.storage.ticket_row import from_row, readable
 from incoming.storage.ticket_store import Change, Records
 
@@ -283,6 +284,21 @@ class PostgresStore:
         found = self._readable(await self._transactions.read(lambda connection: connection.fetch(query, *values)))
         return sorted(found, key=lambda ticket: ticket.active_at, reverse=True)
 
+    async def search(self, states: Sequence[State], text: str, limit: int) -> list[Ticket]:
+        values = [state.value for state in states], SEARCHED, needle(text)
+
+        async def search(connection: asyncpg.Connection) -> list[Ticket]:
+            found: list[Ticket] = []
+            async with connection.transaction(readonly=True):
+                async for row in connection.cursor(SEARCH, *values):
+                    found += self._readable([row], wanted=lambda ticket: mentions(ticket, text))
+                    if len(found) == limit:
+                        break
+            return found
+
+        found = await self._transactions.read(search)
+        return sorted(found, key=lambda ticket: ticket.active_at, reverse=True)
+
     async def matching(self, beginning: str, limit: int) -> list[Ticket]:
         query = f"{SELECT} WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3"
         bounds = (beginning, beginning + "\U0010ffff", limit)
@@ -324,8 +340,13 @@ class PostgresStore:
             self._faults.damaged(row[0])
             raise
 
-    def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
-        return readable(rows, self._faults.damaged, limit)
+    def _readable(
+        self,
+        rows: Iterable[Sequence[Any]],
+        limit: int | None = None,
+        wanted: Callable[[Ticket], bool] = lambda ticket: True,
+    ) -> list[Ticket]:
+        return readable(rows, self._faults.damaged, limit, wanted)
 
     def heard(self, ids: list[str]) -> None:
         """Called with what other processes have changed."""

@@ -22,6 +22,13 @@ SHARDS = 16
 _COLUMNS = ", ".join(("p." if name in PROGRESS else "t.") + name for name in COLUMNS)
 SELECT = f"SELECT {_COLUMNS} FROM tickets t JOIN progress p USING (id)"  # noqa: S608 - constants only, here and below
 
+SEARCH = f"""{SELECT} WHERE t.id IN (
+    SELECT near.id FROM unnest($1::text[]) AS wanted(state), LATERAL (
+        SELECT id, terms, rest FROM tickets WHERE state = wanted.state ORDER BY touched DESC LIMIT $2) AS near
+    WHERE strpos(near.id, $3) > 0 OR strpos(lower(near.rest COLLATE "C"), $3) > 0
+        OR strpos(lower(near.terms COLLATE "C"), $3) > 0) ORDER BY t.touched DESC"""  # noqa: S608
+"""Those among the latest of each state whose texts have what is sought, which is in lower case."""
+
 WRITTEN_BY = (
     "CASE WHEN {all_synced} THEN '' WHEN {mark} = '' OR strpos(p.written_by, {mark}) > 0 THEN p.written_by "
     "ELSE p.written_by || {mark} END"

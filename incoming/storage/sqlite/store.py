@@ -28,6 +28,7 @@ from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
 from incoming.storage.sqlite.schema import THIS_HOST, connect, open_database
 from incoming.storage.sqlite.tickets import (
+    SEARCH,
     SELECT,
     advance,
     insert,
@@ -39,6 +40,7 @@ from incoming.storage.sqlite.tickets import (
     write_records,
 )
 from incoming.storage.sqlite.watcher import Watcher
+from incoming.storage.text_search import SEARCHED, mentions, needle
 from incoming.storage.ticket_row import readable
 from incoming.storage.ticket_store import Change, Records
 
@@ -238,6 +240,18 @@ class SqliteStore:
 
         return await self._read(search)
 
+    async def search(self, states: Sequence[State], text: str, limit: int) -> list[Ticket]:
+        sought = needle(text)
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            found: list[tuple[float, int]] = []
+            for state in dict.fromkeys(states):
+                found += connection.execute(SEARCH, {"state": state.value, "most": SEARCHED, "sought": sought})
+            rows = rows_at(connection, [rowid for _, rowid in sorted(found, reverse=True)])
+            return self._readable(rows, limit, lambda ticket: mentions(ticket, text))
+
+        return await self._read(search)
+
     async def matching(self, beginning: str, limit: int) -> list[Ticket]:
         query = "SELECT rowid FROM tickets WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
         bounds = (beginning, beginning + "\U0010ffff")
@@ -281,8 +295,13 @@ class SqliteStore:
         self._reading.close()
         self.epoch_of.close()
 
-    def _readable(self, rows: Iterable[Sequence[Any]], limit: int | None = None) -> list[Ticket]:
-        return readable(rows, self._faults.damaged, limit)
+    def _readable(
+        self,
+        rows: Iterable[Sequence[Any]],
+        limit: int | None = None,
+        wanted: Callable[[Ticket], bool] = lambda ticket: True,
+    ) -> list[Ticket]:
+        return readable(rows, self._faults.damaged, limit, wanted)
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:

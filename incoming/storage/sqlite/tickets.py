@@ -18,6 +18,11 @@ from incoming.storage.ticket_row import COLUMNS, PROGRESS, from_row, is_progress
 from incoming.storage.ticket_store import Change
 
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM tickets"  # noqa: S608  (constants only, here and below)
+SEARCH = """SELECT active_at, number FROM (
+    SELECT active_at, rowid AS number, id, terms, rest FROM tickets WHERE state = :state ORDER BY active_at DESC
+    LIMIT :most) WHERE instr(id, :sought) OR instr(lower(rest), :sought) OR instr(lower(terms), :sought)"""
+"""Those among the latest of a state whose texts have what is sought, which is in lower case."""
+
 _INSERT = f"INSERT INTO tickets ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 _COUNTED = ("state", "reserved", "requested_by")
 """The columns that triggers watch. SQLite keeps copies of pages for a statement that sets one of them, in case that a

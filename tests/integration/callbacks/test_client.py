@@ -122,6 +122,15 @@ async def test_credentials_in_the_url_are_sent_as_such(app_stub: AppStub) -> Non
     assert app_stub.callbacks[0].headers["authorization"] == "Basic bWU6cGFzcw=="
 
 
+async def test_the_trace_of_the_ticket_is_handed_on(app_stub: AppStub) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await post(ticket_for(app_stub.url, traceparent=parent, tracestate="a=b"))
+    await post(ticket_for(app_stub.url, traceparent=parent))
+    await post(ticket_for(app_stub.url))
+    seen = [[call.headers.get(name) for name in ("traceparent", "tracestate")] for call in app_stub.callbacks]
+    assert seen == [[parent, "a=b"], [parent, None], [None, None]]
+
+
 async def test_a_delivery_has_an_id_and_counts_its_attempts(app_stub: AppStub) -> None:
     await post(ticket_for(app_stub.url), replace(ARRIVED, attempts=3))
     headers = app_stub.callbacks[0].headers

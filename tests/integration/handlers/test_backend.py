@@ -53,6 +53,22 @@ async def test_new_upload_returns_a_random_uuid(prefix: str, tmp_path: Path) -> 
         assert ticket.options.requested_by == "127.0.0.1"
 
 
+async def test_new_upload_keeps_the_callers_trace(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    parent = f"00-{trace}-b7ad6b7169203331-01"
+    async with one_worker(tmp_path) as worker:
+        found = []
+        for fields in ({"traceparent": parent, "tracestate": "a=b"}, {"traceparent": "nonsense", "tracestate": "a=b"}):
+            form = urlencode({"signalFinishURL": URL}).encode()
+            status, answer = await worker.post("/incoming/backend/new_upload", form, {"Content-Type": FORM, **fields})
+            assert status == 200
+            found.append((await known(worker, answer)).options)
+        assert [(options.traceparent, options.tracestate) for options in found] == [(parent, "a=b"), ("", "")]
+    issued = [vars(record) for record in caplog.records if "new_upload" in record.getMessage()]
+    assert [record.get("trace_id") for record in issued] == [trace, None]
+
+
 @pytest.mark.promise(10, 25, 26)
 async def test_parameters_by_query_form_multipart_and_json(tmp_path: Path) -> None:
     given = {"signalFinishURL": URL, "backendSecret": " a&b=\N{SNOWMAN} ", "removeFileWhenFinished": "false"}

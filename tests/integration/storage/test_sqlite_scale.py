@@ -85,6 +85,7 @@ QUESTIONS: dict[str, Question] = {
     "counts": lambda tickets, ticket: tickets.counts(),
     "under way": lambda tickets, ticket: tickets.latest(UNDER_WAY, LIMIT // 2),
     "ended": lambda tickets, ticket: tickets.latest(ENDED, LIMIT // 2),
+    "search": lambda tickets, ticket: tickets.search(UNDER_WAY[:-1], "a text", LIMIT),
     "matching": lambda tickets, ticket: tickets.matching(ticket.id[:8], LIMIT),
     "note": lambda tickets, ticket: tickets.note("worker", "{}", {"bytes/http": 1}, 1),
     "notes": lambda tickets, ticket: tickets.notes(60),

@@ -180,6 +180,43 @@ async def test_retries_of_a_cancellation_are_bounded(
     assert caplog.text.count("the app was not told of the cancellation: Connection refused") == 1
 
 
+async def test_answers_are_in_the_timeline(stores: Stores, clock: Clock) -> None:
+    with AppStub([(500, "broken"), "wait", "done"]) as app:
+        await stores.arrived(app.url)
+        desk = Desk(stores, clock)
+        first = await desk.attempt()
+        assert first.callback is not None
+        began, clock.now = clock.now, first.callback.due_at
+        after = await desk.attempt()
+    assert [(entry.at, entry.event, entry.detail) for entry in after.timeline[2:]] == [
+        (began, "handing_over", ""),
+        (began, "answer", "attempt 1: it answered 500 Internal Server Error: broken"),
+        (clock.now, "answer", "attempt 2: wait"),
+        (clock.now, "waiting", ""),
+    ]
+
+
+async def test_a_refusal_and_an_undelivered_cancellation_are_in_the_timeline(stores: Stores, clock: Clock) -> None:
+    with AppStub([(403, "not mine"), (503, ""), "gone"]) as app:
+        await stores.arrived(app.url)
+        refused = await Desk(stores, clock).attempt()
+        assert [(entry.event, entry.detail) for entry in refused.timeline[3:]] == [
+            ("answer", "attempt 1: it answered 403 Forbidden: not mine"),
+            ("failed", "the application did not take the file: it answered 403 Forbidden: not mine"),
+        ]
+        await stores.cancelled(app.url)
+        desk = Desk(stores, clock)
+        after = await desk.attempt()
+        assert after.callback is not None
+        clock.now = after.callback.due_at
+        after = await desk.attempt()
+    assert [(entry.event, entry.detail) for entry in after.timeline[1:]] == [
+        ("cancelled", "changed my mind"),
+        ("answer", "attempt 1: it answered 503 Service Unavailable"),
+        ("answer", "attempt 2: done"),
+    ]
+
+
 # --- again ------------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from incoming.core.extents import Extents, Range
 from incoming.core.location import Location
 from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOptions
+from incoming.core.timeline import Entry, Timeline
 from incoming.storage.sqlite.schema import connect
 from incoming.storage.ticket_row import COLUMNS, to_row
 
@@ -66,6 +67,7 @@ def _any(kind: type[T], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[T]
         tuple[Range, ...]: st.lists(st.tuples(_numbers, _numbers), max_size=3).map(tuple),
         Extents: _ranges,
         State: st.sampled_from(State),
+        Timeline: st.lists(st.builds(Entry, _times, _texts, _texts), max_size=3).map(tuple),
     }
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]

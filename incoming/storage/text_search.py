@@ -1,0 +1,40 @@
+"""Which tickets an operator's search text finds, the same for every database.
+
+The text may stand in the id, the file's name, the app's address, the callback URL as it is shown, or the problem. ASCII
+letters match in either case, all other characters as they are. A database first looks for `needle` in the texts that it
+keeps, which finds too many, never too few; `mentions` decides.
+"""
+
+from __future__ import annotations
+
+import json
+
+from incoming.core.callback_url import shown_url
+from incoming.core.ticket import Ticket
+
+SEARCHED = 5000
+"""Tickets of each state that one search looks at, those in which something happened last."""
+
+
+def needle(text: str) -> str:
+    """Return what is looked for in a ticket's row, whose texts are JSON, in lower case. It has ASCII only."""
+    return json.dumps(text)[1:-1].lower()
+
+
+def mentions(ticket: Ticket, text: str) -> bool:
+    """Return whether the text stands in what operators see of the ticket."""
+    options = ticket.options
+    shown = (ticket.id, ticket.identity.name or "", options.requested_by, problem(ticket))
+    wanted = _folded(text)
+    return any(
+        wanted in _folded(part) for part in (*shown, shown_url(options.signal_finish_url, options.backend_secret))
+    )
+
+
+def problem(ticket: Ticket) -> str:
+    """Return what went wrong, as the app's last answer or the server says it; empty if nothing did."""
+    return (ticket.callback.last_error if ticket.callback else "") or ticket.reason
+
+
+def _folded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass").lower()  # of bytes, only ASCII letters change
