@@ -56,6 +56,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("max_size", "storage_quota", "max_tickets", "idle_timeout", "paused_timeout", "tombstone_time"),
         *("failed_grace", "low_space", "file_mode", "dir_mode", "durability", "checkpoint_bytes", "checkpoint_seconds"),
     ),
+    "object stores": ("object_stores", "dest_types", "spool_size", "park_after"),
     "handing over to the app": (
         *("handover_timeout", "handover_retry_time", "handover_refusal_time", "handover_max_backoff"),
         *("handover_wait_timeout", "handover_connections", "callback_hosts", "callback_networks", "callback_ca_file"),

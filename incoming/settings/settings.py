@@ -9,6 +9,7 @@ setting does.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import yaml
 
 from incoming.settings.command_line import ConfigError, option, option_parser
+from incoming.settings.object_stores import FILE, ObjectStore, object_stores
 from incoming.settings.value_types import (
     Network,
     ValueType,
@@ -29,6 +31,7 @@ from incoming.settings.value_types import (
     host,
     hosts,
     mode,
+    names,
     networks,
     origins,
     path,
@@ -60,6 +63,13 @@ class Settings:
     workers: int = key("auto", worker_count(), "processes that share the port and the storage")
     log_level: str = key("info", choice("debug", "info", "warning", "error"), "lowest level to log")
     log_format: str = key("text", choice("text", "json"), "format of a record: one line of text or one JSON object")
+
+    object_stores: tuple[ObjectStore, ...] = key("", object_stores(), "object stores by name: what destType may be")
+    dest_types: tuple[str, ...] = key("", names(), "destTypes that apps may ask for, the default first; empty for all")
+    spool_size: int = key("1GiB", size(MIB, TIB), "most bytes of incomplete parts in storage_dir, per worker")
+    park_after: float = key(
+        "60", duration(1, 3600), "time after which bytes of an incomplete part are stored all the same"
+    )
 
     durability: str = key(
         "process",
@@ -193,13 +203,15 @@ def _value(name: str, text: object, where: str) -> Any:
     form: ValueType[Any] = KEYS[name]["form"]
     if isinstance(text, list) and form.is_list and all(isinstance(item, str) for item in text):
         text = ",".join(text)
-    shown = "its value" if form.is_secret else repr(text)
+    if isinstance(text, dict) and form.is_mapping:
+        text = json.dumps(text)
+    shown = "its value" if form.is_secret or form.is_mapping else repr(text)
     try:
         if not isinstance(text, str):
             raise ValueError("not a single value")
         return form.parse(text.strip())
     except ValueError as error:
-        detail = f" ({error})" if form.is_list else ""
+        detail = f" ({error})" if form.is_list or form.is_mapping else ""
         raise ConfigError(f"{where}: {shown} is not {form.wanted}{detail}") from error
 
 
@@ -222,6 +234,12 @@ def _check_together(settings: Settings) -> None:
         lower, upper = getattr(settings, low), getattr(settings, high)
         if lower > upper:
             raise ConfigError(f"{low} ({lower}) is above {high} ({upper})")
+    known = [FILE, *(store.name for store in settings.object_stores)]
+    for name in settings.dest_types:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"dest_types: {name!r} is neither {FILE!r} nor a name in object_stores{hint}")
 
 
 # --- sources ----------------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ class ValueType(Generic[T]):
     wanted: str
     parse: Callable[[str], T]
     is_list: bool = False
+    is_mapping: bool = False
     is_flag: bool = False
     is_secret: bool = False
 
@@ -283,6 +284,11 @@ def database() -> ValueType[str]:
         return text
 
     return ValueType("URL", "empty, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE", parse, is_secret=True)
+
+
+def names() -> ValueType[tuple[str, ...]]:
+    """A comma-separated list of names."""
+    return ValueType("NAMES", "a list of names", lambda text: tuple(split_list(text)), is_list=True)
 
 
 def split_list(text: str) -> Sequence[str]:

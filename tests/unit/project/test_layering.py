@@ -50,6 +50,7 @@ PURE_EXCEPTIONS = {
 HIDDEN_BY = {
     "sqlite3": {"incoming.storage.sqlite"},
     "asyncpg": {"incoming.storage.postgres"},
+    "botocore": {"incoming.storage.s3"},
     "tornado.web": {"incoming.handlers"},
     "tornado.websocket": {"incoming.handlers"},
     "tornado.httpclient": {"incoming.callbacks.client"},

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from incoming import __version__
+from incoming.settings.object_stores import ObjectStore
 from incoming.settings.settings import KEYS, ConfigError, Settings, ignored_variables, load_settings
 from tests.support.tools import ROOT
 
@@ -24,6 +25,10 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "workers": ("3", 3),
     "log_level": ("warning", "warning"),
     "log_format": ("json", "json"),
+    "object_stores": ("{s3: {bucket: uploads}}", (ObjectStore(name="s3", bucket="uploads"),)),
+    "dest_types": ("file", ("file",)),
+    "spool_size": ("100MB", 100_000_000),
+    "park_after": ("5s", 5.0),
     "durability": ("power", "power"),
     "chunk_min": ("32KiB", 32768),
     "chunk_max": ("4 MiB", 4 * 1024**2),
@@ -83,6 +88,8 @@ LIMITS = [
     ("connections_per_upload", "1", "0"),
     ("connections_per_upload", "256", "257"),
     ("checkpoint_seconds", "100ms", "99ms"),
+    ("spool_size", "1MiB", "1048575"),
+    ("park_after", "1", "0.9"),
     ("max_size", "9007199254740991", "9007199254740992"),
     ("idle_timeout", "1", "0.9"),
     ("handover_timeout", "3600", "3601"),
@@ -224,6 +231,13 @@ def test_values_beyond_a_limit_are_refused(name: str, last: str, beyond: str) ->
         (["--chunk-min", "9MiB"], {}, "chunk_min (9437184) is above chunk_max (8388608)"),
         (["--window", "1MiB"], {}, "chunk_max (8388608) is above window (1048576)"),
         (["--ping-interval", "61"], {}, "ping_interval (61.0) is above dead_after (60.0)"),
+        (
+            ["--dest-types", "flie"],
+            {},
+            "dest_types: 'flie' is neither 'file' nor a name in object_stores; did you mean",
+        ),
+        (["--object-stores", "s3"], {}, "--object-stores: its value is not a mapping of names to properties, such as"),
+        (["--object-stores", "{s3: {}}"], {}, "(s3 has no bucket)"),
         (["--idle-timeout", "8d"], {}, "idle_timeout (691200.0) is above paused_timeout (604800.0)"),
     ],
 )

@@ -1,0 +1,237 @@
+"""HTTP/1.1 to one object store over connections that are kept, with exactly the headers that the caller gives.
+
+Decides when a connection is used again, and what a broken one means. It knows nothing of S3. A request is repeated once
+if the connection was a kept one that ended without a byte of an answer: the server may have closed it for being idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.tcpclient import TCPClient
+
+CONNECT_TIMEOUT = 5.0
+SILENCE = 60.0
+"""Seconds without a byte of an answer after which a request has failed, unless the caller allows more."""
+
+KEPT_SECONDS = 20.0
+"""A connection that was idle for longer is not used again: servers close theirs after some time, AWS after 20 s."""
+
+MAX_KEPT = 64
+CHUNK = 256 * 1024
+MAX_TEXT = 8 * 1024 * 1024
+"""Bytes of an answer that is kept in memory. The largest list of 1,000 entries has less than 1 MiB."""
+
+
+class Unreachable(OSError):
+    """No answer: the request may have been carried out or not."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """The complete answer. `body` is empty if the caller consumed it."""
+
+    status: int = 0
+    headers: HTTPHeaders = field(default_factory=HTTPHeaders)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is sent: `length` bytes, which `read` yields in order, anew each time that it is called."""
+
+    length: int
+    read: Callable[[], AsyncIterator[bytes]]
+
+    @staticmethod
+    def of(content: bytes) -> Body:
+        """Return a body of bytes in memory."""
+
+        async def read() -> AsyncIterator[bytes]:
+            if content:
+                yield content
+
+        return Body(len(content), read)
+
+
+EMPTY = Body.of(b"")
+Consume = Callable[[bytes], None]
+
+
+class _Receiver(HTTPMessageDelegate):
+    """Collects an answer. Of a failure the body is always kept: it says why."""
+
+    def __init__(self, consume: Consume | None) -> None:
+        self.answer = Answer()
+        self.is_complete = False
+        self._consume = consume
+        self._content = bytearray()
+        self.touched: Callable[[], None] = lambda: None
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        self.touched()
+        if isinstance(start_line, ResponseStartLine) and start_line.code >= 200:
+            self.answer.status, self.answer.headers = start_line.code, headers
+
+    def data_received(self, chunk: bytes) -> None:
+        self.touched()
+        if self._consume is not None and self.answer.status in (200, 206):
+            self._consume(chunk)
+        elif len(self._content) + len(chunk) > MAX_TEXT:
+            raise HTTPInputError(f"the answer has more than {MAX_TEXT} bytes")
+        else:
+            self._content += chunk
+
+    def finish(self) -> None:
+        self.is_complete = True
+        self.answer.body = bytes(self._content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    target: str
+    headers: HTTPHeaders
+    body: Body
+    silence: float
+    consume: Consume | None
+
+
+class HttpSender:
+    """The connections to one host."""
+
+    def __init__(self, url: str, ca_file: str = "") -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "https" else None
+        self._connector = TCPClient()
+        self._idle: deque[tuple[float, IOStream]] = deque()
+        self._closed = False
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: Body = EMPTY,
+        *,
+        silence: float = SILENCE,
+        consume: Consume | None = None,
+    ) -> Answer:
+        """Make a request and return the answer, whatever its status. `target` is path and query, encoded.
+
+        `consume` is called with the body of a 200 or 206 piece by piece. Raises Unreachable.
+        """
+        request = _Request(method, target, HTTPHeaders({**headers}), body, silence, consume)
+        if (stream := self._kept()) is not None:
+            with suppress(_ClosedWhileIdle):
+                return await self._exchange(stream, request, is_kept=True)
+        return await self._exchange(await self._connect(), request, is_kept=False)
+
+    def _kept(self) -> IOStream | None:
+        oldest = asyncio.get_running_loop().time() - KEPT_SECONDS
+        while self._idle:
+            since, stream = self._idle.pop()
+            if since >= oldest and not stream.closed():
+                return stream
+            stream.close()
+        return None
+
+    async def _connect(self) -> IOStream:
+        try:
+            return await self._connector.connect(
+                self._host, self._port, ssl_options=self._tls, timeout=CONNECT_TIMEOUT, max_buffer_size=2 * MAX_TEXT
+            )
+        except TimeoutError as error:
+            raise Unreachable(f"{self._host}:{self._port}: no connection within {CONNECT_TIMEOUT:g} s") from error
+        except (OSError, StreamClosedError) as error:
+            cause = getattr(error, "real_error", None) or error
+            text = getattr(cause, "strerror", None) or str(cause) or "connection closed"
+            raise Unreachable(f"{self._host}:{self._port}: {text}") from error
+
+    async def _exchange(self, stream: IOStream, request: _Request, *, is_kept: bool) -> Answer:
+        receiver = _Receiver(request.consume)
+        sent, why = False, "the connection was closed without an answer"
+        try:
+            async with asyncio.timeout(request.silence) as limit:
+                sent = await _send_and_receive(stream, request, receiver, limit)
+        except TimeoutError as error:
+            raise Unreachable(f"{self._host}:{self._port}: silent for {request.silence:g} s") from error
+        except (OSError, StreamClosedError, HTTPInputError) as error:
+            cause = stream.error or getattr(error, "real_error", None) or error
+            why = getattr(cause, "strerror", None) or str(cause) or why
+        finally:
+            if sent and receiver.is_complete and self._may_keep(receiver.answer):
+                self._idle.append((asyncio.get_running_loop().time(), stream))
+            else:
+                stream.close()
+        if receiver.is_complete:
+            return receiver.answer
+        if is_kept and not receiver.answer.status:
+            raise _ClosedWhileIdle
+        raise Unreachable(f"{self._host}:{self._port}: {why}")
+
+    def _may_keep(self, answer: Answer) -> bool:
+        is_closing = answer.headers.get("Connection", "").lower() == "close"
+        return not (self._closed or is_closing or len(self._idle) >= MAX_KEPT)
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed after their request."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[1].close()
+        self._connector.close()
+
+
+async def _send_and_receive(stream: IOStream, request: _Request, receiver: _Receiver, limit: asyncio.Timeout) -> bool:
+    """Send a request and receive its answer, which may come early; return whether all of the request was sent."""
+    loop = asyncio.get_running_loop()
+    receiver.touched = lambda: limit.reschedule(loop.time() + request.silence)
+    connection = HTTP1Connection(stream, True, HTTP1ConnectionParameters(chunk_size=CHUNK, max_body_size=2**53))
+    reading = asyncio.ensure_future(connection.read_response(receiver))
+    try:
+        sent = await _send(connection, request, reading, receiver.touched)
+        await reading
+        return sent
+    finally:
+        if not reading.done():
+            stream.close()
+            await asyncio.wait([reading])
+        if not reading.cancelled():
+            reading.exception()
+
+
+async def _send(
+    connection: HTTP1Connection, request: _Request, reading: asyncio.Future[bool], touched: Callable[[], None]
+) -> bool:
+    """Send the request; return whether all of it was sent. An early answer ends it."""
+    if request.method not in ("GET", "HEAD", "DELETE") or request.body.length:
+        request.headers["Content-Length"] = str(request.body.length)
+    await connection.write_headers(RequestStartLine(request.method, request.target, ""), request.headers)
+    async for chunk in request.body.read():
+        if reading.done():
+            return False
+        await connection.write(chunk)
+        touched()
+    connection.finish()
+    return True
+
+
+class _ClosedWhileIdle(Exception):
+    """The server had closed a kept connection before this request."""
