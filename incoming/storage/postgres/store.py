@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from incoming.storage.postgres.errors import DatabaseFaults
 from incoming.storage.postgres.progress import ProgressWriter
 from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, lock, mark, save, write_records
 from incoming.storage.postgres.transactions import PATIENCE, Transactions
-from incoming.storage.postgres.watcher import Watcher
+from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions, needle
 from incoming.storage.ticket_row import from_row, readable
@@ -331,7 +332,10 @@ class PostgresStore:
         if self.watcher is not None:
             await self.watcher.stop()
         await self._transactions.close()
-        await self._pool.close()
+        # Closing terminates what does not answer in time, such as a half-open connection.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await self._pool.close()
 
     def _one(self, row: Sequence[Any]) -> Ticket:
         try:

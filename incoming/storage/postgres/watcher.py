@@ -109,8 +109,10 @@ class Watcher:
 
     async def _until_beat(self) -> None:
         """Return at the next beat, or when the connection has ended."""
+        # Not by wait_for, which until Python 3.12 loses a cancellation that comes with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), HEARTBEAT * random.uniform(0.8, 1.0))
+            async with asyncio.timeout(HEARTBEAT * random.uniform(0.8, 1.0)):
+                await self._ended.wait()
 
     async def _reconnected(self) -> asyncpg.Connection:
         pause = 0.1
