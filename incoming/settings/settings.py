@@ -30,6 +30,7 @@ from incoming.settings.value_types import (
     flag,
     host,
     hosts,
+    instance,
     mode,
     names,
     networks,
@@ -60,6 +61,7 @@ class Settings:
     port: int = key("4000", whole(0, 65535), "listening port; 0 selects a free one")
     storage_dir: Path = key("./incoming-data", path(), "directory for uploads and the database; created if missing")  # noqa: RUF009
     database: str = key("", database(), "PostgreSQL database for the tickets; empty for SQLite in storage_dir")
+    instance: str = key("", instance(), "name of this instance among those of one database; empty for the host name")
     workers: int = key("auto", worker_count(), "processes that share the port and the storage")
     log_level: str = key("info", choice("debug", "info", "warning", "error"), "lowest level to log")
     log_format: str = key("text", choice("text", "json"), "format of a record: one line of text or one JSON object")

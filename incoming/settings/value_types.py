@@ -34,6 +34,7 @@ _URL_HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*(:[0-9a-f]
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
 _BASE_URL = re.compile(rf"{_ORIGIN.pattern}(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?", re.ASCII | re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)
+_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,255}", re.ASCII)
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
@@ -169,6 +170,17 @@ def host() -> ValueType[str]:
         return text
 
     return ValueType("ADDRESS", "an IP address or a host name, such as 0.0.0.0, :: or localhost", parse)
+
+
+def instance() -> ValueType[str]:
+    """The name of an instance, or none."""
+
+    def parse(text: str) -> str:
+        if text and not _INSTANCE.fullmatch(text):
+            raise ValueError("not a name")
+        return text
+
+    return ValueType("NAME", "a name of letters, digits, '.', '_' and '-', at most 63", parse)
 
 
 def hosts() -> ValueType[tuple[str, ...]]:

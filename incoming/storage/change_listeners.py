@@ -13,10 +13,20 @@ class ChangeListeners:
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[str], None]] = []
+        self._outbox: list[Callable[[], None]] = []
 
     def add(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of each ticket that changes from now on."""
         self._listeners.append(listener)
+
+    def add_outbox(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever callbacks have changed."""
+        self._outbox.append(listener)
+
+    def notify_outbox(self) -> None:
+        """Call the listeners to callbacks."""
+        for listener in self._outbox:
+            listener()
 
     def notify(self, ids: Iterable[str]) -> None:
         """Call all listeners; one that fails keeps the others from nothing."""

@@ -36,8 +36,9 @@ DATABASE_MODE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The stores of one process. `descriptors`: how many files they may hold open at most."""
+    """The stores of one process of this `instance`. `descriptors`: how many files they may hold open at most."""
 
+    instance: str
     tickets: TicketStore
     operators: OperatorStore
     files: ByteStore
@@ -55,9 +56,10 @@ class UnusableStorage(Exception):
 
 async def open_stores(settings: Settings) -> Stores:
     """Return the stores. Raises OSError or StorageFailed if they cannot be used."""
+    instance = settings.instance or socket.gethostname()
     limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
     if settings.database:
-        tickets: SqliteStore | PostgresStore = await _open_postgres(settings.database, limits)
+        tickets: SqliteStore | PostgresStore = await _open_postgres(settings.database, limits, instance)
     else:
         path = settings.storage_dir / DATABASE
         tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits)
@@ -68,15 +70,15 @@ async def open_stores(settings: Settings) -> Stores:
     except BaseException:
         await tickets.close()
         raise
-    return Stores(tickets, tickets, files, MOST_OPEN)
+    return Stores(instance, tickets, tickets, files, MOST_OPEN)
 
 
-async def _open_postgres(database: str, limits: StoreLimits) -> PostgresStore:
+async def _open_postgres(database: str, limits: StoreLimits, instance: str) -> PostgresStore:
     try:
         from incoming.storage.postgres.opening import open_postgres
     except ImportError as error:
         raise StorageFailed(MISSING) from error
-    return await open_postgres(database, host=socket.gethostname(), limits=limits)
+    return await open_postgres(database, host=socket.gethostname(), instance=instance, limits=limits)
 
 
 def prepare(settings: Settings) -> None:

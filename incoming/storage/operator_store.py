@@ -30,6 +30,16 @@ class Notes:
     traffic: Mapping[int, int]
 
 
+def worker_name(instance: str, pid: int, token: str) -> str:
+    """Return the name under which a worker of an instance notes; `token` tells it from earlier ones of its number."""
+    return f"{instance}:{pid}:{token}"
+
+
+def instance_of(worker: str) -> str:
+    """Return the instance that a worker belongs to, from its name."""
+    return worker.rsplit(":", 2)[0]
+
+
 class OperatorStore(Protocol):
     """What operators see of all workers together. Raises like TicketStore; the same store offers both."""
 

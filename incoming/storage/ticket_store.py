@@ -119,6 +119,38 @@ class TicketStore(Protocol):
         """Calls `listener` on the event loop with the id of every ticket that any process changes, soon after."""
         ...
 
+    def watch_outbox(self, listener: Callable[[], None]) -> None:
+        """Call `listener` on the event loop soon after any process has added, moved or claimed a callback.
+
+        Progress of uploads is no such change.
+        """
+        ...
+
+    # --- what several instances share out -----------------------------------------------------------------------------
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        """Take or renew the lease `name` for this store; return False while another store holds it.
+
+        It ends after `seconds` by the store's clock, which are the same for all that ask for this name; 0 gives it back
+        at once.
+        """
+        ...
+
+    async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
+        """Return uploads of which bytes have come and which this instance wrote to last, by id, those behind `after`.
+
+        A store that one machine uses alone returns those of all its processes.
+        """
+        ...
+
+    async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
+        """Return uploads of which bytes have come, and whose last writer is an instance that reported nothing (see
+        `OperatorStore.note`) for `silent` seconds. From now on this instance counts as their last writer.
+        """
+        ...
+
+    # --- the store itself ---------------------------------------------------------------------------------------------
+
     async def distrust_after_boot(self, boot_id: str) -> int:
         """If this host has booted since the last call, let the unfinished uploads that were written on it believe only
         their synced extents; return how many tickets were changed.

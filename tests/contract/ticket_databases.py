@@ -22,7 +22,7 @@ class Store(TicketStore, OperatorStore, Protocol):
 
 
 class Database(Protocol):
-    """One database. `open` takes `limits`, `clock` and `host`."""
+    """One database. `open` takes `limits`, `clock`, `host` and `instance`."""
 
     async def open(self, **options: Any) -> Store: ...
 
@@ -32,6 +32,7 @@ class SqliteDatabase:
         self._path = directory / "incoming.sqlite"
 
     async def open(self, **options: Any) -> Store:
+        options.pop("instance", None)  # all its processes are of one
         return SqliteStore(self._path, **options)
 
 

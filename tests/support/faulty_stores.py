@@ -280,6 +280,18 @@ class FaultyTickets:
     def watch(self, listener: Callable[[str], None]) -> None:
         self.inner.watch(listener)
 
+    def watch_outbox(self, listener: Callable[[], None]) -> None:
+        self.inner.watch_outbox(listener)
+
+    async def lease(self, name: str, seconds: float) -> bool:
+        return await self._through("lease", lambda: self.inner.lease(name, seconds))
+
+    async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
+        return await self.inner.unfinished_here(after, limit)
+
+    async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
+        return await self._through("adopt", lambda: self.inner.adopt(silent, limit))
+
     async def distrust_after_boot(self, boot_id: str) -> int:
         return await self.inner.distrust_after_boot(boot_id)
 

@@ -19,7 +19,7 @@ from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
-from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
+from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes, instance_of
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions
 from incoming.storage.ticket_store import Change, Records
@@ -33,7 +33,9 @@ class MemoryDatabase:
 
     tickets: dict[str, Ticket] = field(default_factory=dict)
     writers: dict[str, set[str]] = field(default_factory=dict)
+    last_writers: dict[str, str] = field(default_factory=dict)
     records: dict[str, dict[str, str]] = field(default_factory=dict)
+    leases: dict[str, tuple[object, float]] = field(default_factory=dict)
     version: int = 0
     boots: dict[str, str] = field(default_factory=dict)
     swept: dict[State, float] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class MemoryDatabase:
 
 
 class MemoryTicketStore:
-    """One worker's view of a database. `host` names the machine that it runs on."""
+    """One worker's view of a database. `host` names the machine that it runs on, `instance` its server."""
 
     def __init__(
         self,
@@ -54,12 +56,14 @@ class MemoryTicketStore:
         limits: StoreLimits = NO_LIMITS,
         clock: StoreClock | None = None,
         host: str = "here",
+        instance: str = "",
     ) -> None:
         self.clock = clock or StoreClock()
         self._database = database or MemoryDatabase()
         self._database.stores.append(self)
         self._limits = limits
         self._host = host
+        self._instance = instance or host
         self._listeners = ChangeListeners()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -118,6 +122,7 @@ class MemoryTicketStore:
         self._check_open()
         if self._database.tickets.pop(ticket_id, None) is not None:
             self._database.writers.pop(ticket_id, None)
+            self._database.last_writers.pop(ticket_id, None)
             self._database.records.pop(ticket_id, None)
             self._tell(ticket_id)
 
@@ -133,9 +138,13 @@ class MemoryTicketStore:
             database.writers.pop(saved.id, None)
         elif known is None or known.extents != saved.extents:
             database.writers.setdefault(saved.id, set()).add(self._host)
+        if known is not None and known.extents != saved.extents:
+            database.last_writers[saved.id] = self._instance
         if known is None or known.state != saved.state:
             database.counted[f"entered/{saved.state}"] += 1
         self._tell(saved.id, quiet=quiet)
+        if saved.callback != (None if known is None else known.callback):
+            self._tell_outbox()
         return saved
 
     def _check_open(self) -> None:
@@ -213,6 +222,30 @@ class MemoryTicketStore:
         self._database.service = (self._database.service or ServiceTime(now)).noted(now)
         return self._database.service
 
+    async def lease(self, name: str, seconds: float) -> bool:
+        self._check_open()
+        now, leases = self.clock.now(), self._database.leases
+        holder, until = leases.get(name, (self, now))
+        if holder is not self and (not seconds or now < until <= now + seconds):
+            return False
+        leases[name] = (self, now + seconds)
+        return True
+
+    async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
+        return self._unfinished(lambda writer: writer == self._instance, after)[:limit]
+
+    async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
+        since = self.clock.now() - silent
+        alive = {instance_of(name) for name, (at, _) in self._database.reports.items() if at >= since}
+        found = self._unfinished(lambda writer: writer not in (*alive, self._instance))[:limit]
+        self._database.last_writers.update((ticket.id, self._instance) for ticket in found)
+        return found
+
+    def _unfinished(self, is_wanted: Callable[[str], bool], after: str = "") -> list[Ticket]:
+        last = self._database.last_writers
+        found = [ticket for ticket in self._in([State.UPLOADING]) if is_wanted(last.get(ticket.id, ""))]
+        return sorted((ticket for ticket in found if ticket.id > after), key=lambda ticket: ticket.id)
+
     async def distrust_after_boot(self, boot_id: str) -> int:
         self._check_open()
         if self._database.boots.get(self._host) == boot_id:
@@ -262,6 +295,16 @@ class MemoryTicketStore:
     def watch(self, listener: Callable[[str], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._listeners.add(listener)
+
+    def watch_outbox(self, listener: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listeners.add_outbox(listener)
+
+    def _tell_outbox(self) -> None:
+        for store in self._database.stores:
+            if store._loop is not None:
+                with suppress(RuntimeError):
+                    store._loop.call_soon_threadsafe(store._listeners.notify_outbox)
 
     def _tell(self, ticket_id: str, *, quiet: bool = False) -> None:
         for store in self._database.stores:

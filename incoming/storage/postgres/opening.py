@@ -39,11 +39,17 @@ SERVER_SETTINGS = {
 
 
 async def open_postgres(
-    dsn: str, *, host: str, limits: StoreLimits = NO_LIMITS, clock: StoreClock | None = None
+    dsn: str,
+    *,
+    host: str,
+    instance: str = "",
+    limits: StoreLimits = NO_LIMITS,
+    clock: StoreClock | None = None,
 ) -> PostgresStore:
     """Return a store on the database that `dsn` names, with its tables up to date.
 
-    `host` names this machine, also after a restart. Raises StorageFailed if the database cannot be used.
+    `host` names this machine, also after a restart, and `instance` this server, by default like the host. Raises
+    StorageFailed if the database cannot be used.
     """
     faults = DatabaseFaults(dsn)
     own: set[int] = set()
@@ -53,8 +59,9 @@ async def open_postgres(
             await _examine(connection, faults)
             await migrate(connection)
         server_time = ServerTime()
-        store = PostgresStore(pool, faults, clock or StoreClock(server_time), host, limits)
-        watcher = Watcher(lambda: _connect(dsn), faults, server_time, own.__contains__, store.heard)
+        store = PostgresStore(pool, faults, clock or StoreClock(server_time), host, limits, instance)
+        told = store.heard, store.heard_of_callbacks
+        watcher = Watcher(lambda: _connect(dsn), faults, server_time, own.__contains__, *told)
         await watcher.start()
         store.watcher = watcher
     except BaseException as error:

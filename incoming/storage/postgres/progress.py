@@ -26,7 +26,8 @@ TOUCH_INTERVAL = 300.0
 """Seconds by which `touched` may be behind the last activity: idle limits are hours."""
 
 _ADVANCE = f"""UPDATE progress p SET version = nextval('versions'), active_at = u.active_at, extents = u.extents,
-    synced = u.synced, written_by = {WRITTEN_BY.format(all_synced="u.all_synced", mark="u.mark")}
+    synced = u.synced, written_by = {WRITTEN_BY.format(all_synced="u.all_synced", mark="u.mark")},
+    writer = CASE WHEN u.extents = p.extents THEN p.writer ELSE $8 END
     FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::bytea[], $5::bytea[], $6::boolean[], $7::text[])
     AS u (id, version, active_at, extents, synced, all_synced, mark)
     WHERE p.id = u.id AND p.version = u.version RETURNING p.id, p.version"""  # noqa: S608 - constants only
@@ -56,9 +57,10 @@ class _Step:
 class ProgressWriter:
     """One process's. At most one statement is under way, and the next one takes all that has gathered."""
 
-    def __init__(self, transactions: Transactions, host: str) -> None:
+    def __init__(self, transactions: Transactions, host: str, instance: str) -> None:
         self._transactions = transactions
         self._host = host
+        self._instance = instance
         self._asked: list[_Asked] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -129,7 +131,7 @@ class ProgressWriter:
         columns = [list(column) for column in zip(*rows, strict=True)]
         # In the order of the ids, as everybody locks.
         await connection.fetch("SELECT 1 FROM progress WHERE id = ANY($1) ORDER BY id FOR UPDATE", columns[0])
-        found = await connection.fetch(_ADVANCE, *columns)
+        found = await connection.fetch(_ADVANCE, *columns, self._instance)
         await connection.execute(_TOUCH, columns[0], columns[2], TOUCH_INTERVAL)
         return {row["id"]: row["version"] for row in found}
 

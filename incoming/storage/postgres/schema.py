@@ -36,6 +36,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE counted (name text, shard integer, value float8 NOT NULL, PRIMARY KEY (name, shard))",
         "CREATE TABLE traffic (slot bigint, shard integer, bytes bigint NOT NULL, PRIMARY KEY (slot, shard))",
     ),
+    (
+        # The instance that wrote bytes last, whose restart examines the file. Not indexed, so that updates stay HOT.
+        "ALTER TABLE progress ADD COLUMN writer text NOT NULL DEFAULT ''",
+    ),
 )
 """One tuple of statements for each release that changed something, never edited later."""
 

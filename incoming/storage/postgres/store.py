@@ -7,6 +7,7 @@ grouped by progress.py, how news arrive by watcher.py; what a ticket means it do
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
-from incoming.storage.postgres import reports
+from incoming.storage.postgres import instances, reports
 from incoming.storage.postgres.errors import DatabaseFaults
 from incoming.storage.postgres.progress import ProgressWriter
 from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, lock, mark, save, write_records
@@ -51,16 +52,19 @@ class PostgresStore:
         clock: StoreClock,
         host: str,
         limits: StoreLimits = NO_LIMITS,
+        instance: str = "",
     ) -> None:
         self.clock = clock
         self.watcher: Watcher | None = None
         self._pool = pool
         self._faults = faults
         self._host = host
+        self._instance = instance or host
+        self._holder = secrets.token_hex(8)
         self._limits = limits
         self._listeners = ChangeListeners()
         self._transactions = Transactions(pool, faults)
-        self._progress = ProgressWriter(self._transactions, host)
+        self._progress = ProgressWriter(self._transactions, host, self._instance)
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
@@ -77,6 +81,8 @@ class PostgresStore:
                     connection, lambda open_, bytes_: self._limits.check_created(ticket, open_, bytes_), ticket
                 )
             await self._announce(connection, ticket.id)
+            if ticket.callback is not None:
+                await instances.announce_outbox(connection)
 
         await self._transactions.run(add)
         self._listeners.notify([ticket.id])
@@ -131,7 +137,7 @@ class PostgresStore:
                 raise ValueError("a change gave the ticket another id")
             if after is known:
                 return known
-            saved = await save(connection, known, after, self._host)
+            saved = await save(connection, known, after, self._host, self._instance)
             if self._limits.quota and saved.reserved > known.reserved:
                 await self._check_limits(
                     connection, lambda _, bytes_: self._limits.check_saved(known, saved, bytes_), saved
@@ -139,6 +145,8 @@ class PostgresStore:
             if records is not None:
                 await write_records(connection, ticket_id, records(saved))
             await self._announce(connection, ticket_id)
+            if saved.callback != known.callback:
+                await instances.announce_outbox(connection)
             changed = True
             return saved
 
@@ -184,7 +192,10 @@ class PostgresStore:
                 seen += ids
             return [
                 await save(
-                    connection, ticket, replace(ticket, callback=replace(ticket.callback, due_at=until)), self._host
+                    connection,
+                    ticket,
+                    replace(ticket, callback=replace(ticket.callback, due_at=until)),
+                    *(self._host, self._instance),
                 )
                 for ticket in found
                 if ticket.callback is not None
@@ -248,6 +259,25 @@ class PostgresStore:
 
         return await self._transactions.run(note)
 
+    async def lease(self, name: str, seconds: float) -> bool:
+        now = self.clock.now()
+        return await self._transactions.run(
+            lambda connection: instances.lease(connection, name, self._holder, now, seconds)
+        )
+
+    async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
+        return self._readable(
+            await self._transactions.read(
+                lambda connection: instances.unfinished(connection, self._instance, after, limit)
+            )
+        )
+
+    async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
+        since = self.clock.now() - silent
+        return self._readable(
+            await self._transactions.run(lambda connection: instances.adopt(connection, self._instance, since, limit))
+        )
+
     async def distrust_after_boot(self, boot_id: str) -> int:
         key = f"boot/{self._host}"
         unsynced = f"""{SELECT} WHERE t.state = ANY($1) AND p.extents != p.synced
@@ -261,7 +291,7 @@ class PostgresStore:
             rows = await connection.fetch(unsynced, [state.value for state in RECEIVING], mark(self._host))
             tickets = self._readable(rows)
             for ticket in tickets:
-                await save(connection, ticket, ticket.distrust(), self._host)
+                await save(connection, ticket, ticket.distrust(), self._host, self._instance)
                 await self._announce(connection, ticket.id)
             return [ticket.id for ticket in tickets]
 
@@ -318,6 +348,9 @@ class PostgresStore:
     def watch(self, listener: Callable[[str], None]) -> None:
         self._listeners.add(listener)
 
+    def watch_outbox(self, listener: Callable[[], None]) -> None:
+        self._listeners.add_outbox(listener)
+
     async def _announce(self, connection: asyncpg.Connection, ticket_id: str) -> None:
         """Tell other processes, once the transaction is committed."""
         await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", ticket_id)
@@ -355,6 +388,10 @@ class PostgresStore:
     def heard(self, ids: list[str]) -> None:
         """Called with what other processes have changed."""
         self._listeners.notify(ids)
+
+    def heard_of_callbacks(self) -> None:
+        """Called when any process may have changed one."""
+        self._listeners.notify_outbox()
 
 
 async def _noted(connection: asyncpg.Connection, key: str) -> str | None:

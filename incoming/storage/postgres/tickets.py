@@ -42,7 +42,8 @@ _INSERT_PROGRESS = """INSERT INTO progress (id, version, active_at, extents, syn
 _UPDATE = """UPDATE tickets SET state = $2, state_since = $3, touched = $4, due_at = $5, terms = $6, rest = $7,
     reserved = $8, requested_by = $9, changed = pg_current_xact_id() WHERE id = $1"""
 _UPDATE_PROGRESS = f"""UPDATE progress p SET version = nextval('versions'), active_at = $2, extents = $3, synced = $4,
-    written_by = {WRITTEN_BY.format(all_synced="$5::boolean", mark="$6::text")} WHERE id = $1 RETURNING version"""  # noqa: S608
+    written_by = {WRITTEN_BY.format(all_synced="$5::boolean", mark="$6::text")},
+    writer = CASE WHEN p.extents = $3 THEN p.writer ELSE $7 END WHERE id = $1 RETURNING version"""  # noqa: S608
 
 
 def mark(host: str) -> str:
@@ -75,12 +76,12 @@ async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str) -> T
     return replace(ticket, version=version)
 
 
-async def save(connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str) -> Ticket:
+async def save(connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str) -> Ticket:
     """Write `changed` over the rows, which are `known` and locked; return the ticket with its new version."""
     row, values = _values(changed)
     await connection.execute(_UPDATE, *values)
     progress = (changed.id, row["active_at"], row["extents"], row["synced"], *writer(known, changed, host))
-    version = await connection.fetchval(_UPDATE_PROGRESS, *progress)
+    version = await connection.fetchval(_UPDATE_PROGRESS, *progress, instance)
     if known.state != changed.state:
         await count(connection, {f"entered/{changed.state}": 1})
     return replace(changed, version=version)

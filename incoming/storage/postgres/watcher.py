@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from incoming.storage.postgres.errors import TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.instances import OUTBOX
 
 HEARTBEAT = 10.0
 """Seconds between two looks, and between two measurements of the server's clock."""
@@ -47,7 +48,10 @@ class ServerTime:
 
 
 class Watcher:
-    """A connection of its own. `changed` gets the ids of what others changed; `is_own` knows our server processes."""
+    """A connection of its own. `changed` gets the ids of what others changed; `is_own` knows our server processes.
+
+    `owed` is called after news of the outbox, which has a channel of its own.
+    """
 
     def __init__(
         self,
@@ -56,12 +60,14 @@ class Watcher:
         server_time: ServerTime,
         is_own: Callable[[int], bool],
         changed: Callable[[list[str]], None],
+        owed: Callable[[], None],
     ) -> None:
         self._connect = connect
         self._faults = faults
         self._server_time = server_time
         self._is_own = is_own
         self._changed = changed
+        self._owed = owed
         self._horizon = ""
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -79,6 +85,7 @@ class Watcher:
         self._ended = ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         await connection.add_listener(await connection.fetchval(CHANNEL), self._hear)
+        await connection.add_listener(await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._owed())
         return connection
 
     def _hear(self, _: object, pid: int, __: str, ticket_id: object) -> None:
@@ -103,6 +110,7 @@ class Watcher:
             self._horizon = news["horizon"]
             if news["ids"]:
                 self._changed(news["ids"])
+                self._owed()
             await self._until_beat()
             if self._ended.is_set():
                 return

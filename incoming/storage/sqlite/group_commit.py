@@ -47,6 +47,8 @@ class Transaction:
             connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
         )
         self.changed: list[str] = []
+        self.owes = False
+        """Whether a callback has changed."""
         self.saved: dict[str, Ticket] = {}
         """What was written of each ticket last. It may have been undone since: no row has that version then."""
 
@@ -81,15 +83,25 @@ class TransactionLostError(Exception):
 
 
 class GroupCommitWriter:
-    """Owns the writing connection. `committed` is called on the event loop with the ids changed by each transaction."""
+    """Owns the writing connection.
+
+    `committed` is called on the event loop with the ids changed by each transaction, `owed` if a callback changed.
+    """
 
     def __init__(
-        self, path: Path, faults: DatabaseFaults, committed: Callable[[list[str]], None], host: str = THIS_HOST
+        self,
+        path: Path,
+        faults: DatabaseFaults,
+        committed: Callable[[list[str]], None],
+        host: str = THIS_HOST,
+        owed: Callable[[], None] = lambda: None,
     ) -> None:
         self.own: deque[tuple[int, int]] = deque(maxlen=1000)
         """The latest versions given by this process, as (from, to] of each transaction, in ascending order."""
         self._faults = faults
         self._committed = committed
+        self._owed = owed
+        self._owes = False
         self._host = host
         self._connection = connect(path)
         self._connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000)}")
@@ -151,8 +163,9 @@ class GroupCommitWriter:
         while going:
             going = self._turns.get()
             while batch := self._collect():
+                self._owes = False
                 changed = self._commit(batch)
-                self._report(batch, changed)
+                self._report(batch, changed, self._owes)
                 if going and len(batch) < MOST_AT_ONCE:
                     break  # who has come meanwhile gives a turn as well, or can wait for one
         self._connection.close()
@@ -179,6 +192,7 @@ class GroupCommitWriter:
         except Exception as error:
             self._give_up(batch, error)
         else:
+            self._owes = self._owes or transaction.owes
             return list(dict.fromkeys(transaction.changed))
         return []
 
@@ -258,16 +272,18 @@ class GroupCommitWriter:
             return self._faults.blame(error)
         return error
 
-    def _report(self, batch: list[Operation], changed: list[str]) -> None:
+    def _report(self, batch: list[Operation], changed: list[str], owes: bool) -> None:
         # There is one event loop as a rule; one that ended before its answers came must not keep another from its own.
         for loop in dict.fromkeys(operation.future.get_loop() for operation in batch):
             answers = [operation for operation in batch if operation.future.get_loop() is loop]
             try:
-                loop.call_soon_threadsafe(self._resolve, answers, changed)
+                loop.call_soon_threadsafe(self._resolve, answers, changed, owes)
             except RuntimeError:
                 log.warning("ticket database: the event loop ended before %d answers", len(answers))
 
-    def _resolve(self, batch: list[Operation], changed: list[str]) -> None:
+    def _resolve(self, batch: list[Operation], changed: list[str], owes: bool) -> None:
         for operation in batch:
             operation.answer()
         self._committed(changed)
+        if owes:
+            self._owed()

@@ -38,6 +38,21 @@ def note_boot(connection: sqlite3.Connection, host: str, boot_id: str) -> bool:
     return True
 
 
+def lease(connection: sqlite3.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
+    """Take, renew or (0 seconds) give back a lease; return False while another holder has it."""
+    key = f"lease/{name}"
+    try:
+        known, _, end = str(_get(connection, key)).partition(" ")
+        until = float(end)
+    except ValueError:
+        known, until = "", 0.0
+    # One that ends later than any lease of this name was taken before the clock was set back.
+    if known != holder and (not seconds or now < until <= now + seconds):
+        return False
+    _set(connection, key, f"{holder} {now + seconds!r}")
+    return True
+
+
 def _get(connection: sqlite3.Connection, key: str) -> object:
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else row[0]

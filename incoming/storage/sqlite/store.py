@@ -7,6 +7,7 @@ decided by group_commit.py, how a ticket is laid out by ticket_row.py; what a ti
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,9 @@ class SqliteStore:
         self._faults = DatabaseFaults(self._path)
         self._reading = connect(self._path)
         self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
-        self._writer = GroupCommitWriter(self._path, self._faults, self._listeners.notify, host)
+        told = self._listeners.notify, host, self._listeners.notify_outbox
+        self._writer = GroupCommitWriter(self._path, self._faults, *told)
+        self._holder = secrets.token_hex(8)
         self._watcher: Watcher | None = None
         self.epoch_of = EpochReader(self._path, self._faults)
 
@@ -204,6 +207,24 @@ class SqliteStore:
 
         return await self._read(count)
 
+    async def lease(self, name: str, seconds: float) -> bool:
+        now = self.clock.now()
+        return await self._writer.perform(
+            lambda its: maintenance.lease(its.connection, name, self._holder, now, seconds), durable=False
+        )
+
+    async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
+        query = "SELECT rowid FROM tickets WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
+        values = (State.UPLOADING.value, after, limit)
+
+        def search(connection: sqlite3.Connection) -> list[Ticket]:
+            return self._readable(rows_at(connection, [row[0] for row in connection.execute(query, values).fetchall()]))
+
+        return await self._read(search)
+
+    async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
+        return []  # no other machine writes
+
     async def distrust_after_boot(self, boot_id: str) -> int:
         def distrust(transaction: Transaction) -> int:
             if not maintenance.note_boot(transaction.connection, transaction.host, boot_id):
@@ -267,14 +288,26 @@ class SqliteStore:
 
     def watch(self, listener: Callable[[str], None]) -> None:
         self._listeners.add(listener)
-        if self._watcher is None:
-            loop = asyncio.get_running_loop()
+        self._start_watching()
 
-            def changed(ids: list[str]) -> None:
-                with suppress(RuntimeError):  # the loop has ended, so nobody listens
-                    loop.call_soon_threadsafe(self._listeners.notify, ids)
+    def watch_outbox(self, listener: Callable[[], None]) -> None:
+        self._listeners.add_outbox(listener)
+        self._start_watching()
 
-            self._watcher = Watcher(self._path, self._faults, self._writer.own, changed)
+    def _start_watching(self) -> None:
+        if self._watcher is not None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def changed(ids: list[str]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, so nobody listens
+                loop.call_soon_threadsafe(self._listeners.notify, ids)
+
+        def owed() -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._listeners.notify_outbox)
+
+        self._watcher = Watcher(self._path, self._faults, self._writer.own, changed, owed)
 
     async def check(self) -> None:
         def touch(transaction: Transaction) -> None:

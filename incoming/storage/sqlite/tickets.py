@@ -76,6 +76,7 @@ def rows_at(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[S
 def insert(transaction: Transaction, ticket: Ticket) -> None:
     """A new row."""
     transaction.connection.execute(_INSERT, to_row(replace(ticket, version=transaction.change(ticket.id))))
+    transaction.owes |= ticket.callback is not None
     if ticket.extents != ticket.synced:
         transaction.connection.execute(_NOTE_WRITER, (*_writers(transaction, None, ticket), ticket.id))
 
@@ -87,6 +88,7 @@ def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: boo
     statement, values = _UPDATE if counted else _UPDATE_UNCOUNTED
     transaction.connection.execute(statement, (*values(to_row(saved)), *_writers(transaction, known, saved), known.id))
     transaction.saved[known.id] = saved
+    transaction.owes |= saved.callback != known.callback
     return saved
 
 

@@ -18,6 +18,7 @@ from incoming.storage.sqlite.schema import connect
 INTERVAL = 0.1
 """Seconds between two looks, which is how late a worker may learn of a cancellation made by another."""
 
+DUE = "SELECT min(due_at) FROM tickets WHERE due_at IS NOT NULL"
 NEWS = "SELECT version, id FROM tickets WHERE version > ? ORDER BY version"
 
 
@@ -25,6 +26,7 @@ class Watcher:
     """A thread with a connection of its own. `changed` is called on it with the ids of what others changed.
 
     `own` gives the versions of this process's transactions, as (from, to] in ascending order; those are not reported.
+    `owed` is called on it when another callback is the first one due.
     """
 
     def __init__(
@@ -33,12 +35,15 @@ class Watcher:
         faults: DatabaseFaults,
         own: Iterable[tuple[int, int]],
         changed: Callable[[list[str]], None],
+        owed: Callable[[], None],
     ) -> None:
         self._connection = connect(path)
         self._faults = faults
         self._own = own
         self._changed = changed
+        self._owed = owed
         self._seen = self._version()
+        self._due = self._connection.execute(DUE).fetchone()
         self._generation = -1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="incoming-sqlite-watch", daemon=True)
@@ -71,6 +76,10 @@ class Watcher:
         self._generation = generation
         if news:
             self._changed(news)
+        due = self._connection.execute(DUE).fetchone()
+        if due != self._due:
+            self._due = due
+            self._owed()
 
     def _version(self) -> int:
         return int(self._connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])

@@ -22,6 +22,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "port": ("4321", 4321),
     "storage_dir": ("/srv/uploads", Path("/srv/uploads")),
     "database": ("postgresql://incoming:secret@db/uploads", "postgresql://incoming:secret@db/uploads"),
+    "instance": ("upload-2", "upload-2"),
     "workers": ("3", 3),
     "log_level": ("warning", "warning"),
     "log_format": ("json", "json"),
@@ -80,6 +81,8 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
 # Of every key with limits: the last value allowed and the next one.
 LIMITS = [
     ("port", "65535", "65536"),
+    ("instance", "a" * 63, "a" * 64),
+    ("instance", "up-1.example_org", "up:1"),
     ("workers", "64", "65"),
     ("workers", "1", "0"),
     ("chunk_min", "1", "0"),

@@ -1,0 +1,57 @@
+"""What instances share out: leases on duties, and the unfinished uploads of one that has gone.
+
+Every function works in its caller's transaction. Decides nothing about what a duty is or how an upload is examined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from incoming.core.ticket import State
+from incoming.storage.postgres.tickets import SELECT
+
+OUTBOX = "'incoming_outbox_' || current_schema()"
+"""The channel of the outbox, an SQL expression."""
+
+_LEASE = """INSERT INTO meta VALUES ('lease/' || $1::text, $2::text || ' ' || ($3::float8 + $4::float8)::text)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value
+    WHERE split_part(meta.value, ' ', 1) = $2
+        OR ($4 > 0 AND (split_part(meta.value, ' ', 2)::float8 <= $3
+            OR split_part(meta.value, ' ', 2)::float8 > $3 + $4))
+    RETURNING 1"""
+"""One that ends later than any of this name was taken before the clock was set back."""
+
+_ADOPT = """UPDATE progress SET writer = $1 WHERE id IN (
+        SELECT p.id FROM tickets t JOIN progress p USING (id)
+        WHERE t.state = $2 AND p.writer != $1
+            AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.noted_at >= $3 AND starts_with(w.name, p.writer || ':'))
+        ORDER BY p.id LIMIT $4 FOR UPDATE OF p SKIP LOCKED)
+    RETURNING id"""
+
+
+async def lease(connection: asyncpg.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
+    """Take, renew or (0 seconds) give back a lease; return False while another holder has it."""
+    return await connection.fetchval(_LEASE, name, holder, now, seconds) is not None
+
+
+async def unfinished(connection: asyncpg.Connection, instance: str, after: str, limit: int) -> Sequence[Sequence[Any]]:
+    """The rows of uploads in progress that this instance wrote to last, by id."""
+    query = f"{SELECT} WHERE t.state = $1 AND p.writer = $2 AND t.id > $3 ORDER BY t.id LIMIT $4"
+    rows: Sequence[Sequence[Any]] = await connection.fetch(query, State.UPLOADING.value, instance, after, limit)
+    return rows
+
+
+async def adopt(connection: asyncpg.Connection, instance: str, since: float, limit: int) -> Sequence[Sequence[Any]]:
+    """The rows of uploads in progress whose last writer has noted nothing since; it is this instance from now on."""
+    found = await connection.fetch(_ADOPT, instance, State.UPLOADING.value, since, limit)
+    ids = [row["id"] for row in found]
+    rows: Sequence[Sequence[Any]] = await connection.fetch(f"{SELECT} WHERE t.id = ANY($1) ORDER BY t.id", ids)
+    return rows
+
+
+async def announce_outbox(connection: asyncpg.Connection) -> None:
+    """Tell all processes, once the transaction is committed, that a callback has changed."""
+    await connection.execute(f"SELECT pg_notify({OUTBOX}, '')")
