@@ -34,7 +34,7 @@ LONGEST_SLEEP = 15.0
 """Seconds after which the outbox is read although nothing is due: the clock may have been set meanwhile."""
 
 GATHERING = 0.02
-"""Seconds between a ticket's change and reading the outbox. Every commit of chunks is such a change."""
+"""Seconds between news of the outbox and reading it."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class CallbackDispatcher:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         self._stopping = False
-        tickets.watch(lambda ticket_id: self._news.set())
+        tickets.watch_outbox(self._news.set)
 
     # --- which callback when ------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class CallbackDispatcher:
         return float("inf") if due_at is None else due_at
 
     async def _sleep(self, wake_at: float) -> None:
-        """Sleep until `wake_at`, or until a ticket's change has made a callback due earlier."""
+        """Sleep until `wake_at`, or until a change of the outbox has made a callback due earlier."""
         try:
             async with asyncio.timeout(max(min(wake_at - self._clock.now(), LONGEST_SLEEP), GATHERING)):
                 while not self._stopping:

@@ -1,8 +1,9 @@
 """Expire abandoned uploads, and remove files and tombstones past their time.
 
-Decides what has expired and what may be removed; removes nothing that the TicketStore does not know. Every worker has
-an independent janitor: each change is a transaction on the ticket's current state, and removing twice is no error. It
-knows no file system, no database and no client.
+Decides what has expired and what may be removed; removes nothing that the TicketStore does not know. Every worker of
+every instance has a janitor, and one at a time is on duty, by a lease. Correctness does not depend on that: each change
+is a transaction on the ticket's current state, and removing twice is no error. It knows no file system, no database and
+no client.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import random
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from incoming.core.errors import UnknownTicket, UploadError
@@ -31,7 +33,16 @@ LONGEST_INTERVAL = 30.0
 SHORTEST_INTERVAL = 0.5
 
 NOTE_INTERVAL = 20.0
-"""Seconds between two time stamps of a running server, well below OUTAGE."""
+"""Seconds between two time stamps of a running server."""
+
+NOTE_LEASE = 45.0
+"""Seconds for which one worker notes them; with NOTE_INTERVAL well below OUTAGE, if that worker dies."""
+
+GIVE_UP_WITHIN = 1.0
+"""Seconds to give back a lease when the worker ends."""
+
+ROUNDS = 3
+"""Rounds for which the duty is leased, so that the next janitor soon replaces one that died."""
 
 LEFT_ALONE = 60.0
 """Seconds for the worker that changed a ticket to finish with its files, before a janitor does it."""
@@ -72,14 +83,30 @@ class Janitor:
         try:
             while True:
                 await asyncio.sleep(self._interval() * random.uniform(0.5, 1.0))
-                await self.sweep()
+                await self._try(self._sweep_on_duty)
         finally:
             noting.cancel()
+            await self._give_up_duties()
+
+    async def _sweep_on_duty(self) -> None:
+        if await self._tickets.lease("janitor", ROUNDS * self._interval()):
+            await self.sweep()
 
     async def _note_regularly(self) -> None:
         while True:
-            await self._try(self._note_service)
-            await asyncio.sleep(NOTE_INTERVAL)
+            await self._try(self._note_on_duty)
+            await asyncio.sleep(NOTE_INTERVAL * random.uniform(0.8, 1.0))
+
+    async def _note_on_duty(self) -> None:
+        if await self._tickets.lease("service", NOTE_LEASE):
+            await self._note_service()
+
+    async def _give_up_duties(self) -> None:
+        """Let another janitor take over at once; without an answer it does after the leases."""
+        for duty in ("janitor", "service"):
+            with suppress(UploadError, TimeoutError):
+                async with asyncio.timeout(GIVE_UP_WITHIN):
+                    await self._tickets.lease(duty, 0.0)
 
     async def _note_service(self) -> None:
         self._service = service = await self._tickets.note_service()
@@ -102,6 +129,7 @@ class Janitor:
             self._note_service,
             self._expire_idle,
             self._expire_waiting,
+            self._recover_abandoned,
             self._complete_whole,
             self._remove_left_over,
             self._forget,
@@ -159,6 +187,9 @@ class Janitor:
         log.info("upload %s: %s: %s", ticket_id, ticket.state, reason)
         if ticket.state == State.CANCELLED:
             await self._remove(ticket)
+
+    async def _recover_abandoned(self) -> None:
+        await recovery.recover_abandoned(self._tickets, self._store, self._upload_service)
 
     async def _complete_whole(self) -> None:
         """Complete files whose last byte was committed by a worker that then died."""

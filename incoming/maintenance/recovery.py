@@ -1,4 +1,7 @@
-"""At start: reduce every unfinished ticket to what the store really has.
+"""Reduce unfinished tickets to what the store really has: at the start, and after the end of another instance.
+
+At the start those are examined that this instance wrote to last. Those of an instance that has gone are examined once
+by another one; uploads that others serve are left alone.
 
 After a power cut that is only what was synced, if the store syncs at all. Of a partial file that is gone, replaced,
 shorter than its ticket or has holes, only the proven part counts. A file with its final name is confirmed. A partial
@@ -10,14 +13,13 @@ no database.
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from incoming.core.errors import StorageFailed, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
-from incoming.maintenance.ticket_scan import older
 from incoming.storage.byte_store import BytesLost, ByteStore, SyncingStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
@@ -27,11 +29,17 @@ log = logging.getLogger(__name__)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Identifies this boot of the machine; see random(4)."""
 
+BATCH = 100
+"""Uploads that are read at once."""
+
+SILENT = 60.0
+"""Seconds without a report after which an instance counts as gone; a worker reports at least every ten."""
+
 
 async def recover(
     tickets: TicketStore, store: ByteStore, upload_service: UploadService, boot_id_file: Path = BOOT_ID
 ) -> tuple[int, int]:
-    """Examine every unfinished upload; return how many there are and how many had less than recorded.
+    """Examine the unfinished uploads of this instance; return how many there are and how many had less than recorded.
 
     Call it before serving. Raises what the stores raise.
     """
@@ -39,15 +47,40 @@ async def recover(
     if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
         log.warning("host rebooted: discarded the unsynced ranges of %d uploads", count)
     unfinished = trimmed = 0
-    async for ticket in older(tickets, (State.UPLOADING,), math.inf, breath=0.0):
-        unfinished += 1
+    batch = await tickets.unfinished_here(limit=BATCH)
+    while batch:
+        unfinished += len(batch)
+        trimmed += await _examine(tickets, store, upload_service, batch)
+        batch = await tickets.unfinished_here(batch[-1].id, BATCH)
+    log.info("%d unfinished uploads, %d of them with less on the disk than recorded", unfinished, trimmed)
+    return unfinished, trimmed
+
+
+async def recover_abandoned(tickets: TicketStore, store: ByteStore, upload_service: UploadService) -> int:
+    """Examine the uploads of instances that have reported nothing for SILENT seconds, once; return how many there were.
+
+    Raises what the TicketStore raises.
+    """
+    count = 0
+    while batch := await tickets.adopt(SILENT, BATCH):
+        count += len(batch)
+        trimmed = await _examine(tickets, store, upload_service, batch)
+        log.info("examined %d uploads of instances that have gone, %d have less than recorded", len(batch), trimmed)
+    return count
+
+
+async def _examine(
+    tickets: TicketStore, store: ByteStore, upload_service: UploadService, batch: Iterable[Ticket]
+) -> int:
+    """Return how many had less than recorded."""
+    trimmed = 0
+    for ticket in batch:
         try:
             trimmed += await _recover(tickets, store, upload_service, ticket)
         except (StorageFailed, TooBusy) as error:
             # An unreadable one does not prevent the start: each write and the completion check again.
             log.warning("upload %s: cannot examine its file: %s; each write will check again", ticket.id, error.message)
-    log.info("%d unfinished uploads, %d of them with less on the disk than recorded", unfinished, trimmed)
-    return unfinished, trimmed
+    return trimmed
 
 
 async def _recover(tickets: TicketStore, store: ByteStore, upload_service: UploadService, ticket: Ticket) -> bool:

@@ -22,18 +22,12 @@ def older(
     states: Sequence[State],
     before: float,
     after: float | None = None,
-    *,
-    breath: float = BREATH,
 ) -> AsyncIterator[Ticket]:
-    """Yield the tickets that entered one of these states between the two times, the oldest first.
-
-    `breath` is the pause between two batches in seconds: 0 where there is no other work.
-    """
+    """Yield the tickets that entered one of these states between the two times, the oldest first."""
     return _walk(
         lambda start: tickets.find(states, state_before=before, after=start, limit=BATCH),
         lambda ticket: ticket.state_since,
         after,
-        breath,
     )
 
 
@@ -43,7 +37,6 @@ def idle(tickets: TicketStore, states: Sequence[State], before: float) -> AsyncI
         lambda start: tickets.find(states, idle_since=before, after=start, limit=BATCH),
         lambda ticket: ticket.active_at,
         None,
-        BREATH,
     )
 
 
@@ -51,7 +44,6 @@ async def _walk(
     find: Callable[[float | None], Awaitable[list[Ticket]]],
     key: Callable[[Ticket], float],
     start: float | None,
-    breath: float,
 ) -> AsyncIterator[Ticket]:
     seen: set[str] = set()
     while True:
@@ -65,4 +57,4 @@ async def _walk(
         last = key(batch[-1])
         start = last if last != start else math.nextafter(last, math.inf)
         seen = {ticket.id for ticket in batch}
-        await asyncio.sleep(breath)
+        await asyncio.sleep(BREATH)

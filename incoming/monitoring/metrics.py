@@ -70,6 +70,7 @@ GAUGES = (
     Metric("", "incoming_connections", "Connections that carry an upload now.", "transport", TRANSPORTS),
     Metric("", "incoming_free_bytes", "Bytes that can still be written to the storage."),
     Metric("", "incoming_workers", "Worker processes that are alive."),
+    Metric("", "incoming_instance_workers", "Worker processes of each instance that are alive.", "instance"),
     Metric("", "incoming_resident_memory_bytes", "Memory of all workers together."),
     Metric("", "incoming_info", "Always 1; the version is in the label.", "version"),
 )

@@ -22,7 +22,7 @@ from typing import Any
 from incoming.core.errors import UploadError
 from incoming.monitoring.connections import NOBODY, Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
-from incoming.storage.operator_store import OperatorStore
+from incoming.storage.operator_store import OperatorStore, instance_of, worker_name
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class WorkerReport:
     memory: int
     connections: dict[str, int] = field(default_factory=dict)
     uploads: dict[str, UploadActivity] = field(default_factory=dict)
+    instance: str = ""
 
     def to_json(self) -> str:
         """Return the report as the store keeps it; a report of another version may have more or fewer fields."""
@@ -77,8 +78,8 @@ class WorkerReport:
         return json.dumps(report, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> WorkerReport:
-        """Parse the report of `to_json`, of any version."""
+    def from_json(cls, text: str, instance: str = "") -> WorkerReport:
+        """Parse the report of `to_json`, of any version, by a worker of this instance."""
         values: dict[str, Any] = json.loads(text)
         return cls(
             pid=values.get("pid", 0),
@@ -86,6 +87,7 @@ class WorkerReport:
             memory=values.get("memory", 0),
             connections=values.get("connections", {}),
             uploads={ticket_id: _activity(known) for ticket_id, known in values.get("uploads", {}).items()},
+            instance=instance,
         )
 
 
@@ -100,13 +102,14 @@ def _activity(values: dict[str, Any]) -> UploadActivity:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The whole server at one moment: the uploads that clients send, by id; connections by transport; the counters of
-    all workers; received bytes by slot, as in `Notes.traffic`.
+    """The whole server at one moment: the uploads that clients send, by id; connections by transport; the
+    workers of each instance; the counters of all workers; received bytes by slot, as in `Notes.traffic`.
     """
 
     workers: list[WorkerReport]
     uploads: dict[str, UploadActivity]
     connections: Counter[str]
+    instances: dict[str, list[WorkerReport]]
     counted: dict[str, float]
     traffic: dict[int, int]
 
@@ -114,11 +117,13 @@ class Overview:
 class WorkerReporter:
     """Reports of one worker."""
 
-    def __init__(self, store: OperatorStore, counters: WorkerCounters, connections: Connections) -> None:
+    def __init__(
+        self, store: OperatorStore, counters: WorkerCounters, connections: Connections, instance: str = ""
+    ) -> None:
         self._store = store
         self._counters = counters
         self._connections = connections
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._name = worker_name(instance or socket.gethostname(), os.getpid(), secrets.token_hex(4))
         self._reported: dict[str, float] = {}
         self._reported_bytes = 0
         self._turn = asyncio.Lock()
@@ -195,14 +200,16 @@ class WorkerReporter:
 async def overview_of(store: OperatorStore) -> Overview:
     """Return what the workers have reported so far, for processes with the store only. Raises what the store raises."""
     notes = await store.notes(STALE)
-    workers = [WorkerReport.from_json(notes.facts[name]) for name in sorted(notes.facts)]
+    workers = [WorkerReport.from_json(notes.facts[name], instance_of(name)) for name in sorted(notes.facts)]
     uploads: dict[str, UploadActivity] = {}
     connections: Counter[str] = Counter()
+    instances: dict[str, list[WorkerReport]] = {}
     for worker in workers:
+        instances.setdefault(worker.instance, []).append(worker)
         connections.update(worker.connections)
         for ticket_id, activity in worker.uploads.items():
             uploads[ticket_id] = uploads.get(ticket_id, NOBODY) + activity
-    return Overview(workers, uploads, connections, dict(notes.counted), dict(notes.traffic))
+    return Overview(workers, uploads, connections, instances, dict(notes.counted), dict(notes.traffic))
 
 
 def _resident() -> int:

@@ -189,7 +189,7 @@ async def open_services(settings: Settings) -> Services:
         janitor=Janitor(tickets, store, upload_service, settings),
         counters=counters,
         connections=connections,
-        worker_reporter=WorkerReporter(stores.operators, counters, connections),
+        worker_reporter=WorkerReporter(stores.operators, counters, connections, stores.instance),
         memory_budget=MemoryBudget(settings.memory),
         connection_limiter=ConnectionLimiter.of(settings),
     )

@@ -40,6 +40,7 @@ class Metrics(Handler):
             "incoming_connections": {transport: overview.connections[transport] for transport in TRANSPORTS},
             "incoming_free_bytes": {} if free is None else {"": free},
             "incoming_workers": {"": len(overview.workers)},
+            "incoming_instance_workers": {name: len(workers) for name, workers in overview.instances.items()},
             "incoming_resident_memory_bytes": {"": sum(worker.memory for worker in overview.workers)},
             "incoming_info": {incoming.__version__: 1},
         }

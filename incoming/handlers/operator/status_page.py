@@ -7,7 +7,7 @@ Sec-Fetch-Site), DNS rebinding, framing, and the content of file names. upload_o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_operator, same_site, shows_token
 from incoming.handlers.services import Services
 from incoming.monitoring.upload_overview import OPERATOR_REASON, describe, shown
+from incoming.monitoring.worker_reports import WorkerReport
 from incoming.storage.byte_store import free_bytes
 from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 
@@ -101,6 +102,7 @@ class StatusNow(OperatorHandler):
                     "sending": len(overview.uploads),
                     "connections": dict(overview.connections),
                     "workers": len(overview.workers),
+                    "instances": {name: _instance(workers) for name, workers in overview.instances.items()},
                     "lag": max((worker.lag for worker in overview.workers), default=0.0),
                     "memory": sum(worker.memory for worker in overview.workers),
                     "free": await free_bytes(services.store),
@@ -110,6 +112,16 @@ class StatusNow(OperatorHandler):
                 }
             )
         )
+
+
+def _instance(workers: Sequence[WorkerReport]) -> dict[str, Any]:
+    """Return what is shown of an instance: memory in bytes, the longest lag in seconds."""
+    return {
+        "workers": len(workers),
+        "connections": sum(sum(worker.connections.values()) for worker in workers),
+        "lag": max(worker.lag for worker in workers),
+        "memory": sum(worker.memory for worker in workers),
+    }
 
 
 def _last_hour(traffic: Mapping[int, int], now: float) -> dict[str, Any]:

@@ -508,6 +508,79 @@ async def test_the_janitor_runs_by_itself_and_more_often_with_short_limits(
     assert running.cancelled()
 
 
+class Duty:
+    """Janitors of several workers with one database, whose rounds follow each other at once; `swept` has who swept."""
+
+    def __init__(self, directory: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.swept: list[int] = []
+        self.stores = [Stores(directory, clock) for _ in range(3)]
+        self._monkeypatch = monkeypatch
+        self.tasks = [self._run(number) for number in range(3)]
+
+    def _run(self, number: int) -> "asyncio.Task[None]":
+        janitor = employ(self.stores[number])
+
+        async def sweep() -> None:
+            self.swept.append(number)
+
+        self._monkeypatch.setattr(janitor, "sweep", sweep)
+        self._monkeypatch.setattr(janitor, "_interval", lambda: 0.01)
+        return asyncio.get_running_loop().create_task(janitor.run())
+
+    async def several_rounds(self) -> set[int]:
+        """Who sweeps in the next rounds."""
+        self.swept.clear()
+        await until(lambda: len(self.swept) > 10, "several rounds")
+        return set(self.swept)
+
+    async def end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for stores in self.stores:
+            await stores.close()
+
+
+@pytest.fixture
+def duty(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, io_loop: IOLoop) -> Iterator[Duty]:
+    async def begin() -> Duty:
+        return Duty(tmp_path / "duty", clock, monkeypatch)
+
+    duty = io_loop.run_sync(begin)
+    yield duty
+    io_loop.run_sync(duty.end)
+
+
+async def test_one_janitor_of_several_is_on_duty(duty: Duty) -> None:
+    first = await duty.several_rounds()
+    assert len(first) == 1
+    assert await duty.several_rounds() == first
+
+
+async def test_another_janitor_takes_over_when_one_ends(duty: Duty) -> None:
+    [first] = await duty.several_rounds()
+    duty.tasks[first].cancel()
+    await asyncio.gather(duty.tasks[first], return_exceptions=True)
+    [second] = await duty.several_rounds()
+    assert second != first
+
+
+async def test_another_janitor_takes_over_from_one_that_was_killed(
+    duty: Duty, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first] = await duty.several_rounds()
+
+    async def no_answer(name: str, seconds: float) -> bool:
+        raise StorageFailed("it is dead")
+
+    monkeypatch.setattr(duty.stores[first].tickets, "lease", no_answer)
+    await asyncio.sleep(0)
+    duty.swept.clear()
+    clock.advance(module.ROUNDS * 0.01 + 1)
+    [second] = await duty.several_rounds()
+    assert second != first
+
+
 # --- outages ----------------------------------------------------------------------------------------------------------
 
 
@@ -605,7 +678,7 @@ async def test_the_time_is_recorded_during_a_long_round(
     janitor = employ(stores)
     held = asyncio.Event()
     monkeypatch.setattr(janitor, "sweep", held.wait)
-    monkeypatch.setattr(janitor, "_interval", lambda: 0.0)
+    monkeypatch.setattr(janitor, "_interval", lambda: 0.001)
     noted: list[float] = []
     real = stores.tickets.note_service
 

@@ -10,11 +10,18 @@ from tornado.ioloop import IOLoop
 
 from incoming.core.errors import StorageFull
 from incoming.core.extents import Extents
+from incoming.core.identity import Identity
+from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance import recovery
 from incoming.settings.settings import Settings
+from incoming.storage.memory.files import MemoryByteStore
+from incoming.storage.memory.tickets import MemoryDatabase, MemoryTicketStore
+from incoming.storage.operator_store import worker_name
 from incoming.uploads.upload_service import UploadService
-from tests.support.stores import Stores
+from incoming.wire.messages import Hello
+from tests.support.stores import Clock, Stores
+from tests.unit.storage.tickets import new
 
 
 @pytest.fixture
@@ -106,21 +113,12 @@ async def test_a_missing_file_is_requested_from_the_start(stores: Stores, machin
 
 
 async def test_every_ticket_is_recovered(stores: Stores, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH", 3)
+    monkeypatch.setattr(recovery, "BATCH", 3)
     tickets = [await stores.uploading(b"x" * 10) for _ in range(11)]
     for ticket in tickets[::2]:
         await stores.files.release(ticket)
         cut(part_of(stores, ticket), 5)
-    pauses: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await real(seconds)
-
-    monkeypatch.setattr("incoming.maintenance.ticket_scan.asyncio.sleep", sleep)
     assert await machine.start(stores) == (11, 6)
-    assert set(pauses) == {0}, "nobody is served yet for whom there should be a pause"
 
 
 async def test_bytes_that_arrive_while_the_file_is_measured_are_not_trimmed(
@@ -366,3 +364,71 @@ async def test_several_workers_recover_at_the_same_time(stores: Stores, machine:
     assert (await stores.get(short)).extents == Extents([(0, 10)])
     for other in others:
         await other.close()
+
+
+# --- other instances --------------------------------------------------------------------------------------------------
+
+
+class Instance:
+    """One of several, on stores in memory that they share."""
+
+    def __init__(self, name: str, database: MemoryDatabase, files: MemoryByteStore, clock: Clock) -> None:
+        self.name = name
+        self.files = files
+        self.tickets = MemoryTicketStore(database, clock=StoreClock(clock), instance=name)
+        self.service = UploadService(self.tickets, files, Settings())
+
+    async def written(self) -> Ticket:
+        """An upload of which this instance has stored ten bytes."""
+        await self.tickets.create(ticket := new())
+        hello = Hello("session", None, Identity("a", 20))
+        upload = await self.service.open(ticket.id, hello)
+        await upload.write(0, b"a" * 10, upload.ticket.epoch)
+        self.service.leave(upload)
+        return upload.ticket
+
+    async def report(self) -> None:
+        await self.tickets.note(worker_name(self.name, 1, "t"), "{}", {})
+
+    async def recover(self, boot_id: Path) -> tuple[int, int]:
+        return await recovery.recover(self.tickets, self.files, self.service, boot_id)
+
+    async def recover_abandoned(self) -> int:
+        return await recovery.recover_abandoned(self.tickets, self.files, self.service)
+
+
+async def test_a_start_examines_no_upload_of_another_instance(tmp_path: Path) -> None:
+    database, files, clock = MemoryDatabase(), MemoryByteStore(), Clock()
+    one, two = Instance("one", database, files, clock), Instance("two", database, files, clock)
+    mine, theirs = await one.written(), await two.written()
+    files.files.clear()  # an upload that is examined loses its bytes
+    assert await one.recover(tmp_path / "no boot id") == (1, 1)
+    left = [await one.tickets.get(ticket.id) for ticket in (mine, theirs)]
+    assert [ticket.extents.size for ticket in left if ticket] == [0, 10]
+
+
+async def test_uploads_of_an_instance_that_has_gone_are_examined_by_another_one_once() -> None:
+    database, files, clock = MemoryDatabase(), MemoryByteStore(), Clock()
+    one, two = Instance("one", database, files, clock), Instance("two", database, files, clock)
+    left = [await one.written() for _ in range(3)]
+    await one.report()
+    assert await two.recover_abandoned() == 0
+    files.files.clear()
+    clock.advance(recovery.SILENT + 1)
+    assert await two.recover_abandoned() == 3
+    after = [await two.tickets.get(ticket.id) for ticket in left]
+    assert [ticket.extents.size for ticket in after if ticket] == [0, 0, 0]
+    assert await two.recover_abandoned() == 0
+
+
+async def test_a_whole_file_of_an_instance_that_has_gone_arrives() -> None:
+    database, files, clock = MemoryDatabase(), MemoryByteStore(), Clock()
+    one, two = Instance("one", database, files, clock), Instance("two", database, files, clock)
+    ticket = await one.written()
+    await files.write(ticket, [(10, b"b" * 10)])
+    await one.tickets.update(ticket.id, lambda known: known.store([(10, 20)], None, clock()))
+    clock.advance(recovery.SILENT + 1)
+    await two.recover_abandoned()
+    after = await two.tickets.get(ticket.id)
+    assert after is not None
+    assert after.state == State.ARRIVED

@@ -28,6 +28,7 @@ const STATE_NAMES = {
 
 /** @typedef {{time: number, version: string, stopping: boolean, states: Record<string, number>, speed: number,
  *     sending: number, connections: Record<string, number>, workers: number, lag: number, memory: number,
+ *     instances: Record<string, {workers: number, connections: number, lag: number, memory: number}>,
  *     free: number | null, low_space: number, traffic: {slot: number, speeds: number[]}, uploads: Upload[]}} Status */
 
 /** @type {Map<string, Row>} */
@@ -212,14 +213,38 @@ function tiles(status) {
         ["Being handed over", String(owed), `${states.waiting ?? 0} waiting for the app`, ""],
         ["Failed", String(failed), "handovers, kept for a while", failed ? "bad" : ""],
         ["Free space", free === Infinity ? "not limited" : readableSize(free), low === "bad" ? "no new uploads are taken" : "", low],
-        ["Workers", String(status.workers), `lag ${Math.round(status.lag * 1000)} ms, ${readableSize(status.memory)}`, ""],
+        ["Workers", String(status.workers), readableLoad(status), ""],
+        ...instanceTiles(status.instances),
     ];
+}
+
+/** @param {{lag: number, memory: number}} load */
+function readableLoad(load) {
+    return `lag ${Math.round(load.lag * 1000)} ms, ${readableSize(load.memory)}`;
+}
+
+/**
+ * A tile for each of several instances.
+ * @param {Status["instances"]} instances
+ * @returns {[string, string, string, string][]}
+ */
+function instanceTiles(instances) {
+    const all = Object.entries(instances);
+    if (all.length < 2) return [];
+    return all.map(([name, one]) => [
+        `Instance ${name}`,
+        counted(one.workers, "worker"),
+        `${counted(one.connections, "connection")}, ${readableLoad(one)}`,
+        "",
+    ]);
 }
 
 /** @param {Status} status */
 function showTiles(status) {
     const list = element("tiles");
-    tiles(status).forEach(([label, value, remark, className], index) => {
+    const wanted = tiles(status);
+    while (list.children.length > wanted.length) list.lastElementChild?.remove();
+    wanted.forEach(([label, value, remark, className], index) => {
         let tile = list.children[index];
         if (!tile) {
             tile = make("div", "", make("dt"), make("dd", "", make("span"), make("small")));
