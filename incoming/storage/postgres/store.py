@@ -22,7 +22,7 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
-from incoming.storage.postgres import instances, reports
+from incoming.storage.postgres import instances, maintenance, reports
 from incoming.storage.postgres.errors import DatabaseFaults
 from incoming.storage.postgres.progress import ProgressWriter
 from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, lock, mark, save, write_records
@@ -237,27 +237,15 @@ class PostgresStore:
     # --- what processes note for those after them ---------------------------------------------------------------------
 
     async def swept(self, state: State) -> float | None:
-        text = await self._transactions.read(partial(_noted, key=f"swept/{state}"))
+        text = await self._transactions.read(partial(maintenance.noted, key=f"swept/{state}"))
         return None if text is None else float(text)
 
     async def note_swept(self, state: State, until: float) -> None:
-        await self._transactions.run(partial(_note, key=f"swept/{state}", value=repr(until)))
+        await self._transactions.run(partial(maintenance.note, key=f"swept/{state}", value=repr(until)))
 
     async def note_service(self) -> ServiceTime:
         now = self.clock.now()
-
-        async def note(connection: asyncpg.Connection) -> ServiceTime:
-            await connection.execute("INSERT INTO meta VALUES ('service', '') ON CONFLICT DO NOTHING")
-            text = await connection.fetchval("SELECT value FROM meta WHERE key = 'service' FOR UPDATE")
-            try:
-                known = ServiceTime.from_text(text)
-            except ValueError:
-                known = ServiceTime(now)
-            noted = known.noted(now)
-            await _note(connection, "service", noted.to_text())
-            return noted
-
-        return await self._transactions.run(note)
+        return await self._transactions.run(lambda connection: maintenance.note_service(connection, now))
 
     async def lease(self, name: str, seconds: float) -> bool:
         now = self.clock.now()
@@ -287,7 +275,7 @@ class PostgresStore:
             await connection.execute("INSERT INTO meta VALUES ($1, '') ON CONFLICT DO NOTHING", key)
             if await connection.fetchval("SELECT value FROM meta WHERE key = $1 FOR UPDATE", key) == boot_id:
                 return []
-            await _note(connection, key, boot_id)
+            await maintenance.note(connection, key, boot_id)
             rows = await connection.fetch(unsynced, [state.value for state in RECEIVING], mark(self._host))
             tickets = self._readable(rows)
             for ticket in tickets:
@@ -356,7 +344,7 @@ class PostgresStore:
         await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", ticket_id)
 
     async def check(self) -> None:
-        await self._transactions.run(partial(_note, key="checked", value=""))
+        await self._transactions.run(partial(maintenance.note, key="checked", value=""))
 
     async def close(self) -> None:
         if self._closed:
@@ -392,14 +380,3 @@ class PostgresStore:
     def heard_of_callbacks(self) -> None:
         """Called when any process may have changed one."""
         self._listeners.notify_outbox()
-
-
-async def _noted(connection: asyncpg.Connection, key: str) -> str | None:
-    text: str | None = await connection.fetchval("SELECT value FROM meta WHERE key = $1", key)
-    return text
-
-
-async def _note(connection: asyncpg.Connection, key: str, value: str) -> None:
-    await connection.execute(
-        "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value
-    )
