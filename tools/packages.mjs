@@ -6,8 +6,19 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 import { LANGUAGES } from "../incoming/js/element/languages.js";
-import { build_element, build_locales, build_module, declarations, files_of, library_options, project_version } from "./library_builds.mjs";
+import {
+    build_element,
+    build_locales,
+    build_module,
+    declarations,
+    files_of,
+    library_beside,
+    library_options,
+    project_version,
+    source,
+} from "./library_builds.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const template = path.join(root, "packages", "incoming-upload");
@@ -25,6 +36,36 @@ const packs_by_name = {
     },
 };
 
+/** The modules for frameworks, by their source. */
+const HOOKS = { queue_store: "store", react_hook: "react", vue_hook: "vue" };
+
+const store_beside = {
+    name: "store beside",
+    setup: ({ onResolve }) => onResolve({ filter: /^\.\/queue_store\.js$/ }, () => ({ path: "./store.mjs", external: true })),
+};
+
+/** @param {import("esbuild").BuildOptions} options of `library_options` */
+function build_hooks(options) {
+    return build({
+        ...options,
+        entryPoints: Object.entries(HOOKS).map(([file, name]) => ({ in: path.join(source, "hooks", `${file}.js`), out: name })),
+        format: "esm",
+        outExtension: { ".js": ".mjs" },
+        external: ["react", "vue"],
+        plugins: [library_beside, store_beside],
+    });
+}
+
+/** @returns {Promise<Record<string, string>>} declarations by name */
+async function hook_declarations() {
+    const files = {};
+    for (const name of Object.values(HOOKS)) {
+        const text = await readFile(path.join(source, "hooks", `${name}.d.ts`), "utf8");
+        files[`${name}.d.mts`] = text.replace(/ from "\.\.?\/([\w-]+)\.js"/g, ' from "./$1.mjs"');
+    }
+    return files;
+}
+
 const PACK_TYPES = `import type { LanguagePack } from "../incoming.mjs";\n\ndeclare const pack: LanguagePack;\nexport default pack;\n`;
 
 /**
@@ -41,17 +82,16 @@ function npm_version(version) {
 /** @returns {Promise<Record<string, Uint8Array | string>>} contents by name */
 async function make() {
     const { options } = await library_options();
-    const script = { "incoming.js": await readFile(path.join(root, "incoming/js/dist/incoming.js")) };
-    const built = await Promise.all([build_module(options), build_element(options, [packs_by_name]), build_locales()]);
-    const about = JSON.parse(await readFile(path.join(template, "package.json"), "utf8"));
-    const { name, ...rest } = about;
+    const modules = [build_module(options), build_element(options, [packs_by_name]), build_hooks(options), build_locales()];
+    const { name, ...about } = JSON.parse(await readFile(path.join(template, "package.json"), "utf8"));
     return {
-        ...script,
-        "incoming.js.map": await readFile(path.join(root, "incoming/js/dist/incoming.js.map")),
-        ...files_of(built),
+        "incoming.js": await readFile(path.join(source, "dist", "incoming.js")),
+        "incoming.js.map": await readFile(path.join(source, "dist", "incoming.js.map")),
+        ...files_of(await Promise.all(modules)),
         ...(await declarations()),
+        ...(await hook_declarations()),
         "locales/pack.d.mts": PACK_TYPES,
-        "package.json": JSON.stringify({ name, version: npm_version(await project_version()), ...rest }, null, 4) + "\n",
+        "package.json": JSON.stringify({ name, version: npm_version(await project_version()), ...about }, null, 4) + "\n",
     };
 }
 

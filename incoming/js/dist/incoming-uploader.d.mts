@@ -19,7 +19,7 @@ export interface IncomingUploaderElement extends IncomingPart {
     get_ticket: TicketFunction;
     /** The tickets of the finished uploads. */
     readonly value: readonly string[];
-    readonly name: string;
+    name: string;
     readonly form: HTMLFormElement | null;
     readonly validity: ValidityState;
     readonly validationMessage: string;

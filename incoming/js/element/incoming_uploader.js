@@ -105,6 +105,11 @@ export class IncomingUploader extends Part {
         return this.getAttribute("name") ?? "";
     }
 
+    /** React and Vue set it as a property because there is one. */
+    set name(value) {
+        this.setAttribute("name", value);
+    }
+
     get form() {
         return this.#internals.form;
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.packages.project import Project, make_package
+from tests.system.packages.project import Project, install, make_package
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +12,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_package(tmp_path_factory.mktemp("archive"))
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Path:
+    return install(archive, tmp_path_factory.mktemp("installed"))
+
+
 @pytest.fixture
-def project(tmp_path: Path, archive: Path) -> Project:
-    return Project(tmp_path, archive)
+def project(tmp_path: Path, installed: Path) -> Project:
+    return Project(tmp_path, installed)

@@ -1,6 +1,7 @@
 """Projects of other people: folders in which the npm package is installed from its archive."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,18 +26,23 @@ def make_package(folder: Path) -> Path:
     return Path(run([require_tool("node"), str(ROOT / "tools" / "packages.mjs"), str(folder)], ROOT).strip())
 
 
+def install(archive: Path, folder: Path) -> Path:
+    """Make an empty application in `folder` and let npm install the package, which needs no network."""
+    (folder / "package.json").write_text(json.dumps({"name": "app", "private": True, "type": "module"}))
+    run([require_tool("npm"), "install", "--offline", "--no-audit", "--no-fund", str(archive)], folder)
+    return folder
+
+
 class Project:
     """A folder with files of its own, the package from its archive, and the frameworks of the development packages.
 
-    npm installs the package without a network. Frameworks are found one folder above, where Node looks next.
+    Frameworks are found one folder above, where Node looks next.
     """
 
-    def __init__(self, parent: Path, archive: Path) -> None:
+    def __init__(self, parent: Path, installed: Path) -> None:
         self.folder = parent / "app"
-        self.folder.mkdir()
+        shutil.copytree(installed, self.folder)
         (parent / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
-        self.write("package.json", json.dumps({"name": "app", "private": True, "type": "module"}))
-        self.run("npm", "install", "--offline", "--no-audit", "--no-fund", str(archive))
 
     @property
     def package(self) -> Path:
