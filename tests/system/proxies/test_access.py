@@ -100,9 +100,10 @@ def test_no_log_has_a_whole_ticket(
 ) -> None:
     proxy = start_real_proxy(name)
     visitor = Visitor(proxy, certificate)
-    tickets = [app.new_ticket() for _ in range(3)]
+    tickets = [app.new_ticket() for _ in range(4)]
     frontend = f"{proxy.prefix}{FRONTENDS[0]}"
     assert visitor.handshake(f"{frontend}upload_ws?ticket={tickets[0]}").startswith("HTTP/1.1 101 ")
+    assert visitor.ask("HEAD", f"{frontend}tus/{tickets[3]}")[0] in (404, 412)
     assert visitor.ask("PUT", f"{frontend}upload/{tickets[1]}?filename=a", b"x")[0] == 200
     assert visitor.ask("GET", f"{frontend}upload/{tickets[2]}?wait=0")[0] == 200
     assert visitor.ask("GET", f"{frontend}incoming.js?ticket={tickets[2]}")[0] == 200
@@ -111,7 +112,13 @@ def test_no_log_has_a_whole_ticket(
     for ticket in tickets:
         assert ticket not in written
         assert ticket[9:] not in written
-    for shown in ("upload_ws", f"upload/{tickets[1][:8]}", f"upload/{tickets[2][:8]}", "incoming.js"):
+    for shown in (
+        "upload_ws",
+        f"upload/{tickets[1][:8]}",
+        f"upload/{tickets[2][:8]}",
+        f"tus/{tickets[3][:8]}",
+        "incoming.js",
+    ):
         assert f"{FRONTENDS[0]}{shown}" in written, f"{shown} is missing in: {written}"
 
 
