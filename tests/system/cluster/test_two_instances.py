@@ -3,93 +3,20 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.support.app_stub import NotingApp
 from tests.support.incoming_server import IncomingServer
-from tests.support.postgres_server import PostgresServer
 from tests.support.raw_websocket import RawWebSocket, chunk
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
-
-OPTIONS = ("--workers", "1", "--durability", "power")
-
-
-class Cluster:
-    """The instances `one` and `other`, their database and the app that they call."""
-
-    def __init__(self, directory: Path, postgres: PostgresServer, app: NotingApp) -> None:
-        self.postgres = postgres
-        self.app = app
-        self.storage_dir = directory / "storage"
-        # As operators should: the password of a real one must not be on the command line.
-        self.env = {"INCOMING_DATABASE": postgres.new_schema()}
-        self.one, self.other = (self._instance(name) for name in ("one", "other"))
-
-    def _instance(self, name: str) -> IncomingServer:
-        instance = IncomingServer(self.storage_dir, *OPTIONS, env=self.env)
-        instance.log_path = self.storage_dir.with_name(f"{name}.log")
-        return instance
-
-    @property
-    def instances(self) -> tuple[IncomingServer, IncomingServer]:
-        return self.one, self.other
-
-    def new_upload(self, instance: IncomingServer) -> str:
-        return self.backend(instance, "new_upload", signalFinishURL=self.app.url)
-
-    def backend(self, instance: IncomingServer, function: str, **parameters: str) -> str:
-        url = f"{instance.base_url}/incoming/0.1/backend/{function}"
-        answer = requests.post(url, data={"backendSecret": "secret", **parameters}, timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.text
-
-    def put(self, instance: IncomingServer, ticket: str, content: bytes, start: int, size: int) -> requests.Response:
-        return requests.put(
-            f"{instance.base_url}/incoming/frontend/upload/{ticket}?filename=a.bin",
-            content,
-            headers={"Content-Range": f"bytes {start}-{start + len(content) - 1}/{size}"},
-            timeout=60,
-            allow_redirects=False,
-        )
-
-    def status(self, instance: IncomingServer, ticket: str) -> dict[str, Any]:
-        answer: dict[str, Any] = requests.get(
-            f"{instance.base_url}/incoming/frontend/upload/{ticket}", timeout=30
-        ).json()
-        return answer
-
-    def reaches(self, instance: IncomingServer, ticket: str, state: str) -> None:
-        wait_until(lambda: self.status(instance, ticket)["state"] == state, f"{ticket} to be {state}")
-
-    def received(self, ticket: str) -> list[bytes]:
-        return [content for known, content in self.app.files if known == ticket]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    postgres = PostgresServer()
-    try:
-        with NotingApp() as app:
-            cluster = Cluster(tmp_path_factory.mktemp("cluster"), postgres, app)
-            for instance in cluster.instances:
-                instance.start()
-            yield cluster
-            for instance in cluster.instances:
-                instance.kill()
-            for instance in cluster.instances:
-                instance.expect_noise("ticket database postgresql://")  # one line while the database restarts
-                instance.assert_quiet()
-    finally:
-        postgres.remove()
+from tests.system.cluster.instances import OPTIONS, Cluster
 
 
 def test_both_say_that_they_are_ready(cluster: Cluster) -> None:
@@ -184,6 +111,10 @@ def test_operators_see_both(cluster: Cluster) -> None:
         return int(float(line.split()[1]))
 
     wait_until(lambda: workers() >= 2, "the reports of both")  # and for a while of one that was killed
+    shown_now = requests.get(f"{cluster.one.base_url}/incoming/status/now", timeout=20).json()
+    assert set(shown_now["instances"]) == {"one", "other"}
+    metrics = requests.get(f"{cluster.one.base_url}/incoming/metrics", timeout=20).text
+    assert set(re.findall(r'incoming_instance_workers{instance="(\w+)"}', metrics)) == {"one", "other"}
     ticket = cluster.new_upload(cluster.one)
     assert cluster.put(cluster.one, ticket, b"x" * 10, 0, 100).status_code == 308
     command = [sys.executable, str(ROOT / "incoming.py"), "uploads", "--storage-dir", str(cluster.storage_dir)]
@@ -192,6 +123,20 @@ def test_operators_see_both(cluster: Cluster) -> None:
     assert json.loads(shown.stdout)["arrived"] == 10
     subprocess.run([*command, "cancel", ticket], env=env, capture_output=True, check=True)
     cluster.reaches(cluster.other, ticket, "cancelled")
+
+
+def test_a_restart_examines_only_uploads_that_the_instance_wrote_to(cluster: Cluster) -> None:
+    mine, theirs = cluster.new_upload(cluster.one), cluster.new_upload(cluster.one)
+    assert cluster.put(cluster.one, mine, b"x" * 10, 0, 100).status_code == 308
+    assert cluster.put(cluster.other, theirs, b"x" * 10, 0, 100).status_code == 308
+    for ticket in (mine, theirs):
+        with (cluster.storage_dir / ticket[:2] / f"{ticket}.part").open("r+b") as file:
+            file.truncate(5)
+    cluster.one.restart(kill=True)
+    assert cluster.status(cluster.other, mine)["extents"] == [[0, 5]]
+    assert cluster.status(cluster.other, theirs)["extents"] == [[0, 10]]
+    for ticket in (mine, theirs):
+        cluster.backend(cluster.one, "cancel_upload", id=ticket)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

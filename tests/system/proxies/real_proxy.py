@@ -39,9 +39,13 @@ class RealProxy(ABC):
         return f"https://127.0.0.1:{self.port}"
 
     def start(self, server_port: int, app_port: int, *edits: Edit) -> None:
+        one_server = ("127\\.0\\.0\\.1:4000", f"127.0.0.1:{server_port}")
+        self._shipped = self._shipped.replace("127.0.0.1:8000", f"127.0.0.1:{app_port}")
+        self.start_edited(one_server, *edits)
+
+    def start_edited(self, *edits: Edit) -> None:
+        """Start with these edits, which name the servers."""
         text = self._shipped
-        text = self._replaced(text, "127\\.0\\.0\\.1:4000", f"127.0.0.1:{server_port}")
-        text = text.replace("127.0.0.1:8000", f"127.0.0.1:{app_port}")
         for pattern, instead in [*self.own_edits(), *edits]:
             text = self._replaced(text, pattern, instead)
         self._home.mkdir()
