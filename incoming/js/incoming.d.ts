@@ -94,6 +94,7 @@ type UploaderProperty =
     | "bytes_total"
     | "bytes_tx"
     | "bytes_acked"
+    | "bytes_received"
     | "bytes_ahead"
     | "frac_complete"
     | "chunks_tx_now"
@@ -129,7 +130,10 @@ export interface Uploader {
     readonly bytes_total: number;
     /** Always `bytes_acked + bytes_ahead`, and never more than `bytes_total`. */
     readonly bytes_tx: number;
+    /** Safe at the server. */
     readonly bytes_acked: number;
+    /** Safe, or received at least: what a bar shows. More than `bytes_acked` where the server stores whole parts only. */
+    readonly bytes_received: number;
     readonly bytes_ahead: number;
     /** From 0 to 1; 1 means that the file has arrived, not that the app has it. */
     readonly frac_complete: number;

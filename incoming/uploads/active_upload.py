@@ -9,13 +9,13 @@ checkpointer.py's. It knows nothing of connections, sessions' liveness or transp
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from incoming.core.errors import AlreadyComplete, BadRange, ServerShutdown, StorageFailed, TakenOver, UploadError
+from incoming.core.extents import Extents
 from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.core.token_bucket import RateLimiter
@@ -24,10 +24,9 @@ from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.writes.checkpointer import Checkpointer
 from incoming.uploads.writes.flush_schedule import FlushSchedule
-from incoming.uploads.writes.pending_write import PendingWrite, new_parts
+from incoming.uploads.writes.pending_write import PendingWrite, as_upload_error, new_parts
+from incoming.uploads.writes.received_reports import ReceivedReports
 from incoming.uploads.writes.submitted_writes import SubmittedWrites, with_stored
-
-log = logging.getLogger(__name__)
 
 MAX_EXTENTS = 2000
 """Separate ranges that one upload may consist of. An uploader has about as many as connections; one that sends the MiBs
@@ -82,6 +81,7 @@ class ActiveUpload:
         self._submitted = SubmittedWrites()
         self._is_buffering = isinstance(store, BufferingStore)
         self._flushes = FlushSchedule()
+        self.reports = ReceivedReports()
         self._commit_wanted = False
         self._committed_at = 0.0
         self._within = math.inf
@@ -97,6 +97,15 @@ class ActiveUpload:
     def busy(self) -> bool:
         """Whether bytes are on their way or not yet synced."""
         return bool(self._queue or self._submitted or self._running() or self.checkpoints.owed)
+
+    @property
+    def received(self) -> Extents:
+        """What the store buffers of this epoch: it is lost if the process dies."""
+        return self._submitted.unsafe(self.ticket) if self._is_buffering else Extents()
+
+    def _plan_report(self) -> None:
+        if self._is_buffering:
+            self.reports.plan(lambda: (self.ticket.extents, self.received))
 
     def adopt(self, ticket: Ticket) -> bool:
         """Note a newer version of the ticket; return False when it is not newer than the one known."""
@@ -203,6 +212,7 @@ class ActiveUpload:
             self._write_task = None
             if self._is_buffering:
                 self._flushes.plan(self.flush, buffered=bool(self._submitted.buffered(self.ticket.epoch)))
+            self._plan_report()
 
     def _next_batch(self) -> list[PendingWrite]:
         """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""
@@ -233,7 +243,7 @@ class ActiveUpload:
                 self._submitted.report(await self.checkpoints.write(news), epoch, self.ticket)
                 news.clear()
         except Exception as error:
-            await self._refuse(batch, self._as_upload_error(error, "write"))
+            await self._refuse(batch, as_upload_error(error, "write", self.ticket.id))
             return
         for piece in batch:
             piece.ack() if piece.held else piece.drop()
@@ -245,13 +255,6 @@ class ActiveUpload:
         if not self._is_buffering:
             await self._refuse_buffered(epoch, StorageFailed(NOT_KEPT))
         self._plan_commit(within)
-
-    def _as_upload_error(self, error: Exception, what: str) -> UploadError:
-        """The error for the senders, which learn nothing of a defect."""
-        if isinstance(error, UploadError):
-            return error
-        log.error("upload %s: %s failed", self.ticket.id, what, exc_info=error)
-        return StorageFailed(f"the {what} failed by a defect of the server")
 
     # --- what the store buffers ---------------------------------------------------------------------------------------
 
@@ -281,7 +284,7 @@ class ActiveUpload:
         try:
             self._submitted.report(await self.checkpoints.flush(), epoch, self.ticket)
         except Exception as error:
-            await self._refuse_buffered(epoch, self._as_upload_error(error, "flush"))
+            await self._refuse_buffered(epoch, as_upload_error(error, "flush", self.ticket.id))
         else:
             await self._refuse_buffered(epoch, StorageFailed(NOT_KEPT))
         self._plan_commit(0.0)
@@ -345,10 +348,11 @@ class ActiveUpload:
         except Exception as error:
             writes = [write for write, _, _ in selection]
             self._submitted.remove(writes)
-            await self._refuse(writes, self._as_upload_error(error, "commit"))
+            await self._refuse(writes, as_upload_error(error, "commit", self.ticket.id))
         else:
             self.adopt(ticket)
             self._submitted.settle(selection, ticket)
+            self._plan_report()
 
     # --- what cannot be kept ------------------------------------------------------------------------------------------
 

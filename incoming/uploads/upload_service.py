@@ -245,10 +245,13 @@ class UploadService:
 
     async def get_ticket(self, ticket_id: str) -> Ticket:
         """The ticket as it is now. Raises UnknownTicket."""
-        ticket = await self._tickets.get(ticket_id)
-        if ticket is None:
+        if (ticket := await self._tickets.get(ticket_id)) is None:
             raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
         return ticket
+
+    def received(self, ticket_id: str) -> Extents:
+        """Return what this worker has received of an upload and is not safe yet."""
+        return known.received if (known := self._uploads.get(ticket_id)) else Extents()
 
     def listen(self, ticket_id: str, listener: Listener) -> Callable[[], None]:
         """Calls `listener` at each change of the ticket by whomever; the result ends that."""

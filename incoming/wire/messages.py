@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 CHUNK_HEADER = struct.Struct(">BxxxxxxxQ")
 """Version (1), seven reserved bytes (0), offset in the file as an unsigned 64-bit big-endian integer: 16 bytes."""
 CHUNK_VERSION = 1
+
+_NONE = Extents()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,8 @@ def _hello(message: dict[str, Any]) -> Hello:
 # --- from the server --------------------------------------------------------------------------------------------------
 
 
-def welcome(ticket: Ticket, limits: Limits) -> str:
-    """Encode the answer to hello: the state of the upload and how to send."""
+def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = ()) -> str:
+    """Encode the answer to hello: the state of the upload, what of it is received and not safe yet, and how to send."""
     return _encode(
         "welcome",
         epoch=ticket.epoch,
@@ -157,6 +160,7 @@ def welcome(ticket: Ticket, limits: Limits) -> str:
         ping_interval=limits.ping_interval,
         max_rate=limits.max_rate,
         **_alignment(ticket),
+        **({"received": ranges} if (ranges := list(received)) else {}),
     )
 
 
@@ -168,6 +172,11 @@ def _alignment(ticket: Ticket) -> dict[str, int]:
 def ack(chunks: list[Range]) -> str:
     """Acknowledge these chunks, each by the [start, end) with which it was sent."""
     return _encode("ack", chunks=chunks)
+
+
+def received(extents: Extents, ranges: Extents) -> str:
+    """Encode what has arrived, and all that is received besides and not safe yet."""
+    return _encode("received", extents=list(extents), ranges=list(ranges))
 
 
 def state(ticket: Ticket) -> str:
@@ -223,8 +232,8 @@ def pong() -> str:
     return _encode("pong")
 
 
-def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
-    """Return the status of an upload, the JSON resource that GET answers."""
+def status(ticket: Ticket, limits: Limits | None = None, received: Extents = _NONE) -> dict[str, Any]:
+    """Return the status of an upload, the JSON resource that GET answers. `received` is not safe yet."""
     answer: dict[str, Any] = {
         "id": ticket.id,
         "name": ticket.identity.name,
@@ -238,6 +247,8 @@ def status(ticket: Ticket, limits: Limits | None = None) -> dict[str, Any]:
         answer["metadata"] = metadata
     if ticket.digest:
         answer["digest"] = f"sha-256={ticket.digest}"
+    if received:
+        answer["received"] = ticket.extents.size + received.size
     if limits is not None:
         answer |= {"chunk_min": limits.chunk_min, "chunk_max": limits.chunk_max, **_alignment(ticket)}
     return answer

@@ -201,7 +201,7 @@ class ResumablePut(UploadResource):
         if isinstance(message, Hello):
             self._upload = await upload_service.open(ticket, message)
             known = await upload_service.settled(self._upload)
-            self.send_json(messages.welcome(known, self.services.limits(known)))
+            self.send_json(messages.welcome(known, self.services.limits(known), self._upload.received))
         elif isinstance(message, Pause):
             await upload_service.pause(ticket, message.epoch)
             self.send_json(messages.paused())

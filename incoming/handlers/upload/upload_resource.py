@@ -61,7 +61,8 @@ class UploadResource(StreamingHandler):
     async def get(self, ticket: str, *more: str) -> None:
         """Answer with the status; with `wait=S` as soon as it differs from `state` (default: the present one)."""
         if not self.concluded() and (known := await self.news_of(ticket)) is not None:
-            self.send_json(json.dumps(messages.status(known, self.services.limits(known))))
+            received = self.services.upload_service.received(known.id)
+            self.send_json(json.dumps(messages.status(known, self.services.limits(known), received)))
 
     async def news_of(self, ticket: str) -> Ticket | None:
         """Return the ticket for a status request, after the wait that it asks for; None if the client is gone."""

@@ -192,8 +192,11 @@ class UploadSocket(Answering, WebSocketHandler):
             raise
         sender = self.services.connections.enter(self._ticket_id, "websocket", self.client)
 
+        stop_reports = upload.reports.add(lambda *news: self._outlet.send(messages.received(*news)))
+
         def leave() -> None:
             stop_listening()
+            stop_reports()
             sender.leave()
             self.services.upload_connections.leave(self._ticket_id, self)
             self._upload_service.leave(upload)
@@ -221,7 +224,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._session = session
         self.services.connection_limiter.mark_identified(self._stream)
         self.services.upload_connections.take(ticket.id, self, self._settings.connections_per_upload)
-        self._outlet.send(messages.welcome(ticket, self.services.limits(ticket)))
+        self._outlet.send(messages.welcome(ticket, self.services.limits(ticket), upload.received))
         self._watch(self._settings.ping_interval)
         self._on_change(ticket)
 

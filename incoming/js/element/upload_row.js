@@ -63,6 +63,7 @@ export class UploadRow extends ProgressRow {
         this.bar.hidden = finished || cancelled;
         this.row.dataset.look = finished ? "done" : TROUBLE.has(state) || (failed && !queued) ? "trouble" : "";
         this.dataset.state = queued ? "queued" : state;
-        this.show(upload.path, upload.frac_complete, row_parts(upload, queued, texts), buttons, TICKS.has(state));
+        const shown = upload.bytes_total > 0 ? upload.bytes_received / upload.bytes_total : upload.frac_complete;
+        this.show(upload.path, shown, row_parts(upload, queued, texts), buttons, TICKS.has(state));
     }
 }

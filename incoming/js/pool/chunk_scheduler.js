@@ -1,5 +1,6 @@
 // Which bytes go over which connection: what has arrived, what is in flight, what is still to be sent. Every byte is in
-// exactly one of the three, in flight possibly over two connections. Pure: sizes and rates are the rate controller's
+// exactly one of the three, in flight possibly over two connections; what the server has received and not made safe yet
+// counts as in flight. Pure: sizes and rates are the rate controller's
 // decision, and a connection is any object.
 
 import { Parts } from "./parts.js";
@@ -13,6 +14,8 @@ export class ChunkScheduler {
     #missing = new Ranges();
     /** @type {Map<object, Map<number, number>>} for each connection its chunks in flight, start -> end */
     #flying = new Map();
+    /** @type {Map<object, Ranges>} for each connection what its server has received and may still lose */
+    #received = new Map();
     #chunks_acked = 0;
     /** @type {Parts | null} null where the server has no parts of a fixed size */
     #parts = null;
@@ -27,6 +30,14 @@ export class ChunkScheduler {
     /** Bytes known to have arrived. */
     get bytes_acked() {
         return this.#arrived.size;
+    }
+
+    /** Bytes that have arrived, or that the server has received at least. */
+    get bytes_received() {
+        if (this.#received.size === 0) return this.#arrived.size;
+        const received = new Ranges(this.#arrived);
+        for (const ranges of this.#received.values()) for (const [start, end] of ranges) received.add(start, end);
+        return received.size;
     }
 
     /** Bytes sent that are not known to have arrived. */
@@ -89,6 +100,20 @@ export class ChunkScheduler {
     confirm(extents) {
         if (this.#count(() => true) === 0) this.#arrived = new Ranges();
         for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
+        this.#recount();
+    }
+
+    /**
+     * What the server at the other end of a connection has made safe, and all that it has received besides: the rest of what
+     * it had received is lost, and missing again unless it is in flight.
+     * @param {object} connection
+     * @param {Iterable<Range>} extents
+     * @param {Range[]} ranges
+     */
+    receive(connection, extents, ranges) {
+        for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
+        if (ranges.length > 0) this.#received.set(connection, new Ranges(ranges));
+        else this.#received.delete(connection);
         this.#recount();
     }
 
@@ -185,8 +210,9 @@ export class ChunkScheduler {
      */
     drop(connection) {
         this.#parts?.release(connection);
+        const lost = this.#received.delete(connection);
         const chunks = this.#flying.get(connection);
-        if (!chunks) return;
+        if (!chunks) return void (lost && this.#recount());
         for (const [start, end] of chunks) if (this.#has(start, end)) this.#chunks_acked++;
         this.#flying.delete(connection);
         this.#recount();
@@ -232,5 +258,6 @@ export class ChunkScheduler {
         this.#missing = new Ranges([[0, this.#total]]);
         for (const [start, end] of this.#arrived) this.#missing.remove(start, end);
         for (const [start, end] of this.#chunks()) this.#missing.remove(start, end);
+        for (const ranges of this.#received.values()) for (const [start, end] of ranges) this.#missing.remove(start, end);
     }
 }

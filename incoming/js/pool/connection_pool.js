@@ -29,6 +29,7 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {(pooled: PooledConnection, welcome: Welcome) => void} welcomed
  * @property {(kind: Kind) => void} heard chunks were acknowledged; before the consequences
  * @property {() => void} acked the same, after it
+ * @property {() => void} received the server has received bytes that are not safe yet, or has lost them
  * @property {(outcome: import("../transport/messages.js").Outcome) => void} told
  * @property {() => boolean} may_complete asked before the last bytes are sent; `pump` again when the answer has changed
  * @property {(pooled: PooledConnection, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
@@ -100,6 +101,8 @@ export class ConnectionPool {
         const listener = {
             welcome: (/** @type {Welcome} */ welcome) => this.#welcome(pooled, welcome),
             ack: (/** @type {[number, number][]} */ chunks) => this.#ack(pooled, chunks),
+            received: (/** @type {[number, number][]} */ extents, /** @type {[number, number][]} */ ranges) =>
+                this.#received(pooled, extents, ranges),
             state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.told(outcome),
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
             closed: (/** @type {Problem | null} */ problem) => this.#closed(pooled, problem),
@@ -194,7 +197,19 @@ export class ConnectionPool {
         this.#limits = welcome;
         this.#rates.obey(welcome);
         pooled.rate = this.#rates.join();
+        this.#scheduler.receive(pooled.connection, [], welcome.received ?? []);
         this.#owner.welcomed(pooled, welcome);
+    }
+
+    /**
+     * @param {PooledConnection} pooled
+     * @param {[number, number][]} extents
+     * @param {[number, number][]} ranges
+     */
+    #received({ connection }, extents, ranges) {
+        this.#scheduler.receive(connection, extents, ranges);
+        this.pump();
+        this.#owner.received();
     }
 
     /**

@@ -85,6 +85,7 @@ export class Session {
             share: (connections) => page.share(connections),
             heard: (kind) => this.#selector.heard(kind),
             acked: () => this.#acked(),
+            received: () => this.#received(),
             told: (outcome) => this.#told(outcome),
             may_complete: () => this.#seal(),
             lost: (pooled, problem, oldest) => this.#connection_lost(pooled, problem, oldest),
@@ -231,6 +232,12 @@ export class Session {
 
     #acked() {
         this.#reconnection.reset();
+        this.#stall_detector.moved();
+        this.#after_progress();
+        this.#owner.changed();
+    }
+
+    #received() {
         this.#stall_detector.moved();
         this.#after_progress();
         this.#owner.changed();

@@ -46,7 +46,7 @@ export class StallDetector {
         this.#owner = owner;
     }
 
-    /** Chunks were acknowledged. */
+    /** Chunks were acknowledged, or received at least. */
     moved() {
         this.#doubt_after = ARRIVAL_DOUBTED_AFTER;
     }
@@ -85,12 +85,13 @@ export class StallDetector {
         const url = upload_url(this.#page.frontend, this.#upload.ticket);
         this.#abort = request(this.#env, { method: "GET", url }, ({ status, json }) => {
             if (status !== 200 || !Number.isSafeInteger(json?.arrived)) return this.watch_chunks();
-            const times = json.arrived === before ? in_vain + 1 : 0;
+            const arrived = json.received ?? json.arrived;
+            const times = arrived === before ? in_vain + 1 : 0;
             if (times === LOOKS) {
                 this.stop();
                 this.#owner.swallowed();
             } else {
-                this.#wait(LOOK_AGAIN_AFTER, () => this.#look(json.arrived, times));
+                this.#wait(LOOK_AGAIN_AFTER, () => this.#look(arrived, times));
             }
         });
     }

@@ -10,6 +10,7 @@
  * @typedef {object} Listener
  * @property {(welcome: import("./messages.js").Welcome) => void} welcome
  * @property {(chunks: Range[]) => void} ack each chunk as it was sent
+ * @property {(extents: Range[], ranges: Range[]) => void} received what has arrived, and what is received and not safe yet
  * @property {(outcome: import("./messages.js").Outcome) => void} state
  * @property {(chunk: Range) => void} too_large a proxy rejects bodies of this size
  * @property {(problem: Problem | null) => void} closed with the server's reason, if any

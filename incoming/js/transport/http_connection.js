@@ -236,7 +236,7 @@ export class HttpConnection {
         this.#wait(STATUS_WITHIN, () => this.#closed(null));
         this.#abort_question?.();
         this.#abort_question = request(this.#env, { method: "GET", url: this.#url }, ({ status, json }) => {
-            if (status === 200 && Number.isSafeInteger(json?.arrived)) done(json.arrived);
+            if (status === 200 && Number.isSafeInteger(json?.arrived)) done(json.received ?? json.arrived);
             else this.#closed(null);
         });
     }

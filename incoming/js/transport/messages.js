@@ -29,15 +29,17 @@
  * @property {number} connections that one upload may hold
  * @property {number} ping_interval seconds
  * @property {number} max_rate bytes a second, 0 for no limit
+ * @property {Range[]} [received] what is received besides and not safe yet
  * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
  */
 
 /** @typedef {{state: State, reason: string, code: number | null}} Outcome state of the upload, and why */
 /** @typedef {{type: "ack", chunks: Range[]}} Ack */
+/** @typedef {{type: "received", extents: Range[], ranges: Range[]}} Received what has arrived, and what is received and not safe yet */
 /** @typedef {{type: "state"} & Outcome} StateMessage */
 /** @typedef {{type: "error", name: string} & Problem} ErrorMessage */
 /** @typedef {{type: "paused" | "ping" | "pong"}} BareMessage */
-/** @typedef {Welcome | Ack | StateMessage | ErrorMessage | BareMessage} ServerMessage */
+/** @typedef {Welcome | Ack | Received | StateMessage | ErrorMessage | BareMessage} ServerMessage */
 
 export const SUBPROTOCOL = "incoming.1";
 export const CHUNK_HEADER_SIZE = 16;
@@ -102,6 +104,8 @@ export function parse(data) {
             return parse_welcome(message);
         case "ack":
             return well_formed(message.chunks) ? message : null;
+        case "received":
+            return well_formed(message.extents) && well_formed(message.ranges) ? message : null;
         case "state":
             return typeof message.state === "string" ? { ...message, reason: message.reason || "" } : null;
         case "error":

@@ -171,6 +171,9 @@ export class WebSocketConnection {
             case "ack":
                 this.#listener.ack(message.chunks);
                 break;
+            case "received":
+                this.#listener.received(message.extents, message.ranges);
+                break;
             case "state":
                 this.#listener.state({ state: message.state, reason: message.reason, code: message.code });
                 break;

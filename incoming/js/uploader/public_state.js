@@ -29,13 +29,14 @@ const SHOWS_PROBLEM = new Set(["failed", "requesting", "waiting", "handing_over"
 
 /** @param {Facts} facts */
 export function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem, pack }) {
-    const { bytes_acked, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
+    const { bytes_acked, bytes_received, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
     const shown = SHOWS_PROBLEM.has(phase) ? problem : null;
     const state = state_name(phase, { connected, server_state, reason, problem: shown });
     const name = shown && error_name(shown.code);
     return {
         state,
         bytes_acked,
+        bytes_received,
         bytes_ahead,
         bytes_tx: bytes_acked + bytes_ahead,
         frac_complete: fraction(phase, bytes_acked, bytes_total),

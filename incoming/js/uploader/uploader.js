@@ -48,6 +48,7 @@ export class Uploader {
     bytes_total;
     bytes_tx = 0;
     bytes_acked = 0;
+    bytes_received = 0;
     bytes_ahead = 0;
     frac_complete = 0;
     chunks_tx_now = 0;
@@ -144,7 +145,7 @@ export class Uploader {
 
     /** Seconds until the file will have arrived, by the present rate; null where that cannot be said. */
     get eta() {
-        return time_left(this.bytes_total - this.bytes_acked, this.rate);
+        return time_left(this.bytes_total - this.bytes_received, this.rate);
     }
 
     /** Seconds until the next try to connect or to get a ticket; null when none is waited for. */
@@ -380,7 +381,7 @@ export class Uploader {
     #update() {
         let changed = false;
         this.#seen = observe(this.#facts());
-        this.#meter.note(this.#page.env.now(), this.#seen.bytes_acked, this.#seen.state === "transferring");
+        this.#meter.note(this.#page.env.now(), this.#seen.bytes_received, this.#seen.state === "transferring");
         const fields = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
         for (const [name, value] of Object.entries(this.#seen)) {
             if (fields[name] === value) continue;

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from incoming.core.errors import UploadError
+from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
@@ -67,6 +70,14 @@ class PendingWrite:
         self.release()
         if not self.acked.done():
             self.acked.set_exception(type(error)(error.message))
+
+
+def as_upload_error(error: Exception, what: str, ticket_id: str) -> UploadError:
+    """Return the error for the senders, which learn nothing of a defect."""
+    if isinstance(error, UploadError):
+        return error
+    log.error("upload %s: %s failed", ticket_id, what, exc_info=error)
+    return StorageFailed(f"the {what} failed by a defect of the server")
 
 
 def new_parts(batch: Sequence[PendingWrite], before: Extents, ticket: Ticket) -> list[tuple[int, Buffer]]:

@@ -81,6 +81,11 @@ class SubmittedWrites:
         """Return all bytes of the writes of this epoch."""
         return Extents(write.range for write in self._writes if write.written_at == epoch)
 
+    def unsafe(self, ticket: Ticket) -> Extents:
+        """Return the bytes of the writes of the ticket's epoch that are not committed."""
+        ranges = self.ranges(ticket.epoch)
+        return Extents(gap for start, end in ranges for gap in ticket.extents.missing(start, end))
+
     def remove(self, writes: Iterable[PendingWrite]) -> None:
         """Remove writes that have failed."""
         gone = set(map(id, writes))

@@ -97,6 +97,46 @@ async def test_a_chunk_is_acknowledged_when_its_part_is_whole(start_worker: Star
 
 
 @pytest.mark.usefixtures("never_by_itself")
+async def test_received_bytes_are_reported_before_they_are_safe(start_worker: StartWorker) -> None:
+    worker = await start_worker()
+    ticket_id = await worker.ticket()
+    first = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
+    await first.send(piece(0, 60_000))
+    report = await first.hear("received")
+    assert (report["extents"], report["ranges"]) == ([], [[0, 60_000]])
+    answer = await ask(worker, request("GET", f"/incoming/frontend/upload/{ticket_id}"))
+    status = json.loads(answer.text)
+    assert (status["arrived"], status["received"]) == (0, 60_000)
+    second = await RawWebSocket.open(worker.port, ticket_id)
+    await second.send(hello(SIZE))
+    welcome = await second.hear("welcome")
+    assert (welcome["extents"], welcome["received"]) == ([], [[0, 60_000]])
+    first.close()
+    await second.send(piece(60_000, PART))
+    await second.until_acked((60_000, PART))
+    report = await second.hear("received")
+    assert (report["extents"], report["ranges"]) == ([[0, PART]], [])
+    second.close()
+
+
+@pytest.mark.usefixtures("never_by_itself")
+async def test_received_bytes_that_are_lost_are_no_longer_reported(start_worker: StartWorker) -> None:
+    worker = await start_worker()
+    ticket_id = await worker.ticket()
+    first = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
+    second = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
+    await first.send(piece(0, 60_000))
+    assert (await second.hear("received"))["ranges"] == [[0, 60_000]]
+    store(worker).flush_errors.append(StorageFailed("no disk"))
+    first.close()
+    await second.send(text({"type": "pause"}))
+    report = await second.hear("received")
+    assert (report["extents"], report["ranges"]) == ([], [])
+    assert not store(worker).flush_errors
+    second.close()
+
+
+@pytest.mark.usefixtures("never_by_itself")
 async def test_the_last_part_may_be_short(start_worker: StartWorker) -> None:
     worker = await start_worker()
     ticket_id = await worker.ticket()

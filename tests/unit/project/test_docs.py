@@ -17,6 +17,7 @@ import yaml
 from incoming.callbacks import answer, payload
 from incoming.core import ticket
 from incoming.core.errors import TABLE, UnknownTicket
+from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
 from incoming.handlers.backend.parameter_rules import NEW_UPLOAD
 from incoming.handlers.routes import ROUTES
@@ -187,6 +188,7 @@ def server_messages() -> dict[str, dict[str, object]]:
     made = [
         messages.welcome(upload, limits),
         messages.ack([(0, 1)]),
+        messages.received(Extents(), Extents()),
         messages.state(upload),
         messages.paused(),
         messages.error(UnknownTicket("")),
@@ -228,7 +230,7 @@ UPLOAD = Ticket(
 
 def test_status_is_documented() -> None:
     told = replace(UPLOAD, identity=Identity(metadata="a"), part_size=2, digest="0")
-    status = messages.status(told, Limits(1, 2, 3, 4, 5.0))
+    status = messages.status(told, Limits(1, 2, 3, 4, 5.0), Extents([(0, 1)]))
     assert first_cells(PROTOCOL, "Status") == set(status)
 
 

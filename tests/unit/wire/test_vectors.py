@@ -46,9 +46,12 @@ def said(fields: dict[str, Any]) -> str:
                 extents=extents,
                 part_size=fields.get("alignment", 0),
             )
-            return messages.welcome(told, Limits(**{name: fields[name] for name in limits}))
+            received = [(start, end) for start, end in fields.get("received", [])]
+            return messages.welcome(told, Limits(**{name: fields[name] for name in limits}), received)
         case {"type": "ack"}:
             return messages.ack([(start, end) for start, end in fields["chunks"]])
+        case {"type": "received"}:
+            return messages.received(*(Extents((a, b) for a, b in fields[name]) for name in ("extents", "ranges")))
         case {"type": "state"}:
             return messages.state(
                 ticket(state=State(fields["state"]), reason=fields["reason"], error_code=fields["code"] or 0)

@@ -313,3 +313,26 @@ function play_part(scheduler, line, random, server, lines, senders) {
         scheduler.ack(line.connection, chunk);
     }
 }
+
+test("what the server has received is not sent again, and is missing when it is lost", () => {
+    const scheduler = new ChunkScheduler(100);
+    scheduler.confirm([[0, 10]]);
+    scheduler.receive(a, [], [[10, 40]]);
+    assert.deepEqual([scheduler.bytes_acked, scheduler.bytes_received, scheduler.bytes_missing], [10, 40, 60]);
+    assert.deepEqual(scheduler.take(a, 100), [40, 100]);
+    scheduler.receive(a, [[10, 20]], [[20, 70]]);
+    assert.deepEqual([scheduler.bytes_acked, scheduler.bytes_received, scheduler.bytes_missing], [20, 70, 0]);
+    scheduler.receive(a, [[10, 20]], []);
+    assert.deepEqual([scheduler.bytes_received, scheduler.bytes_missing], [20, 20]);
+    assert.deepEqual(scheduler.take(b, 100), [20, 40]);
+});
+
+test("what was received is lost with the connection, unless it was acknowledged", () => {
+    const scheduler = new ChunkScheduler(100);
+    scheduler.receive(a, [], [[0, 60]]);
+    scheduler.receive(b, [[0, 20]], [[60, 80]]);
+    assert.equal(scheduler.bytes_received, 80);
+    scheduler.drop(a);
+    assert.deepEqual([scheduler.bytes_acked, scheduler.bytes_received], [20, 40]);
+    assert.deepEqual(scheduler.take(b, 100), [20, 60]);
+});

@@ -659,3 +659,25 @@ test("where the server stores parts, no chunk crosses the border of one", async 
     assert.ok(seen.some(([, end]) => end % alignment === 0), "it has come to a border");
     for (const [start, end] of seen) assert.equal(Math.floor(start / alignment), Math.floor((end - 1) / alignment));
 });
+
+test("bytes that the server has received show as such, and a reconnection sends nothing of them again", async () => {
+    const stage = new Stage();
+    const alignment = 8 * MIB;
+    const { uploader, connection } = await stage.transferring(LARGE, { alignment });
+    const [[start, end]] = connection.chunks;
+    assert.equal(start, 0);
+    connection.listener.received([], [[0, end]]);
+    assert.deepEqual([uploader.bytes_acked, uploader.bytes_received, uploader.frac_complete], [0, end, 0]);
+    const before = stage.connections.length;
+    connection.calls.push("close");
+    connection.lose();
+    await until(() => !uploader.connected);
+    stage.env.pass(30_000);
+    const again = await stage.connected(before + 1);
+    again.welcome({ alignment, received: [[0, end]] });
+    assert.equal(uploader.bytes_received, end);
+    await until(() => again.chunks.length > 0);
+    assert.deepEqual(again.chunks.filter(([from]) => from < end), []);
+    again.listener.received([[0, end]], []);
+    assert.deepEqual([uploader.bytes_acked, uploader.bytes_received], [end, end]);
+});
