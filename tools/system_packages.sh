@@ -25,6 +25,7 @@ rsync     rsync
 promtool  prometheus
 systemd-analyze systemd
 pg_ctlcluster postgresql
+pgbouncer pgbouncer
 ceph-mon  ceph-mon
 ceph-osd  ceph-osd
 radosgw   radosgw

@@ -33,7 +33,7 @@ from incoming.server.gc_tuning import collect_rarely
 from incoming.server.http_server import GuardedServer
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
-from incoming.storage.open import open_stores
+from incoming.storage.open import UnusableStorage, open_stores
 from incoming.uploads.ticket_creation import TicketCreation
 from incoming.uploads.upload_service import UploadService
 from incoming.uploads.writes.flow_control import MemoryBudget
@@ -51,6 +51,10 @@ BODY_SECONDS = 30.0
 
 SAME_SIGNAL = 1.0
 """Seconds within which another SIGTERM counts as the same one."""
+
+
+UNUSABLE = 2
+"""Exit code for storage that cannot be used as configured: a restart does not help."""
 
 
 class Worker:
@@ -74,6 +78,9 @@ class Worker:
                 await services.upload_service.drain()
             finally:
                 await close_services(services)
+        except UnusableStorage as error:
+            log.error("the server cannot start: %s", error)
+            return UNUSABLE
         except (UploadError, OSError) as error:
             log.error("the server cannot start: %s", error)
             return 1
@@ -106,6 +113,9 @@ class Worker:
                 await self._drain(services, server)
             finally:
                 await close_services(services)
+        except UnusableStorage as error:
+            log.error("the server cannot start: %s", error)
+            return UNUSABLE
         except (UploadError, OSError) as error:
             log.error("the server cannot continue: %s", error)
             return 1

@@ -36,7 +36,16 @@ EPILOG = (
 )
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "the program": ("address", "port", "storage_dir", "database", "workers", "log_level", "log_format"),
+    "the program": (
+        "address",
+        "port",
+        "storage_dir",
+        "database",
+        "database_direct",
+        "workers",
+        "log_level",
+        "log_format",
+    ),
     "who may call": ("backend_networks", "backend_token", "trusted_proxies", "allowed_origins"),
     "how clients send": (
         *("chunk_min", "chunk_max", "window", "memory", "connections_per_upload", "connections_per_client"),
@@ -53,7 +62,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         ),
     ),
     "what is kept, and how long": (
-        *("max_size", "storage_quota", "max_tickets", "idle_timeout", "paused_timeout", "tombstone_time"),
+        *(
+            "max_size",
+            "storage_quota",
+            "max_tickets",
+            "limit_counting",
+            "idle_timeout",
+            "paused_timeout",
+            "tombstone_time",
+        ),
         *("failed_grace", "low_space", "file_mode", "dir_mode", "durability", "checkpoint_bytes", "checkpoint_seconds"),
     ),
     "object stores": ("object_stores", "dest_types", "spool_size", "park_after"),

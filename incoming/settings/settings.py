@@ -25,7 +25,7 @@ from incoming.settings.value_types import (
     base_url,
     certificates,
     choice,
-    database,
+    database_url,
     duration,
     flag,
     host,
@@ -60,7 +60,8 @@ class Settings:
     address: str = key("0.0.0.0", host(), "listening address")  # noqa: S104 - a server for browsers
     port: int = key("4000", whole(0, 65535), "listening port; 0 selects a free one")
     storage_dir: Path = key("./incoming-data", path(), "directory for uploads and the database; created if missing")  # noqa: RUF009
-    database: str = key("", database(), "PostgreSQL database for the tickets; empty for SQLite in storage_dir")
+    database: str = key("", database_url(), "PostgreSQL database for the tickets; empty for SQLite in storage_dir")
+    database_direct: str = key("", database_url(), "the same without the transaction pooler that 'database' names")
     instance: str = key("", instance(), "name of this instance among those of one database; empty for the host name")
     workers: int = key("auto", worker_count(), "processes that share the port and the storage")
     log_level: str = key("info", choice("debug", "info", "warning", "error"), "lowest level to log")
@@ -98,6 +99,11 @@ class Settings:
 
     max_size: int = key("0", size(0, 2**53 - 1), "largest file that is accepted; 0 for no limit")
     storage_quota: int = key("0", size(0, 2**53 - 1), "most bytes of all unfinished uploads; 0 for no limit")
+    limit_counting: str = key(
+        "exact",
+        choice("exact", "sharded"),
+        "how PostgreSQL counts for max_tickets and storage_quota: one after the other, or faster and sometimes late",
+    )
     idle_timeout: float = key(
         "12h", duration(1, 3650 * DAY), "time without activity after which an upload is cancelled"
     )

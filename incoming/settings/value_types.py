@@ -286,7 +286,7 @@ def token() -> ValueType[str]:
     return ValueType("TOKEN", "empty, or 16 to 512 of A-Z a-z 0-9 . _ ~ + / -", parse, is_secret=True)
 
 
-def database() -> ValueType[str]:
+def database_url() -> ValueType[str]:
     """The URL of a PostgreSQL database, or none."""
 
     def parse(text: str) -> str:

@@ -55,11 +55,12 @@ class UnusableStorage(Exception):
 
 
 async def open_stores(settings: Settings) -> Stores:
-    """Return the stores. Raises OSError or StorageFailed if they cannot be used."""
+    """Return the stores. Raises OSError or StorageFailed if they cannot be used now, UnusableStorage if never."""
     instance = settings.instance or socket.gethostname()
-    limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets)
+    exact = settings.limit_counting == "exact"
+    limits = StoreLimits(quota=settings.storage_quota, tickets=settings.max_tickets, exact=exact)
     if settings.database:
-        tickets: SqliteStore | PostgresStore = await _open_postgres(settings.database, limits, instance)
+        tickets: SqliteStore | PostgresStore = await _open_postgres(settings, limits, instance)
     else:
         path = settings.storage_dir / DATABASE
         tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits)
@@ -73,16 +74,23 @@ async def open_stores(settings: Settings) -> Stores:
     return Stores(instance, tickets, tickets, files, MOST_OPEN)
 
 
-async def _open_postgres(database: str, limits: StoreLimits, instance: str) -> PostgresStore:
+async def _open_postgres(settings: Settings, limits: StoreLimits, instance: str) -> PostgresStore:
     try:
+        from incoming.storage.postgres.errors import UnusableDatabase
         from incoming.storage.postgres.opening import open_postgres
     except ImportError as error:
-        raise StorageFailed(MISSING) from error
-    return await open_postgres(database, host=socket.gethostname(), instance=instance, limits=limits)
+        raise UnusableStorage(MISSING) from error
+    host, direct = socket.gethostname(), settings.database_direct
+    try:
+        return await open_postgres(settings.database, direct=direct, host=host, instance=instance, limits=limits)
+    except UnusableDatabase as error:
+        raise UnusableStorage(str(error)) from error
 
 
 def prepare(settings: Settings) -> None:
     """Make the storage directory if there is none, and try what the stores will need of it. Raises UnusableStorage."""
+    if settings.database_direct and not settings.database:
+        raise UnusableStorage("database_direct is set, but database is not: name the pooler or the server there")
     if settings.database and settings.durability != "power":
         raise UnusableStorage(
             f"database names a server that several machines may share, so durability must be 'power', not "
@@ -108,19 +116,23 @@ def check_version(settings: Settings) -> None:
     """Raise UnusableStorage unless the database is there and of this release: the server may be of another one."""
     try:
         if settings.database:
-            asyncio.run(_check_postgres(settings.database))
+            asyncio.run(_check_postgres(settings))
         else:
             _check_sqlite(settings.storage_dir / DATABASE)
     except StorageFailed as error:
         raise UnusableStorage(error.message) from error
 
 
-async def _check_postgres(database: str) -> None:
+async def _check_postgres(settings: Settings) -> None:
     try:
+        from incoming.storage.postgres.errors import UnusableDatabase
         from incoming.storage.postgres.opening import check_postgres
     except ImportError as error:
-        raise StorageFailed(MISSING) from error
-    await check_postgres(database)
+        raise UnusableStorage(MISSING) from error
+    try:
+        await check_postgres(settings.database, settings.database_direct)
+    except UnusableDatabase as error:
+        raise UnusableStorage(str(error)) from error
 
 
 def _check_sqlite(database: Path) -> None:

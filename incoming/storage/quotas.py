@@ -14,11 +14,12 @@ from incoming.core.ticket import Identity, Ticket
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
     """`quota`: bytes that uploads may take together; `tickets`: unfinished uploads of one backend's address. 0 means
-    none.
+    none. `exact`: never more, also by those that ask at the same moment; otherwise a store may let these pass together.
     """
 
     quota: int = 0
     tickets: int = 0
+    exact: bool = True
 
     def check_created(self, ticket: Ticket, unfinished: int, reserved: int) -> None:
         """Raise unless there may be this new ticket.

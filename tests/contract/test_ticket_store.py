@@ -492,7 +492,7 @@ async def test_own_changes_come_once_also_among_others(open_tickets: OpenTickets
     await two.create(last := new())
     await until(lambda: last.id in heard, "the last news")
     assert heard.count(mine.id) == 20
-    assert 1 <= heard.count(theirs.id) <= 20
+    assert 1 <= heard.count(theirs.id) <= 21  # the news of its creation may come only now
 
 
 async def test_a_change_rolled_back_here_hides_none_made_elsewhere(open_tickets: OpenTickets) -> None:

@@ -14,6 +14,7 @@ from incoming.storage.operator_store import OperatorStore
 from incoming.storage.postgres.opening import open_postgres
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import TicketStore
+from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres_server import PostgresServer
 
 
@@ -60,8 +61,28 @@ class PostgresDatabase:
         return await open_postgres(self._dsn, **{"host": "here", **options})
 
 
+@functools.cache
+def pgbouncer() -> PgBouncer:
+    """The one pooler of this process of the test run."""
+    pooler = PgBouncer(postgres_server().port, pool_size=4)
+    atexit.register(pooler.remove)
+    return pooler
+
+
+class PooledDatabase:
+    """PostgreSQL behind a transaction pooler, which knows no schemas: a database for each test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._name = postgres_server().new_database()
+
+    async def open(self, **options: Any) -> Store:
+        pooled, direct = pgbouncer().dsn(self._name), postgres_server().database_dsn(self._name)
+        return await open_postgres(pooled, direct=direct, **{"host": "here", **options})
+
+
 DATABASES: dict[str, Callable[[Path], Database]] = {
     "sqlite": SqliteDatabase,
     "memory": InMemory,
     "postgres": PostgresDatabase,
+    "pgbouncer": PooledDatabase,
 }

@@ -17,22 +17,41 @@ DEBIAN = Path("/usr/lib/postgresql")
 
 
 class PostgresServer:
-    """Listens on 127.0.0.1. Without fsync: what a power cut takes is not what these tests are about."""
+    """Listens on 127.0.0.1. Without fsync: what a power cut takes is not what these tests are about.
 
-    def __init__(self) -> None:
+    With `primary` it is an asynchronous standby of that server.
+    """
+
+    def __init__(self, primary: "PostgresServer | None" = None, **options: str) -> None:
         _program("initdb")  # before anything is made: without it the test is skipped
         self.port = free_port()
+        self._options = options
         self._directory = Path(tempfile.mkdtemp(prefix="incoming-postgres-"))
         self._user = self._own(self._directory)
         self._data = self._directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._schemas = 0
+        if primary is not None:
+            where = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "incoming")
+            self._run("pg_basebackup", *where, "-D", str(self._data), "-R", "-c", "fast", "-X", "stream", "--no-sync")
+            self.start()
+            return
         self._run("initdb", "-D", str(self._data), "-U", "incoming", "--auth=trust", "-E", "UTF8", "--no-sync")
         self.start()
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "incoming", "uploads")
 
-    def dsn(self, schema: str = "public") -> str:
-        return f"postgresql://incoming@127.0.0.1:{self.port}/uploads?search_path={schema}"
+    def dsn(self, schema: str = "public", *others: "PostgresServer") -> str:
+        """The URL of the database on this server, or on whichever of several is the primary."""
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self, *others))
+        return f"postgresql://incoming@{hosts}/uploads?search_path={schema}"
+
+    def promote(self) -> None:
+        """Make a standby the primary of a new timeline."""
+        self._run("pg_ctl", "promote", "-D", str(self._data), "-w", "-t", "30")
+
+    def replayed(self) -> str:
+        """How far a standby has got."""
+        return self.execute("SELECT pg_last_wal_replay_lsn()")
 
     def new_schema(self) -> str:
         """Return the DSN of an empty schema."""
@@ -41,12 +60,23 @@ class PostgresServer:
         self.execute(f"CREATE SCHEMA {name}")
         return self.dsn(name)
 
+    def new_database(self) -> str:
+        """Return the name of an empty database."""
+        self._schemas += 1
+        name = f"uploads_{self._schemas}"
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def database_dsn(self, name: str) -> str:
+        return f"postgresql://incoming@127.0.0.1:{self.port}/{name}"
+
     def execute(self, statement: str, database: str = "uploads") -> str:
         where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "incoming", "-d", database)
         return self._run("psql", *where, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement)
 
     def start(self) -> None:
         options = {"fsync": "off", "max_connections": "60", "unix_socket_directories": str(self._directory)}
+        options |= self._options
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         command = [_program("postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), *words]
         log = (self._directory / "log").open("ab")

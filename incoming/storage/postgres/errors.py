@@ -5,6 +5,7 @@ The operator's line names the server without its password.
 
 from __future__ import annotations
 
+import ssl
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -28,8 +29,13 @@ TRANSIENT = (
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,  # deadlocks and conflicts
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidCachedStatementError,  # a newer release has upgraded the tables
+    asyncpg.OutdatedSchemaCacheError,
 )
 """Errors after which nothing was committed, and which time may cure."""
+
+ANY: tuple[type[BaseException], ...] = (asyncpg.PostgresError, *TRANSIENT)
+"""All errors of a connection and of the server."""
 
 FINAL_AT_START = {
     asyncpg.InvalidPasswordError: "give the right user name and password",
@@ -37,8 +43,21 @@ FINAL_AT_START = {
     asyncpg.InvalidCatalogNameError: "create the database, or name another one",
     asyncpg.InsufficientPrivilegeError: "let this user create tables in the schema",
     asyncpg.InvalidSchemaNameError: "create the schema that search_path names",
+    ssl.SSLCertVerificationError: "name the file of its authority (sslrootcert), or the host as the certificate does",
 }
 """What waiting does not cure, and what does."""
+
+WAITED_FOR = {
+    asyncpg.TargetServerAttributeNotMatched: "name the primary, or all servers (HOST1:5432,HOST2:5432)",
+    asyncpg.ReadOnlySQLTransactionError: "name the primary, or allow writing (default_transaction_read_only)",
+    asyncpg.TooManyConnectionsError: "raise max_connections, or run fewer workers: each has up to 5 connections",
+    asyncpg.LockNotAvailableError: "see which transaction holds its tables (pg_stat_activity), and end it",
+}
+"""What may cure itself, and what cures it otherwise."""
+
+
+class UnusableDatabase(Exception):
+    """The database cannot be used, and waiting does not help; one line for the operator, without a password."""
 
 
 def without_password(dsn: str) -> str:

@@ -1,6 +1,6 @@
-"""Connecting to the server: settings of every connection, waiting for a server that starts, and the first look at it.
+"""Opening a store on the server: waiting for one that starts, bringing the tables up to date, wiring the parts.
 
-Decides what is waited for and what is said at once: a wrong password does not become right by waiting.
+Decides what is waited for and what is reported at once: a wrong password does not become right by waiting.
 """
 
 from __future__ import annotations
@@ -8,16 +8,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
 from incoming.core.errors import StorageFailed
 from incoming.core.steady_clock import StoreClock
-from incoming.storage.postgres.errors import FINAL_AT_START, TRANSIENT, DatabaseFaults
-from incoming.storage.postgres.schema import MIGRATIONS, migrate, version_of
+from incoming.storage.postgres.connections import Connector
+from incoming.storage.postgres.errors import (
+    ANY,
+    FINAL_AT_START,
+    TRANSIENT,
+    WAITED_FOR,
+    DatabaseFaults,
+    UnusableDatabase,
+    without_password,
+)
+from incoming.storage.postgres.history import HistoryWatch
+from incoming.storage.postgres.schema import MIGRATIONS, check_version, migrate, version_of
 from incoming.storage.postgres.store import PostgresStore
-from incoming.storage.postgres.transactions import CONNECTIONS
 from incoming.storage.postgres.watcher import ServerTime, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 
@@ -26,16 +35,12 @@ log = logging.getLogger(__name__)
 START_PATIENCE = 60.0
 """Seconds to wait at the start for a server that is away."""
 
-OLDEST = 14
-"""The oldest PostgreSQL that is tried by the tests' statements."""
+RETRY_INTERVAL = 1.0
 
-SERVER_SETTINGS = {
-    "application_name": "incoming",
-    # A process that is frozen in a transaction must not hold rows for longer than its callers wait.
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "10s",
-    "statement_timeout": "30s",
-}
+OLDEST = 14
+"""The oldest PostgreSQL whose functions are enough."""
+
+Use = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 async def open_postgres(
@@ -43,96 +48,92 @@ async def open_postgres(
     *,
     host: str,
     instance: str = "",
+    direct: str = "",
     limits: StoreLimits = NO_LIMITS,
     clock: StoreClock | None = None,
 ) -> PostgresStore:
     """Return a store on the database that `dsn` names, with its tables up to date.
 
-    `host` names this machine, also after a restart, and `instance` this server, by default like the host. Raises
-    StorageFailed if the database cannot be used.
+    `direct` names it without the transaction pooler that `dsn` leads to, if it does. `host` names this machine, also
+    after a restart, and `instance` this server, by default like the host. Raises UnusableDatabase, or StorageFailed if
+    the server stays away.
     """
     faults = DatabaseFaults(dsn)
-    own: set[int] = set()
-    pool = await _pool(dsn, faults, own)
+    connector = Connector(dsn, direct)
+    history = HistoryWatch()
+    await use_patiently(connector, migrate, direct or dsn)
+    await use_patiently(connector, history.examine, direct or dsn)
+    # A connection to a pooler has no server yet that could be examined.
+    pool = await connector.pool(None if connector.is_pooled else history.examine)
+    server_time = ServerTime()
+    who = clock or StoreClock(server_time), host, instance or host
+    store = PostgresStore(connector, pool, faults, history, *who, limits)
+    store.watcher = Watcher(connector.connect, faults, server_time, history, store)
     try:
-        async with pool.acquire() as connection:
-            await _examine(connection, faults)
-            await migrate(connection)
-        server_time = ServerTime()
-        store = PostgresStore(pool, faults, clock or StoreClock(server_time), host, limits, instance)
-        told = store.heard, store.heard_of_callbacks
-        watcher = Watcher(lambda: _connect(dsn), faults, server_time, own.__contains__, *told)
-        await watcher.start()
-        store.watcher = watcher
+        await store.watcher.start()
+        if connector.is_pooled:
+            await store.counts()  # the pooler must be there as well
     except BaseException as error:
         pool.terminate()
-        if isinstance(error, asyncpg.PostgresError):
-            raise _unusable(faults, error) from error
+        if isinstance(error, ANY):
+            raise StorageFailed(unusable(dsn, error)) from error
         raise
     return store
 
 
-async def check_postgres(dsn: str) -> None:
-    """Raise StorageFailed unless the database is there and of this release; change nothing."""
-    faults = DatabaseFaults(dsn)
-    try:
-        connection = await _connect(dsn)
-    except (asyncpg.PostgresError, *TRANSIENT) as error:
-        raise _unusable(faults, error) from error
-    try:
-        found = await version_of(connection)
-    finally:
-        await connection.close()
-    if found != len(MIGRATIONS):
-        raise StorageFailed(f"{faults.name} has version {found}, this release uses {len(MIGRATIONS)}")
-
-
-async def _pool(dsn: str, faults: DatabaseFaults, own: set[int]) -> asyncpg.Pool:
-    async def note(connection: asyncpg.Connection) -> None:
-        pid = connection.get_server_pid()
-        own.add(pid)
-        connection.add_termination_listener(lambda _: own.discard(pid))
-
-    deadline = time.monotonic() + START_PATIENCE
-    said = False
+async def use_patiently(connector: Connector, use: Use, name: str, patience: float | None = None) -> None:
+    """Connect and call `use`, tried again while waiting may help. Raises like `open_postgres`."""
+    deadline = time.monotonic() + (START_PATIENCE if patience is None else patience)
+    is_reported = False
     while True:
         try:
-            await (await _connect(dsn)).close()
-            break
-        except (asyncpg.PostgresError, *TRANSIENT) as error:
-            if isinstance(error, tuple(FINAL_AT_START)) or time.monotonic() > deadline:
-                raise _unusable(faults, error) from error
-            if not said:
-                log.warning("ticket database %s does not answer yet (%s); waiting", faults.name, error)
-                said = True
-        await asyncio.sleep(1.0)
-    # It keeps no connection by itself: where the server has gone is for those to find out who need it.
-    return await asyncpg.create_pool(dsn, min_size=0, max_size=CONNECTIONS, init=note, **_settings())
+            await use_once(connector, use)
+            return
+        except ANY as error:
+            if isinstance(error, tuple(FINAL_AT_START)) or not isinstance(error, TRANSIENT):
+                raise UnusableDatabase(unusable(name, error)) from error
+            if time.monotonic() > deadline:
+                raise StorageFailed(unusable(name, error)) from error
+            if not is_reported:
+                log.warning("%s; waiting for it", unusable(name, error))
+                is_reported = True
+        except UnusableDatabase as error:
+            raise UnusableDatabase(f"the ticket database {without_password(name)} cannot be used: {error}") from error
+        await asyncio.sleep(RETRY_INTERVAL)
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
-    return await asyncpg.connect(dsn, **_settings())
+async def check_postgres(dsn: str, direct: str = "") -> None:
+    """Raise UnusableDatabase or StorageFailed unless the database is there and of this release; change nothing."""
+
+    async def check(connection: asyncpg.Connection) -> None:
+        found, needs = await version_of(connection)
+        check_version(found, needs)
+        if found < len(MIGRATIONS):
+            raise UnusableDatabase(
+                f"its tables have version {found}, this release uses {len(MIGRATIONS)}: start the server once, "
+                "or run `incoming database upgrade`"
+            )
+
+    await use_patiently(Connector(dsn, direct), check, direct or dsn, patience=0)
 
 
-def _settings() -> dict[str, Any]:
-    return {
-        "timeout": 10.0,
-        "command_timeout": 30.0,
-        "target_session_attrs": "primary",
-        "server_settings": SERVER_SETTINGS,
-    }
+async def use_once(connector: Connector, use: Use) -> None:
+    """Connect, and call `use` unless the server is too old. Raises asyncpg's errors, OSError and UnusableDatabase."""
+    connection = await connector.connect()
+    try:
+        version = connection.get_server_version()
+        if version.major < OLDEST:
+            raise UnusableDatabase(f"it is PostgreSQL {version.major}; upgrade it to {OLDEST} or later")
+        await use(connection)
+    finally:
+        await connection.close(timeout=5)
 
 
-async def _examine(connection: asyncpg.Connection, faults: DatabaseFaults) -> None:
-    version = connection.get_server_version()
-    if version.major < OLDEST:
-        raise StorageFailed(f"{faults.name} is PostgreSQL {version.major}, at least {OLDEST} is needed")
-
-
-def _unusable(faults: DatabaseFaults, error: BaseException) -> StorageFailed:
+def unusable(dsn: str, error: BaseException) -> str:
+    """Return one line: the database without its password, the cause and the cure."""
     cure = next(
-        (cure for kind, cure in FINAL_AT_START.items() if isinstance(error, kind)),
-        "see that it runs and can be reached",
+        (cure for kind, cure in (FINAL_AT_START | WAITED_FOR).items() if isinstance(error, kind)),
+        "see that it runs and can be reached" if isinstance(error, TRANSIENT) else "see the log of the server",
     )
-    detail = str(error) or type(error).__name__
-    return StorageFailed(f"the ticket database {faults.name} cannot be used ({detail}): {cure}")
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return f"the ticket database {without_password(dsn)} cannot be used ({detail}): {cure}"

@@ -87,7 +87,7 @@ class ProgressWriter:
             return
         ordered = [steps[ticket_id] for ticket_id in sorted(steps)]
         try:
-            versions = await self._transactions.run(lambda connection: self._commit(connection, ordered))
+            versions = await self._transactions.run(lambda connection: self._commit(connection, ordered), _is_there)
         except UploadError as error:
             kind, message = type(error), error.message
             for step in ordered:
@@ -134,6 +134,15 @@ class ProgressWriter:
         found = await connection.fetch(_ADVANCE, *columns, self._instance)
         await connection.execute(_TOUCH, columns[0], columns[2], TOUCH_INTERVAL)
         return {row["id"]: row["version"] for row in found}
+
+
+async def _is_there(connection: asyncpg.Connection, versions: dict[str, int]) -> bool:
+    """Whether a batch is in the database: all of it, or nothing."""
+    query = (
+        "SELECT 1 FROM progress JOIN unnest($1::text[], $2::bigint[]) AS u (id, version) USING (id, version) LIMIT 1"
+    )
+    found = await connection.fetchval(query, list(versions), list(versions.values()))
+    return found is not None
 
 
 def _changed(known: Ticket, change: Change) -> Ticket | None:

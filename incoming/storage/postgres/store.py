@@ -7,6 +7,7 @@ grouped by progress.py, how news arrive by watcher.py; what a ticket means it do
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,22 +23,25 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import RECEIVING, State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
-from incoming.storage.postgres import instances, maintenance, reports
+from incoming.storage.postgres import instances, maintenance, quotas, reports
+from incoming.storage.postgres.connections import Connector
 from incoming.storage.postgres.errors import DatabaseFaults
+from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
+from incoming.storage.postgres.history import History, HistoryWatch
+from incoming.storage.postgres.outage import PATIENCE
 from incoming.storage.postgres.progress import ProgressWriter
-from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, lock, mark, save, write_records
-from incoming.storage.postgres.transactions import PATIENCE, Transactions
+from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, is_there, lock, mark, save, write_records
+from incoming.storage.postgres.transactions import Transactions
 from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions, needle
 from incoming.storage.ticket_row import from_row, readable
 from incoming.storage.ticket_store import Change, Records
 
+log = logging.getLogger(__name__)
+
 SPARE = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
-
-QUOTA_LOCK = 4_717_002
-"""The advisory lock under which sums are compared with a limit, by those that reserve more."""
 
 UNKNOWN = "unknown ticket: it was never issued, or it expired long ago"
 
@@ -47,63 +51,57 @@ class PostgresStore:
 
     def __init__(
         self,
+        connector: Connector,
         pool: asyncpg.Pool,
         faults: DatabaseFaults,
+        history: HistoryWatch,
         clock: StoreClock,
         host: str,
+        instance: str,
         limits: StoreLimits = NO_LIMITS,
-        instance: str = "",
     ) -> None:
         self.clock = clock
         self.watcher: Watcher | None = None
+        self.process = secrets.token_hex(8)
+        """The name of this process, in its notifications and leases."""
         self._pool = pool
         self._faults = faults
         self._host = host
-        self._instance = instance or host
-        self._holder = secrets.token_hex(8)
+        self._instance = instance
         self._limits = limits
         self._listeners = ChangeListeners()
-        self._transactions = Transactions(pool, faults)
-        self._progress = ProgressWriter(self._transactions, host, self._instance)
+        self._remembered = RememberedTickets()
+        self._transactions = Transactions(connector, pool, faults, history, self._mend, self.missed)
+        self._progress = ProgressWriter(self._transactions, host, instance)
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
     async def create(self, ticket: Ticket) -> None:
-        async def add(connection: asyncpg.Connection) -> None:
+        async def add(connection: asyncpg.Connection) -> Ticket:
             try:
-                await insert(connection, ticket, self._host)
+                created = await insert(connection, ticket, self._host)
             except asyncpg.UniqueViolationError as error:
                 raise StorageFailed("there is a ticket of this id already") from error
-            if self._limits.tickets or self._limits.quota:
-                await self._check_limits(
-                    connection, lambda open_, bytes_: self._limits.check_created(ticket, open_, bytes_), ticket
-                )
+            await quotas.check_created(connection, self._limits, ticket)
             await self._announce(connection, ticket.id)
             if ticket.callback is not None:
                 await instances.announce_outbox(connection)
+            return created
 
-        await self._transactions.run(add)
+        self._remembered.note(await self._transactions.run(add, is_there))
         self._listeners.notify([ticket.id])
-
-    async def _check_limits(
-        self, connection: asyncpg.Connection, check: Callable[[int, int], None], ticket: Ticket
-    ) -> None:
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", QUOTA_LOCK)
-        unfinished = await connection.fetchval(
-            """SELECT count(*) FROM tickets
-                WHERE requested_by = $1 AND state NOT IN ('finished', 'cancelled', 'failed')""",
-            ticket.options.requested_by.encode("ascii", "replace").decode("ascii").replace("\0", "?"),
-        )
-        reserved = await connection.fetchval("SELECT coalesce(sum(reserved), 0) FROM tickets WHERE reserved != 0")
-        check(unfinished, int(reserved))
 
     async def get(self, ticket_id: str) -> Ticket | None:
         row = await self._transactions.read(
             lambda connection: connection.fetchrow(f"{SELECT} WHERE id = $1", ticket_id)
         )
-        return None if row is None else self._one(row)
+        if row is None:
+            return None
+        ticket = self._one(row)
+        self._remembered.note(ticket)
+        return ticket
 
     async def update(
         self,
@@ -118,6 +116,7 @@ class PostgresStore:
     ) -> Ticket:
         advanced = None if believed is None or records is not None else await self._progress.advance(believed, change)
         if advanced is not None:
+            self._remembered.note(advanced)
             self._listeners.notify([] if quiet else [ticket_id])
             return advanced
         return await self._update(ticket_id, change, quiet, records)
@@ -138,10 +137,7 @@ class PostgresStore:
             if after is known:
                 return known
             saved = await save(connection, known, after, self._host, self._instance)
-            if self._limits.quota and saved.reserved > known.reserved:
-                await self._check_limits(
-                    connection, lambda _, bytes_: self._limits.check_saved(known, saved, bytes_), saved
-                )
+            await quotas.check_saved(connection, self._limits, known, saved)
             if records is not None:
                 await write_records(connection, ticket_id, records(saved))
             await self._announce(connection, ticket_id)
@@ -150,7 +146,8 @@ class PostgresStore:
             changed = True
             return saved
 
-        ticket = await self._transactions.run(apply)
+        ticket = await self._transactions.run(apply, is_there)
+        self._remembered.note(ticket, has_records=records is not None)
         if changed and not quiet:
             self._listeners.notify([ticket_id])
         return ticket
@@ -167,6 +164,7 @@ class PostgresStore:
             await self._announce(connection, ticket_id)
             return True
 
+        self._remembered.forget(ticket_id)
         if await self._transactions.run(delete):
             self._listeners.notify([ticket_id])
 
@@ -201,7 +199,10 @@ class PostgresStore:
                 if ticket.callback is not None
             ]
 
-        return await self._transactions.run(take)
+        claimed = await self._transactions.run(take, _is_first_there)
+        for ticket in claimed:
+            self._remembered.note(ticket)
+        return claimed
 
     async def next_due(self) -> float | None:
         query = "SELECT min(due_at) FROM tickets WHERE due_at IS NOT NULL"
@@ -229,10 +230,7 @@ class PostgresStore:
         return self._readable(await self._transactions.read(lambda connection: connection.fetch(query, *bounds)), limit)
 
     async def counts(self) -> dict[State, int]:
-        query = "SELECT state, count(*) AS number FROM tickets GROUP BY state"
-        rows = await self._transactions.read(lambda connection: connection.fetch(query))
-        found = {row["state"]: row["number"] for row in rows}
-        return {state: found.get(state.value, 0) for state in State}
+        return await self._transactions.read(quotas.counts)
 
     # --- what processes note for those after them ---------------------------------------------------------------------
 
@@ -250,7 +248,7 @@ class PostgresStore:
     async def lease(self, name: str, seconds: float) -> bool:
         now = self.clock.now()
         return await self._transactions.run(
-            lambda connection: instances.lease(connection, name, self._holder, now, seconds)
+            lambda connection: instances.lease(connection, name, self.process, now, seconds)
         )
 
     async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
@@ -341,7 +339,8 @@ class PostgresStore:
 
     async def _announce(self, connection: asyncpg.Connection, ticket_id: str) -> None:
         """Tell other processes, once the transaction is committed."""
-        await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", ticket_id)
+        news = f"{ticket_id} {self.process}"
+        await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", news)
 
     async def check(self) -> None:
         await self._transactions.run(partial(maintenance.note, key="checked", value=""))
@@ -375,8 +374,29 @@ class PostgresStore:
 
     def heard(self, ids: list[str]) -> None:
         """Called with what other processes have changed."""
+        if self._transactions.is_mended:  # otherwise what is remembered here was perhaps lost before that change
+            for ticket_id in ids:
+                self._remembered.forget(ticket_id)
         self._listeners.notify(ids)
 
     def heard_of_callbacks(self) -> None:
         """Called when any process may have changed one."""
         self._listeners.notify_outbox()
+
+    def missed(self) -> None:
+        """Called when news may have been lost."""
+        self._listeners.notify(self._remembered.ids())
+        self._listeners.notify_outbox()
+
+    async def _mend(self, connection: asyncpg.Connection, before: History, now: History) -> None:
+        mended = await Reconciliation(connection, self._host, self._instance).run(self._remembered, before, now)
+        for ticket in mended:
+            self._remembered.note(ticket)
+            await self._announce(connection, ticket.id)
+        if mended:
+            log.warning("the database has lost commits of %d uploads; restored what is known of them here", len(mended))
+
+
+async def _is_first_there(connection: asyncpg.Connection, tickets: list[Ticket]) -> bool:
+    """Whether tickets that were changed together are in the database as they were."""
+    return not tickets or await is_there(connection, tickets[0])

@@ -57,9 +57,14 @@ def writer(known: Ticket | None, saved: Ticket, host: str) -> tuple[bool, str]:
     return saved.extents == saved.synced, mark(host) if written else ""
 
 
+def address_of(ticket: Ticket) -> str:
+    """The address of its backend as it is kept: PostgreSQL's text has no NUL."""
+    return ticket.options.requested_by.encode("ascii", "replace").decode("ascii").replace("\0", "?")
+
+
 def _values(ticket: Ticket) -> tuple[dict[str, Any], tuple[Any, ...]]:
     row: dict[str, Any] = dict(zip(COLUMNS, to_row(ticket), strict=True))
-    row["requested_by"] = row["requested_by"].replace("\0", "?")
+    row["requested_by"] = address_of(ticket)
     names = ("id", "state", "state_since", "active_at", "due_at", "terms", "rest", "reserved", "requested_by")
     return row, tuple(row[name] for name in names)
 
@@ -117,3 +122,9 @@ async def write_records(connection: asyncpg.Connection, ticket_id: str, records:
                 ON CONFLICT (ticket_id, name) DO UPDATE SET value = excluded.value""",
             kept,
         )
+
+
+async def is_there(connection: asyncpg.Connection, ticket: Ticket) -> bool:
+    """Whether this very version of the ticket is in the database."""
+    query = "SELECT 1 FROM progress WHERE id = $1 AND version = $2"
+    return await connection.fetchval(query, ticket.id, ticket.version) is not None

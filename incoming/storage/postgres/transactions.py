@@ -1,144 +1,187 @@
 """Transactions: tried again while nothing was committed, and never reported as lost when they were not.
 
-Decides how long a caller waits for a server that is away, and what a commit whose answer was lost has come to. Knows no
-ticket and no table.
+Decides what a commit whose answer was lost has come to, and that nothing is done over a connection before what the
+database has lost is mended. How long a server that is away is waited for is decided by outage.py. Knows no ticket and
+no table.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
 import asyncpg
 
-from incoming.core.errors import ServerShutdown, UploadError
+from incoming.core.errors import ServerShutdown
+from incoming.storage.postgres.connections import CONNECTIONS, Connector
 from incoming.storage.postgres.errors import BROKEN, TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.history import History, HistoryWatch
+from incoming.storage.postgres.outage import PATIENCE, NoTurn, Outage
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
-"""Seconds for which a call is tried again; then its caller has an error with which clients come back later."""
-
-LONGEST_PAUSE = 1.0
-"""Seconds between two tries, at most; they are random, so that instances do not all come at the same moment."""
-
-CONNECTIONS = 4
-"""Connections of one process, besides the one that listens."""
-
 Work = Callable[[asyncpg.Connection], Awaitable[T]]
+Confirm = Callable[[asyncpg.Connection, T], Awaitable[bool]]
+"""Whether the result of a transaction is in the database; False also when it was changed since."""
 
 
-class _Outage:
-    """Whether the server has been away for longer than callers wait. Then one asks at a time, and the others fail."""
+Mend = Callable[[asyncpg.Connection, History, History], Awaitable[None]]
+"""Called with the histories before and now, in a transaction."""
 
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
-        self.error: BaseException = TimeoutError()
-        self.probing = 0
-        self._since: float | None = None
 
-    @property
-    def is_known(self) -> bool:
-        return self._since is not None and time.monotonic() - self._since > self.patience
+async def _not_there(connection: asyncpg.Connection, result: object) -> bool:
+    return False
 
-    @contextmanager
-    def probe(self) -> Iterator[None]:
-        """While this is entered, somebody asks the server."""
-        self.probing += 1
-        try:
-            yield
-        except (*BROKEN, asyncpg.OperatorInterventionError, asyncpg.ReadOnlySQLTransactionError) as error:
-            self._since, self.error = self._since or time.monotonic(), error
-            raise
-        except (asyncpg.PostgresError, UploadError):
-            self._since = None  # it has answered
-            raise
-        else:
-            self._since = None
-        finally:
-            self.probing -= 1
+
+@dataclass
+class OutcomeUnknown(ConnectionError, Generic[T]):
+    """The connection ended in COMMIT: the transaction `xid` with this result was made, or was not."""
+
+    xid: str | None
+    history: History
+    result: T
+
+
+class HistoryChanged(ConnectionError):
+    """A pooler has led a transaction to a server with another history. It was not begun."""
 
 
 class Transactions:
-    """The connections of one process."""
+    """The connections of one process.
+
+    When the history has changed, `mend` is called before any other work, and `mended` when that is committed.
+    """
 
     def __init__(
-        self, pool: asyncpg.Pool, faults: DatabaseFaults, patience: float = PATIENCE, connections: int = CONNECTIONS
+        self,
+        connector: Connector,
+        pool: asyncpg.Pool,
+        faults: DatabaseFaults,
+        history: HistoryWatch,
+        mend: Mend,
+        mended: Callable[[], None],
+        patience: float = PATIENCE,
     ) -> None:
+        self._connector = connector
         self._pool = pool
         self._faults = faults
-        self._patience = patience
-        self._turns = asyncio.Semaphore(connections)
-        self._outage = _Outage(patience)
+        self._history = history
+        self._mend = mend
+        self._when_mended = mended
+        self._mended = history.known
+        self._mending = asyncio.Lock()
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._outage = Outage(patience)
         self._closed = False
         self._under_way = 0
         self._idle = asyncio.Event()
 
-    async def run(self, work: Work[T]) -> T:
+    @property
+    def is_mended(self) -> bool:
+        """Whether nothing is left to mend in the present history."""
+        return self._mended == self._history.known
+
+    async def run(self, work: Work[T], confirm: Confirm[T] = _not_there) -> T:
         """Return the result of `work` once its transaction is committed. It may be tried several times.
 
+        `confirm` is asked when the answer to COMMIT was lost with the server; a transaction without one is made again.
         Raises what `work` raises; StorageFull, StorageFailed or, once closed, ServerShutdown.
         """
-        return await self._patiently(lambda: self._transaction(work))
+        return await self._patiently(lambda: self._transaction(work), confirm)
 
     async def read(self, work: Work[T]) -> T:
-        """The same for one question, which needs no transaction."""
+        """The same for one question."""
 
         async def ask() -> T:
             async with self._connection() as connection:
-                return await work(connection)
+                if not self._connector.is_pooled:
+                    return await work(connection)
+                # A pooler may give each statement outside of a transaction to another server connection.
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await self._connector.apply_settings(connection)
+                    return await work(connection)
 
-        return await self._patiently(ask)
+        return await self._patiently(ask, _not_there)
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T]) -> T:
         if self._closed:
             raise ServerShutdown("the server is stopping")
         self._under_way += 1
         try:
-            return await self._until_deadline(attempt)
+            # Waiting for others of this process is no failure of the server, and has no deadline.
+            async with self._turns:
+                return await self._until_deadline(attempt, confirm)
         finally:
             self._under_way -= 1
             self._idle.set()
 
-    async def _until_deadline(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        # Waiting for others of this process is no failure of the server, and has no deadline.
-        async with self._turns:
-            deadline, pause = time.monotonic() + self._patience, 0.02
-            while True:
-                if self._outage.is_known and self._outage.probing:
-                    raise self._faults.blame(self._outage.error)
-                try:
-                    with self._outage.probe():
-                        return await attempt()
-                except TRANSIENT as error:
-                    if self._closed or self._outage.is_known or time.monotonic() + pause > deadline:
-                        raise self._faults.blame(error) from error
-                except asyncpg.PostgresError as error:
-                    raise self._faults.blame(error) from error
-                await asyncio.sleep(random.uniform(0, pause))
-                pause = min(2 * pause, LONGEST_PAUSE)
+    async def _until_deadline(self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T]) -> T:
+        deadline, step = time.monotonic() + self._outage.patience, attempt
+        while True:
+            try:
+                async with self._outage.turn(deadline):
+                    return await step()
+            except NoTurn as late:
+                raise self._faults.blame(self._outage.error) from late
+            except OutcomeUnknown as lost:
+                step = partial(self._settle, lost, attempt, confirm)
+                error: BaseException = lost
+            except TRANSIENT as failed:
+                error = failed
+            except asyncpg.PostgresError as failed:
+                raise self._faults.blame(failed) from failed
+            if self._closed or self._outage.is_over(deadline):
+                raise self._faults.blame(error) from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = await self._pool.acquire(timeout=self._patience)
+        connection = await self._pool.acquire(timeout=self._outage.patience)
         try:
+            await self._catch_up(connection)
             yield connection
         finally:
             # What happens to a connection afterwards must not change what has happened over it.
             with suppress(*BROKEN):
-                await self._pool.release(connection, timeout=self._patience)
+                await self._pool.release(connection, timeout=self._outage.patience)
+
+    async def _catch_up(self, connection: asyncpg.Connection) -> None:
+        """Mend what the database has lost before anything else builds on it."""
+        if self._history.is_stale:
+            await self._history.examine(connection)
+        if self.is_mended:
+            return
+        async with self._mending:
+            while self._mended != (known := self._history.known):
+                async with connection.transaction():
+                    await self._connector.apply_settings(connection)
+                    await self._mend(connection, self._mended, known)
+                self._mended = known
+                self._when_mended()
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        """What a transaction behind a pooler begins with, whose server connection is known only now."""
+        if self._connector.is_pooled:
+            await self._connector.apply_settings(connection)
+            if not await self._history.is_current(connection):
+                raise HistoryChanged("the server has failed over")
 
     async def _transaction(self, work: Work[T]) -> T:
         async with self._connection() as connection:
+            history = self._history.known
             transaction = connection.transaction()
             await transaction.start()
             try:
+                await self._prepare(connection)
                 result = await work(connection)
                 xid = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+            except HistoryChanged:
+                await transaction.rollback()
+                raise
             except BROKEN:
                 _end(connection)
                 raise
@@ -150,21 +193,23 @@ class Transactions:
                 await transaction.commit()
             except BROKEN as error:
                 _end(connection)
-                lost = error
-            else:
-                return result
-        if xid is not None and not await self._was_committed(xid):
-            raise lost
-        return result
+                raise OutcomeUnknown(xid, history, result) from error
+            return result
 
-    async def _was_committed(self, xid: str) -> bool:
-        """Ask what a transaction has come to whose connection ended in its COMMIT: it must not be made twice."""
-        while True:
+    async def _settle(self, lost: OutcomeUnknown[T], attempt: Callable[[], Awaitable[T]], confirm: Confirm[T]) -> T:
+        """Find out what a transaction has come to whose connection ended in its COMMIT: it must not be made twice."""
+        status = "committed" if lost.xid is None else "in progress"  # without an id nothing was written
+        while status == "in progress":
             async with self._connection() as connection:
-                status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
-            if status != "in progress":
-                return bool(status == "committed")
-            await asyncio.sleep(0.05)  # its server process has not noticed yet
+                status = await self._status(connection, lost, confirm)
+            await asyncio.sleep(0.05 if status == "in progress" else 0)  # its server process has not noticed yet
+        return lost.result if status == "committed" else await attempt()
+
+    async def _status(self, connection: asyncpg.Connection, lost: OutcomeUnknown[T], confirm: Confirm[T]) -> str:
+        # On another timeline the id may be that of another transaction.
+        if self._history.known.timeline != lost.history.timeline:
+            return "committed" if await confirm(connection, lost.result) else "aborted"
+        return str(await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", lost.xid))
 
     async def close(self) -> None:
         """Take nothing more, and wait for what is under way."""

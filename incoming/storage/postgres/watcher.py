@@ -2,7 +2,8 @@
 
 Decides how news are not missed: a notification may be lost with its connection, so after each reconnect, and every
 HEARTBEAT, what has changed since is asked for. Changes are found by transaction id: one that was under way at the last
-look has an id from then on, whatever order the commits came in.
+look has an id from then on, whatever order the commits came in. After a failover these ids have gone back, and nothing
+that was noticed before counts.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import asyncpg
 
-from incoming.storage.postgres.errors import TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.errors import ANY, TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.history import HistoryWatch
 from incoming.storage.postgres.instances import OUTBOX
 
 HEARTBEAT = 10.0
@@ -47,28 +50,39 @@ class ServerTime:
         self._offset = answer - (asked + time.monotonic()) / 2
 
 
-class Watcher:
-    """A connection of its own. `changed` gets the ids of what others changed; `is_own` knows our server processes.
+class NewsListener(Protocol):
+    """Whom a Watcher serves. `process` is its name in its own notifications, each of which is an id and a name."""
 
-    `owed` is called after news of the outbox, which has a channel of its own.
-    """
+    process: str
+
+    def heard(self, ids: list[str]) -> None:
+        """Called with the tickets that others have changed."""
+
+    def heard_of_callbacks(self) -> None:
+        """Called after news of the outbox, which has a channel of its own."""
+
+    def missed(self) -> None:
+        """Called when anything may have changed."""
+
+
+class Watcher:
+    """A connection of its own that brings news to `listener`."""
 
     def __init__(
         self,
         connect: Connect,
         faults: DatabaseFaults,
         server_time: ServerTime,
-        is_own: Callable[[int], bool],
-        changed: Callable[[list[str]], None],
-        owed: Callable[[], None],
+        history: HistoryWatch,
+        listener: NewsListener,
     ) -> None:
         self._connect = connect
         self._faults = faults
         self._server_time = server_time
-        self._is_own = is_own
-        self._changed = changed
-        self._owed = owed
+        self._history = history
+        self._listener = listener
         self._horizon = ""
+        self._horizon_in = ""
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
@@ -77,40 +91,55 @@ class Watcher:
         """Return when nothing that is changed from now on is missed."""
         connection = await self._listen()
         await self._server_time.measure(connection)
-        self._horizon = (await connection.fetchrow(_NEWS, "9223372036854775807"))["horizon"]
+        await self._begin(connection)
         self._task = asyncio.get_running_loop().create_task(self._run(connection))
 
     async def _listen(self) -> asyncpg.Connection:
         connection = self._connection = await self._connect()
         self._ended = ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
+        await self._history.examine(connection)
         await connection.add_listener(await connection.fetchval(CHANNEL), self._hear)
-        await connection.add_listener(await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._owed())
+        await connection.add_listener(
+            await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._listener.heard_of_callbacks()
+        )
         return connection
 
-    def _hear(self, _: object, pid: int, __: str, ticket_id: object) -> None:
-        if not self._is_own(pid):
-            self._changed([str(ticket_id)])
+    async def _begin(self, connection: asyncpg.Connection) -> None:
+        """Count changes from now on."""
+        self._horizon = (await connection.fetchrow(_NEWS, "9223372036854775807"))["horizon"]
+        self._horizon_in = self._history.known.name
+
+    def _hear(self, _: object, __: int, ___: str, payload: object) -> None:
+        ticket_id, _, process = str(payload).partition(" ")
+        if process != self._listener.process:
+            self._listener.heard([ticket_id])
+
+    def _hear_of_callbacks(self, *_: object) -> None:
+        self._listener.heard_of_callbacks()
 
     async def _run(self, connection: asyncpg.Connection) -> None:
         await self._until_beat()
         while True:
             try:
                 await self._beat(connection)
-            except (asyncpg.PostgresError, *TRANSIENT) as error:
+            except ANY as error:
                 self._faults.blame(error)
             finally:
                 connection.terminate()
             connection = await self._reconnected()
 
     async def _beat(self, connection: asyncpg.Connection) -> None:
+        if self._horizon_in != self._history.known.name:
+            await self._begin(connection)
+            self._listener.missed()
         while True:
             await self._server_time.measure(connection)
             news = await connection.fetchrow(_NEWS, self._horizon, timeout=ANSWER_WITHIN)
             self._horizon = news["horizon"]
             if news["ids"]:
-                self._changed(news["ids"])
-                self._owed()
+                self._listener.heard(news["ids"])
+                self._listener.heard_of_callbacks()
             await self._until_beat()
             if self._ended.is_set():
                 return
@@ -128,7 +157,7 @@ class Watcher:
             await asyncio.sleep(random.uniform(0, pause))
             try:
                 return await self._listen()
-            except (asyncpg.PostgresError, *TRANSIENT) as error:
+            except ANY as error:
                 self._faults.blame(error)
             pause = min(2 * pause, 5.0)
 

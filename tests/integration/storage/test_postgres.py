@@ -12,8 +12,8 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
-from incoming.storage.postgres import opening, transactions, watcher
-from incoming.storage.postgres.errors import without_password
+from incoming.storage.postgres import opening, outage, watcher
+from incoming.storage.postgres.errors import UnusableDatabase, without_password
 from incoming.storage.postgres.opening import check_postgres, open_postgres
 from incoming.storage.postgres.schema import MIGRATIONS
 from incoming.storage.postgres.store import PostgresStore
@@ -120,7 +120,6 @@ async def test_a_server_that_stays_away_is_a_failure_that_passes(
     server: PostgresServer, open_store: Callable[..., Awaitable[PostgresStore]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await open_store()
-    monkeypatch.setattr(store._transactions, "_patience", 0.3)
     monkeypatch.setattr(store._transactions._outage, "patience", 0.3)
     await store.create(ticket := new())
     loop = asyncio.get_running_loop()
@@ -327,11 +326,11 @@ async def test_several_instances_may_start_at_the_same_time(dsn: str) -> None:
 
 async def test_a_missing_database_is_reported_at_once(server: PostgresServer) -> None:
     missing = f"postgresql://incoming:secret@127.0.0.1:{server.port}/nowhere"
-    with pytest.raises(StorageFailed) as failed:
+    with pytest.raises(UnusableDatabase) as failed:
         await open_postgres(missing, host="here")
-    assert f"postgresql://incoming@127.0.0.1:{server.port}/nowhere cannot be used" in failed.value.message
-    assert "create the database, or name another one" in failed.value.message
-    assert "secret" not in failed.value.message
+    assert f"postgresql://incoming@127.0.0.1:{server.port}/nowhere cannot be used" in str(failed.value)
+    assert "create the database, or name another one" in str(failed.value)
+    assert "secret" not in str(failed.value)
 
 
 async def test_a_server_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,18 +341,18 @@ async def test_a_server_that_is_not_there_is_waited_for(monkeypatch: pytest.Monk
 
 async def test_a_schema_of_a_later_release_is_refused_and_left_alone(server: PostgresServer, dsn: str) -> None:
     await (await open_postgres(dsn, host="here")).close()
-    schema = dsn.rpartition("=")[2]
+    schema, later = dsn.rpartition("=")[2], len(MIGRATIONS) + 1
     await asyncio.get_running_loop().run_in_executor(
-        None, server.execute, f"UPDATE {schema}.schema_version SET version = {len(MIGRATIONS) + 1}"
+        None, server.execute, f"UPDATE {schema}.schema_version SET version = {later}, needs = {later}"
     )
-    with pytest.raises(StorageFailed, match="run the release that it was used with last, or a later one"):
+    with pytest.raises(UnusableDatabase, match="run the release that it was used with last, or a later one"):
         await open_postgres(dsn, host="here")
-    with pytest.raises(StorageFailed, match=f"has version {len(MIGRATIONS) + 1}"):
+    with pytest.raises(UnusableDatabase, match=f"have version {later}"):
         await check_postgres(dsn)
 
 
 async def test_the_command_line_creates_no_tables(server: PostgresServer) -> None:
-    with pytest.raises(StorageFailed, match="has version 0"):
+    with pytest.raises(UnusableDatabase, match="have version 0"):
         await check_postgres(dsn := server.new_schema())
     await (await open_postgres(dsn, host="here")).close()
     await check_postgres(dsn)
@@ -364,5 +363,5 @@ def test_no_password_is_logged() -> None:
 
 
 def test_callers_have_their_answer_before_clients_give_up() -> None:
-    assert transactions.PATIENCE <= 10
+    assert outage.PATIENCE <= 10
     assert watcher.HEARTBEAT <= 10

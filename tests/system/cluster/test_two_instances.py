@@ -158,7 +158,7 @@ def test_what_is_not_synced_is_no_database_for_several(cluster: Cluster) -> None
 def test_no_database_of_this_name_ends_the_start(cluster: Cluster) -> None:
     dsn = f"postgresql://incoming:hidden@127.0.0.1:{cluster.postgres.port}/nowhere"
     code, said = refusal(cluster, *OPTIONS, "--database", dsn)
-    assert code == 1
+    assert code == 2
     assert "create the database, or name another one" in said
     assert "hidden" not in said
     assert "Traceback" not in said
