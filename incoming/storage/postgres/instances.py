@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg
 
-from incoming.core.ticket import State
-from incoming.storage.postgres.tickets import SELECT
+from incoming.core.ticket import RECEIVING, State
+from incoming.storage.postgres.tickets import SELECT, mark
 
 OUTBOX = "'incoming_outbox_' || current_schema()"
 """The channel of the outbox, an SQL expression."""
@@ -49,6 +49,14 @@ async def adopt(connection: asyncpg.Connection, instance: str, since: float, lim
     found = await connection.fetch(_ADOPT, instance, State.UPLOADING.value, since, limit)
     ids = [row["id"] for row in found]
     rows: Sequence[Sequence[Any]] = await connection.fetch(f"{SELECT} WHERE t.id = ANY($1) ORDER BY t.id", ids)
+    return rows
+
+
+async def unsynced(connection: asyncpg.Connection, host: str) -> Sequence[Sequence[Any]]:
+    """The rows, now locked, of unfinished uploads of which bytes were written on this host that are not synced."""
+    query = f"""{SELECT} WHERE t.state = ANY($1) AND p.extents != p.synced
+        AND (p.written_by = '' OR strpos(p.written_by, $2) > 0) ORDER BY t.id FOR UPDATE"""
+    rows: Sequence[Sequence[Any]] = await connection.fetch(query, [state.value for state in RECEIVING], mark(host))
     return rows
 
 

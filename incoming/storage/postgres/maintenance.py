@@ -34,3 +34,13 @@ async def note_service(connection: asyncpg.Connection, now: float) -> ServiceTim
     after = known.noted(now)
     await note(connection, "service", after.to_text())
     return after
+
+
+async def note_boot(connection: asyncpg.Connection, host: str, boot_id: str) -> bool:
+    """Note that this boot of the host is the present one; return whether it is another one than before."""
+    key = f"boot/{host}"
+    await connection.execute("INSERT INTO meta VALUES ($1, '') ON CONFLICT DO NOTHING", key)
+    if await connection.fetchval("SELECT value FROM meta WHERE key = $1 FOR UPDATE", key) == boot_id:
+        return False
+    await note(connection, key, boot_id)
+    return True

@@ -20,7 +20,7 @@ import asyncpg
 from incoming.core.errors import StorageFailed, UnknownTicket
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
-from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.core.ticket import State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
 from incoming.storage.postgres import instances, maintenance, quotas, reports
@@ -30,7 +30,7 @@ from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
 from incoming.storage.postgres.history import History, HistoryWatch
 from incoming.storage.postgres.outage import PATIENCE
 from incoming.storage.postgres.progress import ProgressWriter
-from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, is_there, lock, mark, save, write_records
+from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, is_there, lock, save, write_records
 from incoming.storage.postgres.transactions import Transactions
 from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
@@ -265,17 +265,10 @@ class PostgresStore:
         )
 
     async def distrust_after_boot(self, boot_id: str) -> int:
-        key = f"boot/{self._host}"
-        unsynced = f"""{SELECT} WHERE t.state = ANY($1) AND p.extents != p.synced
-            AND (p.written_by = '' OR strpos(p.written_by, $2) > 0) ORDER BY t.id FOR UPDATE"""
-
         async def distrust(connection: asyncpg.Connection) -> list[str]:
-            await connection.execute("INSERT INTO meta VALUES ($1, '') ON CONFLICT DO NOTHING", key)
-            if await connection.fetchval("SELECT value FROM meta WHERE key = $1 FOR UPDATE", key) == boot_id:
+            if not await maintenance.note_boot(connection, self._host, boot_id):
                 return []
-            await maintenance.note(connection, key, boot_id)
-            rows = await connection.fetch(unsynced, [state.value for state in RECEIVING], mark(self._host))
-            tickets = self._readable(rows)
+            tickets = self._readable(await instances.unsynced(connection, self._host))
             for ticket in tickets:
                 await save(connection, ticket, ticket.distrust(), self._host, self._instance)
                 await self._announce(connection, ticket.id)
