@@ -28,7 +28,7 @@ from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackFor
 from incoming.callbacks.answer import Answer, Verdict, judge
 from incoming.callbacks.known_responses import Advice
 from incoming.callbacks.name_lookup import NameLookup
-from incoming.callbacks.payload import form, headers
+from incoming.callbacks.payload import content, headers
 from incoming.callbacks.response import JUDGED, Response, one_line
 from incoming.core.callback_url import app_host
 from incoming.core.ticket import Callback, Ticket
@@ -163,7 +163,7 @@ class CallbackClient:
     def _request(
         self, ticket: Ticket, callback: Callback, received: _Received, timeout: float, is_test: bool
     ) -> HTTPRequest:
-        body = form(ticket, callback, is_test=is_test)
+        body = content(ticket, callback, is_test=is_test)
         return HTTPRequest(
             ticket.options.signal_finish_url,
             method="POST",

@@ -65,7 +65,8 @@ _BY_TEXT: tuple[tuple[str, str, str], ...] = (
     (
         r"content-type was not .application/json|Unsupported Media Type",
         "the app expects JSON",
-        "read the form that is sent (Flask: request.form, FastAPI: Form(...))",
+        "read the form that is sent (Flask: request.form, FastAPI: Form(...)), or get tickets with "
+        "signalFinishFormat=json",
     ),
     (
         r"did not return a valid response|didn.t return an HttpResponse",
@@ -97,7 +98,10 @@ _BY_STATUS: dict[int, Advice] = {
     403: Advice("a framework or a proxy forbids the call", "let this server call the URL; answer in plain text"),
     404: Advice("nothing is at this path, or a proxy has no route to the app", "correct signalFinishURL or the route"),
     405: Advice("the path takes no POST", "let the route accept POST (Flask: methods=['POST'])"),
-    415: Advice("the app does not take forms", "read application/x-www-form-urlencoded"),
+    415: Advice(
+        "the app does not take this format",
+        "read application/x-www-form-urlencoded, or get tickets with signalFinishFormat=json",
+    ),
     421: Advice("the proxy does not serve this host name", "correct the host in signalFinishURL or the proxy's name"),
     422: Advice("the framework's validation failed", "declare the fields as form fields that may be empty"),
     502: Advice("a proxy does not reach the app", "start the app; correct the proxy's upstream"),
@@ -169,8 +173,11 @@ def _validation(content: Any) -> Advice | None:
         cure = "declare the parameters with Form(): id: str = Form()"
         return Advice("FastAPI expects the fields in the query", cure)
     if not names or any(place == ["body"] for place in places) or "id" in names:
-        cure = "declare the parameters with Form() instead of a model, and install python-multipart"
-        return Advice("FastAPI expects JSON, but callbacks are forms", cure)
+        cure = (
+            "declare the parameters with Form() instead of a model, and install python-multipart; or declare a model "
+            "and get tickets with signalFinishFormat=json"
+        )
+        return Advice("FastAPI expects JSON, but the callback is a form, or the other way round", cure)
     listed = ", ".join(sorted(names)[:5])
     if names <= ALWAYS_EMPTY:
         cure = 'give it a default: cancelReason: str = Form("")'

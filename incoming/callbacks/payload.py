@@ -1,4 +1,4 @@
-"""What a callback says: its form fields, its headers and its signature.
+"""What a callback says: its body as a form or as JSON, its headers and its signature.
 
 Pure. Decides what an app is told; it does not know how the request is sent or what the app makes of it. If the ticket
 has a secret, the call is signed (incoming.wire.callback_signature): an app that checks timestamp and signature needs to
@@ -14,10 +14,13 @@ import unicodedata
 import urllib.parse
 
 from incoming.core.ticket import Callback, Ticket
+from incoming.core.ticket_options import FORM, JSON
 from incoming.wire.callback_signature import signature
 from incoming.wire.upload_metadata import as_object
 
 FALLBACK_NAME = "upload"
+
+CONTENT_TYPES = {FORM: "application/x-www-form-urlencoded", JSON: "application/json"}
 
 _NEVER_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories: control characters, surrogates, line and paragraph separators."""
@@ -25,9 +28,15 @@ _NEVER_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+def content(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
+    """Return the body in the format that the app asked for; CONTENT_TYPES has its media type."""
+    written = json_object if ticket.options.signal_finish_format == JSON else form
+    return written(ticket, callback, is_test=is_test)
+
+
 def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
-    """Return the body: application/x-www-form-urlencoded, UTF-8, with every field present but two: `metadata` is
-    there if there is any, and `test` marks a trial call and is in no other one.
+    """Return the body as application/x-www-form-urlencoded, UTF-8, with every field present but three: `metadata` and
+    `digest` are there if there is any, and `test` marks a trial call and is in no other one.
     """
     secret = ticket.options.backend_secret
     fields = {
@@ -48,6 +57,26 @@ def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
     return urllib.parse.urlencode(fields, errors="replace").encode("ascii")
 
 
+def json_object(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
+    """Return the body as a JSON object (RFC 8259) in ASCII, with every field always present: a parser that declares its
+    fields needs no defaults.
+
+    A byte of the path that is not UTF-8 is written as the surrogate that os.fsdecode makes of it.
+    """
+    fields = {
+        "id": ticket.id,
+        "backendSecret": ticket.options.backend_secret,
+        "filename": "" if callback.cancelled else ticket.location.address,
+        "filenameFromBrowser": safe_name(ticket.identity.name or ""),
+        "cancelled": callback.cancelled,
+        "cancelReason": ticket.reason.encode("utf-8", "replace").decode() if callback.cancelled else "",
+        "metadata": as_object(ticket.identity.metadata),
+        "digest": f"sha-256={ticket.digest}" if ticket.digest else None,
+        "test": is_test,
+    }
+    return json.dumps(fields).encode("ascii")
+
+
 def headers(
     ticket: Ticket, callback: Callback, body: bytes, timestamp: int, *, is_test: bool = False
 ) -> dict[str, str]:
@@ -55,7 +84,7 @@ def headers(
     them from 1.
     """
     fields = {
-        "Content-Type": "application/x-www-form-urlencoded",
+        "Content-Type": CONTENT_TYPES[ticket.options.signal_finish_format],
         "Accept-Encoding": "identity",
         "Incoming-Delivery": callback.id,
         "Incoming-Attempt": str(callback.attempts),

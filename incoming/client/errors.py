@@ -50,7 +50,7 @@ class NewerError(UploadError):
 
 def error_of(status: int, body: bytes) -> UploadError | Unreachable | NotTheServer:
     """Return the error that an answer means. `status` is that of the HTTP response (RFC 9110)."""
-    described = _object(body)
+    described = json_object(body)
     if described is not None and isinstance(described.get("code"), int):
         return error_from(described, status)
     text = body[: 8 * SHOWN].decode("utf-8", "replace")
@@ -72,7 +72,8 @@ def error_from(described: dict[str, Any], status: int = 0) -> UploadError:
     return error
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """Return the object that a body is, None if it is anything else."""
     try:
         found = json.loads(body)
     except ValueError:

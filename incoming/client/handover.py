@@ -43,7 +43,7 @@ class Callback:
     metadata: Mapping[str, str]
     """What was given as `metadata` to new_upload, or a client told."""
     fields: Mapping[str, str]
-    """All fields, also those of newer servers."""
+    """All fields as text, also those of newer servers."""
 
 
 class Handover:
@@ -128,12 +128,7 @@ def file_in_storage(
 
 
 def _parse(headers: Headers, body: bytes) -> Callback:
-    try:
-        # A path may have bytes that are not UTF-8; os.fsdecode spells them like this, too.
-        parsed = parse_qs(body.decode("ascii"), keep_blank_values=True, errors="surrogateescape")
-    except ValueError as error:
-        raise UnknownUpload("the body is not a form") from error
-    fields = {name: values[-1] for name, values in parsed.items()}
+    fields = _fields_of_json(body) if body.startswith(b"{") else _fields_of_form(body)
     if "id" not in fields or "cancelled" not in fields:
         raise UnknownUpload("the body has no fields 'id' and 'cancelled'")
     delivery = next((value for name, value in _pairs(headers) if name.lower() == "incoming-delivery"), "")
@@ -148,6 +143,30 @@ def _parse(headers: Headers, body: bytes) -> Callback:
         metadata=_object(fields.get("metadata", "")),
         fields=fields,
     )
+
+
+def _fields_of_form(body: bytes) -> dict[str, str]:
+    try:
+        # A path may have bytes that are not UTF-8; os.fsdecode spells them like this, too.
+        parsed = parse_qs(body.decode("ascii"), keep_blank_values=True, errors="surrogateescape")
+    except ValueError as error:
+        raise UnknownUpload("the body is not a form") from error
+    return {name: values[-1] for name, values in parsed.items()}
+
+
+def _fields_of_json(body: bytes) -> dict[str, str]:
+    """Return the same as text: an application need not know which format it asked for."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnknownUpload("the body is not JSON") from error
+    return {name: _text(value) for name, value in found.items() if value not in (None, {})}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _object(text: str) -> dict[str, str]:

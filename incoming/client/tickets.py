@@ -13,10 +13,11 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from incoming.client.backoff import Backoff
-from incoming.client.errors import NotTheServer, Unreachable, error_of
+from incoming.client.errors import NotTheServer, Unreachable, error_of, json_object
 from incoming.client.http_exchange import Answer, exchange
 from incoming.core.errors import UploadError
 
@@ -39,8 +40,8 @@ class _Server:
     timeout: float
     tls: ssl.SSLContext | None
 
-    def call(self, function: str, parameters: Mapping[str, str]) -> str:
-        """Call once, and return the text of the answer. Raises UploadError, Unreachable, NotTheServer."""
+    def call(self, function: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+        """Call once, and return the answer's fields. Raises UploadError, Unreachable, NotTheServer."""
         body = urlencode(parameters).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         if self.token:
@@ -77,7 +78,11 @@ class Tickets(_Functions):
 
     def new_upload(self, signal_finish_url: str, *, secret: str = "", **options: Value) -> str:
         """Return a new ticket. `options` are the other parameters by the names of doc/api.md: maxSize=2**30."""
-        return self._call("new_upload", _new_upload(signal_finish_url, secret, options))
+        return str(self._call("new_upload", _new_upload(signal_finish_url, secret, options))["ticket"])
+
+    def new_uploads(self, count: int, signal_finish_url: str, *, secret: str = "", **options: Value) -> list[str]:
+        """Return `count` new tickets of the same options, all or none, from one request."""
+        return _several(self._call("new_upload", _new_upload(signal_finish_url, secret, {**options, "count": count})))
 
     def cancel(self, upload_id: str, *, secret: str = "") -> None:
         """Cancel an upload; to do so twice is no error."""
@@ -87,7 +92,7 @@ class Tickets(_Functions):
         """Finish an upload for which the callback was answered with 'wait'; to do so twice is no error."""
         self._call("finish_upload", {"id": upload_id, "backendSecret": secret})
 
-    def _call(self, function: str, parameters: Mapping[str, str]) -> str:
+    def _call(self, function: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         backoff = Backoff(self._retry_for)
         while True:
             try:
@@ -101,7 +106,12 @@ class AsyncTickets(_Functions):
 
     async def new_upload(self, signal_finish_url: str, *, secret: str = "", **options: Value) -> str:
         """Return a new ticket; see Tickets.new_upload."""
-        return await self._call("new_upload", _new_upload(signal_finish_url, secret, options))
+        return str((await self._call("new_upload", _new_upload(signal_finish_url, secret, options)))["ticket"])
+
+    async def new_uploads(self, count: int, signal_finish_url: str, *, secret: str = "", **options: Value) -> list[str]:
+        """Return `count` new tickets; see Tickets.new_uploads."""
+        given = _new_upload(signal_finish_url, secret, {**options, "count": count})
+        return _several(await self._call("new_upload", given))
 
     async def cancel(self, upload_id: str, *, secret: str = "") -> None:
         """Cancel an upload; see Tickets.cancel."""
@@ -111,7 +121,7 @@ class AsyncTickets(_Functions):
         """Finish an upload; see Tickets.finish."""
         await self._call("finish_upload", {"id": upload_id, "backendSecret": secret})
 
-    async def _call(self, function: str, parameters: Mapping[str, str]) -> str:
+    async def _call(self, function: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         backoff = Backoff(self._retry_for)
         while True:
             try:
@@ -143,14 +153,23 @@ def _text(value: Value) -> str:
     return str(value) if isinstance(value, str | int) else ",".join(value)
 
 
-def _result(answer: Answer) -> str:
-    """Return the text of a successful answer; raise what any other one means."""
+def _result(answer: Answer) -> dict[str, Any]:
+    """Return the fields of a successful answer; raise what any other one means."""
     if answer.status != 200:
         raise error_of(answer.status, answer.body)
+    described = json_object(answer.body)
+    if described is not None and isinstance(described.get("ticket"), str):
+        return described
     text = answer.body.decode("utf-8", "replace").strip()
-    if not text or len(text) > 100 or text.startswith("<"):
+    if not text or len(text) > 100 or text.startswith(("<", "{")):
         raise NotTheServer(f"no answer of an Incoming!! server: HTTP status 200 and {text[:100]!r}")
-    return text
+    return {"ticket": text}  # of a server before 0.2
+
+
+def _several(described: Mapping[str, Any]) -> list[str]:
+    if "tickets" not in described:
+        raise NotTheServer("this server is older than 0.2 and does not know 'count'")
+    return [str(ticket) for ticket in described["tickets"]]
 
 
 def _server_url(server: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FORM, JSON = FORMATS = ("form", "json")
+"""How a callback's body can be written."""
+
 
 @dataclass(frozen=True, slots=True)
 class TicketOptions:
@@ -11,6 +14,7 @@ class TicketOptions:
 
     `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
     when the app does not narrow them. `digest` is `sha-256`, or `sha-256=` and the expected one in hexadecimal digits.
+    `signal_finish_format` is one of FORMATS.
     """
 
     signal_finish_url: str
@@ -24,6 +28,7 @@ class TicketOptions:
     allowed_types: tuple[str, ...] = ()
     requested_by: str = ""
     digest: str = ""
+    signal_finish_format: str = "form"
     traceparent: str = ""
     """The trace that the ticket was requested in (W3C Trace Context), with `tracestate`; empty if there was none."""
     tracestate: str = ""

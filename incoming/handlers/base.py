@@ -26,6 +26,11 @@ def wants_json(accept: str) -> bool:
     return "application/json" in accept.lower()
 
 
+def prefers_json(accept: str) -> bool:
+    """Return whether an Accept header names JSON and not plain text, as some clients do unasked (axios)."""
+    return wants_json(accept) and "text/plain" not in accept.lower()
+
+
 def answer_error(handler: Answering, error: UploadError, status: int = 0, reason: str | None = None) -> None:
     """End the answer with an error, as JSON if the client asked for it, otherwise as plain text.
 

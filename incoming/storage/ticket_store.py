@@ -26,8 +26,11 @@ class TicketStore(Protocol):
         """The clock by which tickets live: that of all processes which share the store, however wrong their own is."""
         ...
 
-    async def create(self, ticket: Ticket) -> None:
-        """Adds a ticket; it survives a power cut when this returns. Raises TooBusy when its backend has too many."""
+    async def create(self, *tickets: Ticket) -> None:
+        """Adds tickets, all or none; they survive a power cut when this returns.
+
+        Raises TooBusy when their backend has too many.
+        """
         ...
 
     async def get(self, ticket_id: str) -> Ticket | None:

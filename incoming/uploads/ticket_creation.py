@@ -38,11 +38,18 @@ class TicketCreation:
     async def create(
         self, options: TicketOptions, identity: Identity = UNKNOWN, *, test_callback: bool = False
     ) -> Ticket:
-        """Issue a ticket: a random UUID with 122 unpredictable bits (RFC 9562 section 5.4).
+        """Issue one ticket; see `create_all`."""
+        [ticket] = await self.create_all(options, identity, test_callback=test_callback)
+        return ticket
+
+    async def create_all(
+        self, options: TicketOptions, identity: Identity = UNKNOWN, *, count: int = 1, test_callback: bool = False
+    ) -> list[Ticket]:
+        """Issue `count` tickets, or none: each a random UUID with 122 unpredictable bits (RFC 9562 section 5.4).
 
         `identity` is what the app knows of the file. Raises FileTooLarge if the storage can never take it.
 
-        With `test_callback` only if the app accepts a trial call. Raises ServerShutdown, StorageFull, TooBusy,
+        With `test_callback` only if the app accepts one trial call. Raises ServerShutdown, StorageFull, TooBusy,
         CallbackTestFailed, or what the stores raise.
         """
         if self._is_draining():
@@ -51,6 +58,9 @@ class TicketCreation:
         if test_callback:
             await self._try_out(options)
         now = self._tickets.clock.now()
-        ticket = Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now, identity=identity)
-        await self._tickets.create(ticket)
-        return ticket
+        tickets = [
+            Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now, identity=identity)
+            for _ in range(count)
+        ]
+        await self._tickets.create(*tickets)
+        return tickets

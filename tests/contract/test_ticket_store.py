@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incoming.core.errors import FileTooLarge, ServerShutdown, StorageFailed, TakenOver, UnknownTicket
+from incoming.core.errors import FileTooLarge, ServerShutdown, StorageFailed, TakenOver, TooBusy, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.service_time import ServiceTime
 from incoming.core.ticket import Event, Identity, Location, State, Ticket
@@ -68,6 +68,21 @@ async def test_an_id_is_given_once(tickets: Store) -> None:
     known = await tickets.get(ticket.id)
     assert known is not None
     assert known.reason == ""
+
+
+async def test_several_are_created_together_or_not_at_all(open_tickets: OpenTickets) -> None:
+    tickets = await open_tickets(limits=StoreLimits(tickets=3))
+    first, second, third, fourth = (new() for _ in range(4))
+    await tickets.create(first, second)
+    with pytest.raises(TooBusy):
+        await tickets.create(third, fourth)
+    with pytest.raises(StorageFailed):
+        await tickets.create(third, first)
+    with pytest.raises(StorageFailed):
+        await tickets.create(third, third)
+    assert [await tickets.get(ticket.id) is not None for ticket in (first, second, third)] == [True, True, False]
+    await tickets.create(third)
+    assert {ticket.id for ticket in await tickets.find()} == {first.id, second.id, third.id}
 
 
 async def test_update(tickets: Store) -> None:

@@ -231,8 +231,8 @@ class FaultyTickets:
         self.inner = SqliteStore(path, clock=clock)
         self.clock = self.inner.clock
 
-    async def create(self, ticket: Ticket) -> None:
-        await self._through("create", lambda: self.inner.create(ticket))
+    async def create(self, *tickets: Ticket) -> None:
+        await self._through("create", lambda: self.inner.create(*tickets))
 
     async def get(self, ticket_id: str) -> Ticket | None:
         return await self._through("get", lambda: self.inner.get(ticket_id))

@@ -18,6 +18,7 @@ from incoming.callbacks.trial import CallbackTrial, explained, succeeded
 from incoming.cli.terminal import say
 from incoming.core.callback_url import shown_url
 from incoming.core.ticket import TicketOptions
+from incoming.core.ticket_options import FORM, FORMATS
 from incoming.handlers.backend.ticket_options import MAX_SECRET, callback_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings
@@ -32,6 +33,9 @@ ABOUT = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this check."""
     parser.add_argument("url", metavar="URL", help="what the app gives as signalFinishURL")
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORM, help="what the app gives as signalFinishFormat (default: form)"
+    )
     parser.add_argument("--secret", default="", help="the app's backendSecret; other users can see it while this runs")
     parser.add_argument(
         "--secret-file",
@@ -50,7 +54,8 @@ def run(given: argparse.Namespace, settings: Settings) -> int:
         raise ConfigError(f"the URL cannot be used: {error}") from error
     log_format.configure("warning", "text")
     say(f"calling {shown_url(url, secret)} as a trial, {'signed' if secret else 'without a secret'}")
-    return _report(asyncio.run(_call(settings, TicketOptions(url, backend_secret=secret))))
+    options = TicketOptions(url, backend_secret=secret, signal_finish_format=given.format)
+    return _report(asyncio.run(_call(settings, options)))
 
 
 def _secret(given: argparse.Namespace) -> str:

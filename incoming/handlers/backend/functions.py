@@ -1,14 +1,16 @@
 """The functions that the app's backend calls: new_upload, cancel_upload, finish_upload.
 
-Each is a POST whose answer is 200 with the return value as plain text, or an error status with its message. They are
-closed to the world (caller_access.py); a caller's address is checked before a byte of the body is read.
+Each is a POST whose answer is 200 with the return value, or an error status with its message: as plain text, or as JSON
+if the caller prefers it. They are closed to the world (caller_access.py); a caller's address is checked before a byte
+of the body is read.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from tornado.web import stream_request_body
@@ -18,8 +20,8 @@ from incoming.core.ticket import Ticket, canonical_id
 from incoming.handlers.backend.file_identity import file_identity
 from incoming.handlers.backend.parameter_rules import ABOUT_UPLOAD, NEW_UPLOAD, Rules, checked, warnings
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
-from incoming.handlers.backend.ticket_options import secret, ticket_options, wants_test
-from incoming.handlers.base import Handler
+from incoming.handlers.backend.ticket_options import secret, ticket_count, ticket_options, wants_test
+from incoming.handlers.base import Handler, prefers_json
 from incoming.handlers.caller_access import require_backend_caller, require_backend_peer, same_secret
 from incoming.storage.byte_store import ReadableStore
 from incoming.wire.trace_context import trace_context
@@ -29,6 +31,14 @@ WARNING_HEADER = "Incoming-Warning"
 
 TOLD = MAX_BODY + 256 * 1024
 """Bytes up to which a body of unknown length is read to its end, so that its sender is told what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnValue:
+    """What a function returns: as text, and as the fields of a JSON object."""
+
+    text: str
+    described: Mapping[str, Any]
 
 
 @stream_request_body
@@ -81,9 +91,13 @@ class BackendFunction(Handler):
             self.logged["warning"] = "; ".join(self._warnings)
         self._add_warnings()
         answer = await self.call(checked(given, self.rules))
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
-        self.finish(answer)
+        if prefers_json(self.request.headers.get("Accept", "")):
+            self.set_header("Content-Type", "application/json; charset=utf-8")
+            self.finish(json.dumps({**answer.described, "warnings": list(self._warnings)}))
+        else:
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish(answer.text)
 
     def _add_warnings(self) -> None:
         for warning in self._warnings:
@@ -94,7 +108,7 @@ class BackendFunction(Handler):
         self._add_warnings()
         super().write_error(status_code, **kwargs)
 
-    async def call(self, given: Parameters) -> str:
+    async def call(self, given: Parameters) -> ReturnValue:
         """Carry out the function and return its return value. Raises UploadError."""
         raise NotImplementedError
 
@@ -117,12 +131,12 @@ class BackendFunction(Handler):
 
 
 class NewUpload(BackendFunction):
-    """Issue a ticket for one file."""
+    """Issue a ticket for one file, or `count` of them."""
 
     function = "new_upload"
     rules = NEW_UPLOAD
 
-    async def call(self, given: Parameters) -> str:
+    async def call(self, given: Parameters) -> ReturnValue:
         fields = self.request.headers
         traceparent, tracestate = trace_context(fields.get("traceparent", ""), fields.get("tracestate", ""))
         wanted = replace(ticket_options(given, self._caller), traceparent=traceparent, tracestate=tracestate)
@@ -130,9 +144,16 @@ class NewUpload(BackendFunction):
         if wanted.digest and not isinstance(self.services.store, ReadableStore):
             raise BadParameter("digest invalid: the storage of this server cannot compute one")
         known = file_identity(given, wanted, self.services.settings.max_size)
-        ticket = await self.services.ticket_creation.create(wanted, known, test_callback=wants_test(given))
-        self.logged["upload"] = ticket.id
-        return ticket.id
+        count = ticket_count(given)
+        created = await self.services.ticket_creation.create_all(
+            wanted, known, count=count or 1, test_callback=wants_test(given)
+        )
+        tickets = [ticket.id for ticket in created]
+        if count is None:
+            self.logged["upload"] = tickets[0]
+            return ReturnValue(tickets[0], {"ticket": tickets[0]})
+        self.logged["tickets"] = count
+        return ReturnValue("\n".join(tickets), {"ticket": tickets[0], "tickets": tickets})
 
 
 class CancelUpload(BackendFunction):
@@ -140,10 +161,9 @@ class CancelUpload(BackendFunction):
 
     function = "cancel_upload"
 
-    async def call(self, given: Parameters) -> str:
+    async def call(self, given: Parameters) -> ReturnValue:
         ticket = await self.upload(given)
-        await self.services.upload_service.cancel(ticket.id, "Cancelled by request", notify_app=False)
-        return "ok"
+        return _ended(await self.services.upload_service.cancel(ticket.id, "Cancelled by request", notify_app=False))
 
 
 class FinishUpload(BackendFunction):
@@ -151,10 +171,13 @@ class FinishUpload(BackendFunction):
 
     function = "finish_upload"
 
-    async def call(self, given: Parameters) -> str:
+    async def call(self, given: Parameters) -> ReturnValue:
         ticket = await self.upload(given)
-        await self.services.upload_service.finish(ticket.id)
-        return "ok"
+        return _ended(await self.services.upload_service.finish(ticket.id))
+
+
+def _ended(ticket: Ticket) -> ReturnValue:
+    return ReturnValue("ok", {"ticket": ticket.id, "state": ticket.state.value})
 
 
 def _too_large() -> MessageTooLarge:

@@ -49,6 +49,7 @@ Rules = Mapping[str, Rule]
 
 NEW_UPLOAD: Rules = {
     "signalFinishURL": REQUIRED,
+    "signalFinishFormat": TEXT,
     "destType": TEXT,
     "removeFileWhenFinished": FLAG,
     SECRET: SECRET_TEXT,
@@ -63,6 +64,7 @@ NEW_UPLOAD: Rules = {
     "mediaType": TEXT,
     OBJECT: STRINGS,
     "digest": TEXT,
+    "count": SIZE,
 }
 ABOUT_UPLOAD: Rules = {
     "id": REQUIRED,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from incoming.core.errors import BadParameter
 from incoming.core.ticket import TicketOptions
+from incoming.core.ticket_options import FORM, FORMATS
 from incoming.handlers.backend.parameter_rules import OLD_SECRET, OLDEST_SECRET, SECRET
 from incoming.handlers.backend.parameters import Parameters
 from incoming.settings.value_types import parse_origins, parse_size, size_text, split_list, truth
@@ -22,6 +23,8 @@ MAX_URL = 4096
 MAX_SECRET = 4096
 MAX_ITEMS = 100
 """Entries of allowedOrigins or allowedTypes; no app has named more than a few dozen."""
+MAX_COUNT = 100
+"""Tickets of one call. They are created in one transaction, during which no other upload's progress is committed."""
 
 _HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", re.ASCII)
 _TYPE = re.compile(
@@ -46,12 +49,18 @@ def ticket_options(given: Parameters, requested_by: str) -> TicketOptions:
         allowed_types=_read(given, "allowedTypes", (), _types),
         requested_by=requested_by,
         digest=_read(given, "digest", "", _digest),
+        signal_finish_format=_read(given, "signalFinishFormat", FORM, _format),
     )
 
 
 def wants_test(given: Parameters) -> bool:
     """Return whether the app asks for a trial call. Raises BadParameter."""
     return _read(given, "testCallback", False, truth)
+
+
+def ticket_count(given: Parameters) -> int | None:
+    """Return how many tickets the app asks for, None if it does not say. Raises BadParameter."""
+    return _count(given["count"]) if "count" in given else None
 
 
 def secret(given: Parameters) -> str:
@@ -104,9 +113,21 @@ def _secret_of_new_upload(given: Parameters) -> tuple[str, bool]:
     return new or old, bool(old) and not new
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text, re.ASCII) or not 1 <= int(text) <= MAX_COUNT:
+        raise BadParameter(f"count invalid: it is not a number from 1 to {MAX_COUNT}")
+    return int(text)
+
+
 def _dest_type(text: str) -> str:
     if text != "file":
         raise ValueError("only 'file' is supported")
+    return text
+
+
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError("it is neither 'form' nor 'json'")
     return text
 
 

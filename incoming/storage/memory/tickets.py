@@ -70,14 +70,19 @@ class MemoryTicketStore:
 
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
-    async def create(self, ticket: Ticket) -> None:
+    async def create(self, *tickets: Ticket) -> None:
         self._check_open()
-        if ticket.id in self._database.tickets:
-            raise StorageFailed("there is a ticket of this id already")
-        unfinished = [known for known in (*self._database.tickets.values(), ticket) if known.state not in FINAL]
-        same_backend = [known for known in unfinished if known.options.requested_by == ticket.options.requested_by]
-        self._limits.check_created(ticket, len(same_backend), self._reserved() + ticket.reserved)
-        self._put(None, ticket)
+        added: dict[str, Ticket] = {}
+        for ticket in tickets:
+            if ticket.id in self._database.tickets or ticket.id in added:
+                raise StorageFailed("there is a ticket of this id already")
+            added[ticket.id] = ticket
+            known = (*self._database.tickets.values(), *added.values())
+            backend = ticket.options.requested_by
+            unfinished = sum(one.state not in FINAL and one.options.requested_by == backend for one in known)
+            self._limits.check_created(ticket, unfinished, sum(one.reserved for one in known))
+        for ticket in tickets:
+            self._put(None, ticket)
 
     async def get(self, ticket_id: str) -> Ticket | None:
         self._check_open()

@@ -78,20 +78,24 @@ class PostgresStore:
 
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
-    async def create(self, ticket: Ticket) -> None:
-        async def add(connection: asyncpg.Connection) -> Ticket:
-            try:
-                created = await insert(connection, ticket, self._host)
-            except asyncpg.UniqueViolationError as error:
-                raise StorageFailed("there is a ticket of this id already") from error
-            await quotas.check_created(connection, self._limits, ticket)
-            await self._announce(connection, ticket.id)
-            if ticket.callback is not None:
-                await instances.announce_outbox(connection)
-            return created
+    async def create(self, *tickets: Ticket) -> None:
+        async def add(connection: asyncpg.Connection) -> list[Ticket]:
+            return [await self._add(connection, ticket) for ticket in tickets]
 
-        self._remembered.note(await self._transactions.run(add, is_there))
-        self._listeners.notify([ticket.id])
+        for created in await self._transactions.run(add, _is_first_there):
+            self._remembered.note(created)
+        self._listeners.notify([ticket.id for ticket in tickets])
+
+    async def _add(self, connection: asyncpg.Connection, ticket: Ticket) -> Ticket:
+        try:
+            created = await insert(connection, ticket, self._host)
+        except asyncpg.UniqueViolationError as error:
+            raise StorageFailed("there is a ticket of this id already") from error
+        await quotas.check_created(connection, self._limits, ticket)
+        await self._announce(connection, ticket.id)
+        if ticket.callback is not None:
+            await instances.announce_outbox(connection)
+        return created
 
     async def get(self, ticket_id: str) -> Ticket | None:
         row = await self._transactions.read(

@@ -83,11 +83,12 @@ class SqliteStore:
 
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
-    async def create(self, ticket: Ticket) -> None:
+    async def create(self, *tickets: Ticket) -> None:
         def add(transaction: Transaction) -> None:
-            insert(transaction, ticket)
-            unfinished = quotas.unfinished_of(transaction.connection, ticket.options.requested_by)
-            self._limits.check_created(ticket, unfinished, quotas.reserved(transaction.connection))
+            for ticket in tickets:
+                insert(transaction, ticket)
+                unfinished = quotas.unfinished_of(transaction.connection, ticket.options.requested_by)
+                self._limits.check_created(ticket, unfinished, quotas.reserved(transaction.connection))
 
         await self._writer.perform(add, durable=True)
 

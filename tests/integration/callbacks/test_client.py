@@ -82,6 +82,32 @@ async def test_all_fields_are_form_values_of_a_post(app_stub: AppStub) -> None:
     }
 
 
+async def test_all_fields_are_an_object_of_json_on_request(app_stub: AppStub) -> None:
+    ticket = ticket_for(app_stub.url, backend_secret="s3 cr€t", signal_finish_format="json")
+    await post(ticket)
+    await post(replace(ticket, reason="half a \ud83d pair"), CANCELLED)
+    metadata = upload_metadata.write({"note": "größe"}).text
+    await post(replace(ticket, identity=replace(ticket.identity, metadata=metadata), digest="0" * 64))
+    [call, cancelled, more] = app_stub.callbacks
+    assert call.headers["content-type"] == "application/json"
+    assert call.headers["incoming-signature"] == signature("s3 cr€t", 1_800_000_000, call.body)
+    fields = {
+        "id": TICKET.id,
+        "backendSecret": "s3 cr€t",
+        "filename": TICKET.location.address,
+        "filenameFromBrowser": "a file.txt",
+        "cancelled": False,
+        "cancelReason": "",
+        "metadata": {},
+        "digest": None,
+        "test": False,
+    }
+    assert json.loads(call.body) == fields
+    reason = "half a ? pair"
+    assert json.loads(cancelled.body) == {**fields, "filename": "", "cancelled": True, "cancelReason": reason}
+    assert json.loads(more.body) == {**fields, "metadata": {"note": "größe"}, "digest": f"sha-256={'0' * 64}"}
+
+
 @pytest.mark.promise(46, 53, 54)
 async def test_cancellation_has_the_same_fields(app_stub: AppStub) -> None:
     await post(replace(ticket_for(app_stub.url), reason="no time\tleft"), CANCELLED)

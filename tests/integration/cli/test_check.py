@@ -1,5 +1,6 @@
 """`incoming check callback URL`, and how the command line finds its commands."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_an_app_that_accepts_passes(word: str, app_stub: AppStub, capsys: pytest
     [call] = app_stub.callbacks
     assert (call.headers["incoming-test"], call.params["test"], call.query) == ("yes", "yes", {"key": "hidden"})
     assert "incoming-signature" in call.headers
+
+
+def test_a_trial_may_be_json(app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tried(capsys, app_stub.url, "--format", "json")[0] == 0
+    [call] = app_stub.callbacks
+    assert (call.headers["content-type"], json.loads(call.body)["test"]) == ("application/json", True)
 
 
 @pytest.mark.parametrize(

@@ -376,6 +376,62 @@ async def test_errors_are_json_on_request(tmp_path: Path) -> None:
         }
 
 
+JSON = {"Accept": "application/json"}
+
+
+async def test_answers_are_json_on_request(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+
+        async def answer(function: str, **given: str) -> object:
+            response = await worker.fetch("POST", f"/incoming/0.1/backend/{function}?{urlencode(given)}", b"", JSON)
+            assert response.code == 200, response.body
+            assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+            return json.loads(response.body)
+
+        created = await answer("new_upload", signalFinishURL=URL, maxsize="1")
+        assert isinstance(created, dict)
+        ticket_id = created["ticket"]
+        assert (await known(worker, ticket_id)).options.max_size == 0
+        warnings = ['unknown parameter "maxsize"; did you mean "maxSize"?']
+        assert created == {"ticket": ticket_id, "warnings": warnings}
+        cancelled = {"ticket": ticket_id, "state": "cancelled", "warnings": []}
+        assert await answer("cancel_upload", id=ticket_id) == cancelled
+        waits = await waiting(worker)
+        finished = {"ticket": waits, "state": "finished", "warnings": []}
+        assert await answer("finish_upload", id=waits) == finished
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json, text/plain, */*", "text/plain"])
+async def test_clients_that_also_take_text_get_text(accept: str, tmp_path: Path) -> None:
+    """Axios accepts JSON and text unasked; its users have read the ticket as text."""
+    async with one_worker(tmp_path) as worker:
+        path = f"/incoming/0.1/backend/new_upload?{urlencode({'signalFinishURL': URL})}"
+        response = await worker.fetch("POST", path, b"", {"Accept": accept})
+        assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert uuid.UUID(response.body.decode()).version == 4
+
+
+async def test_tickets_come_in_batches(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        status, text = await worker.call("new_upload", signalFinishURL=URL, count="100", maxSize="7")
+        tickets = text.splitlines()
+        assert (status, len(set(tickets))) == (200, 100)
+        assert {(await known(worker, ticket)).options.max_size for ticket in tickets} == {7}
+        body = json.dumps({"signalFinishURL": URL, "count": 2}).encode()
+        headers = {**JSON, "Content-Type": "application/json"}
+        described = json.loads((await worker.fetch("POST", "/incoming/0.1/backend/new_upload", body, headers)).body)
+        assert described["ticket"] == described["tickets"][0]
+        assert len({(await known(worker, ticket)).id for ticket in described["tickets"]}) == 2
+        assert len((await worker.call("new_upload", signalFinishURL=URL, count="1"))[1].splitlines()) == 1
+
+
+async def test_a_batch_is_issued_whole_or_not_at_all(tmp_path: Path) -> None:
+    async with one_worker(tmp_path, "--max-tickets", "5") as worker:
+        assert (await worker.call("new_upload", signalFinishURL=URL, count="6"))[0] == 503
+        assert sum((await worker.services.tickets.counts()).values()) == 0
+        assert (await worker.call("new_upload", signalFinishURL=URL, count="5"))[0] == 200
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
 async def test_only_post_is_allowed(method: str, function: str, tmp_path: Path) -> None:

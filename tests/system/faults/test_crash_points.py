@@ -58,8 +58,8 @@ class WatchedTickets(SqliteStore):
         self.synced = 0
         super().__init__(directory / DATABASE)
 
-    async def create(self, ticket: Ticket) -> None:
-        await super().create(ticket)
+    async def create(self, *tickets: Ticket) -> None:
+        await super().create(*tickets)
         self.synced = self.log_length()
 
     async def update(self, ticket_id: str, change: Change, *, durable: bool = True, **how: Any) -> Ticket:

@@ -10,6 +10,7 @@ from incoming.callbacks import payload
 from incoming.client import ForeignPath, Handover, NotGenuine, UnknownUpload
 from incoming.client.handover import TOLERANCE
 from incoming.core import ticket as tickets
+from incoming.core.ticket_options import FORMATS
 from incoming.wire.callback_signature import signature
 
 ID = "1b2c3d4e-0000-4000-8000-000000000000"
@@ -17,12 +18,18 @@ NOW = 1_800_000_000
 
 
 def call(
-    path: str = "", *, secret: str = "geheim ü", cancelled: bool = False, is_test: bool = False, at: int = NOW
+    path: str = "",
+    *,
+    secret: str = "geheim ü",
+    cancelled: bool = False,
+    is_test: bool = False,
+    at: int = NOW,
+    format_: str = "form",
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body as the server makes them."""
     ticket = tickets.Ticket(
         id=ID,
-        options=tickets.TicketOptions("http://app/", backend_secret=secret),
+        options=tickets.TicketOptions("http://app/", backend_secret=secret, signal_finish_format=format_),
         identity=tickets.Identity(name="a/ü & b.txt", metadata="album c29tZQ=="),
         location=tickets.Location("file", path),
         reason="no time" if cancelled else "",
@@ -31,7 +38,7 @@ def call(
         state_since=0.0,
     )
     callback = tickets.Callback(id="d1", cancelled=cancelled, since=0.0, due_at=0.0, attempts=2)
-    body = payload.form(ticket, callback, is_test=is_test)
+    body = payload.content(ticket, callback, is_test=is_test)
     return payload.headers(ticket, callback, body, at, is_test=is_test), body
 
 
@@ -54,14 +61,22 @@ def handover(storage: Path) -> Handover:
     return Handover(storage, "geheim ü", clock=lambda: NOW)
 
 
-def test_what_the_server_says_is_read(handover: Handover) -> None:
-    told = handover.verify(*call("/storage/x\udcff"))
+@pytest.mark.parametrize("format_", FORMATS)
+def test_what_the_server_says_is_read(handover: Handover, format_: str) -> None:
+    told = handover.verify(*call("/storage/x\udcff", format_=format_))
     assert (told.id, told.filename, told.name) == (ID, "/storage/x\udcff", "ü & b.txt")
     assert (told.cancelled, told.is_test, told.delivery) == (False, False, "d1")
     assert told.fields["cancelReason"] == ""
     assert told.metadata == {"album": "some"}
-    cancelled = handover.verify(*call(cancelled=True))
+    cancelled = handover.verify(*call(cancelled=True, format_=format_))
     assert (cancelled.cancelled, cancelled.cancel_reason) == (True, "no time")
+    assert handover.verify(*call(is_test=True, format_=format_)).is_test
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b'{"id": "x"}', b"{" * 100_000, b'{"id": "\xff"}'])
+def test_a_body_that_is_no_callback_is_not_genuine(handover: Handover, body: bytes) -> None:
+    with pytest.raises(UnknownUpload, match="the body "):
+        handover.verify({"Content-Type": "application/json"}, body)
 
 
 def test_headers_may_be_a_list_in_any_case(handover: Handover) -> None:

@@ -55,14 +55,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> PlayedServer:
     return PlayedServer(monkeypatch)
 
 
-Call = Callable[..., str | None]
+Call = Callable[..., str | list[str] | None]
 
 
 @pytest.fixture(params=["threads", "coroutines"])
 def call(request: pytest.FixtureRequest, server: PlayedServer) -> Call:
     """Function that calls a function of Tickets, of either kind."""
 
-    def run(function: str, *arguments: str, **named: Any) -> str | None:
+    def run(function: str, *arguments: str | int, **named: Any) -> str | list[str] | None:
         if request.param == "threads":
             return getattr(Tickets("http://server:4000/", token="t"), function)(*arguments, **named)  # type: ignore[no-any-return]
         return asyncio.run(getattr(AsyncTickets("http://server:4000", token="t"), function)(*arguments, **named))
@@ -83,6 +83,22 @@ def test_values_become_parameters(call: Call, server: PlayedServer) -> None:
         "&metadata=%7B%22a%22%3A+%5B1%5D%7D&maxSize=1073741824&removeFileWhenFinished=false&testCallback=true"
     )
     assert headers["Authorization"] == "Bearer t"
+
+
+def test_answers_are_read_as_json(call: Call, server: PlayedServer) -> None:
+    described = {"ticket": ID, "warnings": []}
+    server.script = [Answer(200, {}, json.dumps(answer).encode()) for answer in (described, described)]
+    assert call("new_upload", "http://app/") == ID
+    assert call("finish", ID) is None
+
+
+def test_tickets_come_in_batches(call: Call, server: PlayedServer) -> None:
+    answer = {"ticket": ID, "tickets": [ID, "b"], "warnings": []}
+    server.script = [Answer(200, {}, json.dumps(answer).encode()), Answer(200, {}, ID.encode())]
+    assert call("new_uploads", 2, "http://app/", secret="s") == [ID, "b"]
+    assert server.asked[0][1] == "signalFinishURL=http%3A%2F%2Fapp%2F&backendSecret=s&count=2"
+    with pytest.raises(NotTheServer, match="does not know 'count'"):
+        call("new_uploads", 2, "http://app/")
 
 
 @pytest.mark.parametrize("function", ["cancel", "finish"])
@@ -140,6 +156,7 @@ def test_nobody_waits_for_ever(
         Answer(404, {}, b"<html>nginx</html>"),
         Answer(200, {}, b"<!DOCTYPE html><p>Welcome"),
         Answer(200, {}, b""),
+        Answer(200, {}, b'{"status": "up"}'),
         Answer(302, {}, b""),
         Answer(403, {}, b'{"detail": "no"}'),
     ],

@@ -4,7 +4,16 @@ import pytest
 
 from incoming.core.errors import BadParameter
 from incoming.core.ticket import TicketOptions
-from incoming.handlers.backend.ticket_options import MAX_ITEMS, MAX_SECRET, MAX_URL, secret, ticket_options, wants_test
+from incoming.handlers.backend.ticket_options import (
+    MAX_COUNT,
+    MAX_ITEMS,
+    MAX_SECRET,
+    MAX_URL,
+    secret,
+    ticket_count,
+    ticket_options,
+    wants_test,
+)
 
 URL = "http://app.example.org/done"
 
@@ -43,6 +52,7 @@ def test_every_option_is_taken() -> None:
         maxRate="500kB",
         allowedOrigins="https://App.example.org:443, http://localhost:8080",
         allowedTypes=".PDF, image/*,application/vnd.oasis.opendocument.text",
+        signalFinishFormat="json",
     )
     assert given == TicketOptions(
         signal_finish_url=URL,
@@ -53,7 +63,20 @@ def test_every_option_is_taken() -> None:
         allowed_origins=("https://app.example.org", "http://localhost:8080"),
         allowed_types=(".pdf", "image/*", "application/vnd.oasis.opendocument.text"),
         requested_by="127.0.0.1",
+        signal_finish_format="json",
     )
+
+
+@pytest.mark.parametrize("format_", ["JSON", "xml", "form "])
+def test_a_callback_has_one_of_two_formats(format_: str) -> None:
+    assert refusal(signalFinishFormat=format_) == "signalFinishFormat invalid: it is neither 'form' nor 'json'"
+
+
+def test_tickets_come_in_limited_numbers() -> None:
+    assert [ticket_count(given) for given in ({}, {"count": "1"}, {"count": str(MAX_COUNT)})] == [None, 1, MAX_COUNT]
+    for count in ("0", "-1", str(MAX_COUNT + 1), "1.0", "\u0663", "9" * 5000, " 2"):
+        with pytest.raises(BadParameter, match=r"^count invalid: it is not a number from 1 to 100$"):
+            ticket_count({"count": count})
 
 
 # --- signalFinishURL --------------------------------------------------------------------------------------------------

@@ -332,6 +332,8 @@ def test_callback_is_documented() -> None:
     assert {"metadata", "digest"} <= documented
     assert fields == {"id", "backendSecret", "secret", "filename", "filenameFromBrowser", "cancelled", "cancelReason"}
     assert fields <= documented
+    in_json = set(json.loads(payload.json_object(UPLOAD, DELIVERY)))
+    assert in_json == fields - {"secret"} | {"metadata", "digest", "test"}
     assert set(payload.headers(UPLOAD, DELIVERY, b"", 0)) - {"Content-Type", "Accept-Encoding"} <= documented
     for status in answer.BUSY_STATUSES | answer.REFUSING_STATUSES:
         assert f"{status}" in API
