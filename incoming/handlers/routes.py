@@ -12,6 +12,7 @@ from incoming.handlers.absolute_targets import UploadApplication
 from incoming.handlers.backend.functions import CancelUpload, FinishUpload, NewUpload
 from incoming.handlers.base import Nowhere, request_logger
 from incoming.handlers.library import Health, Library, LibraryFiles
+from incoming.handlers.openapi import OpenApi
 from incoming.handlers.operator.metrics import Metrics
 from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
 from incoming.handlers.services import Services
@@ -40,6 +41,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/frontend/uploads/wait", UploadsWait),
     (r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-uploader)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))", Library),
     ("/health(?:/(live))?", Health),
+    (r"/openapi\.json", OpenApi),
     ("/metrics", Metrics),
     (r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?", StatusPage),
     ("/status/now", StatusNow),

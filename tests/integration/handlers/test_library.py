@@ -257,3 +257,21 @@ async def test_a_defect_is_logged_and_reported_without_its_details(
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.getMessage() == "GET /incoming/health failed"
     assert record.exc_info is not None
+
+
+# --- the description for programs -------------------------------------------------------------------------------------
+
+
+async def test_the_openapi_document_is_served_to_every_page(tmp_path: Path) -> None:
+    async with one_worker(
+        tmp_path, "--public-url", "https://example.org/up", "--backend-networks", "10.0.0.0/8"
+    ) as worker:
+        for path in ("/incoming/0.1/openapi.json", "/incoming/openapi.json"):
+            response = await worker.fetch("GET", path, headers={"Origin": "https://viewer.example.org"})
+            assert (response.code, response.headers["Access-Control-Allow-Origin"]) == (200, "*")
+            assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+            assert json.loads(response.body)["servers"] == [{"url": "https://example.org/up/incoming/0.1"}]
+        known = {"If-None-Match": response.headers["Etag"]}
+        assert (await worker.fetch("GET", path, headers=known)).code == 304
+        head = await worker.fetch("HEAD", path)
+        assert (head.code, head.headers["Content-Length"]) == (200, response.headers["Content-Length"])

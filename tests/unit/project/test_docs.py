@@ -296,6 +296,7 @@ DOCUMENTED_ROUTES = {
         "incoming-uploader.d.mts",
         "locales/de.mjs",
     ],
+    r"/openapi\.json": ["GET /incoming/0.1/openapi.json"],
     "/metrics": ["GET /incoming/metrics"],
     r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": ["GET /incoming/status"],
     "/status/now": ["GET /incoming/status/now"],
