@@ -30,6 +30,7 @@ ceph-mon  ceph-mon
 ceph-osd  ceph-osd
 radosgw   radosgw
 ceph      ceph-common
+php       php-cli
 '
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -63,7 +63,7 @@ HIDDEN_BY = {
         "incoming.cli.checks.proxy",
     },
     "rich": {"incoming.cli.send_progress"},
-    "yaml": {"incoming.settings"},
+    "yaml": {"incoming.settings", "incoming.handlers.openapi"},
     "prometheus_client": {"incoming.monitoring.prometheus"},
     "websockets": {"incoming.wire.websocket_mask"},
 }
