@@ -260,6 +260,7 @@ def test_two_runs_at_once_do_not_send_the_same_files(
     arguments = ("--ticket-url", app.ticket_url, file.path, proxy.base_url)
     running = sender.start(*arguments)
     wait_for(lambda: fraction_sent(proxy, 0.1, file), "a part of the file to go out", running)
+    proxy.stall(TO_SERVER)
     second = sender.run(*arguments)
     assert second.code == 3
     assert "another process sends the same files" in second.errors
