@@ -18,7 +18,7 @@ from rich.progress import Progress as Bars
 
 from incoming.cli.send_codes import COMMAND
 from incoming.cli.terminal import complain, say
-from incoming.cli.uploads import readable_size
+from incoming.cli.upload_texts import readable_size
 from incoming.client.upload.outcome import Outcome
 from incoming.client.upload.progress import Progress
 from incoming.server.log_format import printable

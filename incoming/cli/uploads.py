@@ -1,4 +1,4 @@
-"""`incoming uploads list|show|cancel|retry`: what the status page does, from a shell on the server's machine.
+"""`incoming uploads list|watch|show|cancel|retry`: what the status page does, from a shell on the server's machine.
 
 Works on the stores in the storage directory, whether the server runs or not: workers learn of a change here as of each
 other's changes. Decides what is printed; what may be done is decided by the layers below.
@@ -10,14 +10,17 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from incoming.cli.terminal import complain, fail, say
-from incoming.core.errors import BadParameter, UnknownTicket, UploadError
-from incoming.core.ticket import State, Ticket
+from incoming.cli.upload_texts import CLEAR, change, full, listing
+from incoming.core.errors import BadParameter, UploadError
+from incoming.core.ticket import Ticket
 from incoming.monitoring.connections import UploadActivity
-from incoming.monitoring.upload_overview import OPERATOR_REASON, UNDER_WAY, describe
+from incoming.monitoring.upload_overview import OPERATOR_REASON, UNDER_WAY, describe, describe_fully
+from incoming.monitoring.upload_selection import PROBLEM, SORTS, STATES, named, selected, selection
 from incoming.monitoring.worker_reports import overview_of
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
@@ -26,13 +29,7 @@ from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.handover import retry
 
 COMMAND = "incoming uploads"
-COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
-MORE = (
-    *("age", "in_state", "paused", "clients", "transports", "connections"),
-    *("media_type", "metadata", "digest", "requested_by", "callback_url", "next_attempt", "problem"),
-)
-SHORT_ID = 8
-"""Characters of an id that are printed, as in the log."""
+Describe = Callable[[Ticket, UploadActivity | None, float], dict[str, Any]]
 
 ABOUT = (
     "What the status page does, from a shell on the server's machine, as the service's user or root; the server may be "
@@ -51,6 +48,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     log_format.configure("warning", "text")
     try:
         return asyncio.run(_Command(settings, told).run())
+    except KeyboardInterrupt:
+        return 0
+    except BadParameter as error:
+        return fail(COMMAND, str(error), 1 if "id" in told else 2)
     except (UploadError, OSError) as error:
         return fail(COMMAND, str(error), 1)
 
@@ -63,8 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list uploads under way, or those in one state, the latest first")
-    listing.add_argument("--state", choices=[str(state) for state in State], help="only those in this state")
-    listing.add_argument("--limit", type=_number, default=100, metavar="N", help="at most N uploads (default: 100)")
+    watching = commands.add_parser("watch", help="list them again and again; without a terminal, print what changes")
+    watching.add_argument("--interval", type=_number, default=2, metavar="S", help="seconds between (default: 2)")
+    for command in (listing, watching):
+        command.add_argument(
+            "--state", choices=list(STATES), help="only those in this state, or with a problem", metavar="STATE"
+        )
+        command.add_argument("--search", default="", metavar="TEXT", help="only those that mention it, in any state")
+        command.add_argument("--sort", default="", metavar="ORDER", help=f"{', '.join(SORTS)}; -ORDER for the opposite")
+        command.add_argument("--limit", type=_number, default=100, metavar="N", help="at most N uploads (default: 100)")
     for name, about in (
         ("show", "show all facts about one upload"),
         ("cancel", "cancel an upload, remove what has arrived, and tell the app"),
@@ -109,19 +117,48 @@ class _Command:
         return 0
 
     async def _list(self) -> None:
-        states = (State(self._options.state),) if self._options.state else UNDER_WAY
-        found = await self._operators.latest(states, self._options.limit + 1)
-        facts = [await self._facts(ticket) for ticket in found[: self._options.limit]]
+        facts, are_all = await self._listed()
         if self._options.json:
             say(json.dumps(facts, indent=2))
         elif facts:
-            columns = (*COLUMNS, "problem") if any(fact["problem"] for fact in facts) else COLUMNS
-            for line in table([columns, *(_cells(columns, fact) for fact in facts)]):
+            for line in listing(facts):
                 say(line)
-            if len(found) > len(facts):
+            if not are_all:
                 complain(COMMAND, f"there are more than these {len(facts)}: --limit shows more")
         else:
             say("no uploads" if self._options.state is None else f"no uploads in state {self._options.state}")
+
+    async def _listed(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return the facts of the uploads that are asked for, and whether there are no more of them."""
+        options = self._options
+        wanted = selection(options.state or "", options.search, options.sort)
+        if options.search or options.sort or options.state == PROBLEM:
+            found = await selected(self._operators, wanted, (await overview_of(self._operators)).uploads)
+        else:
+            states = wanted.states if options.state else UNDER_WAY
+            found = await self._operators.latest(states, options.limit + 1)
+        return [await self._facts(ticket) for ticket in found[: options.limit]], len(found) <= options.limit
+
+    async def _watch(self) -> None:
+        """Until the operator interrupts it."""
+        seen: dict[str, tuple[Any, ...]] = {}
+        while True:
+            self._sending = None
+            facts, _ = await self._listed()
+            if sys.stdout.isatty() and not self._options.json:
+                say(CLEAR + "\n".join(listing(facts) if facts else ["no uploads"]))
+            else:
+                seen = self._say_changes(facts, seen)
+            sys.stdout.flush()
+            await asyncio.sleep(self._options.interval)
+
+    def _say_changes(self, facts: list[dict[str, Any]], seen: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        """Print a line for each upload of which something changed, and return what is known of them now."""
+        known = {one["id"]: tuple(one[name] for name in ("state", "arrived", "paused", "problem")) for one in facts}
+        for one in facts:
+            if known[one["id"]] != seen.get(one["id"]):
+                say(json.dumps(one) if self._options.json else change(one, self._tickets.clock.now()))
+        return known
 
     async def _show(self) -> None:
         await self._print(await self._named())
@@ -137,77 +174,18 @@ class _Command:
         await self._print(await retry(self._tickets, ticket.id))
 
     async def _named(self) -> Ticket:
-        """Return the one upload whose id begins as given."""
-        beginning = self._options.id.rstrip("…").lower()
-        if len(beginning) < SHORT_ID:
-            raise BadParameter(f"give at least the first {SHORT_ID} characters of the id")
-        found = await self._operators.matching(beginning, 2)
-        if not found:
-            raise UnknownTicket(f"there is no upload whose id begins with {beginning}")
-        if len(found) > 1:
-            raise BadParameter(f"several ids begin with {beginning}: give more of it")
-        return found[0]
+        return await named(self._operators, self._options.id)
 
-    async def _facts(self, ticket: Ticket) -> dict[str, Any]:
+    async def _facts(self, ticket: Ticket, described: Describe = describe) -> dict[str, Any]:
         """Return an upload's facts and its present connections, which workers report every few seconds."""
         if self._sending is None:
             self._sending = (await overview_of(self._operators)).uploads
-        return describe(ticket, self._sending.get(ticket.id), self._tickets.clock.now())
+        return described(ticket, self._sending.get(ticket.id), self._tickets.clock.now())
 
     async def _print(self, ticket: Ticket) -> None:
-        facts = await self._facts(ticket)
+        facts = await self._facts(ticket, describe_fully)
         if self._options.json:
             say(json.dumps(facts, indent=2))
             return
-        for name in ("id", *COLUMNS[1:], *MORE):
-            say(f"{name:<13} {_text(name, facts[name])}")
-
-
-def _cells(columns: Sequence[str], facts: Mapping[str, Any]) -> tuple[str, ...]:
-    shortened = {**facts, "id": facts["id"][:SHORT_ID]}
-    return tuple(_text(name, shortened[name]) for name in columns)
-
-
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name in ("arrived", "size"):
-        return readable_size(value)
-    if name == "speed":
-        return f"{readable_size(value)}/s" if value else "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        value = ", ".join(value)
-    if isinstance(value, dict):
-        value = ", ".join(f"{key}={text}" for key, text in value.items())
-    if name in ("age", "idle", "in_state", "next_attempt"):
-        return readable_duration(value)
-    return log_format.printable(str(value)) or "-"
-
-
-def readable_size(size: int) -> str:
-    """Return a size in binary units, with three significant digits."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{size} B" if unit == "B" else f"{value:.3g} {unit}" if value < 999.5 else f"{value:.0f} {unit}"
-        value /= 1024
-    return f"{value:.3g} TiB" if value < 999.5 else f"{value:.0f} TiB"
-
-
-def readable_duration(seconds: float) -> str:
-    """Return a duration in the two largest units that fit."""
-    whole = max(0, round(seconds))
-    for length, unit, small, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= length:
-            return f"{whole // length} {unit} {whole % length // small} {small_unit}"
-    return f"{whole} s"
-
-
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield lines with aligned columns; the last column is not padded."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
-        yield "  ".join((*padded, row[-1]))
+        for line in full(facts):
+            say(line)

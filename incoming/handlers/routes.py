@@ -14,7 +14,8 @@ from incoming.handlers.base import Nowhere, request_logger
 from incoming.handlers.library import Health, Library, LibraryFiles
 from incoming.handlers.openapi import OpenApi
 from incoming.handlers.operator.metrics import Metrics
-from incoming.handlers.operator.status_page import OperatorAction, StatusNow, StatusPage, status_files
+from incoming.handlers.operator.status_page import StatusNow, StatusPage, status_files
+from incoming.handlers.operator.uploads import BulkAction, OperatorAction, UploadDetail
 from incoming.handlers.services import Services
 from incoming.handlers.upload.offset_protocols.resumable_upload import ResumableUpload
 from incoming.handlers.upload.offset_protocols.tus import TusUpload
@@ -43,8 +44,10 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/health(?:/(live))?", Health),
     (r"/openapi\.json", OpenApi),
     ("/metrics", Metrics),
-    (r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?", StatusPage),
+    (r"/status(?:/(status\.css|(?:status|readable|traffic|dom|actions|address|filters|rows|detail)\.js))?", StatusPage),
     ("/status/now", StatusNow),
+    ("/status/uploads/(cancel|retry)", BulkAction),
+    ("/status/uploads/([^/]+)", UploadDetail),
     ("/status/uploads/([^/]+)/(cancel|retry)", OperatorAction),
 )
 

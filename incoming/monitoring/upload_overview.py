@@ -12,6 +12,7 @@ from incoming.core.callback_url import shown_url
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.monitoring.connections import NOBODY, UploadActivity
 from incoming.storage.operator_store import OperatorStore
+from incoming.storage.text_search import problem
 from incoming.storage.ticket_store import TicketStore
 from incoming.wire.upload_metadata import as_object
 
@@ -88,7 +89,33 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "speed": round(activity.speed),
         "attempts": callback.attempts if callback else 0,
         "next_attempt": round(callback.due_at - now, 1) if callback else None,
-        "problem": (callback.last_error if callback else "") or ticket.reason,
+        "problem": problem(ticket),
         "may_cancel": ticket.state in RECEIVING,
         "may_retry": callback is not None or (ticket.state == State.FAILED and ticket.file_kept),
+    }
+
+
+def describe_fully(ticket: Ticket, activity: UploadActivity | None, now: float) -> dict[str, Any]:
+    """Return what `describe` does, what the app asked for, and what has happened, each with its time (seconds since the
+    epoch).
+    """
+    options = ticket.options
+    created = {"at": ticket.created_at, "event": "created", "detail": ""}
+    return {
+        **describe(ticket, activity, now),
+        "created_at": ticket.created_at,
+        "file": ticket.location.address if ticket.file_kept else None,
+        "losses": ticket.losses,
+        "answer": next((entry.detail for entry in reversed(ticket.timeline) if entry.event == "answer"), None),
+        "remove_file_when_finished": options.remove_file_when_finished,
+        "max_size": options.max_size,
+        "max_rate": options.max_rate,
+        "allowed_origins": list(options.allowed_origins),
+        "allowed_types": list(options.allowed_types),
+        "signed": bool(options.backend_secret),
+        "trace_id": options.trace.get("trace_id"),
+        "timeline": [
+            created,
+            *({"at": entry.at, "event": entry.event, "detail": entry.detail} for entry in ticket.timeline),
+        ],
     }

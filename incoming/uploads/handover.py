@@ -18,6 +18,9 @@ from incoming.uploads.cancellation import remove_bytes
 
 log = logging.getLogger(__name__)
 
+RETRIED = "retried"
+"""What the timeline says of an operator's retry."""
+
 
 async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str) -> Ticket:
     """Finish an upload, because the app has what it wants, and remove its file if that is agreed.
@@ -45,9 +48,9 @@ async def retry(tickets: TicketStore, ticket_id: str) -> Ticket:
 
     def change(known: Ticket) -> Ticket:
         if known.callback is not None:
-            return replace(known, callback=replace(known.callback, due_at=now))
+            return replace(known.noted(now, RETRIED), callback=replace(known.callback, due_at=now))
         if known.state == State.FAILED and known.file_kept:
-            return known.retry(notice, now)
+            return known.noted(now, RETRIED).retry(notice, now)
         kept = "and its file is not kept any more" if known.state == State.FAILED else "and owes the app no callback"
         raise WrongState(f"nothing to hand over: the upload is in state '{known.state}' {kept}")
 

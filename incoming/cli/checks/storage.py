@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from incoming.cli.checks.findings import Findings
-from incoming.cli.uploads import readable_size
+from incoming.cli.upload_texts import readable_size
 from incoming.settings.settings import Settings
 from incoming.storage.open import DATABASE, UnusableStorage, check_version, prepare
 

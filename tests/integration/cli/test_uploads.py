@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.cli.uploads import readable_duration, readable_size, table
+from incoming.cli.upload_texts import readable_duration, readable_size, table
 from incoming.storage.sqlite import schema
 from tests.conftest import StartServer
 from tests.support.app_stub import AppStub
@@ -118,6 +119,29 @@ def test_a_connected_client_is_shown(start_server: StartServer, app_stub: AppStu
         assert "clients       127.0.0.1\n" in told(server.storage_dir, "show", ticket)
 
 
+def test_watching_prints_what_changes(start_server: StartServer, app_stub: AppStub) -> None:
+    server = start_server("--handover-max-backoff", "3600")
+    ticket = new_ticket(server, app_stub.url)
+    assert put(server, ticket, b"x" * 10, "bytes 0-9/20") == 308
+    line = [sys.executable, str(ROOT / "incoming.py"), "uploads", "--storage-dir", str(server.storage_dir)]
+    watching = subprocess.Popen([*line, "watch", "--interval", "1"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert watching.stdout is not None
+        first = watching.stdout.readline()
+        assert ticket[:8] in first
+        assert "uploading     10 B of 20 B  a.bin" in first
+        app_stub.answer_next((500, "broken"))
+        assert put(server, ticket, b"x" * 10, "bytes 10-19/20") == 200
+        while "it answered 500" not in (news := watching.stdout.readline()):
+            assert ticket[:8] in news
+        assert "handing_over  20 B of 20 B  a.bin  it answered 500 Internal Server Error: broken" in news
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
 # --- while it does not ----------------------------------------------------------------------------------------------
 
 
@@ -173,6 +197,27 @@ def test_an_unknown_id_is_an_error(words: tuple[str, ...], code: int, message: s
     asyncio.run(_store(tmp_path, "a"))
     done = command(tmp_path, *words)
     assert (done.returncode, done.stderr, done.stdout) == (code, f"incoming uploads: {message}\n", "")
+
+
+def test_uploads_are_searched_and_sorted(tmp_path: Path) -> None:
+    for name in ("alpha.mkv", "Gamma.mkv", "beta.txt"):
+        asyncio.run(_store(tmp_path, name))
+    names = [line.split()[-1] for line in told(tmp_path, "list", "--search", "MKV", "--sort", "name").splitlines()]
+    assert names == ["name", "alpha.mkv", "Gamma.mkv"]
+    names = [line.split()[-1] for line in told(tmp_path, "list", "--sort=-name").splitlines()]
+    assert names == ["name", "Gamma.mkv", "beta.txt", "alpha.mkv"]
+    assert told(tmp_path, "list", "--state", "problem") == "no uploads in state problem\n"
+    done = command(tmp_path, "list", "--sort", "nam")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "incoming uploads: order 'nam' is unknown; did you mean 'name'?\n",
+    )
+
+
+def test_show_prints_what_has_happened(tmp_path: Path) -> None:
+    ticket = asyncio.run(_store(tmp_path, "a"))
+    events = [line.split("  ")[1] for line in told(tmp_path, "show", ticket).split("\n\n")[1].splitlines()]
+    assert events == ["created", "uploading"]
 
 
 async def test_an_ambiguous_id_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,23 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.websocket import websocket_connect
 
 from incoming.core.ticket import Event
-from incoming.handlers.operator.status_page import GUARD, MOST_SHOWN, PAGE, status_files
+from incoming.handlers.operator.operator_handler import GUARD
+from incoming.handlers.operator.status_page import MOST_SHOWN, PAGE, status_files
+from incoming.handlers.operator.uploads import MOST_AT_ONCE
 from incoming.wire import messages
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.stores import until
 
 TOKEN = "a-long-enough-token"
 PATHS = ("/incoming/status", "/incoming/status/status.js", "/incoming/status/now", "/incoming/0.1/status")
+UPLOAD = "/incoming/status/uploads/00000000"
 
 
 async def now(worker: OneWorker) -> dict[str, Any]:
@@ -191,6 +195,144 @@ async def test_an_impossible_action_is_refused_with_its_reason(tmp_path: Path) -
         assert (await worker.fetch("GET", f"/incoming/status/uploads/{ticket}/cancel")).code == 405
 
 
+# --- selections -----------------------------------------------------------------------------------------------------
+
+
+async def select(worker: OneWorker, **wanted: str) -> tuple[list[str], int]:
+    """Names of the uploads that the page lists, and how many there are."""
+    response = await worker.fetch("GET", f"/incoming/status/now?{urlencode(wanted)}")
+    assert response.code == 200, response.body
+    answer = json.loads(response.body)
+    return [upload["name"] for upload in answer["uploads"]], answer["found"]
+
+
+async def test_uploads_are_found_by_state_and_text_and_sorted(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ids = {}
+        for name, part in (("b-large", 3000), ("a-small", 1000), ("c-done", 0)):
+            ids[name] = await worker.ticket()
+            if part:
+                await send(worker, ids[name], name, total=part)
+            else:
+                await worker.fetch("PUT", f"/incoming/frontend/upload/{ids[name]}?filename={name}", b"content")
+        await act(worker, ids["a-small"], "cancel")
+        assert await select(worker, state="uploading") == (["b-large"], 1)
+        assert await select(worker, text="LARGE") == (["b-large"], 1)
+        assert await select(worker, text=ids["c-done"][:8]) == (["c-done"], 1)
+        assert await select(worker, text="nothing") == ([], 0)
+        assert (await select(worker, sort="name"))[0] == ["a-small", "b-large", "c-done"]
+        assert (await select(worker, sort="-name"))[0] == ["c-done", "b-large", "a-small"]
+        assert (await select(worker, sort="size"))[0] == ["b-large", "a-small", "c-done"]
+        assert (await select(worker, sort="age"))[0] == ["b-large", "a-small", "c-done"]
+        assert (await select(worker, sort="-active"))[0][0] == "b-large"
+
+
+async def test_uploads_with_a_problem_are_those_that_an_operator_must_see(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        failed, cancelled = await worker.ticket(), await worker.ticket()
+        await worker.upload(failed)
+        await worker.services.tickets.update(failed, lambda known: known.move(Event.CALL, 0).refuse("no", 0))
+        await act(worker, cancelled, "cancel")
+        response = await worker.fetch("GET", "/incoming/status/now?state=problem")
+        assert [upload["id"] for upload in json.loads(response.body)["uploads"]] == [failed]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("state=faild", "state 'faild' is unknown; did you mean 'failed'?"),
+        ("sort=xyz", "order 'xyz' is unknown; there are active, age,"),
+        ("text=" + "x" * 201, "the search text has 201 characters, the limit is 200"),
+    ],
+)
+async def test_a_selection_that_does_not_exist_is_refused(query: str, text: str, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        response = await worker.fetch("GET", f"/incoming/status/now?{query}")
+        assert (response.code, response.body.decode()[: len(text)]) == (400, text)
+
+
+# --- one upload, and many -------------------------------------------------------------------------------------------
+
+
+async def test_the_details_have_timeline_url_and_answer(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket = await worker.ticket(backendSecret="very secret", maxSize="10MB")
+        await worker.upload(ticket)
+
+        def refuse(known: Any) -> Any:
+            return known.move(Event.CALL, 0).noted(0, "answer", "attempt 1: no").refuse("no", 0)
+
+        await worker.services.tickets.update(ticket, refuse)
+        response = await worker.fetch("GET", f"/incoming/status/uploads/{ticket[:8].upper()}")
+        assert response.code == 200, response.body
+        assert b"very secret" not in response.body
+        details = json.loads(response.body)
+        seen = [entry["event"] for entry in details["timeline"]]
+        assert seen == ["created", "uploading", "arrived", "handing_over", "answer", "failed"]
+        expected = {"id": ticket, "answer": "attempt 1: no", "callback_url": "http://127.0.0.1:9/done", "signed": True}
+        assert {name: details[name] for name in expected} == expected
+        assert details["max_size"] == 10_000_000
+        await act(worker, ticket, "retry")
+        response = await worker.fetch("GET", f"/incoming/status/uploads/{ticket}")
+        assert [entry["event"] for entry in json.loads(response.body)["timeline"]][-2:] == ["retried", "arrived"]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "status"), [("1234567", 400), ("00000000", 404), ("x" * 300, 404), ("%25%25%25%25%25%25%25%25", 404)]
+)
+async def test_details_of_no_upload_are_refused(beginning: str, status: int, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        await worker.ticket()
+        assert (await worker.fetch("GET", f"/incoming/status/uploads/{beginning}")).code == status
+
+
+async def bulk(
+    worker: OneWorker, action: str, body: bytes | dict[str, Any], headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {GUARD: "1"} if headers is None else dict(headers)
+    return await worker.fetch("POST", f"/incoming/status/uploads/{action}", content, given)
+
+
+async def test_many_are_cancelled_at_once_and_each_has_its_outcome(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ids = [await worker.ticket() for _ in range(3)]
+        await worker.upload(ids[0])
+        response = await bulk(worker, "cancel", {"ids": [*ids, ids[1].upper(), "nobody"]})
+        assert response.code == 200
+        answer = json.loads(response.body)
+        assert answer["done"] == 2
+        outcomes = {one["id"]: one.get("state") or one["refused"] for one in answer["uploads"]}
+        assert {one: outcomes[one] for one in ids[1:]} == dict.fromkeys(ids[1:], "cancelled")
+        assert outcomes[ids[0]].startswith("too late to cancel")
+        assert outcomes["nobody"].startswith("unknown ticket")
+        assert [await worker.state(one) for one in ids] == ["arrived", "cancelled", "cancelled"]
+
+
+async def test_many_are_retried_at_once(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ids = [await worker.ticket() for _ in range(2)]
+        for one in ids:
+            await worker.upload(one)
+            await worker.services.tickets.update(one, lambda known: known.move(Event.CALL, 0).refuse("no", 0))
+        assert json.loads((await bulk(worker, "retry", {"ids": ids})).body)["done"] == 2
+        assert [await worker.state(one) for one in ids] == ["arrived", "arrived"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"[]", b"{}", b'{"ids": "a"}', b'{"ids": [1]}', b'{"ids": []}', b"[" * 60000]
+)
+async def test_a_bulk_action_without_ids_is_refused(body: bytes, tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        assert (await bulk(worker, "cancel", body)).code == 400
+
+
+async def test_a_bulk_action_is_bounded(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        response = await bulk(worker, "cancel", {"ids": ["x"] * (MOST_AT_ONCE + 1)})
+        assert (response.code, response.body) == (400, b"201 ids were given; a bulk action takes 1 to 200")
+
+
 # --- who may --------------------------------------------------------------------------------------------------------
 
 
@@ -210,9 +352,11 @@ async def test_pages_of_other_sites_can_do_nothing(headers: dict[str, str], tmp_
     async with one_worker(tmp_path) as worker:
         ticket = await worker.ticket()
         assert (await act(worker, ticket, "cancel", headers)).code == 403
+        assert (await bulk(worker, "cancel", {"ids": [ticket]}, headers)).code == 403
         assert await worker.state(ticket) == "new"
         if headers:
-            assert (await worker.fetch("GET", "/incoming/status/now", headers=headers)).code == 403
+            for path in ("/incoming/status/now", f"/incoming/status/uploads/{ticket}"):
+                assert (await worker.fetch("GET", path, headers=headers)).code == 403
 
 
 async def test_the_page_itself_may_act(tmp_path: Path) -> None:
@@ -234,6 +378,8 @@ async def test_a_preflight_gets_no_permission(tmp_path: Path) -> None:
 async def test_only_for_backend_networks(path: str, tmp_path: Path) -> None:
     async with one_worker(tmp_path, "--backend-networks", "10.0.0.0/8") as worker:
         assert (await worker.fetch("GET", path)).code == 403
+        assert (await worker.fetch("GET", UPLOAD)).code == 403
+        assert (await bulk(worker, "cancel", {"ids": ["nobody"]})).code == 403
     async with one_worker(tmp_path) as worker:
         assert (await worker.fetch("GET", path)).code == 200
         assert (await worker.fetch("GET", path, headers={"X-Forwarded-For": "127.0.0.1"})).code == 403
@@ -273,8 +419,12 @@ async def test_with_a_token_the_page_asks_for_it(tmp_path: Path) -> None:
         ):
             headers = {"Authorization": given, "Host": "status.example.org"}
             assert (await worker.fetch("GET", "/incoming/status/now", headers=headers)).code == status
-        response = await act(worker, "nobody", "cancel")
-        assert response.code == 401
+        for response in (
+            await act(worker, "nobody", "cancel"),
+            await bulk(worker, "cancel", {"ids": ["nobody"]}),
+            await worker.fetch("GET", UPLOAD),
+        ):
+            assert response.code == 401
 
 
 async def test_an_operators_action_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -140,6 +140,89 @@ def test_a_failed_handover_can_be_retried(quiet_page: Page, server: IncomingServ
     connection.close()
 
 
+def test_uploads_are_found_and_the_address_keeps_the_search(
+    quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
+) -> None:
+    open_page(quiet_page, server)
+    rows = quiet_page.locator("#uploads tr")
+    expect(rows).to_have_count(len(HOSTILE))
+    quiet_page.get_by_role("searchbox").fill("GNP.exe")
+    expect(rows).to_have_count(1)
+    expect(row(quiet_page, sending["\u202egnp.exe"][0])).to_be_visible()  # type: ignore[arg-type]
+    quiet_page.reload()
+    expect(rows).to_have_count(1)
+    expect(quiet_page.get_by_role("searchbox")).to_have_value("GNP.exe")
+    quiet_page.get_by_label("Show").select_option("failed")
+    expect(quiet_page.locator("#empty")).to_have_text("No upload is like that.")
+    quiet_page.get_by_label("Show").select_option("")
+    quiet_page.get_by_role("searchbox").fill("")
+    expect(rows).to_have_count(len(HOSTILE))
+
+
+def test_a_heading_sorts_and_sorts_back(
+    quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
+) -> None:
+    open_page(quiet_page, server)
+    heading = quiet_page.get_by_role("button", name="File")
+    first = quiet_page.locator("#uploads .name").first
+    heading.click()
+    expect(first).to_have_text(HOSTILE[3])
+    heading.click()
+    expect(first).to_have_text("\\u{202e}gnp.exe")
+    expect(quiet_page.get_by_label("Order")).to_have_value("name")
+
+
+def test_the_details_open_by_id_and_follow_the_upload(
+    quiet_page: Page, server: IncomingServer, app_stub: AppStub
+) -> None:
+    app_stub.answer_next((403, "<b>not today</b>"))
+    ticket = new_ticket(server, app_stub.url)
+    connection = Sending(server, ticket, "a film.mkv", 3)
+    connection.send(b"abc")
+    quiet_page.goto(f"{server.base_url}/incoming/status#id={ticket[:8]}")
+    dialog = quiet_page.get_by_role("dialog", name="a film.mkv")
+    expect(dialog.locator("#detail-state")).to_have_text("failed")
+    expect(dialog.locator("#detail-facts")).to_contain_text(app_stub.url)
+    expect(dialog.locator("#detail-timeline li").first).to_contain_text("ticket issued")
+    expect(dialog.locator("#detail-timeline")).to_contain_text("attempt 1: it answered 403 Forbidden: <b>not today</b>")
+    dialog.get_by_role("button", name="Retry now").click()
+    expect(dialog.locator("#detail-state")).to_have_text("finished")
+    expect(dialog.locator("#detail-timeline")).to_contain_text("retried by an operator")
+    quiet_page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert "id=" not in quiet_page.url
+    quiet_page.locator("#uploads").get_by_role("link", name="a film.mkv").click()
+    expect(dialog).to_be_visible()
+    assert f"id={ticket}" in quiet_page.url
+    quiet_page.go_back()
+    expect(dialog).to_be_hidden()
+    connection.close()
+
+
+def test_an_id_that_is_unknown_is_said_so(page: Page, server: IncomingServer) -> None:
+    page.goto(f"{server.base_url}/incoming/status#id=00000000")
+    expect(page.get_by_role("dialog")).to_contain_text("there is no upload whose id begins with 00000000")
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_many_are_cancelled_with_two_clicks(
+    quiet_page: Page, server: IncomingServer, sending: dict[str, tuple[str, Sending]]
+) -> None:
+    open_page(quiet_page, server)
+    expect(quiet_page.locator("#uploads tr")).to_have_count(len(HOSTILE))
+    quiet_page.get_by_label("choose all").check()
+    chosen = quiet_page.get_by_role("region", name="Chosen uploads")
+    expect(chosen).to_contain_text(f"{len(HOSTILE)} uploads chosen")
+    quiet_page.locator("#uploads").get_by_role("checkbox").first.uncheck()
+    expect(chosen).to_contain_text(f"{len(HOSTILE) - 1} uploads chosen")
+    chosen.get_by_role("button", name="Cancel").click()
+    chosen.get_by_role("button", name="Really cancel all?").click()
+    expect(quiet_page.locator("#chosen-outcome")).to_have_text(f"{len(HOSTILE) - 1} cancelled")
+    states = [state(server, ticket) for ticket, _ in sending.values()]
+    assert sorted(states) == ["cancelled"] * (len(HOSTILE) - 1) + ["uploading"]
+
+
 def test_the_page_shows_that_the_server_does_not_answer(page: Page, server: IncomingServer) -> None:
     open_page(page, server)
     server.kill()

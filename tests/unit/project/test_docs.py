@@ -298,8 +298,15 @@ DOCUMENTED_ROUTES = {
     ],
     r"/openapi\.json": ["GET /incoming/0.1/openapi.json"],
     "/metrics": ["GET /incoming/metrics"],
-    r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": ["GET /incoming/status"],
+    r"/status(?:/(status\.css|(?:status|readable|traffic|dom|actions|address|filters|rows|detail)\.js))?": [
+        "GET /incoming/status"
+    ],
     "/status/now": ["GET /incoming/status/now"],
+    "/status/uploads/(cancel|retry)": [
+        "POST /incoming/status/uploads/cancel",
+        "POST /incoming/status/uploads/retry",
+    ],
+    "/status/uploads/([^/]+)": ["GET /incoming/status/uploads/<id>"],
     "/status/uploads/([^/]+)/(cancel|retry)": [
         "POST /incoming/status/uploads/<id>/cancel",
         "POST /incoming/status/uploads/<id>/retry",

@@ -1,4 +1,4 @@
-// Numbers and foreign text as people can read them.
+// Numbers, times, states and foreign text as people can read them.
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
@@ -32,3 +32,20 @@ export function readableDuration(seconds) {
 export function visible(text) {
     return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
+
+/** A moment in the time zone of the browser. @param {number} time seconds since the epoch */
+export function readableTime(time) {
+    return new Date(time * 1000).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
+}
+
+/** @type {Record<string, string>} */
+export const STATE_NAMES = {
+    new: "new",
+    uploading: "uploading",
+    arrived: "arrived",
+    handing_over: "handing over",
+    waiting: "waiting for app",
+    finished: "finished",
+    cancelled: "cancelled",
+    failed: "failed",
+};
