@@ -157,6 +157,11 @@ class Ticket:
         return reservation(self.extents.size, self.size, self.options.max_size)
 
     @property
+    def problem(self) -> str:
+        """What went wrong last, as the app's answer or the server says it; empty if nothing did."""
+        return (self.callback.last_error if self.callback else "") or self.reason
+
+    @property
     def complete(self) -> bool:
         """Whether the length is known and every byte below it has arrived."""
         if self.parts:

@@ -12,7 +12,6 @@ from incoming.core.callback_url import shown_url
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
 from incoming.monitoring.connections import NOBODY, UploadActivity
 from incoming.storage.operator_store import OperatorStore
-from incoming.storage.text_search import problem
 from incoming.storage.ticket_store import TicketStore
 from incoming.wire.upload_metadata import as_object
 
@@ -89,7 +88,7 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "speed": round(activity.speed),
         "attempts": callback.attempts if callback else 0,
         "next_attempt": round(callback.due_at - now, 1) if callback else None,
-        "problem": problem(ticket),
+        "problem": ticket.problem,
         "may_cancel": ticket.state in RECEIVING,
         "may_retry": callback is not None or (ticket.state == State.FAILED and ticket.file_kept),
     }

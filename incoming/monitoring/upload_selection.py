@@ -15,7 +15,6 @@ from incoming.core.ticket import State, Ticket, canonical_id
 from incoming.monitoring.connections import NOBODY, UploadActivity
 from incoming.monitoring.upload_overview import UNDER_WAY
 from incoming.storage.operator_store import OperatorStore
-from incoming.storage.text_search import problem
 
 PROBLEM = "problem"
 """In place of a state: uploads under way or failed whose app has not taken the file at the last attempt."""
@@ -92,7 +91,7 @@ def _check(kind: str, value: str, known: Iterable[str]) -> None:
 
 def has_problem(ticket: Ticket) -> bool:
     """Return whether the app has not taken the file when it was called last, or the upload has failed."""
-    return ticket.state in UNDER_WAY and bool(problem(ticket))
+    return ticket.state in UNDER_WAY and bool(ticket.problem)
 
 
 async def selected(operators: OperatorStore, wanted: Selection, sending: Mapping[str, UploadActivity]) -> list[Ticket]:

@@ -24,16 +24,11 @@ def needle(text: str) -> str:
 def mentions(ticket: Ticket, text: str) -> bool:
     """Return whether the text stands in what operators see of the ticket."""
     options = ticket.options
-    shown = (ticket.id, ticket.identity.name or "", options.requested_by, problem(ticket))
+    shown = (ticket.id, ticket.identity.name or "", options.requested_by, ticket.problem)
     wanted = _folded(text)
     return any(
         wanted in _folded(part) for part in (*shown, shown_url(options.signal_finish_url, options.backend_secret))
     )
-
-
-def problem(ticket: Ticket) -> str:
-    """Return what went wrong, as the app's last answer or the server says it; empty if nothing did."""
-    return (ticket.callback.last_error if ticket.callback else "") or ticket.reason
 
 
 def _folded(text: str) -> bytes:
