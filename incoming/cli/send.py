@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
 import os
 import signal
 import ssl
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_tickets(parser)
     parser.add_argument("--name", help="the name that the application gets (default: the file's own; for - 'stdin')")
     parser.add_argument("--connections", type=_count, default=8, metavar="N", help="connections at most (default: 8)")
+    parser.add_argument(
+        "--parallel", type=_count, default=1, metavar="N", help="files that are sent at once, at most (default: 1)"
+    )
     parser.add_argument("--rate", type=_rate, default=0, metavar="RATE", help="bytes a second at most, such as 2MB")
     parser.add_argument("--transport", choices=("auto", "websocket", "http"), default="auto", help="(default: auto)")
     parser.add_argument(
@@ -115,7 +119,7 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError(f"{swapped!r} is not a file; the URL comes last")
     for file in given.files:
         if file != "-" and not os.path.lexists(file):
-            raise ValueError(f"{file!r}: there is no such file")
+            raise ValueError(f"{file!r}: there is no such file{_similar(Path(file))}")
     address = upload_address(given.url)
     _check_source(given, has_ticket=address is not None)
     one_file = len(given.files) == 1 and not Path(given.files[0]).is_dir()
@@ -125,6 +129,15 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError("--name is for one file")
     if given.files.count("-") > 1:
         raise ValueError("stdin can be sent once")
+
+
+def _similar(missing: Path) -> str:
+    try:
+        names = [path.name for path in missing.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(missing.name, names, n=1)
+    return f"; did you mean {str(missing.with_name(close[0]))!r}?" if close else ""
 
 
 def _check_source(given: argparse.Namespace, *, has_ticket: bool) -> None:

@@ -1,4 +1,4 @@
-"""The work of `incoming send`: one file after the other, each with its ticket, continued where an earlier run ended.
+"""The work of `incoming send`: a few files at a time, each with its ticket, continued where an earlier run ended.
 
 Decides which files are sent, with which ticket, and what a failure means for the exit code. Never sends a file as the
 continuation of another one, and never sends twice what an earlier run of the same command has finished.
@@ -58,20 +58,21 @@ class Sending:
         self._tls = tls
         self._source: TicketSource = source_for(given.url, given.ticket_url, given.ticket_from, environment, tls)
         where = [given.url, given.ticket_url or "", given.ticket_from or ""]
+        # Shared equally: all together keep to it, however many there are.
+        self._rate: int = max(1, given.rate // given.parallel) if given.rate else 0
         self._records = Records(given.state_dir or state_directory(environment), given.files, where)
 
     async def run(self) -> int:
         """Send every file, and return the exit code."""
         try:
             with self._records.locked(), display_for(self._given.progress) as display:
-                codes: list[int] = []
+                codes: set[int] = set()
 
                 def unreadable(error: OSError) -> None:
                     display.failed(str(error.filename), error.strerror or str(error), USAGE)
-                    codes.append(USAGE)
+                    codes.add(USAGE)
 
-                for item in self._items(unreadable):
-                    codes.append(await self._send(item, display))
+                await self._send_all(self._items(unreadable), display, codes)
                 if not any(codes):
                     self._records.forget_all()
         except AlreadyRunning as error:
@@ -83,6 +84,28 @@ class Sending:
         if not codes:
             complain(COMMAND, "there is no file in what was given")
         return AGAIN if AGAIN in codes else max(codes, default=OK)
+
+    async def _send_all(self, items: Iterator[Item], display: Display, codes: set[int]) -> None:
+        """Send files, begun in their order, at most `--parallel` at once; add the exit code of each."""
+        running: dict[asyncio.Task[int], str] = {}
+        try:
+            for item in items:
+                # The same file again has the same record: it has to wait for the first.
+                while len(running) >= self._given.parallel or item.key in running.values():
+                    await self._one_ended(running, codes)
+                running[asyncio.create_task(self._send(item, display))] = item.key
+            while running:
+                await self._one_ended(running, codes)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _one_ended(self, running: dict[asyncio.Task[int], str], codes: set[int]) -> None:
+        ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            del running[task]
+            codes.add(task.result())
 
     def _items(self, unreadable: Callable[[OSError], None]) -> Iterator[Item]:
         for given in self._given.files:
@@ -171,7 +194,7 @@ class Sending:
                 item.path,
                 name=item.name,
                 connections=given.connections,
-                rate=given.rate,
+                rate=self._rate,
                 transport=given.transport,
                 give_up_after=given.give_up_after,
                 on_progress=lambda progress: display.show(item.path, progress),
@@ -190,7 +213,7 @@ class Sending:
             record.url,
             sys.stdin.buffer,
             name=item.name,
-            rate=self._given.rate,
+            rate=self._rate,
             give_up_after=self._given.give_up_after,
             on_progress=lambda progress: display.show(item.path, progress),
             tls=self._tls,

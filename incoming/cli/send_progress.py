@@ -81,6 +81,10 @@ class _Seldom:
         self._last[path] = (shown, progress.note, now)
         return True
 
+    def forget(self, path: str) -> None:
+        """Nothing more comes of this one."""
+        self._last.pop(path, None)
+
 
 class Lines(Nothing):
     """A line at each change of state, and one now and then."""
@@ -95,7 +99,13 @@ class Lines(Nothing):
 
     def done(self, path: str, outcome: Outcome | None) -> None:
         """Print the result."""
+        self._seldom.forget(path)
         say(f"{printable(path)}: {_result(outcome)}")
+
+    def failed(self, path: str, reason: str, code: int) -> None:
+        """Complain."""
+        self._seldom.forget(path)
+        super().failed(path, reason, code)
 
 
 class JsonLines(Nothing):
@@ -120,11 +130,13 @@ class JsonLines(Nothing):
 
     def done(self, path: str, outcome: Outcome | None) -> None:
         """Print an object of the type `result`."""
+        self._seldom.forget(path)
         ticket = outcome.ticket if outcome else None
         self._print(type="result", file=path, code=0, reason="", ticket=ticket, sent_before=outcome is None)
 
     def failed(self, path: str, reason: str, code: int) -> None:
         """Print an object of the type `result`."""
+        self._seldom.forget(path)
         self._print(type="result", file=path, code=code, reason=reason, ticket=None, sent_before=False)
 
     def _print(self, **fields: Any) -> None:
@@ -132,7 +144,7 @@ class JsonLines(Nothing):
 
 
 class TerminalBars(Nothing):
-    """A bar for each file."""
+    """A bar for each file that is being sent; its result is a line above the bars."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -147,17 +159,18 @@ class TerminalBars(Nothing):
         self._bars.update(self._tasks[path], completed=progress.arrived, total=progress.size, state=text)
 
     def done(self, path: str, outcome: Outcome | None) -> None:
-        """Say so beside the bar."""
-        if path in self._tasks:
-            self._bars.update(self._tasks[path], state=_result(outcome))
-        else:
-            self._bars.console.print(f"{printable(path)}: {_result(outcome)}", markup=False, highlight=False)
+        """Put the result in the bar's place."""
+        self._end(path)
+        self._bars.console.print(f"{printable(path)}: {_result(outcome)}", markup=False, highlight=False)
 
     def failed(self, path: str, reason: str, code: int) -> None:
-        """Say why, above the bars."""
-        if path in self._tasks:
-            self._bars.update(self._tasks[path], state="not sent")
+        """Put the reason in the bar's place."""
+        self._end(path)
         self._bars.console.print(f"{COMMAND}: {printable(path)}: {printable(reason)}", markup=False, highlight=False)
+
+    def _end(self, path: str) -> None:
+        if (task := self._tasks.pop(path, None)) is not None:
+            self._bars.remove_task(task)
 
 
 @contextlib.contextmanager

@@ -56,9 +56,16 @@ def upload_address(text: str) -> UploadAddress | None:
     found = _UPLOAD.fullmatch(server)
     if found is None:
         if "/incoming/" in server:
-            raise BadAddress(f"{text!r} is no URL of an upload, such as {EXAMPLE}")
+            raise BadAddress(f"{text!r} is no URL of an upload, such as {EXAMPLE}{_hint(server)}")
         return None
     return UploadAddress(found[1], checked_ticket(found[2]))
+
+
+def _hint(url: str) -> str:
+    """The upload that a URL below /incoming/ may mean, such as that of another protocol."""
+    ticket = _TICKET.search(url)
+    meant = UploadAddress(url.partition("/incoming/")[0], ticket[0].lower()) if ticket else None
+    return f"; did you mean {meant.http}?" if meant else ""
 
 
 def as_address(url: str | UploadAddress) -> UploadAddress:

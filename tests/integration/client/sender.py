@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from incoming.client import Tickets
-from tests.support.app_stub import Answer, AppStub, Callback, Reply
+from tests.support.app_stub import Answer, AppStub, Callback, Reply, Script
 from tests.support.incoming_server import IncomingServer
 from tests.support.known_files import sha256_of
 from tests.support.tools import ROOT
@@ -26,7 +26,7 @@ class Application:
         self.tickets: list[str] = []
         self.wanted: list[dict[str, str]] = []
         self.received: list[tuple[str, str]] = []
-        self.verdicts: list[Reply] = []
+        self.verdicts: list[Script] = []
         """Answers to the next callbacks, before all others get "done"."""
         stub.default = self._answer
 
@@ -49,7 +49,12 @@ class Application:
         if call.params.get("cancelled") == "yes":
             return "done"
         if self.verdicts:
-            return self.verdicts.pop(0)
+            verdict = self.verdicts.pop(0)
+            return verdict(call) if callable(verdict) else verdict
+        return self.take(call)
+
+    def take(self, call: Callback) -> Reply:
+        """Note the file of a callback, and accept it."""
         self.received.append((call.params["filenameFromBrowser"], sha256_of(Path(call.params["filename"]))))
         return "done"
 

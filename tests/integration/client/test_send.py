@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import pytest
 from incoming.client import Tickets
 from tests.conftest import StartProxy
 from tests.integration.client.sender import Application, Sender, finish, kill, wait_for
-from tests.support.app_stub import Answer, AppStub
+from tests.support.app_stub import Answer, AppStub, Callback, Reply
 from tests.support.fault_proxy import TO_SERVER, FaultProxy
 from tests.support.incoming_server import IncomingServer
-from tests.support.known_files import KnownFile, make_file
+from tests.support.known_files import KnownFile, make_file, sha256_of
 from tests.support.ports import free_port
+from tests.support.tools import ROOT
 
 MB = 1_000_000
 
@@ -267,6 +270,28 @@ def test_two_runs_at_once_do_not_send_the_same_files(
     kill(running)
 
 
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(app: Application, tmp_path: Path) -> None:
+    """Sparse files, so that only the server's disk is filled: the peak of the process's resident memory, in bytes."""
+    program = (
+        "import resource, sys; from incoming.cli.main import main; code = main(sys.argv[1:]); "
+        "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    peaks = []
+    for size in (16 * MB, 400 * MB):
+        file = tmp_path / f"sparse-{size}"
+        file.touch()
+        os.truncate(file, size)
+        arguments = ["send", "--progress", "none", "--state-dir", str(tmp_path / "state"), str(file), app.upload_url()]
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
+        code, peak = map(int, done.stdout.split())
+        assert (code, app.received[-1]) == (0, (file.name, sha256_of(file))), done.stderr
+        peaks.append(peak)
+    small, large = peaks
+    assert large - small < 48 * MB, peaks
+
+
 # --- several files ----------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +323,43 @@ def test_a_directory_tree_is_sent_and_continued_where_it_was(
     assert app.wanted[0] == {"filename": "a", "path": "a", "size": "9", "metadata": '{"album": "a=b"}'}
     assert "link is no regular file" in result.errors
     assert "pipe is no regular file" in result.errors
+
+
+def test_files_are_sent_at_the_same_time_and_each_once(app: Application, sender: Sender, tmp_path: Path) -> None:
+    """The application answers none before it has all three; the fourth waits, and the first is named twice."""
+    files = [make_file(tmp_path / name, 100_000, seed) for seed, name in enumerate("abcd")]
+    together = threading.Barrier(3, timeout=60)
+
+    def meet(call: Callback) -> Reply:
+        together.wait()
+        return app.take(call)
+
+    app.verdicts = [meet, meet, meet]
+    paths = [file.path for file in files]
+    arguments = ("--parallel", "3", "--ticket-url", app.ticket_url, paths[0], *paths, app.server.base_url)
+    result = sender.run(*arguments)
+    assert result.code == 0, result.errors
+    assert sorted(app.received) == [(file.path.name, file.sha256) for file in files]
+    assert sum(line["sent_before"] for line in result.results) == 1
+    assert sender.remembered() == []
+
+
+def test_a_signal_ends_all_that_are_sent_at_the_same_time(
+    app: Application, sender: Sender, tmp_path: Path, server: IncomingServer, start_proxy: StartProxy
+) -> None:
+    files = [make_file(tmp_path / name, 2 * MB, seed) for seed, name in enumerate("ab")]
+    proxy = start_proxy(server.port)
+    proxy.limit(1 * MB, TO_SERVER)
+    arguments = ("--parallel", "2", "--ticket-url", app.ticket_url, *(file.path for file in files), proxy.base_url)
+    running = sender.start(*arguments)
+    wait_for(lambda: fraction_sent(proxy, 0.3, files[0]), "a part of the files to go out", running)
+    proxy.stall(TO_SERVER)
+    running.send_signal(signal.SIGTERM)
+    assert finish(running).code == 3
+    proxy.resume(TO_SERVER)
+    proxy.limit(None)
+    assert sender.run(*arguments).code == 0
+    assert sorted(app.received) == [(file.path.name, file.sha256) for file in files]
 
 
 def test_an_unreadable_directory_is_a_failure(

@@ -74,14 +74,11 @@ def test_bars_show_state_and_result_and_no_markup() -> None:
         display.show("b", Progress("finished", 9, 9))
         display.done("b", Outcome("ticket", 9))
         display.done("c", None)
+        display.show("d", SENDING)
     text = out.getvalue()
-    for part in (
-        "incoming send: [red]film: [bold]refused",
-        "[red]film|512|not sent",
-        "b|9|finished, 9 B",
-        "c: sent before",
-    ):
+    for part in ("incoming send: [red]film: [bold]refused", "b: finished, 9 B", "c: sent before", "d|512|sending"):
         assert part in text
+    assert not any(ended in text.splitlines()[-1] for ended in ("film", "b|"))
 
 
 def test_what_is_shown_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
