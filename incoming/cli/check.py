@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     about = "whether the storage directory can keep uploads, how fast, and for how long"
     storage = checks.add_parser("storage", help=about, description=about)
     storage.add_argument("--taken-to", type=Path, metavar="DIR", help="where an app on this machine puts files")
+    storage.add_argument(
+        "--seen-at", type=Path, metavar="DIR", help="where an app on this machine sees the storage directory"
+    )
     about = "whether a proxy in front of the server lets uploads through, and keeps strangers out; run it on the server"
     proxy = checks.add_parser("proxy", help=about, description=about)
     proxy.add_argument("url", metavar="URL", help="the server as browsers reach it: https://uploads.example.org")
@@ -88,9 +91,10 @@ def check_proxy(url: str, server: str | None, ca_file: str | None, settings: Set
 
 
 def _storage(given: argparse.Namespace, settings: Settings) -> int:
-    if given.taken_to is not None and not given.taken_to.is_dir():
-        raise ValueError(f"--taken-to {given.taken_to}: there is no such directory")
-    return report(check_storage(settings, given.taken_to))
+    for option, directory in (("--taken-to", given.taken_to), ("--seen-at", given.seen_at)):
+        if directory is not None and not directory.is_dir():
+            raise ValueError(f"{option} {directory}: there is no such directory")
+    return report(check_storage(settings, given.taken_to, given.seen_at))
 
 
 def _proxy(given: argparse.Namespace, settings: Settings) -> int:

@@ -35,9 +35,14 @@ VOLATILE = {"tmpfs": "the memory of this machine", "ramfs": "the memory of this 
 
 
 def check_storage(
-    settings: Settings, taken_to: Path | None = None, clock: Callable[[], float] = time.perf_counter
+    settings: Settings,
+    taken_to: Path | None = None,
+    seen_at: Path | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Findings:
-    """Return what was found of the directory. `taken_to` is where an application puts files that it takes."""
+    """Return what was found of the directory. `taken_to` is where an application puts files that it takes, `seen_at`
+    where it sees this directory: a container's mount, or that of a network file system.
+    """
     found = Findings("storage")
     directory = settings.storage_dir
     if not directory.is_dir():
@@ -58,6 +63,8 @@ def check_storage(
     _check_database(settings, found)
     if taken_to is not None:
         _check_taking(directory, taken_to, found)
+    if seen_at is not None:
+        _check_seen(directory, seen_at, found)
     return found
 
 
@@ -182,3 +189,19 @@ def _check_taking(directory: Path, taken_to: Path, found: Findings) -> None:
         else:
             target.unlink()
             found.good(f"files are moved to {taken_to} by a rename, which takes no time")
+
+
+def _check_seen(directory: Path, seen_at: Path, found: Findings) -> None:
+    """Look for a file of this directory where an application sees it, by the path that callbacks would name."""
+    with _scratch(directory) as mark:
+        mark.touch(0o640)
+        seen = seen_at / mark.name
+        if not (seen.exists() and seen.samefile(mark)):
+            found.fault(f"a file of {directory} is not in {seen_at}", "give the app the same directory, not a copy")
+        elif seen_at.absolute() != directory.absolute():
+            found.fault(
+                f"callbacks name files below {directory}, which the app sees at {seen_at}",
+                "mount it under the same path",
+            )
+        else:
+            found.good(f"the app sees {directory} under the same path")

@@ -167,6 +167,18 @@ def test_the_applications_directory_is_tested(settings: Settings, tmp_path: Path
     assert any("no file can be moved to" in fault for fault in faults_of(settings, tmp_path / "none"))
 
 
+def test_where_an_application_sees_the_directory_is_tested(settings: Settings, tmp_path: Path) -> None:
+    def seen(directory: Path) -> str:
+        return "\n".join(check_storage(settings, seen_at=directory).lines)
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(settings.storage_dir)
+    assert f"the app sees {settings.storage_dir} under the same path" in seen(settings.storage_dir)
+    assert "is not in" in seen(tmp_path / "other")
+    assert "which the app sees at" in seen(tmp_path / "link")
+    assert list(settings.storage_dir.iterdir()) == []
+
+
 # --- a proxy ----------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +227,7 @@ def test_a_stopped_server_is_reported(server: IncomingServer, capsys: pytest.Cap
         (("proxy", "uploads.example.org"), "did you mean http://uploads.example.org"),
         (("proxy", "https://x", "--ca-file", "/none.pem"), "No such file"),
         (("storage", "--taken-to", "/none"), "--taken-to /none: there is no such directory"),
+        (("storage", "--seen-at", "/none"), "--seen-at /none: there is no such directory"),
         (("storage", "--config", "/none.yaml"), "/none.yaml: No such file"),
     ],
 )
