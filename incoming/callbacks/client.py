@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +28,7 @@ from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackFor
 from incoming.callbacks.answer import Answer, Verdict, judge
 from incoming.callbacks.known_responses import Advice
 from incoming.callbacks.name_lookup import NameLookup
-from incoming.callbacks.payload import content, headers
+from incoming.callbacks.payload import NO_DETAILS, content, headers
 from incoming.callbacks.response import JUDGED, Response, one_line
 from incoming.core.callback_url import app_host
 from incoming.core.ticket import Callback, Ticket
@@ -136,18 +136,25 @@ class CallbackClient:
         return ssl_context(self._ca_file) if self._ca_file else None
 
     async def post(
-        self, ticket: Ticket, callback: Callback, *, is_test: bool = False, within: float | None = None
+        self,
+        ticket: Ticket,
+        callback: Callback,
+        *,
+        is_test: bool = False,
+        within: float | None = None,
+        details: Mapping[str, str] = NO_DETAILS,
     ) -> Answer:
         """Call the app and return its answer. Raises nothing: a failure is an answer, too.
 
-        `within` replaces the settings' time-out, in seconds.
+        `within` replaces the settings' time-out, in seconds; `details` are further fields.
         """
         received = _Received()
         timeout = self._timeout if within is None else min(within, self._timeout)
         if not app_host(ticket.options.signal_finish_url):
             return Answer(Verdict.REFUSED, UNUSABLE, advice=_NOT_A_URL)
         try:
-            request = self._request(ticket, callback, received, timeout, is_test)
+            body = content(ticket, callback, is_test=is_test, details=details)
+            request = self._request(ticket, callback, received, timeout, body, is_test=is_test)
             await self._client.fetch(request, raise_error=False)
         except CallbackForbidden as error:
             return Answer(Verdict.UNCLEAR, str(error), advice=_NOT_ALLOWED)
@@ -161,9 +168,15 @@ class CallbackClient:
         return judge(response, callback, self._clock())
 
     def _request(
-        self, ticket: Ticket, callback: Callback, received: _Received, timeout: float, is_test: bool
+        self,
+        ticket: Ticket,
+        callback: Callback,
+        received: _Received,
+        timeout: float,
+        body: bytes,
+        *,
+        is_test: bool,
     ) -> HTTPRequest:
-        body = content(ticket, callback, is_test=is_test)
         return HTTPRequest(
             ticket.options.signal_finish_url,
             method="POST",

@@ -20,7 +20,7 @@ from incoming.core.ticket import Callback, Event, State, Ticket
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.settings.value_types import duration_text
-from incoming.storage.byte_store import ByteStore
+from incoming.storage.byte_store import ByteStore, ObjectsStore, store_of
 from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Delivery:
             return
         ticket, callback = begun
         called_at = self._clock.monotonic()
-        answer = await self._caller.post(ticket, callback)
+        answer = await self._call(ticket, callback)
         took = self._clock.monotonic() - called_at
         self._counters.called_back(answer.verdict.value, took)
         if claimed.unanswered and await self._was_taken_before(ticket, answer):
@@ -115,6 +115,16 @@ class Delivery:
             return await self._tickets.update(ticket_id, lambda known: _begun(known, claimed, callback, now)), callback
         except _NotOurs:
             return None
+
+    async def _call(self, ticket: Ticket, callback: Callback) -> Answer:
+        details: dict[str, str] = {}
+        if not callback.cancelled:
+            try:
+                store = store_of(self._store, ticket)
+                details = await store.describe(ticket) if isinstance(store, ObjectsStore) else {}
+            except UploadError as error:
+                return Answer(Verdict.AGAIN, f"the app was not called: {error.message}", answered=False)
+        return await self._caller.post(ticket, callback, details=details)
 
     async def _was_taken_before(self, ticket: Ticket, answer: Answer) -> bool:
         """Return whether the app took the file in an attempt whose answer was lost, and therefore no longer knows the

@@ -12,6 +12,7 @@ import os
 import re
 import unicodedata
 import urllib.parse
+from collections.abc import Mapping
 
 from incoming.core.ticket import Callback, Ticket
 from incoming.core.ticket_options import FORM, JSON
@@ -19,6 +20,7 @@ from incoming.wire.callback_signature import signature
 from incoming.wire.upload_metadata import as_object
 
 FALLBACK_NAME = "upload"
+NO_DETAILS: Mapping[str, str] = {}
 
 CONTENT_TYPES = {FORM: "application/x-www-form-urlencoded", JSON: "application/json"}
 
@@ -28,13 +30,19 @@ _NEVER_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def content(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
-    """Return the body in the format that the app asked for; CONTENT_TYPES has its media type."""
+def content(
+    ticket: Ticket, callback: Callback, *, is_test: bool = False, details: Mapping[str, str] = NO_DETAILS
+) -> bytes:
+    """Return the body in the format that the app asked for; CONTENT_TYPES has its media type. `details` are the further
+    fields of an object.
+    """
     written = json_object if ticket.options.signal_finish_format == JSON else form
-    return written(ticket, callback, is_test=is_test)
+    return written(ticket, callback, is_test=is_test, details=details)
 
 
-def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
+def form(
+    ticket: Ticket, callback: Callback, *, is_test: bool = False, details: Mapping[str, str] = NO_DETAILS
+) -> bytes:
     """Return the body as application/x-www-form-urlencoded, UTF-8, with every field present but three: `metadata` and
     `digest` are there if there is any, and `test` marks a trial call and is in no other one.
     """
@@ -54,12 +62,14 @@ def form(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
         fields["digest"] = f"sha-256={ticket.digest}"
     if is_test:
         fields["test"] = "yes"
-    return urllib.parse.urlencode(fields, errors="replace").encode("ascii")
+    return urllib.parse.urlencode({**fields, **details}, errors="replace").encode("ascii")
 
 
-def json_object(ticket: Ticket, callback: Callback, *, is_test: bool = False) -> bytes:
-    """Return the body as a JSON object (RFC 8259) in ASCII, with every field always present: a parser that declares its
-    fields needs no defaults.
+def json_object(
+    ticket: Ticket, callback: Callback, *, is_test: bool = False, details: Mapping[str, str] = NO_DETAILS
+) -> bytes:
+    """Return the body as a JSON object (RFC 8259) in ASCII, with every field of a file always present: a parser that
+    declares its fields needs no defaults.
 
     A byte of the path that is not UTF-8 is written as the surrogate that os.fsdecode makes of it.
     """
@@ -73,6 +83,7 @@ def json_object(ticket: Ticket, callback: Callback, *, is_test: bool = False) ->
         "metadata": as_object(ticket.identity.metadata),
         "digest": f"sha-256={ticket.digest}" if ticket.digest else None,
         "test": is_test,
+        **details,
     }
     return json.dumps(fields).encode("ascii")
 

@@ -83,6 +83,12 @@ def _example(options: TicketOptions, storage_dir: Path, now: float) -> tuple[Tic
         state_since=now,
         state=State.HANDING_OVER,
         identity=Identity(name=FILE_NAME, size=0),
-        location=Location(FILE, str(storage_dir / name[:2] / name)),
+        location=_example_location(options, storage_dir, name),
     )
     return ticket, Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now, attempts=1)
+
+
+def _example_location(options: TicketOptions, storage_dir: Path, name: str) -> Location:
+    if options.dest_type == FILE:
+        return Location(FILE, str(storage_dir / name[:2] / name))
+    return Location(options.dest_type, f"s3://trial/{options.dest_key or name}")

@@ -1,4 +1,4 @@
-"""`incoming check config|storage|proxy|callback`: what is wrong around the server, before a user finds out.
+"""`incoming check config|storage|store|proxy|callback`: what is wrong around the server, before a user finds out.
 
 Decides the command line. Exit codes: 0 nothing to change, 1 something to change, 2 usage error. What is wrong is
 decided in incoming.cli.checks, a module a check.
@@ -16,12 +16,14 @@ from pathlib import Path
 from incoming.cli.checks import callback
 from incoming.cli.checks.config import check_config
 from incoming.cli.checks.findings import Findings
+from incoming.cli.checks.object_store import check_store
 from incoming.cli.checks.storage import check_storage
 from incoming.cli.send import MISSING
 from incoming.cli.terminal import CommandParser, fail, say
 from incoming.client.upload.address import server_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
+from incoming.storage.open import UnusableStorage
 
 COMMAND = "incoming check"
 ABOUT = (
@@ -42,7 +44,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
         return int(_CHECKS[given.check](given, settings))
     except ModuleNotFoundError as error:
         return fail(COMMAND, f"{MISSING} ({error.name} is missing)", 2)
-    except (ConfigError, OSError, ValueError) as error:
+    except (ConfigError, UnusableStorage, OSError, ValueError) as error:
         return fail(COMMAND, str(error), 2)
 
 
@@ -57,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     storage.add_argument(
         "--seen-at", type=Path, metavar="DIR", help="where an app on this machine sees the storage directory"
     )
+    about = "what an object store of the configuration can and cannot do"
+    store = checks.add_parser("store", help=about, description=about)
+    store.add_argument("name", metavar="NAME", help="its name in object_stores")
     about = "whether a proxy in front of the server lets uploads through, and keeps strangers out; run it on the server"
     proxy = checks.add_parser("proxy", help=about, description=about)
     proxy.add_argument("url", metavar="URL", help="the server as browsers reach it: https://uploads.example.org")
@@ -64,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     proxy.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file instead")
     tried = checks.add_parser("callback", help="whether an app's callback works", description=callback.ABOUT)
     callback.add_options(tried)
-    for check in (config, storage, proxy, tried):
+    for check in (config, storage, store, proxy, tried):
         check.add_argument("--config", metavar="FILE", help="the server's configuration file")
     return parser
 
@@ -97,8 +102,12 @@ def _storage(given: argparse.Namespace, settings: Settings) -> int:
     return report(check_storage(settings, given.taken_to, given.seen_at))
 
 
+def _store(given: argparse.Namespace, settings: Settings) -> int:
+    return report(check_store(settings, given.name))
+
+
 def _proxy(given: argparse.Namespace, settings: Settings) -> int:
     return report(check_proxy(given.url, given.server, given.ca_file, settings))
 
 
-_CHECKS = {"storage": _storage, "proxy": _proxy, "callback": callback.run}
+_CHECKS = {"storage": _storage, "store": _store, "proxy": _proxy, "callback": callback.run}

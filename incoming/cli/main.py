@@ -63,7 +63,7 @@ def serve(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         settings = load_settings(arguments, os.environ)
-        prepare(settings)
+        warnings = prepare(settings)
         sockets = _listen(settings)
     except (ConfigError, UnusableStorage) as error:
         return fail("incoming", str(error), 2)
@@ -71,6 +71,8 @@ def serve(arguments: Sequence[str]) -> int:
     _allow_many_descriptors()
     for variable in ignored_variables(os.environ):
         log.warning("%s is empty and ignored; the file's value or the default holds", variable)
+    for line in warnings:
+        log.warning("%s", line)
     for level, line in announcements(settings, sockets):
         log.log(level, "%s", line)
     try:
@@ -141,6 +143,8 @@ def announcements(settings: Settings, sockets: Sequence[socket.socket]) -> Itera
     yield logging.INFO, f"{what} in {settings.storage_dir}, durability '{settings.durability}'"
     if settings.database:
         yield logging.INFO, "tickets are in the PostgreSQL database that 'database' names"
+    for store in settings.object_stores:
+        yield logging.INFO, f"object store {store}"
     networks = ", ".join(map(str, settings.backend_networks)) or "nobody"
     token = " with the Bearer token" if settings.backend_token else ""
     yield logging.INFO, f"backend functions may be called by {networks}{token}{_through_proxies(settings)}"

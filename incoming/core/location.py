@@ -11,8 +11,10 @@ FILE = "file"
 @dataclass(frozen=True, slots=True)
 class Location:
     """`kind` names what `address` is: an absolute path for FILE, a URL for stores elsewhere. Both are empty before the
-    file is complete.
+    file is complete. `etag` and `version` are what an object store calls this very content; empty for files.
     """
 
     kind: str = ""
     address: str = ""
+    etag: str = ""
+    version: str = ""

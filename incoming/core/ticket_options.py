@@ -15,6 +15,7 @@ class TicketOptions:
     `max_size` is in bytes and `max_rate` in bytes a second, 0 for none; `allowed_origins` and `allowed_types` are empty
     when the app does not narrow them. `digest` is `sha-256`, or `sha-256=` and the expected one in hexadecimal digits.
     `signal_finish_format` is one of FORMATS.
+    `dest_key` is the object's key below the store's prefix; empty for the ticket's id.
     """
 
     signal_finish_url: str
@@ -32,6 +33,7 @@ class TicketOptions:
     traceparent: str = ""
     """The trace that the ticket was requested in (W3C Trace Context), with `tracestate`; empty if there was none."""
     tracestate: str = ""
+    dest_key: str = ""
 
     @property
     def trace(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from incoming.core.ticket import FINAL, RECEIVING, Callback, State, Ticket
 from incoming.maintenance import recovery
 from incoming.maintenance.ticket_scan import idle, older
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import ByteStore
+from incoming.storage.byte_store import ByteStore, SweepingStore, stores_in
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
 
@@ -43,6 +43,9 @@ GIVE_UP_WITHIN = 1.0
 
 ROUNDS = 3
 """Rounds for which the duty is leased, so that the next janitor soon replaces one that died."""
+
+ORPHANS = 3600.0
+"""Seconds between two looks for what is left in object stores."""
 
 LEFT_ALONE = 60.0
 """Seconds for the worker that changed a ticket to finish with its files, before a janitor does it."""
@@ -73,6 +76,7 @@ class Janitor:
         self._service: ServiceTime | None = None
         self._swept: dict[State, float] = {}
         self._unremoved: set[str] = set()
+        self._orphans_at: float | None = None
 
     # --- sweeping -----------------------------------------------------------------------------------------------------
 
@@ -133,6 +137,7 @@ class Janitor:
             self._complete_whole,
             self._remove_left_over,
             self._forget,
+            self._sweep_orphans,
         ):
             await self._try(step)
 
@@ -147,6 +152,16 @@ class Janitor:
     def _before(self, seconds: float) -> float:
         """Return the latest time that is at least `seconds` of service ago."""
         return -math.inf if self._service is None else self._service.before(self._clock.steady(), seconds)
+
+    async def _sweep_orphans(self) -> None:
+        """Let each store look for what no ticket tells of, once in ORPHANS seconds in all processes together."""
+        now = self._clock.monotonic()
+        if self._orphans_at is not None and now - self._orphans_at < ORPHANS:
+            return
+        self._orphans_at = now
+        for store in stores_in(self._store):
+            if isinstance(store, SweepingStore) and await self._tickets.lease(f"orphans/{store.name}", ORPHANS):
+                await store.sweep(older(self._tickets, tuple(RECEIVING), math.inf))
 
     # --- abandoned uploads --------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from incoming.core.errors import StorageFailed, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
-from incoming.storage.byte_store import BytesLost, ByteStore, SyncingStore
+from incoming.storage.byte_store import BytesLost, ByteStore, SyncingStore, stores_in
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
 
@@ -43,7 +43,8 @@ async def recover(
 
     Call it before serving. Raises what the stores raise.
     """
-    boot_id = _read_boot_id(boot_id_file) if isinstance(store, SyncingStore) else ""
+    is_syncing = any(isinstance(one, SyncingStore) for one in stores_in(store))
+    boot_id = _read_boot_id(boot_id_file) if is_syncing else ""
     if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
         log.warning("host rebooted: discarded the unsynced ranges of %d uploads", count)
     unfinished = trimmed = 0

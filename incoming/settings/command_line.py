@@ -14,7 +14,7 @@ from incoming.settings.value_types import ValueType
 
 USAGE = """%(prog)s [serve] [options]
        %(prog)s uploads list|show|cancel|retry ...
-       %(prog)s check config|storage|proxy|callback ...
+       %(prog)s check config|storage|store|proxy|callback ...
        %(prog)s doctor ...
        %(prog)s send FILE URL ..."""
 
@@ -23,6 +23,7 @@ COMMANDS = """commands:
   uploads               list, show, cancel and retry uploads; see incoming uploads --help
   check config          look for mistakes in the configuration; see incoming check --help
   check storage         try the storage directory
+  check store NAME      try an object store
   check proxy URL       try what is in front of the server
   check callback URL    try an app's callback
   doctor                run all checks, and write a report to send to those who help

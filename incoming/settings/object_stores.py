@@ -23,7 +23,7 @@ WEEK = 7 * 86400.0
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.ASCII)
-_PREFIX = re.compile(r"([A-Za-z0-9!_.'()=-]+/)+|", re.ASCII)
+_PREFIX = re.compile(r"([A-Za-z0-9!_.'()=-]+/)+", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _KEY_TEXT = re.compile(r"[!-~]{1,512}|", re.ASCII)
 _PLACES = re.compile(r"\.{1,2}")
@@ -68,7 +68,7 @@ class ObjectStore:
     public_endpoint: str = _property(base_url(), "")
     """Where browsers and applications reach it with signed URLs; empty for `endpoint`."""
     region: str = _property(_matching(_REGION, "a region such as eu-central-1"), "us-east-1")
-    prefix: str = _property(_matching(_PREFIX, "empty, or path components that each end with a slash"), "incoming/")
+    prefix: str = _property(_matching(_PREFIX, "one or more path components that each end with a slash"), "incoming/")
     addressing: str = _property(choice("auto", "path", "virtual"), "auto")
     access_key: str = _property(_matching(_KEY_TEXT, "an access key", is_secret=True), "")
     secret_key: str = _property(_matching(_KEY_TEXT, "a secret key", is_secret=True), "")
@@ -76,12 +76,17 @@ class ObjectStore:
     profile: str = _property(_matching(_KEY_TEXT, "a profile of ~/.aws/config"), "")
     ca_file: str = _property(certificates(), "")
     part_size: int = _property(size(4096, 5 * 1024 * MIB), "8MiB")
+    checksum: str = _property(choice("md5", "none"), "md5")
+    """What the store checks bytes with that come through this server, beside their number; `none` saves CPU time."""
     key_pattern: str = _property(_regular_expression(), "")
     """What `destKey` may be; empty: applications name no keys."""
     url_lifetime: float = _property(duration(1, WEEK), "1h")
     """How long the signed URL of a complete object is valid that the application gets."""
     direct: bool = _property(flag(), "false")
     """Whether browsers may send parts straight to the store."""
+
+    def __str__(self) -> str:
+        return f"{self.name} (bucket {self.bucket!r} at {self.url})"
 
     @property
     def url(self) -> str:

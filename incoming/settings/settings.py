@@ -71,7 +71,7 @@ class Settings:
     dest_types: tuple[str, ...] = key("", names(), "destTypes that apps may ask for, the default first; empty for all")
     spool_size: int = key("1GiB", size(MIB, TIB), "most bytes of incomplete parts in storage_dir, per worker")
     park_after: float = key(
-        "60", duration(1, 3600), "time after which bytes of an incomplete part are stored all the same"
+        "60", duration(0.1, 3600), "time after which bytes of an incomplete part are stored all the same"
     )
 
     durability: str = key(

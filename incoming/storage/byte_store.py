@@ -8,9 +8,9 @@ its own, for which callers ask by isinstance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from incoming.core.errors import StorageFailed
@@ -40,16 +40,29 @@ class BytesLost(StorageFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What a store wants to be kept with a ticket, apart from it; `value` None removes it.
+
+    It is written in the commit with which the ticket counts all bytes of `within`.
+    """
+
+    name: str
+    value: str | None
+    within: Range
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """The result of a call that stores bytes.
 
     `durable` are ranges that now survive the death of this process, whichever call of this epoch has brought them.
     `data` is to be kept with the ticket as its `store_data` in the commit that counts them; empty if nothing is stored
-    yet.
+    yet. `records` are those that no call has returned before.
     """
 
     durable: list[Range]
     data: str
+    records: Sequence[Record] = ()
 
 
 @runtime_checkable
@@ -79,6 +92,40 @@ class BufferingStore(Protocol):
 
         Nothing buffered is no error. Raises like `write`; what was not reported is discarded then.
         """
+        ...
+
+
+@runtime_checkable
+class SpoolingStore(Protocol):
+    """The ability of a BufferingStore that buffers outside the memory, and stores whole parts by itself meanwhile.
+
+    What `write` has accepted uses no memory any more.
+    """
+
+    def listen(self, ticket_id: str, changed: Callable[[], None] | None) -> None:
+        """Call `changed` whenever `collect` has something to return or to raise; None ends that."""
+        ...
+
+    async def collect(self, ticket: Ticket) -> Written:
+        """Return what has become durable since the last call. Raises like `flush`."""
+        ...
+
+    def recorded(self, ticket: Ticket) -> None:
+        """Note that a commit of what was returned is this ticket: it needs none of its bytes any more."""
+        ...
+
+
+@runtime_checkable
+class RoutingStore(Protocol):
+    """The ability of a ByteStore that consists of several: each upload has one of them."""
+
+    def of(self, dest_type: str) -> ByteStore:
+        """Return the store of this name. Raises StorageFailed if it is not configured any more."""
+        ...
+
+    @property
+    def all(self) -> Sequence[ByteStore]:
+        """All of them."""
         ...
 
 
@@ -135,6 +182,36 @@ class PartsStore(Protocol):
 
         It is asked for once, when the size becomes known, and kept with the ticket as its `part_size`.
         """
+        ...
+
+
+@runtime_checkable
+class ObjectsStore(Protocol):
+    """The ability of a store whose complete files are objects: apps may choose their keys, and get URLs of them."""
+
+    async def has_key(self, key: str) -> bool:
+        """Return whether there is an object with this `destKey`. Raises StorageFailed."""
+        ...
+
+    async def describe(self, ticket: Ticket) -> dict[str, str]:
+        """Return what an app is told of a complete object besides its location, by the names of the callback's fields.
+
+        Nothing of it is logged: it has a signed URL. Raises StorageFailed.
+        """
+        ...
+
+
+@runtime_checkable
+class SweepingStore(Protocol):
+    """The ability of a store in which things may be left that no ticket tells of: of uploads begun by two at once."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the configuration."""
+        ...
+
+    async def sweep(self, unfinished: AsyncIterable[Ticket]) -> int:
+        """Remove what is old and of no unfinished upload; return how many things. Raises StorageFailed."""
         ...
 
 
@@ -197,6 +274,29 @@ class ByteStore(Protocol):
     async def close(self) -> None:
         """Close everything, after the calls under way."""
         ...
+
+
+def store_of(store: ByteStore, ticket: Ticket) -> ByteStore:
+    """Return the store of this ticket, whose abilities count. Raises StorageFailed if it is not configured any more."""
+    return store_named(store, ticket.options.dest_type)
+
+
+def store_named(store: ByteStore, dest_type: str) -> ByteStore:
+    """Return the store of tickets with this `destType`. Raises StorageFailed if it is not configured any more."""
+    return store.of(dest_type) if isinstance(store, RoutingStore) else store
+
+
+def with_part_size(store: ByteStore, ticket: Ticket) -> Ticket:
+    """Return the ticket with the length of its store's parts, which is fixed as soon as the file's size is known."""
+    if ticket.size is None or ticket.part_size or ticket.store_data:
+        return ticket
+    its = store_of(store, ticket)
+    return replace(ticket, part_size=its.part_size(ticket.size)) if isinstance(its, PartsStore) else ticket
+
+
+def stores_in(store: ByteStore) -> Sequence[ByteStore]:
+    """Return all that a store consists of, whose abilities some tickets have."""
+    return store.all if isinstance(store, RoutingStore) else (store,)
 
 
 async def free_bytes(store: ByteStore) -> int | None:

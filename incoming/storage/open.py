@@ -18,6 +18,7 @@ from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.filesystem.probe import UnusableDirectory, probe
 from incoming.storage.filesystem.store import MOST_OPEN, FileStore
+from incoming.storage.named_stores import NamedStores
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.quotas import StoreLimits
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
@@ -26,8 +27,14 @@ from incoming.storage.ticket_store import TicketStore
 
 if TYPE_CHECKING:
     from incoming.storage.postgres.store import PostgresStore
+    from incoming.storage.s3.examination import Finding
 
 MISSING = "tickets in PostgreSQL need the Python package asyncpg: pip install 'incoming[postgres]'"
+
+MISSING_S3 = "object_stores needs the Python package botocore: pip install 'incoming[s3]'"
+
+CONNECTIONS = 80
+"""Descriptors of one object store: its connections, those that are kept and those in use."""
 
 DATABASE = "incoming.sqlite"
 DATABASE_MODE = 0o600
@@ -68,10 +75,23 @@ async def open_stores(settings: Settings) -> Stores:
         files = FileStore(
             settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
         )
+        kept_bytes = _with_objects(settings, files, tickets)
     except BaseException:
         await tickets.close()
         raise
-    return Stores(instance, tickets, tickets, files, MOST_OPEN)
+    descriptors = MOST_OPEN + len(settings.object_stores) * CONNECTIONS
+    return Stores(instance, tickets, tickets, kept_bytes, descriptors)
+
+
+def _with_objects(settings: Settings, files: FileStore, tickets: TicketStore) -> ByteStore:
+    """Return the files alone if no object store is configured, else all stores side by side."""
+    if not settings.object_stores:
+        return files
+    try:
+        from incoming.storage.s3.opening import open_object_stores
+    except ImportError as error:
+        raise UnusableStorage(MISSING_S3) from error
+    return NamedStores(files, open_object_stores(settings, tickets))
 
 
 async def _open_postgres(settings: Settings, limits: StoreLimits, instance: str) -> PostgresStore:
@@ -87,8 +107,11 @@ async def _open_postgres(settings: Settings, limits: StoreLimits, instance: str)
         raise UnusableStorage(str(error)) from error
 
 
-def prepare(settings: Settings) -> None:
-    """Make the storage directory if there is none, and try what the stores will need of it. Raises UnusableStorage."""
+def prepare(settings: Settings) -> list[str]:
+    """Make the storage directory if there is none, and try what the stores will need of it and of object stores.
+
+    Return warnings, a line each. Raises UnusableStorage.
+    """
     if settings.database_direct and not settings.database:
         raise UnusableStorage("database_direct is set, but database is not: name the pooler or the server there")
     if settings.database and settings.durability != "power":
@@ -110,6 +133,37 @@ def prepare(settings: Settings) -> None:
         probe(str(directory), settings.file_mode)
     except UnusableDirectory as error:
         raise UnusableStorage(str(error)) from error
+    return _examine_object_stores(settings)
+
+
+def _examine_object_stores(settings: Settings) -> list[str]:
+    warnings = []
+    for store in settings.object_stores:
+        for finding in examine_store(settings, store.name, everything=False):
+            line = f"object store {store.name}: {finding.fact}; {finding.cure}"
+            if finding.kind == "fault":
+                raise UnusableStorage(line)
+            if finding.kind == "warning":
+                warnings.append(line)
+    return warnings
+
+
+def examine_store(settings: Settings, name: str, *, everything: bool) -> list[Finding]:
+    """Return what an object store can and cannot do. Raises UnusableStorage if there is none of this name."""
+    store = next((one for one in settings.object_stores if one.name == name), None)
+    if store is None:
+        names = ", ".join(one.name for one in settings.object_stores) or "none"
+        raise UnusableStorage(f"object_stores has no {name!r}; it has {names}")
+    try:
+        from incoming.storage.s3.examination import Examination
+    except ImportError as error:
+        raise UnusableStorage(MISSING_S3) from error
+
+    async def examine() -> list[Finding]:
+        examination = Examination(store, settings.paused_timeout)
+        return await (examination.of_everything() if everything else examination.at_start())
+
+    return asyncio.run(examine())
 
 
 def check_version(settings: Settings) -> None:

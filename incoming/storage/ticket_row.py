@@ -52,6 +52,8 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
     rest = {name: getattr(ticket, name) for name in _REST}
     rest["identity"] = _dict(ticket.identity)
     rest["path"], rest["kind"] = ticket.location.address, ticket.location.kind
+    if ticket.location.etag:
+        rest["etag"], rest["object_version"] = ticket.location.etag, ticket.location.version
     rest["callback"] = None if callback is None else _dict(callback)
     rest["timeline"] = [(entry.at, entry.event, entry.detail) for entry in ticket.timeline]
     packed = pack(ticket.extents)
@@ -91,7 +93,8 @@ def from_row(row: Sequence[Any]) -> Ticket:
         callback = values.pop("callback", None)
         identity = values.pop("identity", {})
         path = values.pop("path", "")
-        location = Location(values.pop("kind", FILE if path else ""), path)
+        kind = values.pop("kind", FILE if path else "")
+        location = Location(kind, path, values.pop("etag", ""), values.pop("object_version", ""))
         values.setdefault("file_kept", bool(path))
         return Ticket(
             id=ticket_id,

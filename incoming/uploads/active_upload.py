@@ -9,10 +9,9 @@ checkpointer.py's. It knows nothing of connections, sessions' liveness or transp
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from incoming.core.errors import AlreadyComplete, BadRange, ServerShutdown, StorageFailed, TakenOver, UploadError
 from incoming.core.extents import Extents
@@ -20,9 +19,10 @@ from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore
+from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore, SpoolingStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.writes.checkpointer import Checkpointer
+from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL, CommitSchedule
 from incoming.uploads.writes.flush_schedule import FlushSchedule
 from incoming.uploads.writes.pending_write import PendingWrite, as_upload_error, new_parts
 from incoming.uploads.writes.received_reports import ReceivedReports
@@ -33,18 +33,8 @@ MAX_EXTENTS = 2000
 of an 8 GB file in random order has as many.
 """
 
-RANGE_SECONDS = 50e-6
-"""Seconds between two commits for each range of the upload, whatever its senders wait for: a commit writes them all,
-which takes about a twentieth of that.
-"""
-
 ACTIVE_SECONDS = 5.0
 """Seconds between two commits of an upload of which only known bytes come: that its sender is active, and no more."""
-
-COMMIT_INTERVAL = 0.02
-"""Seconds from one commit of an upload to the next, unless a sender says otherwise: what comes meanwhile goes together,
-so that acks cost little.
-"""
 
 BATCH = 32 * 1024 * 1024
 """Bytes that one write to the store may gather, so that a batch takes tens of milliseconds, not seconds."""
@@ -80,16 +70,14 @@ class ActiveUpload:
         self._queue: deque[PendingWrite] = deque()
         self._submitted = SubmittedWrites()
         self._is_buffering = isinstance(store, BufferingStore)
-        self._flushes = FlushSchedule()
+        self._spool = store if isinstance(store, SpoolingStore) else None
+        self._collect_wanted = False
+        self._flushes = FlushSchedule(settings.park_after)
+        if self._spool is not None:
+            self._spool.listen(ticket.id, self._stored_more)
         self.reports = ReceivedReports()
-        self._commit_wanted = False
-        self._committed_at = 0.0
-        self._within = math.inf
-        """How long what has been written may wait for the next commit."""
-        self._sooner = asyncio.Event()
-        """Set when that has become less."""
+        self._commits = CommitSchedule()
         self._write_task: asyncio.Task[None] | None = None
-        self._commit_task: asyncio.Task[None] | None = None
         self._failed = failed
         self._completed = completed
 
@@ -106,6 +94,11 @@ class ActiveUpload:
     def _plan_report(self) -> None:
         if self._is_buffering:
             self.reports.plan(lambda: (self.ticket.extents, self.received))
+
+    @property
+    def has_spooled(self) -> bool:
+        """Whether bytes wait in a spool for more of their parts."""
+        return self._spool is not None and bool(self._submitted.buffered(self.ticket.epoch))
 
     def adopt(self, ticket: Ticket) -> bool:
         """Note a newer version of the ticket; return False when it is not newer than the one known."""
@@ -204,6 +197,8 @@ class ActiveUpload:
             while True:
                 if self._queue:
                     await self._write_batch(self._next_batch())
+                elif self._collect_wanted:
+                    await self._collect()
                 elif self._must_flush():
                     await self._flush()
                 else:
@@ -211,7 +206,7 @@ class ActiveUpload:
         finally:
             self._write_task = None
             if self._is_buffering:
-                self._flushes.plan(self.flush, buffered=bool(self._submitted.buffered(self.ticket.epoch)))
+                self._flushes.plan(self.flush, self._submitted.buffered(self.ticket.epoch))
             self._plan_report()
 
     def _next_batch(self) -> list[PendingWrite]:
@@ -229,7 +224,7 @@ class ActiveUpload:
             except UploadError as error:
                 piece.fail(error)
                 continue
-            piece.written_at = self.ticket.epoch
+            piece.written_at, piece.written_on = self.ticket.epoch, asyncio.get_running_loop().time()
             batch.append(piece)
             length += len(piece.data)
         return batch
@@ -247,6 +242,8 @@ class ActiveUpload:
             return
         for piece in batch:
             piece.ack() if piece.held else piece.drop()
+            if self._spool is not None:
+                piece.settled()  # it uses no memory any more
         if batch[0].held:
             return
         within = min(piece.within for piece in batch)
@@ -269,6 +266,19 @@ class ActiveUpload:
         if self._is_buffering:
             self._start_writing()
         return self._flushes.blocked(is_blocked)
+
+    def _stored_more(self) -> None:
+        self._collect_wanted = True
+        self._start_writing()
+
+    async def _collect(self) -> None:
+        self._collect_wanted = False
+        epoch = self.ticket.epoch
+        try:
+            self._submitted.report(await self.checkpoints.collect(), epoch, self.ticket)
+        except Exception as error:
+            await self._refuse_buffered(epoch, as_upload_error(error, "write", self.ticket.id))
+        self._plan_commit(0.0)
 
     def _must_flush(self) -> bool:
         ticket = self.ticket
@@ -297,40 +307,20 @@ class ActiveUpload:
     # --- second stage: to the ticket ----------------------------------------------------------------------------------
 
     def _plan_commit(self, within: float) -> None:
-        self._commit_wanted = True
-        if within < self._within:
-            self._within = within
-            self._sooner.set()
-        if self._commit_task is None:
-            self._commit_task = asyncio.get_running_loop().create_task(self._commit_all())
+        self._commits.plan(within, self._commit_and_report, lambda: len(self.ticket.extents))
 
-    async def _commit_all(self) -> None:
-        clock = asyncio.get_running_loop().time
-        try:
-            while self._commit_wanted:
-                while clock() < (due := self._committed_at + max(self._within, self._least_interval())):
-                    self._sooner.clear()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout_at(due):
-                            await self._sooner.wait()
-                self._committed_at, patient, self._within = clock(), self._within > 0, math.inf
-                self._commit_wanted = False
-                await self._commit(patient=patient)
-                if self.ticket.complete:
-                    self._completed(self.ticket.id)
-                else:
-                    self.checkpoints.plan()
-        finally:
-            self._commit_task = None
-
-    def _least_interval(self) -> float:
-        return len(self.ticket.extents) * RANGE_SECONDS
+    async def _commit_and_report(self, *, patient: bool) -> None:
+        await self._commit(patient=patient)
+        if self.ticket.complete:
+            self._completed(self.ticket.id)
+        else:
+            self.checkpoints.plan()
 
     async def _commit(self, *, patient: bool) -> None:
         power = self._settings.durability == "power"
         synced = power or not self.checkpoints.needed
         selection, stored = self._submitted.ready()
-        if not selection and self._is_active:
+        if not selection and self._is_active and not self._submitted.has_records(self.ticket):
             return  # all is buffered
         try:
             if power and stored.ranges:
@@ -344,6 +334,7 @@ class ActiveUpload:
                 quiet=True,  # more bytes of an upload are no news to anybody but their sender
                 patient=patient,
                 believed=self.ticket,
+                records=stored.records_of if stored.records else None,
             )
         except Exception as error:
             writes = [write for write, _, _ in selection]
@@ -351,7 +342,9 @@ class ActiveUpload:
             await self._refuse(writes, as_upload_error(error, "commit", self.ticket.id))
         else:
             self.adopt(ticket)
-            self._submitted.settle(selection, ticket)
+            self._submitted.settle(selection, stored, ticket)
+            if self._spool is not None:
+                self._spool.recorded(ticket)
             self._plan_report()
 
     # --- what cannot be kept ------------------------------------------------------------------------------------------
@@ -385,8 +378,15 @@ class ActiveUpload:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """The last connection has left and nothing is pending: nothing more is accepted."""
+        self.closed = True
+        self.checkpoints.stop()
+        if self._spool is not None:
+            self._spool.listen(self.ticket.id, None)
+
     def _running(self) -> list[asyncio.Task[None]]:
-        tasks = (self._write_task, self._commit_task, self.checkpoints.task)
+        tasks = (self._write_task, self._commits.task, self.checkpoints.task)
         return [task for task in tasks if task is not None]
 
     async def settle(self) -> None:

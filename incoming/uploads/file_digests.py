@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from incoming.core.errors import StorageFailed, UploadError
 from incoming.core.ticket import RECEIVING, Ticket
-from incoming.storage.byte_store import ByteStore, ReadableStore
+from incoming.storage.byte_store import ByteStore, ReadableStore, store_of
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +117,13 @@ class FileDigests:
                 await self._read(computation, ticket, min(end, computation.position + STEP))
 
     async def _read(self, computation: _Computation, ticket: Ticket, end: int) -> None:
-        if not isinstance(self._store, ReadableStore):
+        store = store_of(self._store, ticket)
+        if not isinstance(store, ReadableStore):
             raise StorageFailed("the storage of the server cannot be read back for a digest")
         count, start = 0, computation.position
         try:
             async with self._places:
-                count = await self._store.read(ticket, start, end, computation.hash.update)
+                count = await store.read(ticket, start, end, computation.hash.update)
         finally:
             if count == end - start:
                 computation.position = end

@@ -16,7 +16,7 @@ from incoming.core.errors import BadRequest, StorageFull
 from incoming.core.extents import Range
 from incoming.core.ticket import Identity, Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import ByteStore, JoiningStore, free_bytes
+from incoming.storage.byte_store import ByteStore, JoiningStore, free_bytes, store_of, stores_in
 from incoming.uploads.claims import ClaimedUpload, new_session
 from incoming.uploads.upload_service import UploadService
 
@@ -41,15 +41,15 @@ class UploadParts:
     @property
     def possible(self) -> bool:
         """Whether the store can put parts into their order."""
-        return isinstance(self.store, JoiningStore)
+        return any(isinstance(store, JoiningStore) for store in stores_in(self.store))
 
     async def add(self, ticket_id: str, length: int) -> ClaimedUpload:
         """Add a part, the last one of the claimed ticket. Raise like `core.parts.with_part`, or as the stores do."""
-        if not self.possible:
-            raise BadRequest("the storage of this server takes no parts; send the file as one upload")
         session, limit, now = new_session(), self.settings.max_size, self.clock()
 
         def change(known: Ticket) -> Ticket:
+            if not isinstance(store_of(self.store, known), JoiningStore):
+                raise BadRequest("the storage of this upload takes no parts; send the file as one upload")
             return parts.with_part(known, length, session, limit, now)
 
         return await self.service.claim_by(ticket_id, change)

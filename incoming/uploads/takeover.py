@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from incoming.core.ticket import State, Ticket
-from incoming.storage.byte_store import ByteStore, FencingStore
+from incoming.storage.byte_store import ByteStore, FencingStore, store_of
 from incoming.storage.ticket_store import Change, TicketStore
 
 
@@ -38,6 +38,7 @@ async def update_fenced(
     try:
         return await tickets.update(ticket_id, unless_it_rises, durable=durable)
     except _EpochRises as rises:
-        fence = store.fence(rises.ticket) if isinstance(store, FencingStore) else nullcontext()
+        its = store_of(store, rises.ticket)
+        fence = its.fence(rises.ticket) if isinstance(its, FencingStore) else nullcontext()
         async with fence:
             return await tickets.update(ticket_id, change, durable=True)

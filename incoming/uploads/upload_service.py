@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from incoming.core.location import Location
 from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import BytesLost, ByteStore, PartsStore
+from incoming.storage.byte_store import BytesLost, ByteStore, store_of, with_part_size
 from incoming.storage.ticket_store import Change, TicketStore
 from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
 """Seconds after which a failed checkpoint of an upload that nobody is connected to any more is tried again."""
+
+ABSENCE = 5.0
+"""Seconds for a client whose connection broke to be back, before what is spooled for it is made durable."""
 
 
 class UploadService:
@@ -52,7 +56,7 @@ class UploadService:
         self._digests = FileDigests(store)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self._drain_begun = asyncio.Event()
         self._left = asyncio.Event()
 
     # --- who comes and goes -------------------------------------------------------------------------------------------
@@ -103,7 +107,7 @@ class UploadService:
         def change(known: Ticket) -> Ticket:
             if known.state in RECEIVING and known.epoch != claimed.ticket.epoch:
                 raise TakenOver
-            return self._in_parts(known.identify(Identity(size=size), self._settings.max_size))
+            return with_part_size(self._store, known.identify(Identity(size=size), self._settings.max_size))
 
         self._listeners.learned(await self._tickets.update(claimed.ticket.id, change))
 
@@ -124,15 +128,9 @@ class UploadService:
             told = known.identify(identity, self._settings.max_size)
             if known.state not in RECEIVING:
                 return known
-            return self._in_parts(told).open(session, epoch, self._clock())
+            return with_part_size(self._store, told).open(session, epoch, self._clock())
 
         return change
-
-    def _in_parts(self, known: Ticket) -> Ticket:
-        """The ticket with the size of the store's parts, which is fixed as soon as that of the file is known."""
-        if known.size is None or known.part_size or not isinstance(self._store, PartsStore):
-            return known
-        return replace(known, part_size=self._store.part_size(known.size))
 
     def _welcome(self, ticket: Ticket) -> ActiveUpload:
         upload = self._enter(ticket)
@@ -153,13 +151,13 @@ class UploadService:
         return self._enter(ticket)
 
     def _check_open(self) -> None:
-        if self._draining:
+        if self.draining:
             raise ServerShutdown
 
     def _enter(self, ticket: Ticket) -> ActiveUpload:
         upload = self._uploads.get(ticket.id)
         if upload is None:
-            stores, told = (self._tickets, self._store), partial(self._listeners.notify, ticket.id)
+            stores, told = (self._tickets, store_of(self._store, ticket)), partial(self._listeners.notify, ticket.id)
             upload = ActiveUpload(ticket, *stores, self._settings, self._clock, self._rates, told, self._complete)
             upload.checkpoints.committed = self._digests.follow
             self._uploads[ticket.id] = upload
@@ -177,15 +175,17 @@ class UploadService:
 
     async def _close(self, upload: ActiveUpload) -> None:
         ticket_id = upload.ticket.id
+        if upload.has_spooled:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._drain_begun.wait(), ABSENCE)
         while not upload.users and upload.busy:
             await self._settle(upload)
-            if self._draining:
+            if self.draining:
                 break
             if upload.busy:
                 await asyncio.sleep(PATIENCE)
         if not upload.users and self._uploads.get(ticket_id) is upload:
-            upload.checkpoints.stop()
-            upload.closed = True
+            upload.close()
             del self._uploads[ticket_id]
             try:
                 await self._store.release(upload.ticket)
@@ -266,7 +266,7 @@ class UploadService:
                 while True:
                     changed.clear()
                     ticket = await self.get_ticket(ticket_id)
-                    if (ticket.state, reason_of(ticket)) != (seen, first) or ticket.state in FINAL or self._draining:
+                    if (ticket.state, reason_of(ticket)) != (seen, first) or ticket.state in FINAL or self.draining:
                         return ticket
                     await changed.wait()
         except TimeoutError:
@@ -372,11 +372,11 @@ class UploadService:
     @property
     def draining(self) -> bool:
         """Whether this worker takes nothing new any more."""
-        return self._draining
+        return self._drain_begun.is_set()
 
     async def drain(self) -> None:
         """Opens nothing any more, tells every connection to come back elsewhere, and checkpoints what has arrived."""
-        self._draining = True
+        self._drain_begun.set()
         self._listeners.notify_all(ServerShutdown())
         await self._digests.close()
         await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))

@@ -23,7 +23,7 @@ from incoming.storage.byte_store import (
     SyncingStore,
     free_bytes,
 )
-from tests.contract.byte_stores import PLACES, Place
+from tests.contract.byte_stores import PLACES, RECORDS, Place
 from tests.unit.storage.tickets import new
 
 CONTENT = bytes(range(30))
@@ -70,6 +70,7 @@ async def put(store: ByteStore, ticket: Ticket, *pieces: tuple[int, Buffer], flu
         data = ticket.store_data or written.data
         assert written.data in ("", data), "it is one place"
         ticket = replace(ticket, extents=ticket.extents | Extents(written.durable), store_data=data)
+        RECORDS.keep(ticket, written.records)
     return ticket
 
 

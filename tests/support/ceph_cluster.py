@@ -98,6 +98,7 @@ class CephCluster:
         """Return the name of an empty bucket, to which pages of these web origins may PUT."""
         name = f"test-{uuid.uuid4().hex[:12]}"
         self.s3.create_bucket(Bucket=name)
+        self.abort_after(name, 30)
         if origins:
             self.allow(name, origins)
         return name
@@ -106,6 +107,16 @@ class CephCluster:
         """Set the CORS rule of a bucket."""
         rule = {"AllowedOrigins": list(origins), "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
         self.s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+
+    def abort_after(self, bucket: str, days: int) -> None:
+        """Set the lifecycle rule of a bucket: without one the server warns."""
+        rule = {
+            "ID": "incoming",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
+        }
+        self.s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
 
     def objects(self, bucket: str) -> dict[str, int]:
         """Return the keys of the bucket, each with its size in bytes."""

@@ -17,13 +17,14 @@ from tornado.web import stream_request_body
 
 from incoming.core.errors import BadParameter, MessageTooLarge, UnknownId, UnknownTicket, UploadError, WrongSecret
 from incoming.core.ticket import Ticket, canonical_id
+from incoming.handlers.backend.destination import Destinations
 from incoming.handlers.backend.file_identity import file_identity
 from incoming.handlers.backend.parameter_rules import ABOUT_UPLOAD, NEW_UPLOAD, Rules, checked, warnings
 from incoming.handlers.backend.parameters import MAX_BODY, Parameters, parameters
 from incoming.handlers.backend.ticket_options import secret, ticket_count, ticket_options, wants_test
 from incoming.handlers.base import Handler, prefers_json
 from incoming.handlers.caller_access import require_backend_caller, require_backend_peer, same_secret
-from incoming.storage.byte_store import ReadableStore
+from incoming.storage.byte_store import ObjectsStore, ReadableStore, store_named
 from incoming.wire.trace_context import trace_context
 
 WARNING_HEADER = "Incoming-Warning"
@@ -139,12 +140,18 @@ class NewUpload(BackendFunction):
     async def call(self, given: Parameters) -> ReturnValue:
         fields = self.request.headers
         traceparent, tracestate = trace_context(fields.get("traceparent", ""), fields.get("tracestate", ""))
-        wanted = replace(ticket_options(given, self._caller), traceparent=traceparent, tracestate=tracestate)
+        options = ticket_options(given, self._caller, Destinations.of(self.services.settings))
+        wanted = replace(options, traceparent=traceparent, tracestate=tracestate)
         self.logged |= wanted.trace
-        if wanted.digest and not isinstance(self.services.store, ReadableStore):
-            raise BadParameter("digest invalid: the storage of this server cannot compute one")
+        store = store_named(self.services.store, wanted.dest_type)
+        if wanted.digest and not isinstance(store, ReadableStore):
+            raise BadParameter(f"digest invalid: the storage '{wanted.dest_type}' cannot compute one")
+        if wanted.dest_key and isinstance(store, ObjectsStore) and await store.has_key(wanted.dest_key):
+            raise BadParameter(f"destKey invalid: there is an object with the key {wanted.dest_key!r} already")
         known = file_identity(given, wanted, self.services.settings.max_size)
         count = ticket_count(given)
+        if wanted.dest_key and (count or 1) > 1:
+            raise BadParameter(f"destKey invalid: {count} uploads cannot have one key")
         created = await self.services.ticket_creation.create_all(
             wanted, known, count=count or 1, test_callback=wants_test(given)
         )

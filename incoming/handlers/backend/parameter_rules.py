@@ -51,6 +51,7 @@ NEW_UPLOAD: Rules = {
     "signalFinishURL": REQUIRED,
     "signalFinishFormat": TEXT,
     "destType": TEXT,
+    "destKey": TEXT,
     "removeFileWhenFinished": FLAG,
     SECRET: SECRET_TEXT,
     OLD_SECRET: SECRET_TEXT,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from incoming.core.errors import BadParameter
 from incoming.core.ticket import TicketOptions
 from incoming.core.ticket_options import FORM, FORMATS
+from incoming.handlers.backend.destination import FILES_ONLY, Destinations
 from incoming.handlers.backend.parameter_rules import OLD_SECRET, OLDEST_SECRET, SECRET
 from incoming.handlers.backend.parameters import Parameters
 from incoming.settings.value_types import parse_origins, parse_size, size_text, split_list, truth
@@ -34,15 +36,17 @@ _TYPE = re.compile(
 T = TypeVar("T")
 
 
-def ticket_options(given: Parameters, requested_by: str) -> TicketOptions:
+def ticket_options(given: Parameters, requested_by: str, destinations: Destinations = FILES_ONLY) -> TicketOptions:
     """Return what the app asks for. Raises BadParameter, which names the parameter."""
     secret, is_old = _secret_of_new_upload(given)
+    dest_type = _read(given, "destType", destinations.names[0], destinations.dest_type)
     return TicketOptions(
         signal_finish_url=_read(given, "signalFinishURL", None, callback_url),
         backend_secret=secret,
         secret_optional=is_old,
         remove_file_when_finished=_read(given, "removeFileWhenFinished", True, truth),
-        dest_type=_read(given, "destType", "file", _dest_type),
+        dest_type=dest_type,
+        dest_key=_read(given, "destKey", "", partial(destinations.key, dest_type)),
         max_size=_read(given, "maxSize", 0, _size),
         max_rate=_read(given, "maxRate", 0, _size),
         allowed_origins=_read(given, "allowedOrigins", (), _origins),
@@ -117,12 +121,6 @@ def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text, re.ASCII) or not 1 <= int(text) <= MAX_COUNT:
         raise BadParameter(f"count invalid: it is not a number from 1 to {MAX_COUNT}")
     return int(text)
-
-
-def _dest_type(text: str) -> str:
-    if text != "file":
-        raise ValueError("only 'file' is supported")
-    return text
 
 
 def _format(text: str) -> str:

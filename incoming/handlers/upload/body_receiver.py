@@ -11,7 +11,7 @@ from collections.abc import Callable
 from incoming.core.errors import BadRange, UploadError
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL
+from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL
 from incoming.uploads.writes.flow_control import GULP, MemoryBudget, UploadWriter, WriteTarget, sip
 from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 

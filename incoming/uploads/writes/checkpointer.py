@@ -25,6 +25,7 @@ from incoming.storage.byte_store import (
     BytesLost,
     ByteStore,
     JoiningStore,
+    SpoolingStore,
     SyncingStore,
     Written,
 )
@@ -85,6 +86,13 @@ class Checkpointer:
         if not isinstance(store, BufferingStore):
             return Written([], self._subject.ticket.store_data)
         return await self._unless_lost(store.flush)
+
+    async def collect(self) -> Written:
+        """Return what a store that buffers by itself has made durable meanwhile. Raises like `flush`."""
+        store = self._store
+        if not isinstance(store, SpoolingStore):
+            return Written([], "")
+        return await self._unless_lost(store.collect)
 
     async def _unless_lost(self, call: Callable[[Ticket], Awaitable[Written]]) -> Written:
         if self.suspect:

@@ -19,7 +19,7 @@ from incoming.core.ticket import Ticket
 from incoming.core.token_bucket import Allowance
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL
+from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL
 from incoming.uploads.writes.receive_buffer import BufferPool
 
 log = logging.getLogger(__name__)

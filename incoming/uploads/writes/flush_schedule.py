@@ -7,24 +7,24 @@ store nor the bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from incoming.uploads.writes.pending_write import PendingWrite
 
 FLUSH_QUIET = 5.0
 """Seconds without further bytes: the sender may be waiting for an acknowledgement."""
-
-FLUSH_LATEST = 60.0
-"""Seconds that bytes may be buffered while more come, so that a slow line makes progress."""
 
 
 class FlushSchedule:
     """That of one upload. It holds no reference to it but while a time is set: a cycle is left to the collector."""
 
-    def __init__(self) -> None:
+    def __init__(self, latest: float) -> None:
+        """`latest` are the seconds that bytes may be buffered while more come, so that a slow line makes progress."""
+        self._latest = latest
         self.wanted = False
         """Whether a sender waits for all that it has sent."""
         self._timer: asyncio.TimerHandle | None = None
-        self._buffered_since = 0.0
         self._blocked: set[Callable[[], bool]] = set()
 
     @contextmanager
@@ -41,15 +41,12 @@ class FlushSchedule:
         """Whether what is buffered must be flushed now."""
         return self.wanted or any(is_blocked() for is_blocked in self._blocked)
 
-    def plan(self, flush: Callable[[], None], *, buffered: bool) -> None:
-        """Let `flush` be called when the time has come, if bytes are buffered, else not."""
+    def plan(self, flush: Callable[[], None], buffered: Sequence[PendingWrite]) -> None:
+        """Let `flush` be called when the time has come, if writes are buffered, else not."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not buffered:
-            self._buffered_since = 0.0
-            return
-        loop = asyncio.get_running_loop()
-        self._buffered_since = self._buffered_since or loop.time()
-        delay = min(FLUSH_QUIET, self._buffered_since + FLUSH_LATEST - loop.time())
-        self._timer = loop.call_later(delay, flush)
+        if buffered:
+            loop = asyncio.get_running_loop()
+            delay = min(FLUSH_QUIET, min(write.written_on for write in buffered) + self._latest - loop.time())
+            self._timer = loop.call_later(delay, flush)

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from incoming.core.ticket import Ticket
 from incoming.core.token_bucket import Allowance
 from incoming.storage.byte_store import Buffer
-from incoming.uploads.active_upload import COMMIT_INTERVAL, ActiveUpload
+from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL
 
 
 class HeldWrites:

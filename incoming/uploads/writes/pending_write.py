@@ -33,6 +33,8 @@ class PendingWrite:
     end: int = field(init=False)
     written_at: int = 0
     """The ticket's epoch when it was written. One written before the epoch rose may have been lost by then."""
+    written_on: float = 0.0
+    """When, by the clock of the event loop."""
     durable: bool = False
     """Whether every byte is durable in the store or committed."""
 
@@ -56,6 +58,10 @@ class PendingWrite:
         """Every byte is durable, or never will be: it counts no longer as memory in use."""
         self.durable = True
         self.drop()
+        self.settled()
+
+    def settled(self) -> None:
+        """Its bytes count no longer as memory in use."""
         if self.on_settled is not None:
             self.on_settled()
             self.on_settled = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from incoming.core.errors import BadRange, StorageFailed, TakenOver
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import RECEIVING, Ticket
-from incoming.storage.byte_store import Written
+from incoming.storage.byte_store import Record, Written
 from incoming.uploads.writes.pending_write import PendingWrite
 
 
@@ -23,6 +23,13 @@ class StoredRanges:
     ranges: tuple[Range, ...]
     epoch: int
     data: str
+    records: tuple[Record, ...] = ()
+
+    def records_of(self, ticket: Ticket) -> dict[str, str | None]:
+        """Return the records that count with this ticket, by name: those of bytes that it has."""
+        if ticket.epoch != self.epoch:
+            return {}
+        return {one.name: one.value for one in self.records if ticket.extents.covers(*one.within)}
 
 
 Selection = list[tuple[PendingWrite, list[Range], bool]]
@@ -38,6 +45,8 @@ class SubmittedWrites:
         """What the store has reported as durable in this epoch, committed or not."""
         self._epoch = 0
         self._data = ""
+        self._records: list[Record] = []
+        """What the store has reported with them, and no commit has written yet."""
 
     def __bool__(self) -> bool:
         return bool(self._writes)
@@ -55,14 +64,15 @@ class SubmittedWrites:
         if epoch < self._epoch:
             return
         if self._data and written.data not in ("", self._data):
-            self._reported = Extents()  # it is another place
+            self._reported, self._records = Extents(), []  # it is another place
         self._data = written.data or self._data
         self._reported |= Extents(written.durable)
+        self._records += written.records
         self._release(ticket)
 
     def _begin(self, epoch: int) -> None:
         if epoch > self._epoch:
-            self._epoch, self._data, self._reported = epoch, "", Extents()
+            self._epoch, self._data, self._reported, self._records = epoch, "", Extents(), []
 
     def _release(self, ticket: Ticket) -> None:
         for write in self._writes:
@@ -86,6 +96,10 @@ class SubmittedWrites:
         ranges = self.ranges(ticket.epoch)
         return Extents(gap for start, end in ranges for gap in ticket.extents.missing(start, end))
 
+    def has_records(self, ticket: Ticket) -> bool:
+        """Whether records wait for a commit of bytes that the ticket has already."""
+        return ticket.epoch == self._epoch and any(ticket.extents.covers(*one.within) for one in self._records)
+
     def remove(self, writes: Iterable[PendingWrite]) -> None:
         """Remove writes that have failed."""
         gone = set(map(id, writes))
@@ -99,10 +113,14 @@ class SubmittedWrites:
             if ranges or write.durable or write.written_at != self._epoch:
                 selection.append((write, ranges, write.durable))
         together = tuple(Extents(part for _, ranges, _ in selection for part in ranges))
-        return selection, StoredRanges(together, self._epoch, self._data)
+        return selection, StoredRanges(together, self._epoch, self._data, tuple(self._records))
 
-    def settle(self, selection: Selection, ticket: Ticket) -> None:
-        """Acknowledge what the ticket has after a commit for `selection`; fail what can no longer be committed."""
+    def settle(self, selection: Selection, stored: StoredRanges, ticket: Ticket) -> None:
+        """Acknowledge what the ticket has after a commit of `stored` for `selection`; fail what can no longer be
+        committed.
+        """
+        written = {id(one) for one in stored.records if one.name in stored.records_of(ticket)}
+        self._records = [one for one in self._records if id(one) not in written]
         passed_over = {id(write) for write, ranges, whole in selection if whole or not _has(ticket, ranges)}
         left = []
         for write in self._writes:

@@ -206,10 +206,9 @@ async def test_a_sender_that_waits_for_its_acknowledgement_gets_it(
 
 
 @pytest.mark.usefixtures("never_by_itself")
-async def test_a_slow_line_makes_progress(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_line_makes_progress(start_worker: StartWorker) -> None:
     """Bytes that never cease to come, and never are a whole part."""
-    monkeypatch.setattr(flush_schedule, "FLUSH_LATEST", 0.05)
-    worker = await start_worker()
+    worker = await start_worker("--park-after", "100ms")
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.welcomed(worker.port, ticket_id, SIZE)
 

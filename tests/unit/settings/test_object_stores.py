@@ -27,10 +27,10 @@ def test_an_endpoint_of_ones_own_has_the_bucket_in_its_path() -> None:
 
 
 def test_several_stores_keep_their_order() -> None:
-    stores = parse_object_stores('{"b": {"bucket": "bbb"}, "a": {"bucket": "aaa", "direct": "yes", "prefix": ""}}')
+    stores = parse_object_stores('{"b": {"bucket": "bbb"}, "a": {"bucket": "aaa", "direct": "yes", "prefix": "a/b/"}}')
     assert [(store.name, store.direct, store.prefix) for store in stores] == [
         ("b", False, "incoming/"),
-        ("a", True, ""),
+        ("a", True, "a/b/"),
     ]
 
 
@@ -53,7 +53,8 @@ def test_secrets_are_not_shown() -> None:
         ("{s3: {bucket: Up}}", "s3.bucket: 'Up' is not a bucket's name"),
         ("{s3: {bucket: uploads, perfix: a/}}", "s3: property 'perfix' is unknown; did you mean 'prefix'?"),
         ("{s3: {bucket: uploads, xyzzy: a}}", "s3: property 'xyzzy' is unknown"),
-        ("{s3: {bucket: uploads, prefix: a}}", "s3.prefix: 'a' is not empty, or path components that each end with"),
+        ("{s3: {bucket: uploads, prefix: a}}", "s3.prefix: 'a' is not one or more path components that each end with"),
+        ("{s3: {bucket: uploads, prefix: ''}}", "s3.prefix: '' is not one or more path components"),
         ("{s3: {bucket: uploads, prefix: a/../}}", "s3.prefix: 'a/../' is not"),
         ("{s3: {bucket: uploads, endpoint: ceph}}", "s3.endpoint: 'ceph' is not a URL without query"),
         ("{s3: {bucket: uploads, part_size: 4095}}", "s3.part_size: '4095' is not a size from 4KiB"),

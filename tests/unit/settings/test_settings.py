@@ -94,7 +94,7 @@ LIMITS = [
     ("connections_per_upload", "256", "257"),
     ("checkpoint_seconds", "100ms", "99ms"),
     ("spool_size", "1MiB", "1048575"),
-    ("park_after", "1", "0.9"),
+    ("park_after", "100ms", "99ms"),
     ("max_size", "9007199254740991", "9007199254740992"),
     ("idle_timeout", "1", "0.9"),
     ("handover_timeout", "3600", "3601"),

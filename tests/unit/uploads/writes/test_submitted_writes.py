@@ -1,6 +1,7 @@
 """Which bytes are committed, and which writes are acknowledged, after what a store has reported of them."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from incoming.core.errors import BadRange, StorageFailed, TakenOver, UploadCancelled
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import State, Ticket, TicketOptions
-from incoming.storage.byte_store import Written
+from incoming.storage.byte_store import Record, Written
 from incoming.uploads.writes.pending_write import PendingWrite
 from incoming.uploads.writes.submitted_writes import StoredRanges, SubmittedWrites, with_stored
 
@@ -35,8 +36,8 @@ class Bench:
         self.submitted.add([write], TICKET)
         return write
 
-    def report(self, *ranges: Range, epoch: int = 3, data: str = "place") -> None:
-        self.submitted.report(Written(list(ranges), data), epoch, TICKET)
+    def report(self, *ranges: Range, epoch: int = 3, data: str = "place", records: Sequence[Record] = ()) -> None:
+        self.submitted.report(Written(list(ranges), data, records), epoch, TICKET)
 
     def committed(self) -> tuple[Range, ...]:
         """What the next commit would commit."""
@@ -61,10 +62,10 @@ async def test_the_durable_part_of_a_write_is_committed_and_the_write_acknowledg
     selection, stored = bench.submitted.ready()
     assert stored == StoredRanges(((0, 6),), 3, "place")
     bench.report((6, 10))  # while that is being committed
-    bench.submitted.settle(selection, with_extents((0, 6)))
+    bench.submitted.settle(selection, stored, with_extents((0, 6)))
     assert (outcome(write), bench.freed) == (False, [(0, 10)])
     selection, stored = bench.submitted.ready()
-    bench.submitted.settle(selection, with_extents((0, 10)))
+    bench.submitted.settle(selection, stored, with_extents((0, 10)))
     assert outcome(write) is True
     assert not bench.submitted
 
@@ -105,8 +106,8 @@ async def test_bytes_stored_in_another_place_do_not_count() -> None:
 async def test_writes_of_an_earlier_epoch_fail(epoch: int | None, error: type[Exception]) -> None:
     bench = Bench()
     write = bench.add(0, 10, epoch)
-    selection, _ = bench.submitted.ready()
-    bench.submitted.settle(selection, with_extents(epoch=4))
+    selection, stored = bench.submitted.ready()
+    bench.submitted.settle(selection, stored, with_extents(epoch=4))
     assert type(outcome(write)) is error
     assert bench.freed == [(0, 10)]
 
@@ -115,9 +116,9 @@ async def test_a_durable_write_that_was_not_committed_fails() -> None:
     bench = Bench()
     whole, part = bench.add(0, 10), bench.add(20, 30)
     bench.report((0, 10), (20, 25))
-    selection, _ = bench.submitted.ready()
+    selection, stored = bench.submitted.ready()
     waiting = bench.add(40, 50)
-    bench.submitted.settle(selection, with_extents())
+    bench.submitted.settle(selection, stored, with_extents())
     assert [type(outcome(write)) for write in (whole, part, waiting)] == [StorageFailed, StorageFailed, bool]
 
 
@@ -139,3 +140,28 @@ def test_a_commit_counts_only_for_its_epoch_and_place() -> None:
 
 def test_a_sender_of_known_bytes_is_active() -> None:
     assert with_stored(TICKET, StoredRanges((), 3, ""), 5.0, 10, synced=False).active_at == 5.0
+
+
+async def test_records_are_committed_with_the_bytes_that_they_belong_to() -> None:
+    bench = Bench()
+    bench.add(0, 10)
+    bench.add(10, 20)
+    bench.report((0, 10), records=[Record("a", "1", (0, 10)), Record("b", None, (0, 20))])
+    selection, stored = bench.submitted.ready()
+    after = with_extents((0, 10))
+    assert stored.records_of(after) == {"a": "1"}
+    assert stored.records_of(with_extents((0, 10), epoch=4)) == {}
+    bench.submitted.settle(selection, stored, after)
+    assert not bench.submitted.has_records(after)
+    assert bench.submitted.has_records(with_extents((0, 20)))
+    assert bench.submitted.ready()[1].records == (Record("b", None, (0, 20)),)
+
+
+async def test_records_of_an_earlier_epoch_or_of_another_place_are_forgotten() -> None:
+    bench = Bench()
+    bench.report((0, 10), records=[Record("a", "1", (0, 10))])
+    bench.report(data="other")
+    assert bench.submitted.ready()[1].records == ()
+    bench.report((0, 10), data="other", records=[Record("a", "1", (0, 10))])
+    bench.report(epoch=4)
+    assert bench.submitted.ready()[1].records == ()
