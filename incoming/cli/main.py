@@ -22,7 +22,8 @@ import incoming
 from incoming.cli import check, doctor, send, uploads
 from incoming.cli.terminal import fail
 from incoming.server import log_format
-from incoming.server.sd_notify import notify_ready
+from incoming.server.heartbeats import Heartbeats
+from incoming.server.sd_notify import ServiceManager
 from incoming.server.supervisor import Supervisor, run_once
 from incoming.server.worker import Worker
 from incoming.settings.settings import ConfigError, Settings, ignored_variables, load_settings
@@ -86,9 +87,10 @@ COMMANDS = {"serve": serve, "uploads": uploads.run, "check": check.run, "doctor"
 
 
 def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
+    manager = ServiceManager()
     if settings.workers == 1:
         try:
-            return asyncio.run(Worker(settings, notify_ready).serve(sockets))
+            return asyncio.run(Worker(settings, manager).serve(sockets))
         finally:
             _close(sockets)
 
@@ -97,12 +99,15 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
         _close(sockets)
         return code
     # From here on the kernel queues connections for the workers that start now.
-    notify_ready()
+    manager.ready()
+    heartbeats = Heartbeats(manager.timeout) if manager.timeout is not None else None
 
     def serve(lifeline: int) -> int:
-        return asyncio.run(Worker(settings).serve(sockets, lifeline))
+        return asyncio.run(Worker(settings, heartbeats).serve(sockets, lifeline))
 
-    return Supervisor(settings.workers, serve, settings.drain_timeout, lambda: _close(sockets)).run()
+    return Supervisor(
+        settings.workers, serve, settings.drain_timeout, lambda: _close(sockets), manager, heartbeats
+    ).run()
 
 
 def _close(sockets: list[socket.socket]) -> None:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from incoming.server.heartbeats import Heartbeats
+from incoming.server.sd_notify import Notifier
 from incoming.server.signals import log_hangup
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class _Slot:
 
     pid: int = 0
     started: float = 0.0
+    heard: float = 0.0
     pause: float = 0.0
     due: float = 0.0
 
@@ -55,8 +58,20 @@ def run_once(work: Work) -> int:
 class Supervisor:
     """Keep `count` workers running until SIGTERM or SIGINT."""
 
-    def __init__(self, count: int, work: Work, patience: float, close_sockets: Callable[[], None]) -> None:
-        """`patience` is the seconds that workers may take to end; `close_sockets` closes the parent's sockets."""
+    def __init__(
+        self,
+        count: int,
+        work: Work,
+        patience: float,
+        close_sockets: Callable[[], None],
+        notifier: Notifier | None = None,
+        heartbeats: Heartbeats | None = None,
+    ) -> None:
+        """`patience` is the seconds that workers may take to end; `close_sockets` closes the parent's sockets. Workers
+        that send no `heartbeats`, if there are any, are replaced. `notifier` learns how the server is.
+        """
+        self._notifier = notifier or Notifier()
+        self._heartbeats = heartbeats
         self._slots = [_Slot() for _ in range(count)]
         self._work = work
         self._patience = patience
@@ -82,7 +97,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if self._end_by is None and not slot.pid and slot.due <= now:
-                slot.started = now
+                slot.started = slot.heard = now
                 slot.pid = _fork(self._work, self._lifeline, self._held)
 
     def _wait(self) -> None:
@@ -92,6 +107,9 @@ class Supervisor:
             until = self._end_by
         else:
             until = min((slot.due for slot in self._slots if not slot.pid), default=now + 3600)
+        if self._notifier.interval is not None:
+            until = min(until, now + self._notifier.interval)
+            self._notifier.alive(self._status())
         info = signal.sigtimedwait(_AWAITED, max(0.0, until - now))
         if info is not None and info.si_signo == signal.SIGHUP:
             log_hangup()
@@ -99,12 +117,31 @@ class Supervisor:
             self._end()
         if self._end_by is not None and time.monotonic() >= self._end_by:
             self._kill()
+        self._kill_silent()
         self._reap()
+
+    def _status(self) -> str:
+        count = sum(1 for slot in self._slots if slot.pid)
+        return f"{'draining: ' if self._end_by is not None else ''}{count} of {len(self._slots)} workers run"
+
+    def _kill_silent(self) -> None:
+        """Kill the workers that have sent no heartbeat for too long; what ends is replaced."""
+        if self._heartbeats is None:
+            return
+        now, beating = time.monotonic(), self._heartbeats.heard()
+        for slot in self._slots:
+            if slot.pid in beating:
+                slot.heard = now
+            elif slot.pid and now - slot.heard > self._heartbeats.timeout:
+                log.error("worker %d has not answered for %.0f s; killing it", slot.pid, now - slot.heard)
+                os.kill(slot.pid, signal.SIGKILL)
+                slot.heard = now
 
     def _end(self) -> None:
         """Send SIGTERM to the workers; a second one makes them end at once."""
         if self._end_by is None:
             self._end_by = time.monotonic() + self._patience + KILL_AFTER
+            self._notifier.stopping()
             self._close_sockets()
         self._signal_all(signal.SIGTERM)
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import ParseBodyConfig, ParseMultipartConfig, set_parse_body_config
@@ -31,6 +31,7 @@ from incoming.monitoring.worker_reports import WorkerReporter
 from incoming.server.descriptors import DescriptorBudget
 from incoming.server.gc_tuning import collect_rarely
 from incoming.server.http_server import GuardedServer
+from incoming.server.sd_notify import Notifier
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
 from incoming.storage.open import UnusableStorage, open_stores
@@ -60,10 +61,10 @@ UNUSABLE = 2
 class Worker:
     """One worker. Call `serve` or `recover` once."""
 
-    def __init__(self, settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
-        """`ready` is called when `serve` begins to accept connections."""
+    def __init__(self, settings: Settings, notifier: Notifier | None = None) -> None:
+        """`notifier` learns when `serve` begins to accept connections, how it goes, and that it ends."""
         self._settings = settings
-        self._ready = ready
+        self._notifier = notifier or Notifier()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._told_at = 0.0
@@ -108,9 +109,14 @@ class Worker:
                 server = http_server(services)
                 collect_rarely()
                 server.add_sockets(sockets)
-                self._ready()
-                code = await self._work(services)
-                await self._drain(services, server)
+                self._notifier.ready()
+                beating = loop.create_task(self._beat(services))
+                try:
+                    code = await self._work(services)
+                    self._notifier.stopping()
+                    await self._drain(services, server)
+                finally:
+                    beating.cancel()
             finally:
                 await close_services(services)
         except UnusableStorage as error:
@@ -123,6 +129,13 @@ class Worker:
             # The loop is about to remove its handlers; another signal must not turn a clean exit into a failure.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         return code
+
+    async def _beat(self, services: Services) -> None:
+        """Notify until cancelled that the event loop runs."""
+        while self._notifier.interval is not None:
+            draining = "draining: " if services.upload_service.draining else ""
+            self._notifier.alive(f"{draining}{len(services.upload_service.uploads())} uploads are connected")
+            await asyncio.sleep(self._notifier.interval)
 
     async def _work(self, services: Services) -> int:
         """Run until shutdown (return 0) or until a background service exits unexpectedly (return 1)."""

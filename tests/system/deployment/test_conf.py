@@ -26,6 +26,7 @@ from tests.support.tools import ROOT, require_tool, unavailable
 CONF = ROOT / "conf"
 OPERATIONS = (ROOT / "doc" / "operations.md").read_text()
 UNIT = CONF / "systemd" / "incoming.service"
+TEMPLATE = CONF / "systemd" / "incoming@.service"
 ALERTS = CONF / "prometheus" / "incoming-alerts.yml"
 EXPOSED = (
     {f"{metric.name}_total" for metric in COUNTED}
@@ -74,13 +75,22 @@ def test_the_unit_is_locked_down(tmp_path: Path) -> None:
     assert f"`systemd-analyze security incoming`: {level} of 10" in OPERATIONS.replace("\n", " ")
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE)
+@pytest.mark.parametrize("unit", [UNIT, TEMPLATE])
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
+    text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^(User|Group)=.*$", r"\1=root", text, flags=re.MULTILINE)
-    (tmp_path / "incoming.service").write_text(text)
-    command = [require_tool("systemd-analyze"), "verify", "--man=no", str(tmp_path / "incoming.service")]
+    name = unit.name.replace("@.", "@a.")
+    (tmp_path / name).write_text(text)
+    command = [require_tool("systemd-analyze"), "verify", "--man=no", str(tmp_path / name)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert [line for line in done.stderr.splitlines() if "incoming.service" in line] == []
+    assert [line for line in done.stderr.splitlines() if name in line] == []
+
+
+def test_the_template_confines_an_instance_as_the_unit_does() -> None:
+    one, several = ([line for line in unit.read_text().splitlines() if "=" in line] for unit in (UNIT, TEMPLATE))
+    differing = {line.partition("=")[0] for line in set(one) ^ set(several) if not line.startswith("#")}
+    assert differing == {"Description", "After", "ExecStart"}
+    assert "ExecStart=/opt/incoming/bin/incoming --config /etc/incoming/%i.yaml" in several
 
 
 def test_the_units_time_outs_exceed_the_servers() -> None:
