@@ -11,8 +11,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { build } from "esbuild";
-import { build_element, build_locales, build_module, declarations, files_of, library_options, source } from "./library_builds.mjs";
+import { build_element, build_locales, build_module, build_small, declarations, files_of, library_options, source } from "./library_builds.mjs";
 
 const outdir = path.resolve(process.argv[2] ?? path.join(source, "dist"));
 
@@ -29,7 +28,7 @@ function classic(exports) {
 /** @returns {Promise<Record<string, Uint8Array | string>>} contents by name */
 async function make() {
     const { exports, options } = await library_options();
-    const script = build({
+    const script = build_small({
         ...options,
         stdin: { contents: classic(exports), resolveDir: source, sourcefile: "classic.js" },
         format: "iife",

@@ -15,7 +15,7 @@ import secrets
 import socket
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,7 @@ class WorkerReport:
         """Return the report as the store keeps it; a report of another version may have more or fewer fields."""
         # Not `asdict`, which copies recursively and takes ten times as long for thousands of uploads.
         uploads = {
-            ticket_id: {
-                "clients": known.clients,
-                "transports": known.transports,
-                "connections": known.connections,
-                "speed": known.speed,
-            }
-            for ticket_id, known in self.uploads.items()
+            ticket_id: {name: getattr(known, name) for name in _ACTIVITY} for ticket_id, known in self.uploads.items()
         }
         report = {
             "pid": self.pid,
@@ -91,12 +85,13 @@ class WorkerReport:
         )
 
 
+_ACTIVITY = tuple(one.name for one in fields(UploadActivity))
+
+
 def _activity(values: dict[str, Any]) -> UploadActivity:
+    known = {name: values[name] for name in _ACTIVITY if name in values}
     return UploadActivity(
-        tuple(values.get("clients", ())),
-        tuple(values.get("transports", ())),
-        values.get("connections", 0),
-        values.get("speed", 0.0),
+        **known | {"clients": tuple(values.get("clients", ())), "transports": tuple(values.get("transports", ()))}
     )
 
 

@@ -327,15 +327,16 @@ class ActiveUpload:
                 await self.checkpoints.sync()
             elif self.checkpoints.suspect:
                 await self.checkpoints.clear()
-            ticket = await self._tickets.update(
-                self.ticket.id,
-                lambda known: with_stored(known, stored, self._clock(), MAX_EXTENTS, synced=synced),
-                durable=power,
-                quiet=True,  # more bytes of an upload are no news to anybody but their sender
-                patient=patient,
-                believed=self.ticket,
-                records=stored.records_of if stored.records else None,
-            )
+            with self.checkpoints.storage_time.committing:
+                ticket = await self._tickets.update(
+                    self.ticket.id,
+                    lambda known: with_stored(known, stored, self._clock(), MAX_EXTENTS, synced=synced),
+                    durable=power,
+                    quiet=True,  # more bytes of an upload are no news to anybody but their sender
+                    patient=patient,
+                    believed=self.ticket,
+                    records=stored.records_of if stored.records else None,
+                )
         except Exception as error:
             writes = [write for write, _, _ in selection]
             self._submitted.remove(writes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ MAX_SIZE = 2**53 - 1
 MAX_NAME = identity.MAX_NAME
 MAX_REASON = 1024
 MAX_FINGERPRINT = 200
+MAX_LIMIT = 16
 MAX_MEDIA_TYPE = identity.MAX_MEDIA_TYPE
 SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 
@@ -64,7 +65,9 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A request for a `pong`, by either side."""
+    """A request for a `pong`, by either side. A client adds what limits its upload, if it knows."""
+
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def parse_control(text: str) -> ClientMessage:
         case "cancel":
             return Cancel(text_field(message, "reason", MAX_REASON, default=""))
         case "ping":
-            return Ping()
+            return Ping(text_field(message, "limit", MAX_LIMIT, default=""))
         case "pong":
             return Pong()
     raise BadRequest("unknown type of control message")
@@ -199,6 +202,11 @@ def reason_of(ticket: Ticket) -> str:
 def describe_state(ticket: Ticket) -> dict[str, Any]:
     """Return the part of a ticket that describes the upload's outcome to a client."""
     return {"state": ticket.state, "reason": reason_of(ticket), "code": ticket.error_code or None}
+
+
+def path(figures: Mapping[str, Any]) -> str:
+    """Encode how the upload's bytes fare on their way, for the connection that they come over."""
+    return _encode("path", **figures)
 
 
 def paused() -> str:

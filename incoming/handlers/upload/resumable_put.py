@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from incoming.core.errors import (
     BadParameter,
@@ -24,8 +24,10 @@ from incoming.core.ticket import RECEIVING, Event, Identity, State, Ticket
 from incoming.handlers.base import methods_of
 from incoming.handlers.services import Services
 from incoming.handlers.upload.body_receiver import BodyReceiver
+from incoming.handlers.upload.path_reports import KernelReader
 from incoming.handlers.upload.upload_request import UPLOAD_METHODS, check_is_file, epoch_is_over
 from incoming.handlers.upload.upload_resource import UploadResource
+from incoming.monitoring.connections import ClientActivity
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import messages
 from incoming.wire.http import content_range
@@ -46,6 +48,8 @@ class ResumablePut(UploadResource):
         super().initialize(services)
         self._upload: ActiveUpload | None = None
         self._body: BodyReceiver | None = None
+        self._sender: ClientActivity | None = None
+        self._kernel: KernelReader | None = None
         self._control = bytearray()
         self._epoch: int | None = None
 
@@ -84,7 +88,9 @@ class ResumablePut(UploadResource):
         if known is not None and asked.end is not None and asked.end > known:
             raise BadRange(f"the Content-Range reaches byte {asked.end}, the file has {known}")
         self.services.upload_connections.take(ticket.id, self, self.services.settings.connections_per_upload)
-        sender = self.services.connections.enter(ticket.id, "http", self.client)
+        connections = self.services.connections
+        sender = connections.enter(ticket.id, "http", self.client, self._upload.checkpoints.storage_time)
+        self._sender, self._kernel = sender, KernelReader(self._stream)
         self._body = BodyReceiver(
             self._upload, sender, self.services.memory_budget, asked.start, asked.end, self._epoch
         )
@@ -176,17 +182,30 @@ class ResumablePut(UploadResource):
             whole = Identity(size=body.position)
             self.services.upload_service.leave(await self.services.upload_service.open_plain(upload.ticket.id, whole))
 
+    def _path(self) -> dict[str, Any]:
+        """Return how the bytes fare, for a client that reports what limits it (be that "" for unknown)."""
+        limit = self.get_query_argument("limit", None)
+        if limit is None or self._sender is None or self._kernel is None:
+            return {}
+        if limit:
+            self._sender.reports(limit)
+        self._kernel.measure(self._sender)
+        return {"path": self._sender.figures(self.services.monotonic()).to_json()}
+
     def _answer_missing(self, ticket: Ticket) -> None:
         self.set_status(308, "Resume Incomplete")
         safe = content_range.prefix_range(ticket.extents.prefix)
         if safe is not None:
             self.set_header("Range", safe)
+        if path := self._path():
+            self.send_json(json.dumps(messages.describe_state(ticket) | path))
+            return
         self.set_header("Content-Length", "0")
         self.clear_header("Content-Type")
         self.finish()
 
     def _answer_complete(self, ticket: Ticket) -> None:
-        self.send_json(json.dumps(messages.status(ticket)))
+        self.send_json(json.dumps(messages.status(ticket) | self._path()))
 
     async def post(self, ticket: str) -> None:
         """Process one control message of the WebSocket protocol, with the same answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import NamedTuple
 
 _LAST_DATA_RECEIVED = struct.Struct("=52xI")
 """tcpi_last_data_recv of struct tcp_info (linux/tcp.h): eight bytes of flags, then eleven 32-bit words before it."""
@@ -18,6 +19,30 @@ _BYTES_RECEIVED = struct.Struct("=128xQ")
 
 _BYTES_ACKED = struct.Struct("=120xQ")
 """tcpi_bytes_acked of the same."""
+
+_FIGURES = struct.Struct("=68xI28xI120xI")
+"""tcpi_rtt in microseconds, tcpi_total_retrans, and tcpi_rcv_ooopack (Linux 5.4)."""
+
+
+class TcpFigures(NamedTuple):
+    """How a connection fares: the round trip in seconds; segments that this side has sent again, and segments that came
+    out of order, most of them behind a lost one, from its beginning.
+    """
+
+    rtt: float
+    retransmits: int
+    out_of_order: int
+
+
+def figures_of(connection: socket.socket) -> TcpFigures | None:
+    """Return the figures; None where the kernel does not know them. Behind a proxy they are those of the way to it."""
+    try:
+        microseconds, retransmits, out_of_order = _FIGURES.unpack(
+            connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FIGURES.size)
+        )
+    except (AttributeError, OSError, struct.error):
+        return None
+    return TcpFigures(microseconds / 1e6, retransmits, out_of_order)
 
 
 def silent_for(connection: socket.socket, since_message: float) -> float:

@@ -31,11 +31,14 @@ from incoming.core.ticket import FINAL, RECEIVING, State, Ticket, canonical_id
 from incoming.handlers.base import Answering
 from incoming.handlers.services import Services
 from incoming.handlers.upload.chunk_receiver import ChunkReceiver
+from incoming.handlers.upload.path_reports import PathReports
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
 from incoming.handlers.upload.tcp_info import received_by
 from incoming.handlers.upload.upload_request import check_page, epoch_is_over, find_ticket
 from incoming.handlers.upload.websocket_reader import receive
 from incoming.handlers.upload.websocket_sender import WebSocketSender
+from incoming.monitoring.connections import ClientActivity
+from incoming.monitoring.path_figures import PathFigures
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import messages, websocket_frames
 from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
@@ -57,6 +60,8 @@ class UploadSocket(Answering, WebSocketHandler):
         self._upload: ActiveUpload | None = None
         """Set from an accepted hello to the end of the connection, like the following ones."""
         self._chunks: ChunkReceiver | None = None
+        self._sender: ClientActivity | None = None
+        self._reports: PathReports | None = None
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
         self._session = ""
@@ -156,6 +161,8 @@ class UploadSocket(Answering, WebSocketHandler):
         if isinstance(event, websocket_frames.Data):
             if self._chunks is None:
                 raise BadRequest("the first message must be a hello")
+            if self._reports is not None:
+                self._reports.moved()
             await self._chunks.take(event.data, last=event.last)
         elif isinstance(event, websocket_frames.Text):
             await self._on_control(event.text)
@@ -179,6 +186,8 @@ class UploadSocket(Answering, WebSocketHandler):
         elif isinstance(message, Cancel):
             self._on_change(await self._upload_service.cancel(self._ticket_id, message.reason, notify_app=True))
         elif isinstance(message, Ping):
+            if message.limit and self._sender is not None:
+                self._sender.reports(message.limit)
             self._outlet.send(messages.pong())
 
     async def _on_hello(self, hello: Hello) -> None:
@@ -190,13 +199,16 @@ class UploadSocket(Answering, WebSocketHandler):
         except BaseException:
             stop_listening()
             raise
-        sender = self.services.connections.enter(self._ticket_id, "websocket", self.client)
+        connections = self.services.connections
+        sender = connections.enter(self._ticket_id, "websocket", self.client, upload.checkpoints.storage_time)
+        reports = PathReports(sender, self._stream, self.services.monotonic, self._is_storing, self._report_path)
 
         stop_reports = upload.reports.add(lambda *news: self._outlet.send(messages.received(*news)))
 
         def leave() -> None:
             stop_listening()
             stop_reports()
+            reports.stop()
             sender.leave()
             self.services.upload_connections.leave(self._ticket_id, self)
             self._upload_service.leave(upload)
@@ -205,6 +217,7 @@ class UploadSocket(Answering, WebSocketHandler):
             leave()
             return
         self._leave = leave
+        self._sender, self._reports = sender, reports
         self._begin(upload, hello.session)
         self._chunks = ChunkReceiver(
             upload,
@@ -234,6 +247,9 @@ class UploadSocket(Answering, WebSocketHandler):
             self._on_change(self._upload.ticket)
         self._fail(error)
 
+    def _is_storing(self) -> bool:
+        return self._chunks is not None and self._chunks.busy
+
     # --- to the client ------------------------------------------------------------------------------------------------
 
     def _on_change(self, news: Ticket | UploadError) -> None:
@@ -251,6 +267,9 @@ class UploadSocket(Answering, WebSocketHandler):
             self._outlet.send(messages.state(news))
         if news.state in FINAL:
             self._outlet.end(1000, "")
+
+    def _report_path(self, figures: PathFigures) -> None:
+        self._outlet.send(messages.path(figures.to_json()))
 
     def evict(self) -> None:
         """End this connection: the upload has more than allowed."""
@@ -285,9 +304,10 @@ class UploadSocket(Answering, WebSocketHandler):
                 self._fail(TooSlow(f"no hello arrived within {self._settings.hello_timeout:g} s"))
             return
         now = self.services.monotonic()
-        is_ours = self._chunks is not None and self._chunks.busy
         excused, self._seen_at = self.last_input_at > self._seen_at, now
-        if error := watchdog.verdict(stream.socket, received_by(stream.socket), busy=is_ours, excused=excused):
+        if error := watchdog.verdict(
+            stream.socket, received_by(stream.socket), busy=self._is_storing(), excused=excused
+        ):
             self._fail(error)
             return
         # Also to a peer that sends: while a large chunk crosses a slow line, it gets no other sign of life.

@@ -72,6 +72,59 @@ export type UploadState =
     | "cancelled"
     | "failed";
 
+/** What an upload is slow by: the line, this browser or device, the server, its storage, or the app. */
+export type UploadLimit = "line" | "browser" | "server" | "disk" | "app";
+
+/** How the bytes fare, as the server sees it; doc/protocol.md tells more about each. Shares are from 0 to 1. */
+export interface ServerFigures {
+    readonly limit: "server" | "disk" | "";
+    /** Over which was measured. */
+    readonly seconds: number;
+    /** Bytes a second. */
+    readonly rate: number;
+    /** Seconds from the arrival of bytes until they are safe. */
+    readonly delay: number;
+    /** Bytes that wait for that. */
+    readonly pending: number;
+    readonly held: number;
+    readonly blocked: number;
+    readonly writing: number;
+    readonly committing: number;
+    readonly late: number;
+    readonly busy: number;
+    /** Seconds. */
+    readonly rtt: number | null;
+    /** TCP segments. */
+    readonly retransmits: number;
+    /** TCP segments, mostly behind a lost one. */
+    readonly out_of_order: number;
+}
+
+/** Why an upload is not faster; frozen. */
+export interface Diagnosis {
+    /** null where nothing is awaited, or where it is not known yet. */
+    readonly limit: UploadLimit | null;
+    readonly state: UploadState;
+    readonly transport: "websocket" | "http" | "";
+    readonly connections: number;
+    /** Bytes a second. */
+    readonly rate: number;
+    /** That of the uploader, 0 for none. */
+    readonly max_rate: number;
+    /** Sent and not acknowledged. */
+    readonly bytes_ahead: number;
+    /** Of those, still in the browser. */
+    readonly bytes_buffered: number;
+    /** Seconds from a chunk to its ack; null before the first. */
+    readonly ack_delay: number | null;
+    /** Seconds by which the page's timers are late. */
+    readonly lag: number;
+    /** Share of the time in which the file was being read while there was nothing to send. */
+    readonly reading: number;
+    /** null where the server has not reported lately. */
+    readonly server: ServerFigures | null;
+}
+
 /**
  * Gets the ticket for a file from the app: the ticket itself, or the Response that has it. Called again, with back-off, when
  * it rejects or the app is away; an error whose `retry` is false, and a refusing Response, end the upload.
@@ -188,6 +241,8 @@ export interface Uploader {
     discard(reason?: string): this;
     /** Ends the wait for the next try; does nothing where there is none. */
     retry_now(): this;
+    /** What limits the upload at this moment. */
+    diagnosis(): Diagnosis;
 
     /** The same object until a property or flag has changed; for stores. */
     snapshot(): UploaderSnapshot;

@@ -115,6 +115,7 @@ export class ChunkPump {
         if (!chunk) return false;
         this.#bucket.spend(chunk[1] - chunk[0]);
         if (this.#scheduler.chunks_of(connection) === 1) pooled.heard = now;
+        pooled.sent.set(chunk[0], now);
         this.#rates.sent(rate, chunk[1] - chunk[0], now);
         connection.send(chunk);
         return true;

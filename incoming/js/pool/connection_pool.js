@@ -2,6 +2,7 @@
 // decides how many there should be, the pump which one sends next, the session what the end of one means.
 
 import { ChunkPump } from "./chunk_pump.js";
+import { PathMeter } from "./path_meter.js";
 import { PoolSizer } from "./pool_sizer.js";
 
 /** @typedef {import("../transport/connection.js").Connection} Connection */
@@ -16,6 +17,7 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {Connection} connection
  * @property {import("./rate_controller.js").ConnectionRate | null} rate null until the server has welcomed it
  * @property {boolean} retiring gets no more chunks, but for a part that it has begun, and is closed when its last one is acknowledged
+ * @property {Map<number, number>} sent when, in milliseconds, by the starts of chunks
  * @property {number} opened milliseconds
  * @property {number} heard milliseconds; the last ack, or the first chunk after an idle time
  */
@@ -31,9 +33,14 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {() => void} acked the same, after it
  * @property {() => void} received the server has received bytes that are not safe yet, or has lost them
  * @property {(outcome: import("../transport/messages.js").Outcome) => void} told
+ * @property {() => import("../incoming.js").UploadLimit | null} limit of the rate
  * @property {() => boolean} may_complete asked before the last bytes are sent; `pump` again when the answer has changed
  * @property {(pooled: PooledConnection, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
  */
+
+/** Milliseconds between two reports of what limits the upload, and after which the same is reported again. */
+const REPORT_INTERVAL = 2_000;
+const REPEAT_INTERVAL = 10_000;
 
 export class ConnectionPool {
     #env;
@@ -48,6 +55,9 @@ export class ConnectionPool {
     #limits = null;
     /** @type {Connection[]} that notify the server of a pause and then close by themselves */
     #leaving = [];
+    /** @type {import("../incoming.js").UploadLimit | null} that was reported last, and when */
+    #reported = null;
+    #reported_at = 0;
     /** Whether connections are opened and retired. */
     #sizing = true;
     /** When a request that may have been too large was last lost; what was opened before was lost with it. */
@@ -65,6 +75,7 @@ export class ConnectionPool {
         this.#scheduler = scheduler;
         this.#rates = rates;
         this.#owner = owner;
+        this.path = new PathMeter(env);
         this.#sizer = new PoolSizer(scheduler, rates, bucket);
         this.#pump = new ChunkPump(env, this.#pool, scheduler, rates, bucket, {
             may_complete: () => owner.may_complete(),
@@ -104,12 +115,13 @@ export class ConnectionPool {
             received: (/** @type {[number, number][]} */ extents, /** @type {[number, number][]} */ ranges) =>
                 this.#received(pooled, extents, ranges),
             state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.told(outcome),
+            path: (/** @type {import("../transport/messages.js").Path} */ figures) => this.path.reported(figures),
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
             closed: (/** @type {Problem | null} */ problem) => this.#closed(pooled, problem),
         };
         const connection = this.#owner.connect(kind, listener);
         /** @type {PooledConnection} */
-        const pooled = { connection, rate: null, retiring: false, opened: this.#env.now(), heard: 0 };
+        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), heard: 0 };
         this.#pool.add(pooled);
         connection.open(hello);
         return pooled;
@@ -220,16 +232,32 @@ export class ConnectionPool {
         const { connection, rate } = pooled;
         const now = (pooled.heard = this.#env.now());
         let bytes = 0;
+        this.path.sample(this.welcomed.some((one) => one.connection.reads));
         for (const chunk of chunks) {
             if (!rate || !this.#scheduler.ack(connection, chunk)) continue;
+            this.path.acked(now - (pooled.sent.get(chunk[0]) ?? now));
+            pooled.sent.delete(chunk[0]);
             this.#rates.acked(rate, chunk[1] - chunk[0], now);
             bytes += chunk[1] - chunk[0];
         }
         this.#close_if_done(pooled);
         this.pump();
+        this.#report(now);
         this.#owner.heard(connection.kind);
         if (this.#limits && this.#sizing) this.#resize(connection.kind, bytes, this.#limits);
         this.#owner.acked();
+    }
+
+    /**
+     * Operators see what limits the upload, which only the page knows of the line and the browser.
+     * @param {number} now
+     */
+    #report(now) {
+        const limit = this.#owner.limit();
+        this.#reported_at ||= now; // short uploads report nothing
+        if (!limit || now - this.#reported_at < (limit === this.#reported ? REPEAT_INTERVAL : REPORT_INTERVAL)) return;
+        [this.#reported, this.#reported_at] = [limit, now];
+        for (const { connection } of this.welcomed) connection.report(limit);
     }
 
     /**

@@ -41,6 +41,8 @@ export class Session {
     #epoch;
     /** @type {Welcome | null} */
     #limits = null;
+    #bucket;
+    #max_rate;
     #running = false;
     #connected = false;
     #connected_at = 0;
@@ -76,12 +78,14 @@ export class Session {
         this.#selector = this.#connector.selector;
         this.scheduler = new ChunkScheduler(file.size);
         const rates = new RateController();
-        const bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
-        this.#pool = new ConnectionPool(page.env, this.scheduler, rates, bucket, {
+        this.#max_rate = max_rate;
+        this.#bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
+        this.#pool = new ConnectionPool(page.env, this.scheduler, rates, this.#bucket, {
             connect: (kind, listener) => page.connect(kind, upload.ticket, check, listener),
             welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
             hello: () => this.#hello(),
             preferred: () => this.#selector,
+            limit: () => this.limit,
             share: (connections) => page.share(connections),
             heard: (kind) => this.#selector.heard(kind),
             acked: () => this.#acked(),
@@ -107,6 +111,20 @@ export class Session {
     /** @returns {"websocket" | "http" | ""} */
     get transport() {
         return this.#pool.welcomed[0]?.connection.kind ?? "";
+    }
+
+    /** What limits the rate, while chunks are in flight. */
+    get limit() {
+        if (!this.#bucket.binding) return this.#pool.path.limit;
+        const [own, theirs] = [this.#max_rate(), this.#limits?.max_rate ?? 0];
+        return own && !(theirs && theirs < own) ? "browser" : "server";
+    }
+
+    /** How the bytes fare on their way. */
+    get path() {
+        const { welcomed, path } = this.#pool;
+        const bytes_buffered = welcomed.reduce((sum, { connection }) => sum + connection.buffered, 0);
+        return { connections: welcomed.length, bytes_buffered, ...path.figures };
     }
 
     /** Whether chunks are in flight. */

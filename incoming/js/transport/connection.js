@@ -12,6 +12,7 @@
  * @property {(chunks: Range[]) => void} ack each chunk as it was sent
  * @property {(extents: Range[], ranges: Range[]) => void} received what has arrived, and what is received and not safe yet
  * @property {(outcome: import("./messages.js").Outcome) => void} state
+ * @property {(figures: import("./messages.js").Path) => void} path how the bytes fare, as the server sees it
  * @property {(chunk: Range) => void} too_large a proxy rejects bodies of this size
  * @property {(problem: Problem | null) => void} closed with the server's reason, if any
  */
@@ -38,8 +39,10 @@
  * @property {"websocket" | "http"} kind
  * @property {number} depth chunks in flight at once
  * @property {number} buffered bytes that have not left the browser yet
+ * @property {boolean} reads whether nothing can leave it because the file is being read
  * @property {(greeting: Hello) => void} open connects and sends hello
  * @property {(chunk: Range) => void} send
+ * @property {(limit: string) => void} report tells the server what limits the upload, sooner or later
  * @property {() => void} pause notifies the server, then closes
  * @property {(reason: string) => void} cancel notifies the server; the answer is a state
  * @property {() => void} check after a change of the network: finds out soon whether the line still works

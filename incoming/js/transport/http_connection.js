@@ -29,11 +29,13 @@ export class HttpConnection {
     kind = "http";
     depth = 1;
     buffered = 0;
+    reads = false;
     #env;
     #target;
     #url;
     #listener;
     #session = "";
+    #limit = "";
     #epoch = 0;
     #total = 0;
     /** @type {State} */
@@ -94,7 +96,7 @@ export class HttpConnection {
         if (!this.#open) return;
         if (!body) return this.#closed(null);
         const [start, end] = chunk;
-        const url = `${this.#url}?session=${this.#session}&epoch=${this.#epoch}`;
+        const url = `${this.#url}?session=${this.#session}&epoch=${this.#epoch}&limit=${this.#limit}`;
         const headers = { "Content-Range": `bytes ${start}-${end - 1}/${this.#total}`, "Content-Type": "application/octet-stream" };
         const on_sent = () => this.#alive();
         this.#abort = request(this.#env, { method: "PUT", url, body, headers, on_sent }, (answer) => {
@@ -107,6 +109,11 @@ export class HttpConnection {
     async #content(chunk) {
         const content = await this.#target.source.read(chunk);
         return content instanceof Uint8Array || this.#target.as_blobs() ? content : content.arrayBuffer();
+    }
+
+    /** @param {string} limit */
+    report(limit) {
+        this.#limit = limit;
     }
 
     pause() {
@@ -146,6 +153,7 @@ export class HttpConnection {
         } else if (status === 308 || (status === 200 && json?.state)) {
             this.#rest();
             if (json) this.#tell(json);
+            if (json?.path) this.#listener.path(json.path);
             this.#listener.ack([chunk]);
             if (json && this.#open && !this.#sending) this.#await_news();
         } else {

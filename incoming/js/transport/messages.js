@@ -33,13 +33,15 @@
  * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
  */
 
+/** @typedef {import("../incoming.js").ServerFigures} Path how the bytes fare, as the server sees it */
 /** @typedef {{state: State, reason: string, code: number | null}} Outcome state of the upload, and why */
 /** @typedef {{type: "ack", chunks: Range[]}} Ack */
 /** @typedef {{type: "received", extents: Range[], ranges: Range[]}} Received what has arrived, and what is received and not safe yet */
 /** @typedef {{type: "state"} & Outcome} StateMessage */
 /** @typedef {{type: "error", name: string} & Problem} ErrorMessage */
 /** @typedef {{type: "paused" | "ping" | "pong"}} BareMessage */
-/** @typedef {Welcome | Ack | Received | StateMessage | ErrorMessage | BareMessage} ServerMessage */
+/** @typedef {{type: "path"} & Path} PathMessage */
+/** @typedef {Welcome | Ack | Received | StateMessage | PathMessage | ErrorMessage | BareMessage} ServerMessage */
 
 export const SUBPROTOCOL = "incoming.1";
 export const CHUNK_HEADER_SIZE = 16;
@@ -75,7 +77,14 @@ export function cancel(reason) {
     return JSON.stringify({ type: "cancel", reason: shortened(reason) });
 }
 
-export const PING = JSON.stringify({ type: "ping" });
+/**
+ * @param {string} [limit] of the upload, as it is seen here
+ * @returns {string}
+ */
+export function ping(limit) {
+    return JSON.stringify({ type: "ping", limit });
+}
+
 export const PONG = JSON.stringify({ type: "pong" });
 
 /**
@@ -110,6 +119,7 @@ export function parse(data) {
             return typeof message.state === "string" ? { ...message, reason: message.reason || "" } : null;
         case "error":
             return { ...message, ...problem(message) };
+        case "path":
         case "paused":
         case "ping":
         case "pong":

@@ -59,6 +59,10 @@ export class WebSocketConnection {
         return this.#socket ? this.#socket.bufferedAmount + this.#unread : 0;
     }
 
+    get reads() {
+        return this.#unread > 0 && this.#socket?.bufferedAmount === 0;
+    }
+
     /** @param {messages.Hello} greeting */
     open(greeting) {
         let socket;
@@ -119,6 +123,11 @@ export class WebSocketConnection {
         this.#wait(LINGER, () => this.close());
     }
 
+    /** @param {string} limit */
+    report(limit) {
+        this.#socket?.send(messages.ping(limit));
+    }
+
     /** @param {string} reason */
     cancel(reason) {
         this.#socket?.send(messages.cancel(reason));
@@ -126,7 +135,7 @@ export class WebSocketConnection {
 
     check() {
         if (!this.#welcomed) return;
-        this.#socket?.send(messages.PING);
+        this.#socket?.send(messages.ping());
         this.#expect(this.#env.now(), this.buffered);
     }
 
@@ -176,6 +185,9 @@ export class WebSocketConnection {
                 break;
             case "state":
                 this.#listener.state({ state: message.state, reason: message.reason, code: message.code });
+                break;
+            case "path":
+                this.#listener.path(message);
                 break;
             case "ping":
                 this.#socket?.send(messages.PONG);

@@ -4,6 +4,7 @@
 import { FILE_CHANGED, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
 import { bind_members } from "./bound_members.js";
 import { base_name, path_of, require_file } from "./file_argument.js";
+import { diagnosis_of } from "./diagnosis.js";
 import { FileCheck } from "../file/file_check.js";
 import { observe } from "./public_state.js";
 import { Notifier } from "./notifier.js";
@@ -21,8 +22,7 @@ import { TicketSource } from "./ticket_source.js";
 /** @type {Set<import("./state_machine.js").Phase>} */
 const RUNNING = new Set(["requesting", "connecting", "transferring", "waiting", "handing_over", "cancelling"]);
 
-const MEASURED = ["rate", "eta", "next_try_in"];
-const FUNCTIONS = ["start", "pause", "cancel", "discard", "retry_now", "snapshot", "subscribe"];
+const MEMBERS = ["rate", "eta", "next_try_in", "start", "pause", "cancel", "discard", "retry_now", "snapshot", "subscribe", "diagnosis"];
 
 export class Uploader {
     /** @type {Callback} */
@@ -135,7 +135,7 @@ export class Uploader {
             const { upload_id, filename, path, bytes_total, rate, eta, next_try_in } = this;
             return { upload_id, filename, path, bytes_total, rate, eta, next_try_in, ...this.#seen };
         });
-        bind_members(this, [...FUNCTIONS, ...MEASURED]);
+        bind_members(this, MEMBERS);
     }
 
     /** Bytes a second that have arrived lately, as it is at this moment; 0 while nothing is transferred. */
@@ -156,6 +156,11 @@ export class Uploader {
 
     get #due() {
         return (this.#tickets?.due ?? null) || this.#session.due;
+    }
+
+    /** What limits the upload at this moment, with the figures that say so; frozen. */
+    diagnosis() {
+        return diagnosis_of(this, this.#session);
     }
 
     /** A frozen copy of all properties and flags: the same object until one of them has changed. */

@@ -18,6 +18,7 @@ from incoming.core.errors import StorageFailed, StorageFull, UploadError
 from incoming.core.extents import Extents
 from incoming.core.location import Location
 from incoming.core.ticket import RECEIVING, State, Ticket
+from incoming.monitoring.path_figures import StorageTime
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import (
     Buffer,
@@ -51,6 +52,8 @@ class Checkpointer:
         self.task: asyncio.Task[None] | None = None
         self.committed: Callable[[Ticket], None] = lambda ticket: None
         """Called with the ticket after each commit that has not completed the file."""
+        self.storage_time = StorageTime()
+        """Here for its `writing`; its `committing` runs for the upload's commits."""
         self._unrecorded: list[Change] = []
         self._sync_failed = False
         """Whether the store keeps others from syncing until the loss is recorded."""
@@ -100,7 +103,8 @@ class Checkpointer:
             raise StorageFailed("bytes sent before were lost; ask for what has arrived")
         ticket = self._subject.ticket
         try:
-            written = await call(ticket)
+            with self.storage_time.writing:
+                written = await call(ticket)
         except BytesLost as lost:
             async with self._turn:
                 await self._clear()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -147,14 +146,15 @@ class UploadWriter:
 
         `within` as for `ActiveUpload.write`. `done` is called once, with the error or, when the bytes are safe, None.
         """
-        length, came_at = len(data), time.perf_counter()
+        length = len(data)
         self._under_way += length + OVERHEAD
         self._budget.reserve(length + OVERHEAD)
         self._upload.allowance.spend(length)
         on_settled = partial(self._give, length)
         acked = self._upload.write(offset, data, self._epoch, within=within, on_settled=on_settled)
         self._writes.add(acked)
-        acked.add_done_callback(lambda _: self._finish(acked, length, came_at, done))
+        settle = self._sender.received(length)
+        acked.add_done_callback(lambda _: self._finish(acked, settle, done))
 
     def _give(self, size: int) -> None:
         self._under_way -= size
@@ -164,16 +164,14 @@ class UploadWriter:
     def _finish(
         self,
         written: asyncio.Future[None],
-        length: int,
-        came_at: float,
+        settle: Callable[[bool], None],
         done: Callable[[UploadError | None], None] | None,
     ) -> None:
         self._writes.discard(written)
         self._give(OVERHEAD)
         error = None if written.cancelled() else written.exception()
-        if error is None:
-            self._sender.stored(length, time.perf_counter() - came_at)
-        elif not isinstance(error, UploadError):
+        settle(error is None and not written.cancelled())
+        if error is not None and not isinstance(error, UploadError):
             log.error("upload %s: a write failed unexpectedly", self._upload.ticket.id, exc_info=error)
             error = InternalError()
         self.error = self.error or error
@@ -184,7 +182,7 @@ class UploadWriter:
         """Return when more may be received."""
         if not self._is_blocked():
             return
-        with self._upload.blocked(self._is_blocked):
+        with self._upload.blocked(self._is_blocked), self._sender.blocked:
             while self._under_way > self._limit:
                 self._writable.clear()
                 await self._writable.wait()
@@ -200,7 +198,8 @@ class UploadWriter:
         """
         while wait := self._upload.allowance.wait:
             self._held = True
-            await asyncio.sleep(wait)
+            with self._sender.held:
+                await asyncio.sleep(wait)
         self._held = False
 
     async def drain(self) -> None:

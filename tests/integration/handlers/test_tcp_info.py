@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from incoming.handlers.upload.tcp_info import MinimumRate, received_by, silent_for
+from incoming.handlers.upload.tcp_info import MinimumRate, figures_of, received_by, silent_for
 from tests.support.waiting import wait_until
 
 
@@ -48,6 +48,10 @@ def test_the_kernels_figures_are_read() -> None:
             wait_until(lambda: received_by(server) == 1234, "all bytes being counted, read or not")
             assert silent_for(server, 5.0) < 5.0
             assert received_by(client) == 0
+            figures = figures_of(server)
+            assert figures is not None
+            assert 0 < figures.rtt < 5, "seconds"
+            assert (figures.retransmits, figures.out_of_order) == (0, 0)
 
 
 def test_missing_figures_of_the_kernel_are_tolerated() -> None:

@@ -101,6 +101,8 @@ def test_the_page_updates_by_itself(quiet_page: Page, server: IncomingServer, ap
     expect(shown).to_contain_text("HTTP, 1 connection")  # type: ignore[arg-type]
     expect(shown).to_contain_text("127.0.0.1")  # type: ignore[arg-type]
     expect(quiet_page.locator("#tiles")).to_contain_text("0 WebSocket, 1 HTTP")
+    expect(shown).to_contain_text("limit: line")  # type: ignore[arg-type]
+    expect(shown).to_contain_text("stored in")  # type: ignore[arg-type]
     connection.send(b"x" * 500)
     expect(shown).to_contain_text("75 % of 1000 B")  # type: ignore[arg-type]
     connection.send(b"x" * 250)

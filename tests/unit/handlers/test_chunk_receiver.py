@@ -14,6 +14,8 @@ from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
 from incoming.core.token_bucket import RateLimiter
 from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, ChunkReceiver
+from incoming.monitoring.connections import Connections
+from incoming.monitoring.metrics import WorkerCounters
 from incoming.uploads.writes.flow_control import OVERHEAD, MemoryBudget
 from incoming.uploads.writes.receive_buffer import SMALLEST
 from incoming.wire.messages import CHUNK_HEADER
@@ -56,7 +58,8 @@ class Bench:
         self.allowance = RateLimiter().allowance("ticket", 0)
         stand_in: Any = self
         self.now = 0.0
-        self.chunks = ChunkReceiver(stand_in, stand_in, self.memory, chunk_max, 1, self, lambda: self.now)
+        self.sender = Connections(WorkerCounters(), lambda: self.now).enter("ticket", "websocket", "client")
+        self.chunks = ChunkReceiver(stand_in, self.sender, self.memory, chunk_max, 1, self, lambda: self.now)
 
     def ack(self, chunk: Range) -> None:
         self.acked.append(chunk)
@@ -78,9 +81,6 @@ class Bench:
 
     def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
         return nullcontext()
-
-    def stored(self, length: int, seconds: float) -> None:
-        """Is only counted."""
 
     async def finish(self, *writes: Write) -> None:
         for one in writes or self.writes:

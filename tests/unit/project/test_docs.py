@@ -21,6 +21,7 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Identity, Location, State, Ticket, TicketOptions
 from incoming.handlers.backend.parameter_rules import NEW_UPLOAD
 from incoming.handlers.routes import ROUTES
+from incoming.monitoring.path_figures import PathTotals, figures_between
 from incoming.settings.settings import KEYS, load_settings
 from incoming.uploads.active_upload import MAX_EXTENTS
 from incoming.wire import messages
@@ -190,6 +191,7 @@ def server_messages() -> dict[str, dict[str, object]]:
         messages.ack([(0, 1)]),
         messages.received(Extents(), Extents()),
         messages.state(upload),
+        messages.path(figures_between(PathTotals(0.0), PathTotals(1.0), 1).to_json()),
         messages.paused(),
         messages.error(UnknownTicket("")),
         messages.ping(),

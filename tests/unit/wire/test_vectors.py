@@ -30,7 +30,7 @@ def understood(fields: dict[str, Any]) -> messages.ClientMessage:
         case {"type": "cancel"}:
             return Cancel(fields["reason"])
         case {"type": "ping"}:
-            return Ping()
+            return Ping(fields.get("limit", ""))
     return Pong()
 
 
@@ -56,6 +56,8 @@ def said(fields: dict[str, Any]) -> str:
             return messages.state(
                 ticket(state=State(fields["state"]), reason=fields["reason"], error_code=fields["code"] or 0)
             )
+        case {"type": "path"}:
+            return messages.path({name: value for name, value in fields.items() if name != "type"})
         case {"type": "error"}:
             return messages.error(problem(fields))
     return {"paused": messages.paused, "ping": messages.ping, "pong": messages.pong}[fields["type"]]()

@@ -7,7 +7,8 @@ import { STATE_NAMES, readableDuration, readableSize, visible } from "./readable
 
 /** @typedef {{id: string, name: string | null, size: number | null, arrived: number, state: string,
  *     paused: boolean, age: number, idle: number, in_state: number, requested_by: string, clients: string[],
- *     transports: string[], connections: number, speed: number, attempts: number, next_attempt: number | null,
+ *     transports: string[], connections: number, speed: number, limit: string, delay: number, pending: number,
+ *     rtt: number, retransmits: number, out_of_order: number, attempts: number, next_attempt: number | null,
  *     problem: string, callback_url: string, may_cancel: boolean, may_retry: boolean}} Upload */
 
 /** @type {Map<string, Row>} */
@@ -45,6 +46,15 @@ export function progressOf(upload) {
     };
 }
 
+/** How the bytes fare: until they are stored, and as the kernel sees it. @param {Upload} upload */
+export function pathOf(upload) {
+    const parts = [`stored in ${Math.round(upload.delay * 1000)} ms`];
+    if (upload.rtt) parts.push(`round trip ${Math.round(upload.rtt * 1000)} ms`);
+    if (upload.retransmits) parts.push(`${upload.retransmits} sent again`);
+    if (upload.out_of_order) parts.push(`${upload.out_of_order} out of order`);
+    return parts.join(", ");
+}
+
 class Row {
     /** @param {Upload} upload */
     constructor(upload) {
@@ -63,7 +73,9 @@ class Row {
         this.below = make("small");
         this.bar = /** @type {HTMLProgressElement} */ (make("progress"));
         this.done = make("small");
-        this.speed = make("td", "number speed");
+        this.speed = make("span");
+        this.limit = make("small");
+        this.path = make("small");
         this.badge = make("span");
         this.detail = make("small");
         this.problem = make("small", "problem");
@@ -79,7 +91,7 @@ class Row {
             make("td", "box", this.box),
             make("td", "file", this.name, this.below),
             make("td", "progress", this.bar, this.done),
-            this.speed,
+            make("td", "number speed", this.speed, this.limit, this.path),
             make("td", "state", this.badge, this.detail, this.problem),
             make("td", "client", this.client, this.how),
             this.age,
@@ -110,6 +122,8 @@ class Row {
         say(this.done, progress.text);
         const moving = upload.state === "uploading" && upload.clients.length > 0;
         say(this.speed, moving || upload.speed ? `${readableSize(upload.speed)}/s` : "");
+        say(this.limit, upload.limit ? `limit: ${upload.limit}` : "");
+        say(this.path, moving ? pathOf(upload) : "");
         const state = stateOf(upload);
         this.badge.className = state.className;
         this.badge.title = visible(upload.callback_url);

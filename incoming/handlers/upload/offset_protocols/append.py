@@ -73,7 +73,7 @@ class Append:
         self._gone = False
         self._settled = asyncio.Event()
         """Set when all that will count of the body is committed."""
-        sender = services.connections.enter(ticket.id, "http", request.client)
+        sender = services.connections.enter(ticket.id, "http", request.client, claimed.upload.checkpoints.storage_time)
         end = None if length is None else start + length
         self._body = BodyReceiver(
             self._held or claimed.upload, sender, services.memory_budget, start, end, ticket.epoch, self._note_stored

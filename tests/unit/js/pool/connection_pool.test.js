@@ -19,6 +19,7 @@ function lanes_of(size) {
         preferred: () => ({ kind: "http", fallen_back: false }),
         share: (connections) => connections,
         heard: () => {},
+        limit: () => null,
         acked: () => {},
         told: () => {},
         may_complete: () => true,

@@ -5,6 +5,9 @@ import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
 
 export class FakeConnection {
     buffered = 0;
+    reads = false;
+    /** @type {string[]} */
+    reports = [];
     hello = null;
     chunks = [];
     calls = [];
@@ -25,6 +28,10 @@ export class FakeConnection {
 
     pause() {
         this.calls.push("pause");
+    }
+
+    report(limit) {
+        this.reports.push(limit);
     }
 
     cancel(reason) {
@@ -56,10 +63,32 @@ export class FakeConnection {
         this.listener.state({ state, reason, code });
     }
 
+    /** What the server says of the bytes on their way. */
+    path(figures = {}) {
+        this.listener.path({ ...PATH, ...figures });
+    }
+
     lose(problem = null) {
         this.listener.closed(problem);
     }
 }
+
+export const PATH = {
+    limit: "",
+    seconds: 5,
+    rate: 1_000_000,
+    delay: 0.02,
+    pending: 0,
+    held: 0,
+    blocked: 0,
+    writing: 0.1,
+    committing: 0.1,
+    late: 0,
+    busy: 0.1,
+    rtt: 0.045,
+    retransmits: 0,
+    out_of_order: 3,
+};
 
 export const WELCOME = {
     type: "welcome",

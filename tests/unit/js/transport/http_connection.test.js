@@ -15,7 +15,7 @@ function connection({ as_blobs = true, source = source_of() } = {}) {
     const env = new FakeEnvironment();
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
-    const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
+    const listener = Object.fromEntries(["welcome", "ack", "state", "path", "too_large", "closed"].map((name) => [name, report(name)]));
     const frontend = "https://up.example/f/";
     const target = { frontend, ticket: "t1", source, news: new LongPoll(env, frontend), as_blobs: () => as_blobs };
     const line = new HttpConnection(env, target, listener);
@@ -59,7 +59,7 @@ test("a chunk is a PUT of its bytes with its range, in the session's epoch", asy
         line.send([300, 400]);
         await until(() => env.request.method === "PUT");
         const { request } = env;
-        assert.equal(request.url, `${URL}?session=session-1&epoch=3`);
+        assert.equal(request.url, `${URL}?session=session-1&epoch=3&limit=`);
         assert.equal(request.headers["Content-Range"], "bytes 300-399/1000");
         assert.deepEqual(new Uint8Array(await new Blob([request.body]).arrayBuffer()), content.slice(300, 400));
     }
@@ -364,4 +364,17 @@ test("a file that takes forever to read is asked about like a silent piece", asy
     line.send([300, 400]);
     env.pass(56_000);
     assert.deepEqual([env.request.method, env.request.url], ["GET", URL]);
+});
+
+test("what limits the upload goes with the next chunk, and its answer says how the bytes fare", async () => {
+    const { env, line, reports } = welcomed();
+    line.report("browser");
+    line.send([300, 400]);
+    const put = await put_of(env);
+    assert.equal(put.url, `${URL}?session=session-1&epoch=3&limit=browser`);
+    put.answer(308, { state: "uploading", reason: "", code: null, path: { limit: "disk" } });
+    assert.deepEqual(reports, [
+        ["path", { limit: "disk" }],
+        ["ack", [[300, 400]]],
+    ]);
 });

@@ -10,7 +10,7 @@ const ENCODERS = {
     hello: (fields) => messages.hello(fields),
     pause: ({ epoch }) => messages.pause(epoch),
     cancel: ({ reason }) => messages.cancel(reason),
-    ping: () => messages.PING,
+    ping: ({ limit }) => messages.ping(limit),
     pong: () => messages.PONG,
 };
 

@@ -11,7 +11,7 @@ function connection({ as_blobs = true, source = source_of() } = {}) {
     const env = new FakeEnvironment();
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
-    const listener = Object.fromEntries(["welcome", "ack", "state", "too_large", "closed"].map((name) => [name, report(name)]));
+    const listener = Object.fromEntries(["welcome", "ack", "state", "path", "too_large", "closed"].map((name) => [name, report(name)]));
     const target = { frontend: "https://up.example/f/", ticket: "t1", source, news: null, as_blobs: () => as_blobs };
     const line = new WebSocketConnection(env, target, listener);
     line.open(HELLO);
@@ -273,4 +273,23 @@ test("says how much has not left the browser", () => {
     assert.equal(line.buffered, 1234);
     line.close();
     assert.equal(line.buffered, 0);
+});
+
+test("what limits the upload goes with a ping, and the server says how the bytes fare", () => {
+    const { line, reports, socket } = welcomed();
+    line.report("browser");
+    assert.deepEqual(JSON.parse(socket.sent.at(-1)), { type: "ping", limit: "browser" });
+    socket.say({ type: "path", limit: "disk" });
+    assert.deepEqual(reports, [["path", { type: "path", limit: "disk" }]]);
+});
+
+test("it reads while there is nothing to send because the file is being read", async () => {
+    const { line, socket } = welcomed();
+    assert.equal(line.reads, false);
+    line.send([0, 100]);
+    assert.equal(line.reads, true);
+    socket.bufferedAmount = 10;
+    assert.equal(line.reads, false, "the line has something to send");
+    socket.bufferedAmount = 0;
+    await until(() => !line.reads);
 });
