@@ -4,7 +4,6 @@ Each method injects one, waits until it was hit or had its chance, ends it, and 
 operator does in the storage directory goes on beside them (operator_faults.py).
 """
 
-import os
 import resource
 import signal
 import socket
@@ -19,7 +18,8 @@ import requests
 
 from tests.support.fault_proxy import FaultProxy
 from tests.system.faults.chaos_app import DEPLOYING, ChaosApp
-from tests.system.faults.fleet import PATIENCE, Fleet, chance_of
+from tests.system.faults.fleet import PATIENCE, Fleet
+from tests.system.faults.injector import Injector, send_signal
 from tests.system.faults.load import KIB, MIB
 from tests.system.faults.processes import is_alive, open_files
 from tests.system.faults.server_generations import DESCRIPTORS, ServerGenerations
@@ -63,32 +63,18 @@ class Scene:
     hits: Counter[str] = field(default_factory=Counter)
 
 
-class Chaos:
-    """All faults; `names` are those for a schedule."""
+class Chaos(Injector):
+    """All faults of one server's machine."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
+        super().__init__(seed, scene.note, scene.hits)
         self.scene = scene
-        self._seed = seed
-        self._number = 0
-        self._chance = chance_of(seed)
-
-    @classmethod
-    def names(cls) -> list[str]:
-        return [name for name in vars(cls) if not name.startswith("_") and name not in ("names", "do")]
-
-    def do(self, name: str) -> None:
-        """Inject one fault, by its name. Its random choices depend on the seed and its place in the schedule."""
-        self._number += 1
-        self._chance = chance_of(self._seed, self._number, name)
-        self.scene.note(name)
-        if getattr(self, name)():
-            self.scene.hits[name.replace("_", " ")] += 1
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def kill_a_worker(self) -> bool:
         workers, flying = self.scene.servers.workers(), self.scene.fleet.flying()
-        return bool(workers and _signal(self._chance.choice(workers), signal.SIGKILL) and flying)
+        return bool(workers and send_signal(self._chance.choice(workers), signal.SIGKILL) and flying)
 
     def kill_all_processes(self) -> bool:
         flying = self.scene.fleet.flying()
@@ -118,12 +104,12 @@ class Chaos:
     def _stopped(self) -> Iterator[bool]:
         workers = self.scene.servers.workers()
         pid = self._chance.choice(workers) if workers else 0
-        stopped = bool(pid) and _signal(pid, signal.SIGSTOP)
+        stopped = bool(pid) and send_signal(pid, signal.SIGSTOP)
         try:
             yield stopped
         finally:
             if pid:
-                _signal(pid, signal.SIGCONT)
+                send_signal(pid, signal.SIGCONT)
 
     def two_generations(self) -> bool:
         """Run a second server on the same directory; then end the first, gracefully or not."""
@@ -308,12 +294,3 @@ class Chaos:
         deadline = time.monotonic() + seconds
         while self.scene.fleet.acked_bytes < target and time.monotonic() < deadline:
             time.sleep(0.02)
-
-
-def _signal(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; return False if the process has ended meanwhile."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,18 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.system.faults.chaos import Chaos, Scene
-from tests.system.faults.chaos_app import ChaosApp, problems_of_callbacks
-from tests.system.faults.consistency import assert_consistent, files_in, sha256
-from tests.system.faults.fleet import Fleet, Upload, chance_of, problems_of
+from tests.system.faults.chaos_app import ChaosApp
+from tests.system.faults.consistency import assert_consistent, files_in
+from tests.system.faults.fleet import Fleet
+from tests.system.faults.judge import (
+    IGNORE_UNCLOSED,
+    Run,
+    assert_no_problems,
+    endless_schedule,
+    let_all_end,
+    renew,
+    report,
+)
 from tests.system.faults.load import MIB
 from tests.system.faults.operator_faults import OperatorFaults
 from tests.system.faults.processes import at_rest, children_of, held, open_files
@@ -56,64 +64,6 @@ SHORT_SCHEDULE = (
     *("stop_a_worker", "kill_a_worker", "two_generations", "fail_system_calls", "use_up_descriptors", "clock_jumps"),
     *("take_over_uploads", "app_deployed", "kill_the_supervisor", "cancel_an_upload", "kill_all_processes"),
 )
-
-# Tornado's client cannot be told to close a WebSocket whose handshake takes too long.
-IGNORE_UNCLOSED = pytest.mark.filterwarnings("ignore:.*WebSocketClientConnection.*")
-
-
-@dataclass
-class Run:
-    """The record of a run: figures, the faults, and violations."""
-
-    started: float = field(default_factory=time.monotonic)
-    figures: Counter[str] = field(default_factory=Counter)
-    errors: Counter[int] = field(default_factory=Counter)
-    chronicle: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    ended: dict[str, str] = field(default_factory=dict)
-    stories: dict[str, str] = field(default_factory=dict)
-
-    def note(self, what: str) -> None:
-        self.chronicle.append(f"{time.monotonic() - self.started:7.2f} {what}")
-
-    def blame(self, problems: list[str]) -> None:
-        for problem in problems:
-            self.note(f"PROBLEM {problem}")
-        self.problems += problems
-
-    def close(self, upload: Upload, app: ChaosApp) -> None:
-        """Judges an upload that has ended."""
-        self.blame(problems_of(upload))
-        digest = sha256(upload.expected_content())
-        cancelled = "cancelled" in upload.outcomes()
-        self.stories[upload.ticket_id] = str(upload)
-        self.ended[upload.ticket_id] = "cancelled" if cancelled else digest
-        if not cancelled:
-            self.blame(_problems_of_the_kept_file(upload, app, digest))
-        self.figures["uploads"] += 1
-        self.figures["uploads cancelled"] += cancelled
-        self.figures["uploads taken over"] += upload.taken_over
-        self.figures["uploads with losses allowed"] += upload.has_losses
-        self.figures["bytes"] += len(upload.content)
-        for client in upload.clients:
-            self.figures["bytes sent"] += client.sent
-            self.figures["reconnections"] += client.reconnects
-            self.figures["connections lost with chunks in flight"] += client.cuts_in_flight
-            self.errors += client.errors
-
-
-def _problems_of_the_kept_file(upload: Upload, app: ChaosApp, digest: str) -> list[str]:
-    """Check that a file that the application keeps is unchanged; then remove it."""
-    paths = {one.path for one in app.snapshot() if one.ticket_id == upload.ticket_id}
-    if not upload.keep or upload.ticket_id in app.moved:
-        return []
-    if len(paths) != 1:
-        return [f"{upload}: the application was given the paths {paths}"]
-    path = Path(paths.pop())
-    if not path.exists() or sha256(path.read_bytes()) != digest:
-        return [f"{upload}: the file that its application keeps is gone or changed"]
-    path.unlink()
-    return []
 
 
 @contextmanager
@@ -168,14 +118,6 @@ def _check_what_is_sound(scene: Scene, operator: OperatorFaults, run: Run) -> No
         run.blame(str(error).splitlines())
 
 
-def renew(scene: Scene, run: Run, wanted: int) -> None:
-    """Check the uploads that have ended, and start new ones."""
-    for upload in scene.fleet.retire_ended():
-        run.close(upload, scene.app)
-    while len(scene.fleet.uploads) < wanted:
-        scene.fleet.launch()
-
-
 def run_chaos(
     scene: Scene, operator: OperatorFaults, run: Run, schedule: Iterable[str], uploads: int, seconds: float = math.inf
 ) -> None:
@@ -186,7 +128,7 @@ def run_chaos(
     operator.start()
     deadline = time.monotonic() + seconds
     for name in schedule:
-        renew(scene, run, uploads)
+        renew(scene.fleet, scene.app, run, uploads)
         if time.monotonic() > deadline:
             break
         try:
@@ -197,27 +139,11 @@ def run_chaos(
             scene.servers.start()
     operator.stop()
     run.note("no more faults")
-    _let_all_end(scene, run)
+    let_all_end(scene.fleet, scene.app, run)
     run.blame(operator.problems)
     run.blame(_leaks(scene, operator, before))
     noise = Counter(re.sub(r"^\S+ ", "", re.sub(r"\[\d+\]|[0-9a-f-]{36}", "", line)) for line in scene.servers.noise())
     run.blame([f"the log has {count} times: {line}" for line, count in noise.items()])
-
-
-def _let_all_end(scene: Scene, run: Run) -> None:
-    deadline = time.monotonic() + 150
-    while scene.fleet.uploads and time.monotonic() < deadline:
-        renew(scene, run, 0)
-        time.sleep(0.1)
-    run.blame([f"{upload} does not end" for upload in scene.fleet.uploads])
-    unfinished = {upload.ticket_id for upload in scene.fleet.uploads}
-    wait = time.monotonic() + 20
-    heard = scene.app.snapshot
-    while time.monotonic() < wait and set(run.ended) - {one.ticket_id for one in heard()}:
-        time.sleep(0.1)
-    run.blame(
-        problems_of_callbacks([one for one in heard() if one.ticket_id not in unfinished], run.ended, run.stories)
-    )
 
 
 def _leaks(scene: Scene, operator: OperatorFaults, before: dict[int, tuple[int, int]]) -> list[str]:
@@ -251,31 +177,6 @@ def _files_left(scene: Scene, operator: OperatorFaults) -> list[str]:
     return left
 
 
-def endless_schedule(seed: int) -> Iterator[str]:
-    """All faults in a random order, again and again."""
-    chance = chance_of(seed, "schedule")
-    while True:
-        yield from chance.sample(Chaos.names(), len(Chaos.names()))
-
-
-def report(run: Run, scene: Scene, operator: OperatorFaults) -> str:
-    faults = ", ".join(f"{name} {count}" for name, count in sorted((scene.hits + operator.hits).items()))
-    moods = ", ".join(f"{name} {count}" for name, count in sorted(scene.app.moods.items()))
-    errors = ", ".join(f"{code}: {count}" for code, count in sorted(run.errors.items()))
-    figures = ", ".join(f"{name} {count}" for name, count in run.figures.items())
-    return (
-        f"{time.monotonic() - run.started:.0f} s\n{figures}\nfaults hit: {faults}\napp: {moods}\nerrors told: {errors}"
-    )
-
-
-def assert_no_problems(run: Run, tmp_path: Path, seed: int) -> None:
-    """Says what was wrong and what was done before."""
-    chronicle = "\n".join(run.chronicle)
-    (tmp_path / "chronicle.txt").write_text(chronicle)
-    told = "\n".join(run.problems)
-    assert not run.problems, f"{len(run.problems)} problems, seed {seed}; see {tmp_path}:\n{told}\n\n{chronicle}"
-
-
 @IGNORE_UNCLOSED
 @pytest.mark.slow
 def test_a_short_chaos_run_has_no_violation(tmp_path: Path) -> None:
@@ -294,7 +195,7 @@ def test_a_chaos_run_has_no_violation(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 1 << 30)
     run = Run()
     with chaos_scene(tmp_path, seed, run) as (scene, operator):
-        run_chaos(scene, operator, run, endless_schedule(seed), UPLOADS_AT_ONCE, SECONDS)
-        print(f"\nseed {seed}\n{report(run, scene, operator)}")  # noqa: T201
+        run_chaos(scene, operator, run, endless_schedule(Chaos.names(), seed), UPLOADS_AT_ONCE, SECONDS)
+        print(f"\nseed {seed}\n{report(run, scene.app, scene.hits + operator.hits)}")  # noqa: T201
         assert_no_problems(run, tmp_path, seed)
     assert SECONDS < 300 or len(scene.hits) >= 15, "too few kinds of faults were hit"
