@@ -250,16 +250,13 @@ class PostgresStore:
         return await self._transactions.run(lambda connection: maintenance.note_service(connection, now))
 
     async def lease(self, name: str, seconds: float) -> bool:
-        now = self.clock.now()
-        return await self._transactions.run(
-            lambda connection: instances.lease(connection, name, self.process, now, seconds)
-        )
+        wanted = name, self.process, self.clock.now(), seconds
+        return await self._transactions.run(lambda connection: instances.lease(connection, *wanted))
 
     async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
+        wanted = self._instance, after, limit
         return self._readable(
-            await self._transactions.read(
-                lambda connection: instances.unfinished(connection, self._instance, after, limit)
-            )
+            await self._transactions.read(lambda connection: instances.unfinished(connection, *wanted))
         )
 
     async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
@@ -322,10 +319,14 @@ class PostgresStore:
 
     def epoch_of(self, ticket_id: str) -> int | None:
         """Return the ticket's epoch as it is committed, None if there is no such ticket. Blocks; not for the loop's
-        thread.
+        thread. Raises like `get`.
         """
         asked = asyncio.run_coroutine_threadsafe(self.get(ticket_id), self._loop)
-        ticket = asked.result(2 * PATIENCE)
+        try:
+            ticket = asked.result(2 * PATIENCE)
+        except TimeoutError as error:  # an OSError, which callers would take for one of their files
+            asked.cancel()
+            raise self._faults.blame(error) from error
         return None if ticket is None else ticket.epoch
 
     def watch(self, listener: Callable[[str], None]) -> None:
