@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit wide soak check bundle packages bench fuzz conformance audit clean
+.PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages bench fuzz conformance audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ wide: setup ## run the tests of clients in Java, after installing it and Maven
 
 soak: setup ## for SECONDS=600 each: chaos, and uploads under kills, full disks and bad lines; then a hundred kills (root)
 	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/faults -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
+
+soak-cluster: setup ## the same for SECONDS=600 with three instances on PostgreSQL that die, freeze, fail over and are cut off (root)
+	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/cluster -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
 	@tools/check.sh

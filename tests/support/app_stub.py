@@ -33,6 +33,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+LOOPBACK = "127.0.0.1"
+
 DROP = Answer(status=0)
 """Close the connection without an answer."""
 
@@ -41,14 +43,21 @@ Script = Reply | Callable[[Callback], Reply]
 
 
 class AppStub:
-    """Listens on 127.0.0.1 from `start()` to `stop()`; a later `start()` uses the same port.
+    """Listens on `address`, and always on 127.0.0.1, from `start()` to `stop()`; a later `start()` uses the same port.
 
     Callbacks are answered by `script`, one entry each, a function being asked; when it is used up, by `default`.
     While `hold()` is in force callbacks are recorded, but nobody gets an answer before `release()`.
     """
 
-    def __init__(self, script: Iterable[Script] = (), default: Script = "done", port: int | None = None) -> None:
+    def __init__(
+        self,
+        script: Iterable[Script] = (),
+        default: Script = "done",
+        port: int | None = None,
+        address: str = LOOPBACK,
+    ) -> None:
         self.port = port or free_port()
+        self.address = address
         self.default = default
         self.callbacks: list[Callback] = []
         self._script = list(script)
@@ -60,11 +69,11 @@ class AppStub:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/backend/upload_finished"
+        return f"http://{self.address}:{self.port}/api/backend/upload_finished"
 
     def start(self) -> Self:
         assert self._server is None, "already started"
-        self._server = _Server(("127.0.0.1", self.port), self)
+        self._server = _Server((LOOPBACK if self.address == LOOPBACK else "", self.port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="app-stub", daemon=True)
         self._thread.start()
         return self

@@ -28,6 +28,7 @@ _NOISE = re.compile(
 class IncomingServer:
     """`python incoming.py` on 127.0.0.1, on a port of its own unless told, with `storage_dir` and further `options`.
 
+    `address` is where it listens; `prefix` is a command that runs it, such as in a network namespace of its own.
     `descriptors` is how many each of its processes may have; `program` is what Python runs in the server's place. It
     keeps port and directory over `restart()`. The log of all its runs is in `log`, unless the descriptor `log_to` gets
     it.
@@ -42,6 +43,8 @@ class IncomingServer:
         descriptors: int | None = None,
         log_to: int | None = None,
         program: Sequence[str] = (str(ROOT / "incoming.py"),),
+        address: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.storage_dir = storage_dir
         self.options = options
@@ -49,6 +52,8 @@ class IncomingServer:
         self._descriptors = descriptors
         self._log_to = log_to
         self._program = program
+        self.address = address
+        self._prefix = tuple(prefix)
         self._port_is_ours_to_change = port is None
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
         self.log_path = storage_dir.with_name(storage_dir.name + ".log")
@@ -57,12 +62,12 @@ class IncomingServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def host(self) -> str:
         """What `incoming.set_server_hostname` wants."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -149,9 +154,10 @@ class IncomingServer:
         self.kill()
 
     def _launch(self) -> None:
-        if self._port_is_ours_to_change and accepts_connections(self.port):
+        if self._port_is_ours_to_change and accepts_connections(self.port, self.address):
             self.port = free_port()
-        command = [sys.executable, *self._program, "--address", "127.0.0.1", "--port", str(self.port)]
+        command = [*self._prefix, sys.executable, *self._program]
+        command += ["--address", self.address, "--port", str(self.port)]
         command += ["--storage-dir", str(self.storage_dir), *self.options]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -170,7 +176,7 @@ class IncomingServer:
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._descriptors, self._descriptors))
 
     def _is_up(self) -> bool:
-        return not self.is_running() or answers_http(self.port, "/incoming/0.1/health/live")
+        return not self.is_running() or answers_http(self.port, "/incoming/0.1/health/live", self.address)
 
     def _kill_group(self) -> None:
         assert self._process is not None

@@ -22,9 +22,9 @@ class PostgresServer:
     With `primary` it is an asynchronous standby of that server.
     """
 
-    def __init__(self, primary: "PostgresServer | None" = None, **options: str) -> None:
+    def __init__(self, primary: "PostgresServer | None" = None, port: int | None = None, **options: str) -> None:
         _program("initdb")  # before anything is made: without it the test is skipped
-        self.port = free_port()
+        self.port = port or free_port()
         self._options = options
         self._directory = Path(tempfile.mkdtemp(prefix="incoming-postgres-"))
         self._user = self._own(self._directory)

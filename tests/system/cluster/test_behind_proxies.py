@@ -10,49 +10,18 @@ import requests
 
 from incoming.wire.messages import SUBPROTOCOL
 from tests.support.incoming_server import IncomingServer
-from tests.support.ports import free_port
 from tests.support.raw_websocket import RawWebSocket, chunk
 from tests.support.upload_client import HTTP, PUT, WEBSOCKET, UploadClient
 from tests.support.waiting import wait_until
+from tests.system.cluster.entrance import PROXIES, Entrance
 from tests.system.cluster.instances import Cluster
-from tests.system.proxies.authority import make_certificate
-from tests.system.proxies.real_proxy import HAProxy, Nginx, RealProxy
 
 KIB = 1024
-
-PROXIES = {"nginx": (Nginx, "nginx-instances.conf"), "haproxy": (HAProxy, "haproxy-instances.cfg")}
-
-
-class Entrance:
-    """A proxy in front of the cluster. `port` is one without TLS, for clients that speak none."""
-
-    def __init__(self, name: str, cluster: Cluster, home: Path) -> None:
-        kind, shipped = PROXIES[name]
-        self.port = free_port()
-        self.proxy: RealProxy = kind(shipped, home / "proxy", make_certificate(home / "certificate"))
-        plain = {
-            "nginx": ("server_name uploads", f"listen 127.0.0.1:{self.port}; server_name uploads"),
-            "haproxy": ("option forwardfor", f"bind 127.0.0.1:{self.port}\n    option forwardfor"),
-        }
-        quickly = {"nginx": ("fail_timeout=5s", "fail_timeout=1s"), "haproxy": ("inter 2s", "inter 200ms")}
-        self.proxy.start_edited(
-            (r"10\.0\.0\.11:4000", f"127.0.0.1:{cluster.one.port}"),
-            (r"10\.0\.0\.12:4000", f"127.0.0.1:{cluster.other.port}"),
-            plain[name],
-            quickly[name],
-        )
-
-    @property
-    def frontend(self) -> str:
-        return f"http://127.0.0.1:{self.port}/incoming/0.1/frontend"
-
-    def serves(self) -> bool:
-        return requests.get(f"{self.frontend}/incoming.js", timeout=20).status_code == 200
 
 
 @pytest.fixture(params=PROXIES)
 def entrance(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Iterator[Entrance]:
-    entrance = Entrance(request.param, cluster, tmp_path)
+    entrance = Entrance(request.param, tmp_path, *(instance.host for instance in cluster.instances))
     try:
         wait_until(entrance.serves, "the proxy to have found the instances")
         yield entrance

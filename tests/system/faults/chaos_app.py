@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -31,8 +32,8 @@ MOODS = ("well",) * 6 + ("killed", "moves and is killed", "in trouble", "hangs",
 class ChaosApp(Witness):
     """`server_port` is the port for `finish_upload`. `moods` counts its faults."""
 
-    def __init__(self, server_port: int, seed: int) -> None:
-        super().__init__()
+    def __init__(self, server_port: int, seed: int, **others: Any) -> None:
+        super().__init__(**others)
         self.default = self._decide
         self.moods: Counter[str] = Counter()
         self.deploying: Reply | None = None

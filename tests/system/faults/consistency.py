@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import RECEIVING, State, Ticket
@@ -29,8 +30,8 @@ class Heard:
 class Witness(AppStub):
     """An application that reads every file at its callback, and answers as AppStub does."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **others: Any) -> None:
+        super().__init__(**others)
         self.heard: list[Heard] = []
         self._hearing = threading.Lock()
 

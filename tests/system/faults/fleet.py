@@ -91,6 +91,8 @@ class Fleet(Load):
     """`lines` are the ports of clients; `port` is the one for tickets."""
 
     lines: tuple[int, ...] = ()
+    rates: tuple[int, ...] = (MIB, 2 * MIB, 4 * MIB)
+    """Bytes a second of one client."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
@@ -130,7 +132,7 @@ class Fleet(Load):
             fingerprint=upload.fingerprint,
             welcomed=upload.welcomes.append,
             chunk=self.random.choice(CHUNKS),
-            rate=self.random.choice((MIB, 2 * MIB, 4 * MIB)),
+            rate=self.random.choice(self.rates),
             patience=PATIENCE,
             forgiving=forgiving,
         )
