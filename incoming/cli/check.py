@@ -1,4 +1,4 @@
-"""`incoming check config|storage|store|proxy|callback`: what is wrong around the server, before a user finds out.
+"""`incoming check config|storage|store|database|proxy|callback`: what is wrong around the server.
 
 Decides the command line. Exit codes: 0 nothing to change, 1 something to change, 2 usage error. What is wrong is
 decided in incoming.cli.checks, a module a check.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from incoming.cli.checks import callback
 from incoming.cli.checks.config import check_config
+from incoming.cli.checks.database import check_database
 from incoming.cli.checks.findings import Findings
 from incoming.cli.checks.object_store import check_store
 from incoming.cli.checks.storage import check_storage
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     about = "what an object store of the configuration can and cannot do"
     store = checks.add_parser("store", help=about, description=about)
     store.add_argument("name", metavar="NAME", help="its name in object_stores")
+    about = "whether the ticket database may lose commits, or is slow"
+    database = checks.add_parser("database", help=about, description=about)
     about = "whether a proxy in front of the server lets uploads through, and keeps strangers out; run it on the server"
     proxy = checks.add_parser("proxy", help=about, description=about)
     proxy.add_argument("url", metavar="URL", help="the server as browsers reach it: https://uploads.example.org")
@@ -69,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     proxy.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file instead")
     tried = checks.add_parser("callback", help="whether an app's callback works", description=callback.ABOUT)
     callback.add_options(tried)
-    for check in (config, storage, store, proxy, tried):
+    for check in (config, storage, store, database, proxy, tried):
         check.add_argument("--config", metavar="FILE", help="the server's configuration file")
     return parser
 
@@ -110,4 +113,14 @@ def _proxy(given: argparse.Namespace, settings: Settings) -> int:
     return report(check_proxy(given.url, given.server, given.ca_file, settings))
 
 
-_CHECKS = {"storage": _storage, "store": _store, "proxy": _proxy, "callback": callback.run}
+def _database(given: argparse.Namespace, settings: Settings) -> int:
+    return report(check_database(settings))
+
+
+_CHECKS = {
+    "storage": _storage,
+    "store": _store,
+    "database": _database,
+    "proxy": _proxy,
+    "callback": callback.run,
+}

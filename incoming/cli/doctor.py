@@ -19,6 +19,7 @@ from pathlib import Path
 import incoming
 from incoming.cli.check import check_proxy, config_options
 from incoming.cli.checks.config import check_config
+from incoming.cli.checks.database import check_database
 from incoming.cli.checks.findings import Findings
 from incoming.cli.checks.storage import check_storage
 from incoming.cli.terminal import CommandParser, fail, say
@@ -27,10 +28,10 @@ from incoming.server import log_format
 
 COMMAND = "incoming doctor"
 ABOUT = (
-    "Run the checks that apply (config, storage, and proxy with --proxy) and write a report without secrets, to "
-    "send to those who help. Exit codes: 0 nothing to change, 1 something to change, 2 usage error."
+    "Run the checks that apply (config, storage, database, and proxy with --proxy) and write a report without secrets, "
+    "to send to those who help. Exit codes: 0 nothing to change, 1 something to change, 2 usage error."
 )
-PACKAGES = ("tornado", "PyYAML", "aiohttp", "rich", "prometheus-client", "websockets")
+PACKAGES = ("tornado", "PyYAML", "aiohttp", "rich", "prometheus-client", "websockets", "asyncpg")
 VARIABLES = ("container", "KUBERNETES_SERVICE_HOST", "INVOCATION_ID", "TZ", "LANG")
 
 
@@ -72,6 +73,7 @@ def _examine(given: argparse.Namespace, environment: Mapping[str, str]) -> Itera
     if settings is None:
         return
     yield check_storage(settings)
+    yield check_database(settings)
     if given.proxy:
         try:
             yield check_proxy(given.proxy, None, given.ca_file, settings)

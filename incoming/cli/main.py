@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from tornado.netutil import bind_sockets
 
 import incoming
-from incoming.cli import check, doctor, send, uploads
+from incoming.cli import check, database, doctor, send, uploads
 from incoming.cli.terminal import fail
 from incoming.server import log_format
 from incoming.server.heartbeats import Heartbeats
@@ -83,7 +83,14 @@ def serve(arguments: Sequence[str]) -> int:
         return 1
 
 
-COMMANDS = {"serve": serve, "uploads": uploads.run, "check": check.run, "doctor": doctor.run, "send": send.run}
+COMMANDS = {
+    "serve": serve,
+    "uploads": uploads.run,
+    "database": database.run,
+    "check": check.run,
+    "doctor": doctor.run,
+    "send": send.run,
+}
 
 
 def _serve(settings: Settings, sockets: list[socket.socket]) -> int:

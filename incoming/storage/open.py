@@ -21,6 +21,7 @@ from incoming.storage.filesystem.store import MOST_OPEN, FileStore
 from incoming.storage.named_stores import NamedStores
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.quotas import StoreLimits
+from incoming.storage.sqlite.host_lock import HostLock
 from incoming.storage.sqlite.schema import MIGRATIONS, version_of
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.ticket_store import TicketStore
@@ -70,7 +71,8 @@ async def open_stores(settings: Settings) -> Stores:
         tickets: SqliteStore | PostgresStore = await _open_postgres(settings, limits, instance)
     else:
         path = settings.storage_dir / DATABASE
-        tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits)
+        lock = HostLock(path)
+        tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits, lock=lock)
     try:
         files = FileStore(
             settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
@@ -192,5 +194,6 @@ async def _check_postgres(settings: Settings) -> None:
 def _check_sqlite(database: Path) -> None:
     if not database.is_file():
         raise UnusableStorage(f"there is no ticket database in {database.parent}")
+    HostLock(database).check()  # before SQLite opens it: two hosts must not have it open
     if (found := version_of(database)) != len(MIGRATIONS):
         raise UnusableStorage(f"{database} has version {found}, this release uses {len(MIGRATIONS)}")

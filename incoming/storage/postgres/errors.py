@@ -50,7 +50,7 @@ FINAL_AT_START = {
 WAITED_FOR = {
     asyncpg.TargetServerAttributeNotMatched: "name the primary, or all servers (HOST1:5432,HOST2:5432)",
     asyncpg.ReadOnlySQLTransactionError: "name the primary, or allow writing (default_transaction_read_only)",
-    asyncpg.TooManyConnectionsError: "raise max_connections, or run fewer workers: each has up to 5 connections",
+    asyncpg.TooManyConnectionsError: "raise max_connections, or run fewer workers (each has up to 5)",
     asyncpg.LockNotAvailableError: "see which transaction holds its tables (pg_stat_activity), and end it",
 }
 """What may cure itself, and what cures it otherwise."""

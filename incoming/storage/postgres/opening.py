@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import asyncpg
 
@@ -90,7 +91,7 @@ async def use_patiently(connector: Connector, use: Use, name: str, patience: flo
             await use_once(connector, use)
             return
         except ANY as error:
-            if isinstance(error, tuple(FINAL_AT_START)) or not isinstance(error, TRANSIENT):
+            if isinstance(error, tuple(FINAL_AT_START)) or not isinstance(error, TRANSIENT) or _is_pooler(error):
                 raise UnusableDatabase(unusable(name, error)) from error
             if time.monotonic() > deadline:
                 raise StorageFailed(unusable(name, error)) from error
@@ -117,6 +118,13 @@ async def check_postgres(dsn: str, direct: str = "") -> None:
     await use_patiently(Connector(dsn, direct), check, direct or dsn, patience=0)
 
 
+async def upgrade_postgres(dsn: str, direct: str = "") -> str:
+    """Bring the tables up to date, whatever older instances can work with; return the name of the database."""
+    name = direct or dsn
+    await use_patiently(Connector(dsn, direct), partial(migrate, upgrade=True), name, patience=0)
+    return without_password(name)
+
+
 async def use_once(connector: Connector, use: Use) -> None:
     """Connect, and call `use` unless the server is too old. Raises asyncpg's errors, OSError and UnusableDatabase."""
     connection = await connector.connect()
@@ -135,5 +143,12 @@ def unusable(dsn: str, error: BaseException) -> str:
         (cure for kind, cure in (FINAL_AT_START | WAITED_FOR).items() if isinstance(error, kind)),
         "see that it runs and can be reached" if isinstance(error, TRANSIENT) else "see the log of the server",
     )
+    if _is_pooler(error):
+        cure = "it is a transaction pooler, so name the server itself in database_direct"
     detail = " ".join(str(error).split()) or type(error).__name__
     return f"the ticket database {without_password(dsn)} cannot be used ({detail}): {cure}"
+
+
+def _is_pooler(error: BaseException) -> bool:
+    """Whether PgBouncer answers, which takes no settings of a session."""
+    return isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error)

@@ -95,12 +95,15 @@ class GroupCommitWriter:
         committed: Callable[[list[str]], None],
         host: str = THIS_HOST,
         owed: Callable[[], None] = lambda: None,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
+        """`keep` is called before each transaction, which it may refuse by raising."""
         self.own: deque[tuple[int, int]] = deque(maxlen=1000)
         """The latest versions given by this process, as (from, to] of each transaction, in ascending order."""
         self._faults = faults
         self._committed = committed
         self._owed = owed
+        self._keep = keep
         self._owes = False
         self._host = host
         self._connection = connect(path)
@@ -197,6 +200,7 @@ class GroupCommitWriter:
         return []
 
     def _begin(self, durable: bool) -> None:
+        self._keep()
         if self._suspect:
             self._start_log_anew()
         if durable != self._full:

@@ -22,6 +22,9 @@ T = TypeVar("T")
 THIS_HOST = "here"
 """The name of the host whose processes share the database, as long as there is only one."""
 
+MOVED = "moved"
+"""The key in `meta` of where all tickets were copied to."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # What there is one of: 'version' (the last one given to a ticket), 'checked' (how often the database was proved
@@ -128,6 +131,9 @@ def open_database(path: Path, mode: int) -> None:
     try:
         connection = connect(path)
         _migrate(connection)
+        moved = connection.execute("SELECT value FROM meta WHERE key = ?", (MOVED,)).fetchone()
+        if moved is not None:
+            raise StorageFailed(f"the tickets were copied to {moved[0]}: set `database`; see doc/scaling.md to go back")
     except sqlite3.DatabaseError as error:
         raise StorageFailed(f"the ticket database cannot be opened ({error})") from error
     finally:

@@ -27,6 +27,7 @@ from incoming.storage.sqlite import maintenance, quotas, reports
 from incoming.storage.sqlite.epochs import EpochReader
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import GroupCommitWriter, Transaction
+from incoming.storage.sqlite.host_lock import HostLock
 from incoming.storage.sqlite.schema import THIS_HOST, connect, open_database
 from incoming.storage.sqlite.tickets import (
     SEARCH,
@@ -54,7 +55,8 @@ SPARE = 100
 class SqliteStore:
     """Tickets in the database at `path`, used from one event loop. Its clock is that of the machine.
 
-    `host` names the machine. All processes that share a database run on the same one, whatever it calls itself.
+    `host` names the machine. All processes that share a database run on the same one, whatever it calls itself; `lock`
+    keeps those of others out.
     """
 
     def __init__(
@@ -65,18 +67,27 @@ class SqliteStore:
         limits: StoreLimits = NO_LIMITS,
         clock: StoreClock | None = None,
         host: str = THIS_HOST,
+        lock: HostLock | None = None,
     ) -> None:
         """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
         self.clock = clock or StoreClock()
         self._path = Path(path)
         self._limits = limits
         self._listeners = ChangeListeners()
-        open_database(self._path, file_mode)
+        self._lock = lock
+        if lock is not None:
+            lock.acquire()
+        try:
+            open_database(self._path, file_mode)
+        except BaseException:
+            self._unlock()
+            raise
         self._faults = DatabaseFaults(self._path)
         self._reading = connect(self._path)
         self._reader = ThreadPoolExecutor(1, "incoming-sqlite-read")
         told = self._listeners.notify, host, self._listeners.notify_outbox
-        self._writer = GroupCommitWriter(self._path, self._faults, *told)
+        keep = (lambda: None) if lock is None else lock.keep
+        self._writer = GroupCommitWriter(self._path, self._faults, *told, keep)
         self._holder = secrets.token_hex(8)
         self._watcher: Watcher | None = None
         self.epoch_of = EpochReader(self._path, self._faults)
@@ -328,6 +339,11 @@ class SqliteStore:
         self._reader.shutdown()
         self._reading.close()
         self.epoch_of.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def _readable(
         self,

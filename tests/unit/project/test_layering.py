@@ -29,8 +29,8 @@ MAY_IMPORT = {
 }
 PURE_PACKAGES = {"incoming", "core", "wire"}
 
-# Above `storage`, nothing names a concrete store: `open` opens those that are configured.
-STORE_INTERFACE = {"byte_store", "ticket_store", "operator_store", "open"}
+# Above `storage`, nothing names a concrete store: `open` opens those that are configured, `administration` moves them.
+STORE_INTERFACE = {"byte_store", "ticket_store", "operator_store", "open", "administration"}
 
 # Values and arithmetic. Nothing here reads a clock, a file, a socket, the environment or random numbers.
 PURE = {
