@@ -38,14 +38,8 @@ EPILOG = (
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "the program": (
-        "address",
-        "port",
-        "storage_dir",
-        "database",
-        "database_direct",
-        "workers",
-        "log_level",
-        "log_format",
+        *("address", "port", "storage_dir", "database", "database_direct", "instance"),
+        *("workers", "log_level", "log_format"),
     ),
     "who may call": ("backend_networks", "backend_token", "trusted_proxies", "allowed_origins"),
     "how clients send": (

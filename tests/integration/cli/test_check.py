@@ -117,7 +117,11 @@ def test_usage_errors_exit_with_2(words: tuple[str, ...], message: str, capsys: 
     ("words", "code", "message"),
     [
         (["uplaods"], 2, "command 'uplaods' is unknown; did you mean 'uploads'; --help lists all options"),
-        (["make-coffee"], 2, "command 'make-coffee' is unknown; commands are serve, uploads, check, doctor, send"),
+        (
+            ["make-coffee"],
+            2,
+            "'make-coffee' is unknown; commands are serve, uploads, database, check, doctor, send",
+        ),
         (["serve", "--prot", "1"], 2, "unrecognized arguments: --prot 1"),
         (["--prot", "1"], 2, "unrecognized arguments: --prot 1"),
     ],
