@@ -213,7 +213,10 @@ def test_the_scrape_job_uses_the_servers_path() -> None:
 # What is seen, minute by minute over two hours, when all is well and when each alert should fire.
 WELL = {
     'up{job="incoming",instance="a"}': "1x120",
+    'up{job="incoming",instance="b"}': "1x120",
     'incoming_workers{instance="a"}': "4x120",
+    'incoming_instance_workers{instance="a",exported_instance="x"}': "2x120",
+    'incoming_instance_workers{instance="a",exported_instance="y"}': "2x120",
     'incoming_free_bytes{instance="a"}': "500000000000-1000000x120",
     'incoming_errors_total{error="storage_failed",instance="a"}': "3x120",
     'incoming_errors_total{error="internal_error",instance="a"}': "0x120",
@@ -255,6 +258,11 @@ ILL = {
     "IncomingEventLoopLate": {
         'incoming_loop_lag_seconds_bucket{le="0.1",instance="a"}': "0+900x120",
         'incoming_loop_lag_seconds_bucket{le="0.25",instance="a"}': "0+900x120",
+    },
+    "IncomingInstancesMissing": {'incoming_instance_workers{instance="a",exported_instance="y"}': "2x100 stale"},
+    "IncomingDatabaseUnreachable": {
+        'up{job="incoming",instance="a"}': "1x117 0x3",
+        'up{job="incoming",instance="b"}': "1x117 0x3",
     },
     "IncomingAtItsLimit": {'incoming_errors_total{error="too_busy",instance="a"}': "0x60 0+1x60"},
 }
@@ -383,7 +391,7 @@ def test_keys_that_the_page_names_exist() -> None:
     for block in re.findall(r"```sh\n(.*?)```", OPERATIONS, re.DOTALL):
         for key in re.findall(r"^(\w+): ", block, re.MULTILINE):
             assert key in KEYS
-    for path in re.findall(r"\bconf/[\w./-]+\w", OPERATIONS):
+    for path in re.findall(r"\bconf/[\w./@-]+\w", OPERATIONS):
         assert (ROOT / path).exists(), path
 
 
