@@ -72,7 +72,8 @@ class Sending:
                     display.failed(str(error.filename), error.strerror or str(error), USAGE)
                     codes.add(USAGE)
 
-                await self._send_all(self._items(unreadable), display, codes)
+                async with client_session() as self._client:
+                    await self._send_all(self._items(unreadable), display, codes)
                 if not any(codes):
                     self._records.forget_all()
         except AlreadyRunning as error:
@@ -199,6 +200,7 @@ class Sending:
                 give_up_after=given.give_up_after,
                 on_progress=lambda progress: display.show(item.path, progress),
                 tls=self._tls,
+                client=self._client,
             ).send()
         self._records.keep(record.done())
         return outcome
@@ -225,11 +227,10 @@ class Sending:
         """Cancel what an earlier run has begun, if the server still lets it."""
         address = upload_address(record.url)
         if address is not None and not record.is_done and not self._source.is_fixed:
-            async with client_session() as client:
-                try:
-                    await UploadResource(client, address, self._tls).cancel("begun anew")
-                except (UploadError, NotTheServer, Unreachable) as error:
-                    complain(COMMAND, f"the earlier upload could not be cancelled: {error}")
+            try:
+                await UploadResource(self._client, address, self._tls).cancel("begun anew")
+            except (UploadError, NotTheServer, Unreachable) as error:
+                complain(COMMAND, f"the earlier upload could not be cancelled: {error}")
         self._records.forget(record.path)
 
 

@@ -23,6 +23,9 @@ from incoming.core.errors import UploadError
 from incoming.wire import client_messages as messages
 from incoming.wire.client_messages import Acknowledged, StateNews, Welcome
 
+Client = aiohttp.ClientSession
+"""Connections that requests and WebSockets are made over."""
+
 TIMEOUT = 60.0
 """Seconds for an answer, and on top of it the time in which a chunk can go over a very slow line."""
 
@@ -124,8 +127,11 @@ async def open_http(resource: UploadResource, greeting: Greeting) -> HttpConnect
 
 
 @contextlib.asynccontextmanager
-async def client_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Connections of one upload, through the proxies that the environment names."""
+async def client_session(shared: Client | None = None) -> AsyncIterator[Client]:
+    """Open connections through the proxies that the environment names, until the end; those of `shared` stay open."""
+    if shared is not None:
+        yield shared
+        return
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         headers={"User-Agent": f"Incoming/{__version__}"},

@@ -18,7 +18,7 @@ from incoming.client.errors import NotTheServer, Unreachable
 from incoming.client.upload.address import UploadAddress, as_address
 from incoming.client.upload.concurrency import Concurrency
 from incoming.client.upload.connection import Connection, ConnectionLost, Greeting, WebSocketUnusable
-from incoming.client.upload.http_connection import UploadResource, client_session, open_http
+from incoming.client.upload.http_connection import Client, UploadResource, client_session, open_http
 from incoming.client.upload.lane import Lane, SharedWork
 from incoming.client.upload.outcome import Outcome, raise_unless_finished, wait_for_outcome
 from incoming.client.upload.pacing import RateLimit
@@ -54,9 +54,10 @@ class Uploader:
         give_up_after: float | None = None,
         on_progress: Watcher = ignore,
         tls: ssl.SSLContext | None = None,
+        client: Client | None = None,
     ) -> None:
         """`url` is the ticket's, `rate` in bytes a second, `give_up_after` in seconds without any success: by default
-        it is tried for ever. Raises BadAddress.
+        it is tried for ever. `client` has connections that several uploads share. Raises BadAddress.
         """
         self._address = address = as_address(url)
         self._file = file
@@ -67,6 +68,7 @@ class Uploader:
         self._retrying = Retrying(Backoff(give_up_after), address, lambda error: self._tell("retrying", str(error)))
         self._watch = on_progress
         self._tls = tls
+        self._shared = client
         self._session = secrets.token_urlsafe(16)
         self._epoch: int | None = None
         self._lanes: set[Lane] = set()
@@ -84,7 +86,7 @@ class Uploader:
         """
         self._source = await asyncio.to_thread(SourceFile, self._file, self._name)
         try:
-            async with client_session() as client:
+            async with client_session(self._shared) as client:
                 self._client = client
                 self._resource = UploadResource(client, self._address, self._tls)
                 return await self._until_taken()

@@ -344,6 +344,19 @@ def test_files_are_sent_at_the_same_time_and_each_once(app: Application, sender:
     assert sender.remembered() == []
 
 
+def test_files_share_connections(
+    app: Application, sender: Sender, tmp_path: Path, server: IncomingServer, start_proxy: StartProxy
+) -> None:
+    """Over TLS each would cost two round trips."""
+    files = [make_file(tmp_path / str(seed), 100, seed) for seed in range(8)]
+    proxy = start_proxy(server.port)
+    arguments = ("--transport", "http", "--ticket-url", app.ticket_url, *(file.path for file in files), proxy.base_url)
+    result = sender.run(*arguments)
+    assert result.code == 0, result.errors
+    assert len(app.received) == 8
+    assert proxy.counters.accepted <= 3
+
+
 def test_a_signal_ends_all_that_are_sent_at_the_same_time(
     app: Application, sender: Sender, tmp_path: Path, server: IncomingServer, start_proxy: StartProxy
 ) -> None:
