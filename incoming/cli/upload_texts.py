@@ -12,7 +12,18 @@ from incoming.server import log_format
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
 MORE = (
     *("age", "in_state", "paused", "clients", "transports", "connections"),
-    *("media_type", "metadata", "digest", "requested_by", "callback_url", "next_attempt", "problem", "answer"),
+    *(
+        "media_type",
+        "metadata",
+        "dest_type",
+        "location",
+        "digest",
+        "requested_by",
+        "callback_url",
+        "next_attempt",
+        "problem",
+        "answer",
+    ),
 )
 CLEAR = "\x1b[H\x1b[2J"
 """Makes a terminal empty (ECMA-48: CUP, ED)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -18,6 +18,10 @@ from incoming.core.ticket import State
 STATES = tuple(str(state) for state in State)
 TRANSPORTS = ("websocket", "http")
 ANSWERS = ("done", "wait", "refused", "unclear", "again")
+OBJECT_OPERATIONS = (
+    *("CreateMultipartUpload", "UploadPart", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload"),
+    *("PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads"),
+)
 ERRORS = tuple(kind("").name for kind in TABLE.values())
 
 CHUNK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -43,6 +47,7 @@ COUNTED = (
     Metric("entered", "incoming_upload_transitions", "Uploads that entered this state.", "state", STATES),
     Metric("errors", "incoming_errors", "Errors sent to clients and apps.", "error", ERRORS),
     Metric("callbacks", "incoming_callbacks", "Callbacks by outcome.", "answer", ANSWERS),
+    Metric("object_requests", "incoming_object_requests", "Requests to object stores.", "operation", OBJECT_OPERATIONS),
 )
 """Counters; each is exposed with `_total` at the end of its name."""
 
@@ -129,6 +134,8 @@ class WorkerCounters:
         self.transports = {transport: TransportCounts() for transport in TRANSPORTS}
         self.errors: Counter[str] = Counter()
         self.loop_lag = Histogram(LAG_BUCKETS)
+        self.sources: list[Callable[[], Mapping[str, float]]] = []
+        """Return counts that others keep, by flat key."""
         self._callbacks: Counter[str] = Counter()
         self._callback_seconds = Histogram(CALLBACK_BUCKETS)
 
@@ -153,4 +160,7 @@ class WorkerCounters:
         found.update((f"callbacks/{answer}", count) for answer, count in self._callbacks.items())
         found.update(self._callback_seconds.items("callback_seconds"))
         found.update(self.loop_lag.items("loop_lag_seconds"))
+        for source in self.sources:
+            for key, value in source().items():
+                found[key] = found.get(key, 0.0) + value
         return {key: value for key, value in found.items() if value}

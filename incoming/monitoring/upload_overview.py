@@ -74,6 +74,8 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "media_type": ticket.identity.media_type,
         "metadata": as_object(ticket.identity.metadata),
         "arrived": ticket.extents.size,
+        "dest_type": ticket.options.dest_type,
+        "location": ticket.location.address or None,
         "digest": f"sha-256={ticket.digest}" if ticket.digest else None,
         "state": str(ticket.state),
         "paused": ticket.paused,

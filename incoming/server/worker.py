@@ -34,6 +34,7 @@ from incoming.server.http_server import GuardedServer
 from incoming.server.sd_notify import Notifier
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
+from incoming.storage.byte_store import CountingStore, stores_in
 from incoming.storage.open import UnusableStorage, open_stores
 from incoming.uploads.ticket_creation import TicketCreation
 from incoming.uploads.upload_service import UploadService
@@ -199,6 +200,7 @@ async def open_services(settings: Settings) -> Services:
     tickets, store = stores.tickets, stores.files
     upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
+    counters.sources = [one.counts for one in stores_in(store) if isinstance(one, CountingStore)]
     callbacks = CallbackDispatcher(tickets, store, settings, counters=counters)
     free_space = FreeSpace(store, settings.low_space)
     connections = Connections(counters)

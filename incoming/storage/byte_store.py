@@ -8,7 +8,7 @@ its own, for which callers ask by isinstance.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -212,6 +212,15 @@ class SweepingStore(Protocol):
 
     async def sweep(self, unfinished: AsyncIterable[Ticket]) -> int:
         """Remove what is old and of no unfinished upload; return how many things. Raises StorageFailed."""
+        ...
+
+
+@runtime_checkable
+class CountingStore(Protocol):
+    """The ability of a store that counts its requests over the network."""
+
+    def counts(self) -> Mapping[str, float]:
+        """Return how many there were since the start, by `object_requests/<operation>`."""
         ...
 
 

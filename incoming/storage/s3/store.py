@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
@@ -59,6 +59,9 @@ class S3Bytes:
     @property
     def name(self) -> str:
         return self.access.store.name
+
+    def counts(self) -> Mapping[str, float]:
+        return {f"object_requests/{name}": count for name, count in self.access.client.requests.items()}
 
     # --- bytes come ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,12 @@
 """Files through the server into a real Ceph: any client, cut lines, dead servers; the app gets an object."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import requests
@@ -9,6 +14,7 @@ import requests
 from tests.support.app_stub import AppStub
 from tests.support.ceph_cluster import CephCluster
 from tests.support.incoming_server import IncomingServer
+from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 from tests.system.objects.object_bench import ObjectBench, store_option
 
@@ -115,3 +121,93 @@ def test_files_and_objects_live_side_by_side(bench: ObjectBench, ceph: CephClust
     with open(fields["filename"], "rb") as file:  # noqa: PTH123 - as applications do
         assert file.read() == CONTENT
     assert ceph.objects(bucket) == {f"incoming/{as_object}": SIZE}
+
+
+def test_tus_and_a_plain_put_continue_each_other(bench: ObjectBench, ceph: CephCluster, bucket: str) -> None:
+    ticket = bench.new_upload(removeFileWhenFinished="no", fileSize=str(SIZE))
+    url = f"{bench.server.base_url}/incoming/frontend/tus/{ticket}"
+    fields = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    answer = requests.patch(url, CONTENT[:9000], headers=fields, timeout=60)
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, "9000")
+    assert bench.put(ticket, CONTENT[9000:20_000], 9000, SIZE).status_code == 308
+    answer = requests.patch(url, CONTENT[20_000:], headers={**fields, "Upload-Offset": "20000"}, timeout=60)
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(SIZE))
+    bench.handed_over(ticket)
+    assert ceph.read(bucket, f"incoming/{ticket}") == CONTENT
+
+
+def test_operators_see_where_an_object_is_and_how_often_the_store_was_asked(bench: ObjectBench, bucket: str) -> None:
+    ticket = bench.new_upload(removeFileWhenFinished="no")
+    assert bench.put(ticket, CONTENT).status_code == 200
+    bench.reaches(ticket, "finished")
+    command = [sys.executable, "-m", "incoming", "uploads", "--storage-dir", str(bench.server.storage_dir)]
+    shown = subprocess.run([*command, "show", ticket, "--json"], capture_output=True, text=True, check=True, cwd=ROOT)
+    facts = json.loads(shown.stdout)
+    assert (facts["dest_type"], facts["location"]) == ("s3", f"s3://{bucket}/incoming/{ticket}")
+
+    def counted() -> bool:
+        page = requests.get(f"{bench.server.base_url}/incoming/metrics", timeout=30).text
+        return f'incoming_object_requests_total{{operation="UploadPart"}} {SIZE // 4096 + 1}.0' in page
+
+    wait_until(counted, "the requests in the metrics")
+
+
+def test_a_key_of_the_apps_choice_is_taken_once(
+    ceph: CephCluster, bucket: str, start_server: Callable[..., IncomingServer], app_stub: AppStub
+) -> None:
+    bench = ObjectBench(start_server(store_option(ceph.url, bucket, key_pattern="[a-z]+[.]bin")), app_stub)
+    ticket = bench.new_upload(destKey="film.bin", removeFileWhenFinished="no")
+    assert bench.put(ticket, CONTENT).status_code == 200
+    assert bench.handed_over(ticket).params["key"] == "incoming/film.bin"
+    assert ceph.read(bucket, "incoming/film.bin") == CONTENT
+    for key, words in (("film.bin", "there is an object with the key 'film.bin' already"), ("A", "key_pattern")):
+        answer = bench.backend("new_upload", signalFinishURL=bench.app.url, destType="s3", destKey=key)
+        assert answer.status_code == 400
+        assert words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("property_name", "value", "words"),
+    [
+        ("bucket", "no-such-bucket", "NoSuchBucket; make the bucket, or correct bucket"),
+        ("access_key", "wrong", "InvalidAccessKeyId; correct access_key"),
+        ("secret_key", "wrong", "SignatureDoesNotMatch; correct secret_key"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_refused_at_the_start(
+    ceph: CephCluster, bucket: str, tmp_path: Path, property_name: str, value: str, words: str
+) -> None:
+    wrong = {"bucket": bucket, property_name: value}
+    assert words in refusal(store_option(ceph.url, **wrong), tmp_path)
+
+
+def test_a_lifecycle_rule_that_is_too_short_is_refused_at_the_start(
+    ceph: CephCluster, bucket: str, tmp_path: Path
+) -> None:
+    ceph.abort_after(bucket, 3)
+    words = "a lifecycle rule aborts uploads after 3 days, paused_timeout is 7 days; make the rule longer"
+    assert words in refusal(store_option(ceph.url, bucket), tmp_path)
+
+
+def refusal(option: str, directory: Path) -> str:
+    """Return the one line with which the server ends."""
+    command = [sys.executable, "-m", "incoming", "--port", "0", "--storage-dir", str(directory / "refused"), option]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    return line
+
+
+def test_check_store_says_what_a_store_can_do(ceph: CephCluster, bucket: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "INCOMING_OBJECT_STORES": store_option(ceph.url, bucket).partition("=")[2]}
+    command = [sys.executable, "-m", "incoming", "check", "store"]
+    found = subprocess.run([*command, "s3"], capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "multipart uploads can be begun and aborted" in found.stdout
+    assert "parts that arrive with other bytes are refused (Content-MD5)" in found.stdout
+    assert "If-None-Match keeps an object from being overwritten" in found.stdout
+    assert found.stdout.endswith("object store s3: no fault\n")
+    assert ceph.objects(bucket) == {}
+    assert ceph.uploads(bucket) == {}
+    other = subprocess.run([*command, "s4"], capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert (other.returncode, other.stderr) == (2, "incoming check: object_stores has no 's4'; it has s3\n")
