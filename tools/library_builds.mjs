@@ -56,7 +56,7 @@ export async function library_options() {
         ...shared,
         banner: { js: "/*! Incoming!! browser library, MIT licence */" },
         sourcemap: /** @type {const} */ ("linked"),
-        define: { __BUILD__: JSON.stringify(contents) },
+        define: { __BUILD__: JSON.stringify(contents), __VERSION__: JSON.stringify(await project_version()) },
     };
     return { exports, options };
 }

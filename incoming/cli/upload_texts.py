@@ -11,7 +11,7 @@ from incoming.server import log_format
 
 COLUMNS = ("id", "state", "arrived", "size", "speed", "idle", "attempts", "name")
 MORE = (
-    *("age", "in_state", "paused", "clients", "transports", "connections"),
+    *("age", "in_state", "paused", "clients", "transports", "libraries", "connections"),
     *(
         "media_type",
         "metadata",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from incoming import __version__
 from incoming.core.ticket import Ticket
 from incoming.handlers.connection_limiter import ConnectionLimiter
 from incoming.handlers.open_requests import OpenRequests
@@ -80,4 +81,5 @@ class Services:
             connections=self.settings.connections_per_upload,
             ping_interval=self.settings.ping_interval,
             max_rate=ticket.options.max_rate,
+            version=__version__,
         )

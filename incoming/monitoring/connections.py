@@ -67,6 +67,7 @@ class UploadActivity:
     rtt: float = 0.0
     retransmits: int = 0
     out_of_order: int = 0
+    libraries: tuple[str, ...] = ()
 
     def __add__(self, other: UploadActivity) -> UploadActivity:
         """Return the activity of both, such as two clients or two workers."""
@@ -82,6 +83,7 @@ class UploadActivity:
             max(self.rtt, other.rtt),
             self.retransmits + other.retransmits,
             self.out_of_order + other.out_of_order,
+            tuple(sorted({*self.libraries, *other.libraries})),
         )
 
 
@@ -111,6 +113,7 @@ class ClientActivity:
         "held",
         "key",
         "left_at",
+        "library",
         "open",
         "storage_time",
     )
@@ -127,6 +130,8 @@ class ClientActivity:
         """Runs while a connection is not read because the storage is behind."""
         self.storage_time = StorageTime()
         """The upload's."""
+        self.library = ""
+        """What the client is made of, with its version; "" for unknown."""
         self._clock = clock
         self._cpu = cpu
         self._counters = counters
@@ -206,6 +211,7 @@ class ClientActivity:
             path.rtt or 0.0,
             path.retransmits,
             path.out_of_order,
+            (self.library,) if self.library else (),
         )
 
     def _totals(self, now: float) -> PathTotals:

@@ -86,6 +86,7 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "callback_url": shown_url(ticket.options.signal_finish_url, ticket.options.backend_secret),
         "clients": list(activity.clients),
         "transports": list(activity.transports),
+        "libraries": list(activity.libraries),
         "connections": activity.connections,
         "speed": round(activity.speed),
         "limit": activity.limit if ticket.state in RECEIVING else "app" if ticket.state in WITH_THE_APP else "",

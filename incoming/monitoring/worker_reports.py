@@ -86,13 +86,12 @@ class WorkerReport:
 
 
 _ACTIVITY = tuple(one.name for one in fields(UploadActivity))
+_LISTS = tuple(one.name for one in fields(UploadActivity) if one.default == ())
 
 
 def _activity(values: dict[str, Any]) -> UploadActivity:
     known = {name: values[name] for name in _ACTIVITY if name in values}
-    return UploadActivity(
-        **known | {"clients": tuple(values.get("clients", ())), "transports": tuple(values.get("transports", ()))}
-    )
+    return UploadActivity(**known | {name: tuple(values.get(name, ())) for name in _LISTS})
 
 
 @dataclass(frozen=True, slots=True)

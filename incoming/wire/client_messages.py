@@ -74,7 +74,7 @@ class Bare:
 ServerMessage = Welcome | Acknowledged | StateNews | ErrorMessage | Bare
 
 
-def hello(session: str, epoch: int | None, identity: Identity) -> str:
+def hello(session: str, epoch: int | None, identity: Identity, library: str = "") -> str:
     """Return the first message of every connection. Name and type are cut off where the server's limit is."""
     fields: dict[str, Any] = {"type": "hello", "session": session}
     if epoch is not None:
@@ -86,6 +86,8 @@ def hello(session: str, epoch: int | None, identity: Identity) -> str:
         fields["fingerprint"] = identity.fingerprint
     if identity.media_type is not None:
         fields["media_type"] = identity.media_type[:MAX_MEDIA_TYPE]
+    if library:
+        fields["library"] = library
     return _encode(fields)
 
 

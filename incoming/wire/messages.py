@@ -30,6 +30,7 @@ MAX_NAME = identity.MAX_NAME
 MAX_REASON = 1024
 MAX_FINGERPRINT = 200
 MAX_LIMIT = 16
+MAX_LIBRARY = 64
 MAX_MEDIA_TYPE = identity.MAX_MEDIA_TYPE
 SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 
@@ -42,11 +43,14 @@ _NONE = Extents()
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of every connection: identifies the file and the uploader."""
+    """The first message of every connection: identifies the file and the uploader. `library` is what the client is
+    made of, with its version, such as `incoming.js/1.2.3`; for operators only.
+    """
 
     session: str
     epoch: int | None
     identity: Identity
+    library: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,9 @@ ClientMessage = Hello | Pause | Cancel | Ping | Pong
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits that the server announces to a client; sizes in bytes, times in seconds, rates in bytes a second."""
+    """The limits that the server announces to a client; sizes in bytes, times in seconds, rates in bytes a second. With
+    them it says its version.
+    """
 
     chunk_min: int
     chunk_max: int
@@ -88,6 +94,7 @@ class Limits:
     connections: int
     ping_interval: float
     max_rate: int = 0
+    version: str = ""
 
 
 # --- from the client --------------------------------------------------------------------------------------------------
@@ -142,7 +149,8 @@ def _hello(message: dict[str, Any]) -> Hello:
         fingerprint=text_field(message, "fingerprint", MAX_FINGERPRINT, default="") or None,
         media_type=text_field(message, "media_type", MAX_MEDIA_TYPE, default="") or None,
     )
-    return Hello(session, integer_field(message, "epoch", MAX_SIZE), told)
+    library = text_field(message, "library", MAX_LIBRARY, default="")
+    return Hello(session, integer_field(message, "epoch", MAX_SIZE), told, library)
 
 
 # --- from the server --------------------------------------------------------------------------------------------------
@@ -164,6 +172,7 @@ def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = ()) -> s
         max_rate=limits.max_rate,
         **_alignment(ticket),
         **({"received": ranges} if (ranges := list(received)) else {}),
+        **({"version": limits.version} if limits.version else {}),
     )
 
 

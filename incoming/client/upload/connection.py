@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from incoming import __version__
 from incoming.client.errors import Unreachable
 from incoming.core.identity import Identity
 from incoming.wire.client_messages import Acknowledged, StateNews, Welcome
+
+LIBRARY = f"incoming.client/{__version__}"
+"""What servers are told of this client."""
 
 
 class ConnectionLost(Unreachable):

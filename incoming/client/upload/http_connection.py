@@ -18,7 +18,7 @@ import aiohttp
 from incoming import __version__
 from incoming.client.errors import NotTheServer, error_of
 from incoming.client.upload.address import UploadAddress
-from incoming.client.upload.connection import ConnectionLost, Greeting
+from incoming.client.upload.connection import LIBRARY, ConnectionLost, Greeting
 from incoming.core.errors import UploadError
 from incoming.wire import client_messages as messages
 from incoming.wire.client_messages import Acknowledged, StateNews, Welcome
@@ -43,7 +43,7 @@ class UploadResource:
 
     async def greet(self, greeting: Greeting) -> Welcome:
         """Say hello, and return the welcome."""
-        text = messages.hello(greeting.session, greeting.epoch, greeting.identity)
+        text = messages.hello(greeting.session, greeting.epoch, greeting.identity, LIBRARY)
         _, _, body = await self._request("POST", data=text.encode(), headers={"Content-Type": "text/plain"})
         answer = messages.parse(body)
         if not isinstance(answer, Welcome):

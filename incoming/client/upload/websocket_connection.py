@@ -15,7 +15,7 @@ import aiohttp
 
 from incoming.client.errors import error_from
 from incoming.client.upload.address import UploadAddress
-from incoming.client.upload.connection import ConnectionLost, Greeting, WebSocketUnusable
+from incoming.client.upload.connection import LIBRARY, ConnectionLost, Greeting, WebSocketUnusable
 from incoming.core.errors import BadRequest
 from incoming.wire import client_messages as messages
 from incoming.wire.client_messages import Acknowledged, ErrorMessage, StateNews, Welcome
@@ -94,7 +94,7 @@ async def open_websocket(
 async def _greet(socket: aiohttp.ClientWebSocketResponse, greeting: Greeting) -> WebSocketConnection:
     try:
         with _losses():
-            await socket.send_str(messages.hello(greeting.session, greeting.epoch, greeting.identity))
+            await socket.send_str(messages.hello(greeting.session, greeting.epoch, greeting.identity, LIBRARY))
         answer = await _next(socket, OPEN_TIMEOUT)
     except (ConnectionLost, BadRequest) as error:
         raise WebSocketUnusable(f"the WebSocket brought no welcome: {error}") from error

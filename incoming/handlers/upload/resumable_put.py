@@ -219,6 +219,7 @@ class ResumablePut(UploadResource):
         upload_service = self.services.upload_service
         if isinstance(message, Hello):
             self._upload = await upload_service.open(ticket, message)
+            self._note_library(message.library)
             known = await upload_service.settled(self._upload)
             self.send_json(messages.welcome(known, self.services.limits(known), self._upload.received))
         elif isinstance(message, Pause):
@@ -228,6 +229,12 @@ class ResumablePut(UploadResource):
             self.send_json(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
         else:
             raise BadRequest("over HTTP the control messages are hello, pause and cancel")
+
+    def _note_library(self, library: str) -> None:
+        """Count the client as connected from its hello on: the bodies that follow do not name their library."""
+        sender = self.services.connections.enter(self.path_args[0], "http", self.client)
+        sender.library = library
+        sender.leave()
 
     async def delete(self, ticket: str) -> None:
         """Cancel the upload, for the `reason` in the query."""

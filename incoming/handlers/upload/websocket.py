@@ -201,6 +201,7 @@ class UploadSocket(Answering, WebSocketHandler):
             raise
         connections = self.services.connections
         sender = connections.enter(self._ticket_id, "websocket", self.client, upload.checkpoints.storage_time)
+        sender.library = hello.library
         reports = PathReports(sender, self._stream, self.services.monotonic, self._is_storing, self._report_path)
 
         stop_reports = upload.reports.add(lambda *news: self._outlet.send(messages.received(*news)))

@@ -19,6 +19,8 @@ import { FetchRequest } from "./fetch_request.js";
  * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
  * @property {(EventTarget & {visibilityState: string}) | null} document
  * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
+ * @property {string} version of the library, "" of its sources
+ * @property {(message: string) => void} warn who writes the page
  * @property {((url: string, message: string) => boolean) | null} beacon delivers a last message while the page closes
  */
 
@@ -41,6 +43,8 @@ export function browser() {
         page: typeof scope.addEventListener === "function" ? scope : null,
         document: scope.document ?? null,
         wake_lock: navigator?.wakeLock ?? null,
+        version: typeof __VERSION__ === "undefined" ? "" : __VERSION__,
+        warn: (message) => console.warn(`incoming: ${message}`),
         beacon: navigator?.sendBeacon ? (url, message) => navigator.sendBeacon(url, message) : null,
     };
 }

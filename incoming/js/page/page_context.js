@@ -36,6 +36,8 @@ export class PageContext {
     language = null;
     #hostname = "";
     #place;
+    /** @type {Set<string>} versions of servers of which was warned */
+    #met = new Set();
     /** @type {Map<string, LongPoll>} one for each server that this page uploads to */
     #long_polls = new Map();
     /** @type {Map<string, Upload>} the last started uploader of each ticket */
@@ -94,6 +96,23 @@ export class PageContext {
         let news = this.#long_polls.get(frontend);
         if (!news) this.#long_polls.set(frontend, (news = new LongPoll(this.env, frontend)));
         return news;
+    }
+
+    /** What the server is told of the library. */
+    get library() {
+        return this.env.version && `incoming.js/${this.env.version}`;
+    }
+
+    /**
+     * Versions fit by Semantic Versioning: their first numbers are equal and, while those are 0, the second ones.
+     * @param {string} [version] of a server
+     */
+    met(version) {
+        const { version: own, warn } = this.env;
+        const fits = (/** @type {string} */ one) => /^(0\.)?\d+/.exec(one)?.[0];
+        if (!own || !version || fits(own) === fits(version) || this.#met.has(version)) return;
+        this.#met.add(version);
+        warn(`the library has version ${own}, the upload server ${version}; use the library of the server`);
     }
 
     /**

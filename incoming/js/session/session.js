@@ -203,7 +203,8 @@ export class Session {
 
     /** @returns {import("../transport/messages.js").Hello} */
     #hello() {
-        return { session: this.#page.session, epoch: this.#epoch, ...this.#check.identity };
+        const { session, library } = this.#page;
+        return { session, epoch: this.#epoch, ...this.#check.identity, library: library || undefined };
     }
 
     /** @returns {boolean} whether the file may become complete, because all of it is of one moment */
@@ -228,6 +229,7 @@ export class Session {
     #welcomed(pooled, welcome) {
         this.#limits = welcome;
         this.#epoch = welcome.epoch;
+        this.#page.met(welcome.version);
         const first = !this.#connected;
         this.#connector.welcomed(pooled.connection.kind);
         if (first) {

@@ -14,6 +14,7 @@
  * @property {number} [last_modified] milliseconds since the epoch
  * @property {string} [fingerprint] digest of samples of the content
  * @property {string} [media_type] the file's type by the browser
+ * @property {string} [library] with its version
  */
 
 /**
@@ -31,6 +32,7 @@
  * @property {number} max_rate bytes a second, 0 for no limit
  * @property {Range[]} [received] what is received besides and not safe yet
  * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
+ * @property {string} [version] of the server
  */
 
 /** @typedef {import("../incoming.js").ServerFigures} Path how the bytes fare, as the server sees it */

@@ -11,12 +11,14 @@ import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.websocket import websocket_connect
 
+from incoming import __version__
 from incoming.core.ticket import Event
 from incoming.handlers.operator.operator_handler import GUARD
 from incoming.handlers.operator.status_page import MOST_SHOWN, PAGE, status_files
 from incoming.handlers.operator.uploads import MOST_AT_ONCE
 from incoming.wire import messages
 from tests.support.one_worker import OneWorker, one_worker
+from tests.support.raw_websocket import RawWebSocket, hello
 from tests.support.stores import until
 
 TOKEN = "a-long-enough-token"
@@ -102,6 +104,20 @@ async def test_a_websocket_is_counted_while_it_lasts(tmp_path: Path) -> None:
         await until(gone, "the end of the connection")
         counted = worker.services.counters.totals()
         assert (counted["bytes/websocket"], counted["acks/websocket"], counted["errors/bad_request"]) == (5, 1, 1)
+
+
+async def test_client_and_server_tell_each_other_their_versions_over_both_transports(tmp_path: Path) -> None:
+    async with one_worker(tmp_path) as worker:
+        ticket = await worker.ticket()
+        socket = await RawWebSocket.open(worker.port, ticket)
+        await socket.send(hello(library="incoming.js/1.2.3"))
+        assert (await socket.hear("welcome"))["version"] == __version__
+        posted = {"type": "hello", "session": "session-1", "size": 100, "name": "a.bin", "library": "app/<b>2</b>"}
+        answer = await worker.fetch("POST", f"/incoming/frontend/upload/{ticket}", json.dumps(posted).encode())
+        assert json.loads(answer.body)["version"] == __version__
+        [upload] = (await now(worker))["uploads"]
+        assert upload["libraries"] == ["app/<b>2</b>", "incoming.js/1.2.3"]
+        socket.close()
 
 
 async def test_active_uploads_come_first_and_unused_tickets_are_only_counted(tmp_path: Path) -> None:

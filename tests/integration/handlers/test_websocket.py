@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from incoming import __version__
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
 from incoming.handlers.upload.websocket import UploadSocket
@@ -141,6 +142,7 @@ async def test_welcome_has_every_documented_field(worker: OneWorker) -> None:
     assert await socket.hear() == {
         "type": "welcome", "epoch": 1, "state": "uploading", "size": 100, "extents": [], "chunk_min": 65536,
         "chunk_max": 8388608, "window": 67108864, "connections": 16, "ping_interval": 20, "max_rate": 1_000_000,
+        "version": __version__,
     }  # fmt: skip
     identity = (await look(worker, ticket_id)).identity
     assert (identity.name, identity.size, identity.last_modified, identity.fingerprint) == (

@@ -70,10 +70,12 @@ async def test_connections_to_several_workers_are_one_upload(tmp_path: Path) -> 
     first.connections.enter("a", "websocket", "10.0.0.1")
     first.connections.enter("a", "websocket", "10.0.0.1")
     second.connections.enter("a", "websocket", "10.0.0.1")
-    second.connections.enter("a", "http", "10.0.0.2")
+    second.connections.enter("a", "http", "10.0.0.2").library = "incoming.js/1.2.3"
     await second.reporter.report()
     overview = await first.reporter.overview()
-    assert overview.uploads["a"] == UploadActivity(("10.0.0.1", "10.0.0.2"), ("http", "websocket"), 4, 0.0)
+    assert overview.uploads["a"] == UploadActivity(
+        ("10.0.0.1", "10.0.0.2"), ("http", "websocket"), 4, libraries=("incoming.js/1.2.3",)
+    )
     assert overview.connections == {"websocket": 3, "http": 1}
     await stores.close()
 

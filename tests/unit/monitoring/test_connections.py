@@ -45,6 +45,15 @@ def test_connections_of_an_upload_are_combined(scene: Scene) -> None:
     assert scene.connections.open() == {"websocket": 2, "http": 2}
 
 
+def test_the_libraries_of_clients_are_listed_once_each(scene: Scene) -> None:
+    for transport, library in (("websocket", "incoming.js/1.0.0"), ("http", "incoming.js/1.0.0"), ("http", "")):
+        scene.connections.enter(TICKET, transport, "::1" if library else "::2").library = library
+    facts = scene.facts()
+    assert facts is not None
+    assert facts.libraries == ("incoming.js/1.0.0",)
+    assert (facts + UploadActivity(libraries=("app/2",))).libraries == ("app/2", "incoming.js/1.0.0")
+
+
 def test_an_http_client_stays_listed_between_requests(scene: Scene) -> None:
     scene.connections.enter(TICKET, "http", "::1").leave()
     facts = scene.facts()

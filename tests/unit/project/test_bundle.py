@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from incoming import __version__
 from tests.support.tools import ROOT, require_node_package, require_tool
 
 DIST = ROOT / "incoming" / "js" / "dist"
@@ -61,6 +62,11 @@ def test_the_maps_lead_to_the_sources() -> None:
         sources = json.loads((DIST / f"{name}.map").read_text())
         texts = dict(zip(sources["sources"], sources["sourcesContent"], strict=True))
         assert texts["../uploader/uploader.js"] == (ROOT / "incoming/js/uploader/uploader.js").read_text()
+
+
+def test_the_library_knows_the_projects_version() -> None:
+    for name in ("incoming.js", "incoming.mjs"):
+        assert f'"{__version__}"' in (DIST / name).read_text()
 
 
 def test_classic_bundle_makes_one_global(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_client_messages_are_documented() -> None:
     assert first_cells(PROTOCOL, "Messages from the client") >= client_message_types()
     [hello] = [cells[1] for cells in rows(PROTOCOL, "Messages from the client") if cells[0] == "`hello`"]
     fields = set(re.findall(r'message, "(\w+)"', _source_of(messages, "_hello")))
-    assert {"session", "epoch", "name", "size", "last_modified", "fingerprint", "media_type"} == fields
+    assert {"session", "epoch", "name", "size", "last_modified", "fingerprint", "media_type", "library"} == fields
     assert fields <= set(re.findall(r"`(\w+)`", hello))
 
 

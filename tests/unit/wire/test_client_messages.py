@@ -41,7 +41,7 @@ def test_a_clients_message_is_written(vector: dict[str, object]) -> None:
     if fields["type"] == "hello":
         names = ("name", "size", "last_modified", "fingerprint", "media_type")
         identity = Identity(**{name: fields.get(name) for name in names})
-        text = client_messages.hello(fields["session"], fields.get("epoch"), identity)
+        text = client_messages.hello(fields["session"], fields.get("epoch"), identity, fields.get("library", ""))
     elif fields["type"] == "cancel":
         text = client_messages.cancel(fields["reason"])
     elif fields["type"] == "pong":

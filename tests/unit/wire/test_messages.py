@@ -52,6 +52,7 @@ def hello(**changes: object) -> str:
         (hello(size=MAX_SIZE, name="n" * MAX_NAME), Hello("abcd1234", None, Identity("n" * MAX_NAME, MAX_SIZE))),
         (hello(name="\ud800x"), Hello("abcd1234", None, Identity("�x", 5))),
         (hello(name="😀\u202e<img>"), Hello("abcd1234", None, Identity("😀\u202e<img>", 5))),
+        (hello(library="app/1.0"), Hello("abcd1234", None, Identity("a.bin", 5), "app/1.0")),
         (hello(future="ignored"), Hello("abcd1234", None, Identity("a.bin", 5))),
         ('{"type":"pause"}', Pause()),
         ('{"type":"pause","epoch":2}', Pause(2)),
@@ -117,6 +118,8 @@ def test_a_chunk_is_not_copied() -> None:
         (hello(fingerprint=7), "'fingerprint' is missing or not a string"),
         (hello(fingerprint="f" * 201), "the limit is 200"),
         (hello(media_type="m" * 256), "the limit is 255"),
+        (hello(library="x" * 65), "the limit is 64"),
+        (hello(library=1), "'library' is missing or not a string"),
         (hello(media_type=["image/png"]), "'media_type' is missing or not a string"),
     ],
 )

@@ -24,7 +24,7 @@ def understood(fields: dict[str, Any]) -> messages.ClientMessage:
         case {"type": "hello"}:
             known = ("name", "size", "last_modified", "fingerprint", "media_type")
             identity = Identity(*(fields.get(name) for name in known))
-            return Hello(fields["session"], fields.get("epoch"), identity)
+            return Hello(fields["session"], fields.get("epoch"), identity, fields.get("library", ""))
         case {"type": "pause"}:
             return Pause(fields.get("epoch"))
         case {"type": "cancel"}:
@@ -47,7 +47,8 @@ def said(fields: dict[str, Any]) -> str:
                 part_size=fields.get("alignment", 0),
             )
             received = [(start, end) for start, end in fields.get("received", [])]
-            return messages.welcome(told, Limits(**{name: fields[name] for name in limits}), received)
+            given = {name: fields[name] for name in limits}
+            return messages.welcome(told, Limits(**given, version=fields.get("version", "")), received)
         case {"type": "ack"}:
             return messages.ack([(start, end) for start, end in fields["chunks"]])
         case {"type": "received"}:

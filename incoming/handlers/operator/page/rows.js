@@ -7,7 +7,7 @@ import { STATE_NAMES, readableDuration, readableSize, visible } from "./readable
 
 /** @typedef {{id: string, name: string | null, size: number | null, arrived: number, state: string,
  *     paused: boolean, age: number, idle: number, in_state: number, requested_by: string, clients: string[],
- *     transports: string[], connections: number, speed: number, limit: string, delay: number, pending: number,
+ *     transports: string[], libraries: string[], connections: number, speed: number, limit: string, delay: number, pending: number,
  *     rtt: number, retransmits: number, out_of_order: number, attempts: number, next_attempt: number | null,
  *     problem: string, callback_url: string, may_cancel: boolean, may_retry: boolean}} Upload */
 
@@ -81,6 +81,7 @@ class Row {
         this.problem = make("small", "problem");
         this.client = make("span");
         this.how = make("small");
+        this.library = make("small");
         this.age = make("td", "number age");
         this.cancel = button("Cancel", "Really cancel?", () => this.act("cancel"));
         this.retry = button("Retry now", null, () => this.act("retry"));
@@ -93,7 +94,7 @@ class Row {
             make("td", "progress", this.bar, this.done),
             make("td", "number speed", this.speed, this.limit, this.path),
             make("td", "state", this.badge, this.detail, this.problem),
-            make("td", "client", this.client, this.how),
+            make("td", "client", this.client, this.how, this.library),
             this.age,
             make("td", "", this.cancel, this.retry, this.outcome),
         );
@@ -134,6 +135,7 @@ class Row {
         say(this.client, upload.clients.map(visible).join(", "));
         const transports = upload.transports.map((name) => (name === "http" ? "HTTP" : "WebSocket")).join(", ");
         say(this.how, upload.connections ? `${transports}, ${counted(upload.connections, "connection")}` : transports);
+        say(this.library, upload.libraries.map(visible).join(", "));
         say(this.age, readableDuration(upload.age));
         this.cancel.hidden = !upload.may_cancel;
         this.retry.hidden = !upload.may_retry;

@@ -32,6 +32,31 @@ test("uploads that send at the same time share the connections, and each has one
     assert.equal(page.share(16), 1);
 });
 
+test("a server of a version that the library does not fit is named once, and the server is told the library's", async () => {
+    const stage = new Stage();
+    stage.env.version = "1.4.0";
+    stage.uploader(SIZE).start();
+    const connection = await stage.connected();
+    assert.equal(connection.hello.library, "incoming.js/1.4.0");
+    connection.welcome({ version: "2.0.0" });
+    stage.page.met("2.0.0");
+    const text = "the library has version 1.4.0, the upload server 2.0.0; use the library of the server";
+    assert.deepEqual(stage.env.warnings, [text]);
+});
+
+test("versions fit by Semantic Versioning", () => {
+    const cases = [
+        ["1.4.0", "1.0.2", true], ["1.4.0", "11.0.0", false], ["0.1.0", "0.1.7rc1", true], ["0.1.0", "0.2.0", false],
+        ["0.1.0", "0.10.0", false], ["0.9.0", "1.0.0", false], ["", "9.0.0", true], ["1.4.0", undefined, true],
+    ];
+    for (const [own, server, fits] of cases) {
+        const { page, env } = new Stage();
+        env.version = own;
+        page.met(server);
+        assert.equal(env.warnings.length === 0, fits, `${own} and ${server}`);
+    }
+});
+
 test("the browser asks before the page is left only during an upload that wants it", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(SIZE);

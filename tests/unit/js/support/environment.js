@@ -19,6 +19,9 @@ export class FakeEnvironment {
     crypto = null;
     changes_hidden_for = 0;
     wake_lock = null;
+    version = "0.1.0";
+    warnings = [];
+    warn = (message) => void this.warnings.push(message);
 
     now = () => this.time;
     wall = () => this.epoch + this.time;
