@@ -82,4 +82,5 @@ class Services:
             ping_interval=self.settings.ping_interval,
             max_rate=ticket.options.max_rate,
             version=__version__,
+            hosts=self.settings.frontend_hosts,
         )

@@ -49,6 +49,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
             "minimum_rate",
             "max_header",
             "public_url",
+            "frontend_hosts",
             "interim_answers",
             "max_append_size",
             "ping_interval",

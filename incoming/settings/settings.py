@@ -38,6 +38,7 @@ from incoming.settings.value_types import (
     path,
     size,
     token,
+    url_hosts,
     whole,
     worker_count,
 )
@@ -148,6 +149,9 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = key("", networks(), "proxies whose X-Forwarded-For is trusted")
     public_url: str = key(
         "", base_url(), "where clients reach the server, for absolute Location headers; empty: relative"
+    )
+    frontend_hosts: tuple[str, ...] = key(
+        "", url_hosts(), "further names of this server, for more connections of pages over HTTP"
     )
     interim_answers: str = key(
         "auto",

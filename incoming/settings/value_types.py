@@ -30,8 +30,9 @@ _SIZE_UNITS = {"b": 1} | {
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
 _SECONDS: dict[str, Decimal | int] = {"ms": Decimal("0.001"), "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_URL_HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*(:[0-9a-f]*){2,7})(:[0-9]{1,5})?", re.ASCII)
-_ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_URL_HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+_HOST_OR_BARE = re.compile(rf"{_URL_HOST.pattern}|([0-9a-f]*(:[0-9a-f]*){{2,7}})(:[0-9]{{1,5}})?", re.ASCII)
+_ORIGIN = re.compile(rf"https?://{_URL_HOST.pattern}", re.ASCII)
 _BASE_URL = re.compile(rf"{_ORIGIN.pattern}(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?", re.ASCII | re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*", re.ASCII)
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -187,13 +188,27 @@ def hosts() -> ValueType[tuple[str, ...]]:
     """Host names or addresses as in a URL, each with or without a port; lower case, IPv6 without [ ]."""
 
     def parse(text: str) -> tuple[str, ...]:
-        found = tuple(item.lower() for item in split_list(text))
-        for item in found:
-            if not _URL_HOST.fullmatch(item):
-                raise ValueError(f"{item!r} is not a host")
-        return tuple(item.replace("[", "").replace("]", "") for item in found)
+        return tuple(item.replace("[", "").replace("]", "") for item in _hosts(text, _HOST_OR_BARE))
 
     return ValueType("HOSTS", "a list of hosts, such as app.example.org,10.0.0.7:8080", parse, is_list=True)
+
+
+def url_hosts() -> ValueType[tuple[str, ...]]:
+    """The same, as they stand in a URL: IPv6 addresses with [ ]."""
+    return ValueType(
+        "HOSTS",
+        "a list of hosts, such as u1.example.org,u2.example.org:4000",
+        lambda text: _hosts(text, _URL_HOST),
+        is_list=True,
+    )
+
+
+def _hosts(text: str, form: re.Pattern[str]) -> tuple[str, ...]:
+    found = tuple(item.lower() for item in split_list(text))
+    for item in found:
+        if not form.fullmatch(item):
+            raise ValueError(f"{item!r} is not a host")
+    return found
 
 
 def path() -> ValueType[Path]:

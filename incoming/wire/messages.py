@@ -85,7 +85,7 @@ ClientMessage = Hello | Pause | Cancel | Ping | Pong
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits that the server announces to a client; sizes in bytes, times in seconds, rates in bytes a second. With
-    them it says its version.
+    them it says its version and its further names.
     """
 
     chunk_min: int
@@ -95,6 +95,7 @@ class Limits:
     ping_interval: float
     max_rate: int = 0
     version: str = ""
+    hosts: tuple[str, ...] = ()
 
 
 # --- from the client --------------------------------------------------------------------------------------------------
@@ -173,6 +174,7 @@ def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = ()) -> s
         **_alignment(ticket),
         **({"received": ranges} if (ranges := list(received)) else {}),
         **({"version": limits.version} if limits.version else {}),
+        **({"hosts": limits.hosts} if limits.hosts else {}),
     )
 
 

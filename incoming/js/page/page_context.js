@@ -4,6 +4,7 @@ import { session_name } from "../transport/messages.js";
 import { frontend_url } from "../transport/urls.js";
 import { CancelOutbox } from "./cancel_outbox.js";
 import { FileHandles } from "./file_handles.js";
+import { FrontendHosts } from "./frontend_hosts.js";
 import { HttpConnection } from "../transport/http_connection.js";
 import { RequestLimiter } from "./request_limiter.js";
 import { LongPoll } from "../transport/long_poll.js";
@@ -17,6 +18,7 @@ import { WebSocketConnection } from "../transport/websocket_connection.js";
 /** @typedef {import("./environment.js").Environment} Environment */
 /** @typedef {import("../transport/connection.js").Listener} Listener */
 /** @typedef {import("../transport/connection.js").Connection} Connection */
+/** @typedef {import("../transport/messages.js").Welcome} Welcome */
 
 /**
  * A running upload, as the page sees it.
@@ -38,8 +40,8 @@ export class PageContext {
     #place;
     /** @type {Set<string>} versions of servers of which was warned */
     #met = new Set();
-    /** @type {Map<string, LongPoll>} one for each server that this page uploads to */
-    #long_polls = new Map();
+    /** @type {Map<string, {news: LongPoll, hosts: FrontendHosts}>} the servers that this page uploads to */
+    #servers = new Map();
     /** @type {Map<string, Upload>} the last started uploader of each ticket */
     #holders = new Map();
     /** @type {Set<Upload>} */
@@ -83,19 +85,42 @@ export class PageContext {
      * @param {string} ticket
      * @param {import("../transport/connection.js").Source} source of the file's bytes
      * @param {Listener} listener
+     * @param {boolean} [further] whether it is not the upload's first
      * @returns {Connection}
      */
-    connect(kind, ticket, source, listener) {
+    connect(kind, ticket, source, listener, further = false) {
         const { env, frontend } = this;
-        const target = { frontend, ticket, source, news: this.#news(frontend), as_blobs: () => !this.transports.blobs_fail };
-        return kind === "http" ? new HttpConnection(env, target, listener) : new WebSocketConnection(env, target, listener);
+        const { news, hosts } = this.#server(frontend);
+        const target = { frontend, ticket, source, news, as_blobs: () => !this.transports.blobs_fail, closed: () => {} };
+        if (kind !== "http") return new WebSocketConnection(env, target, listener);
+        const host = hosts.enter(further);
+        let welcomed = false;
+        const own = {
+            ...listener,
+            welcome: (/** @type {Welcome} */ welcome) => {
+                welcomed = true;
+                listener.welcome(welcome);
+            },
+            // Whatever answers at a name of no use: the upload does not depend on it.
+            closed: (/** @type {import("../transport/errors.js").Problem | null} */ problem) =>
+                listener.closed(!welcomed && hosts.failed(host) ? null : problem),
+        };
+        return new HttpConnection(env, { ...target, frontend: host, closed: () => hosts.leave(host) }, own);
+    }
+
+    /** Connections over HTTP that all uploads of the page together should have. */
+    get http_connections() {
+        return this.#server(this.frontend).hosts.most;
     }
 
     /** @param {string} frontend */
-    #news(frontend) {
-        let news = this.#long_polls.get(frontend);
-        if (!news) this.#long_polls.set(frontend, (news = new LongPoll(this.env, frontend)));
-        return news;
+    #server(frontend) {
+        let server = this.#servers.get(frontend);
+        if (!server) {
+            server = { news: new LongPoll(this.env, frontend), hosts: new FrontendHosts(frontend) };
+            this.#servers.set(frontend, server);
+        }
+        return server;
     }
 
     /** What the server is told of the library. */
@@ -104,10 +129,12 @@ export class PageContext {
     }
 
     /**
-     * Versions fit by Semantic Versioning: their first numbers are equal and, while those are 0, the second ones.
-     * @param {string} [version] of a server
+     * What a server says of itself. Versions fit by Semantic Versioning: their first numbers are equal and, while those are
+     * 0, the second ones.
+     * @param {Welcome} welcome
      */
-    met(version) {
+    met({ version = "", hosts = [] }) {
+        this.#server(this.frontend).hosts.add(hosts);
         const { version: own, warn } = this.env;
         const fits = (/** @type {string} */ one) => /^(0\.)?\d+/.exec(one)?.[0];
         if (!own || !version || fits(own) === fits(version) || this.#met.has(version)) return;

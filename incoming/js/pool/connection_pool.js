@@ -24,10 +24,10 @@ import { PoolSizer } from "./pool_sizer.js";
 
 /**
  * @typedef {object} Owner
- * @property {(kind: Kind, listener: Listener) => Connection} connect
+ * @property {(kind: Kind, listener: Listener, further: boolean) => Connection} connect `further`: besides others that work
  * @property {() => Hello} hello greeting of further connections
  * @property {() => {kind: Kind, fallen_back: boolean}} preferred kind of the next connection, and whether it replaces a WebSocket that fails
- * @property {(connections: number) => number} share of the connections of all the page's uploads
+ * @property {(kind: Kind, limits: Welcome) => number} share of the connections of all the page's uploads
  * @property {(pooled: PooledConnection, welcome: Welcome) => void} welcomed
  * @property {(kind: Kind) => void} heard chunks were acknowledged; before the consequences
  * @property {() => void} acked the same, after it
@@ -119,7 +119,7 @@ export class ConnectionPool {
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
             closed: (/** @type {Problem | null} */ problem) => this.#closed(pooled, problem),
         };
-        const connection = this.#owner.connect(kind, listener);
+        const connection = this.#owner.connect(kind, listener, this.welcomed.length > 0);
         /** @type {PooledConnection} */
         const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), heard: 0 };
         this.#pool.add(pooled);
@@ -270,7 +270,7 @@ export class ConnectionPool {
         if (heard === "websocket") this.#retire(this.active.filter(({ connection }) => connection.kind !== heard));
         if (this.#scheduler.complete) return this.keep_one();
         const { kind, fallen_back } = this.#owner.preferred();
-        const share = this.#owner.share(this.#sizer.most(kind, limits));
+        const share = this.#owner.share(kind, limits);
         const facts = { bytes, limits, share, fallen_back, count: this.welcomed.length };
         const plan = this.#sizer.acked(this.#env.now(), facts);
         if (plan.try_websocket) this.open("websocket", this.#owner.hello());

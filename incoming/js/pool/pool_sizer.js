@@ -32,8 +32,6 @@ const SECONDS_PER_CHUNK = 4;
 /** At first the line seems slower than it is, during TCP's slow start. */
 const YOUNG = 3_000;
 const SECONDS_PER_CHUNK_WHEN_YOUNG = 16;
-/** Browsers open six connections to a server over HTTP/1.1, and the app needs some of them. */
-const HTTP_CONNECTIONS = 4;
 const OPEN_AGAIN_AFTER = 2_000;
 const OPEN_AGAIN_AT_LAST = 60_000;
 const WEBSOCKET_AGAIN_AFTER = 30_000;
@@ -84,15 +82,6 @@ export class PoolSizer {
         if (now < this.#not_before) return;
         this.#not_before = now + this.#open_again_after;
         this.#open_again_after = Math.min(OPEN_AGAIN_AT_LAST, this.#open_again_after * 2);
-    }
-
-    /**
-     * @param {"websocket" | "http"} kind
-     * @param {Welcome} limits
-     * @returns {number} connections that all uploads of the page together should have
-     */
-    most(kind, { connections }) {
-        return kind === "http" ? HTTP_CONNECTIONS : connections;
     }
 
     /**

@@ -81,12 +81,12 @@ export class Session {
         this.#max_rate = max_rate;
         this.#bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
         this.#pool = new ConnectionPool(page.env, this.scheduler, rates, this.#bucket, {
-            connect: (kind, listener) => page.connect(kind, upload.ticket, check, listener),
+            connect: (kind, listener, further) => page.connect(kind, upload.ticket, check, listener, further),
             welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
             hello: () => this.#hello(),
             preferred: () => this.#selector,
             limit: () => this.limit,
-            share: (connections) => page.share(connections),
+            share: (kind, { connections }) => page.share(kind === "http" ? page.http_connections : connections),
             heard: (kind) => this.#selector.heard(kind),
             acked: () => this.#acked(),
             received: () => this.#received(),
@@ -229,7 +229,7 @@ export class Session {
     #welcomed(pooled, welcome) {
         this.#limits = welcome;
         this.#epoch = welcome.epoch;
-        this.#page.met(welcome.version);
+        this.#page.met(welcome);
         const first = !this.#connected;
         this.#connector.welcomed(pooled.connection.kind);
         if (first) {

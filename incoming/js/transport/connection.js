@@ -30,6 +30,8 @@
  * @property {string} ticket
  * @property {Source} source of the bytes
  * @property {import("./long_poll.js").LongPoll} news of the page's uploads
+ * @property {() => void} closed called once, when the connection has ended
+ * @property {() => void} closed called once, when a connection over HTTP has ended
  * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read themselves
  */
 

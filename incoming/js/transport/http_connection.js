@@ -138,6 +138,7 @@ export class HttpConnection {
 
     close() {
         this.#stop();
+        if (this.#open) this.#target.closed();
         this.#open = false;
     }
 

@@ -33,6 +33,7 @@
  * @property {Range[]} [received] what is received besides and not safe yet
  * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
  * @property {string} [version] of the server
+ * @property {string[]} [hosts] further names of it, for connections over HTTP
  */
 
 /** @typedef {import("../incoming.js").ServerFigures} Path how the bytes fare, as the server sees it */

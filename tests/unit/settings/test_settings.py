@@ -72,6 +72,7 @@ OTHER_VALUES: dict[str, tuple[str, object]] = {
     "backend_token": ("correct-horse-battery", "correct-horse-battery"),
     "trusted_proxies": ("::ffff:10.0.0.0/104", (ip_network("10.0.0.0/8"),)),
     "public_url": ("https://Example.org:8443/up/", "https://Example.org:8443/up"),
+    "frontend_hosts": ("U1.example.org, [::1]:8080", ("u1.example.org", "[::1]:8080")),
     "interim_answers": ("true", "true"),
     "max_append_size": ("100MB", 100_000_000),
     "allowed_origins": (
@@ -225,6 +226,8 @@ def test_values_beyond_a_limit_are_refused(name: str, last: str, beyond: str) ->
         (["--backend-networks", "10.0.0.1/8"], {}, "10.0.0.1/8 has host bits set"),
         (["--allowed-origins", "https://a.org/page"], {}, "'https://a.org/page' is not an origin"),
         (["--callback-hosts", "http://a.org"], {}, "'http://a.org' is not a host"),
+        (["--frontend-hosts", "http://a.org"], {}, "'http://a.org' is not a host"),
+        (["--frontend-hosts", "::1"], {}, "'::1' is not a host"),
         (["--storage-dir", ""], {}, "--storage-dir: '' is not a path"),
         (["--callback-ca-file", "/nowhere.pem"], {}, "--callback-ca-file: '/nowhere.pem' is not a readable file with"),
         (["--callback-ca-file", __file__], {}, "test_settings.py' is not a readable file with certificates in PEM"),

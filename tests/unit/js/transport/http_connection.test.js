@@ -17,7 +17,7 @@ function connection({ as_blobs = true, source = source_of() } = {}) {
     const report = (name) => (value) => reports.push([name, value]);
     const listener = Object.fromEntries(["welcome", "ack", "state", "path", "too_large", "closed"].map((name) => [name, report(name)]));
     const frontend = "https://up.example/f/";
-    const target = { frontend, ticket: "t1", source, news: new LongPoll(env, frontend), as_blobs: () => as_blobs };
+    const target = { frontend, ticket: "t1", source, news: new LongPoll(env, frontend), as_blobs: () => as_blobs, closed: () => {} };
     const line = new HttpConnection(env, target, listener);
     line.open(HELLO);
     return { env, line, reports };
@@ -112,7 +112,7 @@ test("only a connection that has nothing to send for a moment asks for news, and
 
 test("a first piece that takes long is left alone, although it is sent within the welcome", async () => {
     const env = new FakeEnvironment();
-    const target = { frontend: "https://up.example/f/", ticket: "t1", source: source_of(), as_blobs: () => true };
+    const target = { frontend: "https://up.example/f/", ticket: "t1", source: source_of(), as_blobs: () => true, closed: () => {} };
     const acked = [];
     const listener = { welcome: () => line.send([0, 100]), ack: (chunks) => acked.push(...chunks) };
     const line = new HttpConnection(env, target, listener);
@@ -127,7 +127,7 @@ test("a first piece that takes long is left alone, although it is sent within th
 
 test("a connection that is closed within the welcome asks for nothing more", () => {
     const env = new FakeEnvironment();
-    const target = { frontend: "https://up.example/f/", ticket: "t1", source: source_of(), as_blobs: () => true };
+    const target = { frontend: "https://up.example/f/", ticket: "t1", source: source_of(), as_blobs: () => true, closed: () => {} };
     const line = new HttpConnection(env, target, { welcome: () => line.close() });
     line.open(HELLO);
     env.request.answer(200, { ...WELCOME, state: "arrived" });
