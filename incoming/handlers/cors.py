@@ -35,6 +35,8 @@ def cors(headers: HTTPHeaders, methods: Sequence[str]) -> dict[str, str]:
     if origin is None:
         return {}
     answer = {"Access-Control-Allow-Origin": origin, "Vary": "Origin", "Access-Control-Expose-Headers": EXPOSED}
+    # The page may read which protocol its requests have (Resource Timing, section 4.5).
+    answer["Timing-Allow-Origin"] = origin
     if "Access-Control-Request-Method" in headers:
         answer["Access-Control-Allow-Methods"] = ", ".join(methods)
         answer["Access-Control-Allow-Headers"] = headers.get("Access-Control-Request-Headers", "*")

@@ -106,6 +106,8 @@ export interface Diagnosis {
     readonly limit: UploadLimit | null;
     readonly state: UploadState;
     readonly transport: "websocket" | "http" | "";
+    /** Of requests over HTTP: "http/1.1", "h2", "h3"; "" for a WebSocket, and where the browser does not say. */
+    readonly protocol: string;
     readonly connections: number;
     /** Bytes a second. */
     readonly rate: number;

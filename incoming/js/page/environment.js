@@ -19,6 +19,7 @@ import { FetchRequest } from "./fetch_request.js";
  * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
  * @property {(EventTarget & {visibilityState: string}) | null} document
  * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
+ * @property {(url: string) => string} protocol by which a request was made ("h2", "http/1.1"), "" where the browser does not say
  * @property {string} version of the library, "" of its sources
  * @property {(message: string) => void} warn who writes the page
  * @property {((url: string, message: string) => boolean) | null} beacon delivers a last message while the page closes
@@ -43,6 +44,7 @@ export function browser() {
         page: typeof scope.addEventListener === "function" ? scope : null,
         document: scope.document ?? null,
         wake_lock: navigator?.wakeLock ?? null,
+        protocol: (url) => entry_of(url)?.nextHopProtocol ?? "",
         version: typeof __VERSION__ === "undefined" ? "" : __VERSION__,
         warn: (message) => console.warn(`incoming: ${message}`),
         beacon: navigator?.sendBeacon ? (url, message) => navigator.sendBeacon(url, message) : null,
@@ -57,6 +59,14 @@ export function browser() {
 export function changes_hidden_for(user_agent) {
     if (/Chrom(e|ium)\//.test(user_agent)) return 0;
     return /AppleWebKit\//.test(user_agent) ? 10_000 : Infinity;
+}
+
+/**
+ * @param {string} url
+ * @returns {PerformanceResourceTiming | undefined} of the last request; servers of other origins must permit it
+ */
+function entry_of(url) {
+    return /** @type {any} */ (performance.getEntriesByName?.(url, "resource").at(-1));
 }
 
 /**

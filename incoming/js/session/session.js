@@ -124,7 +124,8 @@ export class Session {
     get path() {
         const { welcomed, path } = this.#pool;
         const bytes_buffered = welcomed.reduce((sum, { connection }) => sum + connection.buffered, 0);
-        return { connections: welcomed.length, bytes_buffered, ...path.figures };
+        const protocol = welcomed[0]?.connection.protocol ?? "";
+        return { protocol, connections: welcomed.length, bytes_buffered, ...path.figures };
     }
 
     /** Whether chunks are in flight. */

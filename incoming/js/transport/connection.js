@@ -31,7 +31,6 @@
  * @property {Source} source of the bytes
  * @property {import("./long_poll.js").LongPoll} news of the page's uploads
  * @property {() => void} closed called once, when the connection has ended
- * @property {() => void} closed called once, when a connection over HTTP has ended
  * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read themselves
  */
 
@@ -41,6 +40,7 @@
  * @property {"websocket" | "http"} kind
  * @property {number} depth chunks in flight at once
  * @property {number} buffered bytes that have not left the browser yet
+ * @property {string} protocol of its requests, such as "h2"; "" where it is not known
  * @property {boolean} reads whether nothing can leave it because the file is being read
  * @property {(greeting: Hello) => void} open connects and sends hello
  * @property {(chunk: Range) => void} send

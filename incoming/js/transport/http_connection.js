@@ -67,6 +67,10 @@ export class HttpConnection {
         this.#listener = listener;
     }
 
+    get protocol() {
+        return this.#env.protocol(this.#url);
+    }
+
     /** @param {messages.Hello} greeting */
     open(greeting) {
         this.#session = greeting.session;

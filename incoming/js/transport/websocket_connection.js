@@ -23,6 +23,7 @@ const SILENCE = 2.5;
 export class WebSocketConnection {
     /** @type {"websocket"} */
     kind = "websocket";
+    protocol = "";
     depth = Infinity;
     #env;
     #target;

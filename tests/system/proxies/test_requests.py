@@ -66,7 +66,11 @@ def test_request_buffering_does_not_prevent_an_upload(
     upload_page = open_page(start_real_proxy(name, edit, blocked=True))
     pieces = Pieces(upload_page.tab)
     ticket = app.new_ticket()
+    app.hold()
     upload = upload_page.upload(ticket, file.path).start()
+    upload.wait_for(lambda moment: moment.frac_complete == 1, "the end of the file")
+    assert upload_page.tab.evaluate("uploads[0].uploader.diagnosis().protocol") == protocol
+    app.release()
     upload.wait_until_finished()
     assert {moment.transport for moment in upload.moments} == {"", "http"}
     assert pieces.protocols == {protocol}

@@ -6,6 +6,7 @@ import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
 export class FakeConnection {
     buffered = 0;
     reads = false;
+    protocol = "";
     /** @type {string[]} */
     reports = [];
     hello = null;

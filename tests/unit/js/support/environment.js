@@ -20,6 +20,8 @@ export class FakeEnvironment {
     changes_hidden_for = 0;
     wake_lock = null;
     version = "0.1.0";
+    protocols = {};
+    protocol = (url) => this.protocols[url] ?? "";
     warnings = [];
     warn = (message) => void this.warnings.push(message);
 

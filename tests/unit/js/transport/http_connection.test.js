@@ -378,3 +378,10 @@ test("what limits the upload goes with the next chunk, and its answer says how t
         ["ack", [[300, 400]]],
     ]);
 });
+
+test("knows by which protocol the browser made its requests", () => {
+    const { env, line } = connection();
+    assert.equal(line.protocol, "");
+    env.protocols[URL] = "h2";
+    assert.equal(line.protocol, "h2");
+});
