@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from incoming.core.errors import StorageFailed
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
+from incoming.storage.filesystem.mounts import read_mounts, why_not_shared
 from incoming.storage.filesystem.probe import UnusableDirectory, probe
-from incoming.storage.filesystem.store import MOST_OPEN, FileStore
+from incoming.storage.filesystem.store import MOST_OPEN, FileStore, SharedFileStore
 from incoming.storage.named_stores import NamedStores
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.quotas import StoreLimits
@@ -74,7 +75,7 @@ async def open_stores(settings: Settings) -> Stores:
         lock = HostLock(path)
         tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits, lock=lock)
     try:
-        files = FileStore(
+        files = (SharedFileStore if settings.database else FileStore)(
             settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
         )
         kept_bytes = _with_objects(settings, files, tickets)
@@ -135,6 +136,8 @@ def prepare(settings: Settings) -> list[str]:
         probe(str(directory), settings.file_mode)
     except UnusableDirectory as error:
         raise UnusableStorage(str(error)) from error
+    if settings.database and (reason := why_not_shared(os.path.realpath(directory), read_mounts())):
+        raise UnusableStorage(reason)
     return _examine_object_stores(settings)
 
 

@@ -10,12 +10,13 @@ import ctypes
 import errno
 import fcntl
 import os
-import re
 import stat
 import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
+
+from incoming.storage.filesystem.mounts import mount_of, read_mounts
 
 
 class Facts(NamedTuple):
@@ -286,16 +287,5 @@ def _born(fd: int) -> int:
 
 
 def _kind(path: str) -> str:
-    """proc(5): of the mount points above `path` the longest, and of those of one name the last, is the one."""
-    best = kind = ""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:  # noqa: PTH123
-            for line in mounts:
-                before, _, after = line.partition(" - ")
-                point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split()[4])
-                inside = path == point or path.startswith(point.rstrip("/") + "/")
-                if inside and len(point) >= len(best):
-                    best, kind = point, after.split()[0]
-    except (OSError, IndexError):
-        return ""
-    return kind
+    mount = mount_of(path, read_mounts())
+    return "" if mount is None else mount.kind

@@ -237,7 +237,8 @@ class FileTree:
     def _check_whole(self, part: PartialFile, ticket: Ticket, handle: Handle, size: int) -> None:
         """Raise BytesLost if there is a hole: bytes that were never written, or were cut off."""
         whole = Extents([(0, size)])
-        length = self._disk.facts(handle.fd).length
+        facts = self._disk.facts(handle.fd)
+        length = facts.length if facts.length >= size else self._partials.reopened(part, facts).length
         there = self._partials.surely_there(whole, handle.fd, length)
         if there != whole:
             what = f"the partial file of this upload has only {there.size} of {size} bytes"

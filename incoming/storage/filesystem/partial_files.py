@@ -73,8 +73,26 @@ class PartialFiles:
         if facts.links > 1:
             raise self.lost(part, "the partial file of this upload has got a second name")
         if facts.length < needed:
+            facts = self.reopened(part, facts)
+        if facts.length < needed:
             what = f"the partial file of this upload has {facts.length} bytes, it had at least {needed}"
             raise self.lost(part, what, self.surely_there(ticket.extents, fd, facts.length))
+
+    def reopened(self, part: PartialFile, facts: Facts) -> Facts:
+        """Return the facts of the file, opened anew.
+
+        What another machine has written counts when a file is opened, not before: a network file system may go by what
+        it knew then (close-to-open consistency, RFC 8881 section 10.3.1).
+        """
+        try:
+            fd = self._disk.open(self._directory.partial(part.id), write=False)
+        except FileNotFoundError:
+            return facts
+        try:
+            fresh = self._disk.facts(fd)
+        finally:
+            self._disk.close(fd)
+        return fresh if fresh.inode == facts.inode else facts
 
     def surely_there(self, claimed: Extents, fd: int, length: int) -> Extents:
         return surely_there(self._disk, fd, length, claimed, holes_prove=self._directory.kind in ZEROS_ARE_KEPT)

@@ -46,6 +46,9 @@ slow fsync hold up everybody.
 SMALL = 1024 * 1024
 """Bytes up to which a write takes less time than it takes to have a thread of its own do it."""
 
+ALIGNMENT = 1024 * 1024
+"""Bytes; a multiple of what file systems cache and of what NFS and CephFS write at once."""
+
 MOST_OPEN = 8192
 """Files held open at most: many slow uploads that write in turn must not open their files anew each time."""
 
@@ -180,6 +183,18 @@ class FileStore:
         if error.errno == errno.EFBIG:
             return FileTooLarge("the file is larger than a file can be in the storage of the server")
         return StorageFailed(f"the storage of the server reported an error ({error.strerror or 'unknown'})")
+
+
+class SharedFileStore(FileStore):
+    """The same for a directory that several machines write to.
+
+    Chunks of different connections, which may be of different machines, lie in different parts of ALIGNMENT bytes: no
+    page and no object of the file system behind is written by two machines at once.
+    """
+
+    def part_size(self, size: int) -> int:
+        """Return the part size of a file of `size` bytes; see `PartsStore`."""
+        return ALIGNMENT
 
 
 def _valid(ticket: Ticket) -> Ticket:

@@ -1,5 +1,6 @@
 """Two instances with one PostgreSQL database and one directory, and the application that they call."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ OPTIONS = ("--workers", "1", "--durability", "power")
 class Cluster:
     """The instances `one` and `other`, their database and the app that they call."""
 
-    def __init__(self, directory: Path, postgres: PostgresServer, app: NotingApp) -> None:
+    def __init__(self, directory: Path, postgres: PostgresServer, app: NotingApp, prefix: Sequence[str] = ()) -> None:
         self.postgres = postgres
         self.app = app
+        self._prefix = prefix
         self.storage_dir = directory / "storage"
         # As operators should: the password of a real one must not be on the command line.
         self.env = {"INCOMING_DATABASE": postgres.new_schema()}
         self.one, self.other = (self._instance(name) for name in ("one", "other"))
 
     def _instance(self, name: str) -> IncomingServer:
-        instance = IncomingServer(self.storage_dir, *OPTIONS, "--instance", name, env=self.env)
+        instance = IncomingServer(self.storage_dir, *OPTIONS, "--instance", name, env=self.env, prefix=self._prefix)
         instance.log_path = self.storage_dir.with_name(f"{name}.log")
         return instance
 
