@@ -43,12 +43,14 @@ class BytesLost(StorageFailed):
 class Record:
     """What a store wants to be kept with a ticket, apart from it; `value` None removes it.
 
-    It is written in the commit with which the ticket counts all bytes of `within`.
+    It is written in the commit with which the ticket counts all bytes of `within`; a `stale` one in the next commit,
+    unless the ticket counts them again by then.
     """
 
     name: str
     value: str | None
     within: Range
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Records:
     def keep(self, ticket: Ticket, records: Sequence[Record]) -> None:
         """Keep those of bytes that the ticket has."""
         for record in records:
-            if not ticket.extents.covers(*record.within):
+            if ticket.extents.covers(*record.within) == record.stale:
                 continue
             if record.value is None:
                 self._records[ticket.id].pop(record.name, None)

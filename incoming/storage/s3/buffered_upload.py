@@ -116,8 +116,13 @@ class BufferedUpload:
         part = self._parts.get(number)
         if part is None or part.task is not None or not part.here:
             return
+        within = self.place.range_of(number, self._ticket.size)
+        if self._ticket.extents.covers(*within):
+            del self._parts[number]  # another process has stored it
+            self._access.in_background(part.forget(), "freeing the spool")
+            return
         there = part.here | self._ticket.extents | Extents(part.parked)
-        if there.covers(*self.place.range_of(number, self._ticket.size)):
+        if there.covers(*within):
             part.task = asyncio.get_running_loop().create_task(self._store_in_background(part))
 
     async def _store_in_background(self, part: PartBuffer) -> None:
@@ -139,12 +144,17 @@ class BufferedUpload:
         if part.task is not None:
             await asyncio.wait([part.task])
         records = await self.store(part)
-        return parse_receipts({one.name: one.value for one in records if one.value is not None}).parts[number].etag
+        stored = {one.name: one.value for one in records if one.value is not None}
+        return parse_receipts(stored or await self._records(self.id)).parts[number].etag
 
     async def store(self, part: PartBuffer) -> list[Record]:
         """Store a whole part, fetching what is parked of it, and return its records. Raises BytesLost."""
         within = self.place.range_of(part.number, self._ticket.size)
         receipts = await self._fetch(part, within)
+        if part.here.missing(*within):  # another process has just stored it, and what was parked is gone
+            await part.forget()
+            self._parts.pop(part.number, None)
+            return []
         length = within[1] - within[0]
         body, headers = await self._access.checked(part.region, 0, length)
         key, upload = self.place.key, self.place.upload
@@ -168,7 +178,8 @@ class BufferedUpload:
             low, high = max(parked_range[0], within[0]), min(parked_range[1], within[1])
             for start, end in part.here.missing(low, high) if low < high else []:
                 await self._fetch_range(part, key, start, end, start - parked_range[0])
-        if part.here.missing(*within):
+        is_stored = part.number in receipts.parts and not self._ticket.losses
+        if part.here.missing(*within) and not is_stored:
             kept = receipts.extents(self.place, self._ticket.size)
             raise BytesLost(f"of part {part.number} of this upload not all bytes are in the object store", kept)
         return receipts
@@ -253,6 +264,10 @@ class BufferedUpload:
         """Raise the error of a part that could not be stored."""
         if self._error is not None:
             raise self._error
+
+    def forget(self, stale: list[Record]) -> None:
+        """Let records be removed with the next commit."""
+        self._new_records += stale
 
     def recorded(self, ticket: Ticket) -> None:
         """Remove the parked ranges of parts whose receipts are committed."""

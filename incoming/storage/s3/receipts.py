@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents, Range
+from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Record
 from incoming.storage.s3.place import Place
 
@@ -40,7 +41,7 @@ class Receipts:
 
 def part_record(number: int, etag: str, part: Range) -> Record:
     """Return the record of a stored part."""
-    return Record(f"part-{number:05}", json.dumps({"etag": etag, "size": part[1] - part[0]}), part)
+    return Record(_part_name(number), json.dumps({"etag": etag, "size": part[1] - part[0]}), part)
 
 
 def parked_record(parked: Range, key: str) -> Record:
@@ -51,6 +52,18 @@ def parked_record(parked: Range, key: str) -> Record:
 def no_longer_parked(parked: Range, part: Range) -> Record:
     """Return the removal of a parked range, because the part that it lies in is stored."""
     return Record(_parked_name(parked), None, part)
+
+
+def stale_records(receipts: Receipts, place: Place, ticket: Ticket) -> list[Record]:
+    """Return the removals of records whose bytes the ticket has lost since: another upload may take their place."""
+    parts = ((_part_name(number), place.range_of(number, ticket.size)) for number in receipts.parts)
+    parked = ((_parked_name(one), one) for one in receipts.parked)
+    lost = [(name, within) for name, within in (*parts, *parked) if not ticket.extents.covers(*within)]
+    return [Record(name, None, within, stale=True) for name, within in lost]
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:05}"
 
 
 def _parked_name(parked: Range) -> str:

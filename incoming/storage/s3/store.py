@@ -25,7 +25,7 @@ from incoming.storage.s3.buffered_upload import BufferedUpload, parked_prefix
 from incoming.storage.s3.completion import Completion
 from incoming.storage.s3.orphans import sweep_orphans
 from incoming.storage.s3.place import Place, object_key, part_size_for
-from incoming.storage.s3.receipts import parse_receipts
+from incoming.storage.s3.receipts import parse_receipts, stale_records
 
 T = TypeVar("T")
 
@@ -146,6 +146,8 @@ class S3Bytes:
     async def _open(self, ticket: Ticket, place: Place) -> BufferedUpload:
         upload = BufferedUpload(self.access, self.records, ticket, place)
         upload.changed = self._listeners.get(ticket.id)
+        if ticket.losses:
+            upload.forget(stale_records(parse_receipts(await self.records(ticket.id)), place, ticket))
         self._uploads[ticket.id] = upload
         return upload
 

@@ -29,7 +29,7 @@ class StoredRanges:
         """Return the records that count with this ticket, by name: those of bytes that it has."""
         if ticket.epoch != self.epoch:
             return {}
-        return {one.name: one.value for one in self.records if ticket.extents.covers(*one.within)}
+        return {one.name: one.value for one in self.records if ticket.extents.covers(*one.within) != one.stale}
 
 
 Selection = list[tuple[PendingWrite, list[Range], bool]]
@@ -119,7 +119,7 @@ class SubmittedWrites:
         """Acknowledge what the ticket has after a commit of `stored` for `selection`; fail what can no longer be
         committed.
         """
-        written = {id(one) for one in stored.records if one.name in stored.records_of(ticket)}
+        written = {id(one) for one in stored.records if one.stale or one.name in stored.records_of(ticket)}
         self._records = [one for one in self._records if id(one) not in written]
         passed_over = {id(write) for write, ranges, whole in selection if whole or not _has(ticket, ranges)}
         left = []

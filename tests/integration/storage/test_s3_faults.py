@@ -269,3 +269,35 @@ async def test_an_object_that_was_replaced_is_not_removed(bench: Bench) -> None:
     assert not await store.kept(whole)
     await store.remove(whole)
     assert bench.s3.objects() == {f"incoming/{whole.id}": b"another"}
+
+
+async def test_records_of_bytes_that_were_lost_do_not_count_for_later_ones(bench: Bench) -> None:
+    one, other = bench.open(), bench.open()
+    await bench.put(one, 0, PART + 1000)
+    bench.s3.buckets["bucket"].uploads.clear()
+    bench.s3.buckets["bucket"].objects.clear()
+    with pytest.raises(BytesLost) as raised:
+        await bench.put(other, PART + 1000, SIZE)
+    bench.ticket = bench.ticket.lose(raised.value.kept)
+    assert bench.ticket.extents == Extents()
+    await bench.put(one, PART, PART + 900)
+    assert sorted(await RECORDS.of(bench.ticket.id)) == [f"parked-{PART}-{PART + 900}"]
+    await bench.put(other, PART + 900, PART + 1000)
+    await bench.put(one, PART + 1000, SIZE)
+    await bench.put(other, 0, PART)
+    assert await bench.complete(one) == CONTENT
+
+
+async def test_a_part_that_another_process_has_stored_is_not_stored_again(bench: Bench) -> None:
+    one, other = bench.open(), bench.open()
+    await bench.put(one, 0, 1000)
+    await bench.put(other, 1000, 2000)
+    earlier = bench.ticket
+    await bench.put(one, 2000, PART)
+    await until(lambda: not bench.parked(), "the parked ranges to be removed")
+    await other.write(earlier, [(2000, CONTENT[2000:PART])])  # the same bytes over another connection
+    bench.count(await other.flush(earlier), other)
+    await bench.put(other, PART, SIZE)
+    assert await bench.complete(other) == CONTENT
+    assert len(bench.s3.seen("UploadPart")) == PARTS
+    assert other.access.spool.used == 0

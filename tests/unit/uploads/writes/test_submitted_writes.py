@@ -165,3 +165,14 @@ async def test_records_of_an_earlier_epoch_or_of_another_place_are_forgotten() -
     bench.report((0, 10), data="other", records=[Record("a", "1", (0, 10))])
     bench.report(epoch=4)
     assert bench.submitted.ready()[1].records == ()
+
+
+async def test_stale_records_are_removed_unless_their_bytes_have_come_again() -> None:
+    bench = Bench()
+    bench.add(0, 10)
+    bench.report((0, 10), records=[Record("a", None, (0, 10), stale=True), Record("b", None, (0, 20), stale=True)])
+    selection, stored = bench.submitted.ready()
+    after = with_extents((0, 10))
+    assert stored.records_of(after) == {"b": None}
+    bench.submitted.settle(selection, stored, after)
+    assert bench.submitted.ready()[1].records == ()
