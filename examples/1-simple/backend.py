@@ -11,7 +11,6 @@ from pathlib import Path
 
 import bottle
 import click
-import requests
 
 # webapp is beside this example's folder; incoming is the project itself, if it is not installed.
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
@@ -22,12 +21,14 @@ from webapp.pages import download, form_bytes, new_app, page, plain_text, serve
 from webapp.tickets import Ticket, Tickets
 from webapp.uploads_folder import UploadsFolder
 
-from incoming.client import ForeignPath, Handover, NotGenuine
+from incoming.client import ForeignPath, Handover, NotGenuine, NotTheServer, Unreachable, UploadError
+from incoming.client import Tickets as IncomingServer
 
 HERE = Path(__file__).resolve().parent
 
 app = new_app()
-settings: Settings  # these four are set by main()
+settings: Settings  # these five are set by main()
+server: IncomingServer
 tickets: Tickets
 uploads: UploadsFolder
 handover: Handover
@@ -38,28 +39,21 @@ def main_page():
     """The app's only page. It comes with a ticket, so the browser need not ask for one."""
     secret = str(uuid.uuid4())
     try:
-        answer = requests.post(
-            f"http://{settings.internal_incoming_host}/incoming/0.1/backend/new_upload",
-            data={
-                # what the Incoming!! server calls when the file is there
-                "signalFinishURL": f"http://{settings.internal_app_host}/api/backend/upload_finished",
-                # we move the file away ourselves
-                "removeFileWhenFinished": "false",
-                # the server repeats this when it calls us, and nobody else knows it
-                "backendSecret": secret,
-                # better now than after 40 GB: the server says at once if it cannot call us
-                "testCallback": "true",
-            },
-            headers={"Authorization": f"Bearer {settings.backend_token}"} if settings.backend_token else {},
-            timeout=20,
+        upload_id = server.new_upload(
+            # what the Incoming!! server calls when the file is there
+            f"http://{settings.internal_app_host}/api/backend/upload_finished",
+            # the server signs its calls with this, and nobody else knows it
+            secret=secret,
+            # we move the file away ourselves
+            removeFileWhenFinished=False,
+            # better now than after 40 GB: the server says at once if it cannot call us
+            testCallback=True,
         )
-    except requests.RequestException as error:
+    except (UploadError, Unreachable, NotTheServer) as error:
         logging.error("no ticket: %s", error)
-        bottle.abort(500, f"incoming!! error: no answer from {settings.internal_incoming_host}. Is the server running?")
-    if answer.status_code != 200:
-        bottle.abort(500, f"incoming!! error: {answer.status_code} {answer.text}")
+        bottle.abort(500, f"incoming!! error: {error}")
 
-    ticket = Ticket(id=answer.text, secret=secret)
+    ticket = Ticket(id=upload_id, secret=secret)
     tickets.add(ticket)
     return page(HERE, settings, upload_id=ticket.id, uploaded_files=uploads.files())
 
@@ -114,8 +108,10 @@ def uploaded_file(filename):
 @app_options(default_port=4001)
 def main(given):
     """Example web app 1 for Incoming!!: upload one file per page. Files go to ./uploads."""
-    global settings, tickets, uploads, handover
+    global settings, server, tickets, uploads, handover
     settings, tickets, uploads = given, Tickets(Path("tickets.sqlite")), UploadsFolder(Path("uploads"))
+    url = f"http://{settings.internal_incoming_host}"
+    server = IncomingServer(url, token=settings.backend_token, retry_for=0)  # the user sees at once that it is away
     handover = Handover(settings.incoming_storage_dir, tickets.secret_of)
     handover.clean(uploads.directory)
     serve(app, settings)

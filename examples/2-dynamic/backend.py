@@ -14,7 +14,6 @@ from pathlib import Path
 
 import bottle
 import click
-import requests
 
 # webapp is beside this example's folder; incoming is the project itself, if it is not installed.
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
@@ -25,7 +24,17 @@ from webapp.pages import download, download_url, form_bytes, human_size, new_app
 from webapp.tickets import Ticket, Tickets
 from webapp.uploads_folder import UploadsFolder
 
-from incoming.client import ForeignPath, Handover, NotGenuine, UnknownUpload, take_file
+from incoming.client import (
+    ForeignPath,
+    Handover,
+    NotGenuine,
+    NotTheServer,
+    UnknownUpload,
+    Unreachable,
+    UploadError,
+    take_file,
+)
+from incoming.client import Tickets as IncomingServer
 
 # The Incoming!! server waits for a day, unless it is told otherwise. There is no use in trying for longer.
 GIVE_UP_AFTER_S = 24 * 60 * 60
@@ -34,7 +43,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 HERE = Path(__file__).resolve().parent
 
 app = new_app()
-settings: Settings  # these five are set by main()
+settings: Settings  # these seven are set by main()
+server: IncomingServer
+patient_server: IncomingServer
 tickets: Tickets
 uploads: UploadsFolder
 handover: Handover
@@ -52,22 +63,18 @@ def request_upload():
     """Get a ticket from the Incoming!! server and pass it on to our page."""
     secret = str(uuid.uuid4())
     try:
-        answer = call_incoming(
-            "new_upload",
-            signalFinishURL=f"http://{settings.internal_app_host}/api/backend/upload_finished",
-            destType="file",
-            removeFileWhenFinished="false",
-            backendSecret=secret,
-            testCallback="true",
+        upload_id = server.new_upload(
+            f"http://{settings.internal_app_host}/api/backend/upload_finished",
+            secret=secret,
+            removeFileWhenFinished=False,
+            testCallback=True,
         )
-    except requests.RequestException as error:
+    except (UploadError, Unreachable, NotTheServer) as error:
         logging.error("no ticket: %s", error)
-        bottle.abort(500, f"incoming!! error: no answer from {settings.internal_incoming_host}. Is the server running?")
-    if answer.status_code != 200:
-        bottle.abort(500, f"incoming!! error: {answer.status_code} {answer.text}")
+        bottle.abort(500, f"incoming!! error: {error}")
 
-    tickets.add(Ticket(id=answer.text, secret=secret, filename=bottle.request.query.filename))
-    return plain_text(answer.text)
+    tickets.add(Ticket(id=upload_id, secret=secret, filename=bottle.request.query.filename))
+    return plain_text(upload_id)
 
 
 @app.post("/api/backend/upload_finished")
@@ -117,23 +124,21 @@ def take_file_and_report(ticket, arrived, name):
     keep_trying("take the file", ticket, lambda: take_file(arrived, uploads.path(name)))
     logging.info("upload %s is now %r", ticket.id, name)
     time.sleep(max(0.0, enough_work_done - time.monotonic()))
-    keep_trying("report to the Incoming!! server", ticket, lambda: report_finished(ticket))
+    report_finished(ticket)
     tickets.close(ticket, "done")
 
 
 def report_finished(ticket):
-    """Tell the Incoming!! server that we have the file; it tells the browser. An OSError means: once more."""
-    answer = call_incoming("finish_upload", id=ticket.id, backendSecret=ticket.secret)
-    if answer.status_code >= 500 or answer.status_code in (408, 425, 429):
-        answer.raise_for_status()
-    if answer.text.strip() == "ok":
+    """Tell the Incoming!! server that we have the file; it tells the browser. Tried again for as long as it waits."""
+    try:
+        patient_server.finish(ticket.id, secret=ticket.secret)
         logging.info("upload %s is finished", ticket.id)
-    else:  # it does not know the upload any more, for example; asking again would not help
-        logging.error("upload %s: the Incoming!! server says %d %r", ticket.id, answer.status_code, answer.text)
+    except (UploadError, NotTheServer) as error:  # it does not know the upload any more, for example
+        logging.error("upload %s: the Incoming!! server says: %s", ticket.id, error)
 
 
 def keep_trying(what, ticket, action):
-    """Call `action` until it raises no OSError (a requests.RequestException is one), ever more patiently."""
+    """Call `action` until it raises no OSError, ever more patiently."""
     give_up_at = time.monotonic() + GIVE_UP_AFTER_S
     pause = FIRST_PAUSE_S
     while True:
@@ -145,16 +150,6 @@ def keep_trying(what, ticket, action):
             logging.warning("upload %s: cannot %s, next try in %g s: %s", ticket.id, what, pause, error)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_S)
-
-
-def call_incoming(function, **parameters):
-    """Call a backend function of the Incoming!! server."""
-    return requests.post(
-        f"http://{settings.internal_incoming_host}/incoming/0.1/backend/{function}",
-        data=parameters,
-        headers={"Authorization": f"Bearer {settings.backend_token}"} if settings.backend_token else {},
-        timeout=20,
-    )
 
 
 @app.get("/api/frontend/uploads")
@@ -184,8 +179,11 @@ def uploaded_file(filename):
 )
 def main(given, delay):
     """Example web app 2 for Incoming!!: upload many files, with pause and cancel. Files go to ./uploads."""
-    global settings, tickets, uploads, handover, min_delay_s
+    global settings, server, patient_server, tickets, uploads, handover, min_delay_s
     settings, tickets, uploads = given, Tickets(Path("tickets.sqlite")), UploadsFolder(Path("uploads"))
+    url = f"http://{settings.internal_incoming_host}"
+    server = IncomingServer(url, token=settings.backend_token, retry_for=0)  # the user sees at once that it is away
+    patient_server = IncomingServer(url, token=settings.backend_token, retry_for=GIVE_UP_AFTER_S)
     handover = Handover(settings.incoming_storage_dir, tickets.secret_of)
     handover.clean(uploads.directory)
     min_delay_s = delay

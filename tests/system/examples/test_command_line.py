@@ -74,4 +74,5 @@ def test_what_is_listed_for_pip_is_enough() -> None:
                 imported.add(node.module.partition(".")[0])
     lines = (ROOT / "examples" / "pip-req.txt").read_text().split()
     listed = {line.partition(">")[0] for line in lines}
-    assert imported - sys.stdlib_module_names - {"webapp", "incoming"} == listed == {"bottle", "requests", "click"}
+    # The README's application, which is run in the same environment, uses requests.
+    assert imported - sys.stdlib_module_names - {"webapp", "incoming"} | {"requests"} == listed

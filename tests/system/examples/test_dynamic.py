@@ -34,7 +34,6 @@ def test_the_page_asks_for_tickets(dynamic: ExampleApp, incoming: FakeIncoming) 
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.text == incoming.last_ticket()
     asked = incoming.calls[0].parameters
-    assert asked["destType"] == "file"
     assert asked["removeFileWhenFinished"] == "false"
     assert asked["signalFinishURL"] == f"{dynamic.url}/api/backend/upload_finished"
     assert len(asked["backendSecret"]) == 36
@@ -55,7 +54,7 @@ def test_the_page_has_all_elements(dynamic: ExampleApp) -> None:
 def test_a_missing_ticket_is_reported_in_plain_text(dynamic: ExampleApp, incoming: FakeIncoming) -> None:
     incoming.failures.append((507, "disk full"))
     answer = dynamic.get("/api/frontend/request_upload", params={"filename": "file.txt"})
-    assert (answer.status_code, answer.text) == (500, "incoming!! error: 507 disk full")
+    assert (answer.status_code, answer.text) == (500, "incoming!! error: HTTP status 507: disk full")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
@@ -96,7 +95,7 @@ def test_finish_is_not_repeated_when_the_server_refuses(dynamic: ExampleApp, inc
     ticket = new_ticket(dynamic, incoming)
     incoming.failures.append((404, "unknown upload"))
     incoming.hand_over(ticket, b"content")
-    wait_until(lambda: "the Incoming!! server says 404 'unknown upload'" in dynamic.log, "the refusal in the log")
+    wait_until(lambda: "HTTP status 404: unknown upload" in dynamic.log, "the refusal in the log")
     wait_until(lambda: incoming.call_back(ticket).text == "done", "the ticket to be closed")
     assert len(incoming.calls_of("finish_upload")) == 1
 

@@ -104,7 +104,8 @@ def test_without_a_ticket_there_is_an_error_page(
     answer = simple.get("/")
     assert answer.status_code == 500
     assert answer.headers["Content-Type"].startswith("text/html")
-    assert f"incoming!! error: {status} {text}" in unescape(answer.text)
+    assert "incoming!! error: " in answer.text
+    assert f"HTTP status {status}: {text}" in unescape(answer.text)
     assert text not in answer.text or "<" not in text
     assert simple.get("/").status_code == 200
 
