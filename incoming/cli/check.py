@@ -35,7 +35,7 @@ ABOUT = (
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run a check and return the exit code. SystemExit(2) for a usage error, SystemExit(0) after --help."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     if given.check == "config":
         found, _ = check_config(config_options(given.config), environment)
         return report(found)
@@ -49,9 +49,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
         return fail(COMMAND, str(error), 2)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
-    checks = parser.add_subparsers(dest="check", required=True, parser_class=CommandParser)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the checks."""
+    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    checks = made.add_subparsers(dest="check", required=True, parser_class=CommandParser)
     about = "whether the configuration can be used, and what in it is dangerous"
     config = checks.add_parser("config", help=about, description=about)
     about = "whether the storage directory can keep uploads, how fast, and for how long"
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     callback.add_options(tried)
     for check in (config, storage, store, database, proxy, tried):
         check.add_argument("--config", metavar="FILE", help="the server's configuration file")
-    return parser
+    return made
 
 
 def config_options(file: str | None) -> list[str]:

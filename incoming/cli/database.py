@@ -27,7 +27,7 @@ ABOUT = (
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run the command and return the exit code. Prints to standard output."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     log_format.configure("warning", "text")
     try:
         settings = load_settings(config_options(given.config), environment)
@@ -39,9 +39,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
         return fail(COMMAND, str(error), 1)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/scaling.md.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the commands."""
+    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/scaling.md.")
+    commands = made.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     for name, about in (
         ("upgrade", "bring the tables up to date; needed only where the server's start says so"),
         ("copy", "move all tickets from SQLite in storage_dir to the empty PostgreSQL database that `database` names"),
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=about, description=about)
         command.add_argument("--config", metavar="FILE", help="the server's configuration file")
-    return parser
+    return made
 
 
 def _upgrade(settings: Settings) -> int:

@@ -37,7 +37,7 @@ VARIABLES = ("container", "KUBERNETES_SERVICE_HOST", "INVOCATION_ID", "TZ", "LAN
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Examine, write the report, and return the exit code."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     log_format.configure("warning", "text")
     try:
         found = list(_examine(given, environment))
@@ -56,15 +56,16 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     return max(findings.code for findings in found)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
-    parser.add_argument("--config", metavar="FILE", help="the server's configuration file")
-    parser.add_argument("--proxy", metavar="URL", help="the server as browsers reach it")
-    parser.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file for --proxy")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    made.add_argument("--config", metavar="FILE", help="the server's configuration file")
+    made.add_argument("--proxy", metavar="URL", help="the server as browsers reach it")
+    made.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file for --proxy")
+    made.add_argument(
         "--output", default="incoming-report.txt", metavar="FILE", help="(default: incoming-report.txt, here)"
     )
-    return parser
+    return made
 
 
 def _examine(given: argparse.Namespace, environment: Mapping[str, str]) -> Iterator[Findings]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from tornado.netutil import bind_sockets
 
 import incoming
-from incoming.cli import check, database, doctor, send, uploads
+from incoming.cli import check, completion, database, doctor, send, uploads
 from incoming.cli.terminal import fail
 from incoming.server import log_format
 from incoming.server.heartbeats import Heartbeats
@@ -90,6 +90,8 @@ COMMANDS = {
     "check": check.run,
     "doctor": doctor.run,
     "send": send.run,
+    "completion": completion.run,
+    "manual": completion.run_manual,
 }
 
 

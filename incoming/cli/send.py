@@ -32,7 +32,7 @@ MISSING = "this command needs further packages: pip install 'incoming[client]'"
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Send, and return the exit code. SystemExit(2) for a usage error, SystemExit(0) after --help."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
         _check(given)
         tls = ssl.create_default_context(cafile=given.ca_file) if given.ca_file else None
@@ -62,36 +62,37 @@ async def _until_ended(sending: Any) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/send.md.")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/send.md.")
+    made.add_argument(
         "files", nargs="+", metavar="FILE", help="a file, a directory with all files in it, or - for stdin"
     )
-    parser.add_argument(
+    made.add_argument(
         "url", metavar="URL", help="the upload's URL (one file); with --ticket-from or --ticket-url the server's"
     )
-    _add_tickets(parser)
-    parser.add_argument("--name", help="the name that the application gets (default: the file's own; for - 'stdin')")
-    parser.add_argument("--connections", type=_count, default=8, metavar="N", help="connections at most (default: 8)")
-    parser.add_argument(
+    _add_tickets(made)
+    made.add_argument("--name", help="the name that the application gets (default: the file's own; for - 'stdin')")
+    made.add_argument("--connections", type=_count, default=8, metavar="N", help="connections at most (default: 8)")
+    made.add_argument(
         "--parallel", type=_count, default=1, metavar="N", help="files that are sent at once, at most (default: 1)"
     )
-    parser.add_argument("--rate", type=_rate, default=0, metavar="RATE", help="bytes a second at most, such as 2MB")
-    parser.add_argument("--transport", choices=("auto", "websocket", "http"), default="auto", help="(default: auto)")
-    parser.add_argument(
+    made.add_argument("--rate", type=_rate, default=0, metavar="RATE", help="bytes a second at most, such as 2MB")
+    made.add_argument("--transport", choices=("auto", "websocket", "http"), default="auto", help="(default: auto)")
+    made.add_argument(
         "--progress", choices=("bar", "plain", "json", "none"), help="(default: bar on a terminal, else plain)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--give-up-after",
         type=_seconds,
         default=86400.0,
         metavar="SECONDS",
         help="end with code 3 when nothing has worked for this long (default: 86400)",
     )
-    parser.add_argument("--restart", action="store_true", help="cancel what an earlier run has begun, and begin anew")
-    parser.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file instead")
-    parser.add_argument("--state-dir", type=Path, metavar="DIR", help="where unfinished uploads are remembered")
-    return parser
+    made.add_argument("--restart", action="store_true", help="cancel what an earlier run has begun, and begin anew")
+    made.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file instead")
+    made.add_argument("--state-dir", type=Path, metavar="DIR", help="where unfinished uploads are remembered")
+    return made
 
 
 def _add_tickets(parser: argparse.ArgumentParser) -> None:

@@ -39,7 +39,7 @@ ABOUT = (
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run the command and return the exit code. Prints to standard output."""
-    told = _parser().parse_args(arguments)
+    told = parser().parse_args(arguments)
     try:
         settings = load_settings(_server_options(told), environment)
         check_version(settings)
@@ -56,13 +56,12 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
         return fail(COMMAND, str(error), 1)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md."
-    )
-    parser.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
-    parser.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the commands."""
+    made = argparse.ArgumentParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    made.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
+    made.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
+    commands = made.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list uploads under way, or those in one state, the latest first")
     watching = commands.add_parser("watch", help="list them again and again; without a terminal, print what changes")
     watching.add_argument("--interval", type=_number, default=2, metavar="S", help="seconds between (default: 2)")
@@ -84,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--reason", default=OPERATOR_REASON, help="the reason that its user and its app get")
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+    return made
 
 
 def _number(text: str) -> int:

@@ -13,7 +13,7 @@ import incoming
 from incoming.settings.value_types import ValueType
 
 USAGE = """%(prog)s [serve] [options]
-       %(prog)s uploads list|show|cancel|retry ...
+       %(prog)s uploads list|watch|show|cancel|retry ...
        %(prog)s check config|storage|store|proxy|callback ...
        %(prog)s doctor ...
        %(prog)s send FILE URL ..."""
@@ -28,6 +28,8 @@ COMMANDS = """commands:
   check callback URL    try an app's callback
   doctor                run all checks, and write a report to send to those who help
   send FILE URL         send files to an application; see incoming send --help
+  completion SHELL      print the completion for bash, zsh or fish
+  manual                print the manual page
 
 """
 
