@@ -95,7 +95,7 @@ def _inspect_sqlite(settings: Settings, path: Path) -> list[Fact]:
 def _with_postgres(run: Callable[[], Awaitable[T]]) -> T:
     async def wait() -> T:
         try:
-            from incoming.storage.postgres.errors import UnusableDatabase
+            from incoming.storage.postgres.connection.errors import UnusableDatabase
         except ImportError as error:
             raise UnusableStorage(MISSING) from error
         try:

@@ -99,7 +99,7 @@ def _with_objects(settings: Settings, files: FileStore, tickets: TicketStore) ->
 
 async def _open_postgres(settings: Settings, limits: StoreLimits, instance: str) -> PostgresStore:
     try:
-        from incoming.storage.postgres.errors import UnusableDatabase
+        from incoming.storage.postgres.connection.errors import UnusableDatabase
         from incoming.storage.postgres.opening import open_postgres
     except ImportError as error:
         raise UnusableStorage(MISSING) from error
@@ -184,7 +184,7 @@ def check_version(settings: Settings) -> None:
 
 async def _check_postgres(settings: Settings) -> None:
     try:
-        from incoming.storage.postgres.errors import UnusableDatabase
+        from incoming.storage.postgres.connection.errors import UnusableDatabase
         from incoming.storage.postgres.opening import check_postgres
     except ImportError as error:
         raise UnusableStorage(MISSING) from error

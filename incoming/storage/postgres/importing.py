@@ -9,9 +9,9 @@ import asyncpg
 
 from incoming.core.ticket import State
 from incoming.storage.contents import THIS_HOST, Contents
-from incoming.storage.postgres.connections import Connector
-from incoming.storage.postgres.errors import UnusableDatabase, without_password
-from incoming.storage.postgres.history import HistoryWatch
+from incoming.storage.postgres.connection.connector import Connector
+from incoming.storage.postgres.connection.errors import UnusableDatabase, without_password
+from incoming.storage.postgres.connection.history import HistoryWatch
 from incoming.storage.postgres.opening import use_patiently
 from incoming.storage.postgres.schema import migrate
 from incoming.storage.postgres.tickets import mark

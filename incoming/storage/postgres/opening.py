@@ -15,8 +15,8 @@ import asyncpg
 
 from incoming.core.errors import StorageFailed
 from incoming.core.steady_clock import StoreClock
-from incoming.storage.postgres.connections import Connector
-from incoming.storage.postgres.errors import (
+from incoming.storage.postgres.connection.connector import Connector
+from incoming.storage.postgres.connection.errors import (
     ANY,
     FINAL_AT_START,
     TRANSIENT,
@@ -25,7 +25,7 @@ from incoming.storage.postgres.errors import (
     UnusableDatabase,
     without_password,
 )
-from incoming.storage.postgres.history import HistoryWatch
+from incoming.storage.postgres.connection.history import HistoryWatch
 from incoming.storage.postgres.schema import MIGRATIONS, check_version, migrate, version_of
 from incoming.storage.postgres.store import PostgresStore
 from incoming.storage.postgres.watcher import ServerTime, Watcher

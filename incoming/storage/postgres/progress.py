@@ -14,8 +14,8 @@ import asyncpg
 
 from incoming.core.errors import UploadError
 from incoming.core.ticket import Ticket
+from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.tickets import WRITTEN_BY, writer
-from incoming.storage.postgres.transactions import Transactions
 from incoming.storage.ticket_row import is_progress, to_progress
 from incoming.storage.ticket_store import Change
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from incoming.storage.postgres.errors import UnusableDatabase
+from incoming.storage.postgres.connection.errors import UnusableDatabase
 
 
 class Migration(NamedTuple):

@@ -24,14 +24,14 @@ from incoming.core.ticket import State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
 from incoming.storage.postgres import instances, maintenance, quotas, reports
-from incoming.storage.postgres.connections import Connector
-from incoming.storage.postgres.errors import DatabaseFaults
+from incoming.storage.postgres.connection.connector import Connector
+from incoming.storage.postgres.connection.errors import DatabaseFaults
+from incoming.storage.postgres.connection.history import History, HistoryWatch
+from incoming.storage.postgres.connection.outage import PATIENCE
+from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
-from incoming.storage.postgres.history import History, HistoryWatch
-from incoming.storage.postgres.outage import PATIENCE
 from incoming.storage.postgres.progress import ProgressWriter
 from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, is_there, lock, save, write_records
-from incoming.storage.postgres.transactions import Transactions
 from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions, needle

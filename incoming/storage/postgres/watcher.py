@@ -17,8 +17,8 @@ from typing import Protocol
 
 import asyncpg
 
-from incoming.storage.postgres.errors import ANY, TRANSIENT, DatabaseFaults
-from incoming.storage.postgres.history import HistoryWatch
+from incoming.storage.postgres.connection.errors import ANY, TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.connection.history import HistoryWatch
 from incoming.storage.postgres.instances import OUTBOX
 
 HEARTBEAT = 10.0

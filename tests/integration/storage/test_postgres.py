@@ -12,8 +12,9 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
-from incoming.storage.postgres import opening, outage, watcher
-from incoming.storage.postgres.errors import UnusableDatabase, without_password
+from incoming.storage.postgres import opening, watcher
+from incoming.storage.postgres.connection import outage
+from incoming.storage.postgres.connection.errors import UnusableDatabase, without_password
 from incoming.storage.postgres.opening import check_postgres, open_postgres
 from incoming.storage.postgres.schema import MIGRATIONS
 from incoming.storage.postgres.store import PostgresStore

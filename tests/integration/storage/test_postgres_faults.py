@@ -15,8 +15,9 @@ from tornado.ioloop import IOLoop
 
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import State
-from incoming.storage.postgres import connections, opening, quotas, schema
-from incoming.storage.postgres.errors import UnusableDatabase
+from incoming.storage.postgres import opening, quotas, schema
+from incoming.storage.postgres.connection import connector
+from incoming.storage.postgres.connection.errors import UnusableDatabase
 from incoming.storage.postgres.opening import open_postgres, upgrade_postgres
 from incoming.storage.postgres.schema import MIGRATIONS, Migration
 from incoming.storage.postgres.store import PostgresStore
@@ -109,7 +110,7 @@ async def test_an_instance_that_is_frozen_in_a_transaction_frees_its_rows(dsn: s
 async def test_a_row_that_stays_locked_is_a_failure_that_passes(
     dsn: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connections.TRANSACTION_SETTINGS, "lock_timeout", "200ms")
+    monkeypatch.setitem(connector.TRANSACTION_SETTINGS, "lock_timeout", "200ms")
     store = await open_store()
     monkeypatch.setattr(store._transactions._outage, "patience", 0.5)
     await store.create(ticket := new())
@@ -154,7 +155,7 @@ async def test_no_connection_left_at_the_start_is_said_with_its_cure(
 async def test_only_exact_limits_are_counted_one_after_the_other(
     dsn: str, open_store: OpenStore, exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connections.TRANSACTION_SETTINGS, "lock_timeout", "200ms")
+    monkeypatch.setitem(connector.TRANSACTION_SETTINGS, "lock_timeout", "200ms")
     store = await open_store(limits=StoreLimits(tickets=10, exact=exact))
     monkeypatch.setattr(store._transactions._outage, "patience", 0.5)
     holder = await asyncpg.connect(dsn)
@@ -173,7 +174,7 @@ async def test_only_exact_limits_are_counted_one_after_the_other(
 async def test_a_half_open_connection_is_given_up_and_replaced(
     server: PostgresServer, dsn: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(connector, "ANSWER_WITHIN", 1.0)
     loop = asyncio.get_running_loop()
     with FaultProxy(server.port) as line:
         store = await open_store(dsn.replace(f":{server.port}/", f":{line.port}/"))

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from incoming.storage.postgres.outage import NoTurn, Outage
+from incoming.storage.postgres.connection.outage import NoTurn, Outage
 from tests.support.stores import Clock
 
 

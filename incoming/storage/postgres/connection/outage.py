@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from incoming.core.errors import UploadError
-from incoming.storage.postgres.errors import BROKEN
+from incoming.storage.postgres.connection.errors import BROKEN
 
 PATIENCE = 10.0
 """Seconds for which a call is tried again; then its caller has an error with which clients come back later."""

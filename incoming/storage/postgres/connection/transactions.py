@@ -18,10 +18,10 @@ from typing import Generic, TypeVar
 import asyncpg
 
 from incoming.core.errors import ServerShutdown
-from incoming.storage.postgres.connections import CONNECTIONS, Connector
-from incoming.storage.postgres.errors import BROKEN, TRANSIENT, DatabaseFaults
-from incoming.storage.postgres.history import History, HistoryWatch
-from incoming.storage.postgres.outage import PATIENCE, NoTurn, Outage
+from incoming.storage.postgres.connection.connector import CONNECTIONS, Connector
+from incoming.storage.postgres.connection.errors import BROKEN, TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.connection.history import History, HistoryWatch
+from incoming.storage.postgres.connection.outage import PATIENCE, NoTurn, Outage
 
 T = TypeVar("T")
 
