@@ -144,7 +144,7 @@ class PathFigures:
             "committing": round(self.committing, 2),
             "late": round(self.late, 2),
             "busy": round(self.busy, 2),
-            "rtt": None if self.rtt is None else round(self.rtt, 4),
+            "rtt": None if self.rtt is None else round(self.rtt, 6),
             "retransmits": self.retransmits,
             "out_of_order": self.out_of_order,
         }

@@ -92,7 +92,7 @@ def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dic
         "limit": activity.limit if ticket.state in RECEIVING else "app" if ticket.state in WITH_THE_APP else "",
         "delay": round(activity.delay, 3),
         "pending": activity.pending,
-        "rtt": round(activity.rtt, 4),
+        "rtt": round(activity.rtt, 6),
         "retransmits": activity.retransmits,
         "out_of_order": activity.out_of_order,
         "attempts": callback.attempts if callback else 0,

@@ -51,6 +51,8 @@ class Hello:
     epoch: int | None
     identity: Identity
     library: str = ""
+    path: bool = False
+    """Whether the client wants to know how the bytes fare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,8 @@ def _hello(message: dict[str, Any]) -> Hello:
         media_type=text_field(message, "media_type", MAX_MEDIA_TYPE, default="") or None,
     )
     library = text_field(message, "library", MAX_LIBRARY, default="")
-    return Hello(session, integer_field(message, "epoch", MAX_SIZE), told, library)
+    epoch = integer_field(message, "epoch", MAX_SIZE)
+    return Hello(session, epoch, told, library, message.get("path") is True)
 
 
 # --- from the server --------------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ class UploadSocket(Answering, WebSocketHandler):
             leave()
             return
         self._leave = leave
-        self._sender, self._reports = sender, reports
+        self._sender, self._reports = sender, reports if hello.path else None
         self._begin(upload, hello.session)
         self._chunks = ChunkReceiver(
             upload,

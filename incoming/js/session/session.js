@@ -205,7 +205,7 @@ export class Session {
     /** @returns {import("../transport/messages.js").Hello} */
     #hello() {
         const { session, library } = this.#page;
-        return { session, epoch: this.#epoch, ...this.#check.identity, library: library || undefined };
+        return { session, epoch: this.#epoch, path: true, ...this.#check.identity, library: library || undefined };
     }
 
     /** @returns {boolean} whether the file may become complete, because all of it is of one moment */

@@ -33,7 +33,7 @@ async def listed(worker: OneWorker) -> dict[str, Any]:
 
 
 async def test_a_websocket_gets_reports_while_bytes_come(worker: OneWorker) -> None:
-    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 1000)
+    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 1000, path=True)
     await socket.send(chunk(0, bytes(100)))
     report = await socket.hear("path")
     assert set(report) == FIGURES | {"type"}
@@ -45,8 +45,19 @@ async def test_a_websocket_gets_reports_while_bytes_come(worker: OneWorker) -> N
     socket.close()
 
 
-async def test_a_client_reports_its_limit_with_a_ping(worker: OneWorker) -> None:
+async def test_a_client_that_does_not_ask_gets_no_reports(worker: OneWorker) -> None:
     socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 1000)
+    for start in (0, 100, 200, 300):
+        await socket.send(chunk(start, bytes(100)))
+        assert (await socket.hear())["type"] == "ack"
+        await asyncio.sleep(0.1)
+    await socket.send(text({"type": "ping"}))
+    assert (await socket.hear())["type"] == "pong"
+    socket.close()
+
+
+async def test_a_client_reports_its_limit_with_a_ping(worker: OneWorker) -> None:
+    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 1000, path=True)
     await socket.send(chunk(0, bytes(100)), text({"type": "ping", "limit": "browser"}))
     await socket.hear("pong")
     upload = await listed(worker)
@@ -56,7 +67,7 @@ async def test_a_client_reports_its_limit_with_a_ping(worker: OneWorker) -> None
 
 async def test_a_disk_that_hangs_is_reported_while_it_does(worker: OneWorker) -> None:
     files(worker).faults.hold("write")
-    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 1000)
+    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(), 1000, path=True)
     await socket.send(chunk(0, bytes(100)))
     report: dict[str, Any] = {"limit": ""}
     while report["limit"] != "disk":
@@ -70,7 +81,7 @@ async def test_a_disk_that_hangs_is_reported_while_it_does(worker: OneWorker) ->
 
 async def test_an_upload_held_to_a_rate_is_limited_by_the_server(start_worker: StartWorker) -> None:
     worker = await start_worker()
-    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(maxRate="2000"), 100_000)
+    socket = await RawWebSocket.welcomed(worker.port, await worker.ticket(maxRate="2000"), 100_000, path=True)
     for start in range(0, 20_000, 1000):
         await socket.send(chunk(start, bytes(1000)))
     report: dict[str, Any] = {"limit": ""}
