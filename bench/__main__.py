@@ -1,5 +1,5 @@
-"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server, scale, tickets
-and throughput.
+"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server, scale, tickets,
+throughput and cluster.
 
 Each part compares side by side in one run: clients take turns in several rounds, and the report has medians and ratios.
 Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import browser
+import cluster
 import price
 import report
 import rivals
@@ -209,6 +210,25 @@ def throughput_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def cluster_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure tickets in SQLite and in PostgreSQL, with one instance and two."""
+    rows: list[dict[str, Any]] = []
+    with scratch(told) as directory:
+        rows.append({"kind": "commits", **asdict(cluster.sqlite(directory, told.cluster_seconds))})
+    with cluster.database() as server:
+        for instances in (1, 2):
+            measured = cluster.postgres(server, instances, told.cluster_seconds)
+            rows.append({"kind": "commits", **asdict(measured)})
+            say(f"PostgreSQL, {instances} instances: {measured.rate:.0f} commits a second")
+        rows.append({"kind": "news", **asdict(cluster.news(server))})
+        for name, url in (("SQLite", ""), ("PostgreSQL", server.new_schema())):
+            with scratch(told) as directory:
+                crowd = cluster.slow_uploads(directory, url, told.cluster_uploads)
+            rows.append({"kind": "slow", "store": name, **asdict(crowd)})
+            say(f"{name}, {crowd.uploads} slow uploads: acks within {crowd.latency_99:.3f} s (99 %)")
+    return rows
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "line": line_part,
     "browser": browser_part,
@@ -216,6 +236,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "scale": scale_part,
     "tickets": tickets_part,
     "throughput": throughput_part,
+    "cluster": cluster_part,
 }
 
 
@@ -258,9 +279,14 @@ def main() -> int:
         action="append",
         help="only this client on the line; repeatable (default: all)",
     )
+    parser.add_argument(
+        "--cluster-seconds", type=float, default=5, help="of each load on a ticket store (default %(default)s)"
+    )
+    parser.add_argument("--cluster-uploads", type=int, default=1000, help="slow uploads at once (default %(default)s)")
     parser.add_argument("--directory", default=None, help="directory for the files (default: TMPDIR)")
     told = parser.parse_args()
-    rivals.install()
+    if set(told.parts) != {"cluster"}:
+        rivals.install()
     RESULTS.mkdir(exist_ok=True)
     for part in told.parts:
         rows = PARTS[part](told)

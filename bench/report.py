@@ -51,6 +51,7 @@ def write(results: Path) -> None:
         "browser": _browser,
         "server": _server,
         "scale": _scale,
+        "cluster": _cluster,
         "tickets": _tickets,
         "throughput": _throughput,
     }
@@ -230,3 +231,44 @@ def _scale(rows: Rows) -> str:
         "loop lag, 99 %, at most",
     ]
     return "### Scale: uploads of 50 KB/s each\n\n" + _table(head, lines)
+
+
+def _cluster(rows: Rows) -> str:
+    """Return what a commit costs each store, and what instances and users see of it."""
+    commits = [row for row in rows if row["kind"] == "commits"]
+    slow = [row for row in rows if row["kind"] == "slow"]
+    news = next(row for row in rows if row["kind"] == "news")
+    head = [
+        *("tickets in", "instances", "chunk commits a second", "new tickets a second", "CPU a commit: instances"),
+        *("database server", "log bytes a commit or ticket", "HOT"),
+    ]
+    lines = [
+        [
+            row["store"],
+            str(row["instances"]),
+            f"{row['rate']:,.0f}",
+            f"{row['created']:,.0f}",
+            f"{row['instance_cpu'] * 1e6:.0f} us",
+            f"{row['server_cpu'] * 1e6:.0f} us" if row["server_cpu"] else "-",
+            f"{row['log_bytes']:.0f}",
+            "-" if row["hot"] is None else f"{100 * row['hot']:.1f} %",
+        ]
+        for row in commits
+    ]
+    waits = _table(
+        ["tickets in", "slow uploads", "ack, median", "ack, 99 %", "CPU a chunk", "memory"],
+        (
+            [
+                row["store"],
+                str(row["uploads"]),
+                f"{row['latency_median'] * 1000:.0f} ms",
+                f"{row['latency_99'] * 1000:.0f} ms",
+                f"{row['cpu_per_chunk'] * 1000:.2f} ms",
+                f"{row['memory'] / 1e6:.0f} MB",
+            ]
+            for row in slow
+        ),
+    )
+    median, highest = news["median"] * 1000, news["highest"] * 1000
+    told = f"A change reaches another instance in {median:.1f} ms (median), {highest:.0f} ms at most."
+    return "### Cluster: tickets in PostgreSQL\n\n" + _table(head, lines) + f"\n{told}\n\n" + waits

@@ -69,6 +69,8 @@ class Servers:
     workers: int = 1
     fast: bool = True
     """Whether Incoming may use its extra `fast`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables for Incoming."""
     pids: dict[str, int] = field(default_factory=dict)
     incoming_port: int = field(default_factory=_free_port)
     app_port: int = field(default_factory=_free_port)
@@ -125,7 +127,8 @@ class Servers:
         command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
         command += ["--port", str(self.incoming_port), "--storage-dir", str(self.directory / "incoming")]
         command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
-        self._start(stack, "incoming", self.incoming_port, command, {} if self.fast else self._without_fast())
+        without_fast = {} if self.fast else self._without_fast()
+        self._start(stack, "incoming", self.incoming_port, command, {**self.environment, **without_fast})
 
     def _without_fast(self) -> dict[str, str]:
         """Return an environment in which Python cannot import the extra's package."""

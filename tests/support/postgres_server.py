@@ -40,6 +40,11 @@ class PostgresServer:
         self.start()
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "incoming", "uploads")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not running"
+        return self._process.pid
+
     def dsn(self, schema: str = "public", *others: "PostgresServer") -> str:
         """The URL of the database on this server, or on whichever of several is the primary."""
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self, *others))

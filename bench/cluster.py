@@ -1,0 +1,222 @@
+"""What tickets in PostgreSQL cost against SQLite: commits of chunks, new tickets, news between instances, slow uploads.
+
+Stores are measured without a server around them, each instance a process that makes progress of many uploads at once.
+The database server is real, syncs, and runs on the same machine: its CPU time is told apart from that of the instances.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import scale
+from cost import TICK, cost
+from servers import ROOT, Servers
+
+sys.path.insert(0, str(ROOT))
+
+from incoming.core.ticket import Identity, State, Ticket, TicketOptions
+from incoming.storage.postgres.opening import open_postgres
+from incoming.storage.postgres.store import PostgresStore
+from incoming.storage.sqlite.store import SqliteStore
+from tests.support.postgres_server import PostgresServer
+
+UPLOADS = 100
+"""Uploads of one instance that make progress at once."""
+
+CREATORS = 16
+"""Calls of `new_upload` that wait at once."""
+
+SIZE = 1 << 40
+
+
+@dataclass(frozen=True)
+class Commits:
+    """`rate` and `created` a second, of all `instances`; CPU seconds and bytes of the log for each commit of a chunk.
+
+    `hot` is the share of updates of progress that wrote no index, `row_bytes` the size of its table for each upload, at
+    the end.
+    """
+
+    store: str
+    instances: int
+    rate: float
+    created: float
+    instance_cpu: float
+    server_cpu: float
+    log_bytes: float
+    hot: float | None = None
+    row_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class News:
+    """Seconds from a change at one instance until another one has learned of it."""
+
+    median: float
+    highest: float
+
+
+@contextmanager
+def database() -> Iterator[PostgresServer]:
+    server = PostgresServer(fsync="on", max_wal_size="4GB")
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+async def _open(place: str, instance: str) -> SqliteStore | PostgresStore:
+    if place.startswith("postgresql:"):
+        return await open_postgres(place, host="bench", instance=instance)
+    return SqliteStore(place)
+
+
+def _new() -> Ticket:
+    now = time.time()
+    options = TicketOptions("http://app/finished", "secret")
+    return Ticket(str(uuid.uuid4()), options, created_at=now, active_at=now, state_since=now)
+
+
+async def _begun(store: SqliteStore | PostgresStore) -> Ticket:
+    ticket = replace(_new(), state=State.UPLOADING, identity=Identity("a", SIZE))
+    await store.create(ticket)
+    known = await store.get(ticket.id)
+    assert known is not None
+    return known
+
+
+async def _progress(store: SqliteStore | PostgresStore, known: Ticket, until: float) -> int:
+    """Commit chunks of one upload until then; return how many."""
+    count = 0
+    while time.monotonic() < until:
+        end = (count + 1) << 16
+        known = await store.update(
+            known.id, lambda its, end=end: its.store([(0, end)], None, time.time()), believed=known, quiet=True
+        )  # type: ignore[misc]
+        count += 1
+    return count
+
+
+async def _create(store: SqliteStore | PostgresStore, until: float) -> int:
+    count = 0
+    while time.monotonic() < until:
+        await store.create(_new())
+        count += 1
+    return count
+
+
+async def _work(place: str, number: int, seconds: float) -> tuple[int, int, float]:
+    store = await _open(place, f"instance-{number}")
+    try:
+        uploads = await asyncio.gather(*(_begun(store) for _ in range(UPLOADS)))
+        begin = resource.getrusage(resource.RUSAGE_SELF)
+        commits = await asyncio.gather(*(_progress(store, upload, time.monotonic() + seconds) for upload in uploads))
+        end = resource.getrusage(resource.RUSAGE_SELF)
+        created = await asyncio.gather(*(_create(store, time.monotonic() + seconds) for _ in range(CREATORS)))
+    finally:
+        await store.close()
+    return sum(commits), sum(created), end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
+
+
+def _instance(told: tuple[str, int, float]) -> tuple[int, int, float]:
+    return asyncio.run(_work(*told))
+
+
+def _together(place: str, instances: int, seconds: float) -> Sequence[tuple[int, int, float]]:
+    with multiprocessing.get_context("spawn").Pool(instances) as pool:
+        return pool.map(_instance, [(place, number, seconds) for number in range(instances)], chunksize=1)
+
+
+def sqlite(directory: Path, seconds: float) -> Commits:
+    """Measure one process; all of a machine share one database file."""
+    before = Path("/proc/self/io").read_text()
+    [(commits, created, cpu)] = [_instance((str(directory / "incoming.sqlite"), 0, seconds))]
+    written = _written(Path("/proc/self/io").read_text()) - _written(before)
+    return Commits("SQLite", 1, commits / seconds, created / seconds, cpu / commits, 0.0, written / (commits + created))
+
+
+def _written(text: str) -> int:
+    return int(text.split("wchar: ")[1].split("\n")[0])
+
+
+def postgres(server: PostgresServer, instances: int, seconds: float) -> Commits:
+    """Measure several instances at once, and the server beside them."""
+    dsn = server.new_schema()
+    schema = dsn.rpartition("=")[2]
+    asyncio.run(_prepare(dsn))
+    pid, before = server.pid, server.execute("SELECT pg_current_wal_lsn()")
+    cpu = _server_cpu(pid)
+    told = _together(dsn, instances, seconds)
+    commits, created = sum(each[0] for each in told), sum(each[1] for each in told)
+    log_bytes = float(server.execute(f"SELECT pg_current_wal_lsn() - '{before}'::pg_lsn"))
+    table = f"schemaname = '{schema}' AND relname = 'progress'"
+    facts = server.execute(f"SELECT n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE {table}")
+    hot, updates = (float(number) for number in facts.split("|"))
+    pages = float(server.execute(f"SELECT pg_relation_size('{schema}.progress')"))
+    rows = float(server.execute(f"SELECT count(*) FROM {schema}.progress"))
+    return Commits(
+        "PostgreSQL",
+        instances,
+        commits / seconds,
+        created / seconds,
+        sum(each[2] for each in told) / commits,
+        (_server_cpu(pid) - cpu) / (commits + created),
+        log_bytes / (commits + created),
+        hot / max(updates, 1.0),
+        pages / rows,
+    )
+
+
+def _server_cpu(pid: int) -> float:
+    """Return the CPU seconds of the server, with those of its processes that have ended (proc(5), cutime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return cost(pid).cpu + (int(fields[13]) + int(fields[14])) / TICK
+
+
+async def _prepare(dsn: str) -> None:
+    await (await open_postgres(dsn, host="bench")).close()
+
+
+async def _hear(dsn: str, changes: int) -> list[float]:
+    one, two = await open_postgres(dsn, host="one"), await open_postgres(dsn, host="two")
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    two.watch(heard.put_nowait)
+    ticket = _new()
+    await one.create(ticket)
+    await heard.get()
+    delays = []
+    for number in range(changes):
+        await asyncio.sleep(0.02)
+        begin = time.monotonic()
+        changing = asyncio.create_task(
+            one.update(ticket.id, lambda known, number=number: replace(known, reason=str(number)))  # type: ignore[misc]
+        )
+        await heard.get()
+        delays.append(time.monotonic() - begin)
+        await changing
+    await one.close()
+    await two.close()
+    return delays
+
+
+def news(server: PostgresServer, changes: int = 200) -> News:
+    """Measure how long the change of one ticket takes to another instance, with its commit."""
+    delays = asyncio.run(_hear(server.new_schema(), changes))
+    return News(statistics.median(delays), max(delays))
+
+
+def slow_uploads(directory: Path, database_url: str, uploads: int) -> scale.Crowd:
+    """Measure many slow uploads on one worker, with `durability: power`; without a URL the tickets are in SQLite."""
+    environment = {"INCOMING_DURABILITY": "power", "INCOMING_DATABASE": database_url}
+    with Servers("127.0.0.1", directory, environment=environment).product() as servers:
+        return scale.crowd(servers, uploads)
