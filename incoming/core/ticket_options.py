@@ -33,6 +33,8 @@ class TicketOptions:
     traceparent: str = ""
     """The trace that the ticket was requested in (W3C Trace Context), with `tracestate`; empty if there was none."""
     tracestate: str = ""
+    direct: bool = True
+    """Whether clients may send parts straight to the store, where the operator allows it."""
     dest_key: str = ""
 
     @property

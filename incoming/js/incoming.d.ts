@@ -105,7 +105,7 @@ export interface Diagnosis {
     /** null where nothing is awaited, or where it is not known yet. */
     readonly limit: UploadLimit | null;
     readonly state: UploadState;
-    readonly transport: "websocket" | "http" | "";
+    readonly transport: "websocket" | "http" | "direct" | "";
     /** Of requests over HTTP: "http/1.1", "h2", "h3"; "" for a WebSocket, and where the browser does not say. */
     readonly protocol: string;
     readonly connections: number;
@@ -219,7 +219,7 @@ export interface Uploader {
     readonly cancelled: boolean;
     readonly can_cancel: boolean;
     /** How the upload is connected, "" while it is not. */
-    readonly transport: "websocket" | "http" | "";
+    readonly transport: "websocket" | "http" | "direct" | "";
 
     /** Bytes a second, 0 for no limit; may be set at any time. */
     max_rate: number;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from incoming.core.errors import StorageFailed
@@ -114,6 +114,40 @@ class SpoolingStore(Protocol):
 
     def recorded(self, ticket: Ticket) -> None:
         """Note that a commit of what was returned is this ticket: it needs none of its bytes any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPart:
+    """A part that a client may PUT to `url`, which is a secret: it stands in no log, error or status."""
+
+    number: int
+    range: Range
+    url: str = field(repr=False)
+
+
+@runtime_checkable
+class DirectStore(Protocol):
+    """The ability of a store to which clients may send whole parts themselves. Parts are numbered from 1 on."""
+
+    @property
+    def offers_direct(self) -> bool:
+        """Whether the operator allows it."""
+        ...
+
+    async def begin_direct(self, ticket: Ticket) -> Written:
+        """Return where the parts will be, and nothing durable; it must be committed before a part is signed."""
+        ...
+
+    async def sign_parts(self, ticket: Ticket, numbers: Sequence[int]) -> list[SignedPart]:
+        """Return URLs for those of these parts that the ticket does not have. Raises BadRange, StorageFailed."""
+        ...
+
+    async def seen_parts(self, ticket: Ticket, after: int) -> Written:
+        """Return the parts after this number that the store has as a whole and the ticket has not.
+
+        Raises BytesLost when none of them can be used any more, AlreadyComplete, StorageFailed.
+        """
         ...
 
 

@@ -27,6 +27,7 @@ from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.claims import Appends, ClaimedUpload, new_session
+from incoming.uploads.direct import DirectUploads
 from incoming.uploads.file_digests import FileDigests
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.uploads.takeover import update_fenced
@@ -54,6 +55,7 @@ class UploadService:
         self._uploads: dict[str, ActiveUpload] = {}
         self._listeners = TicketSubscriptions(tickets, self._uploads)
         self._digests = FileDigests(store)
+        self.direct = DirectUploads(tickets, store, self._listeners.learned, self._complete)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain_begun = asyncio.Event()
@@ -204,9 +206,7 @@ class UploadService:
     # --- what they do besides writing ---------------------------------------------------------------------------------
 
     async def settled(self, upload: ActiveUpload) -> Ticket:
-        """The ticket as it is when all that was written by now counts: complete ones have arrived. Raises like
-        `finalise`.
-        """
+        """The ticket when all that was written by now counts: complete ones have arrived. Raises like `finalise`."""
         if upload.ticket.complete and upload.ticket.state == State.UPLOADING:
             return await self.finalise(upload.ticket.id)
         return upload.ticket

@@ -38,6 +38,9 @@ CHUNK_HEADER = struct.Struct(">BxxxxxxxQ")
 """Version (1), seven reserved bytes (0), offset in the file as an unsigned 64-bit big-endian integer: 16 bytes."""
 CHUNK_VERSION = 1
 
+MAX_PARTS = 100
+"""Parts in one message: a signed URL has about 500 bytes."""
+
 _NONE = Extents()
 
 
@@ -81,7 +84,21 @@ class Pong:
     """The answer to a `ping`, by either side."""
 
 
-ClientMessage = Hello | Pause | Cancel | Ping | Pong
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A request for URLs with which the client sends these parts, numbered from 1 on, straight to the object store."""
+
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The object store may have these parts."""
+
+    parts: tuple[int, ...]
+
+
+ClientMessage = Sign | Sent | Hello | Pause | Cancel | Ping | Pong
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +130,10 @@ def parse_control(text: str) -> ClientMessage:
             return _hello(message)
         case "pause":
             return Pause(integer_field(message, "epoch", MAX_SIZE))
+        case "sign":
+            return Sign(_part_numbers(message))
+        case "sent":
+            return Sent(_part_numbers(message))
         case "cancel":
             return Cancel(text_field(message, "reason", MAX_REASON, default=""))
         case "ping":
@@ -120,6 +141,15 @@ def parse_control(text: str) -> ClientMessage:
         case "pong":
             return Pong()
     raise BadRequest("unknown type of control message")
+
+
+def _part_numbers(message: dict[str, Any]) -> tuple[int, ...]:
+    numbers = message.get("parts")
+    if not isinstance(numbers, list) or not 1 <= len(numbers) <= MAX_PARTS:
+        raise BadRequest(f"'parts' is not a list of 1 to {MAX_PARTS} numbers")
+    if any(type(number) is not int or not 1 <= number <= MAX_SIZE for number in numbers):
+        raise BadRequest("a number of a part is not an integer from 1 on")
+    return tuple(numbers)
 
 
 def parse_chunk(message: bytes | memoryview) -> tuple[int, memoryview]:
@@ -160,8 +190,11 @@ def _hello(message: dict[str, Any]) -> Hello:
 # --- from the server --------------------------------------------------------------------------------------------------
 
 
-def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = ()) -> str:
-    """Encode the answer to hello: the state of the upload, what of it is received and not safe yet, and how to send."""
+def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = (), *, direct: bool = False) -> str:
+    """Encode the answer to hello: the state of the upload, what of it is received and not safe yet, and how to send.
+
+    `direct` is whether the client may send whole parts straight to the object store.
+    """
     return _encode(
         "welcome",
         epoch=ticket.epoch,
@@ -175,6 +208,7 @@ def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = ()) -> s
         ping_interval=limits.ping_interval,
         max_rate=limits.max_rate,
         **_alignment(ticket),
+        **({"direct": True} if direct else {}),
         **({"received": ranges} if (ranges := list(received)) else {}),
         **({"version": limits.version} if limits.version else {}),
         **({"hosts": limits.hosts} if limits.hosts else {}),
@@ -189,6 +223,16 @@ def _alignment(ticket: Ticket) -> dict[str, int]:
 def ack(chunks: list[Range]) -> str:
     """Acknowledge these chunks, each by the [start, end) with which it was sent."""
     return _encode("ack", chunks=chunks)
+
+
+def signed(urls: Iterable[tuple[int, str]], expires_in: float) -> str:
+    """Encode URLs of parts by number, and the seconds in which a PUT to one must begin. Never to be logged."""
+    return _encode("signed", urls=list(urls), expires_in=expires_in)
+
+
+def unseen(parts: Iterable[int]) -> str:
+    """Encode which of the parts in `sent` the object store does not have, or not as a whole."""
+    return _encode("unseen", parts=list(parts))
 
 
 def received(extents: Extents, ranges: Extents) -> str:

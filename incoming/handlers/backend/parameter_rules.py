@@ -66,6 +66,7 @@ NEW_UPLOAD: Rules = {
     OBJECT: STRINGS,
     "digest": TEXT,
     "count": SIZE,
+    "direct": FLAG,
 }
 ABOUT_UPLOAD: Rules = {
     "id": REQUIRED,

@@ -54,6 +54,7 @@ def ticket_options(given: Parameters, requested_by: str, destinations: Destinati
         requested_by=requested_by,
         digest=_read(given, "digest", "", _digest),
         signal_finish_format=_read(given, "signalFinishFormat", FORM, _format),
+        direct=_read(given, "direct", True, truth),
     )
 
 

@@ -31,6 +31,7 @@ from incoming.core.ticket import FINAL, RECEIVING, State, Ticket, canonical_id
 from incoming.handlers.base import Answering
 from incoming.handlers.services import Services
 from incoming.handlers.upload.chunk_receiver import ChunkReceiver
+from incoming.handlers.upload.direct_parts import DirectParts
 from incoming.handlers.upload.path_reports import PathReports
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
 from incoming.handlers.upload.tcp_info import received_by
@@ -41,7 +42,7 @@ from incoming.monitoring.connections import ClientActivity
 from incoming.monitoring.path_figures import PathFigures
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import messages, websocket_frames
-from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping
+from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping, Sent, Sign
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._chunks: ChunkReceiver | None = None
         self._sender: ClientActivity | None = None
         self._reports: PathReports | None = None
+        self._direct: DirectParts | None = None
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
         self._session = ""
@@ -177,9 +179,11 @@ class UploadSocket(Answering, WebSocketHandler):
         if isinstance(message, Hello):
             await self._on_hello(message)
             return
-        if self._chunks is None:
+        if self._chunks is None or self._direct is None:
             raise BadRequest("the first message must be a hello")
-        if isinstance(message, Pause):
+        if isinstance(message, Sign | Sent):
+            self._direct.take(message)
+        elif isinstance(message, Pause):
             await self._chunks.settle()
             await self._upload_service.pause(self._ticket_id, self._epoch)
             self._outlet.send(messages.paused())
@@ -195,21 +199,21 @@ class UploadSocket(Answering, WebSocketHandler):
             raise BadRequest("hello was sent already")
         stop_listening = self._upload_service.listen(self._ticket_id, self._on_change)
         try:
-            upload = await self._upload_service.open(self._ticket_id, hello)
+            upload = await self._open_upload(hello)
         except BaseException:
             stop_listening()
             raise
-        connections = self.services.connections
-        sender = connections.enter(self._ticket_id, "websocket", self.client, upload.checkpoints.storage_time)
+        storage_time = upload.checkpoints.storage_time
+        sender = self.services.connections.enter(self._ticket_id, "websocket", self.client, storage_time)
         sender.library = hello.library
         reports = PathReports(sender, self._stream, self.services.monotonic, self._is_storing, self._report_path)
-
         stop_reports = upload.reports.add(lambda *news: self._outlet.send(messages.received(*news)))
 
         def leave() -> None:
             stop_listening()
             stop_reports()
             reports.stop()
+            self._close_direct()
             sender.leave()
             self.services.upload_connections.leave(self._ticket_id, self)
             self._upload_service.leave(upload)
@@ -219,6 +223,7 @@ class UploadSocket(Answering, WebSocketHandler):
             return
         self._leave = leave
         self._sender, self._reports = sender, reports if hello.path else None
+        self._direct = DirectParts(self._upload_service.direct, upload, upload.ticket.epoch, self._outlet, self._fail)
         self._begin(upload, hello.session)
         self._chunks = ChunkReceiver(
             upload,
@@ -230,6 +235,20 @@ class UploadSocket(Answering, WebSocketHandler):
             self.services.monotonic,
         )
 
+    def _close_direct(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
+
+    async def _open_upload(self, hello: Hello) -> ActiveUpload:
+        upload = await self._upload_service.open(self._ticket_id, hello)
+        try:
+            await self._upload_service.direct.refresh(upload)
+        except BaseException:
+            self._upload_service.leave(upload)
+            raise
+        return upload
+
     def _begin(self, upload: ActiveUpload, session: str) -> None:
         """Welcome the uploader."""
         ticket = upload.ticket
@@ -238,7 +257,14 @@ class UploadSocket(Answering, WebSocketHandler):
         self._session = session
         self.services.connection_limiter.mark_identified(self._stream)
         self.services.upload_connections.take(ticket.id, self, self._settings.connections_per_upload)
-        self._outlet.send(messages.welcome(ticket, self.services.limits(ticket), upload.received))
+        self._outlet.send(
+            messages.welcome(
+                ticket,
+                self.services.limits(ticket),
+                upload.received,
+                direct=self._upload_service.direct.offered(ticket),
+            )
+        )
         self._watch(self._settings.ping_interval)
         self._on_change(ticket)
 

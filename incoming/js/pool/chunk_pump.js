@@ -100,6 +100,7 @@ export class ChunkPump {
         const now = this.#env.now();
         const repeats = bytes_missing === 0;
         // Idle connections send the late chunks of others again.
+        if (repeats && this.#scheduler.reserved) return false;
         if (repeats && !(this.#endgame.is_late(now) && this.is_idle(pooled))) return false;
         const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection);
         if (size === 0) return false;

@@ -20,6 +20,10 @@ export class ChunkScheduler {
     /** @type {Parts | null} null where the server has no parts of a fixed size */
     #parts = null;
     #part_size = 1;
+    /** In the place of a connection: what an object store has taken and the server has not seen yet. */
+    #store = {};
+    /** Whether parts that are not begun are left to `take_part`. */
+    reserved = false;
 
     /** @param {number} total bytes of the file */
     constructor(total) {
@@ -34,9 +38,9 @@ export class ChunkScheduler {
 
     /** Bytes that have arrived, or that the server has received at least. */
     get bytes_received() {
-        if (this.#received.size === 0) return this.#arrived.size;
+        if (this.#received.size === 0 && !this.#flying.has(this.#store)) return this.#arrived.size;
         const received = new Ranges(this.#arrived);
-        for (const ranges of this.#received.values()) for (const [start, end] of ranges) received.add(start, end);
+        for (const ranges of this.#unsafe()) for (const [start, end] of ranges) received.add(start, end);
         return received.size;
     }
 
@@ -59,7 +63,7 @@ export class ChunkScheduler {
 
     /** Chunks sent of which not every byte is known to have arrived. */
     get chunks_ahead() {
-        return this.#count((start, end) => !this.#has(start, end));
+        return this.#count((start, end) => !this.#has(start, end)) + this.#received_apart;
     }
 
     /**
@@ -125,11 +129,44 @@ export class ChunkScheduler {
      * @returns {Range | null}
      */
     take(connection, size) {
-        const first = this.#parts ? this.#parts.next(connection, this.#missing, this.#arrived) : this.#missing.first;
+        const first = this.#parts ? this.#parts.next(connection, this.#missing, this.#arrived, this.reserved) : this.#missing.first;
         if (!first) return null;
         const [start, end] = [first[0], Math.min(first[1], first[0] + size)];
         this.#missing.remove(start, end);
         return this.#fly(connection, start, end);
+    }
+
+    /**
+     * @param {object} connection
+     * @returns {Range | null} a part of which nothing was sent, then in flight
+     */
+    take_part(connection) {
+        const part = this.#parts?.next_whole(connection, this.#missing);
+        if (!part) return null;
+        this.#missing.remove(...part);
+        return this.#fly(connection, ...part);
+    }
+
+    /**
+     * An object store has taken a part: it is in flight no more, and not yet known to have arrived.
+     * @param {object} connection
+     * @param {Range} part
+     */
+    store(connection, part) {
+        this.drop(connection);
+        this.#fly(this.#store, ...part);
+        this.#recount();
+    }
+
+    /**
+     * What became of a part in an object store.
+     * @param {Range} part
+     * @param {boolean} there
+     */
+    settle_part([start, end], there) {
+        if (this.#flying.get(this.#store)?.delete(start) && there) this.#chunks_acked++;
+        if (there) this.#arrived.add(start, end);
+        this.#recount();
     }
 
     /**
@@ -254,10 +291,23 @@ export class ChunkScheduler {
         for (const chunks of this.#flying.values()) yield* chunks;
     }
 
+    /** Ranges that the server has received of chunks that are in flight no more. */
+    get #received_apart() {
+        if (this.#received.size === 0) return 0;
+        const apart = new Ranges();
+        for (const ranges of this.#received.values()) for (const [start, end] of ranges) apart.add(start, end);
+        for (const known of [this.#arrived, this.#chunks()]) for (const [start, end] of known) apart.remove(start, end);
+        return [...apart].length;
+    }
+
+    #unsafe() {
+        return [...this.#received.values(), new Ranges(this.#flying.get(this.#store))];
+    }
+
     #recount() {
         this.#missing = new Ranges([[0, this.#total]]);
         for (const [start, end] of this.#arrived) this.#missing.remove(start, end);
         for (const [start, end] of this.#chunks()) this.#missing.remove(start, end);
-        for (const ranges of this.#received.values()) for (const [start, end] of ranges) this.#missing.remove(start, end);
+        for (const ranges of this.#unsafe()) for (const [start, end] of ranges) this.#missing.remove(start, end);
     }
 }

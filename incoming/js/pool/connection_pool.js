@@ -2,6 +2,7 @@
 // decides how many there should be, the pump which one sends next, the session what the end of one means.
 
 import { ChunkPump } from "./chunk_pump.js";
+import { DirectSender } from "./direct_sender.js";
 import { PathMeter } from "./path_meter.js";
 import { PoolSizer } from "./pool_sizer.js";
 
@@ -28,9 +29,11 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {() => Hello} hello greeting of further connections
  * @property {() => {kind: Kind, fallen_back: boolean}} preferred kind of the next connection, and whether it replaces a WebSocket that fails
  * @property {(kind: Kind, limits: Welcome) => number} share of the connections of all the page's uploads
+ * @property {(connections: number) => number} share_direct the same of those to an object store
  * @property {(pooled: PooledConnection, welcome: Welcome) => void} welcomed
  * @property {(kind: Kind) => void} heard chunks were acknowledged; before the consequences
  * @property {() => void} acked the same, after it
+ * @property {(part: [number, number]) => Promise<Blob | ArrayBuffer | Uint8Array<ArrayBuffer>>} read for an object store
  * @property {() => void} received the server has received bytes that are not safe yet, or has lost them
  * @property {(outcome: import("../transport/messages.js").Outcome) => void} told
  * @property {() => import("../incoming.js").UploadLimit | null} limit of the rate
@@ -49,6 +52,7 @@ export class ConnectionPool {
     #owner;
     #pump;
     #sizer;
+    #direct;
     /** @type {Set<PooledConnection>} */
     #pool = new Set();
     /** @type {Welcome | null} the server's limits */
@@ -77,6 +81,17 @@ export class ConnectionPool {
         this.#owner = owner;
         this.path = new PathMeter(env);
         this.#sizer = new PoolSizer(scheduler, rates, bucket);
+        this.#direct = new DirectSender(env, scheduler, bucket, {
+            read: (part) => owner.read(part),
+            may_complete: () => owner.may_complete(),
+            share: (connections) => owner.share_direct(connections),
+            progressed: () => owner.received(),
+            unreadable: () => this.#unreadable(),
+            gave_up: () => {
+                this.pump();
+                owner.received();
+            },
+        });
         this.#pump = new ChunkPump(env, this.#pool, scheduler, rates, bucket, {
             may_complete: () => owner.may_complete(),
             stuck: (pooled) => this.#give_up(pooled),
@@ -91,6 +106,16 @@ export class ConnectionPool {
     /** Those that carry chunks or will soon. */
     get active() {
         return [...this.#pool].filter((pooled) => !pooled.retiring);
+    }
+
+    /** @returns {Kind | "direct" | ""} by which bytes are sent */
+    get transport() {
+        return this.#direct.active ? "direct" : (this.welcomed[0]?.connection.kind ?? "");
+    }
+
+    /** Bytes of parts for an object store that have left the browser. */
+    get loaded() {
+        return this.#direct.loaded;
     }
 
     get count() {
@@ -114,6 +139,8 @@ export class ConnectionPool {
             ack: (/** @type {[number, number][]} */ chunks) => this.#ack(pooled, chunks),
             received: (/** @type {[number, number][]} */ extents, /** @type {[number, number][]} */ ranges) =>
                 this.#received(pooled, extents, ranges),
+            signed: (/** @type {[number, string][]} */ urls, /** @type {number} */ expires_in) => this.#direct.signed(urls, expires_in),
+            unseen: (/** @type {number[]} */ parts) => this.#direct.unseen(parts),
             state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.told(outcome),
             path: (/** @type {import("../transport/messages.js").Path} */ figures) => this.path.reported(figures),
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
@@ -130,15 +157,33 @@ export class ConnectionPool {
     /** Chunks may be sent: after the first welcome of a session. */
     flow() {
         this.#pump.flow();
+        this.#direct.flow();
     }
 
     pump() {
         this.#pump.pump();
+        this.#direct.pump();
+    }
+
+    /**
+     * Whole parts go straight to an object store, with URLs by this connection.
+     * @param {PooledConnection} pooled
+     * @param {number} part_size bytes
+     */
+    go_direct({ connection }, part_size) {
+        this.#direct.begin(connection, part_size);
+    }
+
+    /** The file cannot be read, which the session finds out when it looks at what was lost. */
+    #unreadable() {
+        const [control] = this.welcomed;
+        if (control) this.#give_up(control);
     }
 
     /** Sends nothing more; chunks in flight are awaited. */
     hold() {
         this.#pump.hold();
+        this.#direct.stop();
     }
 
     /** Opens and retires nothing more, because the upload is being cancelled. */
@@ -234,7 +279,7 @@ export class ConnectionPool {
         let bytes = 0;
         this.path.sample(this.welcomed.some((one) => one.connection.reads));
         for (const chunk of chunks) {
-            if (!rate || !this.#scheduler.ack(connection, chunk)) continue;
+            if (this.#direct.seen(chunk) || !rate || !this.#scheduler.ack(connection, chunk)) continue;
             this.path.acked(now - (pooled.sent.get(chunk[0]) ?? now));
             pooled.sent.delete(chunk[0]);
             this.#rates.acked(rate, chunk[1] - chunk[0], now);
@@ -269,6 +314,7 @@ export class ConnectionPool {
         // Only now it is known that a WebSocket, possibly a parallel one, delivers chunks.
         if (heard === "websocket") this.#retire(this.active.filter(({ connection }) => connection.kind !== heard));
         if (this.#scheduler.complete) return this.keep_one();
+        if (this.#direct.active) return;
         const { kind, fallen_back } = this.#owner.preferred();
         const share = this.#owner.share(kind, limits);
         const facts = { bytes, limits, share, fallen_back, count: this.welcomed.length };
@@ -340,6 +386,7 @@ export class ConnectionPool {
     /** @param {PooledConnection} pooled */
     #forget(pooled) {
         this.#pool.delete(pooled);
+        this.#direct.lost(pooled.connection);
         if (pooled.rate) this.#rates.leave(pooled.rate);
         this.#scheduler.drop(pooled.connection);
     }

@@ -26,12 +26,13 @@ export class Parts {
      * @param {object} connection
      * @param {Ranges} missing bytes that are not sent
      * @param {Ranges} arrived
+     * @param {boolean} [begun] only of parts that have been begun
      * @returns {Range | null} missing bytes within one part, from now on the connection's own; null when others have all
      */
-    next(connection, missing, arrived) {
+    next(connection, missing, arrived, begun = false) {
         const own = this.#owned.get(connection) ?? new Set();
         for (const part of own) if (this.#is_full(part, arrived)) own.delete(part);
-        const part = this.#unfinished(own, missing) ?? this.#free(missing);
+        const part = this.#unfinished(own, missing) ?? this.#free(missing, begun);
         if (part === undefined) return null;
         this.#owned.set(connection, own.add(part));
         return this.#first_of(part, missing);
@@ -68,15 +69,39 @@ export class Parts {
         this.#owned.delete(connection);
     }
 
-    /** @param {Ranges} missing */
-    #free(missing) {
-        const taken = new Set([...this.#owned.values()].flatMap((parts) => [...parts]));
+    /**
+     * @param {object} connection
+     * @param {Ranges} missing bytes that are not sent
+     * @returns {Range | null} the first part of which nothing was sent, from now on the connection's own
+     */
+    next_whole(connection, missing) {
+        const taken = this.#taken();
+        for (const [start, end] of missing) {
+            for (let part = Math.ceil(start / this.#size); part * this.#size < end; part++) {
+                if (taken.has(part) || this.#is_begun(part, missing)) continue;
+                this.#owned.set(connection, new Set([part]));
+                return this.#bounds(part);
+            }
+        }
+        return null;
+    }
+
+    #taken() {
+        return new Set([...this.#owned.values()].flatMap((parts) => [...parts]));
+    }
+
+    /**
+     * @param {Ranges} missing
+     * @param {boolean} begun
+     */
+    #free(missing, begun) {
+        const taken = this.#taken();
         let fresh;
         for (const [start, end] of missing) {
             const [first, last] = [Math.floor(start / this.#size), Math.floor((end - 1) / this.#size)];
             // Of one range only the parts at its ends can have been begun.
             for (const part of [first, last]) if (!taken.has(part) && this.#is_begun(part, missing)) return part;
-            for (let part = first; fresh === undefined && part <= last; part++) if (!taken.has(part)) fresh = part;
+            for (let part = first; !begun && fresh === undefined && part <= last; part++) if (!taken.has(part)) fresh = part;
         }
         return fresh;
     }

@@ -86,10 +86,12 @@ export class Session {
             hello: () => this.#hello(),
             preferred: () => this.#selector,
             limit: () => this.limit,
+            share_direct: (connections) => page.share(connections),
             share: (kind, { connections }) => page.share(kind === "http" ? page.http_connections : connections),
             heard: (kind) => this.#selector.heard(kind),
             acked: () => this.#acked(),
             received: () => this.#received(),
+            read: (part) => this.#read(part),
             told: (outcome) => this.#told(outcome),
             may_complete: () => this.#seal(),
             lost: (pooled, problem, oldest) => this.#connection_lost(pooled, problem, oldest),
@@ -108,9 +110,14 @@ export class Session {
         return this.#connected;
     }
 
-    /** @returns {"websocket" | "http" | ""} */
+    /** @returns {"websocket" | "http" | "direct" | ""} */
     get transport() {
-        return this.#pool.welcomed[0]?.connection.kind ?? "";
+        return this.#pool.transport;
+    }
+
+    /** Bytes that have arrived, were received, or have left the browser for an object store. */
+    get bytes_received() {
+        return Math.min(this.#file.size, this.scheduler.bytes_received + this.#pool.loaded);
     }
 
     /** What limits the rate, while chunks are in flight. */
@@ -240,6 +247,7 @@ export class Session {
         this.scheduler.align(welcome.alignment ?? 1);
         this.#connected = true;
         this.problem = null;
+        if (welcome.direct && pooled.connection.about_parts) this.#pool.go_direct(pooled, welcome.alignment ?? 1);
         this.scheduler.confirm(welcome.extents);
         this.#receiving = is_receiving(welcome.state);
         // This further connection was being opened when a cancel was sent: its receiving state is no answer to that.
@@ -256,6 +264,12 @@ export class Session {
         this.#stall_detector.moved();
         this.#after_progress();
         this.#owner.changed();
+    }
+
+    /** @param {[number, number]} part */
+    async #read(part) {
+        const content = await this.#check.read(part);
+        return content instanceof Uint8Array || !this.#page.transports.blobs_fail ? content : content.arrayBuffer();
     }
 
     #received() {

@@ -11,6 +11,8 @@
  * @property {(welcome: import("./messages.js").Welcome) => void} welcome
  * @property {(chunks: Range[]) => void} ack each chunk as it was sent
  * @property {(extents: Range[], ranges: Range[]) => void} received what has arrived, and what is received and not safe yet
+ * @property {(urls: [number, string][], expires_in: number) => void} [signed] URLs of parts for the object store
+ * @property {(parts: number[]) => void} [unseen] parts that the object store does not have
  * @property {(outcome: import("./messages.js").Outcome) => void} state
  * @property {(figures: import("./messages.js").Path) => void} path how the bytes fare, as the server sees it
  * @property {(chunk: Range) => void} too_large a proxy rejects bodies of this size
@@ -47,6 +49,7 @@
  * @property {(limit: string) => void} report tells the server what limits the upload, sooner or later
  * @property {() => void} pause notifies the server, then closes
  * @property {(reason: string) => void} cancel notifies the server; the answer is a state
+ * @property {(type: "sign" | "sent", parts: number[]) => void} [about_parts] where there is an object store
  * @property {() => void} check after a change of the network: finds out soon whether the line still works
  * @property {() => void} close without notifying the server
  */

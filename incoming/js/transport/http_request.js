@@ -11,7 +11,7 @@ import { parse_object, problem } from "./messages.js";
  * @property {string} url
  * @property {Blob | ArrayBuffer | Uint8Array<ArrayBuffer> | string | null} [body]
  * @property {Record<string, string>} [headers]
- * @property {() => void} [on_sent] some of the body has left the browser
+ * @property {(progress: {loaded: number}) => void} [on_sent] some of the body has left the browser
  */
 
 /**

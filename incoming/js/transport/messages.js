@@ -31,6 +31,7 @@
  * @property {number} connections that one upload may hold
  * @property {number} ping_interval seconds
  * @property {number} max_rate bytes a second, 0 for no limit
+ * @property {boolean} [direct] whether parts may be sent straight to the object store
  * @property {Range[]} [received] what is received besides and not safe yet
  * @property {number} [alignment] bytes that the server stores at a time: no chunk crosses a multiple of it; 1 for any
  * @property {string} [version] of the server
@@ -41,11 +42,13 @@
 /** @typedef {{state: State, reason: string, code: number | null}} Outcome state of the upload, and why */
 /** @typedef {{type: "ack", chunks: Range[]}} Ack */
 /** @typedef {{type: "received", extents: Range[], ranges: Range[]}} Received what has arrived, and what is received and not safe yet */
+/** @typedef {{type: "signed", urls: [number, string][], expires_in: number}} Signed URLs of parts, and the seconds in which to begin */
+/** @typedef {{type: "unseen", parts: number[]}} Unseen parts that the object store does not have */
 /** @typedef {{type: "state"} & Outcome} StateMessage */
 /** @typedef {{type: "error", name: string} & Problem} ErrorMessage */
 /** @typedef {{type: "paused" | "ping" | "pong"}} BareMessage */
 /** @typedef {{type: "path"} & Path} PathMessage */
-/** @typedef {Welcome | Ack | Received | StateMessage | PathMessage | ErrorMessage | BareMessage} ServerMessage */
+/** @typedef {Welcome | Ack | Received | Signed | Unseen | StateMessage | PathMessage | ErrorMessage | BareMessage} ServerMessage */
 
 export const SUBPROTOCOL = "incoming.1";
 export const CHUNK_HEADER_SIZE = 16;
@@ -89,6 +92,17 @@ export function ping(limit) {
     return JSON.stringify({ type: "ping", limit });
 }
 
+/**
+ * @param {"sign" | "sent"} type URLs are wanted for these parts; or the object store may have them
+ * @param {number[]} parts
+ */
+export function about_parts(type, parts) {
+    return JSON.stringify({ type, parts });
+}
+
+/** In one message about parts. */
+export const MAX_PARTS = 100;
+
 export const PONG = JSON.stringify({ type: "pong" });
 
 /**
@@ -119,6 +133,10 @@ export function parse(data) {
             return well_formed(message.chunks) ? message : null;
         case "received":
             return well_formed(message.extents) && well_formed(message.ranges) ? message : null;
+        case "signed":
+            return are_urls(message.urls) && message.expires_in > 0 ? message : null;
+        case "unseen":
+            return are_parts(message.parts) ? message : null;
         case "state":
             return typeof message.state === "string" ? { ...message, reason: message.reason || "" } : null;
         case "error":
@@ -206,4 +224,14 @@ function well_formed(ranges) {
     const is_range = (/** @type {unknown} */ range) =>
         Array.isArray(range) && Number.isSafeInteger(range[0]) && Number.isSafeInteger(range[1]) && range[0] < range[1];
     return Array.isArray(ranges) && ranges.every(is_range);
+}
+
+/** @param {unknown} parts */
+function are_parts(parts) {
+    return Array.isArray(parts) && parts.every((part) => Number.isSafeInteger(part) && part > 0);
+}
+
+/** @param {unknown} urls */
+function are_urls(urls) {
+    return Array.isArray(urls) && urls.every((one) => Array.isArray(one) && are_parts([one[0]]) && typeof one[1] === "string");
 }

@@ -134,6 +134,14 @@ export class WebSocketConnection {
         this.#socket?.send(messages.cancel(reason));
     }
 
+    /**
+     * @param {"sign" | "sent"} type
+     * @param {number[]} parts
+     */
+    about_parts(type, parts) {
+        this.#socket?.send(messages.about_parts(type, parts));
+    }
+
     check() {
         if (!this.#welcomed) return;
         this.#socket?.send(messages.ping());
@@ -183,6 +191,12 @@ export class WebSocketConnection {
                 break;
             case "received":
                 this.#listener.received(message.extents, message.ranges);
+                break;
+            case "signed":
+                this.#listener.signed?.(message.urls, message.expires_in);
+                break;
+            case "unseen":
+                this.#listener.unseen?.(message.parts);
                 break;
             case "state":
                 this.#listener.state({ state: message.state, reason: message.reason, code: message.code });

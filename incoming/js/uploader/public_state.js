@@ -13,7 +13,8 @@ import { state_name } from "./state_name.js";
  * @property {number} bytes_total
  * @property {import("../pool/chunk_scheduler.js").ChunkScheduler} scheduler
  * @property {boolean} connected
- * @property {"websocket" | "http" | ""} transport
+ * @property {number} bytes_received
+ * @property {"websocket" | "http" | "direct" | ""} transport
  * @property {import("../transport/messages.js").State} server_state
  * @property {string} reason of a cancellation, or what the server says of a handover that is tried again
  * @property {import("../transport/errors.js").Problem | null} problem that ended the upload or that it waits to pass
@@ -28,8 +29,8 @@ const PAUSABLE = new Set(["requesting", "connecting", "transferring", "waiting"]
 const SHOWS_PROBLEM = new Set(["failed", "requesting", "waiting", "handing_over"]);
 
 /** @param {Facts} facts */
-export function observe({ phase, bytes_total, scheduler, connected, transport, server_state, reason, problem, pack }) {
-    const { bytes_acked, bytes_received, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
+export function observe({ phase, bytes_total, scheduler, connected, transport, bytes_received, server_state, reason, problem, pack }) {
+    const { bytes_acked, bytes_ahead, chunks_acked, chunks_ahead } = scheduler;
     const shown = SHOWS_PROBLEM.has(phase) ? problem : null;
     const state = state_name(phase, { connected, server_state, reason, problem: shown });
     const name = shown && error_name(shown.code);

@@ -71,7 +71,7 @@ export class Uploader {
     cancelling = false;
     cancelled = false;
     can_cancel = true;
-    /** @type {"websocket" | "http" | ""} */
+    /** @type {"websocket" | "http" | "direct" | ""} */
     transport = "";
 
     #page;
@@ -375,11 +375,11 @@ export class Uploader {
 
     /** @returns {import("./public_state.js").Facts} */
     #facts() {
-        const { scheduler, connected, transport } = this.#session;
+        const { scheduler, connected, transport, bytes_received } = this.#session;
         const problem = this.#phase === "failed" || this.#phase === "requesting" ? this.#problem : this.#session.problem;
         const reason = this.#phase === "handing_over" ? this.#trouble : this.#reason;
         const [phase, bytes_total, server_state, pack] = [this.#phase, this.bytes_total, this.#server_state, this.#page.language];
-        return { phase, bytes_total, scheduler, connected, transport, server_state, reason, problem, pack };
+        return { phase, bytes_total, scheduler, connected, transport, bytes_received, server_state, reason, problem, pack };
     }
 
     /** @returns {boolean} whether anything observable has changed */

@@ -59,10 +59,10 @@ class S3Client:
         answer = await self._request("UploadPart", "PUT", key, query, headers, body, digest=UNSIGNED)
         return answers.etag_of(answer.headers.get("ETag", ""))
 
-    async def list_parts(self, key: str, upload: str, most: int | None = None) -> list[StoredPart]:
-        """Return the parts that the store has; with `most` only the first ones."""
+    async def list_parts(self, key: str, upload: str, most: int | None = None, after: int = 0) -> list[StoredPart]:
+        """Return the parts that the store has, by number, those after `after`; with `most` only the first ones."""
         found: list[StoredPart] = []
-        marker: int | None = 0
+        marker: int | None = after
         limit = [] if most is None else [("max-parts", str(most))]
         while marker is not None and (most is None or len(found) < most):
             query = [("uploadId", upload), *limit, *([("part-number-marker", str(marker))] if marker else [])]

@@ -18,11 +18,12 @@ from incoming.core.errors import ServerShutdown, TakenOver
 from incoming.core.extents import Extents, Range
 from incoming.core.location import Location
 from incoming.core.ticket import Ticket
-from incoming.storage.byte_store import Buffer, BytesLost, Written
+from incoming.storage.byte_store import Buffer, BytesLost, SignedPart, Written
 from incoming.storage.s3.answers import S3Error, StoredObject
 from incoming.storage.s3.bucket_access import BucketAccess, Records
 from incoming.storage.s3.buffered_upload import BufferedUpload, parked_prefix
 from incoming.storage.s3.completion import Completion
+from incoming.storage.s3.direct import look_for_parts, sign_parts
 from incoming.storage.s3.orphans import sweep_orphans
 from incoming.storage.s3.place import Place, object_key, part_size_for
 from incoming.storage.s3.receipts import parse_receipts, stale_records
@@ -172,6 +173,22 @@ class S3Bytes:
         except S3Error as error:
             self._uploads.pop(upload.id, None)
             raise await upload.meaning(error) from error
+
+    # --- parts that clients send themselves ---------------------------------------------------------------------------
+
+    @property
+    def offers_direct(self) -> bool:
+        return self.access.store.direct
+
+    async def begin_direct(self, ticket: Ticket) -> Written:
+        return Written([], (await self.begin(ticket)).place.text)
+
+    async def sign_parts(self, ticket: Ticket, numbers: Sequence[int]) -> list[SignedPart]:
+        self._check_open()
+        return await sign_parts(self.access, ticket, numbers)
+
+    async def seen_parts(self, ticket: Ticket, after: int) -> Written:
+        return await look_for_parts(self.access, await self.begin(ticket), ticket, after)
 
     # --- what is there ------------------------------------------------------------------------------------------------
 

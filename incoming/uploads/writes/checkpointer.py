@@ -25,6 +25,7 @@ from incoming.storage.byte_store import (
     BufferingStore,
     BytesLost,
     ByteStore,
+    DirectStore,
     JoiningStore,
     SpoolingStore,
     SyncingStore,
@@ -96,6 +97,13 @@ class Checkpointer:
         if not isinstance(store, SpoolingStore):
             return Written([], "")
         return await self._unless_lost(store.collect)
+
+    async def seen_parts(self, after: int) -> Written:
+        """Return what clients have sent to the store themselves. Raises like `write`."""
+        store = self._store
+        if not isinstance(store, DirectStore):
+            return Written([], "")
+        return await self._unless_lost(lambda ticket: store.seen_parts(ticket, after))
 
     async def _unless_lost(self, call: Callable[[Ticket], Awaitable[Written]]) -> Written:
         if self.suspect:

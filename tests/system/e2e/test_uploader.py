@@ -53,6 +53,7 @@ def test_properties_have_their_initial_values_before_the_start(
         bytes_total=file.size,
         bytes_tx=0,
         bytes_acked=0,
+        bytes_received=0,
         bytes_ahead=0,
         frac_complete=0,
         chunks_tx_now=0,

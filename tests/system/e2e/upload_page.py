@@ -22,6 +22,7 @@ NUMBERS = (
     "bytes_total",
     "bytes_tx",
     "bytes_acked",
+    "bytes_received",
     "bytes_ahead",
     "frac_complete",
     "chunks_tx_now",
@@ -41,6 +42,7 @@ class Moment:
     bytes_total: int
     bytes_tx: int
     bytes_acked: int
+    bytes_received: int
     bytes_ahead: int
     frac_complete: float
     chunks_tx_now: int
@@ -85,6 +87,7 @@ class Moment:
             assert type(getattr(self, name)) is bool, f"{name} is {getattr(self, name)!r}"
         assert self.error_code is None or (type(self.error_code) is int and self.error_code > 0)
         assert self.bytes_tx == self.bytes_acked + self.bytes_ahead <= self.bytes_total, self
+        assert self.bytes_acked <= self.bytes_received <= self.bytes_total, self
         assert self.chunks_tx_now == self.chunks_acked_now + self.chunks_ahead, self
         assert (self.bytes_ahead > 0) == (self.chunks_ahead > 0), self
         assert 0 <= self.frac_complete <= 1, self

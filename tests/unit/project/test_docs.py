@@ -190,6 +190,8 @@ def server_messages() -> dict[str, dict[str, object]]:
         messages.welcome(upload, limits),
         messages.ack([(0, 1)]),
         messages.received(Extents(), Extents()),
+        messages.signed([(1, "")], 900),
+        messages.unseen([1]),
         messages.state(upload),
         messages.path(figures_between(PathTotals(0.0), PathTotals(1.0), 1).to_json()),
         messages.paused(),

@@ -10,7 +10,7 @@ from incoming.core.errors import TABLE, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket, TicketOptions
 from incoming.wire import messages
-from incoming.wire.messages import CHUNK_HEADER, Cancel, Hello, Limits, Pause, Ping, Pong
+from incoming.wire.messages import CHUNK_HEADER, Cancel, Hello, Limits, Pause, Ping, Pong, Sent, Sign
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "messages.json").read_text(encoding="utf-8"))
 
@@ -31,6 +31,10 @@ def understood(fields: dict[str, Any]) -> messages.ClientMessage:
             return Cancel(fields["reason"])
         case {"type": "ping"}:
             return Ping(fields.get("limit", ""))
+        case {"type": "sign"}:
+            return Sign(tuple(fields["parts"]))
+        case {"type": "sent"}:
+            return Sent(tuple(fields["parts"]))
     return Pong()
 
 
@@ -48,9 +52,15 @@ def said(fields: dict[str, Any]) -> str:
             )
             received = [(start, end) for start, end in fields.get("received", [])]
             given = {name: fields[name] for name in limits}
-            return messages.welcome(told, Limits(**given, version=fields.get("version", "")), received)
+            return messages.welcome(
+                told, Limits(**given, version=fields.get("version", "")), received, direct=fields.get("direct", False)
+            )
         case {"type": "ack"}:
             return messages.ack([(start, end) for start, end in fields["chunks"]])
+        case {"type": "signed"}:
+            return messages.signed([(part, url) for part, url in fields["urls"]], fields["expires_in"])
+        case {"type": "unseen"}:
+            return messages.unseen(fields["parts"])
         case {"type": "received"}:
             return messages.received(*(Extents((a, b) for a, b in fields[name]) for name in ("extents", "ranges")))
         case {"type": "state"}:

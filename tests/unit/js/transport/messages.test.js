@@ -11,6 +11,8 @@ const ENCODERS = {
     pause: ({ epoch }) => messages.pause(epoch),
     cancel: ({ reason }) => messages.cancel(reason),
     ping: ({ limit }) => messages.ping(limit),
+    sign: ({ parts }) => messages.about_parts("sign", parts),
+    sent: ({ parts }) => messages.about_parts("sent", parts),
     pong: () => messages.PONG,
 };
 

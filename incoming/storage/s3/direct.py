@@ -1,0 +1,59 @@
+"""Parts that clients send straight to the object store: where they go, URLs for them, and which of them are there.
+
+Decides for how long a URL is valid. What a client says of a part counts for nothing: the store is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from incoming.core.errors import BadRange
+from incoming.core.ticket import Ticket
+from incoming.storage.byte_store import Record, SignedPart, Written
+from incoming.storage.s3.answers import S3Error, StoredPart
+from incoming.storage.s3.bucket_access import BucketAccess
+from incoming.storage.s3.buffered_upload import BufferedUpload
+from incoming.storage.s3.place import Place
+from incoming.storage.s3.receipts import part_record
+
+LIFETIME = 900.0
+"""Seconds in which the PUT of a part must begin."""
+
+
+async def sign_parts(access: BucketAccess, ticket: Ticket, numbers: Sequence[int]) -> list[SignedPart]:
+    """Return a URL for each part that the ticket does not have. Raises BadRange, StorageFailed."""
+    place, size = Place.parse(ticket.store_data), ticket.size or 0
+    if unknown := [number for number in numbers if not 1 <= number <= place.count(size)]:
+        raise BadRange(f"there is no part {unknown[0]}: the file has the parts 1 to {place.count(size)}")
+    signed = []
+    for number in numbers:
+        start, end = place.range_of(number, size)
+        if not ticket.extents.covers(start, end):
+            url = await access.client.presign_part(place.key, place.upload, number, end - start, LIFETIME)
+            signed.append(SignedPart(number, (start, end), url))
+    return signed
+
+
+async def look_for_parts(access: BucketAccess, upload: BufferedUpload, ticket: Ticket, after: int) -> Written:
+    """Return which parts from number `after` + 1 on the store has as a whole and the ticket has not.
+
+    Raises BytesLost when the multipart upload is gone, AlreadyComplete, StorageFailed.
+    """
+    place = upload.place
+    try:
+        parts = await access.call(lambda: access.client.list_parts(place.key, place.upload, after=after))
+    except S3Error as error:
+        raise await upload.meaning(error) from error
+    found = [record for part in parts if (record := _receipt(part, place, ticket)) is not None]
+    return Written([record.within for record in found], place.text, found)
+
+
+def _receipt(part: StoredPart, place: Place, ticket: Ticket) -> Record | None:
+    """Return the receipt of a part that is new and has its exact length."""
+    size = ticket.size or 0
+    if not 1 <= part.number <= place.count(size):
+        return None
+    start, end = place.range_of(part.number, size)
+    if part.size != end - start or ticket.extents.covers(start, end):
+        return None
+    return part_record(part.number, part.etag, (start, end))

@@ -1,0 +1,59 @@
+"""Fixtures: browsers, and an application whose files are objects."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.browser_tab import Tab
+from tests.support.ceph_cluster import CephCluster
+from tests.support.incoming_server import IncomingServer
+from tests.system.engines.conftest import OpenTab, open_tab
+from tests.system.objects.direct_bench import PART, DirectBench, ObjectApp
+from tests.system.objects.object_bench import store_option
+
+__all__ = ["open_tab"]
+
+StartBench = Callable[..., DirectBench]
+
+
+@pytest.fixture
+def engine() -> str:
+    """The browser of `tab`; tests in several have a parameter of this name."""
+    return "chromium"
+
+
+@pytest.fixture
+def tab(open_tab: OpenTab, engine: str) -> Iterator[Tab]:
+    """A tab of that browser, which all tests of a module share."""
+    tab = open_tab(engine)
+    yield tab
+    tab.goto("about:blank")
+
+
+@pytest.fixture
+def start_bench(start_server: StartServer, tab: Tab) -> Iterator[StartBench]:
+    """Function that starts a server for the store at a URL, an application, and its page."""
+    apps: list[ObjectApp] = []
+
+    def start(url: str, bucket: str, read: Callable[[str], bytes], *options: str, **more: object) -> DirectBench:
+        option = store_option(url, bucket, **{"part_size": PART, "direct": "true", **more})
+        server: IncomingServer = start_server(option, "--dest-types=file,s3", *options)
+        app = ObjectApp(server.base_url, read)
+        app.start()
+        apps.append(app)
+        return DirectBench(server, app, tab, bucket)
+
+    yield start
+    for app in apps:
+        app.release()
+        app.stop()
+
+
+@pytest.fixture
+def bench(start_bench: StartBench, ceph: CephCluster) -> DirectBench:
+    """One on Ceph, whose bucket lets the application's pages PUT."""
+    bucket = ceph.new_bucket()
+    bench = start_bench(ceph.url, bucket, lambda key: ceph.read(bucket, key))
+    ceph.allow(bucket, [bench.app.origin])
+    return bench
