@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages bench fuzz conformance audit clean
+.PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages release bench fuzz conformance audit clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bundle: setup ## make incoming/js/dist/ from incoming/js/
 
 packages: setup ## make the npm package: dist/incoming-upload-<version>.tgz
 	node tools/packages.mjs
+
+release: setup ## make what is published, in dist/: wheel, sdist, npm package, SBOM, notes and checksums
+	@$(BIN)/python tools/release.py
 
 bench: setup ## compare with other people's software; BENCH="browser" runs one part, BENCH_OPTIONS goes to it
 	$(BIN)/python -m pip install -q -e '.[bench]'

@@ -1,3 +1,3 @@
 """Incoming!!: takes large files from browsers, piece by piece, and hands them over to web applications."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
