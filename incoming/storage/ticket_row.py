@@ -52,7 +52,7 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
     rest = {name: getattr(ticket, name) for name in _REST}
     rest["identity"] = _dict(ticket.identity)
     rest["path"], rest["kind"] = ticket.location.address, ticket.location.kind
-    if ticket.location.etag:
+    if ticket.location.etag or ticket.location.version:
         rest["etag"], rest["object_version"] = ticket.location.etag, ticket.location.version
     rest["callback"] = None if callback is None else _dict(callback)
     rest["timeline"] = [(entry.at, entry.event, entry.detail) for entry in ticket.timeline]

@@ -32,7 +32,8 @@ STALE = 60.0
 GLANCE = 1.0
 """Seconds between two looks at a lock that is waited for."""
 
-MODE = 0o644
+MODE = 0o600
+"""Like the database's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from incoming.core.errors import (
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
 from incoming.uploads import active_upload as upload_module
+from incoming.uploads.writes import commit_schedule
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, outcome, start_write
 
@@ -210,14 +211,14 @@ async def test_an_upload_of_many_ranges_is_committed_less_often(bench: Bench, mo
     """Whatever its senders wait for: each commit writes all ranges."""
     upload = await bench.open(await bench.new())
     await asyncio.gather(*(upload.write(start, b"x", within=0) for start in range(0, 60, 2)))
-    monkeypatch.setattr(upload_module, "RANGE_SECONDS", 1000.0)
+    monkeypatch.setattr(commit_schedule, "RANGE_SECONDS", 1000.0)
     before = bench.tickets.faults.calls["update"]
     writes = [upload.write(start, b"x", within=0) for start in range(1, 60, 2)]
     await until(lambda: bench.files.part(upload.ticket.id).read_bytes()[1:2] == b"x", "the next byte being written")
     assert not any(write.done() for write in writes)
     assert bench.tickets.faults.calls["update"] == before
-    monkeypatch.setattr(upload_module, "RANGE_SECONDS", 0.0)
-    upload._sooner.set()
+    monkeypatch.setattr(commit_schedule, "RANGE_SECONDS", 0.0)
+    upload._commits._sooner.set()
     await asyncio.gather(*writes)
     bench.upload_service.leave(upload)
 
