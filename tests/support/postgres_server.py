@@ -80,7 +80,7 @@ class PostgresServer:
         return self._run("psql", *where, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement)
 
     def start(self) -> None:
-        options = {"fsync": "off", "max_connections": "60", "unix_socket_directories": str(self._directory)}
+        options = {"fsync": "off", "max_connections": "200", "unix_socket_directories": str(self._directory)}
         options |= self._options
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         command = [_program("postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), *words]

@@ -130,7 +130,7 @@ def test_watching_prints_what_changes(start_server: StartServer, app_stub: AppSt
         first = watching.stdout.readline()
         assert ticket[:8] in first
         assert "uploading     10 B of 20 B  a.bin" in first
-        app_stub.answer_next((500, "broken"))
+        app_stub.answer_next(*[(500, "broken")] * 20)
         assert put(server, ticket, b"x" * 10, "bytes 10-19/20") == 200
         while "it answered 500" not in (news := watching.stdout.readline()):
             assert ticket[:8] in news

@@ -116,12 +116,13 @@ def test_the_wheel_serves_and_sends_in_a_fresh_environment(release: Path, tmp_pa
     assert shutil.which(incoming)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [incoming, "--port", str(port), "--address", "127.0.0.1", "--workers", "1", "--storage-dir", "files"],
-        cwd=tmp_path,
-        env=environment,
-        stderr=(tmp_path / "log").open("wb"),
-    )
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [incoming, "--port", str(port), "--address", "127.0.0.1", "--workers", "1", "--storage-dir", "files"],
+            cwd=tmp_path,
+            env=environment,
+            stderr=log,
+        )
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

@@ -21,13 +21,18 @@ EXAMPLES = {
     "/frontend/tus/([^/]+)/([^/]+)": "/frontend/tus/none/none",
     LIBRARY: "/frontend/incoming.js",
     "/health(?:/(live))?": "/health",
-    r"/status(?:/(status\.css|(?:status|readable|traffic)\.js))?": "/status",
+    r"/openapi\.json": "/openapi.json",
+    r"/status(?:/(status\.css|(?:status|readable|traffic|dom|actions|address|filters|rows|detail)\.js))?": "/status",
+    "/status/uploads/(cancel|retry)": "/status/uploads/retry",
+    "/status/uploads/([^/]+)": "/status/uploads/TICKET",
     "/status/uploads/([^/]+)/(cancel|retry)": "/status/uploads/TICKET/cancel",
 }
 PATHS = [EXAMPLES.get(path, path) for path, _ in ROUTES]
 OPEN = {
     ("GET", "/frontend/incoming.js"),
     ("HEAD", "/frontend/incoming.js"),
+    ("GET", "/openapi.json"),
+    ("HEAD", "/openapi.json"),
     ("OPTIONS", "/frontend/upload/none"),
     ("OPTIONS", "/frontend/tus/none"),
     ("OPTIONS", "/frontend/tus/none/0-9"),
