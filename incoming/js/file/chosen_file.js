@@ -80,15 +80,26 @@ export class ChosenFile {
 
     /**
      * For a changed file Chromium says NotReadableError; WebKit says NotFoundError, as for one that is gone, and shows the
-     * date of the new one: for one that is gone it shows the present time.
+     * date of the new one: for one that is gone it shows the present time. One whose date has been set back to the old one
+     * can be read again.
      * @param {unknown} error
      */
     async #fault(error) {
         const name = error instanceof Error || error instanceof DOMException ? error.name : "";
         if (name === "NotReadableError") return file_changed();
         const date = this.#file.lastModified;
-        if (name !== "NotFoundError" || date === this.last_modified) return file_gone();
+        if (name !== "NotFoundError") return file_gone();
+        if (date === this.last_modified) return (await this.#is_readable()) ? file_changed() : file_gone();
         await new Promise((resolve) => void this.#env.after(DATE_MOVES_WITHIN, () => resolve(null)));
         return this.#file.lastModified === date ? file_changed() : file_gone();
+    }
+
+    async #is_readable() {
+        try {
+            await this.#file.slice(0, 1).arrayBuffer();
+            return true;
+        } catch {
+            return false;
+        }
     }
 }

@@ -45,6 +45,15 @@ test("WebKit says of both that they are gone, and shows the date of the one and 
     }
 });
 
+test("WebKit reads a file again that was changed and has its old date back", async () => {
+    let refusals = 1;
+    const { read } = chosen(async () => {
+        if (refusals-- > 0) throw new DOMException("", "NotFoundError");
+        return new ArrayBuffer(1);
+    });
+    await assert.rejects(read, fault(1002));
+});
+
 test("another size or date shows, where the browser looks again", () => {
     for (const property of ["size", "lastModified"]) {
         const file = file_of(1000);
