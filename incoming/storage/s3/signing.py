@@ -118,7 +118,7 @@ class Signer:
         return dict(request.headers.items())
 
     async def presign(self, method: str, url: str, lifetime: float, headers: Mapping[str, str] | None = None) -> str:
-        """Return a URL that whoever has it can use for `lifetime` seconds, with exactly these headers."""
+        """Return a URL that works without credentials for `lifetime` seconds, with exactly these headers."""
         auth = _QueryAuth(await self.credentials(), "s3", self._store.region, expires=int(lifetime))
         auth.moment = self.time()
         request = AWSRequest(method, url, headers=dict(headers or {}))

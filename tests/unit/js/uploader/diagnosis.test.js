@@ -86,7 +86,7 @@ test("a disk that has not stored anything yet", async () => {
     assert.equal(uploader.diagnosis().limit, "disk");
 });
 
-test("what is not moving waits for whoever its state names", () => {
+test("what is not moving waits for the party that its state names", () => {
     const waits = {
         requesting_ticket: "app",
         reconnecting: "line",
