@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from incoming.core.errors import UploadError
-from incoming.monitoring.connections import NOBODY, Connections, UploadActivity
+from incoming.monitoring.connections import Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.operator_store import OperatorStore, instance_of, worker_name
 
@@ -194,7 +194,11 @@ class WorkerReporter:
 async def overview_of(store: OperatorStore) -> Overview:
     """Return what the workers have reported so far, for processes with the store only. Raises what the store raises."""
     notes = await store.notes(STALE)
-    workers = [WorkerReport.from_json(notes.facts[name], instance_of(name)) for name in sorted(notes.facts)]
+    workers = []
+    for name in sorted(notes.facts):
+        await asyncio.sleep(0)  # each may have thousands of uploads
+        workers.append(WorkerReport.from_json(notes.facts[name], instance_of(name)))
+    await asyncio.sleep(0)
     uploads: dict[str, UploadActivity] = {}
     connections: Counter[str] = Counter()
     instances: dict[str, list[WorkerReport]] = {}
@@ -202,7 +206,9 @@ async def overview_of(store: OperatorStore) -> Overview:
         instances.setdefault(worker.instance, []).append(worker)
         connections.update(worker.connections)
         for ticket_id, activity in worker.uploads.items():
-            uploads[ticket_id] = uploads.get(ticket_id, NOBODY) + activity
+            known = uploads.get(ticket_id)
+            uploads[ticket_id] = activity if known is None else known + activity
+    await asyncio.sleep(0)
     return Overview(workers, uploads, connections, instances, dict(notes.counted), dict(notes.traffic))
 
 

@@ -164,7 +164,7 @@ def noise_of(machines: list[Machine]) -> list[str]:
 
 
 @IGNORE_UNCLOSED
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_short_run_of_a_cluster_has_no_violation(tmp_path: Path, chromium: Browser) -> None:
     """One fault of each kind, in an order and with contents that are always the same."""
     with cluster_stage(tmp_path, SHORT_SEED, chromium, tabs=2, lasting=0.1, rates=SHORT_RATES) as stage:

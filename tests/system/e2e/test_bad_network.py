@@ -275,7 +275,7 @@ def test_a_proxy_without_its_server_is_retried(
     proxy.cut()
     answered = proxy.counters.answered
     proxy.wait_for(lambda counters: counters.answered >= answered + 4, "some attempts to be answered by the proxy")
-    assert not slow.now.connected
+    slow.wait_for(lambda now: not now.connected, "the page to show that it is not connected")
     proxy.answer(None)
     slow.set("max_rate", 0)
     assert_only_delayed(slow)
