@@ -126,6 +126,10 @@ class SignedPart:
     url: str = field(repr=False)
 
 
+SIGNED_FOR = 900.0
+"""Seconds in which a client must begin to send a part whose URL was signed."""
+
+
 @runtime_checkable
 class DirectStore(Protocol):
     """The ability of a store to which clients may send whole parts themselves. Parts are numbered from 1 on."""

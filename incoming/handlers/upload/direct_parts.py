@@ -14,15 +14,13 @@ from typing import Protocol
 
 from incoming.core.errors import BadRequest, InternalError, TooBusy, UploadError
 from incoming.core.extents import Range
+from incoming.storage.byte_store import SIGNED_FOR
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.direct import DirectUploads, parts_in
 from incoming.wire import messages
 from incoming.wire.messages import Sent, Sign
 
 log = logging.getLogger(__name__)
-
-LIFETIME = 900.0
-"""Seconds in which a client must begin to send a part, as it is told."""
 
 MOST_WAITING = 20
 """Messages that wait for their turn. A client has a few, each for many parts."""
@@ -88,7 +86,7 @@ class DirectParts:
         signed = await self._direct.sign(self._upload, self._epoch, message.parts)
         self._acknowledge(message.parts)
         if signed:
-            self._results.send(messages.signed(((part.number, part.url) for part in signed), LIFETIME))
+            self._results.send(messages.signed(((part.number, part.url) for part in signed), SIGNED_FOR))
 
     async def _look(self, message: Sent) -> None:
         """Look for all parts that were sent, together with those of messages that came meanwhile."""

@@ -9,15 +9,12 @@ from collections.abc import Sequence
 
 from incoming.core.errors import BadRange
 from incoming.core.ticket import Ticket
-from incoming.storage.byte_store import Record, SignedPart, Written
+from incoming.storage.byte_store import SIGNED_FOR, Record, SignedPart, Written
 from incoming.storage.s3.answers import S3Error, StoredPart
 from incoming.storage.s3.bucket_access import BucketAccess
 from incoming.storage.s3.buffered_upload import BufferedUpload
 from incoming.storage.s3.place import Place
 from incoming.storage.s3.receipts import part_record
-
-LIFETIME = 900.0
-"""Seconds in which the PUT of a part must begin."""
 
 
 async def sign_parts(access: BucketAccess, ticket: Ticket, numbers: Sequence[int]) -> list[SignedPart]:
@@ -29,7 +26,7 @@ async def sign_parts(access: BucketAccess, ticket: Ticket, numbers: Sequence[int
     for number in numbers:
         start, end = place.range_of(number, size)
         if not ticket.extents.covers(start, end):
-            url = await access.client.presign_part(place.key, place.upload, number, end - start, LIFETIME)
+            url = await access.client.presign_part(place.key, place.upload, number, end - start, SIGNED_FOR)
             signed.append(SignedPart(number, (start, end), url))
     return signed
 
