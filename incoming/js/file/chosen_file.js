@@ -7,6 +7,8 @@ import { FILE_CHANGED_WHILE_READING, FILE_UNREADABLE, fatal } from "../transport
 
 /** Milliseconds in which a date that is only the present time has moved on. */
 const DATE_MOVES_WITHIN = 20;
+/** How often a file is looked at that may be gone, and may be one that is still being written. */
+const LOOKS = 10;
 
 /** The file is not what it was. */
 export class FileFault extends Error {
@@ -80,18 +82,21 @@ export class ChosenFile {
 
     /**
      * For a changed file Chromium says NotReadableError; WebKit says NotFoundError, as for one that is gone, and shows the
-     * date of the new one: for one that is gone it shows the present time. One whose date has been set back to the old one
-     * can be read again.
+     * date of the new one: for one that is gone it shows the present time. A date that moves may also be of a file that is
+     * being written. One whose date has been set back to the old one can be read again.
      * @param {unknown} error
      */
     async #fault(error) {
         const name = error instanceof Error || error instanceof DOMException ? error.name : "";
         if (name === "NotReadableError") return file_changed();
-        const date = this.#file.lastModified;
         if (name !== "NotFoundError") return file_gone();
-        if (date === this.last_modified) return (await this.#is_readable()) ? file_changed() : file_gone();
-        await new Promise((resolve) => void this.#env.after(DATE_MOVES_WITHIN, () => resolve(null)));
-        return this.#file.lastModified === date ? file_changed() : file_gone();
+        for (let looks = 0; looks < LOOKS; looks++) {
+            const date = this.#file.lastModified;
+            if (date === this.last_modified) return (await this.#is_readable()) ? file_changed() : file_gone();
+            await new Promise((resolve) => void this.#env.after(DATE_MOVES_WITHIN, () => resolve(null)));
+            if (this.#file.lastModified === date) return file_changed();
+        }
+        return file_gone();
     }
 
     async #is_readable() {

@@ -130,7 +130,7 @@ def test_a_file_that_changes_during_its_upload_is_refused(
 ) -> None:
     """Within two seconds of the start, and of the end, of an upload that takes no longer."""
     upload.start_and_hold(file.size // 8)
-    assert upload.now.bytes_tx < file.size // 2
+    assert upload.now.bytes_tx < file.size * 3 // 4
     change(file.path)
     upload.set("max_rate", 0)
     assert_change_found(engine, change, upload, app, ticket, file)

@@ -14,6 +14,17 @@ function chosen(arrayBuffer, env = new FakeEnvironment()) {
 const refused = (name) => () => Promise.reject(new DOMException("no", name));
 const fault = (code) => (error) => error instanceof FileFault && error.problem.code === code && !error.problem.retry;
 
+/** Lets time pass until the promise is settled. */
+async function pass_until(promise, env) {
+    let settled = false;
+    void promise.catch(() => {}).finally(() => (settled = true));
+    while (!settled) {
+        await until(() => settled || env.timers.size);
+        env.pass(20);
+    }
+    await promise;
+}
+
 test("the bytes that were asked for", async () => {
     const content = Uint8Array.from({ length: 100 }, (_, i) => i);
     const file = new ChosenFile(new FakeEnvironment(), new File([content], "a", { type: "text/plain", lastModified: 5 }));
@@ -38,10 +49,23 @@ test("WebKit says of both that they are gone, and shows the date of the one and 
         const { env, file, read } = chosen(refused("NotFoundError"));
         const reading = read();
         Object.defineProperty(file, "lastModified", { get: () => date(env) });
-        const expected = assert.rejects(reading, fault(code));
-        await until(() => env.timers.size);
-        env.pass(20);
-        await expected;
+        await pass_until(assert.rejects(reading, fault(code)), env);
+    }
+});
+
+test("a file that is being written when WebKit refuses it was changed, whatever date it has in the end", async () => {
+    for (const last of [77, undefined]) {
+        let refusals = 1;
+        const { env, file, read } = chosen(async () => {
+            if (refusals-- > 0) throw new DOMException("", "NotFoundError");
+            return new ArrayBuffer(1);
+        });
+        const reading = read();
+        const dates = [1_001, 1_002, 1_003, 1_004, 1_005];
+        const before = file.lastModified;
+        Object.defineProperty(file, "lastModified", { get: () => dates.shift() ?? last ?? before });
+        await pass_until(assert.rejects(reading, fault(1002)), env);
+        assert.deepEqual(dates, []);
     }
 });
 
