@@ -97,12 +97,13 @@ export class ChunkScheduler {
     }
 
     /**
-     * The server reports what it has. With chunks in flight the list may be older than a later ack, so it only adds;
-     * without, it is complete, even if that is less than before.
+     * The server reports what it has. With chunks in flight, or when it `may_lag`, the list may be older than a later ack, so
+     * it only adds; without, it is complete, even if that is less than before.
      * @param {Iterable<Range>} extents
+     * @param {boolean} [may_lag] others' chunks were acknowledged meanwhile, in the same epoch: nothing is lost within one
      */
-    confirm(extents) {
-        if (this.#count(() => true) === 0) this.#arrived = new Ranges();
+    confirm(extents, may_lag = false) {
+        if (!may_lag && this.#count(() => true) === 0) this.#arrived = new Ranges();
         for (const [start, end] of extents) this.#arrived.add(start, Math.min(end, this.#total));
         this.#recount();
     }

@@ -21,6 +21,7 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {Map<number, number>} sent when, in milliseconds, by the starts of chunks
  * @property {number} opened milliseconds
  * @property {number} heard milliseconds; the last ack, or the first chunk after an idle time
+ * @property {boolean} overtaken chunks were acknowledged to others while it waited for its welcome, which may not list them
  */
 
 /**
@@ -148,7 +149,7 @@ export class ConnectionPool {
         };
         const connection = this.#owner.connect(kind, listener, this.welcomed.length > 0);
         /** @type {PooledConnection} */
-        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), heard: 0 };
+        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), heard: 0, overtaken: false };
         this.#pool.add(pooled);
         connection.open(hello);
         return pooled;
@@ -285,6 +286,7 @@ export class ConnectionPool {
             this.#rates.acked(rate, chunk[1] - chunk[0], now);
             bytes += chunk[1] - chunk[0];
         }
+        for (const other of this.#pool) if (!other.rate) other.overtaken = true;
         this.#close_if_done(pooled);
         this.pump();
         this.#report(now);

@@ -236,6 +236,7 @@ export class Session {
      */
     #welcomed(pooled, welcome) {
         this.#limits = welcome;
+        const may_lag = pooled.overtaken && welcome.epoch === this.#epoch;
         this.#epoch = welcome.epoch;
         this.#page.met(welcome);
         const first = !this.#connected;
@@ -248,7 +249,7 @@ export class Session {
         this.#connected = true;
         this.problem = null;
         if (welcome.direct && pooled.connection.about_parts) this.#pool.go_direct(pooled, welcome.alignment ?? 1);
-        this.scheduler.confirm(welcome.extents);
+        this.scheduler.confirm(welcome.extents, may_lag);
         this.#receiving = is_receiving(welcome.state);
         // This further connection was being opened when a cancel was sent: its receiving state is no answer to that.
         if (this.#cancelling && this.#receiving) return this.#owner.changed();

@@ -100,6 +100,16 @@ test("with chunks on their way the server's word only adds: it may be older than
     assert.deepEqual([scheduler.bytes_acked, scheduler.bytes_ahead], [50, 10], "no byte counts twice");
 });
 
+test("a list that may be older than an ack only adds, without chunks on their way too", () => {
+    const scheduler = new ChunkScheduler(100);
+    scheduler.take(a, 30);
+    scheduler.ack(a, [0, 30]);
+    scheduler.confirm([[0, 10], [90, 100]], true);
+    assert.equal(scheduler.bytes_acked, 40);
+    scheduler.confirm([[0, 10]]);
+    assert.equal(scheduler.bytes_acked, 10);
+});
+
 test("a server that claims bytes beyond the end does not push progress beyond the total", () => {
     const scheduler = new ChunkScheduler(100);
     scheduler.confirm([[0, 1000]]);

@@ -184,6 +184,26 @@ test("all cut at once are one loss: a short wait, and the WebSocket is not blame
     assert.deepEqual([again.kind, stage.connections.length], ["websocket", before + 1]);
 });
 
+test("a further connection's welcome may be older than an ack: nothing that has arrived is taken back in the same epoch", async () => {
+    for (const epoch of [1, 2]) {
+        const stage = new Stage();
+        const { uploader, connection } = await stage.transferring(LARGE);
+        while (stage.connections.length === 1) {
+            stage.env.pass(20);
+            connection.ack([connection.chunks.shift()]);
+        }
+        uploader.max_rate = 1;
+        for (let acks = 0; uploader.bytes_ahead > 0; acks++) {
+            assert.ok(acks < 5, "the limit of the rate leaves nothing in flight");
+            connection.ack();
+        }
+        const { bytes_acked } = uploader;
+        assert.ok(bytes_acked > 1);
+        stage.connection.welcome({ epoch, extents: [[0, 1]] });
+        assert.equal(uploader.bytes_acked, epoch === 1 ? bytes_acked : 1);
+    }
+});
+
 test("connected means connected: one that is still being opened does not count", async () => {
     const stage = new Stage();
     const { uploader, connection } = await stage.transferring(LARGE);
