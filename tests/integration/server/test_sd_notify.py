@@ -100,12 +100,12 @@ def test_a_server_that_hangs_gives_no_sign_of_life(manager: Manager, start_serve
 
 
 def test_a_worker_that_hangs_is_replaced(manager: Manager, start_server: StartServer) -> None:
-    server = start_server("--workers", "2", env={"NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "3000000"})
+    server = start_server("--workers", "2", env={"NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "10000000"})
     server.expect_noise("has not answered for|a worker exited with code 137")
     workers = set(children(server.pid))
     hanging = min(workers)
     os.kill(hanging, signal.SIGSTOP)
-    wait_until(lambda: hanging not in children(server.pid) and len(children(server.pid)) == 2, "another worker")
+    wait_until(lambda: hanging not in children(server.pid) and len(children(server.pid)) == 2, "another worker", 60)
     assert workers - {hanging} < set(children(server.pid))
     assert f"worker {hanging} has not answered for" in server.log
 

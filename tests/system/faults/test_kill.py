@@ -20,6 +20,7 @@ from tests.system.faults.processes import children_of
 from tests.system.faults.shifted_clock import ShiftedClock
 
 UPLOADS_AT_ONCE = 6
+EXITED = "a worker exited with code 137"
 
 SOON = ("--handover-timeout", "2")
 """A callback that a killed worker had begun is tried again only when it could not be under way any more."""
@@ -27,7 +28,9 @@ SOON = ("--handover-timeout", "2")
 
 def kill_a_worker(server: IncomingServer, load: Load, chance: random.Random) -> None:
     """Kill a worker without waiting for its successor; the other one serves meanwhile."""
+    known = server.log.count(EXITED)
     os.kill(chance.choice(wait_until(lambda: children_of(server.pid), "a worker", 60)), signal.SIGKILL)
+    wait_until(lambda: server.log.count(EXITED) > known, "the supervisor to notice, which may be killed next")
 
 
 def kill_all(server: IncomingServer, load: Load, clock: ShiftedClock) -> None:
@@ -63,9 +66,7 @@ def test_kill_rounds(durability: str, start_server: StartServer, start_load: Sta
     hits = kill_rounds(count, server, load, clock, seed=1)
     assert hits >= count // 2, "too few kills hit uploads in flight"
     assert sum(client.cuts_in_flight for client in load.clients) >= count // 2
-    exited = "a worker exited with code 137"
-    wait_until(lambda: server.log.count(exited) >= count // 2, "the log to have them")
-    assert server.log.count(exited) == count // 2
+    assert server.log.count(EXITED) == count // 2
 
 
 def test_the_supervisor_is_killed(start_server: StartServer, start_load: StartLoad, clock: ShiftedClock) -> None:
