@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from incoming.core.errors import TakenOver, UploadError
 from incoming.core.extents import Extents, Range
@@ -33,11 +34,13 @@ class DirectUploads:
         store: ByteStore,
         learned: Callable[[Ticket], None],
         completed: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._tickets = tickets
         self._store = store
         self._learned = learned
         self._completed = completed
+        self._sleep = sleep
 
     def offered(self, ticket: Ticket) -> bool:
         """Return whether clients of this ticket may send parts themselves."""
@@ -48,25 +51,25 @@ class DirectUploads:
         is_offered = isinstance(store, DirectStore) and store.offers_direct and ticket.options.direct
         return store if is_offered and isinstance(store, DirectStore) else None
 
-    async def sign(self, upload: ActiveUpload, epoch: int, numbers: Sequence[int]) -> list[SignedPart]:
-        """Return URLs for those of these parts that are missing, at the pace of the upload's rate.
+    async def sign(self, upload: ActiveUpload, epoch: int, numbers: Sequence[int]) -> AsyncIterator[list[SignedPart]]:
+        """Yield URLs for those of these parts that are missing, each as soon as the upload's rate allows its bytes.
 
-        Raises TakenOver for another epoch than the present one, the outcome of an upload that has ended, BadRange, or
-        what the stores raise.
+        None is signed before that: its time would run while it waits. Raises TakenOver for another epoch than the
+        present one, the outcome of an upload that has ended, BadRange, or what the stores raise.
         """
         ticket = await self._rightful(upload, epoch)
         store = self._direct_store(ticket)
         if store is None:
-            return []
+            return
         if not ticket.store_data:
             ticket = await self._commit(upload, await store.begin_direct(ticket), epoch)
-        signed = await store.sign_parts(ticket, numbers)
-        for part in signed:
-            while wait := upload.allowance.wait:  # noqa: ASYNC110 - what is waited for is time
-                await asyncio.sleep(wait)
-            upload.allowance.spend(part.range[1] - part.range[0])
-        await self._rightful(upload, epoch)
-        return signed
+        left = deque(numbers)
+        while left:
+            while wait := upload.allowance.wait:
+                await self._sleep(wait)
+            signed = await store.sign_parts(ticket, _affordable(upload, ticket, left))
+            ticket = await self._rightful(upload, epoch)
+            yield signed
 
     async def look(self, upload: ActiveUpload, epoch: int, after: int = 0) -> Extents:
         """Ask the store which parts after this number it has, commit them, and return what has arrived.
@@ -121,6 +124,18 @@ class DirectUploads:
         if ticket.complete:
             self._completed(ticket.id)
         return ticket
+
+
+def _affordable(upload: ActiveUpload, ticket: Ticket, left: deque[int]) -> list[int]:
+    """Take from `left` the parts that the upload's rate allows now, at least one, and spend their bytes."""
+    taken: list[int] = []
+    while left and not (taken and upload.allowance.wait):
+        number = left.popleft()
+        taken.append(number)
+        for start, end in parts_in(ticket, [number]).values():
+            if not ticket.extents.covers(start, end):
+                upload.allowance.spend(end - start)
+    return taken
 
 
 def parts_in(ticket: Ticket, numbers: Sequence[int]) -> dict[int, Range]:

@@ -1,7 +1,8 @@
 """The messages of one WebSocket about parts that its client sends straight to the object store.
 
-Decides what is answered, and that one request is worked on at a time, while the connection is read further. Holds no
-reference to the connection.
+Decides what is answered, and that one message of each kind is worked on at a time, while the connection is read
+further: URLs wait for the upload's rate, and acknowledgements must not wait behind them. Holds no reference to the
+connection.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
 from incoming.core.errors import BadRequest, InternalError, TooBusy, UploadError
 from incoming.core.extents import Range
@@ -19,6 +20,8 @@ from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.direct import DirectUploads, parts_in
 from incoming.wire import messages
 from incoming.wire.messages import Sent, Sign
+
+M = TypeVar("M")
 
 log = logging.getLogger(__name__)
 
@@ -50,59 +53,83 @@ class DirectParts:
         self._epoch = epoch
         self._results = results
         self._fail = fail
-        self._waiting: deque[Sign | Sent] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._signs: _Queue[Sign] = _Queue(self._sign, self._failed)
+        self._looks: _Queue[Sent] = _Queue(self._look, self._failed)
 
     def take(self, message: Sign | Sent) -> None:
         """Accept a message; it is answered later. Raises BadRequest, TooBusy."""
         if not self._direct.offered(self._upload.ticket):
             raise BadRequest("this upload has no parts that are sent straight to an object store")
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._signs.waiting) + len(self._looks.waiting) >= MOST_WAITING:
             raise TooBusy(f"more than {MOST_WAITING} messages about parts wait for an answer")
-        self._waiting.append(message)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        if isinstance(message, Sign):
+            self._signs.add(message)
+        else:
+            self._looks.add(message)
 
     def close(self) -> None:
         """The connection has ended."""
-        self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
+        self._signs.close()
+        self._looks.close()
 
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                message = self._waiting.popleft()
-                await (self._sign(message) if isinstance(message, Sign) else self._look(message))
-        except UploadError as error:
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, UploadError):
             self._fail(error)
-        except Exception:
-            log.exception("upload %s: message about parts failed; closing the connection", self._upload.ticket.id)
-            self._fail(InternalError())
-        finally:
-            self._task = None
+            return
+        message = "upload %s: message about parts failed; closing the connection"
+        log.error(message, self._upload.ticket.id, exc_info=error)
+        self._fail(InternalError())
 
-    async def _sign(self, message: Sign) -> None:
-        signed = await self._direct.sign(self._upload, self._epoch, message.parts)
-        self._acknowledge(message.parts)
-        if signed:
-            self._results.send(messages.signed(((part.number, part.url) for part in signed), SIGNED_FOR))
+    async def _sign(self, waiting: deque[Sign]) -> None:
+        arrived = set(numbers := waiting.popleft().parts)
+        async for signed in self._direct.sign(self._upload, self._epoch, numbers):
+            if signed:
+                self._results.send(messages.signed(((part.number, part.url) for part in signed), SIGNED_FOR))
+            arrived -= {part.number for part in signed}
+        self._acknowledge(sorted(arrived))
 
-    async def _look(self, message: Sent) -> None:
-        """Look for all parts that were sent, together with those of messages that came meanwhile."""
-        numbers = set(message.parts)
-        while self._waiting and isinstance(more := self._waiting[0], Sent):
-            numbers.update(more.parts)
-            self._waiting.popleft()
+    async def _look(self, waiting: deque[Sent]) -> None:
+        """Look for all parts that were sent, those of messages that came meanwhile together."""
+        numbers = {number for message in waiting for number in message.parts}
+        waiting.clear()
         await self._direct.look(self._upload, self._epoch, min(numbers) - 1)
         there = self._acknowledge(sorted(numbers))
         if missing := sorted(numbers - there):
             self._results.send(messages.unseen(missing))
 
-    def _acknowledge(self, numbers: tuple[int, ...] | list[int]) -> set[int]:
+    def _acknowledge(self, numbers: list[int]) -> set[int]:
         """Acknowledge those that have arrived, and return them."""
         ticket = self._upload.ticket
         there = {number: one for number, one in parts_in(ticket, numbers).items() if ticket.extents.covers(*one)}
         for part in there.values():
             self._results.ack(part)
         return set(there)
+
+
+class _Queue(Generic[M]):
+    """Messages of one kind. `answer` takes at least one of those that wait; `failed` gets what it raises."""
+
+    def __init__(self, answer: Callable[[deque[M]], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
+        self.waiting: deque[M] = deque()
+        self._answer = answer
+        self._failed = failed
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, message: M) -> None:
+        self.waiting.append(message)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def close(self) -> None:
+        self.waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while self.waiting:
+                await self._answer(self.waiting)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            self._task = None

@@ -71,7 +71,12 @@ export class DirectSender {
     #stored = new Map();
     /** @type {Set<number>} parts that the server must look for */
     #to_report = new Set();
+    /** In a row. Those at the same time count as one, once the store has taken a part: it may have been away. */
     #failures = 0;
+    /** Whether the store has taken a part. */
+    #works = false;
+    /** In a row, each twice as long as the last one. */
+    #pauses = 0;
     #pause_until = 0;
     /** @type {unknown} */
     #timer = null;
@@ -232,7 +237,7 @@ export class DirectSender {
 
     /** @param {Slot} slot */
     #took(slot) {
-        this.#failures = 0;
+        this.#worked();
         this.#slots.delete(slot);
         this.#scheduler.store(slot, slot.range);
         this.#stored.set(slot.part, 0);
@@ -240,6 +245,11 @@ export class DirectSender {
         this.#report(slot.part, REPORT_AFTER);
         this.#owner.progressed();
         this.pump();
+    }
+
+    #worked() {
+        this.#works = true;
+        this.#failures = this.#pauses = 0;
     }
 
     /**
@@ -251,8 +261,10 @@ export class DirectSender {
     #failed(slot, busy) {
         slot.state = "checking";
         slot.loaded = 0;
-        if (!busy) this.#failures++;
-        this.#pause_until = this.#env.now() + Math.min(RETRY_AT_LAST, RETRY_AFTER * 2 ** this.#failures);
+        const now = this.#env.now();
+        const is_first = now >= this.#pause_until;
+        if (!busy && (is_first || !this.#works)) this.#failures++;
+        if (is_first) this.#pause_until = now + Math.min(RETRY_AT_LAST, RETRY_AFTER * 2 ** this.#pauses++);
         this.#report(slot.part, 0);
     }
 
@@ -286,7 +298,7 @@ export class DirectSender {
         this.#stored.delete(part);
         this.#asked.delete(part);
         this.#scheduler.settle_part(range, true);
-        this.#failures = 0;
+        this.#worked();
         return true;
     }
 
