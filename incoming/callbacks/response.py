@@ -96,8 +96,8 @@ class Response:
         for mark, encoding in _BOMS:
             if content.startswith(mark):
                 return content[len(mark) :].decode(encoding, "replace")
-        told = re.search(r"charset=[\"']?([\w-]+)", self.header("Content-Type"), re.ASCII | re.IGNORECASE)
-        charset = told[1].lower() if told else ""
+        declared = re.search(r"charset=[\"']?([\w-]+)", self.header("Content-Type"), re.ASCII | re.IGNORECASE)
+        charset = declared[1].lower() if declared else ""
         return content.decode(charset if charset in _CHARSETS else "utf-8", "replace")
 
     @property

@@ -44,12 +44,12 @@ class Wanted:
 
     def fields(self) -> dict[str, str]:
         """Return what an application is told."""
-        told = {"filename": self.name, "path": self.path}
+        fields = {"filename": self.name, "path": self.path}
         if self.size is not None:
-            told["size"] = str(self.size)
+            fields["size"] = str(self.size)
         if self.metadata:
-            told["metadata"] = json.dumps(self.metadata)
-        return told
+            fields["metadata"] = json.dumps(self.metadata)
+        return fields
 
 
 class TicketSource(Protocol):
@@ -90,15 +90,15 @@ class TicketCommand:
 
     async def ticket(self, wanted: Wanted) -> UploadAddress:
         """Run it. Its errors go to this program's standard error."""
-        told = {"INCOMING_NAME": wanted.name, "INCOMING_PATH": wanted.path}
-        told["INCOMING_SIZE"] = "" if wanted.size is None else str(wanted.size)
-        told["INCOMING_METADATA"] = json.dumps(wanted.metadata)
+        fields = {"INCOMING_NAME": wanted.name, "INCOMING_PATH": wanted.path}
+        fields["INCOMING_SIZE"] = "" if wanted.size is None else str(wanted.size)
+        fields["INCOMING_METADATA"] = json.dumps(wanted.metadata)
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                env={**self._environment, **told},
+                env={**self._environment, **fields},
             )
         except OSError as error:
             raise TicketRefused(f"{self._command[0]!r} cannot be run: {error.strerror}") from error

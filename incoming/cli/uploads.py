@@ -39,19 +39,19 @@ ABOUT = (
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run the command and return the exit code. Prints to standard output."""
-    told = parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
-        settings = load_settings(_server_options(told), environment)
+        settings = load_settings(_server_options(parsed), environment)
         check_version(settings)
     except (ConfigError, UnusableStorage) as error:
         return fail(COMMAND, str(error), 2)
     log_format.configure("warning", "text")
     try:
-        return asyncio.run(_Command(settings, told).run())
+        return asyncio.run(_Command(settings, parsed).run())
     except KeyboardInterrupt:
         return 0
     except BadParameter as error:
-        return fail(COMMAND, str(error), 1 if "id" in told else 2)
+        return fail(COMMAND, str(error), 1 if "id" in parsed else 2)
     except (UploadError, OSError) as error:
         return fail(COMMAND, str(error), 1)
 
@@ -92,17 +92,17 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _server_options(told: argparse.Namespace) -> list[str]:
-    given = {"--config": told.config, "--storage-dir": told.storage_dir}
+def _server_options(parsed: argparse.Namespace) -> list[str]:
+    given = {"--config": parsed.config, "--storage-dir": parsed.storage_dir}
     return [word for option, value in given.items() if value for word in (option, value)]
 
 
 class _Command:
     """One call."""
 
-    def __init__(self, settings: Settings, told: argparse.Namespace) -> None:
+    def __init__(self, settings: Settings, parsed: argparse.Namespace) -> None:
         self._settings = settings
-        self._options = told
+        self._options = parsed
         self._sending: dict[str, UploadActivity] | None = None
 
     async def run(self) -> int:

@@ -1,4 +1,4 @@
-"""A file that is sent as parts, whose order is told at the end (the concatenation of tus).
+"""A file that is sent as parts, whose order is declared at the end (the concatenation of tus).
 
 Each part is a range of the partial file, behind all parts so far. Decides which parts an upload may have, and in which
 order they make its file. Knows neither how parts are named nor how they are put into their order.
@@ -34,10 +34,10 @@ def part_prefix(ticket: Ticket, part: Range) -> int:
 def with_part(ticket: Ticket, length: int, session: str, max_size: int, now: float) -> Ticket:
     """Return the ticket with one part more; it is the last of `parts`. The first one ends all other senders.
 
-    Raise BadRequest for an upload that has bytes already, WrongState for one whose order is told, FileTooLarge.
+    Raise BadRequest for an upload that has bytes already, WrongState for one whose order is declared, FileTooLarge.
     """
     if ticket.state not in RECEIVING or ticket.order:
-        raise WrongState(f"no part can be added: the upload is in state '{ticket.state}', or its order is told")
+        raise WrongState(f"no part can be added: the upload is in state '{ticket.state}', or its order is declared")
     if ticket.extents and not ticket.parts:
         raise BadRequest("the upload was begun as one file, it cannot be sent in parts any more")
     if not length:
@@ -56,17 +56,17 @@ def without_part(ticket: Ticket, part: Range, now: float) -> Ticket:
     """Return the ticket with a part discarded: nothing of it counts, and its place is not used again."""
     check_part(ticket, part)
     if ticket.order:
-        raise WrongState("no part can be given up: the order of the parts is told")
+        raise WrongState("no part can be given up: the order of the parts is declared")
     parts = tuple((end, end) if (start, end) == part else (start, end) for start, end in ticket.parts)
     extents, synced = ticket.extents.without(*part), ticket.synced.without(*part)
     return replace(ticket, parts=parts, extents=extents, synced=synced, active_at=now)
 
 
-def with_order(ticket: Ticket, order: tuple[Range, ...], told: Identity, max_size: int, now: float) -> Ticket:
+def with_order(ticket: Ticket, order: tuple[Range, ...], declared: Identity, max_size: int, now: float) -> Ticket:
     """Return the ticket with the order in which its parts make the file; its size is known then.
 
     To say it again is no error. Raise BadRequest for a part that there is not or that is incomplete, WrongState when
-    another order was told, FileChanged or FileTooLarge for the size, FileTypeRefused.
+    another order was declared, FileChanged or FileTooLarge for the size, FileTypeRefused.
     """
     if ticket.order and ticket.order == order:
         return ticket
@@ -79,5 +79,5 @@ def with_order(ticket: Ticket, order: tuple[Range, ...], told: Identity, max_siz
             raise BadRequest(f"the part at {part[0]}-{part[1]} is not complete")
     size = sum(end - start for start, end in order)
     # Parts that are not used may lie beyond the file's end.
-    used = replace(ticket, extents=Extents()).identify(replace(told, size=size), max_size)
+    used = replace(ticket, extents=Extents()).identify(replace(declared, size=size), max_size)
     return replace(used, extents=ticket.extents, order=order, active_at=now)

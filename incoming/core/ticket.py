@@ -137,7 +137,7 @@ class Ticket:
     parts: tuple[Range, ...] = ()
     """Where the parts of a file that is sent in parts lie in the partial file (parts.py); empty for any other."""
     order: tuple[Range, ...] = ()
-    """Those parts in the order in which they make the file; empty until it is told."""
+    """Those parts in the order in which they make the file; empty until it is declared."""
     version: int = 0
     digest: str = ""
     losses: int = 0
@@ -211,17 +211,17 @@ class Ticket:
 
     # --- what clients do ----------------------------------------------------------------------------------------------
 
-    def identify(self, told: Identity, server_max_size: int = 0) -> Ticket:
+    def identify(self, declared: Identity, server_max_size: int = 0) -> Ticket:
         """Merge what a client states about its file with what is known.
 
         Raises FileChanged when a known part differs or the size is below what has arrived, FileTooLarge above a limit
         (bytes; 0 means none), FileTypeRefused when the app accepts neither name nor type.
         """
-        joined = self.identity.join(told)
-        if told.size is not None:
-            check_size(told.size, server_max_size, self.options.max_size)
-            if any(end > told.size for _, end in self.extents):
-                raise FileChanged(f"the file has {told.size} bytes, but more than that has already arrived")
+        joined = self.identity.join(declared)
+        if declared.size is not None:
+            check_size(declared.size, server_max_size, self.options.max_size)
+            if any(end > declared.size for _, end in self.extents):
+                raise FileChanged(f"the file has {declared.size} bytes, but more than that has already arrived")
         wanted = self.options.allowed_types
         if wanted and not is_wanted(joined.name, joined.media_type, wanted):
             raise FileTypeRefused(f"only files of these types are taken: {', '.join(wanted)}")

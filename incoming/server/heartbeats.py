@@ -16,7 +16,7 @@ _BEAT = struct.Struct("=i")
 
 
 class Heartbeats(Notifier):
-    """The pipe. The supervisor makes it before it starts workers; a worker calls `alive`, the supervisor `heard`."""
+    """The pipe. The supervisor makes it before it starts workers; a worker calls `alive`, the supervisor `received`."""
 
     def __init__(self, timeout: float) -> None:
         """`timeout` is the seconds of silence after which a worker is replaced."""
@@ -31,7 +31,7 @@ class Heartbeats(Notifier):
         with suppress(BlockingIOError):
             os.write(self._writing, _BEAT.pack(os.getpid()))
 
-    def heard(self) -> set[int]:
+    def received(self) -> set[int]:
         """Return the ids of the processes that have sent a beat since the last call."""
         found: set[int] = set()
         with suppress(BlockingIOError):

@@ -40,7 +40,7 @@ class _Slot:
 
     pid: int = 0
     started: float = 0.0
-    heard: float = 0.0
+    last_beat: float = 0.0
     pause: float = 0.0
     due: float = 0.0
 
@@ -97,7 +97,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if self._end_by is None and not slot.pid and slot.due <= now:
-                slot.started = slot.heard = now
+                slot.started = slot.last_beat = now
                 slot.pid = _fork(self._work, self._lifeline, self._held)
 
     def _wait(self) -> None:
@@ -128,14 +128,14 @@ class Supervisor:
         """Kill the workers that have sent no heartbeat for too long; what ends is replaced."""
         if self._heartbeats is None:
             return
-        now, beating = time.monotonic(), self._heartbeats.heard()
+        now, beating = time.monotonic(), self._heartbeats.received()
         for slot in self._slots:
             if slot.pid in beating:
-                slot.heard = now
-            elif slot.pid and now - slot.heard > self._heartbeats.timeout:
-                log.error("worker %d has not answered for %.0f s; killing it", slot.pid, now - slot.heard)
+                slot.last_beat = now
+            elif slot.pid and now - slot.last_beat > self._heartbeats.timeout:
+                log.error("worker %d has not answered for %.0f s; killing it", slot.pid, now - slot.last_beat)
                 os.kill(slot.pid, signal.SIGKILL)
-                slot.heard = now
+                slot.last_beat = now
 
     def _end(self) -> None:
         """Send SIGTERM to the workers; a second one makes them end at once."""

@@ -68,7 +68,7 @@ class Worker:
         self._notifier = notifier or Notifier()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._told_at = 0.0
+        self._reported_at = 0.0
         self._background: list[asyncio.Task[None]] = []
 
     async def recover(self) -> int:
@@ -141,11 +141,11 @@ class Worker:
     async def _work(self, services: Services) -> int:
         """Run until shutdown (return 0) or until a background service exits unexpectedly (return 1)."""
         loop = asyncio.get_running_loop()
-        told = loop.create_task(self._stop.wait())
+        stopping = loop.create_task(self._stop.wait())
         running = (services.callbacks.run(), services.janitor.run(), services.worker_reporter.run())
         services_at_work = [loop.create_task(service) for service in running]
-        await asyncio.wait([told, *services_at_work], return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        await asyncio.wait([stopping, *services_at_work], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         self._background = services_at_work
         for task in services_at_work:
             if task.done():
@@ -183,9 +183,9 @@ class Worker:
         # systemd and `timeout` signal the whole group, and the supervisor passes it on: that is once, not twice.
         now = asyncio.get_running_loop().time()
         if not self._stop.is_set():
-            self._told_at = now
+            self._reported_at = now
             self._stop.set()
-        elif now - self._told_at >= SAME_SIGNAL:
+        elif now - self._reported_at >= SAME_SIGNAL:
             self._hurry.set()
 
     def _orphaned(self, lifeline: int) -> None:

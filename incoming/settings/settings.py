@@ -171,8 +171,8 @@ KEYS: Mapping[str, Mapping[str, Any]] = {entry.name: entry.metadata for entry in
 
 def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Return the settings from all sources. Raises ConfigError; SystemExit(0) after --help and --version."""
-    told = vars(option_parser(KEYS).parse_args(arguments))
-    file_name = told.pop("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
+    given = vars(option_parser(KEYS).parse_args(arguments))
+    file_name = given.pop("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
     values: dict[str, Any] = {}
     if file_name:
         for name, text in _read_file(Path(file_name)).items():
@@ -181,7 +181,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     for name, text in _from_environment(environment):
         if not _is_empty(name, text):
             values[name] = _value(name, text, ENVIRONMENT_PREFIX + name.upper())
-    for name, text in told.items():
+    for name, text in given.items():
         if text is not None:
             value = _value(name, text, option(name))
             _check_not_opened(name, value, values.get(name))

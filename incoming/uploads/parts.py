@@ -76,7 +76,7 @@ class UploadParts:
             return await self.service.cancel(ticket_id, "cancelled by the client", notify_app=True)
         return claimed.ticket
 
-    async def join(self, ticket: Ticket, order: tuple[Range, ...], told: Identity) -> Ticket:
+    async def join(self, ticket: Ticket, order: tuple[Range, ...], declared: Identity) -> Ticket:
         """Make the file of its parts in this order. Return the ticket, which has arrived unless copying takes long.
 
         Raise like `core.parts.with_order`, StorageFull without room for a copy, or what the stores raise.
@@ -84,7 +84,7 @@ class UploadParts:
         limit, now = self.settings.max_size, self.clock()
 
         def change(known: Ticket) -> Ticket:
-            return parts.with_order(known, order, told, limit, now)
+            return parts.with_order(known, order, declared, limit, now)
 
         planned = change(ticket)
         if planned.is_rearranged and not ticket.order:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 News = Ticket | UploadError
 Listener = Callable[[News], None]
-"""Called on the event loop with the ticket after each change, or with the error for which to let go and come back."""
+"""Called on the event loop with the ticket after each change, or with the error after which to reconnect."""
 
 PATIENCE = 1.0
 """Seconds after which a ticket that could not be read is tried again."""

@@ -175,7 +175,7 @@ def _hello(message: dict[str, Any]) -> Hello:
     size = integer_field(message, "size", MAX_SIZE)
     if size is None:
         raise BadRequest("'size' is missing")
-    told = Identity(
+    declared = Identity(
         name=text_field(message, "name", MAX_NAME),
         size=size,
         last_modified=integer_field(message, "last_modified", MAX_SIZE),
@@ -184,7 +184,7 @@ def _hello(message: dict[str, Any]) -> Hello:
     )
     library = text_field(message, "library", MAX_LIBRARY, default="")
     epoch = integer_field(message, "epoch", MAX_SIZE)
-    return Hello(session, epoch, told, library, message.get("path") is True)
+    return Hello(session, epoch, declared, library, message.get("path") is True)
 
 
 # --- from the server --------------------------------------------------------------------------------------------------

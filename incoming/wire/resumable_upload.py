@@ -63,7 +63,7 @@ class Version:
     """Of an append after which bytes are missing."""
     is_strict: bool = False
     """Whether `HEAD` and `DELETE` must not have the fields of an append."""
-    conflict_tells_complete: bool = True
+    conflict_has_complete: bool = True
     """Whether the answer to a wrong offset has `Upload-Complete`."""
     has_interim: bool = True
     """Whether clients expect 104 (Upload Resumption Supported)."""
@@ -86,7 +86,7 @@ _EARLY = Version(
     complete_may_be_absent=True,
     append_status=201,
     is_strict=True,
-    conflict_tells_complete=False,
+    conflict_has_complete=False,
     has_progress=False,
 )
 VERSIONS: Final = {
@@ -136,9 +136,9 @@ def parse_complete(version: Version, headers: Headers) -> bool | None:
 
 def append_completes(version: Version, headers: Headers) -> bool:
     """Return the same for an append. Raise BadRequest where the required field is missing."""
-    told = parse_complete(version, headers)
-    if told is not None:
-        return told
+    declared = parse_complete(version, headers)
+    if declared is not None:
+        return declared
     if not version.complete_may_be_absent or version.complete_field in headers:
         raise BadRequest(f"{version.complete_field} is missing or neither ?0 nor ?1 (RFC 9651 section 3.3.6)")
     return True
@@ -180,10 +180,10 @@ def upload_limit(version: Version, max_size: int, max_append_size: int, seconds:
     if not version.expiry:
         return None
     limits = {"max-size": max_size, "max-append-size": max_append_size}
-    told = {key: limit for key, limit in limits.items() if 0 < limit <= MAX_INTEGER}
+    declared = {key: limit for key, limit in limits.items() if 0 < limit <= MAX_INTEGER}
     if seconds is not None:
-        told[version.expiry] = min(max(0, int(seconds)), MAX_INTEGER)
-    return ", ".join(f"{key}={value}" for key, value in (told or {"min-size": 0}).items())
+        declared[version.expiry] = min(max(0, int(seconds)), MAX_INTEGER)
+    return ", ".join(f"{key}={value}" for key, value in (declared or {"min-size": 0}).items())
 
 
 def problem(error: UploadError, status: int, phrase: str, kind: str = "about:blank", **members: Any) -> dict[str, Any]:

@@ -58,28 +58,28 @@ def method_of(method: str, headers: Headers) -> str:
 
 def check_version(headers: Headers) -> None:
     """Raise UnsupportedVersion for a request that names another version, or none."""
-    told = headers.get("Tus-Resumable")
-    if told is None:
+    declared = headers.get("Tus-Resumable")
+    if declared is None:
         raise UnsupportedVersion(f"Tus-Resumable is missing; version {VERSION} is spoken here")
-    if told.strip() != VERSION:
-        raise UnsupportedVersion(f"Tus-Resumable {told[:60]!a}: version {VERSION} is spoken here")
+    if declared.strip() != VERSION:
+        raise UnsupportedVersion(f"Tus-Resumable {declared[:60]!a}: version {VERSION} is spoken here")
 
 
 def check_body_type(headers: Headers) -> None:
     """Raise UnsupportedMediaType for a body that is no part of a file."""
-    told = headers.get("Content-Type", "")
-    if told.partition(";")[0].strip().lower() != OFFSET_STREAM:
-        raise UnsupportedMediaType(f"the body's Content-Type is {told[:60]!a}, it must be {OFFSET_STREAM}")
+    declared = headers.get("Content-Type", "")
+    if declared.partition(";")[0].strip().lower() != OFFSET_STREAM:
+        raise UnsupportedMediaType(f"the body's Content-Type is {declared[:60]!a}, it must be {OFFSET_STREAM}")
 
 
 def number(headers: Headers, name: str) -> int | None:
     """Return a field's number of bytes; None if the field is not there. Raise BadRequest."""
-    told = headers.get(name)
-    if told is None:
+    declared = headers.get(name)
+    if declared is None:
         return None
-    text = told.strip()
+    text = declared.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 16 or int(text) > MAX_SIZE:
-        raise BadRequest(f"{name} {told[:60]!a} is not a number from 0 to {MAX_SIZE}")
+        raise BadRequest(f"{name} {declared[:60]!a} is not a number from 0 to {MAX_SIZE}")
     return int(text)
 
 
@@ -100,7 +100,7 @@ def repeats_chunks(headers: Headers) -> bool:
 
 
 def length_of_creation(headers: Headers) -> int | None:
-    """Return the file's size; None if it is told later. Raise BadRequest."""
+    """Return the file's size; None if it follows later. Raise BadRequest."""
     length, defer = number(headers, "Upload-Length"), headers.get("Upload-Defer-Length")
     if defer is not None and defer.strip() != "1":
         raise BadRequest(f"Upload-Defer-Length {defer[:60]!a} is not 1")
@@ -111,18 +111,18 @@ def length_of_creation(headers: Headers) -> int | None:
 
 def identity_of(headers: Headers, size: int | None) -> Identity:
     """Return what a request says of its file. Raise BadRequest."""
-    told = upload_metadata.parse(headers.get("Upload-Metadata", ""))
-    return Identity(told.name or _named(headers), size, media_type=told.media_type, metadata=told.text)
+    declared = upload_metadata.parse(headers.get("Upload-Metadata", ""))
+    return Identity(declared.name or _named(headers), size, media_type=declared.media_type, metadata=declared.text)
 
 
 def _named(headers: Headers) -> str | None:
     """Return the name as FilePond sends it: in a field of its own, in UTF-8."""
-    told = headers.get("Upload-Name", "")
+    declared = headers.get("Upload-Name", "")
     with suppress(UnicodeError):
-        told = told.encode("latin-1").decode("utf-8")
-    if len(told) > MAX_NAME:
-        raise BadRequest(f"the file's name has {len(told)} characters, the limit is {MAX_NAME}")
-    return told or None
+        declared = declared.encode("latin-1").decode("utf-8")
+    if len(declared) > MAX_NAME:
+        raise BadRequest(f"the file's name has {len(declared)} characters, the limit is {MAX_NAME}")
+    return declared or None
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -147,16 +147,16 @@ class Concat:
 
 def concat_of(headers: Headers) -> Concat | None:
     """Return what a creation says of parts; None if it is of a file as a whole. Raise BadRequest."""
-    told = headers.get("Upload-Concat")
-    if told is None:
+    declared = headers.get("Upload-Concat")
+    if declared is None:
         return None
-    kind, _, urls = told.strip().partition(";")
+    kind, _, urls = declared.strip().partition(";")
     if kind == "partial" and not urls:
         return Concat(None)
     if kind != "final" or not urls.split():
-        raise BadRequest(f"Upload-Concat {told[:60]!a} is neither partial nor final;URL URL...")
+        raise BadRequest(f"Upload-Concat {declared[:60]!a} is neither partial nor final;URL URL...")
     if "Upload-Length" in headers or "Upload-Defer-Length" in headers:
-        raise BadRequest("with Upload-Concat: final the length is that of the parts, and is not told")
+        raise BadRequest("with Upload-Concat: final the length is that of the parts, and is not declared")
     return Concat(tuple(urls.split()))
 
 
@@ -196,10 +196,10 @@ ALGORITHMS: Final = ",".join(DIGEST_SIZES)
 
 def checksum_of(headers: Headers) -> Checksum | None:
     """Return the checksum that a body must have. Raise BadRequest, or ChecksumMismatch for one that no body has."""
-    told = headers.get("Upload-Checksum")
-    if told is None:
+    declared = headers.get("Upload-Checksum")
+    if declared is None:
         return None
-    algorithm, _, text = told.strip().partition(" ")
+    algorithm, _, text = declared.strip().partition(" ")
     if algorithm not in DIGEST_SIZES:
         raise BadRequest(f"the checksum algorithm {algorithm[:60]!a} is none of {', '.join(DIGEST_SIZES)}")
     try:

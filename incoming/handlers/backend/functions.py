@@ -124,9 +124,9 @@ class BackendFunction(Handler):
             raise UnknownId("id unknown") from error
         options = ticket.options
         self.logged |= {"upload": ticket.id, **options.trace}
-        told = secret(given)
-        excused = not told and options.secret_optional and not self.services.settings.finish_requires_secret
-        if not excused and not same_secret(told, options.backend_secret):
+        sent = secret(given)
+        excused = not sent and options.secret_optional and not self.services.settings.finish_requires_secret
+        if not excused and not same_secret(sent, options.backend_secret):
             raise WrongSecret("backendSecret not given or wrong")
         return ticket
 

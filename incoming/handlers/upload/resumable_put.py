@@ -69,8 +69,8 @@ class ResumablePut(UploadResource):
         headers = self.request.headers
         length = self.body_length
         check_is_file(headers, length)
-        told = headers.get("Content-Range")
-        asked = ContentRange(0, None, length) if told is None else content_range.parse(told)
+        declared = headers.get("Content-Range")
+        asked = ContentRange(0, None, length) if declared is None else content_range.parse(declared)
         if asked.start is not None and not self.has_body:
             raise LengthRequired("a PUT has a Content-Length, also of 0 for an empty file, or is chunked")
         asked = asked if length is None else asked.close(length)

@@ -89,15 +89,15 @@ class StreamingHandler(Handler):
     @property
     def body_length(self) -> int | None:
         """The announced length in bytes; None for a chunked body (RFC 9112 section 6). Raise BadRequest."""
-        told = self.request.headers.get("Content-Length")
+        declared = self.request.headers.get("Content-Length")
         chunked = "Transfer-Encoding" in self.request.headers
-        if told is None:
+        if declared is None:
             return None if chunked else 0
         if chunked:
             raise BadRequest("Content-Length and Transfer-Encoding exclude each other")
-        if not (told.isascii() and told.isdigit()) or len(told) > 16:
+        if not (declared.isascii() and declared.isdigit()) or len(declared) > 16:
             raise BadRequest("Content-Length is not a number of bytes")
-        return int(told)
+        return int(declared)
 
     async def prepare(self) -> None:
         self._stream = getattr(self.request.connection, "stream", None)

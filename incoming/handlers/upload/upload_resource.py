@@ -77,10 +77,10 @@ class UploadResource(StreamingHandler):
                 known = self._poll.result()
         return None if self._ended else known
 
-    def _seconds(self, told: str) -> float:
-        if not (told.isascii() and told.isdigit()) or len(told) > 4:
+    def _seconds(self, declared: str) -> float:
+        if not (declared.isascii() and declared.isdigit()) or len(declared) > 4:
             raise BadParameter("'wait' is a number of seconds")
-        return min(float(told), LONG_POLL)
+        return min(float(declared), LONG_POLL)
 
     def release(self) -> None:
         if self._poll is not None:

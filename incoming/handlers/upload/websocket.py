@@ -67,7 +67,7 @@ class UploadSocket(Answering, WebSocketHandler):
         self._leave: Callable[[], None] = lambda: None
         self._epoch = 0
         self._session = ""
-        self._told_state = (State.UPLOADING, "")
+        self._sent_state = (State.UPLOADING, "")
         self._outlet = WebSocketSender(services.monotonic)
         self._sending: asyncio.Task[None] | None = None
         self._watchdog = StallWatchdog(self._settings, services.monotonic)
@@ -289,8 +289,8 @@ class UploadSocket(Answering, WebSocketHandler):
             self._fail(epoch_is_over(news, self._session))
             return
         state = (news.state, messages.reason_of(news))
-        if state != self._told_state:
-            self._told_state = state
+        if state != self._sent_state:
+            self._sent_state = state
             self._outlet.send(messages.state(news))
         if news.state in FINAL:
             self._outlet.end(1000, "")

@@ -97,10 +97,10 @@ class WebSocketSender:
             close(*last_words)
 
     async def _send_all(self, write: Callable[[str], Awaitable[None]], failed: Callable[[UploadError], None]) -> None:
-        is_told = False
+        is_sent = False
         while True:
-            if self.failure is not None and not is_told:
-                is_told = True
+            if self.failure is not None and not is_sent:
+                is_sent = True
                 failed(self.failure)
             if not (self._acks or self._messages):
                 if self.ended:

@@ -1,7 +1,7 @@
 """The open partial files of this process: a limited number; the least recently used one is closed first.
 
 Decides when a descriptor is closed: never under somebody who uses it, at once when it is no longer trusted. It knows
-neither what is written nor where the files lie; whoever pins says how the file is opened.
+neither what is written nor where the files lie; the caller that pins it passes how the file is opened.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class DescriptorCache:
                 self._open[part.id] = part
             surplus = self._surplus()
         for old, unused in surplus:
-            # What was written stays safe: Linux reports a write-back error that nobody has seen yet to whoever opens
-            # the file next and syncs. Only an error of the closing itself would go unnoticed.
+            # What was written stays safe: Linux reports a write-back error that nobody has seen yet to the next process
+            # that opens the file and syncs. Only an error of the closing itself would go unnoticed.
             old.suspect |= not self._close(unused)
         return handle
 

@@ -149,7 +149,7 @@ class MemoryTicketStore:
             database.counted[f"entered/{saved.state}"] += 1
         self._tell(saved.id, quiet=quiet)
         if saved.callback != (None if known is None else known.callback):
-            self._tell_outbox()
+            self._notify_outbox()
         return saved
 
     def _check_open(self) -> None:
@@ -305,7 +305,7 @@ class MemoryTicketStore:
         self._loop = asyncio.get_running_loop()
         self._listeners.add_outbox(listener)
 
-    def _tell_outbox(self) -> None:
+    def _notify_outbox(self) -> None:
         for store in self._database.stores:
             if store._loop is not None:
                 with suppress(RuntimeError):

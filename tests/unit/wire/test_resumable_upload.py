@@ -199,7 +199,7 @@ def test_the_as_object_the_table(number: int) -> None:
     assert version.has_interim
     assert version.has_progress == (number >= 5)
     assert version.append_status == (201 if number <= 6 else 204)
-    assert version.conflict_tells_complete == (number >= 7)
+    assert version.conflict_has_complete == (number >= 7)
     assert version.expiry == ("" if number < 6 else "expires" if number == 6 else "max-age")
     for other in (UNVERSIONED, LATER):
         assert (other.append_status, other.expiry, other.is_inverted) == (204, "max-age", False)

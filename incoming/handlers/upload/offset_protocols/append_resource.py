@@ -34,9 +34,9 @@ class AppendResource(UploadResource):
         self._offset = 0
         """Where the next append must begin."""
 
-    async def claim(self, ticket: Ticket, told: Identity) -> Ticket:
+    async def claim(self, ticket: Ticket, declared: Identity) -> Ticket:
         """Claim the upload for this request, and return its ticket as it is then. Raise like `check_outcome`."""
-        self._claimed = await self.services.upload_service.claim(ticket.id, told)
+        self._claimed = await self.services.upload_service.claim(ticket.id, declared)
         check_outcome(self._claimed.ticket)
         return self._claimed.ticket
 

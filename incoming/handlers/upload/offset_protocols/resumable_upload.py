@@ -90,13 +90,13 @@ class ResumableUpload(AppendResource):
         self._completes = draft.parse_complete(self._version, headers) is True
         size = _agreed(draft.parse_length(self._version, headers), length if self._completes else None)
         name = file_name(self.get_query_argument("filename", None), headers.get("Content-Disposition", ""))
-        told = Identity(name, size, media_type=headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None)
+        declared = Identity(name, size, media_type=headers.get("Content-Type", "")[:MAX_MEDIA_TYPE] or None)
         check_outcome(ticket)
-        known = ticket.identify(told, self.services.settings.max_size).size
+        known = ticket.identify(declared, self.services.settings.max_size).size
         self._check_limits(ticket, length)
         if ticket.state in RECEIVING:
             _check_fits(known, length)
-            ticket = await self.claim(ticket, told)
+            ticket = await self.claim(ticket, declared)
         if ticket.state not in RECEIVING:
             self.conclude(lambda: self._answer_complete(ticket))
             return
@@ -135,8 +135,8 @@ class ResumableUpload(AppendResource):
         """Raise FileTooLarge if the body alone is above a limit, before it is read."""
         check_size(end or 0, ticket.options.max_size, self.services.settings.max_size, at_least=True)
 
-    async def claim(self, ticket: Ticket, told: Identity) -> Ticket:
-        self._ticket = await super().claim(ticket, told)
+    async def claim(self, ticket: Ticket, declared: Identity) -> Ticket:
+        self._ticket = await super().claim(ticket, declared)
         return self._ticket
 
     async def _set_size(self, size: int) -> None:
@@ -296,7 +296,7 @@ class ResumableUpload(AppendResource):
     def _answer_offset(self) -> None:
         version, ticket = self._version, self._ticket
         self.set_header("Upload-Offset", str(self._offset))
-        if version.conflict_tells_complete:
+        if version.conflict_has_complete:
             is_done = ticket is not None and ticket.state not in RECEIVING
             self.set_header(version.complete_field, version.complete_value(complete=is_done))
 
@@ -312,11 +312,11 @@ def _offset(ticket: Ticket) -> int:
     return ticket.extents.prefix if ticket.state in RECEIVING or ticket.size is None else ticket.size
 
 
-def _agreed(told: int | None, found: int | None) -> int | None:
+def _agreed(declared: int | None, found: int | None) -> int | None:
     """Return the file's length from two sources. Raise FileChanged if they differ."""
-    if told is not None and found is not None and told != found:
-        raise FileChanged(f"the file has {told} bytes by one statement, {found} by another")
-    return found if told is None else told
+    if declared is not None and found is not None and declared != found:
+        raise FileChanged(f"the file has {declared} bytes by one statement, {found} by another")
+    return found if declared is None else declared
 
 
 def _check_fits(size: int | None, end: int | None) -> None:

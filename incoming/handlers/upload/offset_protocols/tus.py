@@ -114,9 +114,9 @@ class TusUpload(AppendResource):
 
     async def _begin_creation(self, ticket: Ticket) -> None:
         headers, length = self.request.headers, self.body_length
-        told = tus.identity_of(headers, tus.length_of_creation(headers))
+        declared = tus.identity_of(headers, tus.length_of_creation(headers))
         self._check_body(sent=length != 0)
-        ticket = await self._begin(ticket, told, 0, length)
+        ticket = await self._begin(ticket, declared, 0, length)
         if ticket.state in RECEIVING:
             self.receive(0, length)
         else:
@@ -150,8 +150,8 @@ class TusUpload(AppendResource):
         if ticket.order:
             raise WrongState("the file is put together of its parts; nothing can be added")
         start = tus.offset_of(headers)
-        told = tus.identity_of(headers, tus.number(headers, "Upload-Length"))
-        ticket = await self._begin(ticket, told, start, length)
+        declared = tus.identity_of(headers, tus.number(headers, "Upload-Length"))
+        ticket = await self._begin(ticket, declared, start, length)
         self._offset = self._offset_of(ticket) or 0
         repeated = start < self._offset and tus.repeats_chunks(headers)
         if start != self._offset and not repeated:
@@ -163,15 +163,15 @@ class TusUpload(AppendResource):
         elif length:
             raise MessageTooLarge(f"the file is complete with {ticket.size} bytes; nothing more is taken")
 
-    async def _begin(self, ticket: Ticket, told: Identity, start: int, length: int | None) -> Ticket:
+    async def _begin(self, ticket: Ticket, declared: Identity, start: int, length: int | None) -> Ticket:
         """Check state and limits, and claim the upload. Return the ticket as it is then."""
         check_outcome(ticket)
-        size = ticket.identify(told, self.services.settings.max_size).size
+        size = ticket.identify(declared, self.services.settings.max_size).size
         if length is not None and size is not None and start + length > size and ticket.state in RECEIVING:
             raise MessageTooLarge(f"the body ends at byte {start + length}, the file at {size}")
         check_size(start + (length or 0), self.services.settings.max_size, ticket.options.max_size, at_least=True)
         if ticket.state in RECEIVING:
-            ticket = await self.claim(ticket, told)
+            ticket = await self.claim(ticket, declared)
         return ticket
 
     def refuse(self, error: UploadError) -> None:
@@ -241,8 +241,8 @@ class TusUpload(AppendResource):
         """Let the parts make the file."""
         known = await self.services.upload_service.get_ticket(ticket_id)
         check_outcome(known)
-        told = tus.identity_of(self.request.headers, None)
-        known = await self._parts.join(known, concat.order(known.id), told)
+        declared = tus.identity_of(self.request.headers, None)
+        known = await self._parts.join(known, concat.order(known.id), declared)
         if self._ended:
             return
         check_outcome(known)

@@ -38,9 +38,9 @@ class TusPart(TusUpload):
         headers, length = self.request.headers, self.body_length
         self._check_body()
         start, (low, high) = tus.offset_of(headers), self.part
-        told = tus.number(headers, "Upload-Length")
-        if told not in (None, high - low):
-            raise WrongState(f"Upload-Length is {told}, the part has {high - low} bytes")
+        declared = tus.number(headers, "Upload-Length")
+        if declared not in (None, high - low):
+            raise WrongState(f"Upload-Length is {declared}, the part has {high - low} bytes")
         if length is not None and start + length > high - low:
             raise MessageTooLarge(f"the body ends at byte {start + length}, the part at {high - low}")
         if ticket.state in RECEIVING:
