@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages release bench fuzz conformance audit clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %s\t%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-ready ## start the server on port 4000 and the example applications on 4001 and 4002
 	@exec $(BIN)/python tools/run_all.py --base-port $(PORT)

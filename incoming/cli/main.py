@@ -10,7 +10,6 @@ import difflib
 import ipaddress
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from tornado.netutil import bind_sockets
 import incoming
 from incoming.cli import check, completion, database, doctor, send, uploads
 from incoming.cli.terminal import fail
+from incoming.platform.processes import raise_descriptor_limit
 from incoming.server import log_format
 from incoming.server.heartbeats import Heartbeats
 from incoming.server.sd_notify import ServiceManager
@@ -69,7 +69,7 @@ def serve(arguments: Sequence[str]) -> int:
     except (ConfigError, UnusableStorage) as error:
         return fail("incoming", str(error), 2)
     log_format.configure(settings.log_level, settings.log_format)
-    _allow_many_descriptors()
+    raise_descriptor_limit()
     for variable in ignored_variables(os.environ):
         log.warning("%s is empty and ignored; the file's value or the default holds", variable)
     for line in warnings:
@@ -122,13 +122,6 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
 def _close(sockets: list[socket.socket]) -> None:
     for listening in sockets:
         listening.close()
-
-
-def _allow_many_descriptors() -> None:
-    """Raise the soft limit on descriptors, usually 1,024, to the hard one, which is the operator's."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(settings: Settings) -> list[socket.socket]:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from incoming.platform.files import sync
+
 
 class AlreadyRunning(Exception):
     """Another process sends the same files to the same place."""
@@ -81,7 +83,7 @@ class Records:
             stream.write(json.dumps(asdict(record)))
             stream.flush()
             if synced:
-                os.fsync(stream.fileno())
+                sync(stream.fileno())
         new.rename(file)
 
     def forget(self, path: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from incoming.client.errors import TargetExists
+from incoming.platform.files import sync, sync_directory
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def take_file(source: Path, target: Path) -> None:
             _move(source, target)
         elif source.exists() and not _is_same(source, target):
             raise TargetExists(errno.EEXIST, "another file has this name", str(target))
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     _remove_original(source)
 
 
@@ -67,7 +68,7 @@ def _copy(source: Path, copy: Path) -> None:
             file.flush()
             if file.tell() != os.fstat(original.fileno()).st_size:
                 raise OSError(errno.EIO, "the file has changed while it was copied", str(source))
-            os.fsync(file.fileno())
+            sync(file.fileno())
     except OSError:
         copy.unlink(missing_ok=True)
         raise
@@ -99,12 +100,3 @@ def _locked(lock: Path) -> Iterator[None]:
             raise BlockingIOError(errno.EAGAIN, "another call has just released it", str(lock))
         yield
         lock.unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Put names on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

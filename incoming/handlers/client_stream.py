@@ -17,7 +17,7 @@ from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from incoming.core.errors import BadRequest
-from incoming.handlers.upload.tcp_info import acknowledged_by
+from incoming.platform.sockets import acknowledged_by
 from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 from incoming.wire.http.chunked_coding import MAX_SIZE_LINE, MAX_TRAILERS, check_trailer, chunk_size
 

@@ -20,14 +20,12 @@ from pathlib import Path
 from incoming.core.errors import StorageFailed, TooBusy, UploadError
 from incoming.core.extents import Extents
 from incoming.core.ticket import State, Ticket
+from incoming.platform import host
 from incoming.storage.byte_store import BytesLost, ByteStore, SyncingStore, stores_in
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.upload_service import UploadService
 
 log = logging.getLogger(__name__)
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Identifies this boot of the machine; see random(4)."""
 
 BATCH = 100
 """Uploads that are read at once."""
@@ -37,15 +35,17 @@ SILENT = 60.0
 
 
 async def recover(
-    tickets: TicketStore, store: ByteStore, upload_service: UploadService, boot_id_file: Path = BOOT_ID
+    tickets: TicketStore, store: ByteStore, upload_service: UploadService, boot_id_file: Path = host.BOOT_ID
 ) -> tuple[int, int]:
     """Examine the unfinished uploads of this instance; return how many there are and how many had less than recorded.
 
     Call it before serving. Raises what the stores raise.
     """
     is_syncing = any(isinstance(one, SyncingStore) for one in stores_in(store))
-    boot_id = _read_boot_id(boot_id_file) if is_syncing else ""
-    if boot_id and (count := await tickets.distrust_after_boot(boot_id)):
+    boot_id = host.boot_id(boot_id_file) if is_syncing else ""
+    if is_syncing and not boot_id:
+        log.warning("no boot id: cannot distinguish a power cut from a restart of the server")
+    elif boot_id and (count := await tickets.distrust_after_boot(boot_id)):
         log.warning("host rebooted: discarded the unsynced ranges of %d uploads", count)
     unfinished = trimmed = 0
     batch = await tickets.unfinished_here(limit=BATCH)
@@ -95,14 +95,6 @@ async def _recover(tickets: TicketStore, store: ByteStore, upload_service: Uploa
     if ticket.complete and held == ticket.extents:
         return not await finalise(upload_service, ticket)
     return await _trim(tickets, store, ticket, held)
-
-
-def _read_boot_id(boot_id_file: Path) -> str:
-    try:
-        return boot_id_file.read_text(encoding="ascii").strip()
-    except OSError as error:
-        log.warning("no boot id (%s): cannot distinguish a power cut from a restart of the server", error.strerror)
-        return ""
 
 
 async def _confirm(tickets: TicketStore, store: ByteStore, ticket: Ticket) -> Ticket | None:

@@ -10,18 +10,17 @@ import asyncio
 import json
 import logging
 import os
-import resource
 import secrets
 import socket
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from incoming.core.errors import UploadError
 from incoming.monitoring.connections import Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
+from incoming.platform.host import resident_memory
 from incoming.storage.operator_store import OperatorStore, instance_of, worker_name
 
 log = logging.getLogger(__name__)
@@ -38,9 +37,6 @@ STALE = 2.5 * IDLE_INTERVAL
 
 MOST_UPLOADS = 2000
 """Uploads in one report, which bounds its size."""
-
-_STATM = Path("/proc/self/statm")
-_PAGE = resource.getpagesize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +176,7 @@ class WorkerReporter:
         return WorkerReport(
             os.getpid(),
             round(lag, 4),
-            _resident(),
+            resident_memory(),
             dict(self._connections.open()),
             dict(list(uploads.items())[:MOST_UPLOADS]),
         )
@@ -210,11 +206,3 @@ async def overview_of(store: OperatorStore) -> Overview:
             uploads[ticket_id] = activity if known is None else known + activity
     await asyncio.sleep(0)
     return Overview(workers, uploads, connections, instances, dict(notes.counted), dict(notes.traffic))
-
-
-def _resident() -> int:
-    """Return this process's resident memory in bytes; see proc(5). 0 where the system does not report it."""
-    try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE
-    except (OSError, ValueError, IndexError):
-        return 0

@@ -63,7 +63,7 @@ class ServiceManager(Notifier):
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messenger:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messenger:
                 # A manager that does not read must not stop the server.
                 messenger.setblocking(False)
                 messenger.sendto(message.encode(), self._address)

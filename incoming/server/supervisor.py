@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from incoming.platform.processes import wait_for_signal
 from incoming.server.heartbeats import Heartbeats
 from incoming.server.sd_notify import Notifier
 from incoming.server.signals import log_hangup
@@ -110,10 +111,10 @@ class Supervisor:
         if self._notifier.interval is not None:
             until = min(until, now + self._notifier.interval)
             self._notifier.alive(self._status())
-        info = signal.sigtimedwait(_AWAITED, max(0.0, until - now))
-        if info is not None and info.si_signo == signal.SIGHUP:
+        number = wait_for_signal(_AWAITED, max(0.0, until - now))
+        if number == signal.SIGHUP:
             log_hangup()
-        elif info is not None and info.si_signo != signal.SIGCHLD:
+        elif number not in (None, signal.SIGCHLD):
             self._end()
         if self._end_by is not None and time.monotonic() >= self._end_by:
             self._kill()

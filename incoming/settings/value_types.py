@@ -7,7 +7,6 @@ Decides what is well-formed and within limits; does not know which options exist
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import ssl
 from collections.abc import Callable, Sequence
@@ -16,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
+
+from incoming.platform.host import usable_cores
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
@@ -241,7 +242,7 @@ def worker_count() -> ValueType[int]:
     number = whole(1, 64)
 
     def parse(text: str) -> int:
-        return min(len(os.sched_getaffinity(0)), 4) if text == "auto" else number.parse(text)
+        return min(usable_cores(), 4) if text == "auto" else number.parse(text)
 
     return ValueType("auto|N", "auto (one per core, at most 4) or an integer from 1 to 64", parse)
 

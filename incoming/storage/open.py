@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from incoming.core.errors import StorageFailed
+from incoming.platform.mounts import read_mounts
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
-from incoming.storage.filesystem.mounts import read_mounts, why_not_shared
+from incoming.storage.filesystem.mounts import why_not_shared
 from incoming.storage.filesystem.probe import UnusableDirectory, probe
 from incoming.storage.filesystem.store import MOST_OPEN, FileStore, SharedFileStore
 from incoming.storage.named_stores import NamedStores

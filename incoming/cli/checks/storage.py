@@ -16,6 +16,8 @@ from pathlib import Path
 
 from incoming.cli.checks.findings import Findings
 from incoming.cli.upload_texts import readable_size
+from incoming.platform import files
+from incoming.platform.mounts import kind_of
 from incoming.settings.settings import Settings
 from incoming.storage.open import DATABASE, UnusableStorage, check_version, prepare
 
@@ -78,22 +80,11 @@ def _scratch(directory: Path) -> Iterator[Path]:
 
 
 def _check_kind(directory: Path, found: Findings) -> None:
-    kind = file_system(directory)
+    kind = kind_of(directory)
     if kind in VOLATILE:
         found.fault(f"{directory} is on {kind}, which ends with {VOLATILE[kind]}", "use a disk, or mount a volume")
     elif kind:
         found.good(f"the file system is {kind}")
-
-
-def file_system(directory: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """Return the kind of file system that a directory is on; empty where the system does not tell."""
-    try:
-        lines = [line.split(" ") for line in mounts.read_text().splitlines()]
-    except OSError:
-        return ""
-    at = directory.resolve()
-    found = [(len(point), kind) for _, point, kind, *_ in lines if at.is_relative_to(point.replace("\\040", " "))]
-    return max(found, default=(0, ""), key=lambda mount: mount[0])[1]
 
 
 def _check_room(settings: Settings, found: Findings) -> None:
@@ -116,13 +107,13 @@ def _check_speed(path: Path, found: Findings, clock: Callable[[], float]) -> Non
         begin = clock()
         for _ in range(SAMPLE // len(PIECE)):
             os.write(descriptor, PIECE)
-        os.fsync(descriptor)
+        files.sync(descriptor)
         rate = SAMPLE / max(clock() - begin, 1e-6)
         syncs = []
         for _ in range(SYNCS):
             os.pwrite(descriptor, b"x" * 4096, 0)
             begin = clock()
-            os.fsync(descriptor)
+            files.sync(descriptor)
             syncs.append(clock() - begin)
     except OSError as error:
         found.fault(f"{readable_size(SAMPLE)} could not be written: {error.strerror}", "free some space; see the quota")

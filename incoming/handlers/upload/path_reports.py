@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from tornado.iostream import IOStream
 
-from incoming.handlers.upload.tcp_info import TcpFigures, figures_of
 from incoming.monitoring.connections import ClientActivity
 from incoming.monitoring.path_figures import PathFigures
+from incoming.platform.sockets import TcpFigures, figures_of
 
 INTERVAL = 2.0
 """Seconds between two reports, and before the first: uploads that take less get none."""

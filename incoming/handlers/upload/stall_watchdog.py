@@ -11,7 +11,8 @@ import socket
 from collections.abc import Callable
 
 from incoming.core.errors import TooSlow
-from incoming.handlers.upload.tcp_info import MinimumRate, silent_for
+from incoming.handlers.upload.minimum_rate import MinimumRate
+from incoming.platform.sockets import silent_for
 from incoming.settings.settings import Settings
 
 

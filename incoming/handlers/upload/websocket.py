@@ -34,12 +34,12 @@ from incoming.handlers.upload.chunk_receiver import ChunkReceiver
 from incoming.handlers.upload.direct_parts import DirectParts
 from incoming.handlers.upload.path_reports import PathReports
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
-from incoming.handlers.upload.tcp_info import received_by
 from incoming.handlers.upload.upload_request import check_page, epoch_is_over, find_ticket
 from incoming.handlers.upload.websocket_reader import receive
 from incoming.handlers.upload.websocket_sender import WebSocketSender
 from incoming.monitoring.connections import ClientActivity
 from incoming.monitoring.path_figures import PathFigures
+from incoming.platform.sockets import received_by
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire import messages, websocket_frames
 from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL, SUBPROTOCOL, Cancel, Hello, Pause, Ping, Sent, Sign

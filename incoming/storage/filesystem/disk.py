@@ -6,17 +6,14 @@ blocks and raises OSError; callers are on threads of their own.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import fcntl
 import os
 import stat
-import struct
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from incoming.storage.filesystem.mounts import mount_of, read_mounts
+from incoming.platform import files
+from incoming.platform.mounts import kind_of
 
 
 class Facts(NamedTuple):
@@ -148,19 +145,13 @@ class PosixDisk:
             left -= len(piece)
             if left <= 0:
                 break
-        return os.pwritev(fd, together, offset)
+        return files.write(fd, together, offset)
 
     def copy(self, source: int, target: int, start: int, length: int, offset: int) -> int:
-        try:
-            return os.copy_file_range(source, target, length, start, offset)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-        # Not on this file system, or not in this kernel.
-        return os.pwrite(target, os.pread(source, min(length, self._MOST_BYTES), start), offset)
+        return files.copy(source, target, start, length, offset)
 
     def read(self, fd: int, room: memoryview, offset: int) -> int:
-        return os.preadv(fd, [room], offset)
+        return files.read(fd, room, offset)
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)
@@ -175,21 +166,13 @@ class PosixDisk:
             return None
 
     def born(self, fd: int) -> int:
-        return _born(fd)
+        return files.born(fd)
 
     def data(self, fd: int, start: int, length: int) -> tuple[int, int] | None:
-        if start >= length:
-            return None
-        try:
-            low = os.lseek(fd, start, os.SEEK_DATA)
-            return (low, min(length, os.lseek(fd, low, os.SEEK_HOLE))) if low < length else None
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return None
-            raise
+        return files.data(fd, start, length)
 
     def kind(self, path: str) -> str:
-        return _kind(os.path.realpath(path))
+        return kind_of(path)
 
     def lock(self, fd: int, *, exclusive: bool) -> bool:
         try:
@@ -202,22 +185,14 @@ class PosixDisk:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def lock_syncs(self, fd: int) -> bool:
-        # An open file description lock (fcntl(2)) on a byte far behind the file's end; flock(2) knows nothing of it.
-        wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 1 << 62, 1, 0)
-        try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wanted)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return False
-            if error.errno not in (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-        return True
+        # A byte far behind the file's end; flock(2) knows nothing of it.
+        return files.lock_open_file(fd, 1 << 62)
 
     def fdatasync(self, fd: int) -> None:
-        os.fdatasync(fd)
+        files.sync_data(fd)
 
     def fsync(self, fd: int) -> None:
-        os.fsync(fd)
+        files.sync(fd)
 
     def rename(self, source: str, target: str) -> None:
         os.rename(source, target)  # noqa: PTH104
@@ -240,11 +215,7 @@ class PosixDisk:
             _set_mode(lambda: os.chmod(path, mode), lambda: os.stat(path).st_mode, mode)  # noqa: PTH101, PTH116
 
     def sync_directory(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        files.sync_directory(path)
 
     def free(self, path: str) -> int:
         facts = os.statvfs(path)
@@ -264,28 +235,3 @@ def _set_mode(change: Callable[[], None], current: Callable[[], int], mode: int)
 
 def _facts(status: os.stat_result) -> Facts:
     return Facts((status.st_dev, status.st_ino), status.st_size, stat.S_ISREG(status.st_mode), status.st_nlink)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_AT_EMPTY_PATH = 0x1000
-_STATX_BTIME = 0x800
-_BTIME_AT = 80
-"""Where stx_btime begins in struct statx: seconds as 64 bits, nanoseconds as 32; stx_mask are its first 32 bits."""
-
-
-def _born(fd: int) -> int:
-    """statx(2), which Python's os module does not have before 3.15."""
-    facts = ctypes.create_string_buffer(256)
-    try:
-        failed = _LIBC.statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, facts)
-    except AttributeError:
-        return 0  # a C library that is older than the call
-    if failed or not int.from_bytes(facts.raw[:4], sys.byteorder) & _STATX_BTIME:
-        return 0
-    seconds = int.from_bytes(facts.raw[_BTIME_AT : _BTIME_AT + 8], sys.byteorder, signed=True)
-    return seconds * 1_000_000_000 + int.from_bytes(facts.raw[_BTIME_AT + 8 : _BTIME_AT + 12], sys.byteorder)
-
-
-def _kind(path: str) -> str:
-    mount = mount_of(path, read_mounts())
-    return "" if mount is None else mount.kind

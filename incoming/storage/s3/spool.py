@@ -7,7 +7,7 @@ punched out of the file, so that it takes no more of the disk than it holds.
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +16,11 @@ from typing import Any
 
 from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull
 from incoming.core.extents import Extents
+from incoming.platform.files import punch_hole, unnamed
 from incoming.storage.byte_store import Buffer
 
 THREADS = 4
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
 _BLOCK = 4096
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Region:
@@ -67,7 +65,7 @@ class Spool:
         self._room.set()
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
         self._users = 0
-        self._file = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._file = unnamed(directory)
         try:
             _write_all(self._file, 0, bytes(_BLOCK))
             _punch(self._file, 0, _BLOCK)
@@ -103,7 +101,7 @@ class Spool:
         try:
             return await loop.run_in_executor(self._executor, function, self._file, *arguments)
         except OSError as error:
-            full = error.errno in (28, 122)  # ENOSPC, EDQUOT
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise (StorageFull if full else StorageFailed)(f"the spool in storage_dir: {error.strerror}") from error
         except RuntimeError as error:
             raise ServerShutdown("the server is stopping") from error
@@ -132,15 +130,11 @@ def _read_all(file: int, offset: int, length: int) -> bytes:
     while length:
         piece = os.pread(file, length, offset)
         if not piece:
-            raise OSError(5, "the file is shorter than what was written")
+            raise OSError(errno.EIO, "the file is shorter than what was written")
         pieces.append(piece)
         offset, length = offset + len(piece), length - len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _punch(file: int, offset: int, length: int) -> None:
-    length = -(-length // _BLOCK) * _BLOCK
-    mode = _PUNCH_HOLE | _KEEP_SIZE
-    if _libc.fallocate(file, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
-        number = ctypes.get_errno()
-        raise OSError(number, f"blocks of a file cannot be freed ({os.strerror(number)})")
+    punch_hole(file, offset, -(-length // _BLOCK) * _BLOCK)

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from incoming.core.errors import StorageFailed
+from incoming.platform.host import boot_id, machine_id, time_since_boot
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,7 @@ class Host:
     @staticmethod
     def this() -> Host:
         """The host of this process. `boot` is empty where the system does not tell."""
-        return Host(
-            socket.gethostname(), _first_line("/proc/sys/kernel/random/boot_id"), _first_line("/etc/machine-id")
-        )
+        return Host(socket.gethostname(), boot_id(), machine_id())
 
     def rebooted(self, other: Host) -> bool:
         """Whether `other` is an earlier boot of this machine, without doubt."""
@@ -72,7 +71,7 @@ class HostLock:
         self,
         database: Path,
         host: Host | None = None,
-        clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        clock: Callable[[], float] = time_since_boot,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`clock` also counts while the machine is suspended."""
@@ -252,10 +251,3 @@ def _closing(descriptor: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _first_line(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""

@@ -9,7 +9,7 @@ import pytest
 
 from incoming.cli import check, doctor
 from incoming.cli.checks import config, proxy, storage
-from incoming.cli.checks.storage import check_storage, file_system
+from incoming.cli.checks.storage import check_storage
 from incoming.settings.settings import Settings, load_settings
 from tests.conftest import StartProxy
 from tests.support.fault_proxy import TO_SERVER
@@ -148,16 +148,11 @@ def test_a_full_disk_and_missing_calls_are_faults(settings: Settings, monkeypatc
 
 
 def test_memory_and_container_layers_are_refused_as_storage(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in ("tmpfs", "overlay"):
-        monkeypatch.setattr(storage, "file_system", lambda _, kind=kind: kind)
+        monkeypatch.setattr(storage, "kind_of", lambda _, kind=kind: kind)
         assert any(f"is on {kind}, which ends with" in fault for fault in faults_of(settings))
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"a / ext4 rw 0 0\nb {tmp_path}/with\\040space xfs rw 0 0\nc {tmp_path}/with tmpfs rw 0 0\n")
-    assert file_system(tmp_path / "with space" / "x", mounts) == "xfs"
-    assert file_system(tmp_path / "elsewhere", mounts) == "ext4"
-    assert file_system(tmp_path, tmp_path / "none") == ""
 
 
 def test_the_applications_directory_is_tested(settings: Settings, tmp_path: Path) -> None:

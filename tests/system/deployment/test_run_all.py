@@ -1,5 +1,6 @@
 """`make run` starts and stops the server and both examples together."""
 
+import os
 import re
 import signal
 import socket
@@ -15,6 +16,8 @@ from tests.support.ports import accepts_connections, free_port
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 
+OTHER_SYSTEM = str(ROOT / "tests" / "support" / "other_system")
+
 
 def three_free_ports() -> int:
     """Return the first of three adjacent free ports."""
@@ -27,14 +30,19 @@ def three_free_ports() -> int:
 class Running:
     """tools/run_all.py as a process."""
 
-    def __init__(self, base_port: int, directory: Path) -> None:
+    def __init__(self, base_port: int, directory: Path, **environment: str) -> None:
         self.ports = range(base_port, base_port + 3)
         self._output = directory / "output"
         command = [sys.executable, "tools/run_all.py", "--base-port", str(base_port)]
         command += ["--storage-dir", str(directory / "storage")]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
 
     @property
@@ -49,9 +57,9 @@ class Running:
         assert self.process.poll() is None, self.output
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    running = Running(three_free_ports(), tmp_path)
+@pytest.fixture(params=[None, OTHER_SYSTEM], ids=["as it is", "without what only Linux has"])
+def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Running]:
+    running = Running(three_free_ports(), tmp_path, **({"PYTHONPATH": request.param} if request.param else {}))
     running.wait_until_ready()
     yield running
     running.process.terminate()

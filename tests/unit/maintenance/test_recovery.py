@@ -14,6 +14,7 @@ from incoming.core.identity import Identity
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 from incoming.maintenance import recovery
+from incoming.platform import host
 from incoming.settings.settings import Settings
 from incoming.storage.memory.files import MemoryByteStore
 from incoming.storage.memory.tickets import MemoryDatabase, MemoryTicketStore
@@ -329,7 +330,7 @@ async def test_without_a_boot_id_the_rest_is_still_done(
 
 
 def test_the_boot_id_of_this_kernel_is_read() -> None:
-    assert recovery.BOOT_ID.read_text().strip()
+    assert host.boot_id() == host.BOOT_ID.read_text().strip() != ""
 
 
 # --- what is not ours -------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 
 def test_the_order_of_the_layers_is_that_of_the_rules() -> None:
-    [order] = re.findall(r"^ {4}(core < .*)$", PAGE, re.MULTILINE)
+    [order] = re.findall(r"^ {4}(core, .*)$", PAGE, re.MULTILINE)
     source = (ROOT / "tests" / "unit" / "project" / "test_layering.py").read_text()
     rules = dict(re.findall(r'^    "(\w+)": "([\w ]*)",$', source, re.MULTILINE))
     layers = [layer.split(", ") for layer in order.split(" < ")]

@@ -14,17 +14,18 @@ from tests.support.tools import ROOT
 MAY_IMPORT = {
     "incoming": "",
     "core": "",
-    "settings": "core",
+    "platform": "",
+    "settings": "core platform",
     "wire": "core",
-    "storage": "core settings",
-    "client": "core wire",
-    "monitoring": "core settings wire storage",
-    "uploads": "core settings wire storage monitoring",
-    "callbacks": "core settings wire storage monitoring",
-    "maintenance": "core settings wire storage monitoring uploads callbacks",
-    "handlers": "core settings wire storage monitoring uploads callbacks maintenance",
-    "server": "core settings wire storage monitoring uploads callbacks maintenance handlers",
-    "cli": "core settings wire storage monitoring uploads callbacks maintenance handlers server client",
+    "storage": "core platform settings",
+    "client": "core platform wire",
+    "monitoring": "core platform settings wire storage",
+    "uploads": "core platform settings wire storage monitoring",
+    "callbacks": "core platform settings wire storage monitoring",
+    "maintenance": "core platform settings wire storage monitoring uploads callbacks",
+    "handlers": "core platform settings wire storage monitoring uploads callbacks maintenance",
+    "server": "core platform settings wire storage monitoring uploads callbacks maintenance handlers",
+    "cli": "core platform settings wire storage monitoring uploads callbacks maintenance handlers server client",
     "__main__": "cli",
 }
 PURE_PACKAGES = {"incoming", "core", "wire"}
@@ -48,6 +49,7 @@ PURE_EXCEPTIONS = {
 
 # An outside system, and the only packages or modules that may know it.
 HIDDEN_BY = {
+    "ctypes": {"incoming.platform"},
     "sqlite3": {"incoming.storage.sqlite"},
     "asyncpg": {"incoming.storage.postgres"},
     "botocore": {"incoming.storage.s3"},

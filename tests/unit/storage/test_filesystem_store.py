@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import random
 import stat
@@ -95,6 +96,7 @@ async def test_more_pieces_than_one_system_call_takes(files: FileStore, root: Pa
     assert partial(root).read_bytes() == b"".join(data for _, data in pieces)
 
 
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system does not find holes")
 async def test_far_offsets_make_sparse_files(files: FileStore) -> None:
     offset = 5 * 2**30
     assert (await files.write(UPLOAD, [(offset, b"x")])).durable == [(offset, offset + 1)]
@@ -743,6 +745,10 @@ def test_an_unusable_directory_is_an_error_at_once(tmp_path: Path) -> None:
 # --- a sync that failed, and other processes --------------------------------------------------------------------------
 
 
+NEEDS_LOCKS = pytest.mark.skipif(not hasattr(fcntl, "F_OFD_SETLK"), reason="this system has no locks of open files")
+
+
+@NEEDS_LOCKS
 @pytest.mark.parametrize("failing", ["fdatasync", "fsync", "sync_directory"])
 @pytest.mark.parametrize("then", ["sync", "complete"])
 async def test_after_a_failed_sync_others_sync_only_when_the_loss_is_recorded(
@@ -764,6 +770,7 @@ async def test_after_a_failed_sync_others_sync_only_when_the_loss_is_recorded(
     assert broken.hits == 1
 
 
+@NEEDS_LOCKS
 async def test_the_wait_of_a_second_sync_is_bounded(open_files: OpenFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
     broken = FaultyDisk()

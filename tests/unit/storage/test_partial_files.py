@@ -13,6 +13,7 @@ from incoming.core.errors import AlreadyComplete, StorageFailed, TooBusy
 from incoming.core.extents import Extents
 from incoming.core.location import FILE, Location
 from incoming.core.ticket import Ticket
+from incoming.platform.mounts import read_mounts
 from incoming.storage.byte_store import BytesLost
 from incoming.storage.filesystem import identity, partial_files
 from incoming.storage.filesystem.disk import PosixDisk
@@ -164,6 +165,7 @@ async def test_a_worker_that_stored_elsewhere_is_noticed(open_files: OpenFiles, 
 # --- cut off and grown again ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system does not find holes")
 async def test_a_hole_is_no_part_of_a_complete_file(files: FileStore, root: Path) -> None:
     """Cut off by another program, and made long again by a write that came at the same moment."""
     content = os.urandom(4 * MARGIN)
@@ -197,6 +199,7 @@ async def test_where_zeros_become_holes_a_hole_proves_nothing(
     await files.complete(ticket, MARGIN)
 
 
+@pytest.mark.skipif(not read_mounts(), reason="this system does not tell its mounts")
 def test_the_file_systems_of_this_machine_have_names() -> None:
     assert PosixDisk().kind("/proc") == "proc"
     assert PosixDisk().kind("/proc/self/..") == "proc"

@@ -7,12 +7,13 @@ may name such a pooler; all that needs a session goes over `direct`. Knows no ta
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
+
+from incoming.platform.sockets import limit_silence
 
 CONNECTIONS = 4
 """Connections of one process, besides the one that listens."""
@@ -107,8 +108,4 @@ def _limit_silence(connection: asyncpg.Connection) -> None:
     line = connection._transport.get_extra_info("socket")  # asyncpg has no public way to its socket
     if line is None or line.family == socket.AF_UNIX:
         return
-    with contextlib.suppress(OSError, AttributeError):  # a system that lacks an option is left with its defaults
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED * 1000))
+    limit_silence(line, idle=10, interval=5, unacknowledged=UNACKNOWLEDGED)

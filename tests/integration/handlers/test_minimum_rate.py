@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from incoming.handlers.upload.tcp_info import MinimumRate, figures_of, received_by, silent_for
+from incoming.handlers.upload.minimum_rate import MinimumRate
+from incoming.platform.sockets import figures_of, received_by, silent_for
 from tests.support.waiting import wait_until
 
 

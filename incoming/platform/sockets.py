@@ -1,14 +1,16 @@
-"""What the kernel knows of a TCP connection (TCP_INFO): when data last arrived, and how much was received and
-acknowledged.
+"""TCP connections: what the kernel knows of one (TCP_INFO of Linux), and when it gives one up.
 
 A large chunk on a slow line takes minutes to become a message, and a slow peer is not a dead one. Knows nothing of what
-the bytes mean.
+the bytes mean. Other systems lay TCP_INFO out otherwise, or have none; the figures are unknown there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 import struct
+import sys
 from typing import NamedTuple
 
 _LAST_DATA_RECEIVED = struct.Struct("=52xI")
@@ -37,10 +39,8 @@ class TcpFigures(NamedTuple):
 def figures_of(connection: socket.socket) -> TcpFigures | None:
     """Return the figures; None where the kernel does not know them. Behind a proxy they are those of the way to it."""
     try:
-        microseconds, retransmits, out_of_order = _FIGURES.unpack(
-            connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FIGURES.size)
-        )
-    except (AttributeError, OSError, struct.error):
+        microseconds, retransmits, out_of_order = _FIGURES.unpack(_tcp_info(connection, _FIGURES))
+    except (OSError, struct.error):
         return None
     return TcpFigures(microseconds / 1e6, retransmits, out_of_order)
 
@@ -50,9 +50,9 @@ def silent_for(connection: socket.socket, since_message: float) -> float:
     last whole message.
     """
     try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED.size)
+        info = _tcp_info(connection, _LAST_DATA_RECEIVED)
         (milliseconds,) = _LAST_DATA_RECEIVED.unpack(info)
-    except (AttributeError, OSError, struct.error):
+    except (OSError, struct.error):
         return since_message
     return float(min(since_message, milliseconds / 1000))
 
@@ -60,9 +60,9 @@ def silent_for(connection: socket.socket, since_message: float) -> float:
 def received_by(connection: socket.socket) -> int | None:
     """Return all bytes received from the peer; None where the kernel does not count them."""
     try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+        info = _tcp_info(connection, _BYTES_RECEIVED)
         (received,) = _BYTES_RECEIVED.unpack(info)
-    except (AttributeError, OSError, struct.error):
+    except (OSError, struct.error):
         return None
     return int(received)
 
@@ -70,30 +70,34 @@ def received_by(connection: socket.socket) -> int | None:
 def acknowledged_by(connection: socket.socket) -> int | None:
     """Return all bytes that the peer's kernel has acknowledged; None where the kernel does not count them."""
     try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        info = _tcp_info(connection, _BYTES_ACKED)
         (acknowledged,) = _BYTES_ACKED.unpack(info)
-    except (AttributeError, OSError, struct.error):
+    except (OSError, struct.error):
         return None
     return int(acknowledged)
 
 
-class MinimumRate:
-    """Whether a sender keeps to `rate` bytes a second over `period` seconds. A rate of 0 is none."""
+def limit_silence(connection: socket.socket, *, idle: int, interval: int, unacknowledged: float) -> None:
+    """End a connection whose peer acknowledges nothing for `unacknowledged` seconds; TCP waits a quarter of an hour.
 
-    def __init__(self, rate: int, period: float) -> None:
-        self._rate = rate
-        self._period = period
-        self._since: tuple[float, int] | None = None
+    A connection without traffic is probed after `idle` seconds and then every `interval`. A system that lacks an option
+    keeps its default.
+    """
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE", idle),  # its name on macOS
+        ("TCP_KEEPINTVL", interval),
+        ("TCP_USER_TIMEOUT", int(unacknowledged * 1000)),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
-    def too_slow(self, now: float, received: int | None, *, excused: bool) -> bool:
-        """Return whether too little arrived in the last period; `received` counts all bytes so far. `excused`: nothing
-        was expected of the sender since the last call. That nothing at all arrives is not decided here.
-        """
-        if self._since is None or received is None or excused:
-            self._since = None if received is None else (now, received)
-            return False
-        since, before = self._since
-        if now - since < self._period:
-            return False
-        self._since = (now, received)
-        return before < received < before + self._rate * (now - since)
+
+def _tcp_info(connection: socket.socket, layout: struct.Struct) -> bytes:
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None or not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOPROTOOPT, "this system has no TCP_INFO as Linux has it")
+    return connection.getsockopt(socket.IPPROTO_TCP, option, layout.size)
