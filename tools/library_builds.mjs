@@ -35,7 +35,7 @@ export const shared = {
 const smaller_styles = {
     name: "smaller styles",
     setup: ({ onLoad }) =>
-        onLoad({ filter: /element\/styles\.js$/ }, async ({ path: file }) => {
+        onLoad({ filter: /element\/parts\/styles\.js$/ }, async ({ path: file }) => {
             const { code } = await transform((await import(file)).CSS, { loader: "css", minify: true, charset: "utf8" });
             return { contents: (await readFile(file, "utf8")).replace(/`[^`]*`/, () => JSON.stringify(code.trim())) };
         }),
@@ -44,7 +44,7 @@ const smaller_styles = {
 /** Every other module shares the library with the page's own code. */
 export const library_beside = {
     name: "library beside",
-    setup: ({ onResolve }) => onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
+    setup: ({ onResolve }) => onResolve({ filter: /^(\.\.\/)+index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
 };
 
 /** The exports of the library, and the options of a build with a banner, a map, and a name for the sources in it. */

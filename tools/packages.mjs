@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { LANGUAGES } from "../incoming/js/element/languages.js";
+import { LANGUAGES } from "../incoming/js/element/texts/languages.js";
 import {
     build_element,
     build_locales,
@@ -29,7 +29,7 @@ const packs_by_name = {
     name: "packs by name",
     setup({ onResolve, onLoad }) {
         onResolve({ filter: /^\.\/locales\// }, ({ path: name }) => ({ path: name, external: true }));
-        onLoad({ filter: /element\/pack_loader\.js$/ }, () => {
+        onLoad({ filter: /element\/texts\/pack_loader\.js$/ }, () => {
             const loaders = LANGUAGES.map((name) => `${name}: () => import("./locales/${name}.mjs")`);
             return { contents: `const packs = { ${loaders} };\nexport const load_pack = (language) => packs[language]();` };
         });

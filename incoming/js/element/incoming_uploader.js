@@ -2,10 +2,10 @@
 // uploads: the value, whether it is valid, events, the title; how uploads run is the queue's business.
 
 import * as incoming from "../index.js";
-import { check_attributes } from "./attributes.js";
-import { h } from "./dom.js";
+import { check_attributes } from "./checks/attributes.js";
+import { h } from "./parts/dom.js";
 import { show_in_title } from "./page_title.js";
-import { Part } from "./part.js";
+import { Part } from "./parts/part.js";
 import { ticket_request } from "./ticket_request.js";
 
 /** @typedef {import("../incoming.js").Uploader} Uploader */
@@ -25,10 +25,10 @@ export class IncomingUploader extends Part {
     /** @type {import("../incoming.js").TicketFunction} may be replaced */
     get_ticket = ticket_request(() => this.getAttribute("ticket-url"));
     #internals = this.attachInternals();
-    #drop_area = /** @type {import("./drop_area.js").DropArea} */ (
+    #drop_area = /** @type {import("./parts/drop_area.js").DropArea} */ (
         /** @type {HTMLElement} */ (h("incoming-drop-area", { exportparts: "drop-area, prompt, button, choose, choose-folder, problems" }))
     );
-    #announcements = /** @type {import("./announcements.js").Announcements} */ (
+    #announcements = /** @type {import("./parts/announcements.js").Announcements} */ (
         /** @type {HTMLElement} */ (h("incoming-announcements"))
     );
     #parts = [

@@ -1,14 +1,14 @@
 // The module incoming-uploader.mjs: defines <incoming-uploader> and the parts that it is made of.
 
-import { Announcements } from "./announcements.js";
-import { DropArea } from "./drop_area.js";
+import { Announcements } from "./parts/announcements.js";
+import { DropArea } from "./parts/drop_area.js";
 import { IncomingUploader } from "./incoming_uploader.js";
-import { Total } from "./total.js";
-import { UnfinishedList } from "./unfinished_list.js";
-import { UploadList } from "./upload_list.js";
-import { UploadRow } from "./upload_row.js";
+import { Total } from "./parts/total.js";
+import { UnfinishedList } from "./parts/unfinished_list.js";
+import { UploadList } from "./parts/upload_list.js";
+import { UploadRow } from "./parts/upload_row.js";
 
-export { LANGUAGES, add_language } from "./languages.js";
+export { LANGUAGES, add_language } from "./texts/languages.js";
 
 /** @type {Record<string, CustomElementConstructor>} the parts before what is made of them */
 const ELEMENTS = {

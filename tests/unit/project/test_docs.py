@@ -419,7 +419,7 @@ def test_attributes_and_events_of_the_element_are_documented() -> None:
 
 
 def test_parts_and_properties_of_the_element_for_styling_are_documented() -> None:
-    source = "".join(path.read_text() for path in sorted((JS / "element").glob("*.js")))
+    source = "".join(path.read_text() for path in sorted((JS / "element").rglob("*.js")))
     section = ELEMENT.partition("## Appearance")[2].partition("\n## ")[0]
     documented = set(re.findall(r"`([\w-]+)`", section)) - {"script-src", "connect-src", "wss"}
     properties = set(re.findall(r"var\((--incoming-[\w-]+)", source))

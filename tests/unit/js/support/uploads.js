@@ -1,6 +1,6 @@
 // Uploads as the element sees them: what an uploader and a queue show at one moment, without either.
 import english from "../../../../incoming/js/locales/en.js";
-import { Translator } from "../../../../incoming/js/element/translator.js";
+import { Translator } from "../../../../incoming/js/element/texts/translator.js";
 
 export const ENGLISH = new Translator(english, "en-GB");
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { error_text, row_parts, state_text, total_parts } from "../../../../incoming/js/element/row_text.js";
-import { ENGLISH, GB, queue_snapshot, upload_of } from "../support/uploads.js";
+import { error_text, row_parts, state_text, total_parts } from "../../../../../incoming/js/element/texts/row_text.js";
+import { ENGLISH, GB, queue_snapshot, upload_of } from "../../support/uploads.js";
 
 const line = (changes, queued = false) => row_parts(upload_of(changes), queued, ENGLISH).join(" · ").replace(/[\u00a0\u202f]/g, " ");
 

@@ -1,10 +1,10 @@
 // What this browser has begun to upload earlier and not finished, and how each can go on.
 
-import * as incoming from "../index.js";
+import * as incoming from "../../index.js";
 import { h, set_parts } from "./dom.js";
 import { Part } from "./part.js";
 
-/** @typedef {import("../incoming.js").UnfinishedUpload} UnfinishedUpload */
+/** @typedef {import("../../incoming.js").UnfinishedUpload} UnfinishedUpload */
 
 export class UnfinishedList extends Part {
     #heading = h("h2", { id: "heading" });

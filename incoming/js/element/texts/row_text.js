@@ -1,8 +1,8 @@
 // What a row, the total and the unfinished list say in words: which figures belong to which state. Pure; the words are the
 // language pack's.
 
-/** @typedef {import("../incoming.js").Uploader} Uploader */
-/** @typedef {import("../incoming.js").QueueSnapshot} QueueSnapshot */
+/** @typedef {import("../../incoming.js").Uploader} Uploader */
+/** @typedef {import("../../incoming.js").QueueSnapshot} QueueSnapshot */
 /** @typedef {import("./translator.js").Translator} Translator */
 
 /** @type {Set<string>} in these states an upload waits for something to pass by itself */

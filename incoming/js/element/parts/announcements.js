@@ -1,6 +1,6 @@
 // The live region: what has happened to the uploads, for screen readers, politely. What is said is the announcer's decision.
 
-import { Announcer } from "./announcer.js";
+import { Announcer } from "../texts/announcer.js";
 import { h } from "./dom.js";
 import { Part } from "./part.js";
 

@@ -1,13 +1,13 @@
 // Which language an element speaks, and its pack: the nearest `lang` attribute, else the browser's language. English is
 // always there, the others are loaded from beside this module when they are first needed.
 
-import { did_you_mean } from "./did_you_mean.js";
-import english from "../locales/en.js";
+import { did_you_mean } from "../checks/did_you_mean.js";
+import english from "../../locales/en.js";
 import { load_pack } from "./pack_loader.js";
 import { Translator } from "./translator.js";
-import { warn_once } from "./warnings.js";
+import { warn_once } from "../checks/warnings.js";
 
-/** @typedef {import("../incoming.js").LanguagePack} LanguagePack */
+/** @typedef {import("../../incoming.js").LanguagePack} LanguagePack */
 
 /** Those that have a pack; a test holds the list to the folder. */
 export const LANGUAGES = "ar cs da de en es fa fi fr he hi hu it ja ko nb nl pl pt ru sv tr uk zh".split(" ");

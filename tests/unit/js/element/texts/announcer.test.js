@@ -1,12 +1,12 @@
 // What a screen reader is told. The transcript is of a real uploader and a real queue, whose connections are the test's.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Announcer } from "../../../../incoming/js/element/announcer.js";
-import { UploadQueue } from "../../../../incoming/js/queue/upload_queue.js";
-import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
-import { Stage } from "../support/connections.js";
-import { until } from "../support/environment.js";
-import { ENGLISH, GB, queue_snapshot, upload_of } from "../support/uploads.js";
+import { Announcer } from "../../../../../incoming/js/element/texts/announcer.js";
+import { UploadQueue } from "../../../../../incoming/js/queue/upload_queue.js";
+import { Uploader } from "../../../../../incoming/js/uploader/uploader.js";
+import { Stage } from "../../support/connections.js";
+import { until } from "../../support/environment.js";
+import { ENGLISH, GB, queue_snapshot, upload_of } from "../../support/uploads.js";
 
 const plain = (lines) => lines.map((line) => line.replace(/\u00a0/g, " "));
 

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
-import english from "../../../../incoming/js/locales/en.js";
-import { LANGUAGES, add_language, language_for, translator } from "../../../../incoming/js/element/languages.js";
+import english from "../../../../../incoming/js/locales/en.js";
+import { LANGUAGES, add_language, language_for, translator } from "../../../../../incoming/js/element/texts/languages.js";
 
-const JS = new URL("../../../../incoming/js/", import.meta.url);
+const JS = new URL("../../../../../incoming/js/", import.meta.url);
 const FILES = readdirSync(new URL("locales/", JS));
 const packs = await Promise.all(FILES.map(async (name) => [name, (await import(new URL(`locales/${name}`, JS).href)).default]));
 const forms_of = (message) => (typeof message === "string" ? { other: message } : message);
@@ -55,7 +55,7 @@ test("each state has a text, and so have the errors that a user can do something
 
 test("every key that the element uses is in the packs, and every one of the packs is used", () => {
     const folder = new URL("element/", JS);
-    const source = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), "utf8")).join("\n");
+    const source = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".js")).map((name) => readFileSync(new URL(name, folder), "utf8")).join("\n");
     const literals = new Set([...source.matchAll(/"([a-z_]+(?:\.[a-z_]+)?)"/g)].map(([, text]) => text));
     const named = [...source.matchAll(/^ +(retry|resume|pause|cancel|remove|clear): /gm)].map(([, key]) => key);
     const used = new Set([...literals, ...named]);

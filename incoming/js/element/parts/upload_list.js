@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { Part } from "./part.js";
 import { UploadRow } from "./upload_row.js";
 
-/** @typedef {import("../incoming.js").Uploader} Uploader */
+/** @typedef {import("../../incoming.js").Uploader} Uploader */
 
 const PARTS = "row, name, bar, status, buttons, button, retry, resume, pause, cancel, remove";
 

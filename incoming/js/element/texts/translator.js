@@ -1,7 +1,7 @@
 // Makes the texts of one language: fills a message's parameters in, picks its plural form, and writes sizes, rates, times
 // and percentages as the language does. Knows no text of its own.
 
-/** @typedef {import("../incoming.js").LanguagePack} LanguagePack */
+/** @typedef {import("../../incoming.js").LanguagePack} LanguagePack */
 /** @typedef {Record<string, string | number>} Parameters */
 
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte", "petabyte"];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { did_you_mean } from "../../../../incoming/js/element/did_you_mean.js";
+import { did_you_mean } from "../../../incoming/js/did_you_mean.js";
 
 test("a slip finds its name, another word finds none", () => {
     const known = ["concurrency", "resume", "max-size"];

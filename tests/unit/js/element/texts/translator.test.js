@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import arabic from "../../../../incoming/js/locales/ar.js";
-import german from "../../../../incoming/js/locales/de.js";
-import polish from "../../../../incoming/js/locales/pl.js";
-import { Translator } from "../../../../incoming/js/element/translator.js";
-import { ENGLISH } from "../support/uploads.js";
+import arabic from "../../../../../incoming/js/locales/ar.js";
+import german from "../../../../../incoming/js/locales/de.js";
+import polish from "../../../../../incoming/js/locales/pl.js";
+import { Translator } from "../../../../../incoming/js/element/texts/translator.js";
+import { ENGLISH } from "../../support/uploads.js";
 
 /** Versions of ICU differ in spaces and apostrophes. */
 const plain = (text) => text.replace(/[\u00a0\u202f]/g, " ").replace(/'/g, "’");

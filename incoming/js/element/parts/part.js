@@ -1,11 +1,11 @@
 // What the parts of the element have in common: a shadow root with the styles, the language of the place where they
 // stand, and updates that come once a frame, when the queue or the language has changed. What is shown is theirs to decide.
 
-import { language_of, translator } from "./languages.js";
+import { language_of, translator } from "../texts/languages.js";
 import { styles } from "./styles.js";
 
-/** @typedef {import("../incoming.js").Queue} Queue */
-/** @typedef {import("./translator.js").Translator} Translator */
+/** @typedef {import("../../incoming.js").Queue} Queue */
+/** @typedef {import("../texts/translator.js").Translator} Translator */
 
 // Where there is no page, on a server that renders one, the module can be imported all the same.
 const Base = globalThis.HTMLElement ?? class {};

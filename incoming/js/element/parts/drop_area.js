@@ -1,13 +1,13 @@
 // Where files are chosen and dropped. Decides which are taken, by the attributes accept, max-size and max-files, and says
 // what was not; hands them to its queue.
 
-import * as incoming from "../index.js";
+import * as incoming from "../../index.js";
 import { h, set_text } from "./dom.js";
-import { parse_size, within_limits } from "./file_limits.js";
+import { parse_size, within_limits } from "../checks/file_limits.js";
 import { Part } from "./part.js";
-import { warn_once } from "./warnings.js";
+import { warn_once } from "../checks/warnings.js";
 
-/** @typedef {import("../incoming.js").ChosenFile} ChosenFile */
+/** @typedef {import("../../incoming.js").ChosenFile} ChosenFile */
 
 export class DropArea extends Part {
     static observedAttributes = ["lang", "accept", "max-files", "folders", "disabled"];
@@ -18,7 +18,7 @@ export class DropArea extends Part {
     #folder = h("input", { type: "file", hidden: true, webkitdirectory: true, change: () => this.#take_input(this.#folder) });
     #problems = h("ul", { part: "problems", role: "list", hidden: true });
     #box = h("div", { part: "drop-area" }, this.#prompt, this.#choose, " ", this.#choose_folder, this.#files, this.#folder);
-    /** @type {import("./file_limits.js").Message[]} */
+    /** @type {import("../checks/file_limits.js").Message[]} */
     #refused = [];
 
     constructor() {
@@ -118,7 +118,7 @@ export class DropArea extends Part {
 
     /**
      * @param {readonly ChosenFile[]} files
-     * @param {import("./file_limits.js").Message[]} [unreadable]
+     * @param {import("../checks/file_limits.js").Message[]} [unreadable]
      */
     take(files, unreadable = []) {
         const present = this.queue?.snapshot().uploads.filter((upload) => !upload.cancelled && !upload.failed).length ?? 0;

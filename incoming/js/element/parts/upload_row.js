@@ -1,9 +1,9 @@
 // One upload: its name, how far it is, and what the user may do. Decides which buttons there are in which state.
 
 import { ProgressRow } from "./progress_row.js";
-import { TROUBLE, row_parts } from "./row_text.js";
+import { TROUBLE, row_parts } from "../texts/row_text.js";
 
-/** @typedef {import("../incoming.js").Uploader} Uploader */
+/** @typedef {import("../../incoming.js").Uploader} Uploader */
 
 const TICKS = new Set(["transferring", "reconnecting", "waiting", "arrived"]);
 

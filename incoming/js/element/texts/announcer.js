@@ -3,8 +3,8 @@
 
 import { TROUBLE, state_text } from "./row_text.js";
 
-/** @typedef {import("../incoming.js").Uploader} Uploader */
-/** @typedef {import("../incoming.js").QueueSnapshot} QueueSnapshot */
+/** @typedef {import("../../incoming.js").Uploader} Uploader */
+/** @typedef {import("../../incoming.js").QueueSnapshot} QueueSnapshot */
 /** @typedef {import("./translator.js").Translator} Translator */
 
 /** @typedef {{started: boolean, quarter: number, trouble_since: number | null, troubled: boolean, ended: string}} Told */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { parse_size, within_limits } from "../../../../incoming/js/element/file_limits.js";
+import { parse_size, within_limits } from "../../../../../incoming/js/element/checks/file_limits.js";
 
 const file = (name, size = 10, type = "") => ({ file: { name, size, type } });
 const OPEN = { accept: "", max_size: 0, max_files: 0 };

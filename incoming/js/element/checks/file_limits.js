@@ -1,7 +1,7 @@
 // Which of the chosen files are taken: by type, size and number, as the element's attributes say. The server has limits of
 // its own; these are told before anything is sent. Pure.
 
-/** @typedef {import("../incoming.js").ChosenFile} ChosenFile */
+/** @typedef {import("../../incoming.js").ChosenFile} ChosenFile */
 /** @typedef {{accept: string, max_size: number, max_files: number}} Limits 0 for no limit */
 /** @typedef {[string, Record<string, string | number>]} Message key and parameters; sizes in bytes */
 

@@ -1,7 +1,7 @@
 // All files together: how far they are, and what the user may do with all of them. Shown from the second file on.
 
 import { ProgressRow } from "./progress_row.js";
-import { total_parts } from "./row_text.js";
+import { total_parts } from "../texts/row_text.js";
 
 export class Total extends ProgressRow {
     constructor() {
@@ -20,7 +20,7 @@ export class Total extends ProgressRow {
         const [all, texts] = [this.queue?.snapshot(), this.texts];
         this.row.hidden = !all || all.files_total < 2;
         if (!all || !texts) return;
-        const some = (/** @type {(one: import("../incoming.js").Uploader) => boolean} */ is) => all.uploads.some(is);
+        const some = (/** @type {(one: import("../../incoming.js").Uploader) => boolean} */ is) => all.uploads.some(is);
         const paused = some((one) => one.paused);
         const running = !all.paused && some((one) => one.can_pause || one.state === "idle");
         const buttons = {

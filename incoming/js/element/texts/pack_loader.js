@@ -3,7 +3,7 @@
 
 /**
  * @param {string} language
- * @returns {Promise<{default: import("../incoming.js").LanguagePack}>}
+ * @returns {Promise<{default: import("../../incoming.js").LanguagePack}>}
  */
 export function load_pack(language) {
     return import(new URL(`./locales/${language}.mjs`, import.meta.url).href);
