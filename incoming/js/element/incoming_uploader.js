@@ -14,12 +14,14 @@ import { ticket_request } from "./ticket_request.js";
 const OF_DROP_AREA = ["accept", "max-size", "max-files", "folders", "disabled"];
 const ATTRIBUTES = ["ticket-url", "server", "required", "concurrency", "no-title", "no-leave-warning", ...OF_DROP_AREA];
 const ENDS = new Set(["finished", "cancelled", "failed"]);
-const PARTS = "row, name, bar, status, buttons, button, retry, resume, pause, cancel, remove, clear, continue, list, total";
+const PARTS = "row, name, bar, status, buttons, button, retry, resume, pause, cancel, remove, clear, continue, list, total, " +
+    "details, limit, figures, copy, report";
 /** The element as the server serves it, perhaps under a version. */
 const SERVED = /^(https?:\/\/[^?#]*\/incoming\/(?:[\d.]+\/)?frontend)\/(?:[0-9a-f]{16}\/)?incoming-uploader\.mjs/;
 
 export class IncomingUploader extends Part {
     static formAssociated = true;
+    static properties = ["queue", "get_ticket", "name"];
     static shadow = /** @type {ShadowRootInit} */ ({ mode: "open", delegatesFocus: true });
     static observedAttributes = ["lang", "required", ...OF_DROP_AREA];
     /** @type {import("../incoming.js").TicketFunction} may be replaced */
@@ -46,11 +48,13 @@ export class IncomingUploader extends Part {
         super();
         this.root.append(...this.#parts);
         this.root.addEventListener("incoming-chosen", () => this.#announcements.say(this.#drop_area.problem_texts));
+        this.root.addEventListener("incoming-copied", () => this.#announcements.say([this.texts?.text("copied") ?? ""]));
         this.root.addEventListener("incoming-choose", () => this.#drop_area.choose());
         this.root.addEventListener("incoming-emptied", () => this.#drop_area.focus());
     }
 
     connectedCallback() {
+        this.restore_early();
         check_attributes(this, ATTRIBUTES);
         this.#find_server();
         this.queue ??= this.#make_queue();

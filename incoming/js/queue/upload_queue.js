@@ -2,6 +2,7 @@
 // all. How one file is uploaded is the uploader's business.
 
 import { bind_members } from "../uploader/bound_members.js";
+import { check_options } from "../uploader/options.js";
 import { time_left } from "../uploader/rate_meter.js";
 import { Snapshots } from "../uploader/snapshots.js";
 import { bad_argument } from "../transport/errors.js";
@@ -40,10 +41,7 @@ export class UploadQueue {
      */
     constructor(env, make, get_ticket, options = {}) {
         if (typeof get_ticket !== "function") throw bad_argument("the first argument of a queue is a function that gets a ticket");
-        for (const name of Object.keys(options)) {
-            if (name in DEFAULTS) continue;
-            throw bad_argument(`a queue has no option "${name}"; its options are ${Object.keys(DEFAULTS).join(", ")}`);
-        }
+        check_options("a queue", options, Object.keys(DEFAULTS));
         this.#options = { ...DEFAULTS, ...options };
         const { concurrency } = this.#options;
         if (!(concurrency >= 1)) throw bad_argument(`concurrency must be a number from 1 on; given: ${concurrency}`);

@@ -2,12 +2,15 @@
 // what was not; hands them to its queue.
 
 import * as incoming from "../../index.js";
+import { check_attributes } from "../checks/attributes.js";
 import { h, set_text } from "./dom.js";
 import { parse_size, within_limits } from "../checks/file_limits.js";
 import { Part } from "./part.js";
 import { warn_once } from "../checks/warnings.js";
 
 /** @typedef {import("../../incoming.js").ChosenFile} ChosenFile */
+
+const ATTRIBUTES = ["accept", "max-size", "max-files", "folders", "disabled"];
 
 export class DropArea extends Part {
     static observedAttributes = ["lang", "accept", "max-files", "folders", "disabled"];
@@ -28,6 +31,7 @@ export class DropArea extends Part {
 
     connectedCallback() {
         super.connectedCallback();
+        check_attributes(this, ATTRIBUTES);
         for (const name of /** @type {const} */ (["dragover", "dragleave", "drop"])) window.addEventListener(name, this.#drag);
     }
 

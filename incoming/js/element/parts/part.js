@@ -19,7 +19,25 @@ function watch_language() {
     new MutationObserver(changed).observe(document.documentElement, { attributes: true, attributeFilter: ["lang"] });
 }
 
+/**
+ * What a page, or a framework, has set before the element was defined is an own property, which would hide the class's.
+ * @param {Part} part
+ * @returns {Record<string, unknown>} those properties, which are taken away
+ */
+function take_early(part) {
+    const { properties } = /** @type {typeof Part} */ (part.constructor);
+    const own = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (part));
+    const names = properties.filter((name) => Object.hasOwn(own, name));
+    const taken = Object.fromEntries(names.map((name) => [name, own[name]]));
+    for (const name of names) delete own[name];
+    return taken;
+}
+
 export class Part extends Base {
+    /** @type {readonly string[]} those that a page may set */
+    static properties = ["queue"];
+    /** Before any other: the class's own properties are not there yet. */
+    #early = take_early(this);
     /** @type {ShadowRootInit} */
     static shadow = { mode: "open" };
     static observedAttributes = ["lang"];
@@ -48,7 +66,14 @@ export class Part extends Base {
         this.update_soon();
     }
 
+    /** Gives the element what was set before it was defined. */
+    restore_early() {
+        Object.assign(this, this.#early);
+        this.#early = {};
+    }
+
     connectedCallback() {
+        this.restore_early();
         if (!connected.size) watch_language_once();
         connected.add(this);
         this.follow_language();

@@ -1,7 +1,7 @@
 // Which language an element speaks, and its pack: the nearest `lang` attribute, else the browser's language. English is
 // always there, the others are loaded from beside this module when they are first needed.
 
-import { did_you_mean } from "../checks/did_you_mean.js";
+import { did_you_mean } from "../../did_you_mean.js";
 import english from "../../locales/en.js";
 import { load_pack } from "./pack_loader.js";
 import { Translator } from "./translator.js";

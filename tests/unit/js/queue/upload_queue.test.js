@@ -148,7 +148,8 @@ test("with `paused` nothing starts before resume()", async () => {
 test("an option that there is not is refused with those that there are, and a concurrency of none", () => {
     const stage = new Stage();
     const make = (options) => new UploadQueue(stage.env, () => {}, async () => "t", options);
-    assert.throws(() => make({ concurency: 2 }), { name: "TypeError", message: /"concurency"; its options are concurrency, resume, / });
+    assert.throws(() => make({ concurency: 2 }), { name: "TypeError", message: /no option "concurency"; did you mean "concurrency"\?/ });
+    assert.throws(() => make({ colour: 2 }), { name: "TypeError", message: /"colour"; its options are concurrency, resume, / });
     assert.throws(() => make({ concurrency: 0 }), { name: "TypeError", message: /given: 0/ });
     assert.throws(() => new UploadQueue(stage.env, () => {}, "ticket"), { name: "TypeError", code: 1003 });
 });

@@ -128,8 +128,8 @@ export class Stage {
         return this.connections.filter((connection) => connection.open_still);
     }
 
-    uploader(size = 1_000_000, options = {}) {
-        const uploader = new Uploader(this.page, "ticket-1", file_of(size, options), options);
+    uploader(size = 1_000_000, { handle, ...file } = {}) {
+        const uploader = new Uploader(this.page, "ticket-1", file_of(size, file), { handle });
         this.calls = recorded(uploader);
         return uploader;
     }

@@ -60,6 +60,16 @@ test("a mistake for a File is called by its name", () => {
     }
 });
 
+test("an option that there is not is refused, with the one that may have been meant", () => {
+    const { page } = new Stage();
+    const refused = { name: "TypeError", code: 1003 };
+    assert.throws(() => new Uploader(page, "t", file_of(1), { resum: true }), {
+        ...refused, message: 'incoming: an uploader has no option "resum"; did you mean "resume"?',
+    });
+    assert.throws(() => new Uploader(page, "t", file_of(1), { rate: 1 }), { ...refused, message: /; its options are path, handle, resume$/ });
+    assert.equal(new Uploader(page, "t", file_of(1), { path: "a/b", handle: undefined }).path, "a/b");
+});
+
 test("from start to finish", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(SIZE);
