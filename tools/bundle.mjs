@@ -6,12 +6,13 @@
 //   incoming.d.ts   TypeScript declarations of the script and its global, kept by hand next to index.js
 //   incoming.d.mts  the same for the module, without the global
 //   incoming-uploader.mjs    the element, as a module that imports incoming.mjs; incoming-uploader.d.mts its declarations
+//   incoming-details.mjs     the details of a row, which the element loads when they are opened
 //   locales/de.mjs, ...      its language packs
 // `node tools/bundle.mjs [DIR]` writes them to DIR (default incoming/js/dist). The same sources make the same files.
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { build_element, build_locales, build_module, build_small, declarations, files_of, library_options, source } from "./library_builds.mjs";
+import { build_details, build_element, build_locales, build_module, build_small, declarations, files_of, library_options, source } from "./library_builds.mjs";
 
 const outdir = path.resolve(process.argv[2] ?? path.join(source, "dist"));
 
@@ -35,7 +36,7 @@ async function make() {
         entryNames: "incoming",
         logOverride: { "empty-import-meta": "silent" }, // index.js knows that a classic script has none
     });
-    const files = files_of(await Promise.all([script, build_module(options), build_element(options), build_locales()]));
+    const files = files_of(await Promise.all([script, build_module(options), build_element(options), build_details(options), build_locales()]));
     for (const name of Object.keys(files).filter((name) => /\.m?js$/.test(name))) {
         files[`${name}.gz`] = gzipSync(files[name], { level: 9 });
         files[`${name}.br`] = brotliCompressSync(files[name], { params: { [constants.BROTLI_PARAM_SIZE_HINT]: files[name].length } });

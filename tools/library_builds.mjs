@@ -47,6 +47,15 @@ export const library_beside = {
     setup: ({ onResolve }) => onResolve({ filter: /^(\.\.\/)+index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
 };
 
+/** What most users never see is a module of its own, loaded when it is needed. */
+const details_beside = {
+    name: "details beside",
+    setup: ({ onResolve }) =>
+        onResolve({ filter: /\/diagnosis_panel\.js$/ }, ({ kind }) =>
+            kind === "dynamic-import" ? { path: "./incoming-details.mjs", external: true } : undefined,
+        ),
+};
+
 /** The exports of the library, and the options of a build with a banner, a map, and a name for the sources in it. */
 export async function library_options() {
     const { metafile, outputFiles } = await build({ ...shared, minify: false, entryPoints: [entry], format: "esm", metafile: true });
@@ -79,7 +88,7 @@ export async function build_small(options) {
 
 /** @param {import("esbuild").BuildOptions} options of `library_options` */
 export function build_module(options) {
-    return build_small({ ...options, entryPoints: [entry], format: "esm", entryNames: "incoming", outExtension: { ".js": ".mjs" } });
+    return build_small({ ...options, entryPoints: [entry], ...module_named("incoming") });
 }
 
 /**
@@ -87,20 +96,29 @@ export function build_module(options) {
  * @param {import("esbuild").Plugin[]} plugins
  */
 export function build_element(options, plugins = []) {
-    return build_small({
-        ...options,
-        entryPoints: [path.join(source, "element", "index.js")],
-        format: "esm",
-        entryNames: "incoming-uploader",
-        outExtension: { ".js": ".mjs" },
-        plugins: [library_beside, smaller_styles, ...plugins],
-    });
+    const entryPoints = [path.join(source, "element", "index.js")];
+    const beside = [library_beside, details_beside, smaller_styles];
+    return build_small({ ...options, entryPoints, ...module_named("incoming-uploader"), plugins: [...beside, ...plugins] });
+}
+
+/**
+ * The details of a row, which the element loads.
+ * @param {import("esbuild").BuildOptions} options of `library_options`
+ */
+export function build_details(options) {
+    const entryPoints = [path.join(source, "element", "parts", "diagnosis_panel.js")];
+    return build_small({ ...options, entryPoints, ...module_named("incoming-details") });
+}
+
+/** @param {string} entryNames */
+function module_named(entryNames) {
+    return { format: /** @type {const} */ ("esm"), entryNames, outExtension: { ".js": ".mjs" } };
 }
 
 /** The language packs. */
 export async function build_locales() {
     const packs = (await readdir(path.join(source, "locales"))).map((name) => path.join(source, "locales", name));
-    return build({ ...shared, entryPoints: packs, format: "esm", entryNames: "locales/[name]", outExtension: { ".js": ".mjs" } });
+    return build({ ...shared, entryPoints: packs, ...module_named("locales/[name]") });
 }
 
 /** @param {string} declarations of the script, with the global */

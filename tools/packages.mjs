@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { LANGUAGES } from "../incoming/js/element/texts/languages.js";
 import {
+    build_details,
     build_element,
     build_locales,
     build_module,
@@ -82,7 +83,7 @@ function npm_version(version) {
 /** @returns {Promise<Record<string, Uint8Array | string>>} contents by name */
 async function make() {
     const { options } = await library_options();
-    const modules = [build_module(options), build_element(options, [packs_by_name]), build_hooks(options), build_locales()];
+    const modules = [build_module(options), build_element(options, [packs_by_name]), build_details(options), build_hooks(options), build_locales()];
     const { name, ...about } = JSON.parse(await readFile(path.join(template, "package.json"), "utf8"));
     return {
         "incoming.js": await readFile(path.join(source, "dist", "incoming.js")),

@@ -28,6 +28,8 @@ _TYPES = {
     "incoming.mjs.map": "application/json",
     "incoming-uploader.mjs": _SCRIPT,
     "incoming-uploader.mjs.map": "application/json",
+    "incoming-details.mjs": _SCRIPT,
+    "incoming-details.mjs.map": "application/json",
     "incoming-uploader.d.mts": _DECLARATIONS,
     "incoming.d.ts": _DECLARATIONS,
     "incoming.d.mts": _DECLARATIONS,
@@ -77,7 +79,7 @@ def _encoded(directory: Path, name: str) -> Iterator[tuple[str, bytes]]:
 
 
 class Library(Handler):
-    """incoming.js, the element, its language packs: for pages of any origin.
+    """incoming.js, the element, its details and language packs: for pages of any origin.
 
     Browsers revalidate their copy each time, so that an upgraded server has no old library. A URL with the present
     version in it is cached for a year; with another version it is served like the plain one.

@@ -40,7 +40,10 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})", TusPart),
     ("/frontend/tus/([^/]+)/([^/]+)", TusUpload),
     ("/frontend/uploads/wait", UploadsWait),
-    (r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-uploader)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))", Library),
+    (
+        r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-uploader|-details)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))",
+        Library,
+    ),
     ("/health(?:/(live))?", Health),
     (r"/openapi\.json", OpenApi),
     ("/metrics", Metrics),

@@ -22,6 +22,8 @@ TYPES = {
     "incoming.d.mts": "text/plain; charset=utf-8",
     "incoming-uploader.mjs": "text/javascript; charset=utf-8",
     "incoming-uploader.mjs.map": "application/json",
+    "incoming-details.mjs": "text/javascript; charset=utf-8",
+    "incoming-details.mjs.map": "application/json",
     "incoming-uploader.d.mts": "text/plain; charset=utf-8",
 }
 

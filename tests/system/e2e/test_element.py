@@ -204,6 +204,63 @@ def test_a_paused_upload_is_cancelled_by_one_press(element: Element, film: Known
     expect(row.locator("[part=status]")).to_have_text("Cancelled")
 
 
+def open_details(element: Element, row: Locator) -> Locator:
+    """By keyboard; returns what has been opened."""
+    row.locator("summary").focus()
+    element.page.keyboard.press("Enter")
+    expect(row.locator("[part=limit]")).not_to_be_empty()
+    return row.locator("[part=details]")
+
+
+def test_the_details_of_a_row_say_what_limits_it_and_give_a_report_to_copy(element: Element, film: KnownFile) -> None:
+    element.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    element.open()
+    row = element.slowly(film.path)
+    details = open_details(element, row)
+    expect(details.locator("[part=limit]")).to_contain_text("This page limits the upload to 300", timeout=20_000)
+    figures = dict(zip(*(details.locator(tag).all_text_contents() for tag in ("dt", "dd")), strict=True))
+    assert figures["Transport"] == "WebSocket"
+    assert int(figures["Connections"]) >= 1
+    assert figures["Speed"].endswith("kB/s")
+    assert element.axe() == []
+    element.page.keyboard.press("Tab")
+    element.expect_focus("Copy report")
+    element.page.keyboard.press("Enter")
+    element.expect_focus("Report copied")
+    wait_until(lambda: "Report copied" in element.heard(), "the copy to be announced")
+    report = element.page.evaluate("navigator.clipboard.readText()")
+    ticket = element.page.evaluate(f"{ELEMENT}.queue.snapshot().uploads[0].upload_id")
+    assert "limit: browser\n" in report
+    assert "transport: websocket\n" in report
+    assert ticket not in report
+    assert "film" not in report
+    element.page.evaluate(FAST)
+    finished(element)
+    expect(details).to_be_hidden()
+
+
+def test_without_the_permission_to_write_to_the_clipboard_the_report_is_shown_and_selected(
+    element: Element, film: KnownFile
+) -> None:
+    element.open()
+    refuse = "() => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    element.page.evaluate(f"() => {{ navigator.clipboard.writeText = {refuse}; }}")
+    row = element.slowly(film.path)
+    open_details(element, row)
+    # A browser that does not copy in this way either.
+    element.page.evaluate("() => { document.execCommand = () => false; }")
+    element.button("Copy report film.mp4", row).click()
+    report = row.locator("textarea")
+    expect(report).to_be_visible()
+    selected = report.evaluate("(node) => node.value.slice(node.selectionStart, node.selectionEnd)")
+    assert "state: transferring" in selected
+    expect(element.button("Copy report film.mp4", row)).to_be_visible()
+    assert element.axe() == []
+    element.page.evaluate("() => { delete document.execCommand; }")
+    element.button("Copy report film.mp4", row).click()
+    expect(element.button("Report copied film.mp4", row)).to_be_visible()
+
+
 @pytest.mark.parametrize("colours", ["light", "dark", "forced"])
 def test_axe_finds_nothing_in_any_state(
     colours: str, refused: Element, app: ElementApp, film: KnownFile, tmp_path: Path
@@ -303,6 +360,8 @@ def test_every_text_comes_from_the_language_pack(
     element.slowly(
         film.path, make_file(tmp_path / "large.bin", 10 * MIB).path, make_file(tmp_path / "b.txt", 8 * MIB).path
     )
+    open_details(element, element.rows.first)
+    expect(element.rows.first.locator("dd").nth(3)).not_to_be_empty()
     seen = set(element.page.evaluate(TEXTS))
     app.away = Answer(503, "busy")
     element.button("Pause").first.click()
@@ -310,7 +369,8 @@ def test_every_text_comes_from_the_language_pack(
     expect(element.rows.last).to_have_attribute("data-state", "waiting")
     seen |= set(element.page.evaluate(TEXTS))
     assert len(seen) > 12
-    figures = r"\[.*\]|[\w.]+\.(mp4|bin|txt)|[\d.,]+%?(\s?(k|M|G)?B(/s)?|\sbytes?|\ssecs?|\smins?)*|·"
+    figures = r"\[.*\]|[\w.]+\.(mp4|bin|txt)|[\d.,]+%?(\s?(k|M|G)?B(/s)?|\sbytes?|\sms|\ssecs?|\smins?)*|·"
+    figures += r"|\d+ / \d+|WebSocket"
     assert [text for text in seen if not re.fullmatch(figures, text, re.DOTALL)] == []
 
 
@@ -432,6 +492,34 @@ def test_the_parts_work_alone_with_a_queue_of_the_page(element: Element, film: K
     alone = element.page.locator("#incoming-drop-area")
     alone.locator("input[type=file]").first.set_input_files(str(film.path))
     expect(element.page.locator("#incoming-list incoming-row[data-state=finished]")).to_have_count(1, timeout=30_000)
+
+
+def test_what_was_set_before_the_element_was_defined_is_kept(
+    element: Element, app: ElementApp, film: KnownFile
+) -> None:
+    """Elements of another document are not defined: they are when they come into the page."""
+    element.open()
+    ticket = app.new_ticket()
+    element.page.evaluate(
+        """(ticket) => {
+            const early = document.implementation.createHTMLDocument().createElement("incoming-uploader");
+            Object.assign(early, { get_ticket: () => ticket, name: "early", other: 1 });
+            document.querySelector("incoming-uploader").replaceWith(early);
+        }""",
+        ticket,
+    )
+    assert element.page.evaluate(f"[{ELEMENT}.getAttribute('name'), {ELEMENT}.other]") == ["early", 1]
+    element.choose(film.path)
+    finished(element)
+    assert element.page.evaluate("new FormData(document.querySelector('form')).getAll('early')") == [ticket]
+    assert app.asked == [], "no ticket is asked for at ticket-url"
+    parts = """() => {
+        const early = document.implementation.createHTMLDocument().createElement("incoming-list");
+        early.queue = document.querySelector("incoming-uploader").queue;
+        document.body.append(early);
+    }"""
+    element.page.evaluate(parts)
+    expect(element.page.locator("body > incoming-list incoming-row")).to_have_count(1)
 
 
 def test_a_strict_content_security_policy_and_a_slip_in_an_attribute(

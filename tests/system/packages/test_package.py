@@ -38,7 +38,12 @@ def test_what_the_package_says_of_itself_is_in_it(project: Project) -> None:
 
 def test_every_module_is_minified_and_has_its_sources(project: Project) -> None:
     modules = [path for path in project.package.rglob("*.*js") if path.parent.name != "locales"]
-    assert {path.name for path in modules} >= {"incoming.js", "incoming.mjs", "incoming-uploader.mjs"}
+    assert {path.name for path in modules} >= {
+        "incoming.js",
+        "incoming.mjs",
+        "incoming-uploader.mjs",
+        "incoming-details.mjs",
+    }
     for path in modules:
         text = path.read_text()
         assert text.endswith(f"//# sourceMappingURL={path.name}.map\n")

@@ -268,7 +268,13 @@ def test_browser_library_imports_in_one_direction() -> None:
     ],
 )
 def test_breaking_a_rule_in_the_browser_library_is_noticed(name: str, source: str, objection: str) -> None:
-    others = ["index.js", "transport/messages.js", "pool/chunk_scheduler.js", "uploader/uploader.js", "element/parts/part.js"]
+    others = [
+        "index.js",
+        "transport/messages.js",
+        "pool/chunk_scheduler.js",
+        "uploader/uploader.js",
+        "element/parts/part.js",
+    ]
     sources = {**dict.fromkeys([*others, "session/backoff.js"], ""), name: source}
     assert any(objection in found for found in js_violations(sources))
 

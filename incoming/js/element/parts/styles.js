@@ -36,6 +36,12 @@ progress::-webkit-progress-value { background: var(--accent); border-radius: 1re
 progress::-moz-progress-bar { background: var(--accent); border-radius: 1rem; }
 [data-look=trouble] progress::-webkit-progress-value { opacity: .55; }
 [role=log] { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+details { grid-column: 1 / -1; font-size: .9em; }
+summary { cursor: pointer; inline-size: fit-content; padding-block: .25rem; }
+[part~=limit] { margin-block: .25rem; font-weight: 600; }
+dl { display: grid; grid-template-columns: fit-content(60%) 1fr; gap: .15rem 1rem; margin: 0 0 .5rem; font-variant-numeric: tabular-nums; }
+dd { margin: 0; }
+textarea { display: block; inline-size: 100%; margin-top: .5rem; font: .9em monospace; color: inherit; background: transparent; border: 1px solid var(--line); }
 @container (max-width: 30rem) { [part~=row] { grid-template-columns: minmax(0, 1fr); } [part~=buttons] { grid-row: auto; order: 1; justify-content: start; } }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 @media (forced-colors: active) {

@@ -6,7 +6,7 @@ import { UploadRow } from "./upload_row.js";
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
 
-const PARTS = "row, name, bar, status, buttons, button, retry, resume, pause, cancel, remove";
+const PARTS = "row, name, bar, status, buttons, button, retry, resume, pause, cancel, remove, details, limit, figures, copy, report";
 
 export class UploadList extends Part {
     /** @type {Map<Uploader, HTMLLIElement>} */

@@ -1,17 +1,25 @@
 // One upload: its name, how far it is, and what the user may do. Decides which buttons there are in which state.
 
+import { warn_once } from "../checks/warnings.js";
+import { h, set_text } from "./dom.js";
 import { ProgressRow } from "./progress_row.js";
 import { TROUBLE, row_parts } from "../texts/row_text.js";
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
 
+const WITHOUT_DETAILS = new Set(["idle", "finished", "cancelled"]);
 const TICKS = new Set(["transferring", "reconnecting", "waiting", "arrived"]);
 
 export class UploadRow extends ProgressRow {
+    static properties = ["queue", "upload"];
     /** @type {Uploader | null} */
     #upload = null;
     /** @type {(() => void) | null} */
     #end = null;
+    #summary = h("summary", { id: "details", "aria-labelledby": "details name" });
+    #details = h("details", { part: "details", toggle: () => this.#open() }, this.#summary);
+    /** @type {import("./diagnosis_panel.js").DiagnosisPanel | null} */
+    #panel = null;
 
     constructor() {
         super();
@@ -23,6 +31,7 @@ export class UploadRow extends ProgressRow {
             cancel: () => this.#upload?.discard(),
             remove: () => queued("remove"),
         });
+        this.row.append(this.#details);
     }
 
     /** @type {Uploader | null} */
@@ -63,7 +72,27 @@ export class UploadRow extends ProgressRow {
         this.bar.hidden = finished || cancelled;
         this.row.dataset.look = finished ? "done" : TROUBLE.has(state) || (failed && !queued) ? "trouble" : "";
         this.dataset.state = queued ? "queued" : state;
+        this.#details.hidden = queued || WITHOUT_DETAILS.has(state);
+        set_text(this.#summary, texts.text("details"));
+        if (this.#details.open) this.#panel?.show(upload, texts);
+        else this.#panel?.close();
         const shown = upload.bytes_total > 0 ? upload.bytes_received / upload.bytes_total : upload.frac_complete;
         this.show(upload.path, shown, row_parts(upload, queued, texts), buttons, TICKS.has(state));
+    }
+
+    async #open() {
+        try {
+            const { DiagnosisPanel } = await import("./diagnosis_panel.js");
+            if (!this.#panel) this.#details.append(...(this.#panel = new DiagnosisPanel(() => this.#copied())).nodes);
+        } catch (error) {
+            this.#details.open = false;
+            warn_once(`the details of uploads cannot be loaded (${/** @type {Error} */ (error).message})`);
+        }
+        this.update_soon();
+    }
+
+    #copied() {
+        this.update_soon();
+        this.dispatchEvent(new CustomEvent("incoming-copied", { bubbles: true, composed: true }));
     }
 }

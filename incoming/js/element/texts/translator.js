@@ -87,6 +87,19 @@ export class Translator {
         return parts.join("\u00a0");
     }
 
+    /** @param {number} value */
+    number(value) {
+        return this.#number(value, {});
+    }
+
+    /**
+     * A short time, for measurements.
+     * @param {number} seconds
+     */
+    delay(seconds) {
+        return seconds < 1 ? this.#unit(seconds * 1000, "millisecond") : this.#unit(seconds, "second", 1);
+    }
+
     /**
      * @param {number} bytes
      * @param {string} per

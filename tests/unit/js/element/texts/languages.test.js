@@ -44,6 +44,14 @@ for (const [name, pack] of packs) {
     });
 }
 
+test("each of the five that may limit an upload has a text", () => {
+    const [, union] = /export type UploadLimit =([^;]*);/.exec(readFileSync(new URL("incoming.d.ts", JS), "utf8"));
+    const limits = [...union.matchAll(/"(\w+)"/g)].map(([, limit]) => limit);
+    assert.equal(limits.length, 5);
+    const keys = Object.keys(english).filter((key) => key.startsWith("why."));
+    assert.deepEqual(keys.sort(), [...limits, "max_rate", "unknown"].map((limit) => `why.${limit}`).sort());
+});
+
 test("each state has a text, and so have the errors that a user can do something about", () => {
     const [, union] = /export type UploadState =\n([\s\S]*?);/.exec(readFileSync(new URL("incoming.d.ts", JS), "utf8"));
     for (const [, state] of union.matchAll(/"(\w+)"/g)) assert.ok(english[`state.${state}`], state);
@@ -59,7 +67,7 @@ test("every key that the element uses is in the packs, and every one of the pack
     const literals = new Set([...source.matchAll(/"([a-z_]+(?:\.[a-z_]+)?)"/g)].map(([, text]) => text));
     const named = [...source.matchAll(/^ +(retry|resume|pause|cancel|remove|clear): /gm)].map(([, key]) => key);
     const used = new Set([...literals, ...named]);
-    const unused = Object.keys(english).filter((key) => !/^(state|error)\.|^language$/.test(key) && !used.has(key));
+    const unused = Object.keys(english).filter((key) => !/^(state|error|why)\.|^language$/.test(key) && !used.has(key));
     assert.deepEqual(unused, []);
     const asked = [...source.matchAll(/\btext\("([\w.]+)"/g)].map(([, key]) => key);
     assert.deepEqual(asked.filter((key) => english[key] === undefined), []);
