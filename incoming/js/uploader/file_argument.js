@@ -1,13 +1,28 @@
-// What an uploader takes for a file, and the name it shows for it. Pure.
+// What an uploader takes as its arguments, and the name it shows for its file. Pure.
 
 import { bad_argument } from "../transport/errors.js";
+import { check_options } from "./options.js";
+
+/**
+ * @param {unknown} ticket
+ * @param {unknown} file
+ * @param {import("../incoming.js").UploaderOptions} options
+ * @throws {TypeError} for what an uploader does not take
+ */
+export function require_arguments(ticket, file, options) {
+    if (typeof ticket !== "function" && (typeof ticket !== "string" || !ticket)) {
+        throw bad_argument("the first argument is an upload id, or a function that gets one");
+    }
+    require_file(file);
+    check_options("an uploader", options, ["path", "handle", "resume"]);
+}
 
 /**
  * By what it can do rather than by its class, which is another in another window and in a simulated browser.
  * @param {any} value
  * @throws {TypeError} for what is no File
  */
-export function require_file(value) {
+function require_file(value) {
     if (typeof value?.name === "string" && Number.isSafeInteger(value.size) && typeof value.slice === "function") return;
     const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
     throw bad_argument(`the second argument must be a File; given: ${kind}`);

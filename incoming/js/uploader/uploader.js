@@ -3,8 +3,7 @@
 
 import { FILE_CHANGED, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
 import { bind_members } from "./bound_members.js";
-import { base_name, path_of, require_file } from "./file_argument.js";
-import { check_options } from "./options.js";
+import { base_name, path_of, require_arguments } from "./file_argument.js";
 import { diagnosis_of } from "./diagnosis.js";
 import { FileCheck } from "../file/file_check.js";
 import { observe } from "./public_state.js";
@@ -111,11 +110,7 @@ export class Uploader {
      * @param {import("../incoming.js").UploaderOptions} [options]
      */
     constructor(page, ticket, file, options = {}) {
-        if (typeof ticket !== "function" && (typeof ticket !== "string" || !ticket)) {
-            throw bad_argument("the first argument is an upload id, or a function that gets one");
-        }
-        require_file(file);
-        check_options("an uploader", options, ["path", "handle", "resume"]);
+        require_arguments(ticket, file, options);
         this.upload_id = this.#presence.ticket = typeof ticket === "string" ? ticket : "";
         this.filename = base_name(file.name);
         this.path = path_of(file, options.path);
