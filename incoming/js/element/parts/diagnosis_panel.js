@@ -31,6 +31,7 @@ export class DiagnosisPanel {
         this.#upload = upload;
         const diagnosis = upload.diagnosis();
         set_text(this.#limit, limit_text(diagnosis, texts));
+        this.#limit.hidden = !diagnosis.limit && upload.failed;
         this.#show_figures(figures(diagnosis, texts).map(([key, value]) => [texts.text(key), value]));
         set_text(this.#copy, texts.text(this.#copied ? "copied" : "copy_report"));
     }

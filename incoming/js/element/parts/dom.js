@@ -27,6 +27,8 @@ export function set_text(node, text) {
     if (node.textContent !== text) node.textContent = text;
 }
 
+/** Characters of a part that is never cut by the end of a line. */
+const SHORT = 28;
 const BETWEEN = "\u00a0· ";
 
 /**
@@ -36,5 +38,6 @@ const BETWEEN = "\u00a0· ";
  */
 export function set_parts(node, parts) {
     if (node.textContent === parts.join(BETWEEN)) return;
-    node.replaceChildren(...parts.flatMap((part, i) => (i ? [BETWEEN, h("bdi", {}, part)] : [h("bdi", {}, part)])));
+    const nodes = parts.map((part) => h("bdi", { class: part.length > SHORT ? undefined : "short" }, part));
+    node.replaceChildren(...nodes.flatMap((part, i) => (i ? [BETWEEN, part] : [part])));
 }

@@ -6,7 +6,7 @@ export const CSS = `
 :host { display: block; font: inherit; color: inherit; text-align: start; container-type: inline-size;
     --accent: var(--incoming-accent, #2a6fdb); --line: var(--incoming-line, color-mix(in srgb, currentColor 25%, transparent));
     --soft: var(--incoming-soft, color-mix(in srgb, currentColor 7%, transparent)); --radius: var(--incoming-radius, .5rem);
-    --trouble: var(--incoming-trouble, #c2410c); }
+    --trouble: var(--incoming-trouble, color-mix(in srgb, #e0440e 75%, currentColor)); }
 :host([hidden]), [hidden] { display: none !important; }
 * { box-sizing: border-box; }
 [part~=drop-area] { padding: 1.25rem 1rem; border: 2px dashed var(--line); border-radius: var(--radius); text-align: center; }
@@ -26,6 +26,7 @@ h2 { font-size: 1em; margin: 1.25rem 0 .5rem; }
 [part~=name] { justify-self: start; font-weight: 600; overflow-wrap: anywhere; }
 [part~=buttons] { display: flex; flex-wrap: wrap; gap: .5rem; justify-content: end; grid-row: span 3; }
 [part=status] { font-size: .9em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.short { white-space: nowrap; }
 [data-look=trouble] [part=status]::before, [part=problems] li::before { content: "⚠\\FE0E\\00A0" / ""; color: var(--trouble); }
 [data-look=done] [part=status]::before { content: "✓\\00A0" / ""; }
 [part=problems] { text-align: start; margin-top: .75rem; font-size: .9em; }
@@ -37,12 +38,13 @@ progress::-moz-progress-bar { background: var(--accent); border-radius: 1rem; }
 [data-look=trouble] progress::-webkit-progress-value { opacity: .55; }
 [role=log] { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 details { grid-column: 1 / -1; font-size: .9em; }
+details button { font-size: 1em; }
 summary { cursor: pointer; inline-size: fit-content; padding-block: .25rem; }
 [part~=limit] { margin-block: .25rem; font-weight: 600; }
 dl { display: grid; grid-template-columns: fit-content(60%) 1fr; gap: .15rem 1rem; margin: 0 0 .5rem; font-variant-numeric: tabular-nums; }
 dd { margin: 0; }
 textarea { display: block; inline-size: 100%; margin-top: .5rem; font: .9em monospace; color: inherit; background: transparent; border: 1px solid var(--line); }
-@container (max-width: 30rem) { [part~=row] { grid-template-columns: minmax(0, 1fr); } [part~=buttons] { grid-row: auto; order: 1; justify-content: start; } }
+@container (max-width: 30rem) { [part~=row] { grid-template-columns: minmax(0, 1fr); } [part~=buttons] { grid-row: auto; order: 1; justify-content: start; } details { order: 2; } }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 @media (forced-colors: active) {
     progress { forced-color-adjust: none; background: Canvas; border: 1px solid CanvasText; }

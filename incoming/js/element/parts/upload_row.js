@@ -7,7 +7,7 @@ import { TROUBLE, row_parts } from "../texts/row_text.js";
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
 
-const WITHOUT_DETAILS = new Set(["idle", "finished", "cancelled"]);
+const WITHOUT_DETAILS = new Set(["idle", "paused", "cancelling", "finished", "cancelled"]);
 const TICKS = new Set(["transferring", "reconnecting", "waiting", "arrived"]);
 
 export class UploadRow extends ProgressRow {
