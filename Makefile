@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages release bench fuzz conformance audit clean
+.PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages release bench fuzz conformance audit screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %s\t%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ conformance: setup ## run the public conformance suite of tus from its checkout 
 audit: setup ## look for known faults in what the project builds on
 	$(BIN)/python -m pip install -q -e '.[audit]'
 	$(BIN)/python tools/audit.py
+
+screenshots: setup ## take the pictures of doc/pages.md anew; look at each before you commit it
+	$(BIN)/python -m tools.screenshots
 
 clean: ## remove what the other targets made (not the storage directory)
 	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/peers/node_modules bench/peers/bin .wide
