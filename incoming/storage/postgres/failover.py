@@ -115,24 +115,6 @@ def _is_suspect(ticket: Ticket, version: int | None, base: int) -> bool:
     return version < ticket.version or (version > ticket.version and version > base)
 
 
-async def _mend(
-    connection: asyncpg.Connection, known: Remembered, base: int, host: str, instance: str
-) -> Ticket | None:
-    ticket = known.ticket
-    row = await lock(connection, ticket.id)
-    if row is None:
-        return None if known.has_records else await insert(connection, _anew(ticket, ticket.epoch), host)
-    try:
-        found = from_row(row)
-    except StorageFailed:
-        return None  # a call for it is refused, and the operator learns which it is
-    if found.version < ticket.version and not known.has_records:
-        return await save(connection, found, _anew(ticket, max(ticket.epoch, found.epoch)), host, instance)
-    if found.state in RECEIVING and found.epoch <= ticket.epoch:
-        return await save(connection, found, _anew(found, ticket.epoch), host, instance)
-    return None
-
-
 def _anew(ticket: Ticket, epoch: int) -> Ticket:
     """The ticket with no session, in a later epoch: its clients come back and ask what has arrived."""
     if ticket.state not in RECEIVING:

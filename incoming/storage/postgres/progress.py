@@ -1,13 +1,16 @@
 """Progress of many uploads in one statement: all that has gathered while the last one was committed (group commit).
 
-Decides what goes together, and which change is none of these: one that is more than progress, or whose caller believed
-an older version, goes the whole way. Knows no connection.
+The statement is a transaction by itself, so that a commit takes one round trip. It may be made twice: what is in the
+database already has another version than was believed. Decides what goes together, and which change is none of these:
+one that is more than progress, or whose caller believed an older version, goes the whole way. Knows no connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import asyncpg
@@ -25,17 +28,23 @@ MOST_AT_ONCE = 500
 TOUCH_INTERVAL = 300.0
 """Seconds by which `touched` may be behind the last activity: idle limits are hours."""
 
-_ADVANCE = f"""UPDATE progress p SET version = nextval('versions'), active_at = u.active_at, extents = u.extents,
+MOST_NOTED = 10_000
+"""Tickets of which it is remembered when they were touched; the oldest are dropped."""
+
+_ADVANCE = f"""WITH locked AS MATERIALIZED (SELECT id FROM progress WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+    UPDATE progress p SET version = nextval('versions'), active_at = u.active_at, extents = u.extents,
     synced = u.synced, written_by = {WRITTEN_BY.format(all_synced="u.all_synced", mark="u.mark")},
     writer = CASE WHEN u.extents = p.extents THEN p.writer ELSE $8 END
     FROM unnest($1::text[], $2::bigint[], $3::float8[], $4::bytea[], $5::bytea[], $6::boolean[], $7::text[])
-    AS u (id, version, active_at, extents, synced, all_synced, mark)
+    AS u (id, version, active_at, extents, synced, all_synced, mark) JOIN locked USING (id)
     WHERE p.id = u.id AND p.version = u.version RETURNING p.id, p.version"""  # noqa: S608 - constants only
+"""Locks in the order of the ids, as all do. A row that was changed meanwhile has another version then."""
+
 _TOUCH = """WITH u AS (SELECT * FROM unnest($1::text[], $2::float8[]) AS u (id, active_at)), late AS (
         SELECT t.id, u.active_at FROM tickets t JOIN u USING (id) WHERE t.touched < u.active_at - $3
         FOR UPDATE OF t SKIP LOCKED)
     UPDATE tickets t SET touched = late.active_at FROM late WHERE t.id = late.id"""
-"""Waits for nobody: who holds the ticket's row may wait for its row in `progress`, which we hold."""
+"""Waits for nobody: a transaction that holds the ticket's row touches it as well."""
 
 
 @dataclass(slots=True)
@@ -63,6 +72,8 @@ class ProgressWriter:
         self._instance = instance
         self._asked: list[_Asked] = []
         self._task: asyncio.Task[None] | None = None
+        self._touched: OrderedDict[str, float] = OrderedDict()
+        """By id the time of the last touch, or the activity that this process has found first."""
 
     async def advance(self, believed: Ticket, change: Change) -> Ticket | None:
         """Return the ticket after its progress; None, and nothing is changed, if it must go the whole way."""
@@ -87,7 +98,7 @@ class ProgressWriter:
             return
         ordered = [steps[ticket_id] for ticket_id in sorted(steps)]
         try:
-            versions = await self._transactions.run(lambda connection: self._commit(connection, ordered), _is_there)
+            versions = await self._transactions.run_statement(lambda connection: self._commit(connection, ordered))
         except UploadError as error:
             kind, message = type(error), error.message
             for step in ordered:
@@ -101,6 +112,7 @@ class ProgressWriter:
                     None if version is None else replace(after, version=version)
                 ),
             )
+        await self._touch([step for step in ordered if step.known.id in versions])
 
     def _steps(self, batch: list[_Asked]) -> dict[str, _Step]:
         """Join what was asked for each ticket; what is no progress is answered at once."""
@@ -129,20 +141,26 @@ class ProgressWriter:
             for step in steps
         ]
         columns = [list(column) for column in zip(*rows, strict=True)]
-        # In the order of the ids, as everybody locks.
-        await connection.fetch("SELECT 1 FROM progress WHERE id = ANY($1) ORDER BY id FOR UPDATE", columns[0])
         found = await connection.fetch(_ADVANCE, *columns, self._instance)
-        await connection.execute(_TOUCH, columns[0], columns[2], TOUCH_INTERVAL)
         return {row["id"]: row["version"] for row in found}
 
-
-async def _is_there(connection: asyncpg.Connection, versions: dict[str, int]) -> bool:
-    """Whether a batch is in the database: all of it, or nothing."""
-    query = (
-        "SELECT 1 FROM progress JOIN unnest($1::text[], $2::bigint[]) AS u (id, version) USING (id, version) LIMIT 1"
-    )
-    found = await connection.fetchval(query, list(versions), list(versions.values()))
-    return found is not None
+    async def _touch(self, steps: list[_Step]) -> None:
+        """Note the activity of those whose last note is old. What fails is made up for by a later commit."""
+        late = [
+            step.after
+            for step in steps
+            if step.after.active_at - self._touched.setdefault(step.known.id, step.known.active_at) > TOUCH_INTERVAL
+        ]
+        while len(self._touched) > MOST_NOTED:
+            self._touched.popitem(last=False)
+        if not late:
+            return
+        columns = [ticket.id for ticket in late], [ticket.active_at for ticket in late]
+        with suppress(UploadError):  # which is in the log
+            await self._transactions.run_statement(
+                lambda connection: connection.execute(_TOUCH, *columns, TOUCH_INTERVAL)
+            )
+            self._touched.update(zip(*columns, strict=True))
 
 
 def _changed(known: Ticket, change: Change) -> Ticket | None:

@@ -115,9 +115,6 @@ class Watcher:
         if process != self._listener.process:
             self._listener.heard([ticket_id])
 
-    def _hear_of_callbacks(self, *_: object) -> None:
-        self._listener.heard_of_callbacks()
-
     async def _run(self, connection: asyncpg.Connection) -> None:
         await self._until_beat()
         while True:

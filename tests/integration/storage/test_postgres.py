@@ -1,7 +1,7 @@
 """What only a database server can do to its clients: restart, crash, be read-only, lose a connection in a commit."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -18,39 +18,15 @@ from incoming.storage.postgres.connection.errors import UnusableDatabase, withou
 from incoming.storage.postgres.opening import check_postgres, open_postgres
 from incoming.storage.postgres.schema import MIGRATIONS
 from incoming.storage.postgres.store import PostgresStore
+from tests.integration.storage.conftest import OpenStore
 from tests.support.postgres_server import PostgresServer
 from tests.support.stores import until
 from tests.support.waiting import wait_until
 from tests.unit.storage.tickets import NOW, new, owing
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    yield server
-    server.remove()
-
-
 @pytest.fixture
-def dsn(server: PostgresServer) -> str:
-    return server.new_schema()
-
-
-@pytest.fixture
-def open_store(io_loop: IOLoop, dsn: str) -> Iterator[Callable[..., Awaitable[PostgresStore]]]:
-    stores: list[PostgresStore] = []
-
-    async def make(**options: object) -> PostgresStore:
-        stores.append(await open_postgres(dsn, **{"host": "here", **options}))  # type: ignore[arg-type]
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        io_loop.run_sync(store.close)
-
-
-@pytest.fixture
-def store(io_loop: IOLoop, open_store: Callable[..., Awaitable[PostgresStore]]) -> PostgresStore:
+def store(io_loop: IOLoop, open_store: OpenStore) -> PostgresStore:
     found: PostgresStore = io_loop.run_sync(open_store)
     return found
 
@@ -118,7 +94,7 @@ async def test_connections_that_the_server_ends_cost_nothing(server: PostgresSer
 
 
 async def test_a_server_that_stays_away_is_a_failure_that_passes(
-    server: PostgresServer, open_store: Callable[..., Awaitable[PostgresStore]], monkeypatch: pytest.MonkeyPatch
+    server: PostgresServer, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await open_store()
     monkeypatch.setattr(store._transactions._outage, "patience", 0.3)
@@ -205,8 +181,36 @@ async def test_a_commit_whose_answer_was_lost_is_made_exactly_once(
     assert await store.get(ticket.id) == changed
 
 
+@pytest.mark.parametrize("before", [True, False])
+async def test_progress_whose_answer_was_lost_is_made_once(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Its statement is a transaction by itself, which is made again: it finds what was committed."""
+    await store.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 1000)))
+    known = await store.get(ticket.id)
+    real, hit = asyncpg.Connection.fetch, 0
+
+    async def fetch(connection: asyncpg.Connection, query: str, *values: object, **options: object) -> object:
+        nonlocal hit
+        if "UPDATE progress" not in query or hit:
+            return await real(connection, query, *values, **options)
+        hit += 1
+        if not before:
+            await real(connection, query, *values, **options)
+        connection.terminate()
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+    monkeypatch.setattr(asyncpg.Connection, "fetch", fetch)
+    advanced = await store.update(ticket.id, stored(0, 100), believed=known)
+    assert hit == 1
+    assert advanced.extents == Extents([(0, 100)])
+    assert await store.get(ticket.id) == advanced
+    again = await store.update(ticket.id, stored(100, 200), believed=advanced)
+    assert await store.get(ticket.id) == again
+
+
 async def test_changes_missed_while_disconnected_are_read_later(
-    server: PostgresServer, open_store: Callable[..., Awaitable[PostgresStore]], monkeypatch: pytest.MonkeyPatch
+    server: PostgresServer, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = await open_store(), await open_store()
     heard: list[str] = []
@@ -262,7 +266,7 @@ async def test_progress_writes_no_index(server: PostgresServer, store: PostgresS
 
 
 async def test_long_progress_moves_the_time_by_which_idle_uploads_are_found(
-    open_store: Callable[..., Awaitable[PostgresStore]],
+    open_store: OpenStore,
 ) -> None:
     store = await open_store()
     await store.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 1_000_000)))
@@ -274,6 +278,7 @@ async def test_long_progress_moves_the_time_by_which_idle_uploads_are_found(
             quiet=True,
             believed=known,
         )
+        await until(lambda: store._progress._task is None, "what follows the commit")
         async with store._pool.acquire() as connection:
             touched = await connection.fetchval("SELECT touched FROM tickets WHERE id = $1", ticket.id)
         assert touched == (NOW if now == NOW + 100 else NOW + 1000)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import asyncpg
@@ -20,8 +19,8 @@ from incoming.storage.postgres.connection import connector
 from incoming.storage.postgres.connection.errors import UnusableDatabase
 from incoming.storage.postgres.opening import open_postgres, upgrade_postgres
 from incoming.storage.postgres.schema import MIGRATIONS, Migration
-from incoming.storage.postgres.store import PostgresStore
 from incoming.storage.quotas import StoreLimits
+from tests.integration.storage.conftest import OpenStore
 from tests.integration.storage.test_postgres_failover import Pair, begun, stored
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pgbouncer import PgBouncer
@@ -29,34 +28,6 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 from tests.unit.storage.tickets import new
-
-OpenStore = Callable[..., Awaitable[PostgresStore]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def dsn(server: PostgresServer) -> str:
-    return server.new_schema()
-
-
-@pytest.fixture
-def open_store(io_loop: IOLoop, dsn: str) -> Iterator[OpenStore]:
-    stores: list[PostgresStore] = []
-
-    async def make(dsn: str = dsn, **options: object) -> PostgresStore:
-        stores.append(await open_postgres(dsn, **{"host": "here", **options}))  # type: ignore[arg-type]
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        io_loop.run_sync(store.close)
-
 
 # --- locks and limits -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -75,7 +75,7 @@ class Transactions:
         self._when_mended = mended
         self._mended = history.known
         self._mending = asyncio.Lock()
-        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._turns = asyncio.Semaphore(CONNECTIONS - 1)
         self._outage = Outage(patience)
         self._closed = False
         self._under_way = 0
@@ -92,7 +92,24 @@ class Transactions:
         `confirm` is asked when the answer to COMMIT was lost with the server; a transaction without one is made again.
         Raises what `work` raises; StorageFull, StorageFailed or, once closed, ServerShutdown.
         """
-        return await self._patiently(lambda: self._transaction(work), confirm)
+        return await self._patiently(partial(self._transaction, work), confirm, self._turns)
+
+    async def run_statement(self, work: Work[T]) -> T:
+        """The same for one statement that may be made twice. It is a transaction by itself, in one round trip.
+
+        Takes no turn: there is at most one caller at a time, whose connection nobody else uses.
+        """
+
+        async def make() -> T:
+            async with self._connection() as connection:
+                try:
+                    return await work(connection)
+                except BROKEN:
+                    _end(connection)
+                    raise
+
+        attempt = partial(self._transaction, work) if self._connector.is_pooled else make
+        return await self._patiently(attempt, _not_there, nullcontext())
 
     async def read(self, work: Work[T]) -> T:
         """The same for one question."""
@@ -106,15 +123,17 @@ class Transactions:
                     await self._connector.apply_settings(connection)
                     return await work(connection)
 
-        return await self._patiently(ask, _not_there)
+        return await self._patiently(ask, _not_there, self._turns)
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T]) -> T:
+    async def _patiently(
+        self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T], turn: AbstractAsyncContextManager[None]
+    ) -> T:
         if self._closed:
             raise ServerShutdown("the server is stopping")
         self._under_way += 1
         try:
             # Waiting for others of this process is no failure of the server, and has no deadline.
-            async with self._turns:
+            async with turn:
                 return await self._until_deadline(attempt, confirm)
         finally:
             self._under_way -= 1
