@@ -22,6 +22,8 @@ OBJECT_OPERATIONS = (
     *("CreateMultipartUpload", "UploadPart", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload"),
     *("PutObject", "GetObject", "HeadObject", "DeleteObject", "ListObjectsV2", "ListMultipartUploads"),
 )
+DATABASE_EVENTS = ("outage", "failover", "reconnection", "restored_upload")
+TAKEOVERS = ("janitor", "service", "upload")
 ERRORS = tuple(kind("").name for kind in TABLE.values())
 
 CHUNK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -48,6 +50,8 @@ COUNTED = (
     Metric("errors", "incoming_errors", "Errors sent to clients and apps.", "error", ERRORS),
     Metric("callbacks", "incoming_callbacks", "Callbacks by outcome.", "answer", ANSWERS),
     Metric("object_requests", "incoming_object_requests", "Requests to object stores.", "operation", OBJECT_OPERATIONS),
+    Metric("database", "incoming_database_events", "What each worker met at PostgreSQL.", "event", DATABASE_EVENTS),
+    Metric("takeovers", "incoming_takeovers", "Taken over from workers that have gone silent.", "what", TAKEOVERS),
 )
 """Counters; each is exposed with `_total` at the end of its name."""
 

@@ -36,6 +36,7 @@ from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import CountingStore, stores_in
 from incoming.storage.open import UnusableStorage, open_stores
+from incoming.storage.operator_store import EventCountingStore
 from incoming.uploads.ticket_creation import TicketCreation
 from incoming.uploads.upload_service import UploadService
 from incoming.uploads.writes.flow_control import MemoryBudget
@@ -201,6 +202,8 @@ async def open_services(settings: Settings) -> Services:
     upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
     counters.sources = [one.counts for one in stores_in(store) if isinstance(one, CountingStore)]
+    if isinstance(tickets, EventCountingStore):
+        counters.sources.append(tickets.events)
     callbacks = CallbackDispatcher(tickets, store, settings, counters=counters)
     free_space = FreeSpace(store, settings.low_space)
     connections = Connections(counters)

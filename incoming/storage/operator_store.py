@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from incoming.core.ticket import State, Ticket
 
@@ -38,6 +38,17 @@ def worker_name(instance: str, pid: int, token: str) -> str:
 def instance_of(worker: str) -> str:
     """Return the instance that a worker belongs to, from its name."""
     return worker.rsplit(":", 2)[0]
+
+
+@runtime_checkable
+class EventCountingStore(Protocol):
+    """The ability of a store whose database is on another machine, and shared with other instances."""
+
+    def events(self) -> Mapping[str, float]:
+        """Return how often something happened to this process since its start: by `database/<event>` what it met at the
+        database, and by `takeovers/<duty>` or `takeovers/upload` what it took over from silent processes.
+        """
+        ...
 
 
 class OperatorStore(Protocol):

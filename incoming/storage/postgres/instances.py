@@ -16,13 +16,17 @@ from incoming.storage.postgres.tickets import SELECT, mark
 OUTBOX = "'incoming_outbox_' || current_schema()"
 """The channel of the outbox, an SQL expression."""
 
-_LEASE = """INSERT INTO meta VALUES ('lease/' || $1::text, $2::text || ' ' || ($3::float8 + $4::float8)::text)
+_LEASE = """WITH before AS (SELECT split_part(value, ' ', 1) AS holder FROM meta WHERE key = 'lease/' || $1::text)
+    INSERT INTO meta VALUES ('lease/' || $1::text,
+        CASE WHEN $4::float8 > 0 THEN $2::text ELSE '' END || ' ' || ($3::float8 + $4::float8)::text)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
     WHERE split_part(meta.value, ' ', 1) = $2
         OR ($4 > 0 AND (split_part(meta.value, ' ', 2)::float8 <= $3
             OR split_part(meta.value, ' ', 2)::float8 > $3 + $4))
-    RETURNING 1"""
-"""One that ends later than any of this name was taken before the clock was set back."""
+    RETURNING coalesce((SELECT holder FROM before), '')"""
+"""One that ends later than any of this name was taken before the clock was set back. Nobody holds one that was given
+back.
+"""
 
 _ADOPT = """UPDATE progress SET writer = $1 WHERE id IN (
         SELECT p.id FROM tickets t JOIN progress p USING (id)
@@ -32,9 +36,10 @@ _ADOPT = """UPDATE progress SET writer = $1 WHERE id IN (
     RETURNING id"""
 
 
-async def lease(connection: asyncpg.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
-    """Take, renew or (0 seconds) give back a lease; return False while another holder has it."""
-    return await connection.fetchval(_LEASE, name, holder, now, seconds) is not None
+async def lease(connection: asyncpg.Connection, name: str, holder: str, now: float, seconds: float) -> str | None:
+    """Take, renew or (0 seconds) give back a lease; return its last holder or "", or None while another has it."""
+    before: str | None = await connection.fetchval(_LEASE, name, holder, now, seconds)
+    return before
 
 
 async def unfinished(connection: asyncpg.Connection, instance: str, after: str, limit: int) -> Sequence[Sequence[Any]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
-from incoming.storage.postgres import instances, maintenance, quotas, reports
+from incoming.storage.postgres import instances, maintenance, outbox, quotas, reports
 from incoming.storage.postgres.connection.connector import Connector
 from incoming.storage.postgres.connection.errors import DatabaseFaults
 from incoming.storage.postgres.connection.history import History, HistoryWatch
@@ -66,11 +66,13 @@ class PostgresStore:
         """The name of this process, in its notifications and leases."""
         self._pool = pool
         self._faults = faults
+        self._history = history
         self._host = host
         self._instance = instance
         self._limits = limits
         self._listeners = ChangeListeners()
         self._remembered = RememberedTickets()
+        self._events: Counter[str] = Counter()
         self._transactions = Transactions(connector, pool, faults, history, self._mend, self.missed)
         self._progress = ProgressWriter(self._transactions, host, instance)
         self._loop = asyncio.get_running_loop()
@@ -176,42 +178,16 @@ class PostgresStore:
 
     async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
         now = self.clock.now()
-        until = now + lease
-        due = """SELECT id FROM tickets WHERE (due_at <= $1 OR due_at > $2) AND id != ALL($4::text[])
-            ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED"""
-
-        async def take(connection: asyncpg.Connection) -> list[Ticket]:
-            found: list[Ticket] = []
-            seen: list[str] = []
-            # No more rows than are wanted are locked: the others are for those who ask at the same time.
-            while len(found) < limit:
-                wanted = (now, until + horizon, limit - len(found), seen)
-                ids = [row["id"] for row in await connection.fetch(due, *wanted)]
-                if not ids:
-                    break
-                rows = await connection.fetch(f"{SELECT} WHERE t.id = ANY($1) ORDER BY t.id FOR UPDATE OF p", ids)
-                found += self._readable(sorted(rows, key=lambda row: ids.index(row[0])))
-                seen += ids
-            return [
-                await save(
-                    connection,
-                    ticket,
-                    replace(ticket, callback=replace(ticket.callback, due_at=until)),
-                    *(self._host, self._instance),
-                )
-                for ticket in found
-                if ticket.callback is not None
-            ]
-
-        claimed = await self._transactions.run(take, _is_first_there)
+        claim = outbox.Claim(now, now + lease, horizon, limit, self._host, self._instance)
+        claimed = await self._transactions.run(
+            lambda connection: claim.take(connection, self._readable), _is_first_there
+        )
         for ticket in claimed:
             self._remembered.note(ticket)
         return claimed
 
     async def next_due(self) -> float | None:
-        query = "SELECT min(due_at) FROM tickets WHERE due_at IS NOT NULL"
-        found: float | None = await self._transactions.read(lambda connection: connection.fetchval(query))
-        return found
+        return await self._transactions.read(outbox.next_due)
 
     # --- many tickets -------------------------------------------------------------------------------------------------
 
@@ -251,7 +227,10 @@ class PostgresStore:
 
     async def lease(self, name: str, seconds: float) -> bool:
         wanted = name, self.process, self.clock.now(), seconds
-        return await self._transactions.run(lambda connection: instances.lease(connection, *wanted))
+        before = await self._transactions.run(lambda connection: instances.lease(connection, *wanted))
+        if before not in (None, "", self.process):
+            self._events[f"takeovers/{name}"] += 1
+        return before is not None
 
     async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
         wanted = self._instance, after, limit
@@ -261,9 +240,11 @@ class PostgresStore:
 
     async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
         since = self.clock.now() - silent
-        return self._readable(
+        adopted = self._readable(
             await self._transactions.run(lambda connection: instances.adopt(connection, self._instance, since, limit))
         )
+        self._events["takeovers/upload"] += len(adopted)
+        return adopted
 
     async def distrust_after_boot(self, boot_id: str) -> int:
         async def distrust(connection: asyncpg.Connection) -> list[str]:
@@ -288,6 +269,14 @@ class PostgresStore:
     async def notes(self, within: float) -> Notes:
         since = self.clock.now() - within
         return await self._transactions.read(lambda connection: reports.read(connection, since))
+
+    def events(self) -> Mapping[str, float]:
+        return {
+            **self._events,
+            "database/outage": self._transactions.outages,
+            "database/failover": self._history.changes,
+            "database/reconnection": self.watcher.reconnections if self.watcher is not None else 0,
+        }
 
     async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
         query = f"{SELECT} WHERE t.state = ANY($1) ORDER BY t.touched DESC LIMIT $2"
@@ -391,6 +380,7 @@ class PostgresStore:
         for ticket in mended:
             self._remembered.note(ticket)
             await self._announce(connection, ticket.id)
+        self._events["database/restored_upload"] += len(mended)
         if mended:
             log.warning("the database has lost commits of %d uploads; restored what is known of them here", len(mended))
 

@@ -81,6 +81,7 @@ class Watcher:
         self._server_time = server_time
         self._history = history
         self._listener = listener
+        self.reconnections = 0
         self._horizon = ""
         self._horizon_in = ""
         self._connection: asyncpg.Connection | None = None
@@ -153,7 +154,9 @@ class Watcher:
         while True:
             await asyncio.sleep(random.uniform(0, pause))
             try:
-                return await self._listen()
+                connection = await self._listen()
+                self.reconnections += 1
+                return connection
             except ANY as error:
                 self._faults.blame(error)
             pause = min(2 * pause, 5.0)

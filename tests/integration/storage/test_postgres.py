@@ -233,6 +233,42 @@ async def test_changes_missed_while_disconnected_are_read_later(
     await until(lambda: missed.id in heard, "the missed news")
 
 
+# --- what operators see -----------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_is_counted(server: PostgresServer, store: PostgresStore) -> None:
+    assert not any(store.events().values())
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, server.stop)
+    creating = asyncio.create_task(store.create(new()))
+    await until(lambda: store.events()["database/outage"] == 1, "the outage to be noticed")
+    await loop.run_in_executor(None, server.start)
+    await creating
+    await until(lambda: store.events()["database/reconnection"] == 1, "the listener to be back")
+    assert store.events()["database/failover"] == 1
+
+
+async def test_duties_of_a_silent_process_are_counted_as_taken_over(open_store: OpenStore) -> None:
+    one, other = await open_store(), await open_store()
+    assert await one.lease("janitor", 0.1)
+    await until(lambda: other.lease("janitor", 60.0), "the end of the lease")
+    assert other.events()["takeovers/janitor"] == 1
+    assert await other.lease("janitor", 60.0)
+    assert other.events()["takeovers/janitor"] == 1, "it only goes on"
+    assert not await one.lease("janitor", 60.0)
+    await other.lease("janitor", 0.0)
+    assert await one.lease("janitor", 60.0)
+    assert "takeovers/janitor" not in one.events(), "it was given back"
+
+
+async def test_uploads_of_a_silent_instance_are_counted_as_taken_over(open_store: OpenStore) -> None:
+    gone, here = await open_store(instance="gone"), await open_store(instance="here")
+    await gone.create(ticket := new(state=State.UPLOADING, identity=Identity("a", 1000)))
+    await gone.update(ticket.id, stored(0, 100))
+    assert [adopted.id for adopted in await here.adopt(60.0)] == [ticket.id]
+    assert here.events()["takeovers/upload"] == 1
+
+
 async def test_time_is_that_of_the_database_server(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 0.0)
     await store.create(owing(store.clock.now()))

@@ -99,6 +99,8 @@ async def test_what_was_acknowledged_is_restored_and_its_clients_ask_anew(pair: 
     assert (await store.get(lost.id)).state == State.UPLOADING  # type: ignore[union-attr]
     assert await store.get(untouched.id) == untouched
     await until(lambda: {gone_back.id, untouched.id} <= set(heard), "news of all that may have changed")
+    events = store.events()
+    assert (events["database/restored_upload"], events["database/failover"]) == (3, 1)
 
 
 async def test_what_needs_receipts_is_not_restored_but_asked_for(pair: Pair, store: PostgresStore) -> None:

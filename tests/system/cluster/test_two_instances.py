@@ -103,6 +103,13 @@ def test_a_restart_of_the_database_is_only_a_delay(cluster: Cluster) -> None:
     cluster.reaches(cluster.other, ticket, "finished")
     assert cluster.received(ticket) == [b"a" * 1500]
 
+    def restarts() -> float:
+        metrics = requests.get(f"{cluster.one.base_url}/incoming/metrics", timeout=20).text
+        [count] = re.findall(r'^incoming_database_events_total\{event="failover"\} (\S+)$', metrics, re.MULTILINE)
+        return float(count)
+
+    wait_until(lambda: restarts() >= 2, "both to count the restart")
+
 
 def test_operators_see_both(cluster: Cluster) -> None:
     def workers() -> int:

@@ -227,6 +227,11 @@ WELL = {
     'incoming_callbacks_total{answer="again",instance="a"}': "7x120",
     'incoming_callbacks_total{answer="done",instance="a"}': "0+3x120",
     'incoming_upload_transitions_total{state="failed",instance="a"}': "2x120",
+    'incoming_takeovers_total{what="upload",instance="a"}': "5x120",
+    'incoming_takeovers_total{what="janitor",instance="a"}': "0x60 1x60",
+    'incoming_database_events_total{event="restored_upload",instance="a"}': "0x120",
+    # A restart of the database, which each worker notices.
+    'incoming_database_events_total{event="outage",instance="a"}': "2x110 6x10",
     'incoming_chunk_seconds_bucket{le="0.1",instance="a"}': "0+100x120",
     'incoming_chunk_seconds_bucket{le="2.5",instance="a"}': "0+100x120",
     'incoming_chunk_seconds_bucket{le="5.0",instance="a"}': "0+100x120",
@@ -264,6 +269,9 @@ ILL = {
         'up{job="incoming",instance="a"}': "1x117 0x3",
         'up{job="incoming",instance="b"}': "1x117 0x3",
     },
+    "IncomingInstanceSilent": {'incoming_takeovers_total{what="upload",instance="a"}': "5x115 8x5"},
+    "IncomingDatabaseUnsteady": {'incoming_database_events_total{event="outage",instance="a"}': "2x90 2+1x30"},
+    "IncomingCommitsLost": {'incoming_database_events_total{event="restored_upload",instance="a"}': "0x115 4x5"},
     "IncomingAtItsLimit": {'incoming_errors_total{error="too_busy",instance="a"}': "0x60 0+1x60"},
 }
 

@@ -53,6 +53,8 @@ class HistoryWatch:
     def __init__(self) -> None:
         self.known = History()
         self.is_stale = False
+        self.changes = 0
+        """How often another history was found than the known one."""
 
     async def is_current(self, connection: asyncpg.Connection) -> bool:
         """Whether this connection leads to the known history. Raises ReadOnlySQLTransactionError on a standby."""
@@ -68,6 +70,7 @@ class HistoryWatch:
             if found.name != name:
                 found = await self._begin(connection, name)
         if self.known.name not in ("", found.name):
+            self.changes += 1
             log.warning("the database server has restarted or failed over; checking what it still has")
         self.known, self.is_stale = found, False
 

@@ -43,6 +43,8 @@ class Outage:
     def __init__(self, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
         self.patience = patience
         self.error: BaseException = TimeoutError()
+        self.count = 0
+        """How often the server has begun to be away."""
         self._clock = clock
         self._since: float | None = None
         self._pause = FIRST_PAUSE
@@ -101,6 +103,7 @@ class Outage:
 
     def _failed(self, error: BaseException) -> None:
         now = self._clock()
+        self.count += self._since is None
         self._since, self.error = self._since or now, error
         self._next = now + random.uniform(0, self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

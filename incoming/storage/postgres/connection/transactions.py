@@ -86,6 +86,11 @@ class Transactions:
         """Whether nothing is left to mend in the present history."""
         return self._mended == self._history.known
 
+    @property
+    def outages(self) -> int:
+        """How often the server has begun to be away."""
+        return self._outage.count
+
     async def run(self, work: Work[T], confirm: Confirm[T] = _not_there) -> T:
         """Return the result of `work` once its transaction is committed. It may be tried several times.
 
