@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Runs the tests that are marked `wide`, after installing what only they need: a JDK, Maven, and tus-java-client from
-# Maven's central repository into .wide/.
+# Runs the tests that are marked `wide`, after installing what only they need into .wide/: a JDK, Maven, and
+# tus-java-client from Maven's central repository; Helm, built by Go.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 client=io.tus.java.client:tus-java-client:0.5.1
+helm=helm.sh/helm/v3/cmd/helm@v3.18.6
 
 command -v javac >/dev/null || tools/apt_install.sh default-jdk-headless
 command -v mvn >/dev/null || tools/apt_install.sh maven
 [ -n "$(ls .wide/tus-java-client-*.jar 2>/dev/null)" ] ||
     mvn --quiet --batch-mode dependency:copy -Dartifact="$client" -DoutputDirectory="$PWD/.wide"
 
-.venv/bin/python -m pytest -m wide tests/system/clients "$@"
+export PATH=$PATH:/usr/local/go/bin
+command -v go >/dev/null || tools/apt_install.sh golang-go
+[ -x .wide/helm ] || GOBIN="$PWD/.wide" go install "$helm"
+
+.venv/bin/python -m pytest -m wide tests/system/clients tests/system/deployment "$@"

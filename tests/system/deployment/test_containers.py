@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -10,6 +12,7 @@ import yaml
 
 from incoming.handlers.routes import PREFIX, ROUTES
 from incoming.settings.settings import Settings, load_settings
+from incoming.storage.open import prepare
 from tests.support.tools import ROOT
 
 CONF = ROOT / "conf"
@@ -38,8 +41,10 @@ def loaded(given: dict[str, str]) -> Settings:
 # --- Compose --------------------------------------------------------------------------------------------------------
 
 
-def test_settings_of_the_compose_files_are_accepted() -> None:
+def test_settings_of_the_compose_files_are_accepted(tmp_path: Path) -> None:
     found = [loaded(service["environment"]) for service in servers()]
+    for settings in found:
+        prepare(replace(settings, storage_dir=tmp_path))
     assert len(found) == 3
     assert {bool(one.database) for one in found[1:]} == {True}
     assert [one.instance for one in found[1:]] == ["a", "b"]
@@ -106,9 +111,10 @@ def test_a_wrong_manifest_would_be_noticed() -> None:
         kubernetes_validate.validate(wrong, "1.31", strict=True)
 
 
-def test_settings_of_the_pods_are_accepted() -> None:
+def test_settings_of_the_pods_are_accepted(tmp_path: Path) -> None:
     given = {one["name"]: one.get("value", "") for one in CONTAINER["env"]}
     settings = loaded({**given, "INCOMING_DATABASE": DSN, "INCOMING_BACKEND_TOKEN": "0123456789-secret"})
+    prepare(replace(settings, storage_dir=tmp_path))
     assert (settings.workers, settings.port) == (2, CONTAINER["ports"][0]["containerPort"])
     assert CONTAINER["volumeMounts"][0]["mountPath"] == str(settings.storage_dir)
     assert POD["terminationGracePeriodSeconds"] > settings.drain_timeout + 10
