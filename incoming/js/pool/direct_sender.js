@@ -264,6 +264,7 @@ export class DirectSender {
         const now = this.#env.now();
         const is_first = now >= this.#pause_until;
         if (!busy && (is_first || !this.#works)) this.#failures++;
+        if (!busy) this.#urls.clear(); // if the time of one was over, that of others is
         if (is_first) this.#pause_until = now + Math.min(RETRY_AT_LAST, RETRY_AFTER * 2 ** this.#pauses++);
         this.#report(slot.part, 0);
     }

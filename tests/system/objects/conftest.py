@@ -1,6 +1,7 @@
 """Fixtures: browsers, and an application whose files are objects."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,12 @@ def tab(open_tab: OpenTab, engine: str) -> Iterator[Tab]:
 
 @pytest.fixture
 def start_bench(start_server: StartServer, tab: Tab) -> Iterator[StartBench]:
-    """Function that starts a server for the store at a URL, an application, and its page."""
+    """Function that starts a server for the store at a URL, an application, and its page; `how` goes to the server."""
     apps: list[ObjectApp] = []
 
-    def start(url: str, bucket: str, read: Callable[[str], bytes], *options: str, **more: object) -> DirectBench:
-        option = store_option(url, bucket, **{"part_size": PART, "direct": "true", **more})
-        server: IncomingServer = start_server(option, "--dest-types=file,s3", *options)
+    def start(url: str, bucket: str, read: Callable[[str], bytes], *options: str, **how: Any) -> DirectBench:
+        option = store_option(url, bucket, part_size=PART, direct="true")
+        server: IncomingServer = start_server(option, "--dest-types=file,s3", *options, **how)
         app = ObjectApp(server.base_url, read)
         app.start()
         apps.append(app)

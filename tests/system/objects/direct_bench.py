@@ -39,6 +39,18 @@ class ObjectApp(UploadApp):
         return AppStub.answer(self, callback)
 
 
+COUNT_FAILURES = """(store) => {
+    window.failed_parts = 0;
+    const { open } = XMLHttpRequest.prototype;
+    XMLHttpRequest.prototype.open = function (method, url) {
+        const is_part = new URL(url, location).origin === store;
+        if (is_part) this.addEventListener("loadend", () => (failed_parts += this.status < 200 || this.status >= 300));
+        return open.call(this, method, url);
+    };
+}"""
+"""Counts what the store has not taken, as the page sees it."""
+
+
 class DirectBench:
     """One server with its application, and the tab that shows its page."""
 
@@ -47,6 +59,11 @@ class DirectBench:
         self.app = app
         self.bucket = bucket
         self.page = UploadPage(tab, app, server.host).open()
+
+    def count_failures(self, store: str) -> Callable[[], int]:
+        """Return what tells how many parts the store at this URL has not taken from the page from now on."""
+        self.page.tab.evaluate(COUNT_FAILURES, store)
+        return lambda: int(self.page.tab.evaluate("window.failed_parts"))
 
     def upload(self, file: KnownFile, ticket: str = "", **parameters: str) -> PageUpload:
         """Return an upload that is not started, of a new ticket if none is given."""

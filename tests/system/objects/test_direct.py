@@ -7,6 +7,8 @@ import pytest
 from tests.support.ceph_cluster import CephCluster
 from tests.support.known_files import KnownFile, make_file
 from tests.support.waiting import wait_until
+from tests.system.e2e.upload_page import UploadPage
+from tests.system.engines.conftest import OpenTab
 from tests.system.objects.conftest import StartBench
 from tests.system.objects.direct_bench import PART, DirectBench, transports
 
@@ -40,6 +42,7 @@ def test_a_pause_stops_the_parts_and_resuming_sends_the_rest(bench: DirectBench,
     bench.assert_received(file)
 
 
+@both
 def test_a_cancelled_upload_leaves_nothing(bench: DirectBench, ceph: CephCluster, file: KnownFile) -> None:
     upload = bench.upload(file).start_and_hold(4 * PART)
     upload.cancel("wrong film")
@@ -77,6 +80,7 @@ def test_what_the_store_has_of_a_page_that_left_is_not_sent_again(
     bench.assert_received(file)
 
 
+@both
 def test_without_a_cors_rule_the_rest_goes_through_the_server(
     start_bench: StartBench, ceph: CephCluster, file: KnownFile
 ) -> None:
@@ -101,6 +105,7 @@ def test_a_rule_that_is_removed_meanwhile_costs_no_more_than_the_parts_on_their_
     bench.assert_received(file)
 
 
+@both
 def test_an_upload_that_the_store_has_dropped_begins_again(
     bench: DirectBench, ceph: CephCluster, file: KnownFile
 ) -> None:
@@ -112,11 +117,33 @@ def test_an_upload_that_the_store_has_dropped_begins_again(
     bench.assert_received(file)
 
 
+@both
 def test_the_server_is_away_for_a_while(bench: DirectBench, file: KnownFile) -> None:
+    """With WebSockets only: else HTTP may be the first to get through, and parts are direct again some time later."""
+    bench.page.open(transport="websocket")
     upload = bench.upload(file).start_and_hold(4 * PART)
+    bench.server.kill()
+    acked = upload.wait_for(lambda now: not now.connected, "the loss of the server").bytes_acked
     bench.server.restart(kill=True)
+    assert upload.wait_for(lambda now: now.transport == "direct", "the server").bytes_acked >= acked
     upload.set("max_rate", 0)
     upload.wait_until_finished()
+    assert transports(upload) == {"direct"}
+    bench.assert_received(file)
+
+
+@pytest.mark.parametrize("engine", ["chromium"])
+@pytest.mark.parametrize("second", ["firefox"])
+def test_another_browser_takes_over(
+    bench: DirectBench, open_tab: OpenTab, second: str, ceph: CephCluster, file: KnownFile
+) -> None:
+    first = bench.upload(file).start_and_hold(4 * PART)
+    other = UploadPage(open_tab(second), bench.app, bench.server.host).open()
+    upload = other.upload(bench.ticket, file.path).start()
+    assert upload.wait_for_bytes().bytes_acked >= 4 * PART
+    upload.wait_until_finished()
+    assert "direct" in transports(upload)
+    assert first.wait_for(lambda now: now.error_code is not None, "the first one to be told").error_code == 204
     bench.assert_received(file)
 
 
@@ -127,6 +154,7 @@ def test_an_application_can_forbid_it_for_a_ticket(bench: DirectBench, file: Kno
     bench.assert_received(file)
 
 
+@both
 def test_the_application_can_limit_the_rate(bench: DirectBench, file: KnownFile) -> None:
     upload = bench.upload(file, maxRate=str(4 * PART)).start()
     upload.wait_for_bytes(PART)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.known_files import KnownFile, make_file
 from tests.support.scripted_s3 import BUSY, LOST, STALE, Fault, ScriptedS3
+from tests.support.waiting import wait_until
 from tests.system.objects.conftest import StartBench
 from tests.system.objects.direct_bench import PART, DirectBench, transports
 
@@ -43,6 +44,19 @@ def test_parts_that_fail_twice_are_sent_straight_all_the_same(
     upload.wait_until_finished()
     assert store.pending == 0
     assert "direct" in transports(upload)
+    bench.assert_received(file)
+
+
+@pytest.mark.parametrize("engine", ["chromium", "firefox"])
+def test_a_store_that_is_busy_for_a_while_is_not_given_up(
+    bench: DirectBench, store: ScriptedS3, file: KnownFile
+) -> None:
+    upload = bench.upload(file).start_and_hold(2 * PART)
+    store.fail_for(3, "UploadPart", BUSY)
+    upload.set("max_rate", 0)
+    wait_until(lambda: sum(seen.fault == BUSY for seen in store.seen("UploadPart")) > 6, "parts that the store refuses")
+    upload.wait_until_finished()
+    assert "websocket" not in transports(upload)
     bench.assert_received(file)
 
 
