@@ -1,5 +1,5 @@
 """The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server, scale, tickets,
-throughput and cluster.
+throughput, cluster and objects.
 
 Each part compares side by side in one run: clients take turns in several rounds, and the report has medians and ratios.
 Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import browser
 import cluster
+import objects
 import price
 import report
 import rivals
@@ -229,6 +230,23 @@ def cluster_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def objects_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure files that become objects."""
+    rows = []
+    data = memoryview(os.urandom(told.objects_size * MIB))
+    digest = hashlib.sha256(data).hexdigest()
+    with scratch(told) as directory, objects.servers("127.0.0.1", directory).running() as servers:
+        ways = list(objects.ways(servers, data))
+        for way in ways:
+            objects.pay(servers, way, len(data), digest)
+        for number in range(told.rounds):
+            for way in shuffled(ways, number):
+                paid = objects.pay(servers, way, len(data), digest)
+                rows.append(asdict(paid))
+                say(f"objects: {paid.way} {paid.cpu_per_gib:.2f} CPU-s/GiB, {paid.requests_per_gib:.0f} requests/GiB")
+    return rows
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "line": line_part,
     "browser": browser_part,
@@ -237,6 +255,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "tickets": tickets_part,
     "throughput": throughput_part,
     "cluster": cluster_part,
+    "objects": objects_part,
 }
 
 
@@ -283,6 +302,9 @@ def main() -> int:
         "--cluster-seconds", type=float, default=5, help="of each load on a ticket store (default %(default)s)"
     )
     parser.add_argument("--cluster-uploads", type=int, default=1000, help="slow uploads at once (default %(default)s)")
+    parser.add_argument(
+        "--objects-size", type=int, default=256, help="MiB of a file that becomes an object (default %(default)s)"
+    )
     parser.add_argument("--directory", default=None, help="directory for the files (default: TMPDIR)")
     told = parser.parse_args()
     if set(told.parts) != {"cluster"}:

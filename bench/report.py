@@ -35,6 +35,7 @@ COLOURS = {
     "tusd": "#e6a08f",
     "put": "#7a8da0",
 }
+UNCHECKED = "tusd -s3-disable-content-hashes"
 OURS, TUS = ("incoming-websocket", "incoming-http"), ("tus", "tusd")
 
 Rows = list[dict[str, Any]]
@@ -54,6 +55,7 @@ def write(results: Path) -> None:
         "cluster": _cluster,
         "tickets": _tickets,
         "throughput": _throughput,
+        "objects": _objects,
     }
     sections = []
     for part, make in makers.items():
@@ -272,3 +274,28 @@ def _cluster(rows: Rows) -> str:
     median, highest = news["median"] * 1000, news["highest"] * 1000
     told = f"A change reaches another instance in {median:.1f} ms (median), {highest:.0f} ms at most."
     return "### Cluster: tickets in PostgreSQL\n\n" + _table(head, lines) + f"\n{told}\n\n" + waits
+
+
+def _objects(rows: Rows) -> str:
+    """Return what files cost that become objects, each beside the tusd whose store checks the bytes as well, or not."""
+    costs, peaks, requests, seconds = (
+        _medians(rows, lambda row: row["way"], value)
+        for value in ("cpu_per_gib", "peak", "requests_per_gib", "seconds")
+    )
+    rates = {way: rows[0]["bytes"] / seconds[way] / 1e6 for way in seconds}
+    lines = []
+    for way in costs:
+        rival = UNCHECKED if way.endswith(("none", UNCHECKED)) else "tusd"
+        lines.append(
+            [
+                way,
+                f"{costs[way]:.2f}",
+                f"{costs[way] / costs[rival]:.2f}" if rival in costs else "-",
+                f"{rates[way]:.0f}",
+                f"{rates[way] / rates[rival]:.2f}" if rival in rates else "-",
+                f"{peaks[way] / 1e6:.0f}",
+                f"{requests[way]:.0f}",
+            ]
+        )
+    head = ["way", "server CPU-s/GiB", "/ tusd", "MB/s", "/ tusd", "peak memory, MB", "requests to the store a GiB"]
+    return "### Objects: through a server into Ceph\n\n" + _table(head, sorted(lines))

@@ -52,7 +52,7 @@ http {{
 """
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
 
@@ -72,18 +72,18 @@ class Servers:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Further variables for Incoming."""
     pids: dict[str, int] = field(default_factory=dict)
-    incoming_port: int = field(default_factory=_free_port)
-    app_port: int = field(default_factory=_free_port)
-    nginx_port: int = field(default_factory=_free_port)
-    tus_port: int = field(default_factory=_free_port)
-    tusd_port: int = field(default_factory=_free_port)
+    incoming_port: int = field(default_factory=free_port)
+    app_port: int = field(default_factory=free_port)
+    nginx_port: int = field(default_factory=free_port)
+    tus_port: int = field(default_factory=free_port)
+    tusd_port: int = field(default_factory=free_port)
 
     def origin(self, port: int) -> str:
         return f"http://{self.host}:{port}"
 
-    def ticket(self) -> str:
+    def ticket(self, **more: str) -> str:
         """Return a ticket of the Incoming server, requested from an address that may call the backend functions."""
-        command = [*self.prefix, sys.executable, "-c", _POST, self._new_upload()]
+        command = [*self.prefix, sys.executable, "-c", _POST, self._new_upload(**more)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def ticket_here(self) -> str:
@@ -91,9 +91,9 @@ class Servers:
         with urllib.request.urlopen(urllib.request.Request(self._new_upload(), method="POST")) as answer:
             return answer.read().decode()
 
-    def _new_upload(self) -> str:
+    def _new_upload(self, **more: str) -> str:
         """Return the URL for tickets whose file stays, so that it can be compared."""
-        told = {"signalFinishURL": f"{self.origin(self.app_port)}/finished", "removeFileWhenFinished": "false"}
+        told = {"signalFinishURL": f"{self.origin(self.app_port)}/finished", "removeFileWhenFinished": "false", **more}
         return f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{urllib.parse.urlencode(told)}"
 
     def received(self, server: str, name: str) -> Path:
@@ -106,13 +106,13 @@ class Servers:
     def running(self) -> Iterator[Servers]:
         with contextlib.ExitStack() as stack:
             self._start_product(stack)
-            self._start(stack, "nginx", self.nginx_port, self._nginx())
+            self.start_pages(stack)
             (self.directory / "tus").mkdir()
             tus = ["node", str(PEERS / "tus_server.mjs"), self.host, str(self.tus_port)]
-            self._start(stack, "tus", self.tus_port, [*tus, str(self.directory / "tus")])
+            self.start(stack, "tus", self.tus_port, [*tus, str(self.directory / "tus")])
             if TUSD.exists():
                 tusd = [str(TUSD), "-host", self.host, "-port", str(self.tusd_port), "-verbose=false"]
-                self._start(stack, "tusd", self.tusd_port, [*tusd, "-upload-dir", str(self.directory / "tusd")])
+                self.start(stack, "tusd", self.tusd_port, [*tusd, "-upload-dir", str(self.directory / "tusd")])
             yield self
 
     @contextlib.contextmanager
@@ -123,12 +123,12 @@ class Servers:
             yield self
 
     def _start_product(self, stack: contextlib.ExitStack) -> None:
-        self._start(stack, "app", self.app_port, [sys.executable, "-c", APP, self.host, str(self.app_port)])
+        self.start(stack, "app", self.app_port, [sys.executable, "-c", APP, self.host, str(self.app_port)])
         command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
         command += ["--port", str(self.incoming_port), "--storage-dir", str(self.directory / "incoming")]
         command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
         without_fast = {} if self.fast else self._without_fast()
-        self._start(stack, "incoming", self.incoming_port, command, {**self.environment, **without_fast})
+        self.start(stack, "incoming", self.incoming_port, command, {**self.environment, **without_fast})
 
     def _without_fast(self) -> dict[str, str]:
         """Return an environment in which Python cannot import the extra's package."""
@@ -136,6 +136,10 @@ class Servers:
         hidden.mkdir()
         (hidden / "websockets.py").write_text("raise ImportError\n")
         return {"PYTHONPATH": str(hidden)}
+
+    def start_pages(self, stack: contextlib.ExitStack) -> None:
+        """Start nginx, which has the page that clients are run in."""
+        self.start(stack, "nginx", self.nginx_port, self._nginx())
 
     def _nginx(self) -> list[str]:
         pages = self.directory / "pages"
@@ -149,7 +153,7 @@ class Servers:
         configuration.write_text("user root;\n" + text)
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx", "-c", str(configuration)]
 
-    def _start(
+    def start(
         self,
         stack: contextlib.ExitStack,
         name: str,
@@ -157,6 +161,7 @@ class Servers:
         command: list[str],
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Start a process and return when it listens on `port`; it ends with `stack`."""
         log = (self.directory / f"{name}.log").open("wb")
         stack.callback(log.close)
         process = subprocess.Popen([*self.prefix, *command], stdout=log, stderr=log, env={**os.environ, **environment})

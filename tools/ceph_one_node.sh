@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Starts Ceph on one machine, with an S3 gateway on loopback and without systemd, in a second or two:
-#     tools/ceph_one_node.sh DIRECTORY PORT [memstore|bluestore]
-# DIRECTORY is emptied. The ports from PORT to PORT+19 are used. Access key testkey, secret testsecret; parts of a
-# multipart upload have at least 4 KiB, so that tests need no large ones. To end it, end the processes in
-# DIRECTORY/run/*.pid, the gateway first, with SIGKILL: without its cluster it would wait.
+# Starts Ceph on one machine, with an S3 gateway and without systemd, in a second or two:
+#     tools/ceph_one_node.sh DIRECTORY PORT [memstore|bluestore [ADDRESS]]
+# DIRECTORY is emptied. The gateway listens at ADDRESS (127.0.0.1), all else on loopback. The ports from PORT to PORT+19
+# are used. Access key testkey, secret testsecret; parts of a multipart upload have at least 4 KiB, so that tests need no
+# large ones. To end it, end the processes in DIRECTORY/run/*.pid, the gateway first, with SIGKILL: without its cluster it
+# would wait.
 # Needs the Debian packages ceph-mon, ceph-osd, radosgw, ceph-common and curl.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
-dir=$1 port=$2 kind=${3:-memstore}
+dir=$1 port=$2 kind=${3:-memstore} address=${4:-127.0.0.1}
 fsid=$(cat /proc/sys/kernel/random/uuid)
 osd=$(cat /proc/sys/kernel/random/uuid)
 mon="[v2:127.0.0.1:$((port + 1)),v1:127.0.0.1:$((port + 2))]"
@@ -58,12 +59,12 @@ crash_dir = $dir/run
 mon_cluster_log_file = $dir/log/cluster.log
 [client]
 rgw_enable_usage_log = false
-rgw_dns_name = 127.0.0.1
+rgw_dns_name = $address
 rgw_thread_pool_size = 64
 rgw_multipart_min_part_size = 4096
 ms_mon_client_mode = crc
 [client.rgw]
-rgw_frontends = beast endpoint=127.0.0.1:$port
+rgw_frontends = beast endpoint=$address:$port
 END
 
 # until_it TRIES COMMAND...: repeat the command until it succeeds.
@@ -86,6 +87,6 @@ ceph-osd -c "$dir/ceph.conf" -i 0 --mkfs --osd-uuid "$osd" >/dev/null 2>&1
 ceph-osd -c "$dir/ceph.conf" -i 0 >/dev/null 2>&1
 until_it 100 osd_is_up
 radosgw -c "$dir/ceph.conf" -n client.rgw
-until_it 300 curl -fs -o /dev/null "http://127.0.0.1:$port/"
+until_it 300 curl -fs -o /dev/null "http://$address:$port/"
 timeout 60 radosgw-admin -c "$dir/ceph.conf" user create --uid=test --display-name=test \
     --access-key=testkey --secret=testsecret >/dev/null

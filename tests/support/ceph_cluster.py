@@ -153,12 +153,12 @@ class CephCluster:
 
     def _start(self) -> int:
         for _ in range(3):
-            port = _free_range()
+            port = free_range()
             command = [str(ROOT / "tools" / "ceph_one_node.sh"), str(self._directory), str(port)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
             if done.returncode == 0:
                 return port
-            _stop(self._directory)
+            stop_cluster(self._directory)
         raise AssertionError(f"Ceph does not start: {done.stderr}")
 
 
@@ -212,11 +212,12 @@ def _remove_unused(home: Path) -> None:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        _stop(home / "cluster")
+        stop_cluster(home / "cluster")
         shutil.rmtree(home)
 
 
-def _stop(directory: Path) -> None:
+def stop_cluster(directory: Path) -> None:
+    """End the processes that tools/ceph_one_node.sh has started in a directory."""
     # The gateways by name first: without their cluster they would wait.
     for file in sorted((directory / "run").glob("*.pid")):
         with suppress(ProcessLookupError, ValueError):
@@ -227,7 +228,7 @@ def _stop(directory: Path) -> None:
             file.unlink()
 
 
-def _free_range() -> int:
+def free_range() -> int:
     """Return the first of consecutive ports that nobody listens on."""
     for _ in range(100):
         first = random.randint(_LOWEST, _HIGHEST)

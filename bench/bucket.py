@@ -1,0 +1,44 @@
+"""The bucket of the benchmark, used from inside a namespace: `python bench/bucket.py URL COMMAND BUCKET [ORIGIN]`.
+
+`create` makes it, and lets pages of ORIGIN do what the compared clients need. `take` prints SHA-256 and key of its one
+object, and empties it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import Any
+
+from servers import ROOT
+
+sys.path.insert(0, str(ROOT))
+
+from tests.support.ceph_cluster import s3_client
+
+
+def create(s3: Any, bucket: str, origin: str) -> None:
+    s3.create_bucket(Bucket=bucket)
+    rule = {
+        "AllowedOrigins": [origin],
+        "AllowedMethods": ["GET", "PUT", "POST", "DELETE"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag", "Location"],
+    }
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+
+
+def take(s3: Any, bucket: str) -> None:
+    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    [file] = [key for key in keys if not key.endswith(".info")]  # tusd keeps its data about a file beside it
+    digest = hashlib.sha256()
+    for chunk in s3.get_object(Bucket=bucket, Key=file)["Body"].iter_chunks(1 << 20):
+        digest.update(chunk)
+    print(digest.hexdigest(), file)
+    for key in keys:
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
+if __name__ == "__main__":
+    url, command, *rest = sys.argv[1:]
+    {"create": create, "take": take}[command](s3_client(url), *rest)
