@@ -81,6 +81,9 @@ GAUGES = (
     Metric("", "incoming_workers", "Worker processes that are alive."),
     Metric("", "incoming_instance_workers", "Worker processes of each instance that are alive.", "instance"),
     Metric("", "incoming_resident_memory_bytes", "Memory of all workers together."),
+    Metric("", "incoming_spool_bytes", "Bytes of incomplete parts in the spools of all workers."),
+    Metric("", "incoming_spool_limit_bytes", "Bytes that these spools may hold: spool_size of each worker."),
+    Metric("", "incoming_spool_held_uploads", "Writes of uploads that wait because a spool is full."),
     Metric("", "incoming_info", "Always 1; the version is in the label.", "version"),
 )
 """Measured on request."""

@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -21,6 +22,7 @@ from incoming.core.errors import UploadError
 from incoming.monitoring.connections import Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.platform.host import resident_memory
+from incoming.storage.byte_store import SpoolUsage
 from incoming.storage.operator_store import OperatorStore, instance_of, worker_name
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,8 @@ MOST_UPLOADS = 2000
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """The state of one worker: `lag` in seconds, `memory` (resident) in bytes, open connections by transport, and the
-    uploads that clients send to it.
+    """The state of one worker: `lag` in seconds, `memory` (resident) in bytes, open connections by transport, the
+    uploads that clients send to it, and its spool: `used` and `limit` in bytes, `held` writes that wait for room in it.
     """
 
     pid: int
@@ -50,6 +52,8 @@ class WorkerReport:
     memory: int
     connections: dict[str, int] = field(default_factory=dict)
     uploads: dict[str, UploadActivity] = field(default_factory=dict)
+    spool: dict[str, int] = field(default_factory=dict)
+    """Empty without a spool."""
     instance: str = ""
 
     def to_json(self) -> str:
@@ -64,6 +68,7 @@ class WorkerReport:
             "memory": self.memory,
             "connections": self.connections,
             "uploads": uploads,
+            "spool": self.spool,
         }
         return json.dumps(report, separators=(",", ":"))
 
@@ -77,10 +82,12 @@ class WorkerReport:
             memory=values.get("memory", 0),
             connections=values.get("connections", {}),
             uploads={ticket_id: _activity(known) for ticket_id, known in values.get("uploads", {}).items()},
+            spool=values.get("spool", {}),
             instance=instance,
         )
 
 
+_SPOOL = ("used", "limit", "held")
 _ACTIVITY = tuple(one.name for one in fields(UploadActivity))
 _LISTS = tuple(one.name for one in fields(UploadActivity) if one.default == ())
 
@@ -103,16 +110,30 @@ class Overview:
     counted: dict[str, float]
     traffic: dict[int, int]
 
+    @property
+    def spool(self) -> Counter[str]:
+        """That of all workers together, as in their reports; empty if none has one."""
+        together: Counter[str] = Counter()
+        for worker in self.workers:
+            together.update(worker.spool)
+        return together
+
 
 class WorkerReporter:
     """Reports of one worker."""
 
     def __init__(
-        self, store: OperatorStore, counters: WorkerCounters, connections: Connections, instance: str = ""
+        self,
+        store: OperatorStore,
+        counters: WorkerCounters,
+        connections: Connections,
+        instance: str = "",
+        spools: Sequence[SpoolUsage] = (),
     ) -> None:
         self._store = store
         self._counters = counters
         self._connections = connections
+        self._spools = spools
         self._name = worker_name(instance or socket.gethostname(), os.getpid(), secrets.token_hex(4))
         self._reported: dict[str, float] = {}
         self._reported_bytes = 0
@@ -179,6 +200,7 @@ class WorkerReporter:
             resident_memory(),
             dict(self._connections.open()),
             dict(list(uploads.items())[:MOST_UPLOADS]),
+            {name: sum(getattr(one, name) for one in self._spools) for name in _SPOOL} if self._spools else {},
         )
 
     async def overview(self) -> Overview:

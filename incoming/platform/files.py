@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import secrets
+import socket
 import struct
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ _NOT_HERE = (errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ENOTSUP, errno.EOPN
 """The answers of a kernel or a file system that does not have a call."""
 
 MOST_BYTES = 1024 * 1024
-"""What `copy` reads at once where the kernel does not copy."""
+"""What `copy` and `send` read at once where the kernel does not copy."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -99,6 +100,23 @@ def copy(source: int, target: int, start: int, length: int, offset: int) -> int:
             if error.errno not in (errno.EXDEV, *_NOT_HERE):
                 raise
     return os.pwrite(target, os.pread(source, min(length, MOST_BYTES), start), offset)
+
+
+def send(connection: socket.socket, fd: int, start: int, length: int) -> int:
+    """Send bytes of a file over a socket; return how many, perhaps fewer, 0 at the end of the file.
+
+    sendfile(2) sends them from the page cache; where it cannot, they are read. Raises BlockingIOError while the socket
+    takes nothing.
+    """
+    sendfile = getattr(os, "sendfile", None) if sys.platform.startswith("linux") else None
+    if sendfile is not None:
+        try:
+            return int(sendfile(connection.fileno(), fd, start, length))
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+    piece = os.pread(fd, min(length, MOST_BYTES), start)
+    return connection.send(piece) if piece else 0
 
 
 def data(fd: int, start: int, length: int) -> tuple[int, int] | None:

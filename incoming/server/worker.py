@@ -34,7 +34,7 @@ from incoming.server.http_server import GuardedServer
 from incoming.server.sd_notify import Notifier
 from incoming.server.signals import log_hangup
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import CountingStore, stores_in
+from incoming.storage.byte_store import CountingStore, spools_of, stores_in
 from incoming.storage.open import UnusableStorage, open_stores
 from incoming.storage.operator_store import EventCountingStore
 from incoming.uploads.ticket_creation import TicketCreation
@@ -217,7 +217,7 @@ async def open_services(settings: Settings) -> Services:
         janitor=Janitor(tickets, store, upload_service, settings),
         counters=counters,
         connections=connections,
-        worker_reporter=WorkerReporter(stores.operators, counters, connections, stores.instance),
+        worker_reporter=WorkerReporter(stores.operators, counters, connections, stores.instance, spools_of(store)),
         memory_budget=MemoryBudget(settings.memory),
         connection_limiter=ConnectionLimiter.of(settings),
     )

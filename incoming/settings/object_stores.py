@@ -76,8 +76,10 @@ class ObjectStore:
     profile: str = _property(_matching(_KEY_TEXT, "a profile of ~/.aws/config"), "")
     ca_file: str = _property(certificates(), "")
     part_size: int = _property(size(4096, 5 * 1024 * MIB), "8MiB")
-    checksum: str = _property(choice("md5", "none"), "md5")
-    """What the store checks bytes with that come through this server, beside their number; `none` saves CPU time."""
+    checksum: str = _property(choice("auto", "sha256", "md5", "none"), "auto")
+    """What the store checks bytes with that come through this server, beside their number; `auto` is the faster of
+    `sha256` and `md5`, `none` saves CPU time.
+    """
     key_pattern: str = _property(_regular_expression(), "")
     """What `destKey` may be; empty: applications name no keys."""
     url_lifetime: float = _property(duration(1, WEEK), "1h")

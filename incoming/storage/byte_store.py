@@ -264,6 +264,29 @@ class CountingStore(Protocol):
         ...
 
 
+class SpoolUsage(Protocol):
+    """How full the spool of one process is, now: bytes and their limit, and how many uploads wait for room."""
+
+    @property
+    def used(self) -> int: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def held(self) -> int: ...
+
+
+@runtime_checkable
+class MeasuredStore(Protocol):
+    """The ability of a store that keeps bytes of incomplete parts in a spool, which it may share with others."""
+
+    @property
+    def spool(self) -> SpoolUsage:
+        """The spool itself, whose numbers change."""
+        ...
+
+
 @runtime_checkable
 class BoundedStore(Protocol):
     """The ability of a store that knows how much room it has."""
@@ -346,6 +369,11 @@ def with_part_size(store: ByteStore, ticket: Ticket) -> Ticket:
 def stores_in(store: ByteStore) -> Sequence[ByteStore]:
     """Return all that a store consists of, whose abilities some tickets have."""
     return store.all if isinstance(store, RoutingStore) else (store,)
+
+
+def spools_of(store: ByteStore) -> Sequence[SpoolUsage]:
+    """Return the spools that a store and those that it consists of use, each once."""
+    return [*{id(one.spool): one.spool for one in stores_in(store) if isinstance(one, MeasuredStore)}.values()]
 
 
 async def free_bytes(store: ByteStore) -> int | None:

@@ -8,6 +8,7 @@ import incoming
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_monitor
 from incoming.monitoring.metrics import TRANSPORTS
+from incoming.monitoring.worker_reports import Overview
 from incoming.storage.byte_store import free_bytes
 
 exposition: Callable[..., tuple[bytes, str]] | None
@@ -17,6 +18,10 @@ except ImportError:
     exposition = None
 
 MISSING = "metrics need the Python package prometheus-client: pip install 'incoming[metrics]'"
+
+
+_SPOOL = {"bytes": "used", "limit_bytes": "limit", "held_uploads": "held"}
+"""The ends of the gauges' names, and the numbers of the workers' reports."""
 
 
 class Metrics(Handler):
@@ -42,8 +47,15 @@ class Metrics(Handler):
             "incoming_workers": {"": len(overview.workers)},
             "incoming_instance_workers": {name: len(workers) for name, workers in overview.instances.items()},
             "incoming_resident_memory_bytes": {"": sum(worker.memory for worker in overview.workers)},
+            **{f"incoming_spool_{name}": spool for name, spool in _spool(overview).items()},
             "incoming_info": {incoming.__version__: 1},
         }
         page, content_type = exposition(overview.counted, measured, self.request.headers.get("Accept", ""))
         self.set_header("Content-Type", content_type)
         self.finish(page)
+
+
+def _spool(overview: Overview) -> dict[str, dict[str, float]]:
+    """Return the values of the gauges for spools; none if no worker has a spool."""
+    spool = overview.spool
+    return {end: {"": spool[name]} if spool else {} for end, name in _SPOOL.items()}

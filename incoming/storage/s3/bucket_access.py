@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from incoming.core.errors import StorageFailed, StorageFull
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.client import S3Client
+from incoming.storage.s3.checksums import chosen_checksum
+from incoming.storage.s3.client import Content, S3Client
 from incoming.storage.s3.http_sender import Body
 from incoming.storage.s3.retrying import Attempt, Retrying
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.spool import Region, Spool
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +29,12 @@ CHUNK = 1024 * 1024
 T = TypeVar("T")
 
 
-class Readable(Protocol):
-    """Bytes that can be read in pieces."""
-
-    async def read(self, offset: int, length: int) -> bytes: ...
-
-
 class BucketAccess:
     """One store's, in one process."""
 
     def __init__(self, store: ObjectStore, spool: Spool, client: S3Client | None = None) -> None:
         self.store = store
+        self.checksum = chosen_checksum(store)
         self.spool = spool
         self._leave_spool = ExitStack()
         self._leave_spool.enter_context(spool)
@@ -51,15 +46,15 @@ class BucketAccess:
         """Make a request until it succeeds. Raises S3Error, StorageFailed."""
         return await self.retrying.call(attempt, is_put=is_put)
 
-    async def checked(self, source: Readable, start: int, length: int) -> tuple[Body, dict[str, str]]:
-        """Return a body that is read from `source` piece by piece, and the header by which the store checks it."""
-        body = Body(length, lambda: _pieces(source, start, length))
-        if self.store.checksum == "none":
-            return body, {}
-        md5 = hashlib.md5(usedforsecurity=False)
-        async for chunk in body.read():
-            await asyncio.to_thread(md5.update, chunk)
-        return body, {"Content-MD5": base64.b64encode(md5.digest()).decode()}
+    async def checked(self, source: Region, start: int, length: int) -> Content:
+        """Return bytes of the spool with that by which the store checks them."""
+        body = Body(length, lambda: _pieces(source, start, length), source.file_range(start, length))
+        if self.checksum == "none":
+            return Content(body)
+        digest = await source.digest(start, length, self.checksum)
+        if self.checksum == "sha256":
+            return Content(body, digest=digest.hex())
+        return Content(body, {"Content-MD5": base64.b64encode(digest).decode()})
 
     def failure(self, error: S3Error) -> StorageFailed | StorageFull:
         """Return the error for clients of a request that no repetition cures."""
@@ -97,7 +92,7 @@ class BucketAccess:
         self._leave_spool.close()
 
 
-async def _pieces(source: Readable, start: int, length: int) -> AsyncIterator[bytes]:
+async def _pieces(source: Region, start: int, length: int) -> AsyncIterator[bytes]:
     for offset in range(0, length, CHUNK):
         yield await source.read(start + offset, min(CHUNK, length - offset))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from incoming.core.errors import AlreadyComplete, StorageFailed, UploadError
@@ -34,9 +34,10 @@ class PartBuffer:
     parked: dict[Range, str] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
-    async def write(self, offset: int, data: Buffer) -> None:
-        await self.region.write(offset - self.start, data)
-        self.here = self.here.add(offset, offset + len(data))
+    async def write(self, *pieces: tuple[int, Buffer]) -> None:
+        await self.region.write(*((offset - self.start, data) for offset, data in pieces))
+        for offset, data in pieces:
+            self.here = self.here.add(offset, offset + len(data))
 
     async def forget(self) -> None:
         self.here = Extents()
@@ -54,6 +55,7 @@ class BufferedUpload:
     def __init__(self, access: BucketAccess, records: Records, ticket: Ticket, place: Place) -> None:
         self.epoch = ticket.epoch
         self.place = place
+        self._store_data = place.text
         self.changed: Callable[[], None] | None = None
         self._access = access
         self._records = records
@@ -68,33 +70,37 @@ class BufferedUpload:
 
     # --- bytes come ---------------------------------------------------------------------------------------------------
 
-    async def put(self, ticket: Ticket, offset: int, data: Buffer) -> None:
+    async def put(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> None:
         """Accept bytes; those beyond the end of the file and those that the ticket has are not stored.
 
         Waits while the spool is full. Raises StorageFull, StorageFailed, BytesLost.
         """
         self._ticket = ticket
-        view = memoryview(data)
-        end = offset + len(view) if ticket.size is None else min(offset + len(view), ticket.size)
-        at = offset
-        while at < end:
-            number = self.place.number_at(at)
-            start, border = self.place.range_of(number, ticket.size)
-            upto = min(end, border)
-            for low, high in ticket.extents.missing(at, upto):
-                await self._put_in_part(number, start, low, view[low - offset : high - offset])
-            self._durable += ticket.extents.within(at, upto)
+        parts: dict[int, list[tuple[int, memoryview]]] = {}
+        for offset, data in pieces:
+            view, at = memoryview(data), offset
+            end = offset + len(view) if ticket.size is None else min(offset + len(view), ticket.size)
+            while at < end:
+                number = self.place.number_at(at)
+                upto = min(end, self.place.range_of(number, ticket.size)[1])
+                missing = ticket.extents.missing(at, upto)
+                parts.setdefault(number, []).extend((low, view[low - offset : high - offset]) for low, high in missing)
+                self._durable += ticket.extents.within(at, upto)
+                at = upto
+        for number, missed in parts.items():
+            if missed:
+                await self._put_in_part(number, missed)
             self._store_if_whole(number)
-            at = upto
 
-    async def _put_in_part(self, number: int, start: int, offset: int, data: memoryview) -> None:
+    async def _put_in_part(self, number: int, pieces: Sequence[tuple[int, memoryview]]) -> None:
         if self._access.spool.is_full:
             await self._make_room()
+        start = self.place.range_of(number, None)[0]
         part = self._part(number, start)
         while part.task is not None:  # the same bytes came before, by writes that did not count
             await asyncio.wait([part.task])
             part = self._part(number, start)
-        await part.write(offset, data)
+        await part.write(*pieces)
 
     def _part(self, number: int, start: int) -> PartBuffer:
         if (part := self._parts.get(number)) is None:
@@ -156,11 +162,11 @@ class BufferedUpload:
             self._parts.pop(part.number, None)
             return []
         length = within[1] - within[0]
-        body, headers = await self._access.checked(part.region, 0, length)
+        content = await self._access.checked(part.region, 0, length)
         key, upload = self.place.key, self.place.upload
         try:
             etag = await self._access.call(
-                lambda: self._access.client.upload_part(key, upload, part.number, body, headers), is_put=True
+                lambda: self._access.client.upload_part(key, upload, part.number, content), is_put=True
             )
         except S3Error as error:
             raise await self.meaning(error) from error
@@ -199,7 +205,7 @@ class BufferedUpload:
             raise self._access.failure(error) from error
         if len(content) != end - start:
             raise StorageFailed(f"object store {self._access.store.name}: a parked range came back with another length")
-        await part.write(start, memoryview(content))
+        await part.write((start, memoryview(content)))
 
     async def meaning(self, error: S3Error) -> UploadError:
         """Return what it means that the multipart upload cannot be used."""
@@ -243,9 +249,9 @@ class BufferedUpload:
         # A late PUT of an earlier epoch must not overwrite what a later one has parked: each has a key of its own.
         name = f"{start}-{end}-{uuid.uuid4().hex[:8]}"
         key = parked_prefix(self._access.store.prefix, self.id) + name
-        body, headers = await self._access.checked(part.region, start - part.start, end - start)
+        content = await self._access.checked(part.region, start - part.start, end - start)
         try:
-            await self._access.call(lambda: self._access.client.put(key, body, headers), is_put=True)
+            await self._access.call(lambda: self._access.client.put(key, content), is_put=True)
         except S3Error as error:
             raise self._access.failure(error) from error
         part.parked[start, end] = key
@@ -258,7 +264,7 @@ class BufferedUpload:
         """Return what became durable since the last call."""
         durable, self._durable = self._durable, []
         records, self._new_records = self._new_records, []
-        return Written(durable, self.place.text, records)
+        return Written(durable, self._store_data, records)
 
     def check(self) -> None:
         """Raise the error of a part that could not be stored."""

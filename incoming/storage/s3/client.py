@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -25,6 +26,18 @@ SKEW = 60.0
 _EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 
 Query = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a PUT stores, and what the store checks it with: headers, or a SHA-256 in hexadecimal that is signed."""
+
+    body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+    digest: str = UNSIGNED
+
+
+NOTHING = Content(EMPTY)
 
 
 class S3Client:
@@ -51,12 +64,12 @@ class S3Client:
         answer = await self._request("CreateMultipartUpload", "POST", key, [("uploads", "")], headers)
         return answers.upload_id_of(answer.body)
 
-    async def upload_part(
-        self, key: str, upload: str, number: int, body: Body, headers: Mapping[str, str] | None = None
-    ) -> str:
+    async def upload_part(self, key: str, upload: str, number: int, content: Content) -> str:
         """Store part `number`, from 1 on, and return its ETag."""
         query = [("partNumber", str(number)), ("uploadId", upload)]
-        answer = await self._request("UploadPart", "PUT", key, query, headers, body, digest=UNSIGNED)
+        answer = await self._request(
+            "UploadPart", "PUT", key, query, content.headers, content.body, digest=content.digest
+        )
         return answers.etag_of(answer.headers.get("ETag", ""))
 
     async def list_parts(self, key: str, upload: str, most: int | None = None, after: int = 0) -> list[StoredPart]:
@@ -102,11 +115,12 @@ class S3Client:
 
     # --- objects ------------------------------------------------------------------------------------------------------
 
-    async def put(self, key: str, body: Body, headers: Mapping[str, str] | None = None) -> StoredObject:
+    async def put(self, key: str, content: Content, headers: Mapping[str, str] | None = None) -> StoredObject:
         """Store an object. The result has its ETag and version."""
-        answer = await self._request("PutObject", "PUT", key, [], headers, body, digest=UNSIGNED)
+        sent = {**content.headers, **(headers or {})}
+        answer = await self._request("PutObject", "PUT", key, [], sent, content.body, digest=content.digest)
         stored = answers.object_of(answer)
-        return StoredObject(body.length, stored.etag, stored.version, {})
+        return StoredObject(content.body.length, stored.etag, stored.version, {})
 
     async def head(self, key: str) -> StoredObject | None:
         """Return what is known of an object, None if there is none."""

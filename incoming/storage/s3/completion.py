@@ -13,7 +13,7 @@ from incoming.storage.byte_store import BytesLost
 from incoming.storage.s3.answers import S3Error, StoredObject
 from incoming.storage.s3.bucket_access import BucketAccess, Records
 from incoming.storage.s3.buffered_upload import BufferedUpload
-from incoming.storage.s3.http_sender import EMPTY
+from incoming.storage.s3.client import NOTHING
 from incoming.storage.s3.place import Place, object_key
 from incoming.storage.s3.receipts import parse_receipts
 
@@ -93,7 +93,7 @@ class Completion:
         known = await self._head(key)
         if known is None:
             headers = {"x-amz-meta-incoming": place.mark if place is not None else self._ticket.id}
-            await self._access.call(lambda: self._access.client.put(key, EMPTY, headers), is_put=True)
+            await self._access.call(lambda: self._access.client.put(key, NOTHING, headers), is_put=True)
             known = await self._head(key)
         if known is None:
             raise StorageFailed(f"object store {self._access.store.name}: an object that was just stored is not there")

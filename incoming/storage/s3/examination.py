@@ -16,7 +16,8 @@ from enum import StrEnum
 from incoming.core.errors import StorageFailed
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.client import S3Client
+from incoming.storage.s3.checksums import chosen_checksum
+from incoming.storage.s3.client import Content, S3Client
 from incoming.storage.s3.http_sender import Body, Unreachable
 
 DAY = 86400.0
@@ -159,14 +160,11 @@ class Examination:
         upload = await self._client.create_upload(self._key, {"x-amz-meta-incoming": "probe"})
         try:
             parts = [
-                (number, await self._client.upload_part(self._key, upload, number, Body.of(part), _md5(part)))
+                (number, await self._client.upload_part(self._key, upload, number, _content(part)))
                 for number, part in ((1, content), (2, b"end"))
             ]
-            if await self._refuses(self._client.upload_part(self._key, upload, 2, Body.of(b"end"), _md5(b"other"))):
-                self._good("parts that arrive with other bytes are refused (Content-MD5)")
-            else:
-                self._fault("a part with a wrong Content-MD5 is accepted", "set checksum to none: it costs for nothing")
-            parts[1] = (2, await self._client.upload_part(self._key, upload, 2, Body.of(b"end")))
+            await self._checksums(upload)
+            parts[1] = (2, await self._client.upload_part(self._key, upload, 2, _content(b"end")))
             listed = [(part.number, part.etag) for part in await self._client.list_parts(self._key, upload)]
             self._judge(listed == parts, "parts are listed with number and ETag", "parts are listed otherwise")
             await self._client.complete_upload(self._key, upload, parts)
@@ -181,9 +179,27 @@ class Examination:
         self._judge(got == b"\0end", "ranges of objects can be read", "a range of an object is wrong")
         await self._client.delete(self._key)
 
+    async def _checksums(self, upload: str) -> None:
+        """Send the second part with wrong digests."""
+        used = chosen_checksum(self._store)
+        other = {
+            "md5": Content(Body.of(b"end"), _md5(b"other")),
+            "sha256": Content(Body.of(b"end"), {}, _sha256(b"other")),
+        }
+        for algorithm, name in (("md5", "Content-MD5"), ("sha256", "signed SHA-256")):
+            use = ", which is used" if algorithm == used else ""
+            if await self._refuses(self._client.upload_part(self._key, upload, 2, other[algorithm])):
+                self._good(f"parts that arrive with other bytes are refused ({name}{use})")
+            elif algorithm == used:
+                self._fault(f"a part with a wrong {name} is accepted", "set checksum to none: it costs for nothing")
+            else:
+                self._note(f"a part with a wrong {name} is accepted")
+        if used == "none":
+            self._note("parts are not checked by the store (checksum is none)")
+
     async def _conditions(self) -> None:
-        await self._client.put(self._key, Body.of(b"one"))
-        if await self._refuses(self._client.put(self._key, Body.of(b"two"), {"If-None-Match": "*"})):
+        await self._client.put(self._key, _content(b"one"))
+        if await self._refuses(self._client.put(self._key, _content(b"two"), {"If-None-Match": "*"})):
             self._good("If-None-Match keeps an object from being overwritten")
         else:
             self._note("If-None-Match is ignored: the server looks whether there is an object before it completes one")
@@ -208,6 +224,14 @@ class Examination:
         except S3Error:
             return True
         return False
+
+
+def _content(data: bytes) -> Content:
+    return Content(Body.of(data), digest=_sha256(data))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _md5(content: bytes) -> dict[str, str]:

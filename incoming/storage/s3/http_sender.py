@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
@@ -25,6 +26,8 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 
+from incoming.storage.s3.file_sender import FileRange, FileSender
+
 CONNECT_TIMEOUT = 5.0
 SILENCE = 60.0
 """Seconds without a byte of an answer after which a request has failed, unless the caller allows more."""
@@ -33,6 +36,9 @@ KEPT_SECONDS = 20.0
 """A connection that was idle for longer is not used again: servers close theirs after some time, AWS after 20 s."""
 
 MAX_KEPT = 64
+FILES_AT_ONCE = 16
+"""Bodies that are sent from files at once, each by a thread."""
+
 CHUNK = 256 * 1024
 MAX_TEXT = 8 * 1024 * 1024
 """Bytes of an answer that is kept in memory. The largest list of 1,000 entries has less than 1 MiB."""
@@ -53,10 +59,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is sent: `length` bytes, which `read` yields in order, anew each time that it is called."""
+    """What is sent: `length` bytes, which `read` yields in order, anew each time that it is called.
+
+    `file` is where they are as well, if that is so: a connection without encryption sends them from there.
+    """
 
     length: int
     read: Callable[[], AsyncIterator[bytes]]
+    file: FileRange | None = None
 
     @staticmethod
     def of(content: bytes) -> Body:
@@ -70,6 +80,7 @@ class Body:
 
 
 EMPTY = Body.of(b"")
+_SUCCESS = range(200, 300)
 Consume = Callable[[bytes], None]
 
 
@@ -121,6 +132,7 @@ class HttpSender:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "https" else None
         self._connector = TCPClient()
+        self._files = FileSender(FILES_AT_ONCE)
         self._idle: deque[tuple[float, IOStream]] = deque()
         self._closed = False
 
@@ -170,7 +182,7 @@ class HttpSender:
         sent, why = False, "the connection was closed without an answer"
         try:
             async with asyncio.timeout(request.silence) as limit:
-                sent = await _send_and_receive(stream, request, receiver, limit)
+                sent = await self._send_and_receive(stream, request, receiver, limit)
         except TimeoutError as error:
             raise Unreachable(f"{self._host}:{self._port}: silent for {request.silence:g} s") from error
         except (OSError, StreamClosedError, HTTPInputError) as error:
@@ -196,41 +208,74 @@ class HttpSender:
         self._closed = True
         while self._idle:
             self._idle.pop()[1].close()
+        self._files.close()
         self._connector.close()
 
+    async def _send_and_receive(
+        self, stream: IOStream, request: _Request, receiver: _Receiver, limit: asyncio.Timeout
+    ) -> bool:
+        """Send a request and receive its answer, which may come early; return whether all of the request was sent."""
+        loop = asyncio.get_running_loop()
+        receiver.touched = lambda: limit.reschedule(loop.time() + request.silence)
+        connection = _Connection(stream, True, HTTP1ConnectionParameters(chunk_size=CHUNK, max_body_size=2**53))
+        reading = asyncio.ensure_future(connection.read_response(receiver))
+        try:
+            sent = await self._send(connection, request, reading, receiver)
+            await reading
+            return sent
+        finally:
+            if not reading.done():
+                stream.close()
+                await asyncio.wait([reading])
+            if not reading.cancelled():
+                reading.exception()
 
-async def _send_and_receive(stream: IOStream, request: _Request, receiver: _Receiver, limit: asyncio.Timeout) -> bool:
-    """Send a request and receive its answer, which may come early; return whether all of the request was sent."""
-    loop = asyncio.get_running_loop()
-    receiver.touched = lambda: limit.reschedule(loop.time() + request.silence)
-    connection = HTTP1Connection(stream, True, HTTP1ConnectionParameters(chunk_size=CHUNK, max_body_size=2**53))
-    reading = asyncio.ensure_future(connection.read_response(receiver))
-    try:
-        sent = await _send(connection, request, reading, receiver.touched)
-        await reading
-        return sent
-    finally:
-        if not reading.done():
-            stream.close()
-            await asyncio.wait([reading])
-        if not reading.cancelled():
-            reading.exception()
+    async def _send(
+        self, connection: _Connection, request: _Request, reading: asyncio.Future[bool], receiver: _Receiver
+    ) -> bool:
+        """Send the request; return whether all of it was sent. An early answer ends it."""
+        body = request.body
+        if request.method not in ("GET", "HEAD", "DELETE") or body.length:
+            request.headers["Content-Length"] = str(body.length)
+        await connection.write_headers(RequestStartLine(request.method, request.target, ""), request.headers)
+        if body.file is not None and self._tls is None:
+            if not await self._send_file(connection, body.file, reading, receiver):
+                return False
+        else:
+            async for chunk in body.read():
+                if reading.done():
+                    return False
+                await connection.write(chunk)
+                receiver.touched()
+        connection.finish()
+        return True
 
-
-async def _send(
-    connection: HTTP1Connection, request: _Request, reading: asyncio.Future[bool], touched: Callable[[], None]
-) -> bool:
-    """Send the request; return whether all of it was sent. An early answer ends it."""
-    if request.method not in ("GET", "HEAD", "DELETE") or request.body.length:
-        request.headers["Content-Length"] = str(request.body.length)
-    await connection.write_headers(RequestStartLine(request.method, request.target, ""), request.headers)
-    async for chunk in request.body.read():
-        if reading.done():
+    async def _send_file(
+        self, connection: _Connection, content: FileRange, reading: asyncio.Future[bool], receiver: _Receiver
+    ) -> bool:
+        sending = asyncio.ensure_future(self._files.send(connection.stream.socket, content, receiver.touched))
+        try:
+            either: list[asyncio.Future[Any]] = [sending, reading]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() and receiver.answer.status not in _SUCCESS:
+                return False
+            await sending
+        except OSError:
+            await reading  # the answer may say why the store has closed the connection
             return False
-        await connection.write(chunk)
-        touched()
-    connection.finish()
-    return True
+        finally:
+            if not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending])
+        connection.count(content.length)
+        return True
+
+
+class _Connection(HTTP1Connection):
+    def count(self, length: int) -> None:
+        """Note that bytes of the body were sent over the socket itself."""
+        if self._expected_content_remaining is not None:
+            self._expected_content_remaining -= length
 
 
 class _ClosedWhileIdle(Exception):

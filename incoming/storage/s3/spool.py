@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull
 from incoming.core.extents import Extents
-from incoming.platform.files import punch_hole, unnamed
+from incoming.platform.files import punch_hole, read, unnamed
 from incoming.storage.byte_store import Buffer
+from incoming.storage.s3.file_sender import FileRange
 
 THREADS = 4
 _BLOCK = 4096
+_DIGESTED = 256 * 1024
+"""Bytes that are read and digested at a time: they stay in the processor's cache in between."""
 
 
 class Region:
@@ -32,17 +36,27 @@ class Region:
         self._start = start
         self._length = length
 
-    async def write(self, offset: int, data: Buffer) -> None:
-        """Keep bytes. Raises StorageFull or StorageFailed of the disk. Call `Spool.reserve` before."""
-        await self._spool.call(_write_all, self._start + offset, data)
+    async def write(self, *pieces: tuple[int, Buffer]) -> None:
+        """Keep bytes, each piece with its offset. Raises StorageFull or StorageFailed of the disk."""
+        await self._spool.call(_write_pieces, self._start, pieces)
         before = self.extents.size
-        self.extents = self.extents.add(offset, offset + len(data))
+        for offset, data in pieces:
+            self.extents = self.extents.add(offset, offset + len(data))
         self._spool.used += self.extents.size - before
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return bytes that were written."""
         data: bytes = await self._spool.call(_read_all, self._start + offset, length)
         return data
+
+    def file_range(self, offset: int, length: int) -> FileRange:
+        """Return where bytes are that were written."""
+        return FileRange(self._spool.file, self._start + offset, length)
+
+    async def digest(self, offset: int, length: int, algorithm: str) -> bytes:
+        """Return the digest of bytes that were written, by a name of hashlib's."""
+        digest: bytes = await self._spool.call(_digest, self._start + offset, length, algorithm)
+        return digest
 
     async def close(self) -> None:
         """Forget the bytes."""
@@ -59,18 +73,20 @@ class Spool:
 
     def __init__(self, directory: Path, limit: int) -> None:
         self.used = 0
-        self._limit = limit
+        self.limit = limit
+        self.held = 0
+        """Writers that wait for room."""
         self._next = 0
         self._room = asyncio.Event()
         self._room.set()
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
         self._users = 0
-        self._file = unnamed(directory)
+        self.file = unnamed(directory)
         try:
-            _write_all(self._file, 0, bytes(_BLOCK))
-            _punch(self._file, 0, _BLOCK)
+            _write_all(self.file, 0, bytes(_BLOCK))
+            _punch(self.file, 0, _BLOCK)
         except OSError:
-            os.close(self._file)
+            os.close(self.file)
             raise
 
     def region(self, length: int) -> Region:
@@ -82,13 +98,17 @@ class Spool:
     @property
     def is_full(self) -> bool:
         """Whether no more is to be written."""
-        return self.used >= self._limit
+        return self.used >= self.limit
 
     async def wait_for_room(self) -> None:
         """Return when more may be written."""
-        while self.is_full:
-            self._room.clear()
-            await self._room.wait()
+        self.held += 1
+        try:
+            while self.is_full:
+                self._room.clear()
+                await self._room.wait()
+        finally:
+            self.held -= 1
 
     def give_back(self, size: int) -> None:
         """Count `size` bytes less."""
@@ -99,7 +119,7 @@ class Spool:
         """Call a function with the file on a thread. Raises StorageFull, StorageFailed, ServerShutdown."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, function, self._file, *arguments)
+            return await loop.run_in_executor(self._executor, function, self.file, *arguments)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise (StorageFull if full else StorageFailed)(f"the spool in storage_dir: {error.strerror}") from error
@@ -115,7 +135,12 @@ class Spool:
         self._users -= 1
         if not self._users:
             self._executor.shutdown(wait=True)
-            os.close(self._file)
+            os.close(self.file)
+
+
+def _write_pieces(file: int, start: int, pieces: Sequence[tuple[int, Buffer]]) -> None:
+    for offset, data in pieces:
+        _write_all(file, start + offset, data)
 
 
 def _write_all(file: int, offset: int, data: Buffer) -> None:
@@ -134,6 +159,19 @@ def _read_all(file: int, offset: int, length: int) -> bytes:
         pieces.append(piece)
         offset, length = offset + len(piece), length - len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _digest(file: int, offset: int, length: int, algorithm: str) -> bytes:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    buffer = memoryview(bytearray(min(length, _DIGESTED)))
+    end = offset + length
+    while offset < end:
+        count = read(file, buffer[: end - offset], offset)
+        if not count:
+            raise OSError(errno.EIO, "the file is shorter than what was written")
+        digest.update(buffer[:count])
+        offset += count
+    return digest.digest()
 
 
 def _punch(file: int, offset: int, length: int) -> None:

@@ -18,7 +18,7 @@ from incoming.core.errors import ServerShutdown, TakenOver
 from incoming.core.extents import Extents, Range
 from incoming.core.location import Location
 from incoming.core.ticket import Ticket
-from incoming.storage.byte_store import Buffer, BytesLost, SignedPart, Written
+from incoming.storage.byte_store import Buffer, BytesLost, SignedPart, SpoolUsage, Written
 from incoming.storage.s3.answers import S3Error, StoredObject
 from incoming.storage.s3.bucket_access import BucketAccess, Records
 from incoming.storage.s3.buffered_upload import BufferedUpload, parked_prefix
@@ -61,6 +61,10 @@ class S3Bytes:
     def name(self) -> str:
         return self.access.store.name
 
+    @property
+    def spool(self) -> SpoolUsage:
+        return self.access.spool
+
     def counts(self) -> Mapping[str, float]:
         return {f"object_requests/{name}": count for name, count in self.access.client.requests.items()}
 
@@ -71,8 +75,7 @@ class S3Bytes:
 
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         upload = await self.begin(ticket)
-        for offset, data in pieces:
-            await upload.put(ticket, offset, data)
+        await upload.put(ticket, pieces)
         return upload.collect()
 
     async def flush(self, ticket: Ticket) -> Written:

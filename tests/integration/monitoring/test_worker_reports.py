@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,22 @@ from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 from tests.support.stores import Clock, Stores, until
 
 
+@dataclass(frozen=True)
+class Usage:
+    """That of a spool."""
+
+    used: int
+    limit: int
+    held: int
+
+
 class OneOfSeveral:
     """A worker's counters, connections and notes."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, *spools: "Usage") -> None:
         self.counters = WorkerCounters()
         self.connections = Connections(self.counters)
-        self.reporter = WorkerReporter(stores.tickets, self.counters, self.connections)
+        self.reporter = WorkerReporter(stores.tickets, self.counters, self.connections, spools=spools)
 
 
 async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
@@ -35,6 +45,16 @@ async def test_counts_of_all_workers_are_added(tmp_path: Path) -> None:
     assert overview.counted["chunk_seconds/http/0.5"] == 5
     assert len(overview.workers) == 2
     assert (await second.reporter.overview()).counted["bytes/http"] == 50
+    await stores.close()
+
+
+async def test_spools_of_all_workers_are_added(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, Clock())
+    first, second = OneOfSeveral(stores, Usage(10, 100, 1)), OneOfSeveral(stores, Usage(20, 100, 0))
+    without = OneOfSeveral(stores)
+    assert (await without.reporter.overview()).spool == {}
+    await second.reporter.report()
+    assert (await first.reporter.overview()).spool == {"used": 30, "limit": 200, "held": 1}
     await stores.close()
 
 

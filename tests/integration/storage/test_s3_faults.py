@@ -16,7 +16,7 @@ from incoming.core.ticket import Ticket
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.byte_store import BytesLost
 from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.spool import Region, Spool
 from incoming.storage.s3.store import S3Bytes
 from tests.contract.byte_stores import RECORDS, no_lease
 from tests.contract.test_byte_store import ticket_of
@@ -49,9 +49,9 @@ class Bench:
         self.stores: list[S3Bytes] = []
         self.ticket = ticket_of(SIZE)
 
-    def open(self, spool: int = 2**20) -> S3Bytes:
-        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-        store = ObjectStore(name="s3", bucket="bucket", endpoint=self.s3.url, part_size=PART, **keys)
+    def open(self, spool: int = 2**20, checksum: str = "auto") -> S3Bytes:
+        more = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "checksum": checksum}
+        store = ObjectStore(name="s3", bucket="bucket", endpoint=self.s3.url, part_size=PART, **more)
         self.stores.append(S3Bytes(BucketAccess(store, Spool(self.directory, spool)), RECORDS.of, no_lease))
         return self.stores[-1]
 
@@ -97,6 +97,36 @@ async def test_a_part_is_sent_again_from_the_spool(bench: Bench, fault: Fault) -
     await bench.put(store, 0, SIZE)
     assert bench.ticket.extents == Extents([(0, SIZE)])
     assert len(bench.s3.seen("UploadPart")) >= PARTS + 3
+    assert await bench.complete(store) == CONTENT
+
+
+@pytest.mark.parametrize("checksum", ["sha256", "md5"])
+async def test_bytes_that_are_others_on_their_way_are_refused_and_not_reported(
+    bench: Bench, checksum: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest is of the bytes that came from the client, so what the store gets differs from them."""
+    store = bench.open(checksum=checksum)
+    meant = Region.digest
+
+    async def of_others(self: Region, offset: int, length: int, algorithm: str) -> bytes:
+        right = await meant(self, offset, length, algorithm)
+        return bytes([right[0] ^ 1]) + right[1:]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Region, "digest", of_others)
+        with pytest.raises(StorageFailed, match=r"BadDigest|XAmzContentSHA256Mismatch"):
+            await bench.put(store, 0, PART)
+    assert bench.ticket.extents == Extents()
+    await bench.put(store, 0, SIZE)
+    assert await bench.complete(store) == CONTENT
+
+
+async def test_a_store_may_be_configured_to_check_nothing(bench: Bench) -> None:
+    store = bench.open(checksum="none")
+    await bench.put(store, 0, SIZE)
+    sent = [request.headers for request in bench.s3.seen("UploadPart")]
+    assert {headers["x-amz-content-sha256"] for headers in sent} == {"UNSIGNED-PAYLOAD"}
+    assert not any("Content-MD5" in headers for headers in sent)
     assert await bench.complete(store) == CONTENT
 
 

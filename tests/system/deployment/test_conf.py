@@ -246,6 +246,7 @@ ILL = {
     "IncomingWorkersMissing": {'incoming_workers{instance="a"}': "4x100 3x20"},
     "IncomingDiskFull": {'incoming_free_bytes{instance="a"}': "200000000x120"},
     "IncomingDiskFillsUp": {'incoming_free_bytes{instance="a"}': "500000000000-2500000000x120"},
+    "IncomingSpoolFull": {'incoming_spool_held_uploads{instance="a"}': "0x110 3x10"},
     "IncomingStorageFails": {
         'incoming_errors_total{error="storage_failed",instance="a"}': "3x115 4 5 6 7 8",
     },

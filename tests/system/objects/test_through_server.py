@@ -147,7 +147,8 @@ def test_operators_see_where_an_object_is_and_how_often_the_store_was_asked(benc
 
     def counted() -> bool:
         page = requests.get(f"{bench.server.base_url}/incoming/metrics", timeout=30).text
-        return f'incoming_object_requests_total{{operation="UploadPart"}} {SIZE // 4096 + 1}.0' in page
+        parts = f'incoming_object_requests_total{{operation="UploadPart"}} {SIZE // 4096 + 1}.0'
+        return parts in page and "incoming_spool_bytes 0.0" in page
 
     wait_until(counted, "the requests in the metrics")
 
