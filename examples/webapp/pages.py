@@ -53,12 +53,15 @@ def new_app() -> bottle.Bottle:
     return app
 
 
-def page(folder: Path, settings: Settings, **values: Any) -> str:
-    """Render `frontend_tmpl.html` of an example's folder, with the policy that lets it reach the Incoming!! server."""
+def page(folder: Path, settings: Settings, connect_to: str = "", **values: Any) -> str:
+    """Render `frontend_tmpl.html` of an example's folder, with the policy that lets it reach the Incoming!! server.
+
+    `connect_to` is a further origin that it may send to.
+    """
     scheme = "https" if bottle.request.urlparts.scheme == "https" else "http"
     incoming_host = settings.public_incoming_host or _incoming_host_beside_us(settings)
     nonce = secrets.token_urlsafe(16)
-    bottle.response.set_header("Content-Security-Policy", _policy(scheme, incoming_host, nonce))
+    bottle.response.set_header("Content-Security-Policy", _policy(scheme, incoming_host, nonce, connect_to))
     return bottle.template(
         "frontend_tmpl.html",
         template_lookup=[str(folder)],
@@ -147,12 +150,13 @@ def _incoming_host_beside_us(settings: Settings) -> str:
     return f"{name}:{port}" if port else name
 
 
-def _policy(scheme: str, incoming_host: str, nonce: str) -> str:
+def _policy(scheme: str, incoming_host: str, nonce: str, connect_to: str) -> str:
     socket_scheme = "wss" if scheme == "https" else "ws"
+    further = f" {connect_to}" if connect_to else ""
     return (
         "default-src 'none'; "
         f"script-src 'self' 'nonce-{nonce}' {scheme}://{incoming_host}; "
-        f"connect-src 'self' {scheme}://{incoming_host} {socket_scheme}://{incoming_host}; "
+        f"connect-src 'self' {scheme}://{incoming_host} {socket_scheme}://{incoming_host}{further}; "
         "style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 

@@ -18,12 +18,12 @@ def squeezed(text: str) -> str:
 
 @pytest.mark.promise(130)
 def test_the_code_in_it_is_that_of_the_examples() -> None:
-    first, second = PAGE.split("## Example 1: ")[1].split("## Example 2: ")
-    for text, folder in ((first, "1-simple"), (second, "2-dynamic")):
+    _, first, second, third = re.split(r"^## Example \d: ", PAGE, flags=re.MULTILINE)
+    for text, folder, least in ((first, "1-simple", 5), (second, "2-dynamic", 5), (third, "3-object-storage", 3)):
         files = [ROOT / "examples" / folder / name for name in ("backend.py", "frontend_tmpl.html")]
         source = squeezed("\n".join(path.read_text() for path in files))
         blocks = re.findall(r"^```(?:python|javascript|html)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        assert len(blocks) > 4
+        assert len(blocks) >= least
         for block in blocks:
             assert squeezed(block) in source, block
 
@@ -36,6 +36,14 @@ def test_all_options_are_in_it(number: int) -> None:
     options = set(re.findall(r"--[a-z_]+", shown)) - {"--help"}
     in_table = set(re.findall(r"^\| `(--[a-z_]+)`", PAGE, re.MULTILINE))
     assert options == in_table - (set() if number == 2 else {"--delay"})
+
+
+def test_all_variables_of_example_3_are_in_it() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "3-object-storage" / "backend.py"), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    variables = set(re.findall(r"env var:\s+([A-Z_]+)", shown)) | {"AWS_ACCESS_KEY", "AWS_SECRET"}
+    rows = re.findall(r"^\| (`[A-Z_]+`.*?) \|", PAGE, re.MULTILINE)
+    assert set(re.findall(r"`([A-Z_]+)`", " ".join(rows))) == variables
 
 
 def test_its_files_exist() -> None:
