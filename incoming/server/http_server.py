@@ -54,6 +54,8 @@ class GuardedServer(HTTPServer):
     """Called for each connection that is refused, for the counters."""
     write_timeout = 0.0
     """Seconds without any progress after which a client that reads no answer is disconnected; 0 means never."""
+    shares_sockets = False
+    """Whether other workers accept from the same listening sockets."""
     most_lingering = 64
     """Refused connections kept open at the same time until their answer has been read."""
 
@@ -64,7 +66,8 @@ class GuardedServer(HTTPServer):
         self._shortages = OccasionalLog()
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        self._listeners += [Listener(listening, self._accepted) for listening in sockets]
+        shared = self.shares_sockets
+        self._listeners += [Listener(listening, self._accepted, is_shared=shared) for listening in sockets]
 
     def stop(self) -> None:
         for listener in self._listeners:

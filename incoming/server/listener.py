@@ -1,4 +1,5 @@
-"""Accept connections from one listening socket, and pause when the process or the system is out of descriptors.
+"""Accept connections from one listening socket: a few at a time if other workers accept from it as well, and with a
+pause when the process or the system is out of descriptors.
 
 A listening socket stays readable while a connection waits, so an event loop repeats an accept that fails at once, for
 ever. This file decides when accepting is tried again; it does not know what is done with a connection.
@@ -20,6 +21,14 @@ log = logging.getLogger(__name__)
 BATCH = 128
 """Connections accepted in one turn of the event loop."""
 
+SHARE = 4
+"""Connections that a worker accepts before it leaves the next ones to the other workers for a moment."""
+
+BREATH = 0.003
+"""Seconds of that moment. The kernel wakes all workers for the same connection, but not at the same time: the first
+could have accepted a hundred before the second runs. A worker accepts 1,300 a second this way, as many as it can serve.
+"""
+
 PAUSE = 1.0
 """Seconds until accepting is tried again. The kernel holds the connections that come meanwhile."""
 
@@ -40,7 +49,12 @@ class Listener:
         listening: socket.socket,
         accepted: Callable[[socket.socket, Any], None],
         loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared` says that other processes accept from the same socket, and are to get their share."""
+        self._most = SHARE if is_shared else BATCH
+        self._is_shared = is_shared
         self._socket = listening
         self._accepted = accepted
         self._loop = loop or asyncio.get_running_loop()
@@ -61,7 +75,7 @@ class Listener:
         self._socket.close()
 
     def _accept(self) -> None:
-        for _ in range(BATCH):
+        for _ in range(self._most):
             if self._stopped:
                 return
             try:
@@ -78,10 +92,15 @@ class Listener:
             except Exception:
                 connection.close()
                 log.exception("a new connection could not be served")
+        if self._is_shared and not self._stopped:
+            self._rest(BREATH)
+
+    def _rest(self, seconds: float) -> None:
+        self._loop.remove_reader(self._socket)
+        self._resume = self._loop.call_later(seconds, self._go_on)
 
     def _pause(self, error: OSError) -> None:
-        self._loop.remove_reader(self._socket)
-        self._resume = self._loop.call_later(PAUSE, self._go_on)
+        self._rest(PAUSE)
         if count := self._failures.due():
             log.warning(
                 "cannot accept connections: %s; trying again every %g s",

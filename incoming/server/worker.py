@@ -110,6 +110,7 @@ class Worker:
                     await recover(services.tickets, services.store, services.upload_service)
                 server = http_server(services)
                 collect_rarely()
+                server.shares_sockets = lifeline is not None
                 server.add_sockets(sockets)
                 self._notifier.ready()
                 beating = loop.create_task(self._beat(services))
@@ -228,7 +229,7 @@ async def close_services(services: Services) -> None:
     await services.stores.close()
 
 
-def http_server(services: Services) -> HTTPServer:
+def http_server(services: Services) -> GuardedServer:
     """Return the server with its limits, not yet listening. Raises FileNotFoundError if the library is missing."""
     # Only backend functions accept forms, and they parse them themselves.
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from incoming.server.descriptors import DescriptorBudget
-from incoming.server.listener import BATCH, PAUSE, Listener
+from incoming.server.listener import BATCH, BREATH, PAUSE, SHARE, Listener
 from incoming.server.occasional_log import OccasionalLog
 
 
@@ -68,9 +68,15 @@ class FakeLoop:
         callback()
 
 
-def listen(listening: FakeSocket, taken: list[object]) -> tuple[Listener, FakeLoop]:
+def listen(listening: FakeSocket, taken: list[object], *, is_shared: bool = False) -> tuple[Listener, FakeLoop]:
     loop = FakeLoop()
-    return Listener(listening, lambda connection, _: taken.append(connection), loop), loop  # type: ignore[arg-type]
+    listener = Listener(
+        listening,  # type: ignore[arg-type]
+        lambda connection, _: taken.append(connection),
+        loop,  # type: ignore[arg-type]
+        is_shared=is_shared,
+    )
+    return listener, loop
 
 
 def test_all_waiting_connections_are_accepted_in_one_turn() -> None:
@@ -86,6 +92,40 @@ def test_one_turn_is_bounded() -> None:
         _, loop = listen(listening, [])
         loop.turn()
         assert listening.accepts == BATCH
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_two_workers_share_the_connections_that_wait_also_when_one_wakes_up_later(late: int) -> None:
+    listening = FakeSocket(*(f"c{number}" for number in range(64)))
+    taken: tuple[list[object], list[object]] = ([], [])
+    loops = [listen(listening, own, is_shared=True)[1] for own in taken]
+    for breath in range(64):
+        for number, loop in enumerate(loops):
+            if number == 1 and breath < late:
+                continue
+            for _ in range(3):  # turns of the event loop within one moment
+                loop.turn()
+            if loop.timer is not None:
+                assert loop.timer[0] == BREATH
+                loop.wait()
+    assert sorted(map(str, (*taken[0], *taken[1]))) == sorted(f"c{number}" for number in range(64)), "each once"
+    assert max(len(own) for own in taken) <= 40
+
+
+def test_a_worker_that_shares_the_socket_accepts_a_few_and_then_all_that_nobody_else_has_taken() -> None:
+    listening, taken = FakeSocket(*["early"] * (3 * SHARE)), list[object]()
+    listener, loop = listen(listening, taken, is_shared=True)
+    for number in range(1, 4):
+        loop.turn()
+        assert len(taken) == number * SHARE
+        assert loop.reader is None
+        loop.wait()
+    loop.turn()
+    assert loop.reader is not None, "nothing waits: the next connection is accepted at once"
+    listening.waiting += ["late"] * SHARE
+    loop.turn()
+    listener.stop()
+    assert (loop.timer, loop.reader, listening.closed) == (None, None, True)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EBADF])
