@@ -70,12 +70,12 @@ class Delivery:
         """Seconds after which another worker may repeat an attempt that has not been recorded as answered."""
         return self._settings.handover_timeout + LEASE_MARGIN
 
-    async def attempt(self, ticket_id: str, claimed: Callback, waited: float = 0.0) -> None:
+    async def attempt(self, ticket_id: str, claimed: Callback, waited: float = 0.0, read: Ticket | None = None) -> None:
         """Call the app and record the answer. Raises what the store raises, as long as the app was not called.
 
-        `waited` are the seconds that the claimed callback waited for its turn.
+        `waited` are the seconds that the claimed callback waited for its turn, `read` the ticket as it was claimed.
         """
-        begun = await self._begin(ticket_id, claimed, waited)
+        begun = await self._begin(ticket_id, claimed, waited, read)
         if begun is None:
             return
         ticket, callback = begun
@@ -101,7 +101,9 @@ class Delivery:
         except UnknownTicket:
             log.info("upload %s: ticket expired while its app was called", ticket.id)
 
-    async def _begin(self, ticket_id: str, claimed: Callback, waited: float) -> tuple[Ticket, Callback] | None:
+    async def _begin(
+        self, ticket_id: str, claimed: Callback, waited: float, read: Ticket | None
+    ) -> tuple[Ticket, Callback] | None:
         """Record the attempt before it is made; None if the claim is no longer true."""
         now = self._clock.now()
         # Unanswered until the answer is recorded: if this worker dies, nobody knows whether the app got the call.
@@ -112,7 +114,10 @@ class Delivery:
             unanswered=True,
         )
         try:
-            return await self._tickets.update(ticket_id, lambda known: _begun(known, claimed, callback, now)), callback
+            ticket = await self._tickets.update(
+                ticket_id, lambda known: _begun(known, claimed, callback, now), believed=read
+            )
+            return ticket, callback
         except _NotOurs:
             return None
 
@@ -152,7 +157,7 @@ class Delivery:
         pause = min(self._pause(callback, answer), left)
         now = self._clock.now()
         later = after.put_off(pause, now, self._clock.steady())
-        await self._record(ticket.id, lambda known: _settled(known, callback, later, answer, now), durable=False)
+        await self._record(ticket, lambda known: _settled(known, callback, later, answer, now), durable=False)
         if callback.attempts & (callback.attempts - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...: an outage floods no log
             parts = (ticket.id, callback.attempts, answer.reason, pause)
             log.warning("upload %s: callback attempt %d: %s; next in %.0f s", *parts, extra=_facts(ticket, answer))
@@ -166,7 +171,7 @@ class Delivery:
     async def _conclude(self, ticket: Ticket, callback: Callback, answer: Answer) -> None:
         now = self._clock.now()
         if callback.cancelled:
-            await self._record(ticket.id, lambda known: _settled(known, callback, None, answer, now))
+            await self._record(ticket, lambda known: _settled(known, callback, None, answer, now))
             if answer.verdict == Verdict.DONE:
                 log.info("upload %s: the app knows of the cancellation", ticket.id, extra=_facts(ticket, answer))
             else:
@@ -176,7 +181,7 @@ class Delivery:
                 )
             return
         reason = self._failure(callback, answer)
-        after = await self._record(ticket.id, lambda known: _answered(known, callback, answer, reason, now))
+        after = await self._record(ticket, lambda known: _answered(known, callback, answer, reason, now))
         if after.state == State.FAILED:
             log.warning("upload %s: handover failed: %s", ticket.id, after.reason, extra=_facts(ticket, answer))
         else:
@@ -193,18 +198,18 @@ class Delivery:
         spent = duration_text(round(self._settings.handover_retry_time))
         return f"the application could not be reached (tried {tries} in {spent}): {answer.reason}"
 
-    async def _record(self, ticket_id: str, change: Change, *, durable: bool = True) -> Ticket:
+    async def _record(self, begun: Ticket, change: Change, *, durable: bool = True) -> Ticket:
         """Commit the app's answer, however long the database needs: an answer that is lost is asked for again, and
         many apps no longer know the id then.
         """
         attempt = 0
         while True:
             try:
-                return await self._tickets.update(ticket_id, change, durable=durable)
+                return await self._tickets.update(begun.id, change, durable=durable, believed=begun)
             except UnknownTicket:
                 raise
             except UploadError as error:
-                log.warning("upload %s: cannot record the app's answer yet: %s; retrying", ticket_id, error.message)
+                log.warning("upload %s: cannot record the app's answer yet: %s; retrying", begun.id, error.message)
             await asyncio.sleep(RECORD_PAUSES[min(attempt, len(RECORD_PAUSES) - 1)])
             attempt += 1
 

@@ -41,7 +41,7 @@ GATHERING = 0.02
 class _Claimed:
     """A claimed callback that waits for its turn, and since when, by the monotonic clock."""
 
-    ticket_id: str
+    ticket: Ticket
     callback: Callback
     since: float
 
@@ -141,13 +141,13 @@ class CallbackDispatcher:
     async def _deliver(self, claimed: _Claimed) -> None:
         waited = self._clock.monotonic() - claimed.since
         try:
-            await self._delivery.attempt(claimed.ticket_id, claimed.callback, waited)
+            await self._delivery.attempt(claimed.ticket.id, claimed.callback, waited, claimed.ticket)
         except UnknownTicket:
             return
         except UploadError as error:
-            log.warning("upload %s: callback postponed: %s", claimed.ticket_id, error.message)
+            log.warning("upload %s: callback postponed: %s", claimed.ticket.id, error.message)
         except Exception:
-            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claimed.ticket_id)
+            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claimed.ticket.id)
 
     async def try_out(self, options: TicketOptions) -> None:
         """Make a trial call. Raises CallbackTestFailed unless the app accepts it, TooBusy above a limit."""
@@ -162,7 +162,7 @@ class CallbackDispatcher:
         self._stopping = True
         self._news.set()
         claimed = [claimed for queue in self._queues.values() for claimed in queue.waiting.values()]
-        await self._give_back((one.ticket_id, one.callback) for one in claimed)
+        await self._give_back((one.ticket.id, one.callback) for one in claimed)
         try:
             if self._under_way:
                 await asyncio.wait(tuple(self._under_way.values()), timeout=within)
@@ -189,4 +189,4 @@ def _enqueue(queue: _HostQueue, ticket: Ticket, now: float) -> None:
     if ticket.callback is not None:
         waiting = queue.waiting.get(ticket.id)
         since = waiting.since if waiting is not None and waiting.callback.id == ticket.callback.id else now
-        queue.waiting[ticket.id] = _Claimed(ticket.id, ticket.callback, since)
+        queue.waiting[ticket.id] = _Claimed(ticket, ticket.callback, since)

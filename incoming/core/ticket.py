@@ -169,6 +169,11 @@ class Ticket:
         return self.size is not None and self.extents.covers(0, self.size)
 
     @property
+    def awaits_completion(self) -> bool:
+        """Whether every byte has arrived and the file does not have its final name yet."""
+        return self.state == State.UPLOADING and self.complete
+
+    @property
     def room(self) -> int | None:
         """Where bytes may lie at most in the partial file: below the length, if it is known and there are no parts."""
         return None if self.parts else self.size

@@ -21,7 +21,12 @@ class _EpochRises(Exception):
 
 
 async def update_fenced(
-    tickets: TicketStore, store: ByteStore, ticket_id: str, change: Change, durable: bool
+    tickets: TicketStore,
+    store: ByteStore,
+    ticket_id: str,
+    change: Change,
+    durable: bool,
+    believed: Ticket | None = None,
 ) -> Ticket:
     """The same as `TicketStore.update`; while the epoch of a begun upload rises, nobody writes to it.
 
@@ -36,7 +41,7 @@ async def update_fenced(
         return changed
 
     try:
-        return await tickets.update(ticket_id, unless_it_rises, durable=durable)
+        return await tickets.update(ticket_id, unless_it_rises, durable=durable, believed=believed)
     except _EpochRises as rises:
         its = store_of(store, rises.ticket)
         fence = its.fence(rises.ticket) if isinstance(its, FencingStore) else nullcontext()

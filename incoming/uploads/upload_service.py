@@ -1,7 +1,6 @@
 """Opens, writes, pauses, cancels and completes uploads: the one place where both transports meet.
 
-Decides who is the rightful sender, when a file is whole, and what becomes of it then. It knows no wire and no outside
-system but the two Protocols of storage/base.py.
+Decides who is the rightful sender, when a file is whole, and what becomes of it then. Knows no wire, only the stores.
 """
 
 from __future__ import annotations
@@ -77,9 +76,9 @@ class UploadService:
             raise TakenOver
         return upload
 
-    async def open_plain(self, ticket_id: str, identity: Identity) -> ActiveUpload:
-        """The same for a client that knows nothing of sessions and is taken at any epoch."""
-        return await self._open(ticket_id, identity, "", None)
+    async def open_plain(self, ticket_id: str, identity: Identity, read: Ticket | None = None) -> ActiveUpload:
+        """The same for a client without sessions, which is taken at any epoch. `read` is the ticket as just read."""
+        return await self._open(ticket_id, identity, "", None, read)
 
     async def claim(self, ticket_id: str, identity: Identity | None = None) -> ClaimedUpload:
         """A client without a session is the rightful sender from now on: other senders are ended, and `taken_over`.
@@ -113,11 +112,12 @@ class UploadService:
 
         self._listeners.learned(await self._tickets.update(claimed.ticket.id, change))
 
-    async def _open(self, ticket_id: str, identity: Identity, session: str, epoch: int | None) -> ActiveUpload:
+    async def _open(
+        self, ticket_id: str, identity: Identity, session: str, epoch: int | None, read: Ticket | None = None
+    ) -> ActiveUpload:
         self._check_open()
-        change = self._opening(identity, session, epoch)
-        is_first = self._is_first(ticket_id)
-        return self._welcome(await update_fenced(self._tickets, self._store, ticket_id, change, is_first))
+        told = self._opening(identity, session, epoch), self._is_first(ticket_id), read
+        return self._welcome(await update_fenced(self._tickets, self._store, ticket_id, *told))
 
     def _is_first(self, ticket_id: str) -> bool:
         """What is first said of a file must outlive a power cut: the file may be whole before anything else does."""
@@ -136,7 +136,7 @@ class UploadService:
 
     def _welcome(self, ticket: Ticket) -> ActiveUpload:
         upload = self._enter(ticket)
-        if ticket.complete and ticket.state == State.UPLOADING:
+        if ticket.awaits_completion:
             self._complete(ticket.id)
         return upload
 
@@ -207,9 +207,7 @@ class UploadService:
 
     async def settled(self, upload: ActiveUpload) -> Ticket:
         """The ticket when all that was written by now counts: complete ones have arrived. Raises like `finalise`."""
-        if upload.ticket.complete and upload.ticket.state == State.UPLOADING:
-            return await self.finalise(upload.ticket.id)
-        return upload.ticket
+        return await self.finalise(upload.ticket.id) if upload.ticket.awaits_completion else upload.ticket
 
     async def pause(self, ticket_id: str, epoch: int | None) -> Ticket:
         """The user pauses. Raises TakenOver, UnknownTicket or the ticket's outcome."""
@@ -300,15 +298,17 @@ class UploadService:
             task.add_done_callback(lambda _: self._finalising.pop(ticket_id, None))
         return await asyncio.shield(task)
 
-    async def _finalise(self, ticket_id: str) -> Ticket:
-        upload = self._enter(await self.get_ticket(ticket_id))
+    async def _finalise(self, ticket_id: str, *, anew: bool = False) -> Ticket:
+        """What this worker knows is believed unless `anew`: the stores refuse what is not true any more."""
+        known = self._uploads.get(ticket_id)
+        upload = self._enter(await self.get_ticket(ticket_id) if anew or known is None else known.ticket)
         try:
             await upload.settle()
-            ticket = await self.get_ticket(ticket_id)
-            if ticket.state != State.UPLOADING or ticket.size is None or not ticket.complete:
-                return ticket
-            upload.adopt(ticket)
-            self._listeners.learned(ticket := await self._make_whole(upload, ticket.size))
+            if anew or not upload.ticket.awaits_completion:
+                upload.adopt(await self.get_ticket(ticket_id))
+            ticket = upload.ticket
+            if ticket.size is not None and ticket.awaits_completion:
+                self._listeners.learned(ticket := await self._make_whole(upload, ticket.size))
             return ticket
         finally:
             self.leave(upload)
@@ -318,7 +318,7 @@ class UploadService:
         try:
             location, digest = await self._complete_with_digest(upload, size)
         except TakenOver:
-            return await self._finalise(ticket_id)  # as it is in the new epoch
+            return await self._finalise(ticket_id, anew=True)  # as it is in the new epoch
         except UploadError as error:
             ticket = await self.get_ticket(ticket_id)
             if ticket.state != State.UPLOADING:
@@ -341,7 +341,7 @@ class UploadService:
                 return replace(known, synced=Extents()).distrust()
             return known.spoil(digest, notice, now) if is_wrong else known.arrive(location, notice, now, digest)
 
-        ticket = await self._tickets.update(ticket_id, change)
+        ticket = await self._tickets.update(ticket_id, change, believed=whole)
         self._digests.forget(ticket_id)
         if ticket.state in (State.UPLOADING, State.CANCELLED) or (is_wrong and ticket.state == State.FAILED):
             await self._discard(ticket)

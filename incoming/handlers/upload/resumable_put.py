@@ -113,7 +113,7 @@ class ResumablePut(UploadResource):
         """Open the upload. The library names the epoch of its welcome; other clients are accepted at any epoch."""
         epoch = self.get_query_argument("epoch", None)
         if epoch is None:
-            return await self.services.upload_service.open_plain(ticket.id, identity)
+            return await self.services.upload_service.open_plain(ticket.id, identity, ticket)
         if not (epoch.isascii() and epoch.isdigit()) or len(epoch) > 16:
             raise BadParameter("'epoch' is not a number")
         self._epoch = int(epoch)

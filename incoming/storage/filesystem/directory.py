@@ -28,6 +28,8 @@ class StorageDirectory:
         self._root_inode = self._root_facts().inode
         self.kind = disk.kind(root)
         """The type of the file system."""
+        self._safe_shards: dict[str, tuple[int, int]] = {}
+        """The inode of each shard that this process has synced the name of."""
 
     def shard(self, ticket_id: str) -> str:
         return f"{self.root}/{ticket_id[:2]}"
@@ -62,9 +64,14 @@ class StorageDirectory:
         return self._disk.create(self.partial(ticket_id), self._file_mode)
 
     def sync_names(self, ticket_id: str) -> None:
-        self._disk.sync_directory(self.shard(ticket_id))
-        # The shard's own name may be as new as the file, made by whichever worker.
-        self._disk.sync_directory(self.root)
+        shard = self.shard(ticket_id)
+        self._disk.sync_directory(shard)
+        facts = self._disk.look(shard)
+        if facts is None or self._safe_shards.get(shard) != facts.inode:
+            # The shard's own name may be as new as the file, made by whichever worker.
+            self._disk.sync_directory(self.root)
+            if facts is not None:
+                self._safe_shards[shard] = facts.inode
 
     def _make_root(self) -> None:
         missing = []

@@ -124,14 +124,18 @@ class FileTree:
     def loss_recorded(self, ticket: Ticket) -> None:
         self._syncs.recorded(ticket.id)
 
-    def _make_durable(self, part: PartialFile, handle: Handle, sync: Callable[[int], None]) -> None:
-        """Sync data and name. Drop the descriptor on failure: a second sync would succeed and prove nothing."""
+    def _make_durable(
+        self, part: PartialFile, handle: Handle, sync: Callable[[int], None], *, named: bool = True
+    ) -> None:
+        """Sync data and, unless not `named`, the name. Drop the descriptor on failure: a second sync would succeed and
+        prove nothing.
+        """
         try:
             if part.suspect:
                 part.suspect = False
                 raise OSError(errno.EIO, "an earlier close failed")
             sync(handle.fd)
-            if not part.named:
+            if named and not part.named:
                 self._directory.sync_names(part.id)
                 part.named = True
         except OSError:
@@ -218,7 +222,8 @@ class FileTree:
             part.end = min(part.end, size)
         with self._syncs.held(ticket.id):
             self._check_epoch(ticket)  # if another process's sync has failed, it is recorded by now
-            self._make_durable(part, handle, self._disk.fsync)
+            # Its name is about to be another one, which is synced below.
+            self._make_durable(part, handle, self._disk.fsync, named=False)
         self._partials.check(part, ticket, handle)
         self._check_whole(part, ticket, handle, size)
         self._disk.rename(self._directory.partial(part.id), self._directory.final(part.id))

@@ -77,6 +77,8 @@ class ProgressWriter:
 
     async def advance(self, believed: Ticket, change: Change) -> Ticket | None:
         """Return the ticket after its progress; None, and nothing is changed, if it must go the whole way."""
+        if _changed(believed, change) is None:
+            return None  # without waiting for those under way
         loop = asyncio.get_running_loop()
         asked = _Asked(believed, change, loop.create_future())
         self._asked.append(asked)

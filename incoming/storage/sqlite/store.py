@@ -134,7 +134,10 @@ class SqliteStore:
             return saved
 
         def move_on(transaction: Transaction) -> Ticket | None:
-            return None if believed is None else advance(transaction, believed, change, quiet=quiet)
+            if believed is None:
+                return None
+            # A limit on what all reserve can refuse a change after it was written, which takes a savepoint.
+            return advance(transaction, believed, change, quiet=quiet, may_reserve=not self._limits.quota)
 
         quick = move_on if believed and records is None else None
         return await self._writer.perform(apply, durable=durable, patient=patient, quick=quick)

@@ -1,4 +1,4 @@
-"""One ticket's row in the database: how it is read, written over, and moved on when nothing but bytes have come.
+"""One ticket's row in the database: how it is read, written over, and moved on when its version is known.
 
 Every function works in its caller's transaction, on the thread that the connection belongs to. What a transaction is
 made of is decided by group_commit.py, how a ticket is laid out by ticket_row.py.
@@ -55,7 +55,8 @@ def _update(names: Iterable[str]) -> tuple[str, Callable[[Sequence[Any]], tuple[
 
 _UPDATE = _update(COLUMNS[1:])
 _UPDATE_UNCOUNTED = _update(name for name in COLUMNS[1:] if name not in _COUNTED)
-_ADVANCE = _update(PROGRESS)[0] + " AND version = ?"
+_IF_VERSION = " AND version = ?"
+_ADVANCE = _update(PROGRESS)[0] + _IF_VERSION
 
 
 _NOTE_WRITER = f"UPDATE tickets SET {_WRITTEN_BY} WHERE id = ?"  # noqa: S608
@@ -84,25 +85,40 @@ def insert(transaction: Transaction, ticket: Ticket) -> None:
 def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: bool = False) -> Ticket:
     """Writes `changed` over the row, which is `known`, and returns the ticket with its new version."""
     saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
-    counted = (known.state, known.reserved, known.options) != (saved.state, saved.reserved, saved.options)
-    statement, values = _UPDATE if counted else _UPDATE_UNCOUNTED
+    statement, values = _statement(known, saved)
     transaction.connection.execute(statement, (*values(to_row(saved)), *_writers(transaction, known, saved), known.id))
     transaction.saved[known.id] = saved
     transaction.owes |= saved.callback != known.callback
     return saved
 
 
-def advance(transaction: Transaction, believed: Ticket, change: Change, *, quiet: bool) -> Ticket | None:
-    """Writes progress over the row if it still is the version that it is believed to be; None, and nothing, if not."""
+def _statement(known: Ticket, saved: Ticket) -> tuple[str, Callable[[Sequence[Any]], tuple[Any, ...]]]:
+    """The cheaper of the statements that write all that differs, and what picks its values from a row."""
+    counted = (known.state, known.reserved, known.options) != (saved.state, saved.reserved, saved.options)
+    return _UPDATE if counted else _UPDATE_UNCOUNTED
+
+
+def advance(
+    transaction: Transaction, believed: Ticket, change: Change, *, quiet: bool, may_reserve: bool
+) -> Ticket | None:
+    """Writes the changed ticket over the row if it still is the version that it is believed to be; None, and nothing,
+    if not, or if it would reserve more and not `may_reserve`.
+    """
     known = transaction.saved.get(believed.id, believed)
     changed = change(known)
-    if changed is known or not is_progress(known, changed):
+    if changed is known or changed.id != known.id or (changed.reserved > known.reserved and not may_reserve):
         return None
     saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
-    values = (*to_progress(saved), *_writers(transaction, known, saved), known.id, known.version)
-    if not transaction.connection.execute(_ADVANCE, values).rowcount:
+    if is_progress(known, saved):
+        statement, values = _ADVANCE, to_progress(saved)
+    else:
+        update, pick = _statement(known, saved)
+        statement, values = update + _IF_VERSION, pick(to_row(saved))
+    writers = _writers(transaction, known, saved)
+    if not transaction.connection.execute(statement, (*values, *writers, known.id, known.version)).rowcount:
         return None
     transaction.saved[known.id] = saved
+    transaction.owes |= saved.callback != known.callback
     return saved
 
 

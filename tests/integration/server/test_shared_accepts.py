@@ -58,9 +58,7 @@ def accepted(server: IncomingServer, clients: set[int]) -> list[int]:
 def shares(server: IncomingServer) -> list[int]:
     """Connect AT_ONCE times; return how many of the connections each worker has accepted."""
     with ExitStack() as connections:
-        ends = [
-            connections.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(AT_ONCE)
-        ]
+        ends = [connections.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(AT_ONCE)]
         clients = {end.getsockname()[1] for end in ends}
         return wait_until(lambda: accepted(server, clients), "every connection to be accepted")
 

@@ -363,10 +363,10 @@ async def test_a_defect_in_one_delivery_stops_no_other(
     cursed = await stores.arrived(app_stub.url)
     real = Delivery.attempt
 
-    async def attempt(self: Delivery, ticket_id: str, claimed: Callback, waited: float) -> None:
+    async def attempt(self: Delivery, ticket_id: str, claimed: Callback, waited: float, read: Ticket) -> None:
         if ticket_id == cursed.id:
             raise RuntimeError("a defect")
-        await real(self, ticket_id, claimed, waited)
+        await real(self, ticket_id, claimed, waited, read)
 
     monkeypatch.setattr(Delivery, "attempt", attempt)
     workers.start(stores, handover_connections=1)

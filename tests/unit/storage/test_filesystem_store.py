@@ -30,7 +30,7 @@ from incoming.storage.filesystem import partial_files
 from incoming.storage.filesystem.disk import PosixDisk
 from incoming.storage.filesystem.store import FileStore
 from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD, OpenFiles, open_descriptors
-from tests.unit.storage.faulty_disk import Died, FaultyDisk
+from tests.unit.storage.faulty_disk import Died, FaultyDisk, io_error
 from tests.unit.storage.tickets import new
 
 Plant = Callable[[Path, Path], None]
@@ -191,7 +191,8 @@ async def test_the_first_sync_makes_the_names_durable_too(files: FileStore, disk
     await files.write(UPLOAD, [(0, b"x")])
     disk.calls.clear()
     await files.sync(UPLOAD)
-    assert disk.calls == ["open", "lock_syncs", "fdatasync", "sync_directory", "sync_directory", "close", "look"]
+    names = ["sync_directory", "look", "sync_directory"]
+    assert disk.calls == ["open", "lock_syncs", "fdatasync", *names, "close", "look"]
     disk.calls.clear()
     await files.sync(UPLOAD)
     assert disk.calls == ["open", "lock_syncs", "fdatasync", "close", "look"]
@@ -259,9 +260,39 @@ async def test_completion_syncs_before_it_renames(files: FileStore, disk: Faulty
     disk.calls.clear()
     assert await files.complete(UPLOAD, 3) == Location(FILE, str(final(root)))
     durable = [name for name in disk.calls if name in ("fsync", "rename", "sync_directory")]
-    assert durable == ["fsync", "sync_directory", "sync_directory", "rename", "sync_directory", "sync_directory"]
+    assert durable == ["fsync", "rename", "sync_directory", "sync_directory"]
     assert final(root).read_bytes() == b"abc"
     assert not partial(root).exists()
+
+
+async def test_the_name_of_a_directory_is_synced_once_unless_it_failed(
+    files: FileStore, disk: FaultyDisk, root: Path
+) -> None:
+    first, second, third = (replace(UPLOAD, id=f"{UPLOAD.id[:-1]}{digit}") for digit in "abc")
+    synced: list[bool] = []
+
+    def rule(name: str, number: int) -> BaseException | None:
+        if name != "sync_directory":
+            return None
+        synced.append(True)
+        return io_error() if len(synced) == 2 else None
+
+    for upload in (first, second, third):
+        await files.write(upload, [(0, b"abc")])
+    disk.rule = rule
+    with pytest.raises(StorageFailed):
+        await files.complete(first, 3)
+    assert (disk.hits, len(synced)) == (1, 2), "the storage directory's own sync failed"
+    await files.complete(second, 3)
+    assert len(synced) == 4
+    await files.complete(third, 3)
+    assert len(synced) == 5
+    (root / UPLOAD.id[:2]).rename(root / "moved")
+    (root / UPLOAD.id[:2]).mkdir()
+    fresh = replace(UPLOAD, id=f"{UPLOAD.id[:-1]}d")
+    await files.write(fresh, [(0, b"abc")])
+    await files.complete(fresh, 3)
+    assert len(synced) == 7, "a new directory has a new name"
 
 
 async def test_completing_twice_is_completing_once(open_files: OpenFiles, root: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from incoming.core.errors import FileTooLarge, TakenOver
 from incoming.core.extents import Extents
-from incoming.core.ticket import Identity, State, Ticket
+from incoming.core.ticket import Callback, Identity, State, Ticket
 from incoming.storage.quotas import StoreLimits
 from incoming.storage.sqlite.group_commit import Transaction
 from incoming.storage.sqlite.store import SqliteStore
 from incoming.storage.sqlite.tickets import save
+from tests.support.stores import until
 from tests.unit.storage.conftest import OpenTickets
 from tests.unit.storage.test_sqlite import Held
 from tests.unit.storage.tickets import NOW, new
@@ -90,12 +91,43 @@ async def test_what_was_undone_is_not_built_upon(tickets: SqliteStore) -> None:
     assert await tickets.get(ticket.id) == await gaining
 
 
-async def test_more_than_progress_goes_the_whole_way(tickets: SqliteStore) -> None:
+async def test_a_change_of_a_known_version_reads_nothing_either(tickets: SqliteStore) -> None:
+    owed: list[bool] = []
+    tickets.watch_outbox(lambda: owed.append(True))
     ticket = await uploading(tickets)
+    executed = asked(tickets)
     paused = await progress(tickets, ticket, lambda known: known.pause(None, NOW))
+    callback = Callback("a callback", cancelled=True, since=NOW, due_at=NOW)
+    cancelled = await progress(tickets, paused, lambda known: known.cancel("enough", callback, NOW))
+    assert "SELECT" not in executed
     assert paused.paused
-    assert await tickets.get(ticket.id) == paused
-    assert await progress(tickets, paused, lambda known: known) == paused
+    assert (await tickets.get(ticket.id), cancelled.callback) == (cancelled, callback)
+    assert (await tickets.counts())[State.CANCELLED] == 1
+    await until(lambda: owed, "the news of the outbox")
+
+
+async def test_no_change_changes_nothing(tickets: SqliteStore) -> None:
+    ticket = await uploading(tickets)
+    assert await progress(tickets, ticket, lambda known: known) == ticket
+    assert await tickets.get(ticket.id) == ticket
+
+
+async def test_a_change_of_another_version_is_made_to_the_newest_one(tickets: SqliteStore) -> None:
+    old = await uploading(tickets)
+    newest = await tickets.update(old.id, stored(0, 10))
+    paused = await progress(tickets, old, lambda known: known.pause(None, NOW))
+    assert (paused.paused, paused.extents) == (True, newest.extents)
+    assert await tickets.get(old.id) == paused
+
+
+async def test_a_change_that_would_exceed_the_quota_leaves_the_ticket_as_it_was(open_tickets: OpenTickets) -> None:
+    tickets = open_tickets(limits=StoreLimits(quota=1000))
+    ticket = await uploading(tickets, None)
+    with pytest.raises(FileTooLarge):
+        await progress(tickets, ticket, lambda known: replace(known, identity=Identity("a", 1001), reason="large"))
+    assert await tickets.get(ticket.id) == ticket
+    allowed = await progress(tickets, ticket, lambda known: replace(known, identity=Identity("a", 1000)))
+    assert await tickets.get(ticket.id) == allowed
 
 
 async def test_the_quota_counts_what_has_come_of_a_file_of_unknown_size(open_tickets: OpenTickets) -> None:
