@@ -20,6 +20,8 @@ from incoming.storage.s3.store import S3Bytes
 from tests.support.ceph_cluster import ACCESS_KEY, MIN_PART, SECRET_KEY, ceph_cluster, s3_client
 from tests.support.part_store import PartStore
 from tests.support.scripted_s3 import ScriptedS3
+from tests.support.versity_gateway import MIN_PART as VERSITY_MIN_PART
+from tests.support.versity_gateway import versity_gateway
 
 PART = 8
 """Bytes of a part of the store that buffers: less than the tests write."""
@@ -148,10 +150,16 @@ def ceph_bucket(root: Path) -> Bucket:
     return Bucket(root, cluster.url, cluster.new_bucket(), MIN_PART)
 
 
+def versity_bucket(root: Path) -> Bucket:
+    gateway = versity_gateway()
+    return Bucket(root, gateway.url, gateway.new_bucket(), VERSITY_MIN_PART)
+
+
 PLACES: dict[str, Callable[[Path], Place]] = {
     "filesystem": Directory,
     "memory": Memory,
     "parts": PartsInDirectory,
     "scripted_s3": scripted_bucket,
     "ceph": ceph_bucket,
+    "versitygw": versity_bucket,
 }

@@ -32,7 +32,11 @@ SIZE = len(CONTENT)
 OpenStore = Callable[[], ByteStore]
 
 
-@pytest.fixture(params=PLACES)
+WIDE = ("versitygw",)
+"""What only `make wide` tries."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.wide if name in WIDE else ()) for name in PLACES])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return PLACES[request.param](tmp_path / "storage")
 

@@ -83,6 +83,8 @@ class ScriptedS3:
         self.min_part = 4096
         self.knows_conditions = True
         """Whether If-None-Match is heeded; many stores ignore it."""
+        self.keeps_cut_parts = False
+        """Whether a part whose connection is cut is stored with zeros in the place of the rest, as versitygw does."""
         self.check = SignatureCheck(ACCESS_KEY, SECRET_KEY, self.now)
         self._faults: dict[str, list[tuple[Fault, dict[str, Bucket]]]] = defaultdict(list)
         self._down: list[tuple[str, Fault, float]] = []
@@ -202,6 +204,11 @@ class _Handler(RequestHandler):
         if self._fault and self._fault.after is not None and len(self._body) >= self._fault.after:
             self._note(0)
             self._drop()
+
+    def on_connection_close(self) -> None:
+        if self._store.keeps_cut_parts and self._operation == "UploadPart":
+            self._body += bytes(int(self.request.headers["Content-Length"]) - len(self._body))
+            self._perform()
 
     async def _answer(self) -> None:
         fault = self._fault

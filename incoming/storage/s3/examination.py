@@ -6,10 +6,12 @@ Decides which mistakes of the configuration are told with which cure. What it st
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +25,10 @@ from incoming.storage.s3.http_sender import Body, Unreachable
 DAY = 86400.0
 SKEW = 60.0
 """Seconds by which clocks may differ. The server signs with the store's time, but others may not."""
+
+CUT_LENGTH = 64 * 1024
+CUT_LOOKS, CUT_LOOK_INTERVAL = 3, 0.2
+"""How often, and after how many seconds each, a part whose connection was cut is looked for."""
 
 _CURES = {
     "InvalidAccessKeyId": "correct access_key, or the credentials in the environment",
@@ -68,6 +74,7 @@ class Examination:
         try:
             if await self._can_begin():
                 await self._lifecycle()
+                await self._try_direct()
         finally:
             self._client.close()
         return self.findings
@@ -79,6 +86,7 @@ class Examination:
                 await self._lifecycle()
                 for step in (self._parts, self._conditions, self._signed_urls):
                     await self._try(step)
+                await self._try_direct()
         finally:
             self._client.close()
         return self.findings
@@ -103,7 +111,10 @@ class Examination:
             upload = await self._client.create_upload(self._key, {})
             await self._client.abort_upload(self._key, upload)
         except S3Error as error:
-            self._fault(f"{where}: {error}", _CURES.get(error.code, _CHECK_ENDPOINT))
+            if error.is_transient:
+                self._warn(f"{where} is not ready: {error}", "uploads wait until it is")
+            else:
+                self._fault(f"{where}: {error}", _CURES.get(error.code, _CHECK_ENDPOINT))
         except Unreachable as error:
             self._warn(f"{where} does not answer: {error}", "start it, or correct endpoint; uploads wait until then")
         except StorageFailed as error:
@@ -145,6 +156,28 @@ class Examination:
         else:
             self._good(f"a lifecycle rule aborts incomplete uploads after {shortest} days")
 
+    async def _try_direct(self) -> None:
+        if self._store.direct:
+            await self._try(self._cut_part)
+
+    async def _cut_part(self) -> None:
+        """Try whether a part whose connection was cut counts as whole: of a browser's the server could not tell."""
+        upload = await self._client.create_upload(self._key, {})
+        try:
+            with suppress(Unreachable):
+                await self._client.upload_part(self._key, upload, 1, Content(Body(CUT_LENGTH, _first_half)))
+            for _ in range(CUT_LOOKS):
+                await asyncio.sleep(CUT_LOOK_INTERVAL)
+                if await self._client.list_parts(self._key, upload):
+                    self._fault(
+                        "a part whose connection was cut is listed as if it were whole",
+                        "set direct to false: files that browsers send to this store could have wrong bytes",
+                    )
+                    return
+            self._good("a part whose connection was cut is not listed")
+        finally:
+            await self._client.abort_upload(self._key, upload)
+
     # --- everything ---------------------------------------------------------------------------------------------------
 
     async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -152,6 +185,9 @@ class Examination:
             await step()
         except (S3Error, Unreachable, StorageFailed, ValueError) as error:
             code = error.code if isinstance(error, S3Error) else ""
+            if isinstance(error, Unreachable) or (isinstance(error, S3Error) and error.is_transient):
+                self._warn(str(error), "check it again when the store answers")
+                return
             self._fault(str(error), _CURES.get(code, _CHECK_ENDPOINT))
 
     async def _parts(self) -> None:
@@ -224,6 +260,13 @@ class Examination:
         except S3Error:
             return True
         return False
+
+
+async def _first_half() -> AsyncIterator[bytes]:
+    """Yield half of what is announced, and end the connection when it may have arrived."""
+    yield bytes(CUT_LENGTH // 2)
+    await asyncio.sleep(CUT_LOOK_INTERVAL)
+    raise OSError("cut on purpose")
 
 
 def _content(data: bytes) -> Content:

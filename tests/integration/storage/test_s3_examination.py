@@ -1,0 +1,161 @@
+"""What is said at the start, and by `incoming check store`, of an object store with which something is wrong."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from incoming.settings.object_stores import ObjectStore
+from incoming.storage.s3.examination import DAY, Examination, Kind
+from tests.support.ceph_cluster import s3_client
+from tests.support.scripted_s3 import ACCESS_KEY, BUSY, SECRET_KEY, Fault, ScriptedS3
+
+PAUSED = 7 * DAY
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
+    monkeypatch.setattr("incoming.storage.s3.retrying.FIRST_PAUSE", 0.01)
+    with ScriptedS3() as scripted:
+        scripted.new_bucket()
+        yield scripted
+
+
+async def lines(url: str, *, everything: bool = False, **changes: object) -> dict[str, list[str]]:
+    """Return what is found, by its kind: each a fact and what to change."""
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    given = {"bucket": "bucket", "endpoint": url, "part_size": 4096, **keys, **changes}
+    examination = Examination(ObjectStore(name="s3", **given), PAUSED)  # type: ignore[arg-type]
+    found = await (examination.of_everything() if everything else examination.at_start())
+    return {kind: [f"{one.fact}; {one.cure}" for one in found if one.kind == kind] for kind in Kind}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bucket": "no-such-bucket"}, "NoSuchBucket; make the bucket, or correct bucket"),
+        ({"access_key": "other"}, "InvalidAccessKeyId; correct access_key, or the credentials in the environment"),
+        ({"secret_key": "other"}, "SignatureDoesNotMatch; correct secret_key"),
+    ],
+)
+async def test_wrong_settings_are_named(s3: ScriptedS3, changes: dict[str, str], words: str) -> None:
+    [line] = (await lines(s3.url, **changes))[Kind.FAULT]
+    code, cure = words.split("; ", 1)
+    assert f"{code} (scripted: {code}); {cure}" in line
+    assert s3.url in line
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(501, "NotImplemented"), "NotImplemented; use a store that has multipart uploads"),
+        (Fault(405, "MethodNotAllowed"), "MethodNotAllowed; use a store that has multipart uploads"),
+        (
+            Fault(403, "AccessDenied"),
+            "AccessDenied; allow these credentials to read, write and delete below the prefix",
+        ),
+        (Fault(301, "PermanentRedirect"), "PermanentRedirect; correct region or endpoint: the bucket is elsewhere"),
+        (Fault(400, "AuthorizationHeaderMalformed"), "AuthorizationHeaderMalformed; correct region: the bucket is"),
+        (Fault(400, "SomethingElse"), "SomethingElse; is endpoint the URL of an S3 interface?"),
+    ],
+)
+async def test_a_store_that_refuses_uploads_is_refused(s3: ScriptedS3, fault: Fault, words: str) -> None:
+    s3.fail("CreateMultipartUpload", fault)
+    [line] = (await lines(s3.url))[Kind.FAULT]
+    assert s3.pending == 0
+    code, cure = words.split("; ", 1)
+    assert f"{code} (scripted: {code}); {cure}" in line
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+    def log_message(self, *given: object) -> None: ...
+
+
+async def test_an_endpoint_that_is_no_object_store_is_refused() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Page) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        [line] = (await lines(f"http://127.0.0.1:{web.server_port}"))[Kind.FAULT]
+        web.shutdown()
+    assert "is endpoint the URL of an S3 interface?" in line
+
+
+async def test_a_store_that_does_not_answer_is_no_reason_to_refuse() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as gone:
+        port = gone.getsockname()[1]
+    found = await lines(f"http://127.0.0.1:{port}")
+    assert found[Kind.FAULT] == []
+    [line] = found[Kind.WARNING]
+    assert line.endswith("start it, or correct endpoint; uploads wait until then")
+
+
+@pytest.mark.parametrize("fault", [BUSY, Fault(500, "InternalError"), Fault(502, "")])
+async def test_a_busy_store_is_no_reason_to_refuse(s3: ScriptedS3, fault: Fault) -> None:
+    s3.fail("CreateMultipartUpload", fault)
+    found = await lines(s3.url)
+    assert s3.pending == 0
+    assert found[Kind.FAULT] == []
+    [line] = found[Kind.WARNING]
+    assert line.endswith("; uploads wait until it is")
+
+
+@pytest.mark.parametrize(("hours", "where"), [(3, "ahead of"), (-3, "behind")])
+async def test_clocks_that_differ_are_named_and_do_not_matter(s3: ScriptedS3, hours: int, where: str) -> None:
+    s3.clock_offset = timedelta(hours=hours)
+    found = await lines(s3.url)
+    assert found[Kind.FAULT] == []
+    [line] = [line for line in found[Kind.WARNING] if "clock" in line]
+    assert f"s {where} this machine's; set the clocks; until then requests are signed with the store's time" in line
+
+
+@pytest.mark.parametrize(("days", "kind"), [(6, Kind.FAULT), (7, Kind.GOOD), (30, Kind.GOOD), (0, Kind.WARNING)])
+async def test_a_lifecycle_rule_must_be_longer_than_a_pause(s3: ScriptedS3, days: int, kind: Kind) -> None:
+    if days:
+        abort = {"DaysAfterInitiation": days}
+        rule = {"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": abort}
+        s3_client(s3.url).put_bucket_lifecycle_configuration(Bucket="bucket", LifecycleConfiguration={"Rules": [rule]})
+    [line] = [line for line in (await lines(s3.url))[kind] if "lifecycle rule" in line]
+    words = {6: "paused_timeout is 7 days; make the rule longer", 0: "add one with more than 7 days"}
+    assert words.get(days, f"after {days} days") in line
+
+
+async def test_credentials_that_may_not_read_rules_are_no_fault(s3: ScriptedS3) -> None:
+    s3.fail("GetBucketLifecycleConfiguration", Fault(403, "AccessDenied"))
+    found = await lines(s3.url)
+    assert (found[Kind.FAULT], found[Kind.WARNING]) == ([], [])
+    assert any("lifecycle rules cannot be read" in line for line in found[Kind.NOTE])
+
+
+async def test_a_store_that_loses_bytes_is_found_out(s3: ScriptedS3) -> None:
+    assert (await lines(s3.url, everything=True))[Kind.FAULT] == []
+    s3.knows_conditions = False
+    found = await lines(s3.url, everything=True)
+    assert any("If-None-Match is ignored" in line for line in found[Kind.NOTE])
+    s3.fail("HeadObject", Fault(404, "NoSuchKey"))
+    [line] = (await lines(s3.url, everything=True))[Kind.FAULT]
+    assert line == "a completed object is another one; use another store: files would not be safe in this one"
+    assert s3.objects() == {}
+    assert s3.buckets["bucket"].uploads == {}, "nothing is left of the probes"
+
+
+@pytest.mark.parametrize("everything", [False, True])
+async def test_a_store_that_lists_parts_whose_connection_was_cut_is_not_for_browsers(
+    s3: ScriptedS3, everything: bool
+) -> None:
+    """The server counts what a store lists, and such a part has other bytes than the file."""
+    found = await lines(s3.url, everything=everything, direct=True)
+    assert found[Kind.FAULT] == []
+    assert any("a part whose connection was cut is not listed" in line for line in found[Kind.GOOD])
+    s3.keeps_cut_parts = True
+    [line] = (await lines(s3.url, everything=everything, direct=True))[Kind.FAULT]
+    assert line.startswith("a part whose connection was cut is listed as if it were whole; set direct to false: ")
+    assert (await lines(s3.url, everything=everything))[Kind.FAULT] == [], "through the server it has a checksum"
+    assert s3.buckets["bucket"].uploads == {}
