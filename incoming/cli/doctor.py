@@ -18,6 +18,7 @@ from pathlib import Path
 
 import incoming
 from incoming.cli.check import check_proxy, config_options
+from incoming.cli.checks.callback import check_callback, read_secret
 from incoming.cli.checks.config import check_config
 from incoming.cli.checks.database import check_database
 from incoming.cli.checks.findings import Findings
@@ -25,11 +26,13 @@ from incoming.cli.checks.storage import check_storage
 from incoming.cli.terminal import CommandParser, fail, say
 from incoming.core.callback_url import shown_url
 from incoming.server import log_format
+from incoming.settings.settings import ConfigError
 
 COMMAND = "incoming doctor"
 ABOUT = (
-    "Run the checks that apply (config, storage, database, and proxy with --proxy) and write a report without secrets, "
-    "to send to those who help. Exit codes: 0 nothing to change, 1 something to change, 2 usage error."
+    "Run the checks that apply (config, storage, database; proxy with --proxy, callback with --callback) and write a "
+    "report without secrets, to send to those who help. Exit codes: 0 nothing to change, 1 something to change, "
+    "2 usage error."
 )
 PACKAGES = ("tornado", "PyYAML", "aiohttp", "rich", "prometheus-client", "websockets", "asyncpg")
 VARIABLES = ("container", "KUBERNETES_SERVICE_HOST", "INVOCATION_ID", "TZ", "LANG")
@@ -45,7 +48,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
         for findings in found:
             lines += ["", f"# {findings.title}", "", *findings.lines]
         Path(given.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
+    except (ConfigError, OSError, ValueError) as error:
         return fail(COMMAND, str(error), 2)
     for findings in found:
         for line in findings.lines:
@@ -61,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
     made.add_argument("--config", metavar="FILE", help="the server's configuration file")
     made.add_argument("--proxy", metavar="URL", help="the server as browsers reach it")
+    made.add_argument("--callback", metavar="URL", help="what an app gives as signalFinishURL: make a trial call")
+    made.add_argument("--secret-file", metavar="FILE", help="a file with that app's backendSecret; - for stdin")
     made.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file for --proxy")
     made.add_argument(
         "--output", default="incoming-report.txt", metavar="FILE", help="(default: incoming-report.txt, here)"
@@ -82,6 +87,8 @@ def _examine(given: argparse.Namespace, environment: Mapping[str, str]) -> Itera
             found = Findings(f"proxy {shown_url(given.proxy)}")
             found.fault(f"{error.name} is missing", "pip install 'incoming[client]'")
             yield found
+    if given.callback:
+        yield check_callback(given.callback, settings, read_secret("", given.secret_file))
 
 
 def _machine(environment: Mapping[str, str]) -> Iterator[str]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
 import sys
 from typing import NoReturn
 
 from incoming.server import log_format
-
-_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+from incoming.settings.command_line import with_hint
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -18,13 +15,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end with code 2."""
-        unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
-        known = [option for action in self._actions for option in action.option_strings]
-        if choice := _CHOICE.search(message):
-            unknown, known = [choice[1]], re.findall(r"[\w-]+", choice[2])
-        close = [found for word in unknown for found in difflib.get_close_matches(word.partition("=")[0], known, n=1)]
-        hint = f"did you mean {close[0]}?" if close else "--help lists all options"
-        complain(self.prog, f"{message}; {hint}")
+        complain(self.prog, with_hint(self, message))
         raise SystemExit(2)
 
 

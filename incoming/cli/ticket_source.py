@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import shutil
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,8 @@ class TicketCommand:
         self._command = shlex.split(command)
         if not self._command:
             raise ValueError("the command of --ticket-from is empty")
+        if shutil.which(self._command[0], path=environment.get("PATH")) is None:
+            raise ValueError(f"--ticket-from {self._command[0]!r}: there is no such program, or it is not executable")
         self._server = server
         self._environment = environment
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from incoming.cli.terminal import complain, fail, say
+from incoming.cli.terminal import CommandParser, complain, fail, say
 from incoming.cli.upload_texts import CLEAR, change, full, listing
 from incoming.core.errors import BadParameter, UploadError
 from incoming.core.ticket import Ticket
@@ -58,10 +58,10 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the commands."""
-    made = argparse.ArgumentParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
     made.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
     made.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
-    commands = made.add_subparsers(dest="command", required=True)
+    commands = made.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     listing = commands.add_parser("list", help="list uploads under way, or those in one state, the latest first")
     watching = commands.add_parser("watch", help="list them again and again; without a terminal, print what changes")
     watching.add_argument("--interval", type=_number, default=2, metavar="S", help="seconds between (default: 2)")

@@ -43,7 +43,9 @@ def server_url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        hint = f"; did you mean http://{text}" if "://" not in text and text else ""
+        bare = re.sub(r"^https?:/?(?!/)", "", text)
+        meant = f"http{'s' * text.startswith('https:')}://{bare}"
+        hint = f"; did you mean {meant}?" if bare and "://" not in bare else ""
         raise BadAddress(f"{text!r} is no URL of a server, such as https://uploads.example.org{hint}")
     if parts.username is not None or parts.password is not None:
         raise BadAddress("the URL of a server has no user name and no password: a ticket is all that it takes")

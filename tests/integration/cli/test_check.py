@@ -1,18 +1,24 @@
 """`incoming check callback URL`, and how the command line finds its commands."""
 
 import json
+import re
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from incoming.cli import check, main
+from incoming.cli.checks import callback
 from incoming.settings.command_line import GROUPS, option
 from incoming.settings.settings import KEYS
 from tests.support.app_stub import DROP, Answer, AppStub, Script
 from tests.support.ports import free_port
-from tests.support.tools import ROOT
+from tests.support.tools import ROOT, require_tool
 
 
 def tried(
@@ -30,13 +36,77 @@ def test_an_app_that_accepts_passes(word: str, app_stub: AppStub, capsys: pytest
     app_stub.default = word
     code, out = tried(capsys, f"{app_stub.url}?key=hidden", "--secret", "s3cret")
     plain = word.strip('"')
-    assert (code, out) == (
-        0,
-        f"calling {app_stub.url} as a trial, signed\nthe app answered '{plain}': callbacks work\n",
+    assert code == 0
+    first, took, path, last = out.splitlines()
+    assert (first, last) == (
+        f"calling {app_stub.url} as a trial, signed",
+        f"the app answered '{plain}': callbacks work",
     )
+    assert re.fullmatch(r"it took \d\.\d\d s", took)
+    assert path.startswith("by this configuration files lie in /")
     [call] = app_stub.callbacks
     assert (call.headers["incoming-test"], call.params["test"], call.query) == ("yes", "yes", {"key": "hidden"})
     assert "incoming-signature" in call.headers
+
+
+def test_an_app_that_works_before_it_answers_learns_to_answer_first(
+    app_stub: AppStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(callback, "SLOW", 0.0)
+    code, out = tried(capsys, app_stub.url)
+    assert code == 0
+    assert "s; answer before the work is done, with 'wait' if need be" in out
+
+
+@pytest.fixture
+def secure_app(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An app over TLS that answers `done`: its URL, and the authority of its certificate, which ends in ten days."""
+    file = tmp_path / "localhost.pem"
+    command = [require_tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "10", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    file.write_bytes(subprocess.run([*command, "-keyout", "-", "-out", "-"], check=True, capture_output=True).stdout)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+
+    class App(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"done")
+
+        def log_message(self, *_: object) -> None:
+            """The test's output is the check's."""
+
+    server = HTTPServer(("127.0.0.1", 0), App)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://localhost:{server.server_port}/", file
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_end_of_a_certificate_is_told_in_time(
+    secure_app: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, authority = secure_app
+    code, out = tried(capsys, url, environment={"INCOMING_CALLBACK_CA_FILE": str(authority)})
+    assert code == 0
+    assert re.search(r"^TLSv1\.3; the certificate is valid for (9|10) more days; renew it$", out, re.MULTILINE)
+    code, out = tried(capsys, url)
+    assert code == 1
+    assert "no secure connection" in out
+    assert "callback_ca_file" in out
+
+
+def test_a_redirect_is_named_with_its_cure(app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
+    app_stub.default = Answer(301, "", {"Location": f"{app_stub.url}/"})
+    code, out = tried(capsys, app_stub.url)
+    assert code == 1
+    assert "cause: the URL redirects to one with a slash, and redirects are not followed" in out
+    assert len(app_stub.callbacks) == 1
 
 
 def test_a_trial_may_be_json(app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,14 +193,22 @@ def test_usage_errors_exit_with_2(words: tuple[str, ...], message: str, capsys: 
             "'make-coffee' is unknown; commands are serve, uploads, database, check, doctor, send",
         ),
         (["serve", "--prot", "1"], 2, "unrecognized arguments: --prot 1"),
-        (["--prot", "1"], 2, "unrecognized arguments: --prot 1"),
+        (["--prot", "1"], 2, "unrecognized arguments: --prot 1; did you mean --port?"),
+        (["uploads", "lst"], 2, "invalid choice: 'lst' (choose from"),
+        (["uploads", "lst"], 2, "; did you mean list?"),
+        (["uploads", "list", "--serch", "x"], 2, "unrecognized arguments: --serch x; did you mean --search?"),
+        (["check", "proxy", "http://x", "--ca-flie", "x"], 2, "; did you mean --ca-file?"),
     ],
 )
 def test_an_unknown_command_is_a_usage_error(
     words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(words) == code
-    assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        sys.exit(main.main(words))
+    assert end.value.code == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["--help"], ["serve", "--help"]])

@@ -12,6 +12,7 @@ from incoming.cli.checks import config, proxy, storage
 from incoming.cli.checks.storage import check_storage
 from incoming.settings.settings import Settings, load_settings
 from tests.conftest import StartProxy
+from tests.support.app_stub import Answer, AppStub
 from tests.support.fault_proxy import TO_SERVER
 from tests.support.incoming_server import IncomingServer
 
@@ -249,6 +250,23 @@ def test_the_doctor_writes_a_report_without_secrets(
     for part in ("# Incoming!!", "Python 3", "tornado 6", "# configuration", "# storage", "port = 4100", "TZ=UTC"):
         assert part in report
     assert token not in report + said
+
+
+def test_the_doctor_tries_a_callback(tmp_path: Path, app_stub: AppStub, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "secret").write_text("hidden-secret\n")
+    output = tmp_path / "report.txt"
+    words = ["--output", str(output), "--callback", app_stub.url, "--secret-file", str(tmp_path / "secret")]
+    doctor.run(words, {"INCOMING_STORAGE_DIR": str(tmp_path)})
+    assert app_stub.callbacks[0].params["secret"] == "hidden-secret"
+    report = output.read_text()
+    assert f"# callback {app_stub.url}" in report
+    assert "ok     the app answered 'done'" in report
+    assert "hidden-secret" not in report
+    app_stub.default = Answer(404)
+    assert doctor.run(words, {"INCOMING_STORAGE_DIR": str(tmp_path)}) == 1
+    assert "FAULT  it answered 404" in output.read_text()
+    assert doctor.run(["--callback", "ftp://a/"], {"INCOMING_STORAGE_DIR": str(tmp_path)}) == 2
+    assert "doctor:" in capsys.readouterr().err
 
 
 def test_the_doctor_reports_a_configuration_that_cannot_be_used(

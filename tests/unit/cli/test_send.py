@@ -41,6 +41,7 @@ SOURCE = ("--ticket-url", "http://localhost:8000/ticket")
         (["{file}", SERVER, "--ticket-url", "app.example.org"], "did you mean http://app.example.org"),
         (["{file}", SERVER, *SOURCE, "--ticket-from", "x"], "not allowed with argument"),
         (["{file}", SERVER, "--ticket-from", "'"], "No closing quotation"),
+        (["{file}", SERVER, "--ticket-from", "./none"], "--ticket-from './none': there is no such program"),
         (["{file}", SERVER, "--ticket-from", " "], "the command of --ticket-from is empty"),
         (["{file}", "{file}", UPLOAD], "a ticket is for one file"),
         (["{directory}", UPLOAD], "a ticket is for one file"),

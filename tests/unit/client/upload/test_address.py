@@ -27,7 +27,9 @@ def test_the_url_of_a_server_has_no_ticket() -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("localhost:4000", "did you mean http://localhost:4000"),
+        ("localhost:4000", "did you mean http://localhost:4000?"),
+        ("http:/x", "did you mean http://x?"),
+        ("https:x", "did you mean https://x?"),
         ("", "is no URL of a server"),
         ("ftp://x", "is no URL of a server"),
         ("http://x:99999", "is no URL of a server"),
@@ -42,4 +44,5 @@ def test_everything_else_is_refused_with_a_hint(text: str, hint: str) -> None:
     with pytest.raises(BadAddress) as caught:
         upload_address(text)
     assert hint in str(caught.value)
+    assert f"did you mean {text}" not in str(caught.value)
     assert "secret" not in str(caught.value)
