@@ -13,9 +13,6 @@ import asyncpg
 from incoming.core.ticket import RECEIVING, State
 from incoming.storage.postgres.tickets import SELECT, mark
 
-OUTBOX = "'incoming_outbox_' || current_schema()"
-"""The channel of the outbox, an SQL expression."""
-
 _LEASE = """WITH before AS (SELECT split_part(value, ' ', 1) AS holder FROM meta WHERE key = 'lease/' || $1::text)
     INSERT INTO meta VALUES ('lease/' || $1::text,
         CASE WHEN $4::float8 > 0 THEN $2::text ELSE '' END || ' ' || ($3::float8 + $4::float8)::text)
@@ -63,8 +60,3 @@ async def unsynced(connection: asyncpg.Connection, host: str) -> Sequence[Sequen
         AND (p.written_by = '' OR strpos(p.written_by, $2) > 0) ORDER BY t.id FOR UPDATE"""
     rows: Sequence[Sequence[Any]] = await connection.fetch(query, [state.value for state in RECEIVING], mark(host))
     return rows
-
-
-async def announce_outbox(connection: asyncpg.Connection) -> None:
-    """Tell all processes, once the transaction is committed, that a callback has changed."""
-    await connection.execute(f"SELECT pg_notify({OUTBOX}, '')")

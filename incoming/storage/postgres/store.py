@@ -31,7 +31,7 @@ from incoming.storage.postgres.connection.outage import PATIENCE
 from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
 from incoming.storage.postgres.progress import ProgressWriter
-from incoming.storage.postgres.tickets import SEARCH, SELECT, insert, is_there, lock, save, write_records
+from incoming.storage.postgres.tickets import SEARCH, SELECT, News, insert, is_there, lock, save, write_records
 from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions, needle
@@ -90,13 +90,11 @@ class PostgresStore:
 
     async def _add(self, connection: asyncpg.Connection, ticket: Ticket) -> Ticket:
         try:
-            created = await insert(connection, ticket, self._host)
+            news = self._news(ticket.id, outbox=ticket.callback is not None)
+            created = await insert(connection, ticket, self._host, news)
         except asyncpg.UniqueViolationError as error:
             raise StorageFailed("there is a ticket of this id already") from error
         await quotas.check_created(connection, self._limits, ticket)
-        await self._announce(connection, ticket.id)
-        if ticket.callback is not None:
-            await instances.announce_outbox(connection)
         return created
 
     async def get(self, ticket_id: str) -> Ticket | None:
@@ -142,13 +140,11 @@ class PostgresStore:
                 raise ValueError("a change gave the ticket another id")
             if after is known:
                 return known
-            saved = await save(connection, known, after, self._host, self._instance)
+            news = self._news(ticket_id, outbox=after.callback != known.callback)
+            saved = await save(connection, known, after, self._host, self._instance, news)
             await quotas.check_saved(connection, self._limits, known, saved)
             if records is not None:
                 await write_records(connection, ticket_id, records(saved))
-            await self._announce(connection, ticket_id)
-            if saved.callback != known.callback:
-                await instances.announce_outbox(connection)
             changed = True
             return saved
 
@@ -252,8 +248,8 @@ class PostgresStore:
                 return []
             tickets = self._readable(await instances.unsynced(connection, self._host))
             for ticket in tickets:
-                await save(connection, ticket, ticket.distrust(), self._host, self._instance)
-                await self._announce(connection, ticket.id)
+                who = self._host, self._instance
+                await save(connection, ticket, ticket.distrust(), *who, self._news(ticket.id))
             return [ticket.id for ticket in tickets]
 
         ids = await self._transactions.run(distrust)
@@ -310,13 +306,20 @@ class PostgresStore:
         """Return the ticket's epoch as it is committed, None if there is no such ticket. Blocks; not for the loop's
         thread. Raises like `get`.
         """
-        asked = asyncio.run_coroutine_threadsafe(self.get(ticket_id), self._loop)
+        asked = asyncio.run_coroutine_threadsafe(self._epoch(ticket_id), self._loop)
         try:
-            ticket = asked.result(2 * PATIENCE)
+            return asked.result(2 * PATIENCE)
         except TimeoutError as error:  # an OSError, which callers would take for one of their files
             asked.cancel()
             raise self._faults.blame(error) from error
-        return None if ticket is None else ticket.epoch
+
+    async def _epoch(self, ticket_id: str) -> int | None:
+        # Asked before each write: it waits neither for whole changes nor for the rest of the row.
+        query = "SELECT coalesce((rest::json ->> 'epoch')::bigint, 0) FROM tickets WHERE id = $1"
+        epoch: int | None = await self._transactions.read(
+            lambda connection: connection.fetchval(query, ticket_id), at_once=True
+        )
+        return epoch
 
     def watch(self, listener: Callable[[str], None]) -> None:
         self._listeners.add(listener)
@@ -324,10 +327,13 @@ class PostgresStore:
     def watch_outbox(self, listener: Callable[[], None]) -> None:
         self._listeners.add_outbox(listener)
 
+    def _news(self, ticket_id: str, *, outbox: bool = False) -> News:
+        return News(f"{ticket_id} {self.process}", outbox)
+
     async def _announce(self, connection: asyncpg.Connection, ticket_id: str) -> None:
         """Tell other processes, once the transaction is committed."""
-        news = f"{ticket_id} {self.process}"
-        await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", news)
+        text = self._news(ticket_id).text
+        await connection.execute("SELECT pg_notify('incoming_' || current_schema(), $1)", text)
 
     async def check(self) -> None:
         await self._transactions.run(partial(maintenance.note, key="checked", value=""))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -35,15 +35,42 @@ WRITTEN_BY = (
 )
 """Adds the note of a host unless it is there; nothing unsynced needs no note."""
 
-_INSERT = """INSERT INTO tickets (id, state, state_since, touched, due_at, terms, rest, reserved, requested_by)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
-_INSERT_PROGRESS = """INSERT INTO progress (id, version, active_at, extents, synced, written_by)
-    VALUES ($1, nextval('versions'), $2, $3, $4, $5) RETURNING version"""
-_UPDATE = """UPDATE tickets SET state = $2, state_since = $3, touched = $4, due_at = $5, terms = $6, rest = $7,
-    reserved = $8, requested_by = $9, changed = pg_current_xact_id() WHERE id = $1"""
-_UPDATE_PROGRESS = f"""UPDATE progress p SET version = nextval('versions'), active_at = $2, extents = $3, synced = $4,
-    written_by = {WRITTEN_BY.format(all_synced="$5::boolean", mark="$6::text")},
-    writer = CASE WHEN p.extents = $3 THEN p.writer ELSE $7 END WHERE id = $1 RETURNING version"""  # noqa: S608
+OUTBOX = "'incoming_outbox_' || current_schema()"
+"""The channel of the outbox, an SQL expression."""
+
+_COUNT = """INSERT INTO counted SELECT 'entered/' || {state}, {shard}::integer, 1 {condition}
+    ON CONFLICT (name, shard) DO UPDATE SET value = counted.value + excluded.value"""
+_ANNOUNCE = (
+    "CASE WHEN {news}::text != '' THEN pg_notify('incoming_' || current_schema(), {news}) END, "
+    f"CASE WHEN {{outbox}}::boolean THEN pg_notify({OUTBOX}, '') END"
+)
+_INSERT = f"""WITH ticket AS (
+        INSERT INTO tickets (id, state, state_since, touched, due_at, terms, rest, reserved, requested_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)),
+    entered AS ({_COUNT.format(state="$2", shard="$13", condition="")})
+    INSERT INTO progress (id, version, active_at, extents, synced, written_by)
+    VALUES ($1, nextval('versions'), $4, $10, $11, $12)
+    RETURNING version, {_ANNOUNCE.format(news="$14", outbox="$15")}"""  # noqa: S608
+_SAVE = f"""WITH ticket AS (
+        UPDATE tickets SET state = $2, state_since = $3, touched = $4, due_at = $5, terms = $6, rest = $7,
+            reserved = $8, requested_by = $9, changed = pg_current_xact_id() WHERE id = $1),
+    entered AS ({_COUNT.format(state="$2", shard="$15", condition="WHERE $16::boolean")})
+    UPDATE progress p SET version = nextval('versions'), active_at = $4, extents = $10, synced = $11,
+        written_by = {WRITTEN_BY.format(all_synced="$12::boolean", mark="$13::text")},
+        writer = CASE WHEN p.extents = $10 THEN p.writer ELSE $14 END
+    WHERE id = $1 RETURNING version, {_ANNOUNCE.format(news="$17", outbox="$18")}"""  # noqa: S608
+"""Both rows, what is counted and the news in one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What other processes learn at the commit: `text` of the ticket, if any, and whether the outbox has changed."""
+
+    text: str = ""
+    outbox: bool = False
+
+
+SILENCE = News()
 
 
 def mark(host: str) -> str:
@@ -69,34 +96,30 @@ def _values(ticket: Ticket) -> tuple[dict[str, Any], tuple[Any, ...]]:
     return row, tuple(row[name] for name in names)
 
 
-async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str) -> Ticket:
+async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str, news: News = SILENCE) -> Ticket:
     """New rows. Return the ticket with its version."""
     row, values = _values(ticket)
-    await connection.execute(_INSERT, *values)
     all_synced, note = writer(None, ticket, host)
-    written_by = "" if all_synced else note
-    progress = (ticket.id, row["active_at"], row["extents"], row["synced"], written_by)
-    version = await connection.fetchval(_INSERT_PROGRESS, *progress)
-    await count(connection, {f"entered/{ticket.state}": 1})
+    progress = (row["extents"], row["synced"], "" if all_synced else note)
+    announced = (news.text, news.outbox)
+    version = await connection.fetchval(_INSERT, *values, *progress, random.randrange(SHARDS), *announced)
     return replace(ticket, version=version)
 
 
-async def save(connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str) -> Ticket:
+async def save(
+    connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = SILENCE
+) -> Ticket:
     """Write `changed` over the rows, which are `known` and locked; return the ticket with its new version."""
     row, values = _values(changed)
-    await connection.execute(_UPDATE, *values)
-    progress = (changed.id, row["active_at"], row["extents"], row["synced"], *writer(known, changed, host))
-    version = await connection.fetchval(_UPDATE_PROGRESS, *progress, instance)
-    if known.state != changed.state:
-        await count(connection, {f"entered/{changed.state}": 1})
+    progress = (row["extents"], row["synced"], *writer(known, changed, host), instance)
+    counted = (random.randrange(SHARDS), known.state != changed.state)
+    version = await connection.fetchval(_SAVE, *values, *progress, *counted, news.text, news.outbox)
     return replace(changed, version=version)
 
 
 async def lock(connection: asyncpg.Connection, ticket_id: str) -> Sequence[Any] | None:
     """The row of a ticket with COLUMNS, which nobody else changes until the transaction ends."""
-    if await connection.fetchval("SELECT 1 FROM tickets WHERE id = $1 FOR UPDATE", ticket_id) is None:
-        return None
-    row: Sequence[Any] | None = await connection.fetchrow(f"{SELECT} WHERE t.id = $1 FOR UPDATE OF p", ticket_id)
+    row: Sequence[Any] | None = await connection.fetchrow(f"{SELECT} WHERE t.id = $1 FOR UPDATE OF t, p", ticket_id)
     return row
 
 

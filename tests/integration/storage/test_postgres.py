@@ -412,10 +412,11 @@ def test_callers_have_their_answer_before_clients_give_up() -> None:
 async def test_a_database_that_does_not_tell_the_epoch_is_no_fault_of_the_files(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_answer(ticket_id: str) -> None:
+    async def no_answer(ticket_id: str) -> int | None:
         await asyncio.Event().wait()
+        return None
 
-    monkeypatch.setattr(store, "get", no_answer)
+    monkeypatch.setattr(store, "_epoch", no_answer)
     monkeypatch.setattr("incoming.storage.postgres.store.PATIENCE", 0.01)
     with pytest.raises(StorageFailed, match="ticket database"):
         await asyncio.to_thread(store.epoch_of, "any")

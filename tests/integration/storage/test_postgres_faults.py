@@ -212,6 +212,32 @@ async def test_a_standby_is_named_and_waited_for(io_loop: IOLoop, monkeypatch: p
         pair.remove()
 
 
+async def test_a_database_that_is_read_only_at_the_start_is_waited_for(
+    server: PostgresServer, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    schema = dsn.rpartition("=")[2]
+    for statement in (
+        "CREATE ROLE reader LOGIN",
+        f"GRANT ALL ON SCHEMA {schema} TO reader",
+        "ALTER ROLE reader SET default_transaction_read_only = on",
+    ):
+        await loop.run_in_executor(None, server.execute, statement)
+    as_reader = dsn.replace("incoming@", "reader@")
+    with monkeypatch.context() as hurried:
+        hurried.setattr(opening, "START_PATIENCE", 0.0)
+        with pytest.raises(StorageFailed) as failed:
+            await open_postgres(as_reader, host="here")
+    assert str(failed.value).endswith("name the primary, or allow writing (default_transaction_read_only)")
+    assert "postgresql://reader@127.0.0.1" in str(failed.value)
+    assert "\n" not in str(failed.value)
+    starting = asyncio.ensure_future(open_postgres(as_reader, host="here"))
+    await asyncio.sleep(0.1)
+    assert not starting.done()
+    await loop.run_in_executor(None, server.execute, "ALTER ROLE reader RESET default_transaction_read_only")
+    await (await starting).close()
+
+
 async def test_a_wrong_password_ends_the_start_and_is_not_shown(server: PostgresServer) -> None:
     loop = asyncio.get_running_loop()
 

@@ -116,8 +116,8 @@ class Transactions:
         attempt = partial(self._transaction, work) if self._connector.is_pooled else make
         return await self._patiently(attempt, _not_there, nullcontext())
 
-    async def read(self, work: Work[T]) -> T:
-        """The same for one question."""
+    async def read(self, work: Work[T], *, at_once: bool = False) -> T:
+        """The same for one question; `at_once` it waits for no turn, only for a connection."""
 
         async def ask() -> T:
             async with self._connection() as connection:
@@ -128,7 +128,7 @@ class Transactions:
                     await self._connector.apply_settings(connection)
                     return await work(connection)
 
-        return await self._patiently(ask, _not_there, self._turns)
+        return await self._patiently(ask, _not_there, nullcontext() if at_once else self._turns)
 
     async def _patiently(
         self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T], turn: AbstractAsyncContextManager[None]
