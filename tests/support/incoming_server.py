@@ -51,7 +51,7 @@ class IncomingServer:
         self.port = port or free_port()
         self._descriptors = descriptors
         self._log_to = log_to
-        self._program = program
+        self.program = program
         self.address = address
         self._prefix = tuple(prefix)
         self._port_is_ours_to_change = port is None
@@ -156,7 +156,7 @@ class IncomingServer:
     def _launch(self) -> None:
         if self._port_is_ours_to_change and accepts_connections(self.port, self.address):
             self.port = free_port()
-        command = [*self._prefix, sys.executable, *self._program]
+        command = [*self._prefix, sys.executable, *self.program]
         command += ["--address", self.address, "--port", str(self.port)]
         command += ["--storage-dir", str(self.storage_dir), *self.options]
         with self.log_path.open("ab") as log:
