@@ -48,9 +48,9 @@ packages: setup ## make the npm package: dist/incoming-upload-<version>.tgz
 release: setup ## make what is published, in dist/: wheel, sdist, npm package, SBOM, notes and checksums
 	@$(BIN)/python tools/release.py
 
-bench: setup ## compare with other people's software; BENCH="browser" runs one part, BENCH_OPTIONS goes to it
+bench: setup ## compare with other people's software; BENCH="browser" runs one part, BENCH_OPTIONS goes to it; QUICK=1 looks for regressions
 	$(BIN)/python -m pip install -q -e '.[bench]'
-	$(BIN)/python bench $(BENCH) $(BENCH_OPTIONS)
+	$(BIN)/python bench $(if $(QUICK),--quick,$(BENCH)) $(BENCH_OPTIONS)
 
 fuzz: SECONDS := 60
 fuzz: setup ## fuzz the parsers of strangers' bytes for SECONDS (60)

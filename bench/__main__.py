@@ -1,5 +1,5 @@
-"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, server, scale, tickets,
-throughput, cluster and objects.
+"""The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, small, server, scale, tickets,
+throughput, cluster and objects; `python bench --quick` looks for regressions.
 
 Each part compares side by side in one run: clients take turns in several rounds, and the report has medians and ratios.
 Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
@@ -27,9 +27,11 @@ import browser
 import cluster
 import objects
 import price
+import quick
 import report
 import rivals
 import scale
+import small
 import throughput
 import tickets
 from line import Line, stretched
@@ -144,6 +146,26 @@ def browser_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def small_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compare programs and pages that send many small files, over loopback."""
+    rows = []
+    with scratch(told) as directory, contextlib.ExitStack() as stack:
+        files = {load: load.make(directory / f"source-{load.size}") for load in small.LOADS}
+        servers = stack.enter_context(Servers("127.0.0.1", directory).running())
+        chromium = stack.enter_context(browser.chromium())
+        ways = [way for way, how in {**small.PROGRAMS, **small.PAGES}.items() if how.server in servers.pids]
+        for load, paths in files.items():
+            for number in range(told.rounds):
+                for way in shuffled(ways, number):
+                    if way in small.PROGRAMS:
+                        done = small.send(servers, way, load, paths)
+                    else:
+                        done = small.send_from_page(chromium, servers, way, load, paths)
+                    rows.append(asdict(done))
+                    say(f"small: {way}, {load.size} bytes: {done.rate:.0f} files/s")
+    return rows
+
+
 def server_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the cost of a GiB for each server, and for Incoming without its extra `fast`."""
     rows = []
@@ -250,6 +272,7 @@ def objects_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "line": line_part,
     "browser": browser_part,
+    "small": small_part,
     "server": server_part,
     "scale": scale_part,
     "tickets": tickets_part,
@@ -306,7 +329,14 @@ def main() -> int:
         "--objects-size", type=int, default=256, help="MiB of a file that becomes an object (default %(default)s)"
     )
     parser.add_argument("--directory", default=None, help="directory for the files (default: TMPDIR)")
+    parser.add_argument(
+        "--quick", action="store_true", help="five ratios against bench/baseline.json; exit code 1 if one is worse"
+    )
+    parser.add_argument("--record", action="store_true", help="with --quick: write them to bench/baseline.json instead")
     told = parser.parse_args()
+    if told.quick:
+        rivals.install()
+        return quick.run(told.directory, keep=told.record, say=say)
     if set(told.parts) != {"cluster"}:
         rivals.install()
     RESULTS.mkdir(exist_ok=True)

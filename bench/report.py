@@ -50,6 +50,7 @@ def write(results: Path) -> None:
     makers = {
         "line": _line,
         "browser": _browser,
+        "small": _small,
         "server": _server,
         "scale": _scale,
         "cluster": _cluster,
@@ -157,6 +158,34 @@ def _server(rows: Rows) -> str:
     lines = [[way, f"{costs[way]:.2f}", f"{costs[way] / nginx:.2f}", f"{peaks[way] / 1e6:.0f}"] for way in costs]
     head = ["way", "server CPU-s/GiB", "/ nginx", "peak memory, MB"]
     return "### Server: what a GiB costs\n\n" + _table(head, lines)
+
+
+def _small(rows: Rows) -> str:
+    """Return the rates of each load, and what a file costs; ratios to the fastest tus of the same kind of client."""
+    sections = []
+    for count, size in sorted({(row["count"], row["size"]) for row in rows}, reverse=True):
+        here = [row for row in rows if row["size"] == size]
+        rates, server, client = (
+            _medians(here, lambda row: row["way"], value) for value in ("rate", "server_cpu", "client_cpu")
+        )
+        handed = _medians([row for row in here if row["handed_over"]], lambda row: row["way"], "handed_over")
+        lines = []
+        for way, rate in rates.items():
+            rivals = [rates[other] for other in rates if "tus" in other and other.split(",")[0] == way.split(",")[0]]
+            ratio = f"{rate / max(rivals):.2f}" if rivals else "-"
+            whole = f"{handed[way]:.0f}" if way in handed else "-"
+            costs = f"{server[way] * 1000:.2f} ms", f"{client[way] * 1000:.2f} ms"
+            lines.append([way, f"{rate:.0f}", whole, ratio, *costs])
+        head = [
+            "client",
+            "files a second",
+            "handed over a second",
+            "/ best tus",
+            "server CPU a file",
+            "client CPU a file",
+        ]
+        sections.append(f"{count} files of {size:,} bytes:\n\n" + _table(head, lines))
+    return "### Small: many files over loopback\n\n" + "\n\n".join(sections)
 
 
 def _tickets(rows: Rows) -> str:

@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 
-from servers import PEERS, TUSD, TUSD_VERSION
+from servers import PEERS, TUSD, TUSD_VERSION, UPPY
 
 
 def install() -> None:
     """Raises CalledProcessError when npm fails. When tusd cannot be built, a line says so, and all else works."""
     subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=PEERS, check=True)
+    UPPY.parent.mkdir(exist_ok=True)
+    bundle = ["node_modules/.bin/esbuild", "uppy.mjs", "--bundle", "--format=iife", f"--outfile={UPPY}"]
+    subprocess.run([*bundle, "--minify", "--log-level=error"], cwd=PEERS, check=True)
     if not TUSD.exists():
         _build_tusd()
 

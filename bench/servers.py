@@ -26,15 +26,37 @@ TUSD_VERSION = "2.9.1"
 TUSD = PEERS / "bin" / f"tusd-{TUSD_VERSION}" / "tusd"
 """Missing if it could not be built."""
 
+UPPY = PEERS / "bin" / "uppy.js"
+"""What a page loads of Uppy, bundled from `uppy.mjs`."""
+
 APP = """
-import http.server, sys
-class App(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200); self.send_header("Content-Length", "4"); self.end_headers(); self.wfile.write(b"done")
-    def log_message(self, *a): pass
-http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), App).serve_forever()
+import asyncio, sys
+class App(asyncio.Protocol):
+    accepted = 0
+    def connection_made(self, transport):
+        self.transport, self.came = transport, b""
+    def data_received(self, data):
+        self.came += data
+        head, found, body = self.came.partition(b"\\r\\n\\r\\n")
+        lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\\r\\n")[1:] if b": " in line)
+        if not found or len(body) < int(lines.get(b"content-length", 0)):
+            return
+        self.came, answer = b"", b"done"
+        if head.startswith(b"POST"):
+            App.accepted += 1
+        else:
+            answer = str(App.accepted).encode()
+        close = lines.get(b"connection") == b"close"
+        told = b"Connection: close\\r\\n" if close else b""
+        self.transport.write(b"HTTP/1.1 200 OK\\r\\n%sContent-Length: %d\\r\\n\\r\\n%s" % (told, len(answer), answer))
+        if close:
+            self.transport.close()
+async def main():
+    server = await asyncio.get_running_loop().create_server(App, sys.argv[1], int(sys.argv[2]))
+    await server.serve_forever()
+asyncio.run(main())
 """
+"""Accepts every file, over kept connections if the client keeps them; GET tells how many."""
 
 NGINX = """
 daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/error.log;
@@ -46,6 +68,9 @@ http {{
     server {{
         listen {host}:{port};
         location / {{ root {pages}; }}
+        location = /tickets {{
+            proxy_pass {tickets}; proxy_pass_request_headers off; proxy_http_version 1.1;
+        }}
         location /put/ {{ alias {directory}/put/; dav_methods PUT; create_full_put_path on; }}
     }}
 }}
@@ -92,9 +117,17 @@ class Servers:
             return answer.read().decode()
 
     def _new_upload(self, **more: str) -> str:
-        """Return the URL for tickets whose file stays, so that it can be compared."""
+        return f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{self.ticket_request(**more)}"
+
+    def ticket_request(self, **more: str) -> str:
+        """Return the parameters for tickets whose file stays, so that it can be compared."""
         told = {"signalFinishURL": f"{self.origin(self.app_port)}/finished", "removeFileWhenFinished": "false", **more}
-        return f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{urllib.parse.urlencode(told)}"
+        return urllib.parse.urlencode(told)
+
+    def handed_over(self) -> int:
+        """Return how many callbacks the app has accepted."""
+        with urllib.request.urlopen(self.origin(self.app_port)) as answer:
+            return int(answer.read())
 
     def received(self, server: str, name: str) -> Path:
         """Return the path of an upload at that server."""
@@ -147,9 +180,12 @@ class Servers:
         (self.directory / "put").mkdir()
         shutil.copy(BENCH / "page.html", pages)
         shutil.copy(PEERS / "node_modules" / "tus-js-client" / "dist" / "tus.min.js", pages)
+        shutil.copy(UPPY, pages)
         (pages / "empty").touch()
         configuration = self.directory / "nginx.conf"
-        text = NGINX.format(directory=self.directory, host=self.host, port=self.nginx_port, pages=pages)
+        text = NGINX.format(
+            directory=self.directory, host=self.host, port=self.nginx_port, pages=pages, tickets=self._new_upload(BATCH)
+        )
         configuration.write_text("user root;\n" + text)
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx", "-c", str(configuration)]
 
@@ -171,6 +207,9 @@ class Servers:
         if subprocess.run(probe, check=False).returncode:
             raise RuntimeError(f"{name} does not listen: {(self.directory / f'{name}.log').read_text()[-2000:]}")
 
+
+BATCH = 100
+"""Tickets that a page gets with one request."""
 
 _POST = "import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[1], method='POST')).read().decode())"
 _PROBE = """
