@@ -30,6 +30,7 @@ ceph-mon  ceph-mon
 ceph-osd  ceph-osd
 radosgw   radosgw
 ceph      ceph-common
+s3cmd     s3cmd
 php       php-cli
 '
 

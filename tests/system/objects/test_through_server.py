@@ -96,6 +96,36 @@ def test_a_cancelled_upload_leaves_nothing(bench: ObjectBench, ceph: CephCluster
     wait_until(lambda: ceph.uploads(bucket) == {} and ceph.objects(bucket) == {}, "nothing being left")
 
 
+def test_an_upload_that_expires_leaves_nothing(
+    ceph: CephCluster, bucket: str, start_server: Callable[..., IncomingServer], app_stub: AppStub
+) -> None:
+    """The object of another upload, and what is not this server's, stays."""
+    bench = ObjectBench(start_server(store_option(ceph.url, bucket), "--idle-timeout", "3s"), app_stub)
+    ceph.s3.put_object(Bucket=bucket, Key="foreign", Body=b"x")
+    other = bench.new_upload(removeFileWhenFinished="no")
+    assert bench.put(other, CONTENT).status_code == 200
+    ticket = bench.new_upload()
+    assert bench.put(ticket, CONTENT[:10_000], 0, SIZE).status_code == 308
+    assert len(ceph.uploads(bucket)) == 1
+    bench.reaches(ticket, "cancelled")
+    assert bench.handed_over(ticket).params["cancelled"] == "yes"
+    left = {"foreign": 1, f"incoming/{other}": SIZE}
+    wait_until(lambda: ceph.uploads(bucket) == {} and ceph.objects(bucket) == left, "nothing else being left")
+
+
+def test_objects_count_for_the_quota_until_they_are_complete(
+    ceph: CephCluster, bucket: str, start_server: Callable[..., IncomingServer], app_stub: AppStub
+) -> None:
+    bench = ObjectBench(start_server(store_option(ceph.url, bucket), "--storage-quota", str(SIZE + 1000)), app_stub)
+    first, second = (bench.new_upload(removeFileWhenFinished="no", maxSize=str(SIZE)) for _ in range(2))
+    assert bench.put(first, CONTENT[:10_000], 0, SIZE).status_code == 308
+    assert bench.put(second, CONTENT[:10_000], 0, SIZE).status_code == 503
+    assert bench.put(first, CONTENT[10_000:], 10_000, SIZE).status_code == 200
+    bench.handed_over(first)
+    bench.reaches(first, "finished")
+    assert bench.put(second, CONTENT).status_code == 200
+
+
 def test_an_operator_who_aborts_the_multipart_upload_is_noticed_and_the_file_sent_again(
     bench: ObjectBench, ceph: CephCluster, bucket: str
 ) -> None:
