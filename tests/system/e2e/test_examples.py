@@ -235,3 +235,52 @@ def test_example_2_resumes_after_a_reload(
     assert proxy.counters.bytes_to_server - sent_before < 0.85 * file.size, "what had arrived was not sent again"
     assert len({re.findall("ticket=([^&]+)", socket)[0] for socket in sockets}) == 1
     expect(page.locator("#unfinished")).to_be_hidden()
+
+
+@pytest.mark.promise(4, 122, 123, 124)
+def test_example_2_on_the_element_uploads_pauses_and_cancels_with_its_panel(
+    quiet_page: Page, start_example: StartExample, tmp_path: Path
+) -> None:
+    page, app = quiet_page, start_example(2, "--delay", "0")
+    kept, dropped = make_file(tmp_path / "kept.bin", 30 * MIB), make_file(tmp_path / "dropped.bin", 30 * MIB, seed=1)
+    page.goto(f"{app.url}/element")
+    expect(page.locator("#input_pause")).to_be_disabled()
+    expect(page.locator("#input_btn_cancel")).to_be_disabled()
+    page.evaluate(
+        "void document.getElementById('input_file').queue"
+        ".subscribe(({ uploads }) => uploads.forEach((one) => (one.max_rate ||= 1_000_000)))"
+    )
+    page.locator("#input_file input[type=file]").first.set_input_files([kept.path, dropped.path])
+    rows = page.locator("incoming-row")
+    expect(rows).to_have_count(2)
+    expect(page.locator("#stats_heading")).to_have_text("kept.bin")
+    expect(page.locator("#stats_connected")).to_have_text("true")
+    expect(page.locator("#stats_transport")).to_have_text("websocket")
+    expect(page.locator("#stats_kb_acked")).to_have_text(re.compile("^[1-9]"))
+    page.locator("#input_pause").check()
+    expect(page.locator("#stats_state_msg")).to_have_text("paused")
+    expect(rows.nth(0)).to_have_attribute("data-state", "paused")
+
+    rows.nth(1).get_by_role("button", name="Pause").click()
+    expect(page.locator("#stats_heading")).to_have_text("dropped.bin")
+    expect(page.locator("#input_pause")).to_be_checked()
+    page.locator("#input_btn_cancel").click()  # a paused upload, by one call
+    expect(page.locator("#stats_cancelled")).to_have_text("true")
+    expect(page.locator("#stats_cancel_msg")).to_have_text("cancelled by the user")
+    expect(rows.nth(1)).to_have_attribute("data-state", "cancelled")
+    wait_until(lambda: "was cancelled: 'cancelled by the user'" in app.log, "the app to be told")
+
+    rows.nth(0).locator("[part=name]").click()
+    expect(page.locator("#stats_heading")).to_have_text("kept.bin")
+    page.evaluate("document.getElementById('input_file').queue.snapshot().uploads[0].max_rate = 0")
+    page.locator("#input_pause").uncheck()
+    expect(page.locator("#stats_finished")).to_have_text("true", timeout=PATIENCE)
+    expect(page.locator("#uploaded_files_list a")).to_have_text("kept.bin")
+    assert stored(app) == {"kept.bin": kept.sha256}
+    assert page.evaluate("document.getElementById('input_file').value.length") == 1
+
+
+def test_example_2_on_the_element_reports_a_blocked_element(page: Page, start_example: StartExample) -> None:
+    page.route("**/incoming-uploader.mjs", lambda route: route.abort())
+    page.goto(f"{start_example(2).url}/element")
+    expect(page.locator("#library_error")).to_contain_text("Did not load incoming lib")

@@ -20,7 +20,7 @@ def squeezed(text: str) -> str:
 def test_the_code_in_it_is_that_of_the_examples() -> None:
     _, first, second, third = re.split(r"^## Example \d: ", PAGE, flags=re.MULTILINE)
     for text, folder, least in ((first, "1-simple", 5), (second, "2-dynamic", 5), (third, "3-object-storage", 3)):
-        files = [ROOT / "examples" / folder / name for name in ("backend.py", "frontend_tmpl.html")]
+        files = [ROOT / "examples" / folder / "backend.py", *sorted((ROOT / "examples" / folder).glob("*_tmpl.html"))]
         source = squeezed("\n".join(path.read_text() for path in files))
         blocks = re.findall(r"^```(?:python|javascript|html)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         assert len(blocks) >= least
