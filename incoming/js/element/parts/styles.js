@@ -33,7 +33,7 @@ h2 { font-size: 1em; margin: 1.25rem 0 .5rem; }
 [part=problems] li { border: 0; padding: .15rem 0; }
 progress { appearance: none; inline-size: 100%; block-size: .5rem; border: 0; border-radius: 1rem; overflow: hidden; background: var(--line); }
 progress::-webkit-progress-bar { background: transparent; }
-progress::-webkit-progress-value { background: var(--accent); border-radius: 1rem; transition: inline-size .3s; }
+progress::-webkit-progress-value { background: var(--accent); border-radius: 1rem; }
 progress::-moz-progress-bar { background: var(--accent); border-radius: 1rem; }
 [data-look=trouble] progress::-webkit-progress-value { opacity: .55; }
 [role=log] { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -45,7 +45,7 @@ dl { display: grid; grid-template-columns: fit-content(60%) 1fr; gap: .15rem 1re
 dd { margin: 0; }
 textarea { display: block; inline-size: 100%; margin-top: .5rem; font: .9em monospace; color: inherit; background: transparent; border: 1px solid var(--line); }
 @container (max-width: 30rem) { [part~=row] { grid-template-columns: minmax(0, 1fr); } [part~=buttons] { grid-row: auto; order: 1; justify-content: start; } details { order: 2; } }
-@media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
+@media (prefers-reduced-motion: no-preference) { progress::-webkit-progress-value { transition: inline-size .3s; } }
 @media (forced-colors: active) {
     progress { forced-color-adjust: none; background: Canvas; border: 1px solid CanvasText; }
     progress::-webkit-progress-value { background: Highlight; } progress::-moz-progress-bar { background: Highlight; }
