@@ -87,8 +87,23 @@ export async function build_small(options) {
 }
 
 /** @param {import("esbuild").BuildOptions} options of `library_options` */
+export function module_options(options) {
+    return { ...options, entryPoints: [entry], ...module_named("incoming") };
+}
+
+/** @param {import("esbuild").BuildOptions} options of `library_options` */
 export function build_module(options) {
-    return build_small({ ...options, entryPoints: [entry], ...module_named("incoming") });
+    return build_small(module_options(options));
+}
+
+/**
+ * @param {import("esbuild").BuildOptions} options of `library_options`
+ * @param {import("esbuild").Plugin[]} plugins
+ */
+export function element_options(options, plugins = []) {
+    const entryPoints = [path.join(source, "element", "index.js")];
+    const beside = [library_beside, details_beside, smaller_styles];
+    return { ...options, entryPoints, ...module_named("incoming-uploader"), plugins: [...beside, ...plugins] };
 }
 
 /**
@@ -96,9 +111,7 @@ export function build_module(options) {
  * @param {import("esbuild").Plugin[]} plugins
  */
 export function build_element(options, plugins = []) {
-    const entryPoints = [path.join(source, "element", "index.js")];
-    const beside = [library_beside, details_beside, smaller_styles];
-    return build_small({ ...options, entryPoints, ...module_named("incoming-uploader"), plugins: [...beside, ...plugins] });
+    return build_small(element_options(options, plugins));
 }
 
 /**
