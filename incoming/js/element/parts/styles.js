@@ -12,6 +12,7 @@ export const CSS = `
 [part~=drop-area] { padding: 1.25rem 1rem; border: 2px dashed var(--line); border-radius: var(--radius); text-align: center; }
 [part~=drop-area][data-over] { border-color: var(--accent); background: var(--soft); }
 p { margin: 0 0 .75rem; }
+[part~=drop-area] button { margin-block: .2rem; }
 button { font: inherit; font-size: .9em; color: inherit; min-height: 2.25rem; padding: .25rem .75rem; margin: 0; cursor: pointer;
     background: var(--soft); border: 1px solid var(--line); border-radius: calc(var(--radius) * .75); }
 button:hover { border-color: currentColor; }
