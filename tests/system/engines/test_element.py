@@ -49,6 +49,9 @@ def test_a_file_is_chosen_paused_resumed_and_becomes_a_field_of_the_form(tab: Ta
         SIZE,
     )
     wait_until(lambda: "kB/s" in status(tab), "the rate")
+    row(tab, "(root) => root.querySelector('summary').click()")
+    limit = "(root) => root.querySelector('[part=limit]')?.textContent ?? ''"
+    wait_until(lambda: "Diese Seite begrenzt den Upload auf 300" in str(row(tab, limit)), "the details")
     row(tab, "(root) => root.querySelector('#pause').click()")
     wait_until(lambda: "Angehalten" in status(tab), "the pause")
     tab.evaluate(f"() => {{ {ELEMENT}.queue.snapshot().uploads[0].max_rate = 0; }}")
