@@ -2,7 +2,7 @@
 // uploads: the value, whether it is valid, events, the title; how uploads run is the queue's business.
 
 import * as incoming from "../index.js";
-import { check_attributes } from "./checks/attributes.js";
+import { check_attributes, number_attribute } from "./checks/attributes.js";
 import { h } from "./parts/dom.js";
 import { show_in_title } from "./page_title.js";
 import { Part } from "./parts/part.js";
@@ -79,7 +79,7 @@ export class IncomingUploader extends Part {
     }
 
     #make_queue() {
-        const concurrency = Number(this.getAttribute("concurrency")) || 3;
+        const concurrency = number_attribute(this, "concurrency", 3);
         const warn_on_leave = !this.hasAttribute("no-leave-warning");
         return incoming.Queue((file, context) => this.get_ticket(file, context), { concurrency, warn_on_leave });
     }

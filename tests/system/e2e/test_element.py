@@ -531,10 +531,14 @@ def test_a_strict_content_security_policy_and_a_slip_in_an_attribute(
         f"default-src 'none'; script-src {server.base_url}; connect-src 'self' {server.base_url} ws://{server.host}"
     )
     app.head = f'<meta http-equiv="Content-Security-Policy" content="{policy}; img-src data:">'
-    element = Element(page, app).open("max-fils=3 colour=red")
+    element = Element(page, app).open("max-fils=3 colour=red data-max-file=3 concurrency=many max-files=0")
     element.choose(film.path)
     finished(element)
-    assert messages == ['incoming: <incoming-uploader> has no attribute "max-fils"; did you mean "max-files"?']
+    assert messages == [
+        'incoming: <incoming-uploader> has no attribute "max-fils"; did you mean "max-files"?',
+        'incoming: <incoming-uploader> has concurrency="many", which is no number from 1 on',
+        'incoming: <incoming-drop-area> has max-files="0", which is no number from 1 on',
+    ]
     assert (
         element.host.locator("[part~=drop-area]").evaluate("(node) => getComputedStyle(node).borderStyle") == "dashed"
     )

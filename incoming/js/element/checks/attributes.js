@@ -1,4 +1,4 @@
-// Notices attributes that are nearly those of an element: a slip would otherwise do nothing, without a word.
+// Notices slips in the attributes of an element, by name and by value: they would otherwise do nothing, without a word.
 
 import { did_you_mean } from "../../did_you_mean.js";
 import { warn_once } from "./warnings.js";
@@ -13,4 +13,17 @@ export function check_attributes(element, known) {
         const meant = own ? "" : did_you_mean(name, known);
         if (meant) warn_once(`<${element.localName}> has no attribute "${name}"${meant}`);
     }
+}
+
+/**
+ * @param {Element} element
+ * @param {string} name of an attribute that holds a number from 1 on
+ * @param {number} otherwise where there is none
+ */
+export function number_attribute(element, name, otherwise) {
+    const text = element.getAttribute(name);
+    if (!text) return otherwise;
+    if (Number(text) >= 1) return Number(text);
+    warn_once(`<${element.localName}> has ${name}="${text}", which is no number from 1 on`);
+    return otherwise;
 }

@@ -2,7 +2,7 @@
 // what was not; hands them to its queue.
 
 import * as incoming from "../../index.js";
-import { check_attributes } from "../checks/attributes.js";
+import { check_attributes, number_attribute } from "../checks/attributes.js";
 import { h, set_text } from "./dom.js";
 import { parse_size, within_limits } from "../checks/file_limits.js";
 import { Part } from "./part.js";
@@ -53,7 +53,7 @@ export class DropArea extends Part {
         const [accept, size] = [this.getAttribute("accept") ?? "", this.getAttribute("max-size") ?? ""];
         const max_size = parse_size(size);
         if (max_size === null) warn_once(`max-size="${size}" is no size; write "500MB" or "2GiB"`);
-        return { accept, max_size: max_size ?? 0, max_files: Number(this.getAttribute("max-files")) || 0 };
+        return { accept, max_size: max_size ?? 0, max_files: number_attribute(this, "max-files", 0) };
     }
 
     update() {
