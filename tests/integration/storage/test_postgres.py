@@ -15,6 +15,7 @@ from incoming.core.ticket import Identity, State, Ticket
 from incoming.storage.postgres import opening, watcher
 from incoming.storage.postgres.connection import outage
 from incoming.storage.postgres.connection.errors import UnusableDatabase, without_password
+from incoming.storage.postgres.connection.transactions import OutcomeUnknown
 from incoming.storage.postgres.opening import check_postgres, open_postgres
 from incoming.storage.postgres.schema import MIGRATIONS
 from incoming.storage.postgres.store import PostgresStore
@@ -66,6 +67,48 @@ async def assert_kept(store: PostgresStore, acknowledged: list[tuple[str, int]])
         ticket = await store.get(ticket_id)
         assert ticket is not None
         assert ticket.extents == Extents((at, at + 1) for known, at in acknowledged if known == ticket_id)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_after_a_crash_the_id_of_a_transaction_proves_nothing(
+    server: PostgresServer, store: PostgresStore, is_there: bool
+) -> None:
+    """The ids that were not on the disk are given again, and another transaction with one may have committed."""
+    transactions = store._transactions
+    lost = await asyncpg.connect(server.new_schema())
+    await lost.execute("CREATE TABLE lost (number int)")
+    await lost.execute("BEGIN")
+    await lost.execute("INSERT INTO lost VALUES (1)")
+    xid = await lost.fetchval("SELECT pg_current_xact_id()::text")
+    before = transactions._history.known
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, lambda: server.stop(immediately=True))
+    await loop.run_in_executor(None, server.start)
+    while await pg_status(store, xid) != "committed":  # until another transaction has got it
+        await store.create(new())
+    made: list[str] = []
+
+    async def attempt() -> str:
+        made.append("again")
+        return "made again"
+
+    async def confirm(connection: asyncpg.Connection, result: str) -> bool:
+        return is_there
+
+    outcome = await transactions._settle(OutcomeUnknown(xid, before, "was there"), attempt, confirm)
+    assert (outcome, made) == (("was there", []) if is_there else ("made again", ["again"]))
+
+
+async def pg_status(store: PostgresStore, xid: str) -> str | None:
+    """Return what the server says of a transaction's id, None for one that it has not given yet."""
+
+    async def ask(connection: asyncpg.Connection) -> str | None:
+        if int(await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")) <= int(xid):
+            return None
+        status: str | None = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+        return status
+
+    return await store._transactions.read(ask)
 
 
 @pytest.mark.parametrize("immediately", [False, True])

@@ -41,11 +41,6 @@ class History:
     base: int = 0
     before: str = ""
 
-    @property
-    def timeline(self) -> str:
-        """Server and timeline, without its start. While it stays, the ids of transactions are not given twice."""
-        return self.name.rpartition("/")[0]
-
 
 class HistoryWatch:
     """What one process knows of the history. `is_stale` when `is_current` has found another one."""

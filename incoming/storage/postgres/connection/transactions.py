@@ -230,8 +230,9 @@ class Transactions:
         return lost.result if status == "committed" else await attempt()
 
     async def _status(self, connection: asyncpg.Connection, lost: OutcomeUnknown[T], confirm: Confirm[T]) -> str:
-        # On another timeline the id may be that of another transaction.
-        if self._history.known.timeline != lost.history.timeline:
+        # On another timeline the id may be that of another transaction, and after a restart as well: a crash takes the
+        # ids with it that were not on the disk, and they are given again.
+        if self._history.known.name != lost.history.name:
             return "committed" if await confirm(connection, lost.result) else "aborted"
         return str(await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", lost.xid))
 
