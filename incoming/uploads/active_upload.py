@@ -300,9 +300,9 @@ class ActiveUpload:
         self._plan_commit(0.0)
 
     async def _refuse_buffered(self, epoch: int, error: UploadError) -> None:
-        if buffered := self._submitted.buffered(epoch):
-            self._submitted.remove(buffered)
-            await self._refuse(buffered, error)
+        if refused := self._submitted.not_kept(epoch, self.ticket):
+            self._submitted.remove(refused)
+            await self._refuse(refused, error)
 
     # --- second stage: to the ticket ----------------------------------------------------------------------------------
 

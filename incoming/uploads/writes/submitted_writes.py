@@ -41,6 +41,8 @@ class SubmittedWrites:
 
     def __init__(self) -> None:
         self._writes: list[PendingWrite] = []
+        self._ranges: Extents | None = None
+        """The bytes of the writes of this epoch, unless that must be found out."""
         self._reported = Extents()
         """What the store has reported as durable in this epoch, committed or not."""
         self._epoch = 0
@@ -53,10 +55,13 @@ class SubmittedWrites:
 
     def add(self, batch: Iterable[PendingWrite], ticket: Ticket) -> None:
         """Add writes that the store has accepted in the epoch in which they were written."""
-        for write in batch:
+        added = list(batch)
+        for write in added:
             self._begin(write.written_at)
             self._writes.append(write)
-        self._release(ticket)
+            if self._ranges is not None and write.written_at == self._epoch:
+                self._ranges = self._ranges.add(*write.range)
+        self._release(added, ticket)
 
     def report(self, written: Written, epoch: int, ticket: Ticket) -> None:
         """Note what the store has reported of the bytes of this epoch."""
@@ -68,14 +73,16 @@ class SubmittedWrites:
         self._data = written.data or self._data
         self._reported |= Extents(written.durable)
         self._records += written.records
-        self._release(ticket)
+        if written.durable:
+            self._release(self._writes, ticket)
 
     def _begin(self, epoch: int) -> None:
         if epoch > self._epoch:
             self._epoch, self._data, self._reported, self._records = epoch, "", Extents(), []
+            self._ranges = None
 
-    def _release(self, ticket: Ticket) -> None:
-        for write in self._writes:
+    def _release(self, writes: Iterable[PendingWrite], ticket: Ticket) -> None:
+        for write in writes:
             if not write.durable and self._is_durable(write, ticket):
                 write.release()
 
@@ -83,13 +90,22 @@ class SubmittedWrites:
         missing = ticket.extents.missing(*write.range)
         return not missing or (write.written_at == self._epoch and all(self._reported.covers(*gap) for gap in missing))
 
+    def not_kept(self, epoch: int, ticket: Ticket) -> list[PendingWrite]:
+        """Return the writes of this epoch that neither the store nor the ticket has as a whole."""
+        self._release(self._writes, ticket)
+        return self.buffered(epoch)
+
     def buffered(self, epoch: int) -> list[PendingWrite]:
         """Return the writes of this epoch that are not durable as a whole."""
         return [write for write in self._writes if not write.durable and write.written_at == epoch]
 
     def ranges(self, epoch: int) -> Extents:
         """Return all bytes of the writes of this epoch."""
-        return Extents(write.range for write in self._writes if write.written_at == epoch)
+        if epoch != self._epoch:
+            return Extents(write.range for write in self._writes if write.written_at == epoch)
+        if self._ranges is None:
+            self._ranges = Extents(write.range for write in self._writes if write.written_at == epoch)
+        return self._ranges
 
     def unsafe(self, ticket: Ticket) -> Extents:
         """Return the bytes of the writes of the ticket's epoch that are not committed."""
@@ -103,7 +119,7 @@ class SubmittedWrites:
     def remove(self, writes: Iterable[PendingWrite]) -> None:
         """Remove writes that have failed."""
         gone = set(map(id, writes))
-        self._writes = [write for write in self._writes if id(write) not in gone]
+        self._writes, self._ranges = [write for write in self._writes if id(write) not in gone], None
 
     def ready(self) -> tuple[Selection, StoredRanges]:
         """Return the writes that the next commit is for, and what it commits."""
@@ -132,7 +148,7 @@ class SubmittedWrites:
                 write.fail(TakenOver() if is_taken_over else lost)
             else:
                 left.append(write)
-        self._writes = left
+        self._writes, self._ranges = left, None
 
 
 def _has(ticket: Ticket, ranges: Sequence[Range]) -> bool:

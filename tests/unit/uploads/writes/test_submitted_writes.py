@@ -122,6 +122,30 @@ async def test_a_durable_write_that_was_not_committed_fails() -> None:
     assert [type(outcome(write)) for write in (whole, part, waiting)] == [StorageFailed, StorageFailed, bool]
 
 
+async def test_bytes_that_the_ticket_has_from_elsewhere_are_kept() -> None:
+    bench = Bench()
+    theirs, lost = bench.add(0, 10), bench.add(20, 30)
+    assert bench.submitted.not_kept(3, with_extents((0, 10))) == [lost]
+    assert (theirs.durable, bench.freed) == (True, [(0, 10)])
+
+
+async def test_the_ranges_of_writes_follow_what_is_added_removed_and_settled() -> None:
+    bench = Bench()
+    first, second = bench.add(0, 10), bench.add(20, 30)
+    assert bench.submitted.ranges(3) == Extents([(0, 10), (20, 30)])
+    bench.add(30, 40)
+    bench.add(50, 60, epoch=2, written_at=2)
+    assert bench.submitted.ranges(3) == Extents([(0, 10), (20, 40)])
+    assert bench.submitted.ranges(2) == Extents([(50, 60)])
+    bench.submitted.remove([second])
+    assert bench.submitted.ranges(3) == Extents([(0, 10), (30, 40)])
+    bench.submitted.settle(*bench.submitted.ready(), with_extents((0, 10)))
+    assert outcome(first) is True
+    assert bench.submitted.ranges(3) == Extents([(30, 40)])
+    bench.add(60, 70, epoch=4, written_at=4)
+    assert bench.submitted.ranges(4) == Extents([(60, 70)])
+
+
 def test_a_commit_counts_only_for_its_epoch_and_place() -> None:
     stored = StoredRanges(((0, 10),), 3, "place")
     known = replace(TICKET, store_data="place")
