@@ -319,7 +319,7 @@ class ActiveUpload:
     async def _commit(self, *, patient: bool) -> None:
         power = self._settings.durability == "power"
         synced = power or not self.checkpoints.needed
-        selection, stored = self._submitted.ready()
+        selection, stored = self._submitted.ready(self.ticket.epoch)
         if not selection and self._is_active and not self._submitted.has_records(self.ticket):
             return  # all is buffered
         try:

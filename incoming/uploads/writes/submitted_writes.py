@@ -121,12 +121,14 @@ class SubmittedWrites:
         gone = set(map(id, writes))
         self._writes, self._ranges = [write for write in self._writes if id(write) not in gone], None
 
-    def ready(self) -> tuple[Selection, StoredRanges]:
-        """Return the writes that the next commit is for, and what it commits."""
+    def ready(self, epoch: int) -> tuple[Selection, StoredRanges]:
+        """Return the writes that the next commit is for, and what it commits. Those of an epoch before the ticket's,
+        `epoch`, are among them: nothing makes them durable any more, and they get their answer.
+        """
         selection = []
         for write in self._writes:
             ranges = self._reported.within(*write.range) if write.written_at == self._epoch else []
-            if ranges or write.durable or write.written_at != self._epoch:
+            if ranges or write.durable or write.written_at != max(self._epoch, epoch):
                 selection.append((write, ranges, write.durable))
         together = tuple(Extents(part for _, ranges, _ in selection for part in ranges))
         return selection, StoredRanges(together, self._epoch, self._data, tuple(self._records))

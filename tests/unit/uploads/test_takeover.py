@@ -178,3 +178,21 @@ async def test_an_epoch_is_never_given_twice(workers: Workers, monkeypatch: pyte
         await upload.write(100 * number, OLD[:50], upload.ticket.epoch)
         workers.two.upload_service.leave(upload)
     assert durable == {1: True, 2: True, 3: True}
+
+
+async def test_bytes_that_a_store_buffers_are_refused_at_once_when_another_session_takes_over(tmp_path: Path) -> None:
+    """The store is asked to flush only what is of the present epoch, so nothing else would give them an answer."""
+    one, two = Bench(tmp_path, part_size=1000), Bench(tmp_path, part_size=1000)
+    ticket_id = await one.new()
+    upload = await one.open(ticket_id, 2000, "first")
+    writing = upload.write(0, OLD, upload.ticket.epoch)
+    await until(lambda: upload.received.size == len(OLD), "the bytes being buffered")
+    taker = await two.open(ticket_id, 2000, "second")
+    upload.adopt(taker.ticket)
+    await until(writing.done, "an answer")
+    assert isinstance(await outcome(writing), TakenOver)
+    assert not upload.busy
+    one.upload_service.leave(upload)
+    two.upload_service.leave(taker)
+    await one.close()
+    await two.close()

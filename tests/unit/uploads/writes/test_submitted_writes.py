@@ -41,7 +41,7 @@ class Bench:
 
     def committed(self) -> tuple[Range, ...]:
         """What the next commit would commit."""
-        return self.submitted.ready()[1].ranges
+        return self.submitted.ready(3)[1].ranges
 
 
 def outcome(write: PendingWrite) -> object:
@@ -59,12 +59,12 @@ async def test_the_durable_part_of_a_write_is_committed_and_the_write_acknowledg
     bench = Bench()
     write = bench.add(0, 10)
     bench.report((0, 6))
-    selection, stored = bench.submitted.ready()
+    selection, stored = bench.submitted.ready(3)
     assert stored == StoredRanges(((0, 6),), 3, "place")
     bench.report((6, 10))  # while that is being committed
     bench.submitted.settle(selection, stored, with_extents((0, 6)))
     assert (outcome(write), bench.freed) == (False, [(0, 10)])
-    selection, stored = bench.submitted.ready()
+    selection, stored = bench.submitted.ready(3)
     bench.submitted.settle(selection, stored, with_extents((0, 10)))
     assert outcome(write) is True
     assert not bench.submitted
@@ -106,7 +106,7 @@ async def test_bytes_stored_in_another_place_do_not_count() -> None:
 async def test_writes_of_an_earlier_epoch_fail(epoch: int | None, error: type[Exception]) -> None:
     bench = Bench()
     write = bench.add(0, 10, epoch)
-    selection, stored = bench.submitted.ready()
+    selection, stored = bench.submitted.ready(3)
     bench.submitted.settle(selection, stored, with_extents(epoch=4))
     assert type(outcome(write)) is error
     assert bench.freed == [(0, 10)]
@@ -116,7 +116,7 @@ async def test_a_durable_write_that_was_not_committed_fails() -> None:
     bench = Bench()
     whole, part = bench.add(0, 10), bench.add(20, 30)
     bench.report((0, 10), (20, 25))
-    selection, stored = bench.submitted.ready()
+    selection, stored = bench.submitted.ready(3)
     waiting = bench.add(40, 50)
     bench.submitted.settle(selection, stored, with_extents())
     assert [type(outcome(write)) for write in (whole, part, waiting)] == [StorageFailed, StorageFailed, bool]
@@ -139,7 +139,7 @@ async def test_the_ranges_of_writes_follow_what_is_added_removed_and_settled() -
     assert bench.submitted.ranges(2) == Extents([(50, 60)])
     bench.submitted.remove([second])
     assert bench.submitted.ranges(3) == Extents([(0, 10), (30, 40)])
-    bench.submitted.settle(*bench.submitted.ready(), with_extents((0, 10)))
+    bench.submitted.settle(*bench.submitted.ready(3), with_extents((0, 10)))
     assert outcome(first) is True
     assert bench.submitted.ranges(3) == Extents([(30, 40)])
     bench.add(60, 70, epoch=4, written_at=4)
@@ -171,32 +171,32 @@ async def test_records_are_committed_with_the_bytes_that_they_belong_to() -> Non
     bench.add(0, 10)
     bench.add(10, 20)
     bench.report((0, 10), records=[Record("a", "1", (0, 10)), Record("b", None, (0, 20))])
-    selection, stored = bench.submitted.ready()
+    selection, stored = bench.submitted.ready(3)
     after = with_extents((0, 10))
     assert stored.records_of(after) == {"a": "1"}
     assert stored.records_of(with_extents((0, 10), epoch=4)) == {}
     bench.submitted.settle(selection, stored, after)
     assert not bench.submitted.has_records(after)
     assert bench.submitted.has_records(with_extents((0, 20)))
-    assert bench.submitted.ready()[1].records == (Record("b", None, (0, 20)),)
+    assert bench.submitted.ready(3)[1].records == (Record("b", None, (0, 20)),)
 
 
 async def test_records_of_an_earlier_epoch_or_of_another_place_are_forgotten() -> None:
     bench = Bench()
     bench.report((0, 10), records=[Record("a", "1", (0, 10))])
     bench.report(data="other")
-    assert bench.submitted.ready()[1].records == ()
+    assert bench.submitted.ready(3)[1].records == ()
     bench.report((0, 10), data="other", records=[Record("a", "1", (0, 10))])
     bench.report(epoch=4)
-    assert bench.submitted.ready()[1].records == ()
+    assert bench.submitted.ready(3)[1].records == ()
 
 
 async def test_stale_records_are_removed_unless_their_bytes_have_come_again() -> None:
     bench = Bench()
     bench.add(0, 10)
     bench.report((0, 10), records=[Record("a", None, (0, 10), stale=True), Record("b", None, (0, 20), stale=True)])
-    selection, stored = bench.submitted.ready()
+    selection, stored = bench.submitted.ready(3)
     after = with_extents((0, 10))
     assert stored.records_of(after) == {"b": None}
     bench.submitted.settle(selection, stored, after)
-    assert bench.submitted.ready()[1].records == ()
+    assert bench.submitted.ready(3)[1].records == ()
