@@ -170,7 +170,7 @@ def _small(rows: Rows) -> str:
         )
         handed = _medians([row for row in here if row["handed_over"]], lambda row: row["way"], "handed_over")
         lines = []
-        for way, rate in rates.items():
+        for way, rate in sorted(rates.items()):
             rivals = [rates[other] for other in rates if "tus" in other and other.split(",")[0] == way.split(",")[0]]
             ratio = f"{rate / max(rivals):.2f}" if rivals else "-"
             whole = f"{handed[way]:.0f}" if way in handed else "-"
