@@ -244,6 +244,13 @@ def cluster_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append({"kind": "commits", **asdict(measured)})
             say(f"PostgreSQL, {instances} instances: {measured.rate:.0f} commits a second")
         rows.append({"kind": "news", **asdict(cluster.news(server))})
+        for way, size in (("PUT", 256), ("PUTs of 16 KiB", 1)):
+            for instances in (1, 2):
+                with scratch(told) as directory:
+                    file = source(directory, size * MIB)
+                    both = cluster.whole(directory, server, instances, way, *file)
+                rows.append({"kind": "whole", **asdict(both)})
+                say(f"{way}, {instances} whole instances: {both.rate:.0f} MB/s, {100 * both.idle:.0f} % idle")
         for name, url in (("SQLite", ""), ("PostgreSQL", server.new_schema())):
             with scratch(told) as directory:
                 crowd = cluster.slow_uploads(directory, url, told.cluster_uploads)

@@ -7,6 +7,7 @@ The database server is real, syncs, and runs on the same machine: its CPU time i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import resource
 import statistics
@@ -14,11 +15,11 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import scale
+import throughput
 from cost import TICK, cost
 from servers import ROOT, Servers
 
@@ -59,6 +60,22 @@ class Commits:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """Whole instances that uploads go to: `rate` in MB/s of all, and the processors that each side kept busy.
+
+    `idle` is the idle share of the machine.
+    """
+
+    way: str
+    instances: int
+    rate: float
+    instance_cores: float
+    server_cores: float
+    client_cores: float
+    idle: float
+
+
+@dataclass(frozen=True)
 class News:
     """Seconds from a change at one instance until another one has learned of it."""
 
@@ -66,7 +83,7 @@ class News:
     highest: float
 
 
-@contextmanager
+@contextlib.contextmanager
 def database() -> Iterator[PostgresServer]:
     server = PostgresServer(fsync="on", max_wal_size="4GB")
     try:
@@ -213,6 +230,28 @@ def news(server: PostgresServer, changes: int = 200) -> News:
     """Measure how long the change of one ticket takes to another instance, with its commit."""
     delays = asyncio.run(_hear(server.new_schema(), changes))
     return News(statistics.median(delays), max(delays))
+
+
+def whole(directory: Path, server: PostgresServer, instances: int, name: str, source: Path, expected: str) -> Whole:
+    """Measure whole instances of one worker each on one directory, with two clients, shared out among them."""
+    url = server.new_schema()
+    with contextlib.ExitStack() as stack:
+        running = []
+        for number in range(instances):
+            place = directory / f"instance-{number}"
+            place.mkdir()
+            (directory / "incoming").mkdir(exist_ok=True)
+            (place / "incoming").symlink_to(directory / "incoming")
+            environment = {
+                "INCOMING_DURABILITY": "power",
+                "INCOMING_DATABASE": url,
+                "INCOMING_INSTANCE": f"instance-{number}",
+            }
+            running.append(stack.enter_context(Servers("127.0.0.1", place, environment=environment).product()))
+        cpu = _server_cpu(server.pid)
+        sent = throughput.send(name, [running[number % instances] for number in range(2)], source, expected)
+        cores = (_server_cpu(server.pid) - cpu) / sent.seconds
+    return Whole(name, instances, sent.rate, sent.server_cores, cores, sent.client_cores, sent.idle)
 
 
 def slow_uploads(directory: Path, database_url: str, uploads: int) -> scale.Crowd:

@@ -300,9 +300,23 @@ def _cluster(rows: Rows) -> str:
             for row in slow
         ),
     )
+    whole = _table(
+        ["uploads", "instances", "MB/s", "cores: instances", "database server", "clients", "idle"],
+        (
+            [
+                row["way"],
+                str(row["instances"]),
+                f"{row['rate']:.0f}",
+                *(f"{row[side]:.2f}" for side in ("instance_cores", "server_cores", "client_cores")),
+                f"{100 * row['idle']:.0f} %",
+            ]
+            for row in rows
+            if row["kind"] == "whole"
+        ),
+    )
     median, highest = news["median"] * 1000, news["highest"] * 1000
     told = f"A change reaches another instance in {median:.1f} ms (median), {highest:.0f} ms at most."
-    return "### Cluster: tickets in PostgreSQL\n\n" + _table(head, lines) + f"\n{told}\n\n" + waits
+    return "### Cluster: tickets in PostgreSQL\n\n" + _table(head, lines) + f"\n{told}\n\n{whole}\n{waits}"
 
 
 def _objects(rows: Rows) -> str:

@@ -136,28 +136,48 @@ WAYS = {
 
 def rush(servers: Servers, name: str, source: Path, expected: str) -> Rush:
     """Upload `source` several times at once. Raises if a file that arrived differs."""
+    sent = send(name, [servers] * WAYS[name].clients, source, expected)
+    return Rush(name, servers.workers, sent.rate, sent.server_cores, sent.client_cores, sent.idle)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """`rate` in MB/s; the processors that servers and clients kept busy, and the idle share of the machine."""
+
+    seconds: float
+    rate: float
+    server_cores: float
+    client_cores: float
+    idle: float
+
+
+def send(name: str, targets: Sequence[Servers], source: Path, expected: str) -> Sent:
+    """Upload `source` to each target at once, by a process each. Raises if a file that arrived differs."""
     way = WAYS[name]
-    tickets = [[servers.ticket_here() for _ in range(way.each)] for _ in range(way.clients)]
-    make = multiprocessing.get_context("fork")
-    clients = [make.Process(target=way.send, args=(servers, given, source)) for given in tickets]
-    pid = servers.pids["incoming"]
-    server, children, whole, began = cost(pid).cpu, _of_children(), machine(), time.monotonic()
+    clients, tickets = [], []
+    for servers in targets:
+        given = [servers.ticket_here() for _ in range(way.each)]
+        clients.append(multiprocessing.get_context("fork").Process(target=way.send, args=(servers, given, source)))
+        tickets += given
+    pids = {servers.pids["incoming"] for servers in targets}
+    server, children = sum(cost(pid).cpu for pid in pids), _of_children()
+    whole, began = machine(), time.monotonic()
     for client in clients:
         client.start()
     for client in clients:
         client.join()
     took = time.monotonic() - began
     busy, idle = (after - before for after, before in zip(machine(), whole, strict=True))
-    server_cpu, client_cpu = cost(pid).cpu - server, _of_children() - children
+    server_cpu, client_cpu = sum(cost(pid).cpu for pid in pids) - server, _of_children() - children
     if any(client.exitcode for client in clients):
         raise RuntimeError(f"{name}: a client has failed")
-    arrived = [servers.received("incoming", ticket) for given in tickets for ticket in given]
+    arrived = [targets[0].received("incoming", ticket) for ticket in tickets]
     for received in arrived:
         if digest(received) != expected:
             raise RuntimeError(f"{name}: the file that arrived is not the one that was sent")
         received.unlink()
     rate = len(arrived) * source.stat().st_size / took / 1e6
-    return Rush(name, servers.workers, rate, server_cpu / took, client_cpu / took, idle / (busy + idle))
+    return Sent(took, rate, server_cpu / took, client_cpu / took, idle / (busy + idle))
 
 
 def _of_children() -> float:
