@@ -162,6 +162,8 @@ def test_labels_ports_and_claims_belong_together(name: str) -> None:
         budget, monitor = one(name, "PodDisruptionBudget"), one(name, "ServiceMonitor")
         selectors += [budget["spec"]["selector"]["matchLabels"], monitor["spec"]["selector"]["matchLabels"]]
         assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+        alerts = (ROOT / "conf" / "prometheus" / "incoming-alerts.yml").read_text()
+        assert f'job="{service["metadata"]["labels"][monitor["spec"]["jobLabel"]]}"' in alerts
     assert all(selector.items() <= labels for selector in selectors)
     claim = pod_of(name)["volumes"][0]["persistentVolumeClaim"]["claimName"]
     if name == "unusual":
