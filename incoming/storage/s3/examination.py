@@ -23,6 +23,9 @@ from incoming.storage.s3.client import Content, S3Client
 from incoming.storage.s3.http_sender import Body, Unreachable
 
 DAY = 86400.0
+START_PATIENCE = 10.0
+"""Seconds for which the start of the server waits for the first answer of a store."""
+
 SKEW = 60.0
 """Seconds by which clocks may differ. The server signs with the store's time, but others may not."""
 
@@ -70,9 +73,11 @@ class Examination:
         self._key = f"{store.prefix}probe/{uuid.uuid4()}"
 
     async def at_start(self) -> list[Finding]:
-        """Find out whether uploads can be begun, and what a lifecycle rule would do to them."""
+        """Find out whether uploads can be begun, and what a lifecycle rule would do to them. A store that hangs is one
+        that does not answer.
+        """
         try:
-            if await self._can_begin():
+            if await self._can_begin_soon():
                 await self._lifecycle()
                 await self._try_direct()
         finally:
@@ -116,7 +121,7 @@ class Examination:
             else:
                 self._fault(f"{where}: {error}", _CURES.get(error.code, _CHECK_ENDPOINT))
         except Unreachable as error:
-            self._warn(f"{where} does not answer: {error}", "start it, or correct endpoint; uploads wait until then")
+            self._unanswered(str(error))
         except StorageFailed as error:
             self._fault(error.message, "give the server credentials for this store")
         except ValueError as error:
@@ -126,6 +131,18 @@ class Examination:
             self._clock()
             return True
         return False
+
+    async def _can_begin_soon(self) -> bool:
+        try:
+            async with asyncio.timeout(START_PATIENCE):
+                return await self._can_begin()
+        except TimeoutError:
+            self._unanswered(f"no answer within {START_PATIENCE:g} s")
+            return False
+
+    def _unanswered(self, why: str) -> None:
+        where = f"bucket {self._store.bucket!r} at {self._store.url}"
+        self._warn(f"{where} does not answer: {why}", "start it, or correct endpoint; uploads wait until then")
 
     def _clock(self) -> None:
         if abs(skew := self._client.signer.time.skew) > SKEW:

@@ -62,6 +62,8 @@ class FileSender:
         except asyncio.CancelledError:
             _shut_down(own)
             await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # that of the shut connection
             raise
 
     def _forget(self, own: socket.socket) -> None:

@@ -267,6 +267,8 @@ class HttpSender:
             if not sending.done():
                 sending.cancel()
                 await asyncio.wait([sending])
+            if not sending.cancelled():
+                sending.exception()  # of no interest after an answer
         connection.count(content.length)
         return True
 

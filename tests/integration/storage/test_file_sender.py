@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import random
 import socket
@@ -93,6 +94,22 @@ async def test_nothing_is_sent_after_a_transfer_was_cancelled(
     come = first + await received(ends[1], LENGTH)
     assert len(come) < LENGTH
     assert WANTED.startswith(come)
+
+
+async def test_what_a_cancelled_transfer_raises_is_no_noise(
+    sender: FileSender, content: FileRange, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    noise: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+    sending = asyncio.ensure_future(sender.send(ends[0], content, lambda: None))
+    await received(ends[1], 1)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    del sending
+    gc.collect()  # an error that nobody has asked for is reported now
+    await asyncio.sleep(0)
+    assert noise == []
 
 
 async def test_closing_ends_transfers_and_refuses_more(

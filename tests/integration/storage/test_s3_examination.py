@@ -1,5 +1,6 @@
 """What is said at the start, and by `incoming check store`, of an object store with which something is wrong."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from incoming.settings.object_stores import ObjectStore
+from incoming.storage.s3 import examination
 from incoming.storage.s3.examination import DAY, Examination, Kind
 from tests.support.ceph_cluster import s3_client
 from tests.support.scripted_s3 import ACCESS_KEY, BUSY, SECRET_KEY, Fault, ScriptedS3
@@ -159,3 +161,30 @@ async def test_a_store_that_lists_parts_whose_connection_was_cut_is_not_for_brow
     assert line.startswith("a part whose connection was cut is listed as if it were whole; set direct to false: ")
     assert (await lines(s3.url, everything=everything))[Kind.FAULT] == [], "through the server it has a checksum"
     assert s3.buckets["bucket"].uploads == {}
+
+
+async def test_a_store_that_hangs_delays_the_start_no_longer_than_one_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(examination, "START_PATIENCE", 0.2)
+    asked: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.read()  # until the other end closes
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        keys = {"access_key": "key", "secret_key": "secret"}
+        store = ObjectStore(name="s3", bucket="bucket", endpoint=endpoint, **keys)
+        [finding] = await Examination(store, 7 * 86400.0).at_start()
+        await ended.wait()
+    assert asked[0].startswith(b"POST /bucket/")
+    assert (finding.kind, finding.fact) == (
+        Kind.WARNING,
+        f"bucket 'bucket' at {endpoint} does not answer: no answer within 0.2 s",
+    )
