@@ -222,7 +222,7 @@ def test_example_2_resumes_after_a_reload(
     file = make_file(tmp_path / "file.bin", 60 * MIB)
     page.goto(app.url)
     page.set_input_files("#input_file", file.path)
-    expect(page.locator(".row .numbers")).to_contain_text(re.compile(r"^[2-9][0-9]\s%"))
+    expect(page.locator(".row .numbers")).to_contain_text(re.compile(r"^[2-9][0-9]\s%"), timeout=PATIENCE)
     page.reload()
     expect(page.locator("#unfinished_list .file_name")).to_have_text("file.bin")
     expect(page.locator("#unfinished_list .numbers")).to_contain_text(re.compile(r"^[2-9][0-9]\s%"))
