@@ -24,6 +24,9 @@ BACKENDS = {
 class App:
     """A web app in `directory`, on a port of its own. Use it in a with statement."""
 
+    START_TIMEOUT = 20.0
+    """Seconds."""
+
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
         self.directory = directory
@@ -73,10 +76,11 @@ class App:
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(self.command, cwd=self.directory, env=env, stdout=log, stderr=log)
         try:
-            wait_until(self._is_up, f"the app to listen on port {self.port}; its log:\n{self.log}")
+            wait_until(self._is_up, f"the app to listen on port {self.port}", self.START_TIMEOUT)
             assert self._process.poll() is None, f"the app has ended; its log:\n{self.log}"
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            error.add_note(f"the app's log:\n{self.log}")
             raise
         return self
 

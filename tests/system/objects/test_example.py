@@ -32,7 +32,9 @@ TYPE = "video/x-matroska"
 
 
 class ObjectExample(App):
-    """Example 3, which ends its server when it gets SIGTERM."""
+    """Example 3, which starts a server first, and ends it when it gets SIGTERM."""
+
+    START_TIMEOUT = 60.0
 
     @property
     def command(self) -> list[str]:
