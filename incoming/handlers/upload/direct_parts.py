@@ -76,8 +76,8 @@ class DirectParts:
         if isinstance(error, UploadError):
             self._fail(error)
             return
-        message = "upload %s: message about parts failed; closing the connection"
-        log.error(message, self._upload.ticket.id, exc_info=error)
+        ticket_id = self._upload.ticket.id
+        log.error("upload %s: message about parts failed; closing the connection", ticket_id, exc_info=error)
         self._fail(InternalError())
 
     async def _sign(self, waiting: deque[Sign]) -> None:
