@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit wide soak soak-cluster check bundle packages release bench fuzz conformance audit screenshots clean
+.PHONY: help run setup test test-unit wide soak soak-cluster soak-objects check bundle packages release bench fuzz conformance audit screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %s\t%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ soak: setup ## for SECONDS=600 each: chaos, and uploads under kills, full disks 
 
 soak-cluster: setup ## the same for SECONDS=600 with three instances on PostgreSQL that die, freeze, fail over and are cut off (root)
 	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/cluster -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
+
+soak-objects: setup ## the same for SECONDS=600 with three instances on a Ceph whose gateways die, hang, are busy and lose answers
+	@SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/system/objects -m soak -s -o faulthandler_timeout=$$(($(SECONDS) + 900))
 
 check: setup ## lint, format, types, layering, JavaScript units, freshness of the bundle
 	@tools/check.sh

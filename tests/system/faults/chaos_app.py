@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -70,7 +69,7 @@ class ChaosApp(Witness):
         self.moods[mood] += 1
         if mood in ("killed", "moves and is killed"):
             if mood != "killed":
-                Path(callback.params["filename"]).unlink(missing_ok=True)
+                self.remove(callback.params["filename"])
                 self.moved.add(ticket_id)
             return DROP
         if mood == "in trouble":

@@ -38,12 +38,20 @@ class Witness(AppStub):
     def answer(self, callback: Callback):  # type: ignore[no-untyped-def]
         path = callback.params["filename"]
         try:
-            digest = sha256(Path(path).read_bytes()) if path else None
+            digest = sha256(self.read(path)) if path else None
         except FileNotFoundError:
             digest = None
         with self._hearing:
             self.heard.append(Heard(callback.params["id"], callback.params["cancelled"] == "yes", path, digest))
         return super().answer(callback)
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a complete file. Raises FileNotFoundError."""
+        return Path(path).read_bytes()
+
+    def remove(self, path: str) -> None:
+        """Remove a complete file, if it is there."""
+        Path(path).unlink(missing_ok=True)
 
     def snapshot(self) -> list[Heard]:
         with self._hearing:

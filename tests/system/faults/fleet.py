@@ -91,6 +91,7 @@ class Fleet(Load):
     """`lines` are the ports of clients; `port` is the one for tickets."""
 
     lines: tuple[int, ...] = ()
+    dest_type: str = "file"
     rates: tuple[int, ...] = (MIB, 2 * MIB, 4 * MIB)
     """Bytes a second of one client."""
 
@@ -108,7 +109,7 @@ class Fleet(Load):
         content = chance.randbytes(chance.choice(SIZES))
         keep = chance.random() < 0.5
         fingerprint = f"sha256:{sha256(content)}" if chance.random() < 0.5 else None
-        ticket_id = new_ticket(self.port, self.app.url, keep=keep, patience=120.0)
+        ticket_id = new_ticket(self.port, self.app.url, keep=keep, patience=120.0, destType=self.dest_type)
         upload = Upload(ticket_id, content, keep, fingerprint, chance.random() < 0.4)
         self._send(upload, content, chance.choice((WEBSOCKET, HTTP, PUT)))
         self.uploads.append(upload)

@@ -64,11 +64,13 @@ def _problems_of_the_kept_file(upload: Upload, app: ChaosApp, digest: str) -> li
         return []
     if len(paths) != 1:
         return [f"{upload}: the application was given the paths {paths}"]
-    path = Path(paths.pop())
-    if not path.exists() or sha256(path.read_bytes()) != digest:
-        return [f"{upload}: the file that its application keeps is gone or changed"]
-    path.unlink()
-    return []
+    path = paths.pop()
+    try:
+        is_right = sha256(app.read(path)) == digest
+    except FileNotFoundError:
+        is_right = False
+    app.remove(path)
+    return [] if is_right else [f"{upload}: the file that its application keeps is gone or changed"]
 
 
 def renew(fleet: Fleet, app: ChaosApp, run: Run, wanted: int) -> None:

@@ -20,11 +20,11 @@ from tests.system.faults.consistency import Witness, assert_consistent, sha256
 KIB, MIB = 1024, 1024 * 1024
 
 
-def new_ticket(port: int, callback_url: str, *, keep: bool = False, patience: float = 60.0) -> str:
+def new_ticket(port: int, callback_url: str, *, keep: bool = False, patience: float = 60.0, **more: str) -> str:
     """Return a ticket as soon as the server issues one: it may be stopping or starting."""
 
     def ask() -> str:
-        form = {"signalFinishURL": callback_url, "removeFileWhenFinished": "no" if keep else "yes"}
+        form = {"signalFinishURL": callback_url, "removeFileWhenFinished": "no" if keep else "yes", **more}
         try:
             answer = requests.post(f"http://127.0.0.1:{port}/incoming/0.1/backend/new_upload", form, timeout=20)
         except requests.RequestException:
