@@ -211,7 +211,10 @@ class BufferedUpload:
         """Return what it means that the multipart upload cannot be used."""
         if not error.is_missing:
             return self._access.failure(error)
-        known = await self._access.call(lambda: self._access.client.head(self.place.key))
+        try:
+            known = await self._access.call(lambda: self._access.client.head(self.place.key))
+        except S3Error as refusal:
+            return self._access.failure(refusal)
         if known is not None and known.metadata.get("incoming") == self.place.mark:
             return AlreadyComplete("the file is complete; nothing more can be sent or changed")
         return BytesLost("the multipart upload is no longer in the object store")

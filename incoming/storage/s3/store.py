@@ -205,11 +205,11 @@ class S3Bytes:
         except S3Error as error:
             if not error.is_missing:
                 raise self.access.failure(error) from error
-            return Extents() if await self._is_another_begun(place) else None
+            return Extents() if await self._guarded(self._is_another_begun(place)) else None
         there = {(part.number, part.etag) for part in parts}
         receipts = parse_receipts(await self.records(ticket.id))
         receipts.parts = {n: one for n, one in receipts.parts.items() if (n, one.etag) in there}
-        receipts.parked = await self._still_parked(ticket.id, receipts.parked)
+        receipts.parked = await self._guarded(self._still_parked(ticket.id, receipts.parked))
         return ticket.extents & receipts.extents(place, ticket.size)
 
     async def _is_another_begun(self, place: Place) -> bool:

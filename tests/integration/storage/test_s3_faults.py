@@ -138,6 +138,23 @@ async def test_completing_is_believed_when_the_object_is_seen(bench: Bench, faul
     assert await bench.complete(store) == CONTENT
 
 
+async def test_a_refusal_while_a_loss_is_looked_into_is_a_storage_failure(bench: Bench) -> None:
+    """Not an exception that nobody expects: whether the bytes are gone is unknown, so the client tries again later."""
+    denied = Fault(403, "AccessDenied")
+    await bench.put(bench.open(), 0, 10)
+    store = bench.open()
+    bench.s3.fail("ListParts", Fault(404, "NoSuchUpload"))
+    bench.s3.fail("HeadObject", denied)
+    with pytest.raises(StorageFailed, match="HeadObject: HTTP 403"):
+        await bench.write(store, 10, 20)
+    bench.s3.fail("ListObjectsV2", denied)
+    with pytest.raises(StorageFailed, match="AccessDenied"):
+        await store.stored(bench.ticket)
+    assert await store.stored(bench.ticket) == Extents([(0, 10)])
+    await bench.put(store, 10, SIZE)
+    assert await bench.complete(store) == CONTENT
+
+
 async def test_lists_of_the_store_are_not_believed(bench: Bench) -> None:
     store = bench.open()
     await bench.write(store, 0, 10)
