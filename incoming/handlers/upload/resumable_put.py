@@ -218,10 +218,7 @@ class ResumablePut(UploadResource):
         message = messages.parse_control(text)
         upload_service = self.services.upload_service
         if isinstance(message, Hello):
-            self._upload = await upload_service.open(ticket, message)
-            self._note_library(message.library)
-            known = await upload_service.settled(self._upload)
-            self.send_json(messages.welcome(known, self.services.limits(known), self._upload.received))
+            await self._greet(ticket, message)
         elif isinstance(message, Pause):
             await upload_service.pause(ticket, message.epoch)
             self.send_json(messages.paused())
@@ -229,6 +226,16 @@ class ResumablePut(UploadResource):
             self.send_json(messages.state(await upload_service.cancel(ticket, message.reason, notify_app=True)))
         else:
             raise BadRequest("over HTTP the control messages are hello, pause and cancel")
+
+    async def _greet(self, ticket: str, hello: Hello) -> None:
+        upload = self._upload = await self.services.upload_service.open(ticket, hello)
+        if self._ended:  # the client is gone, after which nothing else releases the upload
+            self.release()
+            return
+        self._note_library(hello.library)
+        known = await self.services.upload_service.settled(upload)
+        if not self._ended:
+            self.send_json(messages.welcome(known, self.services.limits(known), upload.received))
 
     def _note_library(self, library: str) -> None:
         """Count the client as connected from its hello on: the bodies that follow do not name their library."""

@@ -38,6 +38,34 @@ async def test_the_librarys_protocol_works_over_http(worker: OneWorker) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("step", ["open", "settled"])
+async def test_a_client_that_disconnects_during_its_hello_leaves_nothing(
+    worker: OneWorker, step: str, monkeypatch: pytest.MonkeyPatch, log_lines: LogLines
+) -> None:
+    """While its upload is opened, or while the file is completed."""
+    ticket_id = await worker.ticket()
+    reached, resume = asyncio.Event(), asyncio.Event()
+    original = getattr(worker.services.upload_service, step)
+
+    async def slow(*given: object) -> object:
+        result = await original(*given)
+        reached.set()
+        await resume.wait()
+        return result
+
+    monkeypatch.setattr(worker.services.upload_service, step, slow)
+    log_lines()
+    connection = await RawConnection.open(worker.port)
+    await connection.send(hello(ticket_id))
+    await reached.wait()
+    assert worker.services.upload_service.uploads()
+    connection.reset()
+    await until(lambda: not worker.services.requests, "the request having ended")
+    resume.set()
+    await until(lambda: not worker.services.upload_service.uploads(), "the upload having been released")
+    assert log_lines() == ([] if step == "open" else [f"upload {ticket_id}: client connected"])
+
+
 async def test_pieces_of_a_superseded_session_are_refused(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     await ask(worker, hello(ticket_id))
