@@ -93,8 +93,8 @@ class Lines(Nothing):
         self._seldom = seldom or _Seldom(LINE_EVERY)
 
     def show(self, path: str, progress: Progress) -> None:
-        """Print a line."""
-        if self._seldom.lets(path, progress):
+        """Print a line. The end of a file is the result's."""
+        if progress.state != "finished" and self._seldom.lets(path, progress):
             print(f"{printable(path)}: {_described(progress)}", file=sys.stderr, flush=True)  # noqa: T201
 
     def done(self, path: str, outcome: Outcome | None) -> None:

@@ -74,11 +74,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--limit", type=_number, default=100, metavar="N", help="at most N uploads (default: 100)")
     for name, about in (
         ("show", "show all facts about one upload"),
-        ("cancel", "cancel an upload, remove what has arrived, and tell the app"),
-        ("retry", "try a handover now, also one that has failed while its file is kept"),
+        ("cancel", "cancel uploads, remove what has arrived, and notify their apps"),
+        ("retry", "try handovers now, also those that have failed while their files are kept"),
     ):
         command = commands.add_parser(name, help=about)
-        command.add_argument("id", help="the upload's id, or its first characters as in the log")
+        command.add_argument(
+            "id", nargs=None if name == "show" else "+", help="the upload's id, or its first characters as in the log"
+        )
         if name == "cancel":
             command.add_argument("--reason", default=OPERATOR_REASON, help="the reason that its user and its app get")
     for command in commands.choices.values():
@@ -104,6 +106,7 @@ class _Command:
         self._settings = settings
         self._options = parsed
         self._sending: dict[str, UploadActivity] | None = None
+        self._code = 0
 
     async def run(self) -> int:
         stores = await open_stores(self._settings)
@@ -113,7 +116,7 @@ class _Command:
             await work()
         finally:
             await stores.close()
-        return 0
+        return self._code
 
     async def _list(self) -> None:
         facts, are_all = await self._listed()
@@ -160,20 +163,37 @@ class _Command:
         return known
 
     async def _show(self) -> None:
-        await self._print(await self._named())
+        await self._print(await named(self._operators, self._options.id))
 
     async def _cancel(self) -> None:
-        ticket = await self._named()
+        await self._each(self._cancel_one)
+
+    async def _cancel_one(self, ticket: Ticket) -> Ticket:
         cancelled = await cancel(self._tickets, ticket.id, self._options.reason, notify_app=True)
         await remove_bytes(self._files, ticket)
-        await self._print(cancelled)
+        return cancelled
 
     async def _retry(self) -> None:
-        ticket = await self._named()
-        await self._print(await retry(self._tickets, ticket.id))
+        await self._each(lambda ticket: retry(self._tickets, ticket.id))
 
-    async def _named(self) -> Ticket:
-        return await named(self._operators, self._options.id)
+    async def _each(self, change_one: Callable[[Ticket], Awaitable[Ticket]]) -> None:
+        """Change all uploads that are named, or none if one of them is unknown. Of several, each may fail."""
+        tickets = {(one := await named(self._operators, text)).id: one for text in self._options.id}
+        if len(tickets) == 1:
+            return await self._print(await change_one(*tickets.values()))
+        changed = []
+        for ticket in tickets.values():
+            try:
+                changed.append(await self._facts(await change_one(ticket)))
+            except UploadError as error:
+                complain(COMMAND, f"upload {ticket.id[:8]}: {error}")
+                self._code = 1
+        if self._options.json:
+            say(json.dumps(changed, indent=2))
+        elif changed:
+            for line in listing(changed):
+                say(line)
+        return None
 
     async def _facts(self, ticket: Ticket, described: Describe = describe) -> dict[str, Any]:
         """Return an upload's facts and its present connections, which workers report every few seconds."""

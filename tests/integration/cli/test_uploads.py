@@ -104,6 +104,24 @@ def test_retrying_works_while_the_server_runs(start_server: StartServer, app_stu
     assert refused.stderr.startswith("incoming uploads: nothing to hand over: the upload is in state 'finished'")
 
 
+def test_several_uploads_are_cancelled_and_retried_by_one_command(start_server: StartServer, app_stub: AppStub) -> None:
+    """All are found before the first is changed; one that cannot be changed does not stop the others."""
+    server = start_server("--workers", "1")
+    tickets = [new_ticket(server, app_stub.url) for _ in range(3)]
+    refused = command(server.storage_dir, "cancel", *tickets, "%%%%%%%%")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert {state(server, ticket)["state"] for ticket in tickets} == {"new"}
+    lines = told(server.storage_dir, "cancel", *tickets[:2], tickets[0][:8], "--reason", "too many").splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [[ticket[:8], "cancelled"] for ticket in tickets[:2]]
+    assert put(server, tickets[2], b"x" * 10, "bytes 0-9/10") == 200
+    wait_until(lambda: state(server, tickets[2])["state"] == "finished", "the handover")
+    done = command(server.storage_dir, "cancel", tickets[2], tickets[1], "--json")
+    assert (done.returncode, [one["id"] for one in json.loads(done.stdout)]) == (1, [tickets[1]])
+    assert done.stderr.startswith(f"incoming uploads: upload {tickets[2][:8]}: ")
+    refused = command(server.storage_dir, "retry", *tickets[:2])
+    assert (refused.returncode, refused.stdout, len(refused.stderr.splitlines())) == (1, "", 2)
+
+
 def test_a_connected_client_is_shown(start_server: StartServer, app_stub: AppStub) -> None:
     server = start_server("--workers", "2")
     ticket = new_ticket(server, app_stub.url)
