@@ -53,8 +53,8 @@ class DirectParts:
         self._epoch = epoch
         self._results = results
         self._fail = fail
-        self._signs: _Queue[Sign] = _Queue(self._sign, self._failed)
-        self._looks: _Queue[Sent] = _Queue(self._look, self._failed)
+        self._signs: _Queue[Sign] = _Queue()
+        self._looks: _Queue[Sent] = _Queue()
 
     def take(self, message: Sign | Sent) -> None:
         """Accept a message; it is answered later. Raises BadRequest, TooBusy."""
@@ -63,9 +63,9 @@ class DirectParts:
         if len(self._signs.waiting) + len(self._looks.waiting) >= MOST_WAITING:
             raise TooBusy(f"more than {MOST_WAITING} messages about parts wait for an answer")
         if isinstance(message, Sign):
-            self._signs.add(message)
+            self._signs.add(message, self._sign, self._failed)
         else:
-            self._looks.add(message)
+            self._looks.add(message, self._look, self._failed)
 
     def close(self) -> None:
         """The connection has ended."""
@@ -107,29 +107,30 @@ class DirectParts:
 
 
 class _Queue(Generic[M]):
-    """Messages of one kind. `answer` takes at least one of those that wait; `failed` gets what it raises."""
+    """Messages of one kind. Keeps no reference to its owner while none waits: a cycle would outlive the connection."""
 
-    def __init__(self, answer: Callable[[deque[M]], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
+    def __init__(self) -> None:
         self.waiting: deque[M] = deque()
-        self._answer = answer
-        self._failed = failed
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, message: M) -> None:
+    def add(
+        self, message: M, answer: Callable[[deque[M]], Awaitable[None]], failed: Callable[[Exception], None]
+    ) -> None:
+        """Let `answer` take it, which takes at least one of those that wait; `failed` gets what that raises."""
         self.waiting.append(message)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run(answer, failed))
 
     def close(self) -> None:
         self.waiting.clear()
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self) -> None:
+    async def _run(self, answer: Callable[[deque[M]], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
         try:
             while self.waiting:
-                await self._answer(self.waiting)
+                await answer(self.waiting)
         except Exception as error:
-            self._failed(error)
+            failed(error)
         finally:
             self._task = None
