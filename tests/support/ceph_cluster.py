@@ -220,7 +220,7 @@ def stop_cluster(directory: Path) -> None:
     """End the processes that tools/ceph_one_node.sh has started in a directory."""
     # The gateways by name first: without their cluster they would wait.
     for file in sorted((directory / "run").glob("*.pid")):
-        with suppress(ProcessLookupError, ValueError):
+        with suppress(ProcessLookupError, FileNotFoundError, ValueError):
             pid = int(file.read_text())
             if str(directory).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)

@@ -20,7 +20,7 @@ MOST = 40
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[IncomingServer]:
     with IncomingServer(tmp_path / "incoming", "--workers", "2") as server:
-        wait_until(lambda: len(workers(server)) == 2, "two workers")
+        wait_until(lambda: len(workers(server)) == 2 and min(shares(server)) > 0, "two workers that accept", 60)
         yield server
     server.assert_quiet()
 

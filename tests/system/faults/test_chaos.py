@@ -20,6 +20,7 @@ import pytest
 from tests.support.fault_proxy import FaultProxy
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
+from tests.system.faults import operator_faults
 from tests.system.faults.chaos import Chaos, Scene
 from tests.system.faults.chaos_app import ChaosApp
 from tests.system.faults.consistency import assert_consistent, files_in
@@ -179,8 +180,9 @@ def _files_left(scene: Scene, operator: OperatorFaults) -> list[str]:
 
 @IGNORE_UNCLOSED
 @pytest.mark.slow
-def test_a_short_chaos_run_has_no_violation(tmp_path: Path) -> None:
+def test_a_short_chaos_run_has_no_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the worst faults of each kind, in an order and with contents that are always the same."""
+    monkeypatch.setattr(operator_faults, "PAUSE", 0.6)  # the run is over after some of these acts
     run = Run()
     with chaos_scene(tmp_path, SHORT_SEED, run) as (scene, operator):
         run_chaos(scene, operator, run, SHORT_SCHEDULE, 6)
