@@ -59,22 +59,20 @@ def silent_for(connection: socket.socket, since_message: float) -> float:
 
 def received_by(connection: socket.socket) -> int | None:
     """Return all bytes received from the peer; None where the kernel does not count them."""
-    try:
-        info = _tcp_info(connection, _BYTES_RECEIVED)
-        (received,) = _BYTES_RECEIVED.unpack(info)
-    except (OSError, struct.error):
-        return None
-    return int(received)
+    return _number(connection, _BYTES_RECEIVED)
 
 
 def acknowledged_by(connection: socket.socket) -> int | None:
     """Return all bytes that the peer's kernel has acknowledged; None where the kernel does not count them."""
+    return _number(connection, _BYTES_ACKED)
+
+
+def _number(connection: socket.socket, layout: struct.Struct) -> int | None:
     try:
-        info = _tcp_info(connection, _BYTES_ACKED)
-        (acknowledged,) = _BYTES_ACKED.unpack(info)
+        (number,) = layout.unpack(_tcp_info(connection, layout))
     except (OSError, struct.error):
         return None
-    return int(acknowledged)
+    return int(number)
 
 
 def limit_silence(connection: socket.socket, *, idle: int, interval: int, unacknowledged: float) -> None:
