@@ -258,14 +258,10 @@ class Chaos(Injector):
         return self.scene.app.moods["deployed"] > before
 
     def take_over_uploads(self) -> bool:
-        uploads = self.scene.fleet.sending()
-        for upload in self._chance.sample(uploads, min(3, len(uploads))):
-            self.scene.fleet.take_over(upload)
-        return bool(uploads)
+        return self.scene.fleet.take_over_some(self._chance)
 
     def cancel_an_upload(self) -> bool:
-        uploads = self.scene.fleet.sending()
-        return bool(uploads) and self.scene.fleet.cancel(self._chance.choice(uploads))
+        return self.scene.fleet.cancel_one(self._chance)
 
     def offer_another_file(self) -> bool:
         """Offer a file of another fingerprint under the same ticket, which is refused."""

@@ -124,6 +124,13 @@ class Fleet(Load):
         upload.history.append(f"taken over by {'another' if other else 'the same'} file")
         self._send(upload, content, self.random.choice((WEBSOCKET, HTTP)), forgiving=upload.has_losses)
 
+    def take_over_some(self, chance: random.Random) -> bool:
+        """Let other sessions send under the tickets of up to three uploads; return whether there was any."""
+        uploads = self.sending()
+        for upload in chance.sample(uploads, min(3, len(uploads))):
+            self.take_over(upload)
+        return bool(uploads)
+
     def _send(self, upload: Upload, content: bytes, way: str, *, forgiving: bool = False) -> None:
         client = SessionClient(
             self.random.choice(self.lines),
@@ -159,6 +166,11 @@ class Fleet(Load):
 
     def _raise_what_failed(self) -> None:
         """Ignore failures, which are in the outcomes of each upload."""
+
+    def cancel_one(self, chance: random.Random) -> bool:
+        """Cancel one upload; return whether there was any and the server was reached."""
+        uploads = self.sending()
+        return bool(uploads) and self.cancel(chance.choice(uploads))
 
     def cancel(self, upload: Upload) -> bool:
         """Cancel for the user; return False if the server could not be reached. It may be too late."""

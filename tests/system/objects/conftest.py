@@ -9,6 +9,7 @@ from tests.conftest import StartServer
 from tests.support.browser_tab import Tab
 from tests.support.ceph_cluster import CephCluster
 from tests.support.incoming_server import IncomingServer
+from tests.support.scripted_s3 import ScriptedS3
 from tests.system.engines.conftest import OpenTab, open_tab
 from tests.system.objects.direct_bench import PART, DirectBench, ObjectApp
 from tests.system.objects.object_bench import store_option
@@ -57,4 +58,19 @@ def bench(start_bench: StartBench, ceph: CephCluster) -> DirectBench:
     bucket = ceph.new_bucket()
     bench = start_bench(ceph.url, bucket, lambda key: ceph.read(bucket, key))
     ceph.allow(bucket, [bench.app.origin])
+    return bench
+
+
+@pytest.fixture
+def store() -> Iterator[ScriptedS3]:
+    """One that fails on command."""
+    with ScriptedS3() as scripted:
+        yield scripted
+
+
+def on_scripted(store: ScriptedS3, start_bench: StartBench, *options: str) -> DirectBench:
+    """Start one on a new bucket of a scripted store, which lets the application's pages PUT."""
+    bucket = store.new_bucket()
+    bench = start_bench(store.url, bucket, lambda key: store.objects(bucket)[key], *options)
+    store.buckets[bucket].origins = (bench.app.origin,)
     return bench

@@ -152,14 +152,10 @@ class ObjectChaos(Injector):
 
     def send_from_two_instances(self) -> bool:
         """Another session, mostly over another instance, sends parts that are on their way."""
-        uploads = self.scene.fleet.sending()
-        for upload in self._chance.sample(uploads, min(3, len(uploads))):
-            self.scene.fleet.take_over(upload)
-        return bool(uploads)
+        return self.scene.fleet.take_over_some(self._chance)
 
     def cancel_an_upload(self) -> bool:
-        uploads = self.scene.fleet.sending()
-        return bool(uploads) and self.scene.fleet.cancel(self._chance.choice(uploads))
+        return self.scene.fleet.cancel_one(self._chance)
 
     # --- what lasts ---------------------------------------------------------------------------------------------------
 

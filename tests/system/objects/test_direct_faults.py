@@ -1,6 +1,5 @@
 """Faults of an object store that browsers send to, each injected and met: no real store has them on request."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,24 +7,15 @@ import pytest
 from tests.support.known_files import KnownFile, make_file
 from tests.support.scripted_s3 import BUSY, LOST, STALE, Fault, ScriptedS3
 from tests.support.waiting import wait_until
-from tests.system.objects.conftest import StartBench
+from tests.system.objects.conftest import StartBench, on_scripted
 from tests.system.objects.direct_bench import PART, DirectBench, transports
 
 SIZE = 24 * PART + 777
 
 
 @pytest.fixture
-def store() -> Iterator[ScriptedS3]:
-    with ScriptedS3() as scripted:
-        yield scripted
-
-
-@pytest.fixture
 def bench(start_bench: StartBench, store: ScriptedS3) -> DirectBench:
-    bucket = store.new_bucket()
-    bench = start_bench(store.url, bucket, lambda key: store.objects(bucket)[key])
-    store.buckets[bucket].origins = (bench.app.origin,)
-    return bench
+    return on_scripted(store, start_bench)
 
 
 @pytest.fixture

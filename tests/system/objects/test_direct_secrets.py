@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,24 +11,15 @@ import requests
 from tests.support.known_files import KnownFile, make_file
 from tests.support.scripted_s3 import BUSY, SECRET_KEY, Fault, ScriptedS3
 from tests.support.tools import ROOT
-from tests.system.objects.conftest import StartBench
+from tests.system.objects.conftest import StartBench, on_scripted
 from tests.system.objects.direct_bench import PART, DirectBench
 
 SIZE = 24 * PART + 777
 
 
 @pytest.fixture
-def store() -> Iterator[ScriptedS3]:
-    with ScriptedS3() as scripted:
-        yield scripted
-
-
-@pytest.fixture
 def bench(start_bench: StartBench, store: ScriptedS3) -> DirectBench:
-    bucket = store.new_bucket()
-    bench = start_bench(store.url, bucket, lambda key: store.objects(bucket)[key], "--log-level=debug")
-    store.buckets[bucket].origins = (bench.app.origin,)
-    return bench
+    return on_scripted(store, start_bench, "--log-level=debug")
 
 
 @pytest.fixture
