@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-RERUNS_ALLOWED = 6
-"""Fewer than one in a thousand tests."""
+RERUNS_ALLOWED = 3
 
 
 def too_many(reruns: int) -> bool:
