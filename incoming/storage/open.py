@@ -30,7 +30,7 @@ from incoming.storage.ticket_store import TicketStore
 
 if TYPE_CHECKING:
     from incoming.storage.postgres.store import PostgresStore
-    from incoming.storage.s3.examination import Finding
+    from incoming.storage.s3.bucket.examination import Finding
 
 MISSING = "tickets in PostgreSQL need the Python package asyncpg: pip install 'incoming[postgres]'"
 
@@ -161,7 +161,7 @@ def examine_store(settings: Settings, name: str, *, everything: bool) -> list[Fi
         names = ", ".join(one.name for one in settings.object_stores) or "none"
         raise UnusableStorage(f"object_stores has no {name!r}; it has {names}")
     try:
-        from incoming.storage.s3.examination import Examination
+        from incoming.storage.s3.bucket.examination import Examination
     except ImportError as error:
         raise UnusableStorage(MISSING_S3) from error
 

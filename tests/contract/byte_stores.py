@@ -14,8 +14,8 @@ from incoming.settings.object_stores import ObjectStore
 from incoming.storage.byte_store import ByteStore, Record
 from incoming.storage.filesystem.store import FileStore
 from incoming.storage.memory.files import MemoryByteStore, MemoryFile
-from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.bucket.bucket_access import BucketAccess
+from incoming.storage.s3.bucket.spool import Spool
 from incoming.storage.s3.store import S3Bytes
 from tests.support.ceph_cluster import ACCESS_KEY, MIN_PART, SECRET_KEY, ceph_cluster, s3_client
 from tests.support.part_store import PartStore

@@ -9,9 +9,9 @@ import requests
 
 from incoming.core.extents import Extents
 from incoming.settings.object_stores import ObjectStore
-from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.examination import DAY, Examination, Kind
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.bucket.bucket_access import BucketAccess
+from incoming.storage.s3.bucket.examination import DAY, Examination, Kind
+from incoming.storage.s3.bucket.spool import Spool
 from incoming.storage.s3.store import S3Bytes
 from tests.contract.byte_stores import RECORDS, no_lease
 from tests.contract.test_byte_store import ticket_of

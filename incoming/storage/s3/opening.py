@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from incoming.core.errors import UploadError
 from incoming.core.ticket import Ticket
 from incoming.settings.settings import Settings
-from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.bucket.bucket_access import BucketAccess
+from incoming.storage.s3.bucket.spool import Spool
 from incoming.storage.s3.store import S3Bytes
 from incoming.storage.ticket_store import TicketStore
 

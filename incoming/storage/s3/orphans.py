@@ -11,8 +11,8 @@ import re
 from collections.abc import AsyncIterable
 
 from incoming.core.ticket import Ticket
-from incoming.storage.s3.bucket_access import BucketAccess, Records
-from incoming.storage.s3.place import Place
+from incoming.storage.s3.bucket.bucket_access import BucketAccess, Records
+from incoming.storage.s3.parts.place import Place
 
 log = logging.getLogger(__name__)
 

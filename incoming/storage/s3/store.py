@@ -19,14 +19,14 @@ from incoming.core.extents import Extents, Range
 from incoming.core.location import Location
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer, BytesLost, SignedPart, SpoolUsage, Written
-from incoming.storage.s3.answers import S3Error, StoredObject
-from incoming.storage.s3.bucket_access import BucketAccess, Records
-from incoming.storage.s3.buffered_upload import BufferedUpload, parked_prefix
-from incoming.storage.s3.completion import Completion
-from incoming.storage.s3.direct import look_for_parts, sign_parts
+from incoming.storage.s3.bucket.bucket_access import BucketAccess, Records
 from incoming.storage.s3.orphans import sweep_orphans
-from incoming.storage.s3.place import Place, object_key, part_size_for
-from incoming.storage.s3.receipts import parse_receipts, stale_records
+from incoming.storage.s3.parts.buffered_upload import BufferedUpload, parked_prefix
+from incoming.storage.s3.parts.completion import Completion
+from incoming.storage.s3.parts.direct import look_for_parts, sign_parts
+from incoming.storage.s3.parts.place import Place, object_key, part_size_for
+from incoming.storage.s3.parts.receipts import parse_receipts, stale_records
+from incoming.storage.s3.requests.answers import S3Error, StoredObject
 
 T = TypeVar("T")
 

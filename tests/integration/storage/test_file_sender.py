@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from incoming.storage.s3 import file_sender as module
-from incoming.storage.s3.file_sender import FileRange, FileSender
-from incoming.storage.s3.http_sender import Body, HttpSender, Unreachable
+from incoming.storage.s3.requests import file_sender as module
+from incoming.storage.s3.requests.file_sender import FileRange, FileSender
+from incoming.storage.s3.requests.http_sender import Body, HttpSender, Unreachable
 
 CONTENT = random.Random(5).randbytes(3_000_000)
 START, LENGTH = 1000, 2_900_001

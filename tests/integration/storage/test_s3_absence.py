@@ -10,8 +10,8 @@ from incoming.core.identity import Identity
 from incoming.settings.object_stores import ObjectStore
 from incoming.settings.settings import Settings
 from incoming.storage.memory.tickets import MemoryTicketStore
-from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.bucket.bucket_access import BucketAccess
+from incoming.storage.s3.bucket.spool import Spool
 from incoming.storage.s3.store import S3Bytes
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.upload_service import UploadService

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from incoming.settings.object_stores import ObjectStore
-from incoming.storage.s3 import examination
-from incoming.storage.s3.examination import DAY, Examination, Kind
+from incoming.storage.s3.bucket import examination
+from incoming.storage.s3.bucket.examination import DAY, Examination, Kind
 from tests.support.ceph_cluster import s3_client
 from tests.support.scripted_s3 import ACCESS_KEY, BUSY, SECRET_KEY, Fault, ScriptedS3
 
@@ -21,7 +21,7 @@ PAUSED = 7 * DAY
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
-    monkeypatch.setattr("incoming.storage.s3.retrying.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("incoming.storage.s3.requests.retrying.FIRST_PAUSE", 0.01)
     with ScriptedS3() as scripted:
         scripted.new_bucket()
         yield scripted

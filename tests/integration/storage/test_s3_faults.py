@@ -15,8 +15,8 @@ from incoming.core.extents import Extents
 from incoming.core.ticket import Ticket
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.byte_store import BytesLost
-from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.spool import Region, Spool
+from incoming.storage.s3.bucket.bucket_access import BucketAccess
+from incoming.storage.s3.bucket.spool import Region, Spool
 from incoming.storage.s3.store import S3Bytes
 from tests.contract.byte_stores import RECORDS, no_lease
 from tests.contract.test_byte_store import ticket_of
@@ -80,7 +80,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr("incoming.storage.s3.retrying.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("incoming.storage.s3.requests.retrying.FIRST_PAUSE", 0.01)
     with ScriptedS3() as s3:
         s3.new_bucket()
         made = Bench(s3, tmp_path)

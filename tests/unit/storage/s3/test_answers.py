@@ -3,9 +3,9 @@
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from incoming.storage.s3 import answers
-from incoming.storage.s3.answers import ListedUpload, StoredPart, abort_days_of, error_of, parts_of, uploads_of
-from incoming.storage.s3.http_sender import Answer
+from incoming.storage.s3.requests import answers
+from incoming.storage.s3.requests.answers import ListedUpload, StoredPart, abort_days_of, error_of, parts_of, uploads_of
+from incoming.storage.s3.requests.http_sender import Answer
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 

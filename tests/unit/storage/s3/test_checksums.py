@@ -3,8 +3,8 @@
 import pytest
 
 from incoming.settings.object_stores import parse_object_stores
-from incoming.storage.s3 import checksums
-from incoming.storage.s3.checksums import chosen_checksum, faster_digest
+from incoming.storage.s3.bucket import checksums
+from incoming.storage.s3.bucket.checksums import chosen_checksum, faster_digest
 
 
 @pytest.mark.parametrize("faster", ["sha256", "md5"])

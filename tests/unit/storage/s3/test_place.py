@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incoming.core.errors import StorageFailed
-from incoming.storage.s3.place import MAX_PARTS, MIB, Place, part_size_for
+from incoming.storage.s3.parts.place import MAX_PARTS, MIB, Place, part_size_for
 
 
 def place(part: int = 8 * MIB, *, grows: bool = False) -> Place:

@@ -4,8 +4,8 @@ import pytest
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
-from incoming.storage.s3.place import Place
-from incoming.storage.s3.receipts import Receipt, no_longer_parked, parked_record, parse_receipts, part_record
+from incoming.storage.s3.parts.place import Place
+from incoming.storage.s3.parts.receipts import Receipt, no_longer_parked, parked_record, parse_receipts, part_record
 
 PLACE = Place("bucket", "key", "upload", 10, False, "mark")
 

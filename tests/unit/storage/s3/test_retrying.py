@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from incoming.core.errors import StorageFailed
-from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.http_sender import Unreachable
-from incoming.storage.s3.retrying import Retrying, Throttle
+from incoming.storage.s3.requests.answers import S3Error
+from incoming.storage.s3.requests.http_sender import Unreachable
+from incoming.storage.s3.requests.retrying import Retrying, Throttle
 
 BUSY = S3Error(503, "SlowDown", "", "UploadPart")
 REFUSED = S3Error(403, "AccessDenied", "", "UploadPart")
@@ -16,7 +16,7 @@ REFUSED = S3Error(403, "AccessDenied", "", "UploadPart")
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(f"incoming.storage.s3.retrying.{name}", 0.0)
+        monkeypatch.setattr(f"incoming.storage.s3.requests.retrying.{name}", 0.0)
 
 
 class Attempts:

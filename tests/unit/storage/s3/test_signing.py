@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from incoming.settings.object_stores import ObjectStore
-from incoming.storage.s3.signing import Signer, StoreTime
+from incoming.storage.s3.requests.signing import Signer, StoreTime
 
 # "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)" and "Signature Calculations for the
 # Authorization Header" in the Amazon S3 API Reference.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from incoming.core.errors import StorageFull
-from incoming.storage.s3 import spool as module
-from incoming.storage.s3.spool import Spool
+from incoming.storage.s3.bucket import spool as module
+from incoming.storage.s3.bucket.spool import Spool
 
 BLOCK = 4096
 

@@ -17,10 +17,10 @@ from enum import StrEnum
 
 from incoming.core.errors import StorageFailed
 from incoming.settings.object_stores import ObjectStore
-from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.checksums import chosen_checksum
-from incoming.storage.s3.client import Content, S3Client
-from incoming.storage.s3.http_sender import Body, Unreachable
+from incoming.storage.s3.bucket.checksums import chosen_checksum
+from incoming.storage.s3.requests.answers import S3Error
+from incoming.storage.s3.requests.client import Content, S3Client
+from incoming.storage.s3.requests.http_sender import Body, Unreachable
 
 DAY = 86400.0
 START_PATIENCE = 10.0

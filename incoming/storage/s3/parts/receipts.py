@@ -14,7 +14,7 @@ from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Record
-from incoming.storage.s3.place import Place
+from incoming.storage.s3.parts.place import Place
 
 _PART = re.compile(r"part-(\d{5})")
 _PARKED = re.compile(r"parked-(\d+)-(\d+)")

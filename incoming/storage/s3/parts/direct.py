@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from incoming.core.errors import BadRange
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import SIGNED_FOR, Record, SignedPart, Written
-from incoming.storage.s3.answers import S3Error, StoredPart
-from incoming.storage.s3.bucket_access import BucketAccess
-from incoming.storage.s3.buffered_upload import BufferedUpload
-from incoming.storage.s3.place import Place
-from incoming.storage.s3.receipts import part_record
+from incoming.storage.s3.bucket.bucket_access import BucketAccess
+from incoming.storage.s3.parts.buffered_upload import BufferedUpload
+from incoming.storage.s3.parts.place import Place
+from incoming.storage.s3.parts.receipts import part_record
+from incoming.storage.s3.requests.answers import S3Error, StoredPart
 
 
 async def sign_parts(access: BucketAccess, ticket: Ticket, numbers: Sequence[int]) -> list[SignedPart]:

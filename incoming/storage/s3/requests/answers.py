@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from xml.etree import ElementTree as Xml
 
-from incoming.storage.s3.http_sender import Answer
+from incoming.storage.s3.requests.http_sender import Answer
 
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 MAX_REASON = 200

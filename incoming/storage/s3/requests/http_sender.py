@@ -26,7 +26,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 
-from incoming.storage.s3.file_sender import FileRange, FileSender
+from incoming.storage.s3.requests.file_sender import FileRange, FileSender
 
 CONNECT_TIMEOUT = 5.0
 SILENCE = 60.0

@@ -19,7 +19,7 @@ from incoming.core.errors import ServerShutdown, StorageFailed, StorageFull
 from incoming.core.extents import Extents
 from incoming.platform.files import punch_hole, read, unnamed
 from incoming.storage.byte_store import Buffer
-from incoming.storage.s3.file_sender import FileRange
+from incoming.storage.s3.requests.file_sender import FileRange
 
 THREADS = 4
 _BLOCK = 4096

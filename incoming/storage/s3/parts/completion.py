@@ -10,12 +10,12 @@ from incoming.core.extents import Extents
 from incoming.core.location import Location
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import BytesLost
-from incoming.storage.s3.answers import S3Error, StoredObject
-from incoming.storage.s3.bucket_access import BucketAccess, Records
-from incoming.storage.s3.buffered_upload import BufferedUpload
-from incoming.storage.s3.client import NOTHING
-from incoming.storage.s3.place import Place, object_key
-from incoming.storage.s3.receipts import parse_receipts
+from incoming.storage.s3.bucket.bucket_access import BucketAccess, Records
+from incoming.storage.s3.parts.buffered_upload import BufferedUpload
+from incoming.storage.s3.parts.place import Place, object_key
+from incoming.storage.s3.parts.receipts import parse_receipts
+from incoming.storage.s3.requests.answers import S3Error, StoredObject
+from incoming.storage.s3.requests.client import NOTHING
 
 S3 = "s3"
 """The kind of a location whose address is a URL of this scheme."""

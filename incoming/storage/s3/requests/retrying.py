@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from incoming.core.errors import StorageFailed
-from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.http_sender import Unreachable
+from incoming.storage.s3.requests.answers import S3Error
+from incoming.storage.s3.requests.http_sender import Unreachable
 
 PATIENCE = 30.0
 """Seconds without a success after which a request has failed: the client gets 502 and tries again later."""

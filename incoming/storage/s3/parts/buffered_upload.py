@@ -16,11 +16,11 @@ from incoming.core.errors import AlreadyComplete, StorageFailed, UploadError
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer, BytesLost, Record, Written
-from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.bucket_access import BucketAccess, Records
-from incoming.storage.s3.place import Place
-from incoming.storage.s3.receipts import Receipts, no_longer_parked, parked_record, parse_receipts, part_record
-from incoming.storage.s3.spool import Region
+from incoming.storage.s3.bucket.bucket_access import BucketAccess, Records
+from incoming.storage.s3.bucket.spool import Region
+from incoming.storage.s3.parts.place import Place
+from incoming.storage.s3.parts.receipts import Receipts, no_longer_parked, parked_record, parse_receipts, part_record
+from incoming.storage.s3.requests.answers import S3Error
 
 
 @dataclass(eq=False)

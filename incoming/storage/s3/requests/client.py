@@ -12,10 +12,10 @@ from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
 from incoming.settings.object_stores import ObjectStore
-from incoming.storage.s3 import answers
-from incoming.storage.s3.answers import ListedObject, ListedUpload, S3Error, StoredObject, StoredPart
-from incoming.storage.s3.http_sender import EMPTY, Answer, Body, Consume, HttpSender
-from incoming.storage.s3.signing import UNSIGNED, Signer
+from incoming.storage.s3.requests import answers
+from incoming.storage.s3.requests.answers import ListedObject, ListedUpload, S3Error, StoredObject, StoredPart
+from incoming.storage.s3.requests.http_sender import EMPTY, Answer, Body, Consume, HttpSender
+from incoming.storage.s3.requests.signing import UNSIGNED, Signer
 
 COMPLETE_SILENCE = 900.0
 """Seconds that a store may take to put an object together: minutes for thousands of parts."""

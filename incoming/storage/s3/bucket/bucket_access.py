@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from incoming.core.errors import StorageFailed, StorageFull
 from incoming.settings.object_stores import ObjectStore
-from incoming.storage.s3.answers import S3Error
-from incoming.storage.s3.checksums import chosen_checksum
-from incoming.storage.s3.client import Content, S3Client
-from incoming.storage.s3.http_sender import Body
-from incoming.storage.s3.retrying import Attempt, Retrying
-from incoming.storage.s3.spool import Region, Spool
+from incoming.storage.s3.bucket.checksums import chosen_checksum
+from incoming.storage.s3.bucket.spool import Region, Spool
+from incoming.storage.s3.requests.answers import S3Error
+from incoming.storage.s3.requests.client import Content, S3Client
+from incoming.storage.s3.requests.http_sender import Body
+from incoming.storage.s3.requests.retrying import Attempt, Retrying
 
 log = logging.getLogger(__name__)
 
