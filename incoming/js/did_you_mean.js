@@ -1,4 +1,4 @@
-// Finds the known name that may have been meant by one that is not known. Library and element both use it. Pure.
+// Finds the valid name that an unknown one may stand for. Library and element both use it. Pure.
 
 /**
  * @param {string} given

@@ -1,4 +1,4 @@
-// The public face: what is exported here is what pages find in the one global, `incoming`.
+// The public interface: its exports are the members of the one global, `incoming`.
 
 import { browser } from "./page/environment.js";
 import { PageContext } from "./page/page_context.js";
@@ -23,8 +23,8 @@ const page = (shared[SHARED] ??= new PageContext(browser(), {
 if (is_first) page.outbox.resume();
 
 /**
- * Says where the upload server is, if it is not where the page comes from. Call it before any Uploader is created.
- * Throws a TypeError for what is no host name.
+ * Set the address of the upload server, if it is not where the page comes from. Call it before any Uploader is created.
+ * Throws a TypeError for an invalid host name.
  * @param {string} hostname "host" or "host:port", perhaps with a scheme in front or a path prefix behind
  */
 export function set_server_hostname(hostname) {
@@ -37,7 +37,7 @@ export function server_url() {
 }
 
 /**
- * Chooses how uploads are carried from now on: 'auto' is a WebSocket, or HTTP where that does not work.
+ * Choose the transport of uploads from now on: 'auto' is WebSocket, or HTTP where that does not work.
  * @param {"auto" | "websocket" | "http"} transport
  */
 export function set_transport(transport) {
@@ -48,7 +48,7 @@ export function set_transport(transport) {
 }
 
 /**
- * Chooses the language of `state_msg` from now on.
+ * Choose the language of `state_msg` from now on.
  * @param {import("./incoming.js").LanguagePack | null} pack null for English
  */
 export function set_language(pack) {
@@ -56,7 +56,7 @@ export function set_language(pack) {
     page.language = pack;
 }
 
-/** @returns {import("./incoming.js").UnfinishedUpload[]} what this browser has begun here and not finished */
+/** @returns {import("./incoming.js").UnfinishedUpload[]} the unfinished uploads of this site in this browser */
 export function unfinished() {
     return page.unfinished.list();
 }
@@ -78,7 +78,7 @@ export function forget(ticket) {
 }
 
 /**
- * @param {boolean} wanted whether this browser remembers unfinished uploads; without, those it knows are forgotten
+ * @param {boolean} wanted whether this browser remembers unfinished uploads; without, those it has are forgotten
  */
 export function set_remember(wanted) {
     if (!wanted) page.unfinished.forget_all();
@@ -99,7 +99,7 @@ export async function continue_upload(ticket) {
 }
 
 /**
- * @param {any} handle a FileSystemFileHandle, with the permissions that only Chromium knows
+ * @param {any} handle a FileSystemFileHandle, with the permissions that only Chromium has
  * @returns {Promise<boolean>}
  */
 async function may_read(handle) {

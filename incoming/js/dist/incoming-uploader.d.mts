@@ -1,4 +1,4 @@
-// The public interface of incoming-uploader.mjs; doc/pages.md tells more about each.
+// The public interface of incoming-uploader.mjs; doc/pages.md describes each.
 import type { ChosenFile, LanguagePack, Queue, TicketFunction, Uploader } from "./incoming.mjs";
 
 /** The languages that have a pack at the server, as BCP 47. */

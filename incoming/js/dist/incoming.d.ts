@@ -1,7 +1,7 @@
-// The public interface of incoming.js (global `incoming`) and of incoming.mjs; doc/api.md tells more about each.
+// The public interface of incoming.js (global `incoming`) and of incoming.mjs; doc/api.md describes each.
 
 /**
- * Says where the upload server is: "host" or "host:port", with a scheme in front or a path prefix behind if need be.
+ * Set the address of the upload server: "host" or "host:port", with a scheme in front or a path prefix behind if need be.
  * Throws a TypeError for what is no host name.
  */
 export function set_server_hostname(hostname: string): void;
@@ -22,7 +22,7 @@ export interface UnfinishedUpload {
     readonly bytes_acked: number;
     /** Milliseconds since the epoch. */
     readonly last_activity: number;
-    /** Whether `continue_upload` can go on without the file being chosen again. */
+    /** Whether `continue_upload` can resume it without the file being chosen again. */
     readonly can_continue: boolean;
 }
 
@@ -75,7 +75,7 @@ export type UploadState =
 /** What an upload is slow by: the line, this browser or device, the server, its storage, or the app. */
 export type UploadLimit = "line" | "browser" | "server" | "disk" | "app";
 
-/** How the bytes fare, as the server sees it; doc/protocol.md tells more about each. Shares are from 0 to 1. */
+/** The path of the bytes, as the server sees it; doc/protocol.md describes each. Shares are from 0 to 1. */
 export interface ServerFigures {
     readonly limit: "server" | "disk" | "";
     /** Over which was measured. */
@@ -106,7 +106,7 @@ export interface Diagnosis {
     readonly limit: UploadLimit | null;
     readonly state: UploadState;
     readonly transport: "websocket" | "http" | "direct" | "";
-    /** Of requests over HTTP: "http/1.1", "h2", "h3"; "" for a WebSocket, and where the browser does not say. */
+    /** Of requests over HTTP: "http/1.1", "h2", "h3"; "" for a WebSocket, and where the browser hides it. */
     readonly protocol: string;
     readonly connections: number;
     /** Bytes a second. */
@@ -195,9 +195,9 @@ export interface Uploader {
     readonly chunks_tx_now: number;
     readonly chunks_acked_now: number;
     readonly chunks_ahead: number;
-    /** Bytes a second that have arrived lately; measured anew each time it is read. */
+    /** Bytes a second that have arrived lately; measured each time it is read. */
     readonly rate: number;
-    /** Seconds until the file will have arrived, by the present rate; null where that cannot be said. */
+    /** Seconds until the file will have arrived, by the present rate; null while that is unknown. */
     readonly eta: number | null;
     /** Seconds until the next try to connect or to get a ticket; null when none is waited for. */
     readonly next_try_in: number | null;
@@ -253,11 +253,11 @@ export interface Uploader {
 }
 
 export interface UploaderOptions {
-    /** Where `file` came from; kept, so that the upload can go on after a reload. */
+    /** Where `file` came from; kept, so that the upload can be resumed after a reload. */
     handle?: FileSystemFileHandle | null;
     /** Where the file lies in the folder that was chosen; the default is its `webkitRelativePath`, or its name. */
     path?: string;
-    /** With a ticket function: whether an unfinished upload of the same file goes on instead. */
+    /** With a ticket function: whether an unfinished upload of the same file is resumed instead. */
     resume?: boolean;
 }
 
@@ -274,7 +274,7 @@ export interface ChosenFile {
     readonly file: File;
     /** Relative to what was chosen or dropped, with the name at its end. */
     readonly path?: string;
-    /** Kept, so that the upload can go on after a reload. */
+    /** Kept, so that the upload can be resumed after a reload. */
     readonly handle?: FileSystemFileHandle | null;
 }
 
@@ -288,7 +288,7 @@ export function files_of(data_transfer: DataTransfer): Promise<{
 export interface QueueOptions {
     /** How many files are sent at once; 3 if not given. */
     concurrency?: number;
-    /** Whether unfinished uploads of the same files go on; true if not given. */
+    /** Whether unfinished uploads of the same files are resumed; true if not given. */
     resume?: boolean;
     /** For all uploaders of the queue. */
     warn_on_leave?: boolean;

@@ -1,5 +1,5 @@
-// <incoming-uploader>: the parts put together, as one control of a form. Decides what the page and the form learn of the
-// uploads: the value, whether it is valid, events, the title; how uploads run is the queue's business.
+// <incoming-uploader>: the parts put together, as one control of a form. Decides the value, the validity, the events and the
+// title; the queue decides how uploads run.
 
 import * as incoming from "../index.js";
 import { check_attributes, number_attribute } from "./checks/attributes.js";
@@ -41,14 +41,14 @@ export class IncomingUploader extends Part {
         this.#announcements,
     ];
     #value = "";
-    /** @type {WeakMap<Uploader, string>} the end that was told of */
+    /** @type {WeakMap<Uploader, string>} the end for which an event was sent */
     #ended = new WeakMap();
 
     constructor() {
         super();
         this.root.append(...this.#parts);
-        this.root.addEventListener("incoming-chosen", () => this.#announcements.say(this.#drop_area.problem_texts));
-        this.root.addEventListener("incoming-copied", () => this.#announcements.say([this.texts?.text("copied") ?? ""]));
+        this.root.addEventListener("incoming-chosen", () => this.#announcements.announce(this.#drop_area.problem_texts));
+        this.root.addEventListener("incoming-copied", () => this.#announcements.announce([this.texts?.text("copied") ?? ""]));
         this.root.addEventListener("incoming-choose", () => this.#drop_area.choose());
         this.root.addEventListener("incoming-emptied", () => this.#drop_area.focus());
     }
@@ -89,7 +89,7 @@ export class IncomingUploader extends Part {
         super.follow_queue();
     }
 
-    // --- what the page and its form learn
+    // --- the control as page and form see it
 
     /** At once, not with the next frame: a page in the background has none. */
     changed() {
@@ -97,7 +97,7 @@ export class IncomingUploader extends Part {
         if (!all) return;
         this.#set_value(all);
         this.#set_title(all);
-        for (const upload of all.uploads) this.#tell_end(upload);
+        for (const upload of all.uploads) this.#dispatch_end(upload);
     }
 
     /** @type {readonly string[]} the tickets of the finished uploads */
@@ -175,7 +175,7 @@ export class IncomingUploader extends Part {
     }
 
     /** @param {Uploader} upload */
-    #tell_end(upload) {
+    #dispatch_end(upload) {
         const end = ENDS.has(upload.state) ? upload.state : "";
         if (end === (this.#ended.get(upload) ?? "")) return;
         this.#ended.set(upload, end);

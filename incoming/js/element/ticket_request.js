@@ -1,4 +1,4 @@
-// Asks the app for a ticket at the URL of the attribute ticket-url.
+// Requests a ticket from the app at the URL of the attribute ticket-url.
 
 /** @typedef {import("../incoming.js").TicketFunction} TicketFunction */
 

@@ -1,5 +1,5 @@
-// The file that the user chose, and the one place that reads it: what is read is complete, and what a browser says when
-// it is not means that the file is gone or that it was changed. Does not know when the file should be read.
+// The file that the user chose, and the one place that reads it: what is read is complete; browsers' errors are
+// translated into "gone" or "changed". Does not decide when the file is read.
 
 import { FILE_CHANGED_WHILE_READING, FILE_UNREADABLE, fatal } from "../transport/errors.js";
 
@@ -75,13 +75,13 @@ export class ChosenFile {
         } catch (error) {
             throw await this.#fault(error);
         }
-        // Firefox says nothing of a file that has become shorter.
+        // Firefox raises no error for a file that has become shorter.
         if (bytes.length !== end - start) throw file_changed();
         return bytes;
     }
 
     /**
-     * For a changed file Chromium says NotReadableError; WebKit says NotFoundError, as for one that is gone, and shows the
+     * For a changed file Chromium raises NotReadableError; WebKit raises NotFoundError, as for one that is gone, and shows the
      * date of the new one: for one that is gone it shows the present time. A date that moves may also be of a file that is
      * being written. One whose date has been set back to the old one can be read again.
      * @param {unknown} error

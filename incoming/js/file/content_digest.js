@@ -1,4 +1,4 @@
-// A digest of bytes that tells accidental changes: 53 bits, fast in every browser and on pages without https, where
+// A digest of bytes that detects accidental changes: 53 bits, fast in every browser and on pages without https, where
 // browsers offer no digest of their own. It is no protection against people: nobody deceives the server by their own file.
 
 const FACTOR_1 = 0x85ebca6b;
@@ -29,7 +29,7 @@ export function content_digest(bytes) {
 }
 
 /**
- * Lets every bit have a say in every other.
+ * Mixes every bit into every other.
  * @param {number} word
  */
 function mixed(word) {

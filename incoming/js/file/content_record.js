@@ -1,5 +1,5 @@
 // Digests of a file's blocks, with which later reads are compared: they prove that all bytes that are sent were in the file
-// at one moment. Decides what is read and compared, and when that is enough; does not know what follows from a change.
+// at one moment. Decides what is read and compared, and when that is enough; does not decide what follows from a change.
 //
 // The moment is when every block that is still to be sent has been recorded. Blocks that were sent before it are read again
 // after it, the others are compared when they are sent. So each block had the same content before and after the moment.
@@ -37,7 +37,7 @@ export class ContentRecord {
     #block;
     #offset;
     #digests;
-    /** What is known of each block: a sum of RECORDED, SENT, SEALED. */
+    /** The state of each block: a sum of RECORDED, SENT, SEALED. */
     #states;
 
     /**
@@ -66,7 +66,7 @@ export class ContentRecord {
         // Now, and not when it has been read: the moment of the seal may be in between.
         for (let block = first; block < last; block++) this.#add(block, SENT);
         if (this.#exact) return this.#compared([start, end]);
-        // Before the browser reads the rest: of a change between the two the next look tells.
+        // Before the browser reads the rest: a change between the two is found by the next look.
         for (let block = first; block < last; block++) {
             const [from, to] = this.#sample(block);
             const within = from < end && to > start;
@@ -113,7 +113,7 @@ export class ContentRecord {
 
     /**
      * @param {Range[]} ranges all that is still to be sent
-     * @param {() => boolean} wanted asked now and then whether to go on
+     * @param {() => boolean} wanted checked now and then: whether to continue
      * @returns {Promise<boolean>} whether it came to an end; rejected with a FileFault
      */
     async seal(ranges, wanted) {
@@ -222,8 +222,8 @@ function has(state = 0, flag) {
 const records = new WeakMap();
 
 /**
- * One record a File, whatever uploaders it is given to one after the other: browsers that show no change of a file go on
- * to show none.
+ * One record a File, whatever uploaders it is given to one after the other: browsers that hide a change of a file
+ * keep hiding it.
  * @param {import("../page/environment.js").Environment} env
  * @param {File} file
  * @param {ChosenFile} chosen the same

@@ -40,7 +40,7 @@ export class FileCheck {
         this.#record = record_of(env, file, this.#file);
     }
 
-    /** What the server is told, by which it knows the file again; after `confirm`. */
+    /** What the server gets to recognise the file; after `confirm`. */
     get identity() {
         const { name, size, last_modified, media_type } = this.#file;
         const known = Number.isSafeInteger(last_modified) && last_modified >= 0;
@@ -73,7 +73,7 @@ export class FileCheck {
     /**
      * The bytes of a chunk, to be sent.
      * @param {Range} chunk
-     * @returns {Promise<Blob | Uint8Array<ArrayBuffer>>} rejected when the file is not what it was: `doubt` tells why
+     * @returns {Promise<Blob | Uint8Array<ArrayBuffer>>} rejected when the file is not what it was: `doubt` returns why
      */
     async read(chunk) {
         try {
@@ -89,7 +89,7 @@ export class FileCheck {
      * A file that was changed meanwhile must not become complete: it would be half the old one and half the new.
      * @param {Range[]} ranges all that has not arrived
      * @param {Owner} owner
-     * @returns {boolean} whether the last bytes may be sent; otherwise it is being found out, and `owner` told
+     * @returns {boolean} whether the last bytes may be sent; otherwise `owner.done` is called when that is known
      */
     seal(ranges, owner) {
         if (this.#record.is_sealed(ranges)) return true;

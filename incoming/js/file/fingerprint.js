@@ -1,4 +1,4 @@
-// A digest of samples of a file's content, by which a file that was changed between two sessions is told from the one
+// A digest of samples of a file's content, which distinguishes a file that was changed between two sessions from the one
 // that the upload was begun with. Decides what is sampled; it takes milliseconds however large the file is.
 
 import { sha256 } from "./sha256.js";

@@ -1,4 +1,4 @@
-// The module incoming-upload/react of the npm package; doc/frameworks.md tells more.
+// The module incoming-upload/react of the npm package; see doc/frameworks.md.
 import type { DetailedHTMLProps, HTMLAttributes } from "react";
 import type { Queue, QueueOptions, TicketFunction } from "../incoming.js";
 import type { IncomingUploaderElement } from "../incoming-uploader.js";
@@ -6,7 +6,7 @@ import type { IncomingState, IncomingStore } from "./store.js";
 
 /**
  * The uploads of a component. With a ticket function they are the component's own, and paused when it is unmounted; with
- * a store they go on.
+ * a store they continue.
  */
 export function useIncoming(
     source: TicketFunction | IncomingStore,

@@ -1,4 +1,4 @@
-// The module incoming-upload/store of the npm package; doc/frameworks.md tells more about each.
+// The module incoming-upload/store of the npm package; doc/frameworks.md describes each.
 import type { Queue, QueueOptions, QueueSnapshot, TicketFunction, Uploader, UploaderSnapshot } from "../incoming.js";
 
 /** One upload at one moment; frozen, and the same object until it has changed. */

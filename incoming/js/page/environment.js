@@ -19,7 +19,7 @@ import { FetchRequest } from "./fetch_request.js";
  * @property {EventTarget | null} page its online, pageshow, pagehide and beforeunload events
  * @property {(EventTarget & {visibilityState: string}) | null} document
  * @property {{request(type: "screen"): Promise<{release(): Promise<void>}>} | null} wake_lock
- * @property {(url: string) => string} protocol by which a request was made ("h2", "http/1.1"), "" where the browser does not say
+ * @property {(url: string) => string} protocol by which a request was made ("h2", "http/1.1"), "" where the browser hides it
  * @property {string} version of the library, "" of its sources
  * @property {(message: string) => void} warn who writes the page
  * @property {((url: string, message: string) => boolean) | null} beacon delivers a last message while the page closes

@@ -123,14 +123,14 @@ export class PageContext {
         return server;
     }
 
-    /** What the server is told of the library. */
+    /** What the server gets about the library. */
     get library() {
         return this.env.version && `incoming.js/${this.env.version}`;
     }
 
     /**
-     * What a server says of itself. Versions fit by Semantic Versioning: their first numbers are equal and, while those are
-     * 0, the second ones.
+     * Take what a server reports about itself. Versions are compatible by Semantic Versioning: their first numbers are equal
+     * and, while those are 0, the second ones.
      * @param {Welcome} welcome
      */
     met({ version = "", hosts = [] }) {

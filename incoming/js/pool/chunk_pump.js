@@ -115,7 +115,7 @@ export class ChunkPump {
         const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
         if (!chunk) return false;
         this.#bucket.spend(chunk[1] - chunk[0]);
-        if (this.#scheduler.chunks_of(connection) === 1) pooled.heard = now;
+        if (this.#scheduler.chunks_of(connection) === 1) pooled.last_ack = now;
         pooled.sent.set(chunk[0], now);
         this.#rates.sent(rate, chunk[1] - chunk[0], now);
         connection.send(chunk);

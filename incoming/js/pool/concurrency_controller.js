@@ -89,7 +89,7 @@ export class ConcurrencyController {
     }
 
     /**
-     * The goodput has had other reasons than the number of connections: what was measured says nothing.
+     * The goodput did not depend on the number of connections: discard what was measured.
      * @param {number} now
      */
     disturb(now) {

@@ -20,7 +20,7 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {boolean} retiring gets no more chunks, but for a part that it has begun, and is closed when its last one is acknowledged
  * @property {Map<number, number>} sent when, in milliseconds, by the starts of chunks
  * @property {number} opened milliseconds
- * @property {number} heard milliseconds; the last ack, or the first chunk after an idle time
+ * @property {number} last_ack milliseconds; the last ack, or the first chunk after an idle time
  * @property {boolean} overtaken chunks were acknowledged to others while it waited for its welcome, which may not list them
  */
 
@@ -32,11 +32,11 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {(kind: Kind, limits: Welcome) => number} share of the connections of all the page's uploads
  * @property {(connections: number) => number} share_direct the same of those to an object store
  * @property {(pooled: PooledConnection, welcome: Welcome) => void} welcomed
- * @property {(kind: Kind) => void} heard chunks were acknowledged; before the consequences
+ * @property {(kind: Kind) => void} acknowledged chunks were acknowledged; before the consequences
  * @property {() => void} acked the same, after it
  * @property {(part: [number, number]) => Promise<Blob | ArrayBuffer | Uint8Array<ArrayBuffer>>} read for an object store
  * @property {() => void} received the server has received bytes that are not safe yet, or has lost them
- * @property {(outcome: import("../transport/messages.js").Outcome) => void} told
+ * @property {(outcome: import("../transport/messages.js").Outcome) => void} reported
  * @property {() => import("../incoming.js").UploadLimit | null} limit of the rate
  * @property {() => boolean} may_complete asked before the last bytes are sent; `pump` again when the answer has changed
  * @property {(pooled: PooledConnection, problem: Problem | null, oldest: [number, number] | undefined) => void} lost
@@ -142,14 +142,14 @@ export class ConnectionPool {
                 this.#received(pooled, extents, ranges),
             signed: (/** @type {[number, string][]} */ urls, /** @type {number} */ expires_in) => this.#direct.signed(urls, expires_in),
             unseen: (/** @type {number[]} */ parts) => this.#direct.unseen(parts),
-            state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.told(outcome),
+            state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.reported(outcome),
             path: (/** @type {import("../transport/messages.js").Path} */ figures) => this.path.reported(figures),
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
             closed: (/** @type {Problem | null} */ problem) => this.#closed(pooled, problem),
         };
         const connection = this.#owner.connect(kind, listener, this.welcomed.length > 0);
         /** @type {PooledConnection} */
-        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), heard: 0, overtaken: false };
+        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), last_ack: 0, overtaken: false };
         this.#pool.add(pooled);
         connection.open(hello);
         return pooled;
@@ -199,7 +199,7 @@ export class ConnectionPool {
     keep_one() {
         const carried = (/** @type {PooledConnection} */ { connection }) => this.#scheduler.chunks_of(connection);
         // The connection with the latest ack reports the next state first; others may be between two polls.
-        const soonest = (/** @type {PooledConnection} */ a, /** @type {PooledConnection} */ b) => carried(a) - carried(b) || b.heard - a.heard;
+        const soonest = (/** @type {PooledConnection} */ a, /** @type {PooledConnection} */ b) => carried(a) - carried(b) || b.last_ack - a.last_ack;
         const [kept = this.active[0]] = this.active.filter(({ rate }) => rate).sort(soonest);
         for (const pooled of this.active) {
             if (pooled === kept) continue;
@@ -276,7 +276,7 @@ export class ConnectionPool {
      */
     #ack(pooled, chunks) {
         const { connection, rate } = pooled;
-        const now = (pooled.heard = this.#env.now());
+        const now = (pooled.last_ack = this.#env.now());
         let bytes = 0;
         this.path.sample(this.welcomed.some((one) => one.connection.reads));
         for (const chunk of chunks) {
@@ -290,7 +290,7 @@ export class ConnectionPool {
         this.#close_if_done(pooled);
         this.pump();
         this.#report(now);
-        this.#owner.heard(connection.kind);
+        this.#owner.acknowledged(connection.kind);
         if (this.#limits && this.#sizing) this.#resize(connection.kind, bytes, this.#limits);
         this.#owner.acked();
     }
@@ -308,13 +308,13 @@ export class ConnectionPool {
     }
 
     /**
-     * @param {Kind} heard by which chunks were acknowledged
+     * @param {Kind} carried by which chunks were acknowledged
      * @param {number} bytes of them
      * @param {Welcome} limits
      */
-    #resize(heard, bytes, limits) {
+    #resize(carried, bytes, limits) {
         // Only now it is known that a WebSocket, possibly a parallel one, delivers chunks.
-        if (heard === "websocket") this.#retire(this.active.filter(({ connection }) => connection.kind !== heard));
+        if (carried === "websocket") this.#retire(this.active.filter(({ connection }) => connection.kind !== carried));
         if (this.#scheduler.complete) return this.keep_one();
         if (this.#direct.active) return;
         const { kind, fallen_back } = this.#owner.preferred();

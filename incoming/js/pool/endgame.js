@@ -43,7 +43,7 @@ export class Endgame {
      * @param {import("./connection_pool.js").PooledConnection} pooled with chunks in flight
      * @param {number} now
      */
-    is_stuck({ rate, heard }, now) {
-        return now - heard > STUCK_AFTER + STUCK_FACTOR * (rate ? this.#rates.expected(rate) : 0);
+    is_stuck({ rate, last_ack }, now) {
+        return now - last_ack > STUCK_AFTER + STUCK_FACTOR * (rate ? this.#rates.expected(rate) : 0);
     }
 }

@@ -19,7 +19,7 @@ export class PathMeter {
     #env;
     /** @type {number | null} */
     #sampled = null;
-    #heard = 0;
+    #reported_at = 0;
     #lag = 0;
     #reading = 0;
     /** @type {number | null} */
@@ -56,12 +56,12 @@ export class PathMeter {
     /** @param {Path} figures of the server */
     reported(figures) {
         this.#server = figures;
-        this.#heard = this.#env.now();
+        this.#reported_at = this.#env.now();
     }
 
     /** In seconds, but for the share `reading`. */
     get figures() {
-        const server = this.#env.now() - this.#heard < REPORT_LASTS ? this.#server : null;
+        const server = this.#env.now() - this.#reported_at < REPORT_LASTS ? this.#server : null;
         return { ack_delay: this.#delay && this.#delay / 1000, lag: this.#lag / 1000, reading: this.#reading, server };
     }
 

@@ -78,7 +78,7 @@ export class Meter {
 /** The measurements of one connection; only the controller changes them. */
 export class ConnectionRate {
     meter = new Meter(MEMORY);
-    heard = false;
+    acknowledged = false;
     ahead = 0;
     /** It is still in the pool. */
     present = true;
@@ -246,15 +246,15 @@ export class RateController {
     }
 
     /**
-     * Where chunks follow each other closely the round trip before the first ack tells nothing of the line's rate.
+     * Where chunks follow each other closely the round trip before the first ack does not measure the line's rate.
      * @param {ConnectionRate} pooled
      * @param {number} bytes
      * @param {number} now
      */
     #measure(pooled, bytes, now) {
-        if (pooled.heard || pooled.ahead === 0) pooled.meter.add(now, bytes);
+        if (pooled.acknowledged || pooled.ahead === 0) pooled.meter.add(now, bytes);
         else pooled.meter.resume(now);
-        pooled.heard = true;
+        pooled.acknowledged = true;
         this.#meter.add(now, bytes);
     }
 

@@ -1,5 +1,5 @@
-// Finds the files in what was dropped or pasted, those in folders included, each with its path. What is done with them is
-// the page's business.
+// Finds the files in what was dropped or pasted, those in folders included, each with its path. The page
+// decides what is done with them.
 
 /** @typedef {import("../incoming.js").ChosenFile} ChosenFile */
 /** @typedef {{files: ChosenFile[], problems: {path: string, error: unknown}[]}} Found */
@@ -22,7 +22,7 @@ export async function files_of(data_transfer) {
 
 /** @param {any} item */
 function opened(item) {
-    // Only Chromium has handles, by which an upload can go on after a reload.
+    // Only Chromium has handles, by which an upload can be resumed after a reload.
     const handle = item.getAsFileSystemHandle?.().catch(() => null) ?? null;
     return { entry: item.webkitGetAsEntry?.() ?? null, file: item.getAsFile(), handle };
 }

@@ -1,5 +1,5 @@
-// Many files, a few at a time: which upload starts next, what all of them together have done, and the wishes that concern
-// all. How one file is uploaded is the uploader's business.
+// Many files, a few at a time: which upload starts next, what all of them together have done, and the actions on
+// all. The uploader decides how one file is uploaded.
 
 import { bind_members } from "../uploader/bound_members.js";
 import { check_options } from "../uploader/options.js";
@@ -57,7 +57,7 @@ export class UploadQueue {
 
     /**
      * @param {Iterable<File | ChosenFile>} files
-     * @returns {Uploader[]} an uploader for each, which the queue starts when it is its turn
+     * @returns {Uploader[]} an uploader for each, which the queue starts
      */
     add(files) {
         const { resume, warn_on_leave } = this.#options;
@@ -87,7 +87,7 @@ export class UploadQueue {
     }
 
     /**
-     * Takes an uploader in that was made elsewhere, for example by `continue_upload()`.
+     * Add an uploader that was made elsewhere, for example by `continue_upload()`.
      * @param {Uploader} upload
      */
     adopt(upload) {
@@ -96,7 +96,7 @@ export class UploadQueue {
         return upload;
     }
 
-    /** Nothing starts any more, and what runs is paused. */
+    /** Pause what runs; start nothing. */
     pause() {
         this.#paused = true;
         this.#again.clear();
@@ -104,7 +104,7 @@ export class UploadQueue {
         this.#changed();
     }
 
-    /** All that is paused goes on, a few at a time. */
+    /** Resume all that is paused, a few at a time. */
     resume() {
         this.#paused = false;
         for (const upload of this.#uploads.keys()) if (upload.paused) this.#again.add(upload);
@@ -124,7 +124,7 @@ export class UploadQueue {
     }
 
     /**
-     * One that failed gets another turn; one that waits for its next try makes it now.
+     * Queue one that failed again; a wait for the next attempt ends now.
      * @param {Uploader} upload
      */
     retry(upload) {
@@ -135,7 +135,7 @@ export class UploadQueue {
     }
 
     /**
-     * It is no longer listed; if it has not ended it is cancelled.
+     * Remove it from the list; cancel it if it has not ended.
      * @param {Uploader} upload
      */
     remove(upload) {
@@ -148,14 +148,14 @@ export class UploadQueue {
         this.#changed();
     }
 
-    /** What has ended is no longer listed. */
+    /** Remove what has ended from the list. */
     clear() {
         for (const upload of this.#uploads.keys()) if (ENDED.has(upload.state) && !this.#again.has(upload)) this.remove(upload);
     }
 
     /**
      * @param {Uploader} upload
-     * @returns {boolean} whether it waits for its turn
+     * @returns {boolean} whether it is to start when there is a place
      */
     is_queued(upload) {
         return this.#uploads.has(upload) && (upload.state === "idle" || this.#again.has(upload));
@@ -195,7 +195,7 @@ export class UploadQueue {
         }
     }
 
-    /** Many changes of one moment are one for who listens. */
+    /** Coalesces the changes of one task into one notification. */
     #changed() {
         this.#snapshots.changed();
         if (this.#pending) return;

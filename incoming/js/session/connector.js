@@ -60,7 +60,7 @@ export class Connector {
     }
 
     /**
-     * A proxy that loses a header of the handshake makes a WebSocket of no use; by requests the server says what it means.
+     * A proxy that loses a header of the handshake makes WebSockets useless; over HTTP the server's error can be read.
      * @param {PooledConnection} pooled that has ended
      * @param {Problem | null} problem
      * @returns {boolean}

@@ -20,7 +20,7 @@ import { TokenBucket } from "../pool/token_bucket.js";
  * @typedef {object} Owner
  * @property {() => void} changed something observable, at the end of each event
  * @property {() => void} attempting the next attempt to connect begins
- * @property {(outcome: Outcome) => void} told the state that the server reports
+ * @property {(outcome: Outcome) => void} reported the state that the server reports
  * @property {(problem: Problem) => void} failed permanently; the session has stopped
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
  */
@@ -88,11 +88,11 @@ export class Session {
             limit: () => this.limit,
             share_direct: (connections) => page.share(connections),
             share: (kind, { connections }) => page.share(kind === "http" ? page.http_connections : connections),
-            heard: (kind) => this.#selector.heard(kind),
+            acknowledged: (kind) => this.#selector.acknowledged(kind),
             acked: () => this.#acked(),
             received: () => this.#received(),
             read: (part) => this.#read(part),
-            told: (outcome) => this.#told(outcome),
+            reported: (outcome) => this.#reported(outcome),
             may_complete: () => this.#seal(),
             lost: (pooled, problem, oldest) => this.#connection_lost(pooled, problem, oldest),
         });
@@ -100,9 +100,9 @@ export class Session {
             waiting: () => this.scheduler.chunks_ahead > 0,
             swallowed: () => {
                 this.#selector.swallowed();
-                this.#anew();
+                this.#reconnect();
             },
-            doubtful: () => this.#anew(),
+            doubtful: () => this.#reconnect(),
         });
     }
 
@@ -253,7 +253,7 @@ export class Session {
         this.#receiving = is_receiving(welcome.state);
         // This further connection was being opened when a cancel was sent: its receiving state is no answer to that.
         if (this.#cancelling && this.#receiving) return this.#owner.changed();
-        if (!reason_follows(welcome.state)) this.#told({ state: welcome.state, reason: "", code: null });
+        if (!reason_follows(welcome.state)) this.#reported({ state: welcome.state, reason: "", code: null });
         if (!this.#running) return;
         if (this.#receiving) this.#pool.flow();
         this.#after_progress();
@@ -286,7 +286,7 @@ export class Session {
         if (this.transport === "websocket") this.#stall_detector.watch_chunks();
     }
 
-    #anew() {
+    #reconnect() {
         this.#pool.close();
         this.#connected = false;
         this.#reconnection.now();
@@ -294,14 +294,14 @@ export class Session {
     }
 
     /** @param {Outcome} outcome */
-    #told(outcome) {
+    #reported(outcome) {
         this.#receiving = is_receiving(outcome.state);
         if (!this.#receiving) {
             this.#pool.hold();
             this.#stall_detector.stop();
             if (has_arrived(outcome.state)) this.scheduler.confirm([[0, this.#file.size]]);
         }
-        this.#owner.told(outcome);
+        this.#owner.reported(outcome);
     }
 
     /**
@@ -318,7 +318,7 @@ export class Session {
             const found = await this.#check.doubt(oldest);
             if (attempt !== this.#reconnection.attempt) return;
             if (found) return this.#fail(found);
-            this.#selector.unheard();
+            this.#selector.unacknowledged();
         }
         if (this.#pool.welcomed.length > 0) return this.#owner.changed();
         // The other kind was opened in parallel, and may still be welcomed.

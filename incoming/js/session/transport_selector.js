@@ -1,5 +1,5 @@
 // WebSocket or HTTP: which of the two an upload tries next, when a WebSocket counts as broken, and how chunks are
-// passed to the browser. Pure; knows only how connections began and ended.
+// passed to the browser. Pure: gets only how connections began and ended.
 
 /** @typedef {"websocket" | "http"} Kind */
 
@@ -28,7 +28,7 @@ export class TransportSelector {
     #preferred = "websocket";
     #failures = 0;
     #short_lives = 0;
-    #unheard = 0;
+    #unacknowledged = 0;
     /** Whether a WebSocket failed although the server answered, which the page must remember. */
     #blamed = false;
 
@@ -104,7 +104,7 @@ export class TransportSelector {
 
     /** Chunks do not get through an open WebSocket. */
     swallowed() {
-        this.unheard();
+        this.unacknowledged();
         this.#blame();
     }
 
@@ -112,8 +112,8 @@ export class TransportSelector {
      * Chunks were acknowledged. Only that, not a welcome, shows that a WebSocket tried on the side is of use.
      * @param {Kind} kind
      */
-    heard(kind) {
-        this.#unheard = 0;
+    acknowledged(kind) {
+        this.#unacknowledged = 0;
         if (kind !== "websocket") return;
         this.#blamed = false;
         this.#store.websocket_worked();
@@ -124,8 +124,8 @@ export class TransportSelector {
      * A connection has ended with chunks in flight. Some browsers never finish sending a Blob that is part of a file:
      * after two failures chunks are sent the other way.
      */
-    unheard() {
-        if (++this.#unheard % BLOB_FAILURES === 0) this.#store.blobs_fail = !this.#store.blobs_fail;
+    unacknowledged() {
+        if (++this.#unacknowledged % BLOB_FAILURES === 0) this.#store.blobs_fail = !this.#store.blobs_fail;
     }
 
     #blame() {

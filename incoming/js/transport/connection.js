@@ -46,7 +46,7 @@
  * @property {boolean} reads whether nothing can leave it because the file is being read
  * @property {(greeting: Hello) => void} open connects and sends hello
  * @property {(chunk: Range) => void} send
- * @property {(limit: string) => void} report tells the server what limits the upload, sooner or later
+ * @property {(limit: string) => void} report sends the server what limits the upload, with the next message
  * @property {() => void} pause notifies the server, then closes
  * @property {(reason: string) => void} cancel notifies the server; the answer is a state
  * @property {(type: "sign" | "sent", parts: number[]) => void} [about_parts] where there is an object store

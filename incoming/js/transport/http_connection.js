@@ -157,7 +157,7 @@ export class HttpConnection {
             this.#listener.too_large(chunk);
         } else if (status === 308 || (status === 200 && json?.state)) {
             this.#rest();
-            if (json) this.#tell(json);
+            if (json) this.#report_state(json);
             if (json?.path) this.#listener.path(json.path);
             this.#listener.ack([chunk]);
             if (json && this.#open && !this.#sending) this.#await_news();
@@ -191,14 +191,14 @@ export class HttpConnection {
     /** @param {Answer} answer */
     #news(answer) {
         if (answer.status !== 200 || !answer.json?.state) return this.#failed(answer);
-        this.#tell(answer.json);
+        this.#report_state(answer.json);
         if (!this.#open || this.#sending) return;
         if (messages.is_receiving(this.#state)) this.#rest();
         else this.#await_news();
     }
 
     /** @param {any} status of the upload, as JSON */
-    #tell(status) {
+    #report_state(status) {
         if (messages.is_receiving(status.state) || (status.state === this.#state && !status.reason)) return;
         this.#state = status.state;
         this.#reason = status.reason || "";
@@ -228,13 +228,13 @@ export class HttpConnection {
      * arrive: a slow request continues, a stalled one is aborted.
      */
     #doubt() {
-        const heard = this.#alive_at;
+        const alive_at = this.#alive_at;
         this.#question((before) => {
             this.#wait(CHECK_AGAIN_AFTER, () => this.#question((after) => {
                 if (after > before) {
                     this.#alive();
                     this.#watch_progress();
-                } else if (this.#alive_at > heard) {
+                } else if (this.#alive_at > alive_at) {
                     // What only the machine's own buffers have taken proves nothing.
                     this.#doubt();
                 } else {

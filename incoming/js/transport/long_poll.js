@@ -97,7 +97,7 @@ export class LongPoll {
             const { json } = answer;
             const unchanged = answer.status === 200 && json?.state === state && (json.reason || "") === known;
             if (unchanged) this.#rotate([ticket]);
-            else this.#tell(ticket, answer);
+            else this.#deliver(ticket, answer);
             this.#go_on(unchanged && early);
         });
     }
@@ -114,7 +114,7 @@ export class LongPoll {
             if (!Array.isArray(news)) return this.#several_failed(answer, tickets);
             this.#several_work = true;
             this.#rotate(tickets.keys());
-            for (const upload of news) this.#tell(upload.id, as_answer(upload));
+            for (const upload of news) this.#deliver(upload.id, as_answer(upload));
             this.#go_on(news.length === 0 && early);
         });
     }
@@ -126,7 +126,7 @@ export class LongPoll {
      */
     #several_failed(answer, tickets) {
         if (this.#several_work) {
-            for (const ticket of tickets.keys()) this.#tell(ticket, answer);
+            for (const ticket of tickets.keys()) this.#deliver(ticket, answer);
         } else {
             const is_unknown = answer.status === 404 || answer.status === 405;
             this.#several_not_before = is_unknown ? Infinity : this.#env.now() + SEVERAL_AGAIN_AFTER;
@@ -161,7 +161,7 @@ export class LongPoll {
      * @param {string} ticket
      * @param {Answer} answer
      */
-    #tell(ticket, answer) {
+    #deliver(ticket, answer) {
         for (const watcher of [...this.#watchers]) {
             if (watcher.ticket !== ticket || !this.#watchers.delete(watcher)) continue;
             watcher.done(answer);

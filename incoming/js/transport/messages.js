@@ -196,7 +196,7 @@ export function is_receiving(state) {
 }
 
 /**
- * A welcome names the state only. Where there is a reason to tell, a message with both comes right behind it.
+ * A welcome names the state only. Where there is a reason, a message with both follows at once.
  * @param {State} state
  */
 export function reason_follows(state) {

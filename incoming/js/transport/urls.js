@@ -1,4 +1,4 @@
-// Where the upload server is: host, scheme and path prefix. Decides the URLs; does not know what is said there.
+// Where the upload server is: host, scheme and path prefix. Decides the URLs, not what is sent there.
 
 import { bad_argument } from "./errors.js";
 

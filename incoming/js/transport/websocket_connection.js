@@ -37,7 +37,7 @@ export class WebSocketConnection {
     #greeted = false;
     #welcomed = false;
     #pausing = false;
-    #heard = 0;
+    #received_at = 0;
     #buffered = 0;
     /** Bytes of chunks that are still being read. */
     #unread = 0;
@@ -116,10 +116,10 @@ export class WebSocketConnection {
         // The server does not know this connection, and the upload's state there may stay.
         if (!this.#greeted) return this.close();
         this.#pausing = true;
-        if (this.#welcomed) this.#say_pause();
+        if (this.#welcomed) this.#send_pause();
     }
 
-    #say_pause() {
+    #send_pause() {
         this.#socket?.send(messages.pause());
         this.#wait(LINGER, () => this.close());
     }
@@ -155,7 +155,7 @@ export class WebSocketConnection {
      */
     #expect(asked, buffered) {
         this.#wait(CHECK_WITHIN, () => {
-            if (this.#heard > asked) this.#watch();
+            if (this.#received_at > asked) this.#watch();
             else if (this.buffered < buffered) this.#expect(asked, this.buffered);
             else this.#closed();
         });
@@ -172,10 +172,10 @@ export class WebSocketConnection {
 
     /** @param {unknown} data */
     #receive(data) {
-        this.#heard = this.#env.now();
+        this.#received_at = this.#env.now();
         const message = messages.parse(data);
         if (this.#pausing) {
-            if (message?.type === "welcome") this.#say_pause();
+            if (message?.type === "welcome") this.#send_pause();
             else if (message?.type === "paused") this.close();
             return;
         }
@@ -220,9 +220,9 @@ export class WebSocketConnection {
     #watch() {
         this.#wait(this.#silence_allowed / 10, () => {
             const now = this.#env.now();
-            if (this.buffered < this.#buffered) this.#heard = now;
+            if (this.buffered < this.#buffered) this.#received_at = now;
             this.#buffered = this.buffered;
-            if (now - this.#heard > this.#silence_allowed) this.#closed();
+            if (now - this.#received_at > this.#silence_allowed) this.#closed();
             else this.#watch();
         });
     }

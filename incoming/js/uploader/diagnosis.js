@@ -1,5 +1,5 @@
-// Why an upload is not faster, or does not move: which of line, browser, server, disk and app it waits for. Pure; what
-// is measured of the bytes on their way is path_meter.js's.
+// Why an upload is not faster, or does not move: which of line, browser, server, disk and app it waits for. Pure;
+// path_meter.js measures the bytes in flight.
 
 /** @typedef {import("../incoming.js").UploadLimit} UploadLimit */
 /** @typedef {import("../incoming.js").UploadState} UploadState */

@@ -1,4 +1,4 @@
-// What an uploader takes as its arguments, and the name it shows for its file. Pure.
+// Checks the arguments of an uploader, and the name it shows for its file. Pure.
 
 import { bad_argument } from "../transport/errors.js";
 import { check_options } from "./options.js";
@@ -7,7 +7,7 @@ import { check_options } from "./options.js";
  * @param {unknown} ticket
  * @param {unknown} file
  * @param {import("../incoming.js").UploaderOptions} options
- * @throws {TypeError} for what an uploader does not take
+ * @throws {TypeError} for invalid arguments
  */
 export function require_arguments(ticket, file, options) {
     if (typeof ticket !== "function" && (typeof ticket !== "string" || !ticket)) {
@@ -18,7 +18,7 @@ export function require_arguments(ticket, file, options) {
 }
 
 /**
- * By what it can do rather than by its class, which is another in another window and in a simulated browser.
+ * Checks the members rather than the class, which differs in another window and in a simulated browser.
  * @param {any} value
  * @throws {TypeError} for what is no File
  */

@@ -34,7 +34,7 @@ export class Notifier {
     /**
      * When a callback acts on the uploader, the change is published after the callback has returned.
      * @param {() => boolean} update whether anything that can be seen has changed
-     * @param {() => number | null} due moment of the next try: that there is another one is no change that onprogress is for
+     * @param {() => number | null} due moment of the next try: onprogress is not called for a change of it alone
      */
     publish(update, due) {
         if (this.#publishing) return;

@@ -1,4 +1,4 @@
-// Checks the options that a page gives: a slip would otherwise do nothing, without a word. Pure.
+// Checks the options that a page gives: a misspelt one would otherwise be ignored silently. Pure.
 
 import { did_you_mean } from "../did_you_mean.js";
 import { bad_argument } from "../transport/errors.js";
@@ -7,7 +7,7 @@ import { bad_argument } from "../transport/errors.js";
  * @param {string} owner with its article
  * @param {object} given
  * @param {readonly string[]} known
- * @throws {TypeError} for an option that is not known
+ * @throws {TypeError} for an unknown option
  */
 export function check_options(owner, given, known) {
     for (const name of Object.keys(given)) {

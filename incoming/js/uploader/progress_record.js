@@ -1,5 +1,5 @@
-// What this browser remembers of an upload while it runs, so that it can go on after the page was closed: decides when it
-// is noted and when it is forgotten.
+// Stores the progress of a running upload in this browser, so that it can be resumed after the page was closed. Decides
+// when an entry is written and when it is removed.
 
 import { FILE_CHANGED_WHILE_READING, TAKEN_OVER, TICKET_IS_OVER } from "../transport/errors.js";
 
@@ -31,7 +31,7 @@ export class ProgressRecord {
         const { unfinished } = this.#page;
         if (phase === "finished" || phase === "cancelled") return unfinished.forget(ticket);
         if (phase === "failed") {
-            // Whoever has taken it over remembers it. What has arrived of a file that was changed fits no file any more.
+            // The client that has taken it over keeps the entry. What has arrived of a changed file matches no file any more.
             const over = code === FILE_CHANGED_WHILE_READING || TICKET_IS_OVER.has(code);
             if (code !== TAKEN_OVER && over) unfinished.forget(ticket);
         } else if (ticket && (connected || at_once)) {

@@ -1,5 +1,5 @@
-// What a page sees of an upload, computed anew from what is so: every property and flag, but for the ones that never
-// change. Pure.
+// The observable state of an upload: every property and flag, except the constant ones, computed from the present
+// facts. Pure.
 
 import { TICKET_IS_OVER, error_name } from "../transport/errors.js";
 import { state_message } from "./state_message.js";
@@ -16,7 +16,7 @@ import { state_name } from "./state_name.js";
  * @property {number} bytes_received
  * @property {"websocket" | "http" | "direct" | ""} transport
  * @property {import("../transport/messages.js").State} server_state
- * @property {string} reason of a cancellation, or what the server says of a handover that is tried again
+ * @property {string} reason of a cancellation, or the server's reason while a handover is retried
  * @property {import("../transport/errors.js").Problem | null} problem that ended the upload or that it waits to pass
  * @property {import("../incoming.js").LanguagePack | null} pack of the texts; null for English
  */
@@ -62,7 +62,7 @@ export function observe({ phase, bytes_total, scheduler, connected, transport, b
 }
 
 /**
- * An empty file has arrived when the server says so.
+ * An empty file has arrived when the server reports it.
  * @param {Phase} phase
  * @param {number} acked
  * @param {number} total

@@ -1,11 +1,11 @@
-// How fast one upload has been lately and when it will have arrived, for people: steadier than what the pool measures to
-// size its chunks. Told how many bytes have arrived and when; pure.
+// The displayed rate and remaining time of one upload: smoother than what the pool measures to size its chunks. Pure:
+// gets how many bytes have arrived and when.
 
-/** Milliseconds that are looked back on. */
+/** Milliseconds of the sliding window. */
 const WINDOW = 10_000;
 /** Samples closer together than this count as one. */
 const APART = 200;
-/** A shorter look back says nothing yet. */
+/** A shorter interval gives no rate yet. */
 const SHORTEST = 500;
 
 export class RateMeter {
@@ -29,7 +29,7 @@ export class RateMeter {
     /**
      * Falls by itself while nothing arrives.
      * @param {number} now
-     * @returns {number} bytes a second, 0 as long as there is nothing to tell
+     * @returns {number} bytes a second, 0 before the first interval
      */
     rate(now) {
         const [first, last] = [this.#samples[0], this.#samples.at(-1)];

@@ -4,9 +4,9 @@
 /** @typedef {"idle"|"requesting"|"connecting"|"transferring"|"waiting"|"handing_over"|"paused"|"cancelling"|"finished"|"cancelled"|"failed"} Phase */
 
 /**
- * start, pause, cancel: the user's wishes. request: the start of an upload that has no ticket yet. drop: cancelled while there is no connection to say so on.
+ * start, pause, cancel: the user's actions. request: the start of an upload that has no ticket yet. drop: cancelled without a connection.
  * connect: chunks may flow. arrive: the server has every byte. lose: no connection is left. finish, cancelled: the
- * server's last word. fail: an error that does not mend itself.
+ * final state at the server. fail: a permanent error.
  * @typedef {"start"|"request"|"pause"|"cancel"|"drop"|"connect"|"arrive"|"lose"|"finish"|"cancelled"|"fail"} Event
  */
 
@@ -31,7 +31,7 @@ const NEXT = {
     // After a power cut at the server some bytes may be missing again.
     handing_over: { connect: "transferring", ...OUTCOMES },
     paused: { start: "connecting", request: "requesting", drop: "cancelled" },
-    // Too late to cancel: the upload is where the server says.
+    // Too late to cancel: the server's state counts.
     cancelling: { connect: "transferring", arrive: "handing_over", lose: "waiting", drop: "cancelled", ...OUTCOMES },
     finished: {},
     cancelled: {},

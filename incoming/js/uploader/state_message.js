@@ -27,7 +27,7 @@ const ENGLISH = {
 
 /**
  * @param {UploadState} state
- * @param {string} reason of a cancellation, or what the server says of a handover that is tried again
+ * @param {string} reason of a cancellation, or the server's reason while a handover is retried
  * @param {import("../transport/errors.js").Problem | null} problem
  * @param {string | null} name of the problem
  * @param {LanguagePack | null} pack null for English

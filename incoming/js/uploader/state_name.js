@@ -1,4 +1,4 @@
-// The public state of an upload: the phase of the state machine, told apart by what a user would want to know. Pure.
+// The public state of an upload: the phase of the state machine, subdivided where users see a difference. Pure.
 
 import { TICKET_UNAVAILABLE } from "../transport/errors.js";
 
@@ -8,7 +8,7 @@ import { TICKET_UNAVAILABLE } from "../transport/errors.js";
  * @typedef {object} Circumstances
  * @property {boolean} connected
  * @property {import("../transport/messages.js").State} server_state
- * @property {string} reason of a cancellation, or what the server says of a handover that is tried again
+ * @property {string} reason of a cancellation, or the server's reason while a handover is retried
  * @property {import("../transport/errors.js").Problem | null} problem
  */
 

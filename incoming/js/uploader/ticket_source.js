@@ -1,5 +1,5 @@
-// Gets the ticket of an upload from the page's function: asks again, with back-off, until the app answers. Decides what
-// counts as a ticket, as a refusal, and as an app that is away; the phase that follows is the uploader's business.
+// Gets the ticket of an upload from the page's function; retries with back-off until the app answers. Decides what counts
+// as a ticket, as a refusal, and as an app that is unavailable. The uploader decides the phase that follows.
 
 import { Backoff } from "../session/backoff.js";
 import { BAD_ARGUMENT, TICKET_REFUSED, TICKET_UNAVAILABLE, fatal } from "../transport/errors.js";
@@ -9,12 +9,12 @@ import { BAD_ARGUMENT, TICKET_REFUSED, TICKET_UNAVAILABLE, fatal } from "../tran
 
 /**
  * @typedef {object} Owner
- * @property {(ticket: string) => void} got
+ * @property {(ticket: string) => void} received
  * @property {(problem: Problem | null) => void} waiting for the next try, or null when it begins
  * @property {(problem: Problem) => void} failed
  */
 
-/** What proxies do not say while the app is away. */
+/** Statuses that no proxy sends while the app is unavailable. */
 const REFUSALS = new Set([400, 401, 403, 409, 410, 413, 415, 422]);
 const ANSWERED_WITHIN = 30_000;
 
@@ -51,7 +51,7 @@ export class TicketSource {
 
     start() {
         this.#backoff.reset();
-        this.#ask();
+        this.#request();
     }
 
     stop() {
@@ -63,23 +63,23 @@ export class TicketSource {
 
     retry_now() {
         if (this.due === null) return;
-        this.#ask();
+        this.#request();
         this.#owner.waiting(null);
     }
 
-    async #ask() {
+    async #request() {
         this.stop();
         const attempt = this.#attempt;
         const current = () => attempt === this.#attempt;
-        const answer = await this.#page.ticket_requests.run(() => (current() ? this.#answer() : null));
+        const answer = await this.#page.ticket_requests.run(() => (current() ? this.#run() : null));
         if (!answer || !current()) return;
-        if (typeof answer === "string") this.#owner.got(answer);
+        if (typeof answer === "string") this.#owner.received(answer);
         else if (answer.retry) this.#wait(answer);
         else this.#owner.failed(answer);
     }
 
     /** @returns {Promise<string | Problem>} */
-    async #answer() {
+    async #run() {
         const abort = (this.#abort = new AbortController());
         /** @type {unknown} */
         let timer;
@@ -88,8 +88,8 @@ export class TicketSource {
             abort.signal.addEventListener("abort", () => reject(abort.signal.reason));
         });
         try {
-            const asked = Promise.resolve(this.#get(this.#file, { path: this.#path, signal: abort.signal })).then(understood);
-            return await Promise.race([asked, late]);
+            const ticket = Promise.resolve(this.#get(this.#file, { path: this.#path, signal: abort.signal })).then(parse_result);
+            return await Promise.race([ticket, late]);
         } catch (error) {
             return from_error(error);
         } finally {
@@ -102,7 +102,7 @@ export class TicketSource {
         const delay = this.#backoff.next(problem.retry_after);
         this.due = this.#page.env.now() + delay;
         this.#timer = this.#page.env.after(delay, () => {
-            this.#ask();
+            this.#request();
             this.#owner.waiting(null);
         });
         this.#owner.waiting(problem);
@@ -113,22 +113,22 @@ export class TicketSource {
  * @param {unknown} given what the page's function has returned
  * @returns {Promise<string | Problem>}
  */
-async function understood(given) {
+async function parse_result(given) {
     if (typeof given === "string" && given.trim()) return given.trim();
     if (given instanceof Response) return from_response(given);
     return fatal(BAD_ARGUMENT, `the ticket function must return a ticket or a Response; returned: ${typeof given}`);
 }
 
 /**
- * What is said in plain text or JSON is the app's own word; a page is that of a proxy, or of a framework. The media type
- * does not tell: frameworks call any text HTML.
+ * Plain text and JSON come from the app; a page comes from a proxy or a framework. The media type does not distinguish
+ * them: frameworks label any text HTML.
  * @param {Response} response
  * @returns {Promise<string | Problem>}
  */
 async function from_response(response) {
     const { status } = response;
     const text = (await response.text()).trim();
-    const found = text.startsWith("<") ? "" : said_in(text);
+    const found = text.startsWith("<") ? "" : text_of(text);
     if (response.ok && found) return found;
     if (REFUSALS.has(status) && found) return fatal(TICKET_REFUSED, found);
     const seconds = Number(response.headers.get("Retry-After"));
@@ -136,7 +136,7 @@ async function from_response(response) {
 }
 
 /** @param {string} text a ticket or message as it is, as JSON, or as `ticket` or `message` of a JSON object */
-function said_in(text) {
+function text_of(text) {
     if (!/^["{]/.test(text)) return text;
     try {
         const value = JSON.parse(text);
@@ -147,7 +147,7 @@ function said_in(text) {
 }
 
 /**
- * An error whose `retry` is false is the app's refusal, in its own words.
+ * An error whose `retry` is false is the app's refusal, with its message.
  * @param {any} error
  * @returns {Problem}
  */

@@ -1,4 +1,4 @@
-// One upload as the page sees it: its properties, flags, callbacks and the three things that the user may do. How the
+// One upload as the page sees it: its properties, flags, callbacks and the three actions of the user. How the
 // bytes get to the server is the session's business.
 
 import { FILE_CHANGED, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument, fatal } from "../transport/errors.js";
@@ -36,14 +36,14 @@ export class Uploader {
     /** @type {Callback} */
     onerror = null;
 
-    /** Bytes a second that the upload is held to, 0 for no limit; may be set at any time. */
+    /** Limit of the rate in bytes a second, 0 for none; may be set at any time. */
     max_rate = 0;
     /** Whether the browser asks before the page is left while this upload runs; may be set at any time. */
     warn_on_leave = false;
 
     upload_id;
     filename;
-    /** Where the file lies in the folder that was chosen or dropped, with its name. */
+    /** Relative to the folder that was chosen or dropped; ends with the name. */
     path;
     bytes_total;
     bytes_tx = 0;
@@ -90,7 +90,7 @@ export class Uploader {
     #record;
     /** @type {TicketSource | null} null where the page has given a ticket */
     #tickets = null;
-    /** The ticket is that of an unfinished upload of the same file, which the server may have forgotten. */
+    /** The ticket is that of an unfinished upload of the same file, which the server may no longer have. */
     #resumed = false;
     #resume;
     #meter = new RateMeter();
@@ -123,7 +123,7 @@ export class Uploader {
         this.#session = new Session(page, this.#presence, file, new FileCheck(page.env, file), () => this.max_rate, {
             changed: () => this.#follow(),
             attempting: () => this.#publish(),
-            told: (outcome) => this.#told(outcome),
+            reported: (outcome) => this.#reported(outcome),
             failed: (problem) => this.#fail(problem),
             unanswered: () => this.#cancel_offline(),
         });
@@ -140,7 +140,7 @@ export class Uploader {
         return this.#meter.rate(this.#page.env.now());
     }
 
-    /** Seconds until the file will have arrived, by the present rate; null where that cannot be said. */
+    /** Seconds until the file will have arrived, by the present rate; null while that is unknown. */
     get eta() {
         return time_left(this.bytes_total - this.bytes_received, this.rate);
     }
@@ -155,7 +155,7 @@ export class Uploader {
         return (this.#tickets?.due ?? null) || this.#session.due;
     }
 
-    /** What limits the upload at this moment, with the figures that say so; frozen. */
+    /** What limits the upload at this moment, with its figures; frozen. */
     diagnosis() {
         return diagnosis_of(this, this.#session);
     }
@@ -251,7 +251,7 @@ export class Uploader {
     }
 
     /** @param {Outcome} outcome */
-    #told({ state, reason, code }) {
+    #reported({ state, reason, code }) {
         [this.#server_state, this.#trouble] = [state, reason];
         switch (state) {
             case "new":
@@ -322,7 +322,7 @@ export class Uploader {
     /** @param {import("../incoming.js").TicketFunction} get */
     #ticket_source(get) {
         return new TicketSource(this.#page, get, this.#file, this.path, {
-            got: (ticket) => {
+            received: (ticket) => {
                 this.#take_ticket(ticket);
                 this.#problem = null;
                 this.#move("start");
@@ -337,14 +337,14 @@ export class Uploader {
         });
     }
 
-    /** An unfinished upload of this file goes on, unless another uploader of the page has it. */
+    /** Resume an unfinished upload of this file, unless another uploader of the page has it. */
     #take_up() {
         const found = this.#page.unfinished.match(this.#file);
         this.#resumed = found !== null && !this.#page.is_claimed(found.ticket);
         if (found && this.#resumed) this.#take_ticket(found.ticket);
     }
 
-    /** The server does not have the unfinished upload any more: from the beginning, with a ticket of its own. */
+    /** The server does not have the unfinished upload any more: start from the beginning, with a new ticket. */
     #renew() {
         this.#session.stop();
         this.#page.unfinished.forget(this.upload_id);
@@ -390,7 +390,7 @@ export class Uploader {
             fields[name] = value;
             changed = true;
         }
-        // Before the callbacks: a page that learns of the end may list the unfinished uploads.
+        // Before the callbacks: a page that handles the end may list the unfinished uploads.
         if (changed) this.#remember(false);
         return changed;
     }

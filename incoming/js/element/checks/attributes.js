@@ -1,4 +1,4 @@
-// Notices slips in the attributes of an element, by name and by value: they would otherwise do nothing, without a word.
+// Warns of misspelt attributes and invalid values of an element: they would otherwise be ignored silently.
 
 import { did_you_mean } from "../../did_you_mean.js";
 import { warn_once } from "./warnings.js";

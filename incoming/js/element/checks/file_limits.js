@@ -1,5 +1,5 @@
-// Which of the chosen files are taken: by type, size and number, as the element's attributes say. The server has limits of
-// its own; these are told before anything is sent. Pure.
+// Which of the chosen files are taken: by type, size and number, by the element's attributes. The server has limits of
+// its own; these are checked before anything is sent. Pure.
 
 /** @typedef {import("../../incoming.js").ChosenFile} ChosenFile */
 /** @typedef {{accept: string, max_size: number, max_files: number}} Limits 0 for no limit */
@@ -10,7 +10,7 @@ const UNITS = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, ki: 2 ** 10, mi: 2 ** 20
 
 /**
  * @param {readonly ChosenFile[]} files
- * @param {number} present so many files count already
+ * @param {number} present files that count already
  * @param {Limits} limits
  * @returns {{taken: ChosenFile[], problems: Message[]}}
  */

@@ -1,4 +1,4 @@
-// Warnings to who writes a page, each once.
+// Warnings to the developer of a page, each once.
 
 /** @type {Set<string>} */
 const given = new Set();

@@ -1,11 +1,11 @@
-// The live region: what has happened to the uploads, for screen readers, politely. What is said is the announcer's decision.
+// The live region: what has happened to the uploads, for screen readers, politely. The announcer decides the lines.
 
 import { Announcer } from "../texts/announcer.js";
 import { h } from "./dom.js";
 import { Part } from "./part.js";
 
 const TICK = 1000;
-/** Older lines are taken away, so that nobody who reads the page by hand has to pass them. */
+/** Older lines are taken away, so that users who browse the page need not pass them. */
 const LINES = 20;
 
 export class Announcements extends Part {
@@ -24,7 +24,7 @@ export class Announcements extends Part {
         clearTimeout(this.#timer);
     }
 
-    /** Not with the next frame: a page in the background has none, and speaks all the same. */
+    /** Not with the next frame: a page in the background has none, and announces all the same. */
     changed() {
         if (this.texts) this.update();
     }
@@ -32,13 +32,13 @@ export class Announcements extends Part {
     update() {
         const all = this.queue?.snapshot();
         if (!all || !this.texts) return;
-        this.say(this.#announcer.update(all, this.texts, performance.now()));
+        this.announce(this.#announcer.update(all, this.texts, performance.now()));
         clearTimeout(this.#timer);
         if (all.files_active > 0) this.#timer = setTimeout(() => this.update(), TICK);
     }
 
     /** @param {readonly string[]} lines */
-    say(lines) {
+    announce(lines) {
         this.#region.append(...lines.map((line) => h("p", {}, line)));
         while (this.#region.children.length > LINES) this.#region.firstElementChild?.remove();
     }

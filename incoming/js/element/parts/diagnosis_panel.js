@@ -1,5 +1,5 @@
-// The details of an upload, which the user opens: what limits it, the figures that say so, and a report to copy. What they
-// say is diagnosis_text.js's. A module of its own in the bundle: most users never open them.
+// The details of an upload, which the user opens: what limits it, the figures, and a report to copy. The texts
+// are those of diagnosis_text.js. A module of its own in the bundle: most users never open them.
 
 import { figures, limit_text, report } from "../texts/diagnosis_text.js";
 import { h, set_text } from "./dom.js";

@@ -1,5 +1,5 @@
-// Where files are chosen and dropped. Decides which are taken, by the attributes accept, max-size and max-files, and says
-// what was not; hands them to its queue.
+// Where files are chosen and dropped. Decides which are taken, by the attributes accept, max-size and max-files, shows
+// which were refused, and adds the others to its queue.
 
 import * as incoming from "../../index.js";
 import { check_attributes, number_attribute } from "../checks/attributes.js";
@@ -79,7 +79,7 @@ export class DropArea extends Part {
         });
     }
 
-    /** Opens the picker; where it gives handles, the uploads can go on after a reload. */
+    /** Opens the picker; where it gives handles, the uploads can be resumed after a reload. */
     async choose() {
         const picker = /** @type {any} */ (window).showOpenFilePicker;
         if (!picker || this.hasAttribute("accept")) return this.#files.click();

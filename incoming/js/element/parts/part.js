@@ -1,5 +1,5 @@
 // What the parts of the element have in common: a shadow root with the styles, the language of the place where they
-// stand, and updates that come once a frame, when the queue or the language has changed. What is shown is theirs to decide.
+// stand, and updates that come once a frame, when the queue or the language has changed. Each decides what it shows.
 
 import { language_of, translator } from "../texts/languages.js";
 import { styles } from "./styles.js";
@@ -120,7 +120,7 @@ export class Part extends Base {
         });
     }
 
-    /** Shows what is so. Called with `texts` there. */
+    /** Show the present state. Called only when `texts` is set. */
     update() {}
 }
 

@@ -1,10 +1,10 @@
 // A name, a bar, a line of figures and buttons, each named after what the row is about: what the row of an upload and that
-// of all files have in common. Which buttons there are when is theirs to decide.
+// of all files have in common. Those decide which buttons are shown.
 
 import { h, set_parts, set_text } from "./dom.js";
 import { Part } from "./part.js";
 
-/** While figures change by themselves they are shown anew, in milliseconds. */
+/** Milliseconds after which figures that change by themselves are refreshed. */
 const TICK = 1000;
 
 export class ProgressRow extends Part {

@@ -1,4 +1,4 @@
-// What this browser has begun to upload earlier and not finished, and how each can go on.
+// The unfinished uploads of earlier visits in this browser, and how each can be resumed.
 
 import * as incoming from "../../index.js";
 import { h, set_parts } from "./dom.js";

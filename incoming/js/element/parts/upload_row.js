@@ -50,7 +50,7 @@ export class UploadRow extends ProgressRow {
         this.#end?.();
     }
 
-    /** Of the queue it is told too often; it follows its upload. */
+    /** It subscribes to its upload: the queue changes more often. */
     follow_queue() {
         this.#end?.();
         this.#end = this.isConnected && this.#upload ? this.#upload.subscribe(() => this.update_soon()) : null;

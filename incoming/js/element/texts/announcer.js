@@ -1,5 +1,5 @@
-// What a screen reader is told of the uploads: start, quarters, trouble and end, once for each file and for the whole.
-// Decides what is said and when; how it is said is the language pack's, where the live region's. Pure.
+// The announcements for screen readers: start, quarters, trouble and end, once for each file and for the whole. Decides
+// which and when; the words are the language pack's. Pure.
 
 import { TROUBLE, state_text } from "./row_text.js";
 
@@ -7,91 +7,91 @@ import { TROUBLE, state_text } from "./row_text.js";
 /** @typedef {import("../../incoming.js").QueueSnapshot} QueueSnapshot */
 /** @typedef {import("./translator.js").Translator} Translator */
 
-/** @typedef {{started: boolean, quarter: number, trouble_since: number | null, troubled: boolean, ended: string}} Told */
+/** @typedef {{started: boolean, quarter: number, trouble_since: number | null, troubled: boolean, ended: string}} Announced */
 
-/** Shorter trouble is over before it has been heard of. */
+/** Milliseconds. Shorter trouble is not announced. */
 const TROUBLE_LASTS = 4_000;
-/** With more files than this, start, quarters and a good end are told of the whole alone. */
+/** With more files than this, start, quarters and a good end are announced for the whole only. */
 const FEW = 5;
 const ENDS = new Set(["finished", "cancelled", "failed"]);
 
 export class Announcer {
-    /** @type {WeakMap<Uploader, Told>} */
-    #told = new WeakMap();
+    /** @type {WeakMap<Uploader, Announced>} */
+    #announced = new WeakMap();
     #whole = { quarter: 0, ended: true };
 
     /**
      * @param {QueueSnapshot} all
      * @param {Translator} texts
      * @param {number} now milliseconds
-     * @returns {string[]} what is new to be said
+     * @returns {string[]} the lines to announce now
      */
     update(all, texts, now) {
         const few = all.uploads.length <= FEW;
-        const said = all.uploads.flatMap((upload) =>
+        const lines = all.uploads.flatMap((upload) =>
             this.#of_one(upload, few, texts, now).map((text) => texts.text("named", { name: upload.filename, text })),
         );
-        if (all.uploads.length > 1) said.push(...this.#of_all(all, texts));
-        return said;
+        if (all.uploads.length > 1) lines.push(...this.#of_all(all, texts));
+        return lines;
     }
 
     /**
      * @param {Uploader} upload
-     * @param {boolean} few whether start, quarters and a good end are told
+     * @param {boolean} few whether start, quarters and a good end are announced
      * @param {Translator} texts
      * @param {number} now
      */
     #of_one(upload, few, texts, now) {
-        let told = this.#told.get(upload);
-        if (!told) {
-            told = { started: false, quarter: 0, trouble_since: null, troubled: false, ended: "" };
-            this.#told.set(upload, told);
+        let announced = this.#announced.get(upload);
+        if (!announced) {
+            announced = { started: false, quarter: 0, trouble_since: null, troubled: false, ended: "" };
+            this.#announced.set(upload, announced);
         }
         const { state } = upload;
-        const said = this.#end(upload, told, few, texts);
-        if (state === "transferring" && (!told.started || told.troubled)) {
-            if (few || told.troubled) said.push(state_text(upload, texts));
-            told.started = true;
+        const lines = this.#end(upload, announced, few, texts);
+        if (state === "transferring" && (!announced.started || announced.troubled)) {
+            if (few || announced.troubled) lines.push(state_text(upload, texts));
+            announced.started = true;
         }
         const quarter = quarter_of(upload.frac_complete);
-        if (quarter > told.quarter && few && state === "transferring") said.push(texts.percent(quarter / 4));
-        told.quarter = Math.max(quarter, told.quarter);
-        said.push(...this.#trouble(upload, told, texts, now));
-        return said;
+        if (quarter > announced.quarter && few && state === "transferring") lines.push(texts.percent(quarter / 4));
+        announced.quarter = Math.max(quarter, announced.quarter);
+        lines.push(...this.#trouble(upload, announced, texts, now));
+        return lines;
     }
 
     /**
      * @param {Uploader} upload
-     * @param {Told} told
+     * @param {Announced} announced
      * @param {boolean} few
      * @param {Translator} texts
      * @returns {string[]}
      */
-    #end(upload, told, few, texts) {
+    #end(upload, announced, few, texts) {
         const ended = ENDS.has(upload.state) ? upload.state : "";
-        if (ended === told.ended) return [];
-        told.ended = ended;
-        if (!ended) told.started = false;
+        if (ended === announced.ended) return [];
+        announced.ended = ended;
+        if (!ended) announced.started = false;
         return ended && (few || !upload.finished) ? [state_text(upload, texts)] : [];
     }
 
     /**
      * @param {Uploader} upload
-     * @param {Told} told
+     * @param {Announced} announced
      * @param {Translator} texts
      * @param {number} now
      * @returns {string[]}
      */
-    #trouble(upload, told, texts, now) {
+    #trouble(upload, announced, texts, now) {
         if (!TROUBLE.has(upload.state)) {
-            told.trouble_since = null;
+            announced.trouble_since = null;
             // The attempt that ends the trouble may take a while.
-            if (upload.state !== "connecting" && upload.state !== "requesting_ticket") told.troubled = false;
+            if (upload.state !== "connecting" && upload.state !== "requesting_ticket") announced.troubled = false;
             return [];
         }
-        told.trouble_since ??= now;
-        if (told.troubled || now - told.trouble_since < TROUBLE_LASTS) return [];
-        told.troubled = true;
+        announced.trouble_since ??= now;
+        if (announced.troubled || now - announced.trouble_since < TROUBLE_LASTS) return [];
+        announced.troubled = true;
         const text = state_text(upload, texts);
         return [upload.frac_complete === 1 ? text : `${text}. ${texts.text("nothing_lost")}`];
     }

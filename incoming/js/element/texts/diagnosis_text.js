@@ -1,11 +1,11 @@
-// What the details of an upload say: what it waits for, the figures that show it, and a report for those who help. Pure; the
-// diagnosis is the uploader's, the words are the language pack's.
+// The texts of an upload's details: what it waits for, the figures, and a report for support. Pure; the diagnosis is the
+// uploader's, the words are the language pack's.
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
 /** @typedef {import("../../incoming.js").Diagnosis} Diagnosis */
 /** @typedef {import("./translator.js").Translator} Translator */
 
-/** Share of its own limit from which on an upload is held by it. */
+/** Share of its own limit from which on that limit determines the rate. */
 const HELD = 0.8;
 /** @type {Record<string, string>} as they are written, by the browser's names */
 const PROTOCOLS = { "http/1.0": "HTTP/1.0", "http/1.1": "HTTP/1.1", h2: "HTTP/2", h3: "HTTP/3" };
@@ -24,7 +24,7 @@ export function limit_text({ limit, max_rate, rate }, texts) {
 /**
  * @param {Diagnosis} diagnosis
  * @param {Translator} texts
- * @returns {[key: string, value: string][]} the figures that are known, with the keys of their names
+ * @returns {[key: string, value: string][]} the available figures, with the keys of their names
  */
 export function figures(diagnosis, texts) {
     const { connections, rate, ack_delay, bytes_ahead, bytes_buffered, server } = diagnosis;
@@ -53,7 +53,7 @@ function transport_text({ transport, protocol }, texts) {
 }
 
 /**
- * For a message to those who help, in English: neither the ticket nor the file's name, nor any address.
+ * For a message to support, in English: neither the ticket nor the file's name, nor any address.
  * @param {Uploader} upload
  * @param {{time: Date, browser: string}} context
  * @returns {string} a line for each figure

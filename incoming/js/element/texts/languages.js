@@ -1,4 +1,4 @@
-// Which language an element speaks, and its pack: the nearest `lang` attribute, else the browser's language. English is
+// The language of an element, and its pack: the nearest `lang` attribute, else the browser's language. English is
 // always there, the others are loaded from beside this module when they are first needed.
 
 import { did_you_mean } from "../../did_you_mean.js";

@@ -1,4 +1,4 @@
-// What a row, the total and the unfinished list say in words: which figures belong to which state. Pure; the words are the
+// The texts of rows, total and unfinished list: which figures belong to which state. Pure; the words are the
 // language pack's.
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */

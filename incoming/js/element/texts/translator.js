@@ -1,5 +1,5 @@
 // Makes the texts of one language: fills a message's parameters in, picks its plural form, and writes sizes, rates, times
-// and percentages as the language does. Knows no text of its own.
+// and percentages as the language does. Has no texts of its own.
 
 /** @typedef {import("../../incoming.js").LanguagePack} LanguagePack */
 /** @typedef {Record<string, string | number>} Parameters */
@@ -73,7 +73,7 @@ export class Translator {
     }
 
     /**
-     * In its largest unit, and the next one if that says more.
+     * In its largest unit, and the next one if that adds precision.
      * @param {number} seconds
      */
     duration(seconds) {

@@ -18,10 +18,10 @@ function lanes_of(size) {
         hello: () => ({}),
         preferred: () => ({ kind: "http", fallen_back: false }),
         share: (connections) => connections,
-        heard: () => {},
+        acknowledged: () => {},
         limit: () => null,
         acked: () => {},
-        told: () => {},
+        reported: () => {},
         may_complete: () => true,
         lost: () => {},
     };

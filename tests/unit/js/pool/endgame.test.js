@@ -51,6 +51,6 @@ test("what a lost connection gives back begins it anew", () => {
 
 test("a connection is stuck when it is silent for much longer than expected", () => {
     const { endgame } = ending(0, 2000);
-    assert.ok(!endgame.is_stuck({ rate: a, heard: 100 }, 11_100));
-    assert.ok(endgame.is_stuck({ rate: a, heard: 100 }, 11_101));
+    assert.ok(!endgame.is_stuck({ rate: a, last_ack: 100 }, 11_100));
+    assert.ok(endgame.is_stuck({ rate: a, last_ack: 100 }, 11_101));
 });

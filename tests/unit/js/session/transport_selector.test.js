@@ -63,7 +63,7 @@ test("one that lived for a while breaks the row", () => {
 test("a WebSocket that swallows chunks is of no use, however well it stands", () => {
     const chosen = selector();
     chosen.welcomed("websocket");
-    chosen.heard("websocket");
+    chosen.acknowledged("websocket");
     chosen.swallowed();
     assert.deepEqual([chosen.kind, chosen.fallen_back], ["http", true]);
 });
@@ -82,9 +82,9 @@ test("a WebSocket over which a chunk arrives while on HTTP is preferred from the
     assert.ok(!chosen.failed("websocket"), "a try on the side changes nothing when it fails");
     assert.equal(chosen.kind, "http");
     chosen.welcomed("websocket");
-    chosen.heard("http");
+    chosen.acknowledged("http");
     assert.deepEqual([chosen.kind, chosen.fallen_back], ["http", true]);
-    chosen.heard("websocket");
+    chosen.acknowledged("websocket");
     assert.deepEqual([chosen.kind, chosen.fallen_back, store.websocket_works], ["websocket", false, true]);
 });
 
@@ -101,7 +101,7 @@ test("the next upload begins with HTTP when that has worked where a WebSocket ha
     first.welcomed("http");
     const second = next();
     assert.deepEqual([second.kind, second.fallen_back], ["http", true]);
-    second.heard("websocket");
+    second.acknowledged("websocket");
     assert.equal(next().kind, "websocket");
 });
 
