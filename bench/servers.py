@@ -183,8 +183,9 @@ class Servers:
         shutil.copy(UPPY, pages)
         (pages / "empty").touch()
         configuration = self.directory / "nginx.conf"
+        tickets = self._new_upload(count=str(BATCH))
         text = NGINX.format(
-            directory=self.directory, host=self.host, port=self.nginx_port, pages=pages, tickets=self._new_upload(BATCH)
+            directory=self.directory, host=self.host, port=self.nginx_port, pages=pages, tickets=tickets
         )
         configuration.write_text("user root;\n" + text)
         return [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx", "-c", str(configuration)]

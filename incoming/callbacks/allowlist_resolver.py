@@ -39,8 +39,7 @@ class AllowlistResolver(Resolver):
         """Return the addresses of `host` that may be connected to. Raises CallbackForbidden if there are none, OSError
         if the name cannot be resolved.
         """
-        name = host.lower().rstrip(".")
-        if self._hosts and name not in self._hosts and f"{name}:{port}" not in self._hosts:
+        if not self._permits_host(host, port):
             raise CallbackForbidden("the application's host is not among those that this server may call")
         addresses = await self._lookup.resolve(host, port, family)
         if not self._networks:
@@ -49,6 +48,14 @@ class AllowlistResolver(Resolver):
         if not allowed:
             raise CallbackForbidden("the application's address is not in the networks that this server may call")
         return allowed
+
+    def permits(self, host: str, port: int, address: str) -> bool:
+        """Return whether a connection that leads to this host and address may be used."""
+        return self._permits_host(host, port) and (not self._networks or self._allows(address))
+
+    def _permits_host(self, host: str, port: int) -> bool:
+        name = host.lower().rstrip(".")
+        return not self._hosts or name in self._hosts or f"{name}:{port}" in self._hosts
 
     def _allows(self, text: str) -> bool:
         address = ipaddress.ip_address(text)

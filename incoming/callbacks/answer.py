@@ -45,7 +45,8 @@ class Answer:
     """`reason` is one line for people; `retry_after` is in seconds, if the app named it.
 
     `answered` is False if the callback may have arrived, but no complete answer came back. `advice` is for developers
-    and operators: the known cause of a response that is neither acceptance nor refusal, and its cure.
+    and operators: the known cause of a response that is neither acceptance nor refusal, and its cure. `repeated` is
+    whether the app may have got the request once before this answer, over a connection that it then closed.
     """
 
     verdict: Verdict
@@ -53,6 +54,7 @@ class Answer:
     retry_after: float | None = None
     answered: bool = True
     advice: Advice | None = None
+    repeated: bool = False
 
 
 def judge(response: Response, callback: Callback, now: float) -> Answer:

@@ -6,26 +6,23 @@ payload.py's, what a complete response means answer.py's; it knows no outbox and
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tornado.httpclient import HTTPError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 from tornado.iostream import UnsatisfiableReadError
-from tornado.simple_httpclient import (
-    HTTPStreamClosedError,
-    HTTPTimeoutError,
-    SimpleAsyncHTTPClient,
-    _HTTPConnection,
-)
+from tornado.simple_httpclient import HTTPTimeoutError
 
 from incoming import __version__
 from incoming.callbacks.allowlist_resolver import AllowlistResolver, CallbackForbidden
 from incoming.callbacks.answer import Answer, Verdict, judge
+from incoming.callbacks.kept_connections import KeepingClient, KeptConnectionLost, KeptConnections
 from incoming.callbacks.known_responses import Advice
 from incoming.callbacks.name_lookup import NameLookup
 from incoming.callbacks.payload import NO_DETAILS, content, headers
@@ -39,6 +36,9 @@ CONNECT_TIMEOUT = 5.0
 
 MAX_CONNECTIONS = 1000
 """Callbacks under way in one worker, over all apps. Beyond it they time out waiting and are tried again."""
+
+LAST_TRY = 1.0
+"""Seconds that a call has at least that is repeated because a kept connection was closed."""
 
 MAX_ANSWER = 1024 * 1024
 """Bytes of an answer after which the connection is closed: an endless body must cost neither memory nor time."""
@@ -99,19 +99,6 @@ class _Received:
         return Response(self.status, self.phrase, dict(self.headers.get_all()), bytes(self.body), length, secret)
 
 
-class _Connection(_HTTPConnection):
-    """Reports a reset by the app as the request's failure; Tornado's own raises it where nobody can catch it."""
-
-    def on_connection_close(self) -> None:
-        error = self.stream.error or HTTPStreamClosedError("Connection closed")
-        self._handle_exception(type(error), error, None)
-
-
-class _Client(SimpleAsyncHTTPClient):
-    def _connection_class(self) -> type:
-        return _Connection
-
-
 class CallbackClient:
     """Makes the POSTs of one worker."""
 
@@ -119,6 +106,7 @@ class CallbackClient:
         self, settings: Settings, clock: Callable[[], float] = time.time, lookup: NameLookup | None = None
     ) -> None:
         self._timeout = settings.handover_timeout
+        self._per_host = settings.handover_connections
         self._clock = clock
         self._ca_file = settings.callback_ca_file
         self._guard = AllowlistResolver(
@@ -126,9 +114,11 @@ class CallbackClient:
         )
 
     @cached_property
-    def _client(self) -> SimpleAsyncHTTPClient:
+    def _client(self) -> KeepingClient:
         """Bound to the event loop that the first call is made on. It knows nothing of proxies and their variables."""
-        return _Client(force_instance=True, max_clients=MAX_CONNECTIONS, max_body_size=MAX_ANSWER, resolver=self._guard)
+        connections = KeptConnections(self._guard, self._per_host)
+        limits = {"max_clients": MAX_CONNECTIONS, "max_body_size": MAX_ANSWER}
+        return KeepingClient(force_instance=True, connections=connections, **limits)
 
     @cached_property
     def _ssl_context(self) -> ssl.SSLContext | None:
@@ -146,15 +136,29 @@ class CallbackClient:
     ) -> Answer:
         """Call the app and return its answer. Raises nothing: a failure is an answer, too.
 
-        `within` replaces the settings' time-out, in seconds; `details` are further fields.
+        `within` replaces the settings' time-out, in seconds; `details` are further fields. Where the app has closed a
+        kept connection, the call is made once more on a new one.
         """
-        received = _Received()
         timeout = self._timeout if within is None else min(within, self._timeout)
         if not app_host(ticket.options.signal_finish_url):
             return Answer(Verdict.REFUSED, UNUSABLE, advice=_NOT_A_URL)
+        body = content(ticket, callback, is_test=is_test, details=details)
+        fields = headers(ticket, callback, body, int(self._clock()), is_test=is_test)
+        begun = asyncio.get_running_loop().time()
         try:
-            body = content(ticket, callback, is_test=is_test, details=details)
-            request = self._request(ticket, callback, received, timeout, body, is_test=is_test)
+            return await self._post_once(ticket, callback, timeout, body, {**fields, "Connection": "keep-alive"})
+        except KeptConnectionLost:
+            left = max(LAST_TRY, timeout - (asyncio.get_running_loop().time() - begun))
+            answer = await self._post_once(ticket, callback, left, body, {**fields, "Connection": "close"})
+            return replace(answer, repeated=True)
+
+    async def _post_once(
+        self, ticket: Ticket, callback: Callback, timeout: float, body: bytes, fields: Mapping[str, str]
+    ) -> Answer:
+        """Raises KeptConnectionLost."""
+        received = _Received()
+        try:
+            request = self._request(ticket.options.signal_finish_url, received, timeout, body, fields)
             await self._client.fetch(request, raise_error=False)
         except CallbackForbidden as error:
             return Answer(Verdict.UNCLEAR, str(error), advice=_NOT_ALLOWED)
@@ -168,19 +172,12 @@ class CallbackClient:
         return judge(response, callback, self._clock())
 
     def _request(
-        self,
-        ticket: Ticket,
-        callback: Callback,
-        received: _Received,
-        timeout: float,
-        body: bytes,
-        *,
-        is_test: bool,
+        self, url: str, received: _Received, timeout: float, body: bytes, fields: Mapping[str, str]
     ) -> HTTPRequest:
         return HTTPRequest(
-            ticket.options.signal_finish_url,
+            url,
             method="POST",
-            headers=headers(ticket, callback, body, int(self._clock()), is_test=is_test),
+            headers=dict(fields),
             body=body,
             user_agent=f"Incoming/{__version__}",
             connect_timeout=min(CONNECT_TIMEOUT, timeout),

@@ -83,7 +83,7 @@ class Delivery:
         answer = await self._call(ticket, callback)
         took = self._clock.monotonic() - called_at
         self._counters.called_back(answer.verdict.value, took)
-        if claimed.unanswered and await self._was_taken_before(ticket, answer):
+        if (claimed.unanswered or answer.repeated) and await self._was_taken_before(ticket, answer):
             answer = Answer(Verdict.DONE)
         after = replace(
             callback.spend(took), last_error=answer.reason, unanswered=claimed.unanswered or not answer.answered

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from incoming.callbacks.answer import Answer as AppAnswer
+from incoming.callbacks.answer import Verdict
 from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import Delivery, longest_pause
 from incoming.core.errors import StorageFailed
@@ -91,6 +93,22 @@ async def test_done_leaves_the_file_where_the_app_wants_it(stores: Stores, clock
     ticket = await stores.arrived(app_stub.url, remove_file_when_finished=False)
     assert (await Desk(stores, clock).attempt()).state == State.FINISHED
     assert stores.content_of(ticket) == b"content"
+
+
+@pytest.mark.parametrize(("repeated", "state"), [(True, State.FINISHED), (False, State.HANDING_OVER)])
+async def test_a_file_that_the_app_took_in_a_request_that_was_repeated_is_taken(
+    stores: Stores, clock: Clock, tmp_path: Path, repeated: bool, state: State
+) -> None:
+    """The first request came on a kept connection, which the app has closed; the second finds the id gone."""
+    desk = Desk(stores, clock)
+
+    async def post(ticket: Ticket, callback: Callback, **more: object) -> AppAnswer:
+        Path(ticket.location.address).rename(tmp_path / "taken")
+        return AppAnswer(Verdict.UNCLEAR, "it answered 404", repeated=repeated)
+
+    desk.caller.post = post  # type: ignore[method-assign,assignment]
+    await stores.arrived("http://app.example/")
+    assert (await desk.attempt()).state == state
 
 
 @pytest.mark.promise(51, 61)

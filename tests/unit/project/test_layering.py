@@ -56,7 +56,7 @@ HIDDEN_BY = {
     "tornado.web": {"incoming.handlers"},
     "tornado.websocket": {"incoming.handlers"},
     "tornado.httpclient": {"incoming.callbacks.client"},
-    "tornado.simple_httpclient": {"incoming.callbacks.client"},
+    "tornado.simple_httpclient": {"incoming.callbacks.client", "incoming.callbacks.kept_connections"},
     "tornado.httpserver": {"incoming.server"},
     "aiohttp": {
         "incoming.client.upload.http_connection",
