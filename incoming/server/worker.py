@@ -180,6 +180,8 @@ class Worker:
         while services.upload_service.uploads() or services.requests:
             await services.upload_service.wait_until_left()
             await services.requests.wait_for_none()
+        # Requests under way have stored more since the uploads were drained.
+        await services.upload_service.wait_until_settled()
 
     def _on_shutdown_signal(self) -> None:
         # systemd and `timeout` signal the whole group, and the supervisor passes it on: that is once, not twice.

@@ -380,9 +380,13 @@ class UploadService:
         self._listeners.notify_all(ServerShutdown())
         await self._digests.close()
         await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))
+        await self.wait_until_settled()
+        await self._listeners.close()
+
+    async def wait_until_settled(self) -> None:
+        """Return when the bytes of connections that have ended are synced, and no file is being completed."""
         while under_way := (*self._tasks, *self._finalising.values()):
             await asyncio.wait(under_way)
-        await self._listeners.close()
 
     def uploads(self) -> list[tuple[Ticket, int]]:
         """The uploads that somebody here is connected to, each with its number of connections."""

@@ -621,6 +621,24 @@ async def test_draining_waits_for_a_file_that_is_being_completed(make_bench: Mak
     bench.upload_service.leave(upload)
 
 
+async def test_what_is_sent_after_draining_began_is_synced_before_the_worker_ends(make_bench: MakeBench) -> None:
+    """A request under way may send its body to the end."""
+    bench = make_bench(checkpoint_seconds=3600.0)
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=30)
+    await bench.upload_service.drain()
+    await upload.write(0, b"a" * 10)
+    assert (await bench.ticket(ticket_id)).synced == Extents()
+    bench.files.faults.hold("sync")
+    bench.upload_service.leave(upload)
+    settled = asyncio.create_task(bench.upload_service.wait_until_settled())
+    await bench.files.faults.until_held("sync")
+    assert not settled.done()
+    bench.files.faults.release("sync")
+    await settled
+    assert (await bench.ticket(ticket_id)).synced == Extents([(0, 10)])
+
+
 async def test_a_worker_that_died_loses_nothing_that_was_acked(make_bench: MakeBench) -> None:
     dead, alive = make_bench(checkpoint_seconds=3600.0), make_bench()
     ticket_id = await dead.new()
