@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from incoming.callbacks.known_responses import Advice, advice_on, is_stock_text
-from incoming.callbacks.response import JUDGED, Response, one_line
+from incoming.callbacks.response import MAX_BODY, Response, one_line
 from incoming.core.callback_url import masked
 from incoming.core.ticket import Callback
 
@@ -109,8 +109,8 @@ def describe(response: Response) -> str:
         return f"it answered {response.status_line} in the content coding '{coding}', which cannot be read"
     said = response.line
     if response.status == 200:
-        if response.length > JUDGED:
-            return f"it answered more than {JUDGED} bytes instead of 'done' or 'wait': '{said}'"
+        if response.length > MAX_BODY:
+            return f"it answered more than {MAX_BODY} bytes instead of 'done' or 'wait': '{said}'"
         return f"it answered neither 'done' nor 'wait' but '{said}'" if said else "it answered nothing"
     return f"it answered {response.status_line}" + (f": {said}" if said else "")
 

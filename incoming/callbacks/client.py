@@ -26,7 +26,7 @@ from incoming.callbacks.kept_connections import KeepingClient, KeptConnectionLos
 from incoming.callbacks.known_responses import Advice
 from incoming.callbacks.name_lookup import NameLookup
 from incoming.callbacks.payload import NO_DETAILS, content, headers
-from incoming.callbacks.response import JUDGED, Response, one_line
+from incoming.callbacks.response import MAX_BODY, Response, one_line
 from incoming.core.callback_url import app_host
 from incoming.core.ticket import Callback, Ticket
 from incoming.settings.settings import Settings
@@ -86,16 +86,16 @@ class _Received:
 
     def data(self, chunk: bytes) -> None:
         self.length += len(chunk)
-        self.body += chunk[: JUDGED - len(self.body)]
+        self.body += chunk[: MAX_BODY - len(self.body)]
 
     @property
     def was_cut_by_us(self) -> bool:
         """Whether the connection ended because the body is too long, not because the app broke off."""
         announced = self.headers.get("Content-Length", "")
-        return self.length > JUDGED or (announced.isdecimal() and int(announced) > MAX_ANSWER)
+        return self.length > MAX_BODY or (announced.isdecimal() and int(announced) > MAX_ANSWER)
 
     def response(self, secret: str) -> Response:
-        length = max(self.length, JUDGED + 1) if self.was_cut_by_us else self.length
+        length = max(self.length, MAX_BODY + 1) if self.was_cut_by_us else self.length
         return Response(self.status, self.phrase, dict(self.headers.get_all()), bytes(self.body), length, secret)
 
 

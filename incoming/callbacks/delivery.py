@@ -32,7 +32,7 @@ FIRST_PAUSE = 1.0
 RETRY_AFTER_LIMIT = 300.0
 """Longest Retry-After, in seconds, that is honoured; a longer one would only keep the user waiting."""
 
-NOTHING_LEFT = 0.001
+ROUNDING = 0.001
 """Seconds that are no time for another attempt, but what rounding leaves of a limit."""
 
 RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
@@ -94,7 +94,7 @@ class Delivery:
             after = replace(after, unclear_for=0.0)
         left = self._time_left(after, answer)
         try:
-            if left > NOTHING_LEFT:
+            if left > ROUNDING:
                 await self._put_off(ticket, callback, after, answer, left)
             else:
                 await self._conclude(ticket, callback, answer)

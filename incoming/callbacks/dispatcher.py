@@ -28,12 +28,12 @@ from incoming.storage.ticket_store import TicketStore
 log = logging.getLogger(__name__)
 
 CLAIMED_AT_ONCE = 100
-"""Callbacks of one claim; the rest waits for the next GATHERING. That is 5,000 a second, more than apps answer."""
+"""Callbacks of one claim; the rest waits for the next BATCH_DELAY. That is 5,000 a second, more than apps answer."""
 
 LONGEST_SLEEP = 15.0
 """Seconds after which the outbox is read although nothing is due: the clock may have been set meanwhile."""
 
-GATHERING = 0.02
+BATCH_DELAY = 0.02
 """Seconds between news of the outbox and reading it."""
 
 
@@ -109,10 +109,10 @@ class CallbackDispatcher:
     async def _sleep(self, wake_at: float) -> None:
         """Sleep until `wake_at`, or until a change of the outbox has made a callback due earlier."""
         try:
-            async with asyncio.timeout(max(min(wake_at - self._clock.now(), LONGEST_SLEEP), GATHERING)):
+            async with asyncio.timeout(max(min(wake_at - self._clock.now(), LONGEST_SLEEP), BATCH_DELAY)):
                 while not self._stopping:
                     await self._news.wait()
-                    await asyncio.sleep(GATHERING)
+                    await asyncio.sleep(BATCH_DELAY)
                     self._news.clear()
                     if await self._next_due() < wake_at:
                         return

@@ -22,16 +22,16 @@ from typing import Any
 Addresses = list[tuple[int, Any]]
 """Family and socket address, as Tornado's resolvers return them."""
 
-AT_ONCE = 64
+MAX_LOOKUPS = 64
 """Look-ups, and therefore threads, at the same time."""
 
-FAILING_AT_ONCE = 16
+MAX_FAILING_LOOKUPS = 16
 """Those of them that may be for names whose last look-up failed or was slow."""
 
-SLOW = 5.0
+LOOKUP_TIMEOUT = 5.0
 """Seconds after which the caller has given up (CONNECT_TIMEOUT): such a name counts as failing."""
 
-FRESH = 10.0
+CACHE_SECONDS = 10.0
 """Seconds for which a result is used without asking again."""
 
 USABLE = 600.0
@@ -39,10 +39,10 @@ USABLE = 600.0
 attempt, a name server that is away costs nothing.
 """
 
-PATIENCE = 1.0
+REFRESH_TIMEOUT = 1.0
 """Seconds that the caller of a known name waits for a new result."""
 
-REMEMBERED = 1024
+MAX_CACHED = 1024
 """Names."""
 
 Key = tuple[str, int, int]
@@ -76,15 +76,15 @@ class NameLookup:
         self,
         getaddrinfo: GetAddrInfo = socket.getaddrinfo,
         clock: Callable[[], float] = time.monotonic,
-        patience: float = PATIENCE,
+        patience: float = REFRESH_TIMEOUT,
     ) -> None:
         self._getaddrinfo = getaddrinfo
         self._clock = clock
         self._patience = patience
         self._known: OrderedDict[Key, _Known] = OrderedDict()
         self._running: dict[Key, _Lookup] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._failing_slots = asyncio.Semaphore(FAILING_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        self._failing_slots = asyncio.Semaphore(MAX_FAILING_LOOKUPS)
 
     async def resolve(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> Addresses:
         """Return the addresses of a host. Raises OSError, or ValueError for what cannot be a host name."""
@@ -95,7 +95,7 @@ class NameLookup:
         known = self._known.get(key)
         age = self._clock() - known.at if known is not None else USABLE
         usable = known.addresses if known is not None and age < USABLE else []
-        if usable and age < FRESH:
+        if usable and age < CACHE_SECONDS:
             return usable
         return await self._ask(key, usable)
 
@@ -144,7 +144,7 @@ class NameLookup:
                 addresses, at = ([], None) if gone or known is None else (known.addresses, known.at)
                 self._remember(key, addresses, at, failing=True)
                 raise
-            self._remember(key, addresses, None, failing=self._clock() - began >= SLOW)
+            self._remember(key, addresses, None, failing=self._clock() - began >= LOOKUP_TIMEOUT)
             return addresses
 
     async def _on_thread(self, key: Key) -> Addresses:
@@ -170,7 +170,7 @@ class NameLookup:
     def _remember(self, key: Key, addresses: Addresses, at: float | None, *, failing: bool) -> None:
         self._known[key] = _Known(addresses, self._clock() if at is None else at, failing)
         self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
+        if len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
 
 

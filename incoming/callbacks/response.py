@@ -18,12 +18,12 @@ from typing import Any
 
 from incoming.core.callback_url import masked
 
-JUDGED = 8192
+MAX_BODY = 8192
 """Bytes of a body, also of a decompressed one, that are read. `done` and `wait` are four; Django's page for developers
 names the error in the sixth thousand.
 """
 
-QUOTED = 200
+MAX_QUOTE = 200
 """Characters of the app's response that a message quotes."""
 
 _BOMS = (
@@ -45,7 +45,7 @@ _MARKUP = re.compile(r"<(script|style|title|head)\b.*?(</\1>|\Z)|<[^>]*>?", re.D
 
 @dataclass(frozen=True)
 class Response:
-    """One complete response. `body` has at most JUDGED bytes of the `length` that came; header names in any case.
+    """One complete response. `body` has at most MAX_BODY bytes of the `length` that came; header names in any case.
 
     `secret` is what the app was sent and may repeat; it is not shown.
     """
@@ -73,10 +73,10 @@ class Response:
         for window in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # gzip and zlib by their headers; deflate without one
             decompressor = zlib.decompressobj(window)
             try:
-                content = decompressor.decompress(self.body, JUDGED + 1)
+                content = decompressor.decompress(self.body, MAX_BODY + 1)
             except zlib.error:
                 continue
-            return content if decompressor.eof or len(content) > JUDGED else None
+            return content if decompressor.eof or len(content) > MAX_BODY else None
         return None
 
     @property
@@ -86,13 +86,13 @@ class Response:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the body could be read and is no longer than JUDGED."""
-        return self.length <= JUDGED and self._content is not None and len(self._content) <= JUDGED
+        """Whether all of the body could be read and is no longer than MAX_BODY."""
+        return self.length <= MAX_BODY and self._content is not None and len(self._content) <= MAX_BODY
 
     @cached_property
     def text(self) -> str:
         """The body as text. A byte order mark wins over the header's charset."""
-        content = (self._content or b"")[:JUDGED]
+        content = (self._content or b"")[:MAX_BODY]
         for mark, encoding in _BOMS:
             if content.startswith(mark):
                 return content[len(mark) :].decode(encoding, "replace")
@@ -136,7 +136,7 @@ class Response:
 def one_line(text: str) -> str:
     """Return text from outside, fit for a log line and a message: one line, not long, invisible characters escaped."""
     line = "".join(map(_visible, " ".join(text.split())))
-    return line if len(line) <= QUOTED else line[:QUOTED] + "…"
+    return line if len(line) <= MAX_QUOTE else line[:MAX_QUOTE] + "…"
 
 
 def _visible(character: str) -> str:

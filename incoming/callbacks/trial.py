@@ -20,7 +20,7 @@ from incoming.core.ticket import Callback, Identity, State, Ticket, TicketOption
 TIMEOUT = 10.0
 """Seconds for an app to answer a trial, if `handover_timeout` is not shorter: somebody waits for the result."""
 
-AT_ONCE = 16
+MAX_TRIALS = 16
 """Trial calls under way in one worker."""
 
 FILE_NAME = "trial.txt"
@@ -39,8 +39,8 @@ class CallbackTrial:
 
     async def call(self, options: TicketOptions, now: float) -> Answer:
         """Call the app as for a handover, marked as a trial, and return its answer. Raises TooBusy."""
-        if self._under_way >= AT_ONCE:
-            raise TooBusy(f"{AT_ONCE} trial calls are under way; ask again")
+        if self._under_way >= MAX_TRIALS:
+            raise TooBusy(f"{MAX_TRIALS} trial calls are under way; ask again")
         ticket, callback = _example(options, self._storage_dir, now)
         self._under_way += 1
         try:

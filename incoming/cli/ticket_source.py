@@ -23,7 +23,7 @@ TIMEOUT = 60.0
 """Seconds for an application or a command to answer. The server may try the application's callback meanwhile."""
 
 MAX_ANSWER = 16 * 1024
-SHOWN = 200
+MAX_SHOWN = 200
 
 
 class NoTicket(Exception):
@@ -173,11 +173,11 @@ def _address(answer: bytes, server: str, source: str) -> UploadAddress:
 
 
 def _no_ticket(source: str, text: str) -> UploadAddress:
-    raise TicketRefused(f"{source} gave no ticket but {text[:SHOWN]!r}")
+    raise TicketRefused(f"{source} gave no ticket but {text[:MAX_SHOWN]!r}")
 
 
 def _shown(status: int, body: bytes) -> str:
-    text = " ".join(body.decode("utf-8", "replace").split())[:SHOWN]
+    text = " ".join(body.decode("utf-8", "replace").split())[:MAX_SHOWN]
     return f"{status}: {text}" if text else str(status)
 
 

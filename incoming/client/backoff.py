@@ -9,8 +9,8 @@ import random
 import time
 from collections.abc import Callable
 
-FIRST = 0.3
-LONGEST = 30.0
+FIRST_PAUSE = 0.3
+LONGEST_PAUSE = 30.0
 """Seconds: the bounds of a pause. The first ones are short because most losses are."""
 
 
@@ -30,7 +30,7 @@ class Backoff:
 
     def succeeded(self) -> None:
         """Begin again with short pauses."""
-        self._limit = FIRST
+        self._limit = FIRST_PAUSE
         self._failing_since: float | None = None
 
     def next_pause(self, at_least: float | None = None) -> float | None:
@@ -38,7 +38,7 @@ class Backoff:
         now = self._clock()
         self._failing_since = now if self._failing_since is None else self._failing_since
         pause = self._jitter() * self._limit + (at_least or 0.0)
-        self._limit = min(2 * self._limit, LONGEST)
+        self._limit = min(2 * self._limit, LONGEST_PAUSE)
         if self._give_up_after is not None and now + pause - self._failing_since > self._give_up_after:
             return None
         return pause

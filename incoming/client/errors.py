@@ -12,7 +12,7 @@ from typing import Any
 
 from incoming.core.errors import TABLE, UploadError
 
-SHOWN = 200
+MAX_SHOWN = 200
 """Characters of a foreign answer that a message shows."""
 
 
@@ -53,9 +53,9 @@ def error_of(status: int, body: bytes) -> UploadError | Unreachable | NotTheServ
     described = json_object(body)
     if described is not None and isinstance(described.get("code"), int):
         return error_from(described, status)
-    text = body[: 8 * SHOWN].decode("utf-8", "replace")
+    text = body[: 8 * MAX_SHOWN].decode("utf-8", "replace")
     title = _TITLE.search(text)
-    shown = " ".join((title[1] if title else text).split())[:SHOWN]
+    shown = " ".join((title[1] if title else text).split())[:MAX_SHOWN]
     message = f"HTTP status {status}: {shown}" if shown else f"HTTP status {status} and an empty body"
     if status >= 500 or status in (408, 425, 429):
         return Unreachable(message)

@@ -21,7 +21,7 @@ from incoming.platform.files import sync, sync_directory
 
 log = logging.getLogger(__name__)
 
-COPIED_AT_ONCE = 1024 * 1024
+COPY_SIZE = 1024 * 1024
 """Bytes."""
 
 _NOT_TO_BE_MOVED = (errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -64,7 +64,7 @@ def _copy(source: Path, copy: Path) -> None:
     """Copy a file to disk. If it fails, for want of room for example, nothing is left of the copy."""
     try:
         with source.open("rb") as original, copy.open("wb") as file:
-            shutil.copyfileobj(original, file, COPIED_AT_ONCE)
+            shutil.copyfileobj(original, file, COPY_SIZE)
             file.flush()
             if file.tell() != os.fstat(original.fileno()).st_size:
                 raise OSError(errno.EIO, "the file has changed while it was copied", str(source))

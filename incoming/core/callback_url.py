@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from urllib.parse import quote, quote_plus, urlsplit
 
-SHOWN = 300
+MAX_SHOWN = 300
 """Characters of a URL that a log line or a page shows."""
 
 MASK = "***"
@@ -45,4 +45,4 @@ def shown_url(url: str, secret: str = "") -> str:
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
     port = f":{parts.port}" if parts.port else ""
     shown = f"{parts.scheme}://{host}{port}{masked(parts.path or '/', secret)}"
-    return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+    return shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"

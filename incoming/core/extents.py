@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 Range = tuple[int, int]
 
-FEW = 8
+MAX_SINGLE_INSERTS = 8
 """Ranges up to which adding them one by one, each a copy of two lists, is cheaper than sorting all."""
 
 
@@ -55,7 +55,7 @@ class Extents:
         return f"Extents({list(self)})"
 
     def __or__(self, other: Extents) -> Extents:
-        if len(other) > FEW:
+        if len(other) > MAX_SINGLE_INSERTS:
             return Extents([*self, *other])
         joined = self
         for start, end in other:

@@ -10,15 +10,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-OUTAGE = 90.0
+MIN_OUTAGE = 90.0
 """Seconds between two time stamps that make an outage. A shorter gap, such as a restart, counts as service."""
 
-GRACE = 600.0
+RECONNECT_GRACE = 600.0
 """Seconds after an outage that do not count either, for clients to reconnect; at most the length of the outage, so that
 a server that restarts repeatedly still reaches its limits.
 """
 
-MOST_OUTAGES = 100
+MAX_OUTAGES = 100
 
 Outage = tuple[float, float]
 """Begin and end, seconds since the epoch."""
@@ -35,7 +35,7 @@ class ServiceTime:
         """Return the service time after a server has recorded at `now` that it runs."""
         if now < self.until:  # the clock was set back
             return ServiceTime(now, tuple((start, min(end, now)) for start, end in self.outages if start < now))
-        if now - self.until <= OUTAGE:
+        if now - self.until <= MIN_OUTAGE:
             return ServiceTime(now, self.outages)
         return ServiceTime(now, _bounded((*self.outages, (self.until, now))))
 
@@ -53,7 +53,7 @@ class ServiceTime:
     def _uncounted(self) -> Iterator[Outage]:
         """Yield the outages with the grace time after each, the last one first."""
         for start, end in reversed(self.outages):
-            yield start, end + min(GRACE, end - start)
+            yield start, end + min(RECONNECT_GRACE, end - start)
 
     def to_text(self) -> str:
         """Return the text that `from_text` parses."""
@@ -71,7 +71,7 @@ class ServiceTime:
 def _bounded(outages: tuple[Outage, ...]) -> tuple[Outage, ...]:
     """Merge the outages with the least service between them while there are too many: limits end late, never early."""
     kept = list(outages)
-    while len(kept) > MOST_OUTAGES:
+    while len(kept) > MAX_OUTAGES:
         index = min(range(len(kept) - 1), key=lambda number: kept[number + 1][0] - kept[number][1])
         kept[index : index + 2] = [(kept[index][0], kept[index + 1][1])]
     return tuple(kept)

@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 Clock = Callable[[], float]
 
-ABSORBED = 2 * 3600.0
+MAX_IGNORED_JUMP = 2 * 3600.0
 """Seconds of forward jumps that are ignored. A wrong daylight saving time is one hour; a machine that starts in 1970
 and then gets the date must not stay in 1970, so larger jumps are accepted.
 """
 
 
 class SteadyClock:
-    """Seconds since the epoch, at most ABSORBED behind the time of day and never ahead of it."""
+    """Seconds since the epoch, at most MAX_IGNORED_JUMP behind the time of day and never ahead of it."""
 
     def __init__(self, wall: Clock = time.time, monotonic: Clock = time.monotonic) -> None:
         self._wall = wall
@@ -29,7 +29,7 @@ class SteadyClock:
 
     def __call__(self) -> float:
         wall, ticks = self._wall(), self._monotonic()
-        behind = min(max(wall - (ticks + self._offset), 0.0), ABSORBED)
+        behind = min(max(wall - (ticks + self._offset), 0.0), MAX_IGNORED_JUMP)
         self._offset = wall - behind - ticks
         return wall - behind
 

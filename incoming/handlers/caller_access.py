@@ -45,7 +45,7 @@ _NAMES_NO_CLIENT = frozenset(
 _HOP = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|([0-9a-fA-F:.]+)", re.ASCII)
 """An entry of X-Forwarded-For: [IPv6] or IPv4, with or without a port, or a bare IPv6 address."""
 
-NOBODY = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - no address to bind to
+NO_ADDRESS = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - no address to bind to
 """The address of a peer without one, such as a peer on a Unix socket."""
 
 
@@ -59,7 +59,7 @@ def client_address(request: HTTPServerRequest, settings: Settings) -> Address:
 
 def peer_address(request: HTTPServerRequest) -> Address:
     """Return the other end of the TCP connection; an IPv4-mapped IPv6 address becomes the IPv4 one."""
-    return _address(request.remote_ip or "") or NOBODY
+    return _address(request.remote_ip or "") or NO_ADDRESS
 
 
 def is_backend(address: Address, settings: Settings) -> bool:

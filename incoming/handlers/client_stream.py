@@ -23,7 +23,7 @@ from incoming.wire.http.chunked_coding import MAX_SIZE_LINE, MAX_TRAILERS, check
 
 log = logging.getLogger(__name__)
 
-THROWN_AWAY = 64 * 1024
+MAX_DISCARDED = 64 * 1024
 """Bytes of a refused request that are read at once and discarded."""
 
 CRLF = b"\r\n"
@@ -118,7 +118,7 @@ class ClientStream(IOStream):
         if data == BARE_REFUSAL:
             written = super().write(last_words("400 Bad Request", self._malformed))
             with suppress(OSError):
-                self.socket.recv(THROWN_AWAY)  # unread data would reset the connection, and destroy the answer
+                self.socket.recv(MAX_DISCARDED)  # unread data would reset the connection, and destroy the answer
             return written
         written = super().write(data)
         if self._write_timeout and self._write_watchdog is None and self.writing():
@@ -147,7 +147,7 @@ class ClientStream(IOStream):
         if isinstance(exc_info, UnsatisfiableReadError) and self._limit is not None and not self.closed():
             with suppress(OSError):
                 self.socket.send(last_words(*self._limit))
-                self.socket.recv(THROWN_AWAY)  # unread data would reset the connection, and destroy the answer
+                self.socket.recv(MAX_DISCARDED)  # unread data would reset the connection, and destroy the answer
         super().close(exc_info)
 
 

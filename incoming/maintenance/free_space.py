@@ -15,7 +15,7 @@ from incoming.core.errors import StorageFull
 from incoming.settings.value_types import size_text
 from incoming.storage.byte_store import ByteStore, free_bytes
 
-SEEN_FOR = 1.0
+CACHE_SECONDS = 1.0
 """Seconds for which a measurement of the free space is reused."""
 
 
@@ -45,7 +45,7 @@ class FreeSpace:
     async def _measured(self) -> int | None:
         now = self._monotonic()
         async with self._measuring:
-            if now - self._measured_at > SEEN_FOR:
+            if now - self._measured_at > CACHE_SECONDS:
                 self._free = await free_bytes(self._store)
                 self._measured_at = now
             return self._free

@@ -41,13 +41,13 @@ NOTE_LEASE = 45.0
 GIVE_UP_WITHIN = 1.0
 """Seconds to give back a lease when the worker ends."""
 
-ROUNDS = 3
+LEASE_ROUNDS = 3
 """Rounds for which the duty is leased, so that the next janitor soon replaces one that died."""
 
-ORPHANS = 3600.0
+ORPHAN_SWEEP_INTERVAL = 3600.0
 """Seconds between two looks for what is left in object stores."""
 
-LEFT_ALONE = 60.0
+CLEANUP_DELAY = 60.0
 """Seconds for the worker that changed a ticket to finish with its files, before a janitor does it."""
 
 IDLE_REASON = "upload timed out"
@@ -93,7 +93,7 @@ class Janitor:
             await self._give_up_duties()
 
     async def _sweep_on_duty(self) -> None:
-        if await self._tickets.lease("janitor", ROUNDS * self._interval()):
+        if await self._tickets.lease("janitor", LEASE_ROUNDS * self._interval()):
             await self.sweep()
 
     async def _note_regularly(self) -> None:
@@ -154,13 +154,15 @@ class Janitor:
         return -math.inf if self._service is None else self._service.before(self._clock.steady(), seconds)
 
     async def _sweep_orphans(self) -> None:
-        """Let each store look for what no ticket tells of, once in ORPHANS seconds in all processes together."""
+        """Have each store remove what belongs to no ticket, once per ORPHAN_SWEEP_INTERVAL over all processes."""
         now = self._clock.monotonic()
-        if self._orphans_at is not None and now - self._orphans_at < ORPHANS:
+        if self._orphans_at is not None and now - self._orphans_at < ORPHAN_SWEEP_INTERVAL:
             return
         self._orphans_at = now
         for store in stores_in(self._store):
-            if isinstance(store, SweepingStore) and await self._tickets.lease(f"orphans/{store.name}", ORPHANS):
+            if isinstance(store, SweepingStore) and await self._tickets.lease(
+                f"orphans/{store.name}", ORPHAN_SWEEP_INTERVAL
+            ):
                 await store.sweep(older(self._tickets, tuple(RECEIVING), math.inf))
 
     # --- abandoned uploads --------------------------------------------------------------------------------------------
@@ -208,7 +210,7 @@ class Janitor:
 
     async def _complete_whole(self) -> None:
         """Complete files whose last byte was committed by a worker that then died."""
-        async for ticket in idle(self._tickets, (State.UPLOADING,), self._clock.steady() - LEFT_ALONE):
+        async for ticket in idle(self._tickets, (State.UPLOADING,), self._clock.steady() - CLEANUP_DELAY):
             if ticket.complete:
                 await recovery.finalise(self._upload_service, ticket)
 
@@ -224,7 +226,7 @@ class Janitor:
                 self._unremoved.discard(ticket_id)
         await self._sweep_ended(State.FAILED, self._before(self._settings.failed_grace))
         for state in (State.FINISHED, State.CANCELLED):
-            await self._sweep_ended(state, self._clock.steady() - LEFT_ALONE)
+            await self._sweep_ended(state, self._clock.steady() - CLEANUP_DELAY)
 
     async def _sweep_ended(self, state: State, before: float) -> None:
         """Visit the tickets that ended since any worker's last round; a restart must not visit a million tombstones."""

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 BATCH = 100
 """Uploads that are read at once."""
 
-SILENT = 60.0
+INSTANCE_TIMEOUT = 60.0
 """Seconds without a report after which an instance counts as gone; a worker reports at least every ten."""
 
 
@@ -58,12 +58,12 @@ async def recover(
 
 
 async def recover_abandoned(tickets: TicketStore, store: ByteStore, upload_service: UploadService) -> int:
-    """Examine the uploads of instances that have reported nothing for SILENT seconds, once; return how many there were.
+    """Examine the uploads of instances without a report for INSTANCE_TIMEOUT, once; return how many there were.
 
     Raises what the TicketStore raises.
     """
     count = 0
-    while batch := await tickets.adopt(SILENT, BATCH):
+    while batch := await tickets.adopt(INSTANCE_TIMEOUT, BATCH):
         count += len(batch)
         trimmed = await _examine(tickets, store, upload_service, batch)
         log.info("examined %d uploads of instances that have gone, %d have less than recorded", len(batch), trimmed)

@@ -13,7 +13,7 @@ from incoming.core.ticket import State, Ticket
 from incoming.storage.ticket_store import TicketStore
 
 BATCH = 100
-BREATH = 0.02
+BATCH_DELAY = 0.02
 """Seconds between two batches, for other work."""
 
 
@@ -57,4 +57,4 @@ async def _walk(
         last = key(batch[-1])
         start = last if last != start else math.nextafter(last, math.inf)
         seen = {ticket.id for ticket in batch}
-        await asyncio.sleep(BREATH)
+        await asyncio.sleep(BATCH_DELAY)

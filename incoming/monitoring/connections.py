@@ -16,7 +16,7 @@ from itertools import count
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.path_figures import (
     LIMITS,
-    SHORTEST,
+    MIN_SECONDS,
     PathFigures,
     PathTotals,
     Stopwatch,
@@ -26,16 +26,16 @@ from incoming.monitoring.path_figures import (
 
 log = logging.getLogger(__name__)
 
-BETWEEN_REQUESTS = 5.0
+REQUEST_GAP = 5.0
 """Seconds without a connection after which a client that sends by HTTP requests no longer counts as sending."""
 
-REMEMBERED = 60.0
+NEW_CLIENT_AFTER = 60.0
 """Seconds without a connection after which the next one is logged as a new client."""
 
 RATE_WINDOW = 5.0
 """Seconds over which the rate is measured."""
 
-BELIEVED = 30.0
+REPORT_SECONDS = 30.0
 """Seconds for which a client's report of what limits it counts; it repeats it more often."""
 
 BATCH = 50
@@ -87,7 +87,7 @@ class UploadActivity:
         )
 
 
-NOBODY = UploadActivity()
+NO_ACTIVITY = UploadActivity()
 """The activity of an upload without a client."""
 
 
@@ -188,7 +188,7 @@ class ClientActivity:
         samples, totals = self._samples, self._totals(now)
         while len(samples) > 1 and samples[1].at <= now - RATE_WINDOW:
             samples.popleft()
-        if now - samples[-1].at >= SHORTEST:
+        if now - samples[-1].at >= MIN_SECONDS:
             samples.append(totals)
         oldest = next((now - came_at for came_at in self._waiting.values()), 0.0)
         return replace(
@@ -199,7 +199,7 @@ class ClientActivity:
         """Return what operators see."""
         path = self.figures(now)
         reported, at = self._reported
-        limit = path.limit or (reported if now - at < BELIEVED else "") or ("line" if path.rate else "")
+        limit = path.limit or (reported if now - at < REPORT_SECONDS else "") or ("line" if path.rate else "")
         return UploadActivity(
             (self.key.client,),
             (self.key.transport,),
@@ -276,10 +276,10 @@ class Connections:
         found: dict[str, UploadActivity] = {}
         for number, (key, client) in enumerate(tuple(self._clients.items()), 1):
             silent = 0.0 if client.open else now - client.left_at
-            if silent >= REMEMBERED:
+            if silent >= NEW_CLIENT_AFTER:
                 self._clients.pop(key, None)
-            elif silent < BETWEEN_REQUESTS:
-                found[key.ticket_id] = found.get(key.ticket_id, NOBODY) + client.activity(now)
+            elif silent < REQUEST_GAP:
+                found[key.ticket_id] = found.get(key.ticket_id, NO_ACTIVITY) + client.activity(now)
             if number % BATCH == 0:
                 yield found
         yield found

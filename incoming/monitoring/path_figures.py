@@ -15,23 +15,23 @@ from typing import Any, NamedTuple, Self
 LIMITS = ("line", "browser", "server", "disk", "app")
 """What may limit an upload."""
 
-HELD = 0.5
+HELD_SHARE = 0.5
 """Share of the time. Above it the connections wait for a limit of the rate more than they are read."""
 
-LATE = 0.5
+LATE_SHARE = 0.5
 """Share of the time by which the event loop is late: others have the processor, or the process was stopped."""
 
-BUSY = 0.85
+BUSY_SHARE = 0.85
 """Share of the time in which the event loop's thread works. More is hardly possible."""
 
-STORING = 0.7
+STORING_SHARE = 0.7
 """Share of the time in which the storage writes: it is never idle for long, and bytes queue before it."""
 
 DELAY = 0.5
 """Seconds until bytes are committed. With shorter ones no client waits for acks: it has seconds of bytes in flight."""
 
 
-SHORTEST = 0.5
+MIN_SECONDS = 0.5
 """Seconds that figures are measured over at least."""
 
 
@@ -125,10 +125,10 @@ class PathFigures:
     @property
     def limit(self) -> str:
         """Return "server" or "disk" where that is the limit, else ""."""
-        if self.held >= HELD or self.late >= LATE or self.busy >= BUSY:
+        if self.held >= HELD_SHARE or self.late >= LATE_SHARE or self.busy >= BUSY_SHARE:
             return "server"
-        behind = self.committing >= STORING and max(self.delay, self.oldest) >= DELAY
-        return "disk" if self.blocked >= HELD or self.writing >= STORING or behind else ""
+        behind = self.committing >= STORING_SHARE and max(self.delay, self.oldest) >= DELAY
+        return "disk" if self.blocked >= HELD_SHARE or self.writing >= STORING_SHARE or behind else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures, rounded, as clients and operators get them."""
@@ -152,7 +152,7 @@ class PathFigures:
 
 def figures_between(before: PathTotals, now: PathTotals, connections: int) -> PathFigures:
     """Return the figures of the time from `before` to `now`, in which `connections` were open."""
-    seconds = max(now.at - before.at, SHORTEST)
+    seconds = max(now.at - before.at, MIN_SECONDS)
     received = now.received - before.received
     delay = (now.delay - before.delay) / received if received else 0.0
     watched = seconds * max(1, connections)

@@ -10,7 +10,7 @@ from typing import Any
 
 from incoming.core.callback_url import shown_url
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket
-from incoming.monitoring.connections import NOBODY, UploadActivity
+from incoming.monitoring.connections import NO_ACTIVITY, UploadActivity
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.ticket_store import TicketStore
 from incoming.wire.upload_metadata import as_object
@@ -66,7 +66,7 @@ def _order(ticket: Ticket, connected: frozenset[str]) -> tuple[int, float]:
 def describe(ticket: Ticket, activity: UploadActivity | None, now: float) -> dict[str, Any]:
     """Return what an operator may see of an upload: no secret, but the whole id, which permits sending the file."""
     callback = ticket.callback
-    activity = activity or NOBODY
+    activity = activity or NO_ACTIVITY
     return {
         "id": ticket.id,
         "name": ticket.identity.name,

@@ -12,7 +12,7 @@ from typing import Any
 
 from incoming.core.errors import BadParameter, UnknownTicket
 from incoming.core.ticket import State, Ticket, canonical_id
-from incoming.monitoring.connections import NOBODY, UploadActivity
+from incoming.monitoring.connections import NO_ACTIVITY, UploadActivity
 from incoming.monitoring.upload_overview import UNDER_WAY
 from incoming.storage.operator_store import OperatorStore
 
@@ -101,7 +101,9 @@ async def selected(operators: OperatorStore, wanted: Selection, sending: Mapping
     key = _KEYS[name]
     reverse = (name not in _ASCENDING) != wanted.sort.startswith("-")
     return sorted(
-        filter(wanted.is_wanted, found), key=lambda ticket: key(ticket, sending.get(ticket.id, NOBODY)), reverse=reverse
+        filter(wanted.is_wanted, found),
+        key=lambda ticket: key(ticket, sending.get(ticket.id, NO_ACTIVITY)),
+        reverse=reverse,
     )
 
 

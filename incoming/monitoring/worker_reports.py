@@ -27,17 +27,17 @@ from incoming.storage.operator_store import OperatorStore, instance_of, worker_n
 
 log = logging.getLogger(__name__)
 
-TICK = 0.25
+LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop's lag."""
 
 BUSY_INTERVAL = 2.0
 IDLE_INTERVAL = 10.0
 """Seconds between two reports of a worker that is busy, and of one that is idle."""
 
-STALE = 2.5 * IDLE_INTERVAL
+WORKER_TIMEOUT = 2.5 * IDLE_INTERVAL
 """Seconds without a report after which a worker counts as dead."""
 
-MOST_UPLOADS = 2000
+MAX_UPLOADS = 2000
 """Uploads in one report, which bounds its size."""
 
 
@@ -146,8 +146,8 @@ class WorkerReporter:
         loop = asyncio.get_running_loop()
         reported_at = 0.0
         while True:
-            due = loop.time() + TICK
-            await asyncio.sleep(TICK)
+            due = loop.time() + LAG_INTERVAL
+            await asyncio.sleep(LAG_INTERVAL)
             lag = max(0.0, loop.time() - due)
             self._counters.loop_lag.observe(lag)
             self._lag = max(self._lag, lag)
@@ -199,7 +199,7 @@ class WorkerReporter:
             round(lag, 4),
             resident_memory(),
             dict(self._connections.open()),
-            dict(list(uploads.items())[:MOST_UPLOADS]),
+            dict(list(uploads.items())[:MAX_UPLOADS]),
             {name: sum(getattr(one, name) for one in self._spools) for name in _SPOOL} if self._spools else {},
         )
 
@@ -211,7 +211,7 @@ class WorkerReporter:
 
 async def overview_of(store: OperatorStore) -> Overview:
     """Return what the workers have reported so far, for processes with the store only. Raises what the store raises."""
-    notes = await store.notes(STALE)
+    notes = await store.notes(WORKER_TIMEOUT)
     workers = []
     for name in sorted(notes.facts):
         await asyncio.sleep(0)  # each may have thousands of uploads

@@ -19,7 +19,7 @@ from pathlib import Path
 _NOT_HERE = (errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """The answers of a kernel or a file system that does not have a call."""
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """What `copy` and `send` read at once where the kernel does not copy."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -99,7 +99,7 @@ def copy(source: int, target: int, start: int, length: int, offset: int) -> int:
         except OSError as error:
             if error.errno not in (errno.EXDEV, *_NOT_HERE):
                 raise
-    return os.pwrite(target, os.pread(source, min(length, MOST_BYTES), start), offset)
+    return os.pwrite(target, os.pread(source, min(length, MAX_BYTES), start), offset)
 
 
 def send(connection: socket.socket, fd: int, start: int, length: int) -> int:
@@ -115,7 +115,7 @@ def send(connection: socket.socket, fd: int, start: int, length: int) -> int:
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 raise
-    piece = os.pread(fd, min(length, MOST_BYTES), start)
+    piece = os.pread(fd, min(length, MAX_BYTES), start)
     return connection.send(piece) if piece else 0
 
 

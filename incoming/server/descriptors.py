@@ -9,11 +9,11 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
-OWN = 64
+OWN_DESCRIPTORS = 64
 """Descriptors for the database, callbacks, the event loop and standard streams."""
 
-MOST_REFUSED = 64
-MOST_ESSENTIAL = 16
+MAX_REFUSALS = 64
+MAX_ESSENTIAL = 16
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,6 @@ class DescriptorBudget:
         """Return the division of `limit` descriptors; under a small limit clients get half of it."""
         if limit == resource.RLIM_INFINITY:
             limit = 2**31
-        refused, essential = min(MOST_REFUSED, limit // 16), min(MOST_ESSENTIAL, limit // 16)
-        reserve = min(min(most_files, limit // 4) + OWN + refused + essential, limit // 2)
+        refused, essential = min(MAX_REFUSALS, limit // 16), min(MAX_ESSENTIAL, limit // 16)
+        reserve = min(min(most_files, limit // 4) + OWN_DESCRIPTORS + refused + essential, limit // 2)
         return cls(limit - reserve, refused, essential)

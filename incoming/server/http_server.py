@@ -26,7 +26,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 
 from incoming.core.errors import TooBusy
-from incoming.handlers.client_stream import THROWN_AWAY, ClientStream, last_words
+from incoming.handlers.client_stream import MAX_DISCARDED, ClientStream, last_words
 from incoming.handlers.connection_limiter import Admission, ConnectionLimiter
 from incoming.handlers.routes import PREFIX
 from incoming.server.listener import Listener
@@ -141,7 +141,7 @@ async def _say(stream: IOStream, answer: bytes) -> None:
         async with asyncio.timeout(LINGER):
             await stream.write(answer)
             while True:
-                await stream.read_bytes(THROWN_AWAY, partial=True)
+                await stream.read_bytes(MAX_DISCARDED, partial=True)
     stream.close()
 
 

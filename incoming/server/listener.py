@@ -18,18 +18,18 @@ from incoming.server.occasional_log import OccasionalLog
 
 log = logging.getLogger(__name__)
 
-BATCH = 128
+ACCEPT_BATCH = 128
 """Connections accepted in one turn of the event loop."""
 
-SHARE = 4
+ACCEPT_SHARE = 4
 """Connections that a worker accepts before it leaves the next ones to the other workers for a moment."""
 
-BREATH = 0.003
+SHARE_DELAY = 0.003
 """Seconds of that moment. The kernel wakes all workers for the same connection, but not at the same time: the first
 could have accepted a hundred before the second runs. A worker accepts 1,300 a second this way, as many as it can serve.
 """
 
-PAUSE = 1.0
+ACCEPT_RETRY_DELAY = 1.0
 """Seconds until accepting is tried again. The kernel holds the connections that come meanwhile."""
 
 _OF_ONE_CONNECTION = frozenset(
@@ -53,7 +53,7 @@ class Listener:
         is_shared: bool = False,
     ) -> None:
         """`is_shared` says that other processes accept from the same socket, and are to get their share."""
-        self._most = SHARE if is_shared else BATCH
+        self._most = ACCEPT_SHARE if is_shared else ACCEPT_BATCH
         self._is_shared = is_shared
         self._socket = listening
         self._accepted = accepted
@@ -93,19 +93,19 @@ class Listener:
                 connection.close()
                 log.exception("a new connection could not be served")
         if self._is_shared and not self._stopped:
-            self._rest(BREATH)
+            self._rest(SHARE_DELAY)
 
     def _rest(self, seconds: float) -> None:
         self._loop.remove_reader(self._socket)
         self._resume = self._loop.call_later(seconds, self._go_on)
 
     def _pause(self, error: OSError) -> None:
-        self._rest(PAUSE)
+        self._rest(ACCEPT_RETRY_DELAY)
         if count := self._failures.due():
             log.warning(
                 "cannot accept connections: %s; trying again every %g s",
                 error.strerror or error,
-                PAUSE,
+                ACCEPT_RETRY_DELAY,
                 extra={"failures": count},
             )
 

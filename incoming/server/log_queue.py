@@ -17,7 +17,7 @@ import time
 from collections import deque
 from weakref import WeakSet
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """Bytes of log lines that may wait to be written; a record beyond that is dropped."""
 
 FLUSH_SECONDS = 2.0
@@ -75,7 +75,7 @@ class QueuedHandler(logging.Handler):
 
     def _enqueue(self, line: bytes) -> None:
         with self._changed:
-            if self._bytes + len(line) > MOST_BYTES:
+            if self._bytes + len(line) > MAX_BYTES:
                 self._dropped += 1
                 return
             if self._thread is None and not self._start_thread():

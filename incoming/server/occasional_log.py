@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-INTERVAL = 60.0
+REPEAT_INTERVAL = 60.0
 """Seconds between two log lines about the same event."""
 
 
 class OccasionalLog:
     """One kind of event. It does not log by itself; the caller writes the line when `due` says so."""
 
-    def __init__(self, interval: float = INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, interval: float = REPEAT_INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
         self._clock = clock
         self._next = 0.0

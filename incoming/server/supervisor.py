@@ -22,7 +22,7 @@ from incoming.server.signals import log_hangup
 
 log = logging.getLogger(__name__)
 
-QUICK = 5.0
+EARLY_EXIT = 5.0
 """Seconds; a worker that lived for less than this is replaced only after a pause."""
 
 MAX_PAUSE = 30.0
@@ -171,7 +171,7 @@ class Supervisor:
 
     def _ended(self, slot: _Slot, code: int) -> None:
         now = time.monotonic()
-        quick = now - slot.started < QUICK
+        quick = now - slot.started < EARLY_EXIT
         slot.pause = min(MAX_PAUSE, max(0.5, slot.pause * 2)) if quick else 0.0
         slot.due = now + slot.pause
         if self._end_by is None:

@@ -40,7 +40,7 @@ from incoming.storage.operator_store import EventCountingStore
 from incoming.uploads.ticket_creation import TicketCreation
 from incoming.uploads.upload_service import UploadService
 from incoming.uploads.writes.flow_control import MemoryBudget
-from incoming.uploads.writes.receive_buffer import LARGEST
+from incoming.uploads.writes.receive_buffer import LARGEST_BUFFER
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ upstream connection (60).
 BODY_SECONDS = 30.0
 """Seconds for a body of at most MAX_BODY. Uploads have no such limit, but must make progress."""
 
-SAME_SIGNAL = 1.0
+SIGNAL_WINDOW = 1.0
 """Seconds within which another SIGTERM counts as the same one."""
 
 
@@ -189,7 +189,7 @@ class Worker:
         if not self._stop.is_set():
             self._reported_at = now
             self._stop.set()
-        elif now - self._reported_at >= SAME_SIGNAL:
+        elif now - self._reported_at >= SIGNAL_WINDOW:
             self._hurry.set()
 
     def _orphaned(self, lifeline: int) -> None:
@@ -237,9 +237,9 @@ def http_server(services: Services) -> GuardedServer:
     set_parse_body_config(ParseBodyConfig(multipart=ParseMultipartConfig(enabled=False)))
     server = GuardedServer(
         application(services, library()),
-        chunk_size=LARGEST,
+        chunk_size=LARGEST_BUFFER,
         # Bodies and messages are received in parts of at most one read.
-        max_buffer_size=2 * LARGEST,
+        max_buffer_size=2 * LARGEST_BUFFER,
         max_body_size=MAX_BODY,
         body_timeout=BODY_SECONDS,
         max_header_size=services.settings.max_header,

@@ -2,7 +2,7 @@
 
 A thread of its own for each small write costs many times what the write does: to be woken, to wrest the interpreter
 from the event loop, to wake that in turn. So one thread does all that waits. Decides how long calls wait for others
-under load, and when a second thread is called to help: when a call blocks, the others go on after PATIENCE. Knows
+under load, and when a second thread is called to help: when a call blocks, the others go on after SLOW_CALL. Knows
 nothing of what is done.
 """
 
@@ -20,13 +20,13 @@ from incoming.core.errors import ServerShutdown
 
 T = TypeVar("T")
 
-INTERVAL = 0.005
+WAKE_INTERVAL = 0.005
 """Seconds after which a thread is woken again at the earliest, and answers are given at the latest."""
 
-PATIENCE = 0.02
+SLOW_CALL = 0.02
 """Seconds that one call may hold up the others."""
 
-TOGETHER = 32
+MAX_BATCH = 32
 """Answers that are given at the latest when there are so many."""
 
 
@@ -111,12 +111,12 @@ class CallBatcher:
             return
         with self._lock:
             runners = self._runners
-        blocked = time.monotonic() - self._advanced_at >= PATIENCE and runners < self._most
+        blocked = time.monotonic() - self._advanced_at >= SLOW_CALL and runners < self._most
         if self._waiting and (blocked or not runners):
             self._send_runner(loop)
         elif not runners:
             return  # the next errand need not wait
-        self._timer = loop.call_later(INTERVAL, self._look, loop)
+        self._timer = loop.call_later(WAKE_INTERVAL, self._look, loop)
 
     def _send_runner(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -137,7 +137,7 @@ class CallBatcher:
             self._done.append(errand)
             self._advanced_at = time.monotonic()
             unsaid += 1
-            if unsaid == TOGETHER:
+            if unsaid == MAX_BATCH:
                 unsaid = 0
                 loop.call_soon_threadsafe(self._answer)
         if unsaid:

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 10.0
+REPEAT_INTERVAL = 10.0
 """Seconds between two records of the same fault."""
 
 
@@ -25,6 +25,6 @@ class RateLimitedLog:
     def report(self, fault: Hashable, message: str, *args: object) -> None:
         """Logs an error unless the same `fault` (an errno, a result code: there are few) was logged just before."""
         now = time.monotonic()
-        if now - self._last.get(fault, -INTERVAL) >= INTERVAL:
+        if now - self._last.get(fault, -REPEAT_INTERVAL) >= REPEAT_INTERVAL:
             self._last[fault] = now
             log.error(message, *args)

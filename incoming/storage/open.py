@@ -19,7 +19,7 @@ from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
 from incoming.storage.filesystem.mounts import why_not_shared
 from incoming.storage.filesystem.probe import UnusableDirectory, probe
-from incoming.storage.filesystem.store import MOST_OPEN, FileStore, SharedFileStore
+from incoming.storage.filesystem.store import MAX_OPEN_FILES, FileStore, SharedFileStore
 from incoming.storage.named_stores import NamedStores
 from incoming.storage.operator_store import OperatorStore
 from incoming.storage.quotas import StoreLimits
@@ -83,7 +83,7 @@ async def open_stores(settings: Settings) -> Stores:
     except BaseException:
         await tickets.close()
         raise
-    descriptors = MOST_OPEN + len(settings.object_stores) * CONNECTIONS
+    descriptors = MAX_OPEN_FILES + len(settings.object_stores) * CONNECTIONS
     return Stores(instance, tickets, tickets, kept_bytes, descriptors)
 
 

@@ -19,7 +19,7 @@ from incoming.uploads.active_upload import ActiveUpload
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5.0
+STEP_ASIDE_TIMEOUT = 5.0
 """Seconds that a claim waits for the last bytes of appends that step aside. Later ones are refused by their epoch."""
 
 
@@ -71,7 +71,9 @@ class Appends:
         if not appends:
             return
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STEP_ASIDE_TIMEOUT):
                 await asyncio.gather(*(append.step_aside() for append in appends))
         except TimeoutError:
-            log.warning("upload %s: an append has not ended after %g s; it is ended by its epoch", ticket_id, PATIENCE)
+            log.warning(
+                "upload %s: an append has not ended after %g s; it is ended by its epoch", ticket_id, STEP_ASIDE_TIMEOUT
+            )

@@ -21,7 +21,7 @@ from incoming.uploads.writes.submitted_writes import StoredRanges, with_stored
 
 log = logging.getLogger(__name__)
 
-REFRESH = 5.0
+REFRESH_TIMEOUT = 5.0
 """Seconds that a hello waits for the object store."""
 
 
@@ -91,7 +91,7 @@ class DirectUploads:
         if not self.offered(upload.ticket) or not upload.ticket.store_data:
             return
         try:
-            async with asyncio.timeout(REFRESH):
+            async with asyncio.timeout(REFRESH_TIMEOUT):
                 await self.look(upload, upload.ticket.epoch)
         except BytesLost:
             raise

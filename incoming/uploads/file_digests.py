@@ -19,16 +19,16 @@ from incoming.storage.byte_store import ByteStore, ReadableStore, store_of
 
 log = logging.getLogger(__name__)
 
-STEP = 16 * 1024 * 1024
+READ_SIZE = 16 * 1024 * 1024
 """Bytes that one call of the store reads: about 20 ms of a thread."""
 
-LEAST = 4 * 1024 * 1024
+MIN_READ = 4 * 1024 * 1024
 """New bytes that are worth a call while more are expected."""
 
-AT_ONCE = 2
+MAX_READS = 2
 """Calls under way, so that writes find a thread of the store."""
 
-MOST_KEPT = 1000
+MAX_COMPUTATIONS = 1000
 """Computations that are kept. Of uploads beyond, the file is read again from its beginning."""
 
 
@@ -53,7 +53,7 @@ class FileDigests:
     def __init__(self, store: ByteStore) -> None:
         self._store = store
         self._computations: OrderedDict[str, _Computation] = OrderedDict()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(MAX_READS)
         self._closed = False
 
     def follow(self, ticket: Ticket) -> None:
@@ -62,7 +62,7 @@ class FileDigests:
             return
         computation = self._computation(ticket)
         behind = ticket.extents.prefix - (computation.position if computation.source == _source(ticket) else 0)
-        if computation.task is None and behind >= LEAST:
+        if computation.task is None and behind >= MIN_READ:
             computation.task = asyncio.get_running_loop().create_task(self._follow(computation))
 
     async def _follow(self, computation: _Computation) -> None:
@@ -102,7 +102,7 @@ class FileDigests:
         computation = self._computations.pop(ticket.id, None) or _Computation(ticket)
         computation.ticket = ticket
         self._computations[ticket.id] = computation
-        while len(self._computations) > MOST_KEPT:
+        while len(self._computations) > MAX_COMPUTATIONS:
             self.forget(next(iter(self._computations)))
         return computation
 
@@ -114,7 +114,7 @@ class FileDigests:
                     computation.begin(ticket)
                 if computation.position >= end:
                     return
-                await self._read(computation, ticket, min(end, computation.position + STEP))
+                await self._read(computation, ticket, min(end, computation.position + READ_SIZE))
 
     async def _read(self, computation: _Computation, ticket: Ticket, end: int) -> None:
         store = store_of(self._store, ticket)

@@ -21,7 +21,7 @@ News = Ticket | UploadError
 Listener = Callable[[News], None]
 """Called on the event loop with the ticket after each change, or with the error after which to reconnect."""
 
-PATIENCE = 1.0
+READ_RETRY_DELAY = 1.0
 """Seconds after which a ticket that could not be read is tried again."""
 
 
@@ -91,7 +91,7 @@ class TicketSubscriptions:
             ticket = await self._tickets.get(ticket_id)
         except UploadError as error:
             log.warning("upload %s: its change cannot be read yet: %s", ticket_id, error.message)
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(READ_RETRY_DELAY)
             return ticket_id not in self._listeners
         if ticket is not None:
             if upload := self._uploads.get(ticket_id):

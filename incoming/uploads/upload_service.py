@@ -34,10 +34,10 @@ from incoming.wire.messages import Hello, reason_of
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 1.0
+CHECKPOINT_RETRY_DELAY = 1.0
 """Seconds after which a failed checkpoint of an upload that nobody is connected to any more is tried again."""
 
-ABSENCE = 5.0
+RECONNECT_GRACE = 5.0
 """Seconds for a client whose connection broke to be back, before what is spooled for it is made durable."""
 
 
@@ -179,13 +179,13 @@ class UploadService:
         ticket_id = upload.ticket.id
         if upload.has_spooled:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._drain_begun.wait(), ABSENCE)
+                await asyncio.wait_for(self._drain_begun.wait(), RECONNECT_GRACE)
         while not upload.users and upload.busy:
             await self._settle(upload)
             if self.draining:
                 break
             if upload.busy:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(CHECKPOINT_RETRY_DELAY)
         if not upload.users and self._uploads.get(ticket_id) is upload:
             upload.close()
             del self._uploads[ticket_id]

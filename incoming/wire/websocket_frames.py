@@ -17,7 +17,7 @@ PROTOCOL_ERROR, BAD_TEXT, TOO_BIG = 1002, 1007, 1009
 """Close codes of section 7.4.1."""
 
 LONGEST_HEADER = 14
-MOST_IN_CONTROL = 125
+MAX_CONTROL_PAYLOAD = 125
 """Bytes in a control frame (section 5.5)."""
 
 _LENGTH_BYTES = {126: 2, 127: 8}
@@ -165,8 +165,8 @@ class FrameReader:
         if opcode in (CLOSE, PING, PONG):
             if not first & 0x80:
                 raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented")
-            if second & 0x7F > MOST_IN_CONTROL:
-                raise FrameError(PROTOCOL_ERROR, f"a control frame has more than {MOST_IN_CONTROL} bytes")
+            if second & 0x7F > MAX_CONTROL_PAYLOAD:
+                raise FrameError(PROTOCOL_ERROR, f"a control frame has more than {MAX_CONTROL_PAYLOAD} bytes")
         elif opcode == CONTINUATION:
             if self._message is None:
                 raise FrameError(PROTOCOL_ERROR, "there is no message to continue")

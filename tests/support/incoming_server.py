@@ -143,7 +143,7 @@ class IncomingServer:
     def assert_quiet(self) -> None:
         """Fail if there is noise in the log."""
         noise = self.noise()
-        assert not noise, "noise in the server's log:\n" + "\n".join(noise) + "\n\nThe whole log:\n" + self.log
+        assert not noise, "noise in the server's log: " + "\n".join(noise) + "\n\nThe whole log:\n" + self.log
 
     def __enter__(self) -> "IncomingServer":
         return self if self.is_running() else self.start()

@@ -29,7 +29,7 @@ from incoming.handlers.backend.ticket_options import MAX_SECRET, callback_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings
 
-SLOW = 2.0
+SLOW_RESPONSE = 2.0
 """Seconds. An app that works before it answers keeps a connection of its own server busy for each upload."""
 
 EXPIRES_SOON = 14 * 86400.0
@@ -119,7 +119,7 @@ async def _call(settings: Settings, options: TicketOptions) -> tuple[Answer, lis
 
 
 def _took(seconds: float) -> str:
-    slow = "; answer before the work is done, with 'wait' if need be" if seconds > SLOW else ""
+    slow = "; answer before the work is done, with 'wait' if need be" if seconds > SLOW_RESPONSE else ""
     return f"it took {seconds:.2f} s{slow}"
 
 

@@ -31,10 +31,10 @@ BODY = 8 * 1024 * 1024
 """Bytes: the largest chunk of the library, which a proxy must let through."""
 
 FIRST_PART = 256 * 1024
-PATIENCE = 6.0
+STREAMING_TIMEOUT = 6.0
 """Seconds for the beginning of a body to reach the server. It stores what arrives at least every two."""
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_TICKET = "00000000-0000-4000-8000-000000000000"
 ORIGIN = "https://app.example.org"
 SOON = 14 * 86400
 """Seconds that a certificate should still be good for."""
@@ -102,13 +102,13 @@ class ProxyCheck:
         except (WebSocketUnusable, *REQUESTS) as error:
             return self._found.fault(f"no WebSocket gets through: {error}", cure)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(STREAMING_TIMEOUT):
                 await connection.send(0, bytes(64 * 1024))
                 while not isinstance(await connection.receive(), Acknowledged):
                     pass
             self._found.good("WebSockets get through, and so do binary messages")
         except (TimeoutError, ConnectionLost) as error:
-            reason = str(error) or f"nothing arrived within {PATIENCE:g} s"
+            reason = str(error) or f"nothing arrived within {STREAMING_TIMEOUT:g} s"
             self._found.fault(f"a WebSocket opens, but a chunk does not get through: {reason}", cure)
         finally:
             await connection.close()
@@ -145,7 +145,7 @@ class ProxyCheck:
         )
         arrived = await self._grows(resource, before)
         may_end.set()
-        await asyncio.wait({sending}, timeout=PATIENCE)
+        await asyncio.wait({sending}, timeout=STREAMING_TIMEOUT)
         sending.cancel()
         if arrived:
             self._found.good("bodies arrive while they are sent")
@@ -153,7 +153,7 @@ class ProxyCheck:
             self._found.fault("a body arrives only when all of it was sent", "proxy_request_buffering off")
 
     async def _grows(self, resource: UploadResource, before: int) -> bool:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STREAMING_TIMEOUT
         while time.monotonic() < deadline:
             if int((await resource.status())["arrived"]) > before:
                 return True
@@ -188,7 +188,7 @@ class ProxyCheck:
 
     async def _check_delete(self, client: aiohttp.ClientSession) -> None:
         """Cancel an upload that is none: the server's own refusal shows that the request reaches it."""
-        nobody = UploadResource(client, UploadAddress(self._url, NOBODY), self._tls)
+        nobody = UploadResource(client, UploadAddress(self._url, UNKNOWN_TICKET), self._tls)
         try:
             await nobody.cancel("check")
         except UnknownTicket:

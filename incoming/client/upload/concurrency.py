@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PERIOD = 1.5
+MEASURE_SECONDS = 1.5
 """Seconds over which a rate is measured."""
 
-GAIN = 1.15
+MIN_GAIN = 1.15
 """What twice the connections must bring at least."""
 
-STAY = 30.0
+PROBE_INTERVAL = 30.0
 """Seconds until it is tried again whether more connections bring more."""
 
 
@@ -34,11 +34,11 @@ class Concurrency:
     def measure(self, arrived: int) -> None:
         """`arrived` is the number of bytes that are safe by now. Call it now and then."""
         elapsed = self._clock() - self._since
-        if elapsed < PERIOD:
+        if elapsed < MEASURE_SECONDS:
             return
         rate = max(0, arrived - self._arrived) / elapsed
         self._restart(arrived)
-        if self.wanted > self._fallback and rate < GAIN * self._before:
+        if self.wanted > self._fallback and rate < MIN_GAIN * self._before:
             self._stay(self._fallback)
         elif self._clock() >= self._stay_until and rate > 0 and self.wanted < self.most:
             self._before, self._fallback = rate, self.wanted
@@ -52,7 +52,7 @@ class Concurrency:
 
     def _stay(self, number: int) -> None:
         self.wanted = self._fallback = number
-        self._stay_until = self._clock() + STAY
+        self._stay_until = self._clock() + PROBE_INTERVAL
 
     def _restart(self, arrived: int) -> None:
         self._since = self._clock()

@@ -19,13 +19,13 @@ from incoming.client.upload.source_file import SourceFile
 from incoming.core.extents import Extents, Range
 from incoming.wire.client_messages import StateNews
 
-DOUBT_AFTER = 6.0
+ACK_TIMEOUT = 6.0
 """Seconds without an acknowledgement after which the server is asked whether bytes still arrive."""
 
-HELP_AFTER = 2.0
+DUPLICATE_AFTER = 2.0
 """Seconds that a chunk may be on its way before a connection with nothing else to do sends it, too."""
 
-MEMORY = 48 * 1024 * 1024
+MAX_IN_FLIGHT = 48 * 1024 * 1024
 """Bytes of the file in flight, over all connections of an upload."""
 
 
@@ -57,7 +57,7 @@ class Lane:
         self._work = work
         self._connection = connection
         self._chunk = ChunkSize(welcome.chunk_min, welcome.chunk_max, work.rate.rate)
-        self._window = min(welcome.window, MEMORY)
+        self._window = min(welcome.window, MAX_IN_FLIGHT)
         self._ahead: dict[Range, float] = {}
         self.has_worked = False
 
@@ -96,7 +96,7 @@ class Lane:
                 return chunk
             async with self._work.changed:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(HELP_AFTER):
+                    async with asyncio.timeout(DUPLICATE_AFTER):
                         await self._work.changed.wait()
 
     def _take(self) -> Range | None:
@@ -104,7 +104,7 @@ class Lane:
         if len(self._ahead) >= self._connection.ahead or schedule.in_flight >= self._window:
             return None
         chunk = schedule.take(self._chunk.value, now)
-        return chunk or schedule.take_again(self._chunk.value, Extents(self._ahead), now - HELP_AFTER)
+        return chunk or schedule.take_again(self._chunk.value, Extents(self._ahead), now - DUPLICATE_AFTER)
 
     async def _receive(self) -> None:
         while True:
@@ -128,9 +128,9 @@ class Lane:
         """Raise ConnectionLost when chunks are on their way and none arrives: some proxies hold them back."""
         seen, arrived = self._work.schedule.arrived, -1
         while True:
-            await asyncio.sleep(DOUBT_AFTER)
+            await asyncio.sleep(ACK_TIMEOUT)
             safe = self._work.schedule.arrived
-            waits = any(time.monotonic() - sent_at > DOUBT_AFTER for sent_at in self._ahead.values())
+            waits = any(time.monotonic() - sent_at > ACK_TIMEOUT for sent_at in self._ahead.values())
             if not waits or safe != seen or self._connection.kind == "http":
                 seen, arrived = safe, -1
                 continue

@@ -28,7 +28,7 @@ from incoming.client.upload.source_file import SourceChanged
 from incoming.core.extents import Extents
 from incoming.wire.client_messages import SENDING_STATES
 
-PIECE = 8 * 1024 * 1024
+PIECE_SIZE = 8 * 1024 * 1024
 """Bytes that are read, sent and acknowledged at a time."""
 
 _RANGE = re.compile(r"bytes=0-([0-9]{1,16})", re.ASCII)
@@ -122,7 +122,7 @@ class PipedUploader:
         rest = bytearray()
         while self._read < mark.length:
             begin = self._read
-            data = (await self._next(min(PIECE, mark.length - begin))).data
+            data = (await self._next(min(PIECE_SIZE, mark.length - begin))).data
             if not data:
                 raise SourceChanged("less comes from the pipe than an earlier run has sent")
             rest += data[max(0, arrived - begin) :]
@@ -163,7 +163,7 @@ class PipedUploader:
 
     async def _next(self, length: int | None = None) -> _Piece:
         """Return the next `length` bytes; fewer only at the end."""
-        data = await asyncio.to_thread(_read_fully, self._stream, PIECE if length is None else length)
+        data = await asyncio.to_thread(_read_fully, self._stream, PIECE_SIZE if length is None else length)
         self._digest.update(data)
         self._read += len(data)
         return _Piece(data, Mark(self._read, self._digest.hexdigest()))

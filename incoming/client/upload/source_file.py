@@ -18,14 +18,14 @@ from pathlib import Path
 from incoming.core.extents import Range
 from incoming.core.identity import Identity
 
-EDGE = 64 * 1024
+EDGE_SIZE = 64 * 1024
 SAMPLE = 4 * 1024
 SAMPLES = 8
 """What is sampled for the fingerprint, in bytes and places. The browser library takes the same samples, so that one of
 them can continue what the other has begun.
 """
 
-SETTLED = 0.02
+MTIME_RESOLUTION = 0.02
 """Seconds. A file that was changed less than this ago may change once more without another modification time."""
 
 
@@ -84,8 +84,8 @@ class SourceFile:
 
     def _settled(self) -> os.stat_result:
         found = os.fstat(self._descriptor)
-        if 0 <= time.time() - found.st_mtime < SETTLED:
-            time.sleep(SETTLED)
+        if 0 <= time.time() - found.st_mtime < MTIME_RESOLUTION:
+            time.sleep(MTIME_RESOLUTION)
             found = os.fstat(self._descriptor)
         return found
 
@@ -99,11 +99,11 @@ class SourceFile:
 
 def sampled(size: int) -> Iterator[Range]:
     """Yield the whole of a small file; of a larger one both ends and some places between them."""
-    if size <= 2 * EDGE + SAMPLES * SAMPLE:
+    if size <= 2 * EDGE_SIZE + SAMPLES * SAMPLE:
         yield (0, size)
         return
-    yield (0, EDGE)
+    yield (0, EDGE_SIZE)
     for number in range(SAMPLES):
-        start = EDGE + number * (size - 2 * EDGE) // SAMPLES
+        start = EDGE_SIZE + number * (size - 2 * EDGE_SIZE) // SAMPLES
         yield (start, start + SAMPLE)
-    yield (size - EDGE, size)
+    yield (size - EDGE_SIZE, size)

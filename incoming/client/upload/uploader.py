@@ -35,7 +35,7 @@ from incoming.wire.client_messages import SENDING_STATES, Welcome
 CONNECTIONS = 8
 """Connections at most, by default; as many are used as raise the speed."""
 
-TICK = 0.5
+MEASURE_INTERVAL = 0.5
 """Seconds between looks at the speed."""
 
 
@@ -152,7 +152,7 @@ class Uploader:
         tasks: set[asyncio.Task[None]] = set()
         try:
             while True:
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(MEASURE_INTERVAL)
                 for task in [task for task in tasks if task.done()]:
                     tasks.discard(task)
                     if not task.cancelled() and task.exception() is not None:

@@ -24,7 +24,7 @@ from incoming.wire.messages import SUBPROTOCOL
 OPEN_TIMEOUT = 15.0
 """Seconds for the handshake, and for the welcome."""
 
-SILENCE = 2.5
+MAX_SILENT_PINGS = 2.5
 """Of the server's ping intervals: how long may pass without a byte from it."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
@@ -40,7 +40,7 @@ class WebSocketConnection:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, welcome: Welcome) -> None:
         self._socket = socket
         self.welcome = welcome
-        self._silence = SILENCE * welcome.ping_interval
+        self._silence = MAX_SILENT_PINGS * welcome.ping_interval
 
     async def send(self, offset: int, data: bytes) -> None:
         """Send a chunk. A line that takes nothing for as long as a server may be silent is lost."""

@@ -30,7 +30,7 @@ from incoming.wire.trace_context import trace_context
 WARNING_HEADER = "Incoming-Warning"
 """What the caller should know although the call is carried out, one header for each warning."""
 
-TOLD = MAX_BODY + 256 * 1024
+MAX_DISCARDED = MAX_BODY + 256 * 1024
 """Bytes up to which a body of unknown length is read to its end, so that its sender is told what is wrong."""
 
 
@@ -58,7 +58,7 @@ class BackendFunction(Handler):
         self._caller = ""
         connection = self.request.connection
         if connection is not None and hasattr(connection, "set_max_body_size"):
-            connection.set_max_body_size(TOLD)
+            connection.set_max_body_size(MAX_DISCARDED)
         if self.request.method != "POST":
             # The address first: what else is wrong with a stranger's request is no news.
             require_backend_peer(self.request, self.services.settings)

@@ -13,7 +13,7 @@ from incoming.core.errors import Forbidden
 from incoming.handlers.base import Handler
 from incoming.handlers.caller_access import require_operator, same_site, shows_token
 
-GUARD = "X-Incoming-Operator"
+CSRF_HEADER = "X-Incoming-Operator"
 """Pages of other sites cannot send this header without a preflight (CORS)."""
 
 POLICY = (
@@ -51,7 +51,7 @@ class OperatorHandler(Handler):
 
     def require_guard(self) -> None:
         """Raise Forbidden for what a page of another site may have caused: a change."""
-        if GUARD not in self.request.headers or not same_site(self.request):
+        if CSRF_HEADER not in self.request.headers or not same_site(self.request):
             raise Forbidden("only the status page itself may do this")
 
     def finish_json(self, content: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from incoming.storage.byte_store import free_bytes
 from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 
 PAGE = Path(__file__).parent / "page"
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 _NAMES = (
     *("status.html", "status.css"),
     *("status.js", "readable.js", "traffic.js", "dom.js"),
@@ -79,7 +79,7 @@ class StatusNow(OperatorHandler):
                 "low_space": services.settings.low_space,
                 "traffic": _last_hour(overview.traffic, now),
                 "found": len(found),
-                "uploads": [describe(ticket, overview.uploads.get(ticket.id), now) for ticket in found[:MOST_SHOWN]],
+                "uploads": [describe(ticket, overview.uploads.get(ticket.id), now) for ticket in found[:MAX_SHOWN]],
             }
         )
 
@@ -88,7 +88,7 @@ class StatusNow(OperatorHandler):
         if wanted is not None:
             return await selected(services.operators, wanted, overview.uploads)
         connected = sorted(overview.uploads, key=lambda ticket_id: -overview.uploads[ticket_id].speed)
-        return await shown(services.tickets, services.operators, connected, now, MOST_SHOWN)
+        return await shown(services.tickets, services.operators, connected, now, MAX_SHOWN)
 
 
 def _instance(workers: Sequence[WorkerReport]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from incoming.monitoring.upload_selection import named
 
 log = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 200
+MAX_SELECTED = 200
 """Uploads of one bulk action: as many as the page lists."""
 
 
@@ -85,6 +85,6 @@ def _ids(body: bytes) -> list[str]:
         raise BadRequest('the body is a JSON object: {"ids": [...]}') from error
     if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
         raise BadRequest("ids is a list of strings")
-    if not 1 <= len(ids) <= MOST_AT_ONCE:
-        raise BadRequest(f"{len(ids)} ids were given; a bulk action takes 1 to {MOST_AT_ONCE}")
+    if not 1 <= len(ids) <= MAX_SELECTED:
+        raise BadRequest(f"{len(ids)} ids were given; a bulk action takes 1 to {MAX_SELECTED}")
     return list(dict.fromkeys(canonical_id(one) for one in ids))

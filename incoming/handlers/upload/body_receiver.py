@@ -12,16 +12,22 @@ from incoming.core.errors import BadRange, UploadError
 from incoming.monitoring.connections import ClientActivity
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL
-from incoming.uploads.writes.flow_control import GULP, MemoryBudget, UploadWriter, WriteTarget, sip
+from incoming.uploads.writes.flow_control import (
+    MEDIUM_READ,
+    MemoryBudget,
+    UploadWriter,
+    WriteTarget,
+    pause_between_reads,
+)
 from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 
-UNDER_WAY = 16 * 1024 * 1024
+MAX_UNWRITTEN = 16 * 1024 * 1024
 """Bytes of one body that may be received but not written. Above it the body is read no further."""
 
-UNHEARD_INTERVAL = 0.1
+BODY_COMMIT_INTERVAL = 0.1
 """Seconds between two commits while more of a body is expected: only its end is answered."""
 
-GATHERED_FOR = 0.1
+GATHER_SECONDS = 0.1
 """Seconds that bytes gather at most. A few of them cost the store as much as many; a lost connection costs these."""
 
 
@@ -50,7 +56,7 @@ class BodyReceiver:
         self.receive_buffer = ReceiveBuffer(memory.buffers)
         """Bytes that are received into it are not copied."""
         self._timer: asyncio.TimerHandle | None = None
-        self._writer = UploadWriter(upload, sender, memory, UNDER_WAY, epoch)
+        self._writer = UploadWriter(upload, sender, memory, MAX_UNWRITTEN, epoch)
 
     @property
     def busy(self) -> bool:
@@ -76,7 +82,7 @@ class BodyReceiver:
                 self._gathered(poured)
                 data = memoryview(data)[poured:]
         await self._writer.wait_writable()
-        await sip(count, GULP if self._end is None else self._end - self.position)
+        await pause_between_reads(count, MEDIUM_READ if self._end is None else self._end - self.position)
 
     def _gathered(self, count: int) -> None:
         self._memory.reserve(count)
@@ -85,7 +91,7 @@ class BodyReceiver:
         if self.receive_buffer.full or is_last:
             self._hand_on(is_last=is_last)
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHERED_FOR, self._hand_on)
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._hand_on)
 
     def _hand_on(self, *, is_last: bool = False) -> None:
         if self._timer is not None:
@@ -95,7 +101,7 @@ class BodyReceiver:
             data = self.receive_buffer.take()
             self._memory.release(len(data))
             # Without an announced length this may be the end of the body.
-            within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else UNHEARD_INTERVAL
+            within = 0.0 if is_last else COMMIT_INTERVAL if self._end is None else BODY_COMMIT_INTERVAL
             self._writer.submit(self.position - len(data), data, within=within, done=self._note_stored)
 
     def _note_stored(self, error: UploadError | None) -> None:

@@ -25,7 +25,7 @@ M = TypeVar("M")
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 20
+MAX_QUEUED = 20
 """Messages that wait for their turn. A client has a few, each for many parts."""
 
 
@@ -60,8 +60,8 @@ class DirectParts:
         """Accept a message; it is answered later. Raises BadRequest, TooBusy."""
         if not self._direct.offered(self._upload.ticket):
             raise BadRequest("this upload has no parts that are sent straight to an object store")
-        if len(self._signs.waiting) + len(self._looks.waiting) >= MOST_WAITING:
-            raise TooBusy(f"more than {MOST_WAITING} messages about parts wait for an answer")
+        if len(self._signs.waiting) + len(self._looks.waiting) >= MAX_QUEUED:
+            raise TooBusy(f"more than {MAX_QUEUED} messages about parts wait for an answer")
         if isinstance(message, Sign):
             self._signs.add(message, self._sign, self._failed)
         else:

@@ -14,7 +14,7 @@ from incoming.monitoring.connections import ClientActivity
 from incoming.monitoring.path_figures import PathFigures
 from incoming.platform.sockets import TcpFigures, figures_of
 
-INTERVAL = 2.0
+REPORT_INTERVAL = 2.0
 """Seconds between two reports, and before the first: uploads that take less get none."""
 
 
@@ -38,7 +38,7 @@ class KernelReader:
 
 
 class PathReports:
-    """One connection's. `send` is called every INTERVAL while bytes come or `is_busy`."""
+    """One connection's. `send` is called every REPORT_INTERVAL while bytes come or `is_busy`."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class PathReports:
     def moved(self) -> None:
         """Note that bytes have come."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._report)
+            self._timer = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
 
     def stop(self) -> None:
         if self._timer is not None:

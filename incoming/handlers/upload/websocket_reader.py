@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 
 from tornado.iostream import IOStream
 
-from incoming.uploads.writes.flow_control import sip
+from incoming.uploads.writes.flow_control import pause_between_reads
 from incoming.wire.websocket_frames import Event, FrameReader
 
 SMALLEST_READ = 4 * 1024
 LARGEST_READ = 256 * 1024
 """Bytes of the read buffer: small where little arrives, because it is held while nothing arrives, too."""
 
-TURN = 1024 * 1024
+YIELD_BYTES = 1024 * 1024
 """Bytes after which the reader yields to the event loop: milliseconds of work. A read does not suspend while there is
 something to read.
 """
@@ -43,11 +43,11 @@ async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event
                 work += FRAME_COST
                 if event is not None:
                     await handle(event)
-                if work >= TURN:
+                if work >= YIELD_BYTES:
                     work = 0
                     await asyncio.sleep(0)
         if count < len(buffer):
-            await sip(count, reader.left)
+            await pause_between_reads(count, reader.left)
         size = next_read(len(buffer), count)
         if size != len(buffer):
             buffer = bytearray(size)

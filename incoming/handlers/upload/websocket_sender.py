@@ -16,10 +16,10 @@ from incoming.core.errors import UploadError
 from incoming.core.extents import Range
 from incoming.wire import messages
 
-MOST_WAITING = 1000
+MAX_QUEUED = 1000
 """Acks and messages that may be queued. Above it the peer, which does not read, is not read either."""
 
-FAREWELL = 5.0
+CLOSE_TIMEOUT = 5.0
 """Seconds that a peer has to read the last messages before the connection is closed all the same."""
 
 
@@ -70,7 +70,7 @@ class WebSocketSender:
 
     async def room(self) -> None:
         """Return when another message may be received."""
-        while len(self._acks) + len(self._messages) > MOST_WAITING:
+        while len(self._acks) + len(self._messages) > MAX_QUEUED:
             self._room.clear()
             await self._room.wait()
 
@@ -119,7 +119,7 @@ class WebSocketSender:
 
     def _hurry(self) -> None:
         if self.ended and self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + FAREWELL)
+            self._deadline.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
         """The connection is gone: nothing is queued any more, and `run` ends."""

@@ -17,7 +17,7 @@ from incoming.storage.filesystem.directory import StorageDirectory
 from incoming.storage.filesystem.disk import Disk
 from incoming.storage.filesystem.partial_files import PartialFiles
 
-AT_ONCE = 64 * 1024 * 1024
+COPY_SIZE = 64 * 1024 * 1024
 """Bytes that one system call copies at most."""
 
 
@@ -69,7 +69,7 @@ class PartJoiner:
         """Return where the next part goes."""
         start, end = part
         while start < end:
-            copied = self._disk.copy(source, target, start, min(end - start, AT_ONCE), offset)
+            copied = self._disk.copy(source, target, start, min(end - start, COPY_SIZE), offset)
             if copied <= 0:
                 raise OSError(errno.EIO, "copying stored nothing")
             start, offset = start + copied, offset + copied

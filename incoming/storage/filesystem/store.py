@@ -49,7 +49,7 @@ SMALL = 1024 * 1024
 ALIGNMENT = 1024 * 1024
 """Bytes; a multiple of what file systems cache and of what NFS and CephFS write at once."""
 
-MOST_OPEN = 8192
+MAX_OPEN_FILES = 8192
 """Files held open at most: many slow uploads that write in turn must not open their files anew each time."""
 
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -75,7 +75,7 @@ class FileStore:
         """
         if open_files is None:
             allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            open_files = MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, allowed // 4)
+            open_files = MAX_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, allowed // 4)
         self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk(), epoch_of)  # noqa: PTH100
         self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
         self._writes = CallBatcher(THREADS, "incoming-writes")

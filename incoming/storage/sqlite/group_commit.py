@@ -21,19 +21,19 @@ from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.core.ticket import Ticket
 from incoming.storage.call_batcher import Answer
 from incoming.storage.sqlite.errors import DatabaseFaults
-from incoming.storage.sqlite.schema import PATIENCE, THIS_HOST, connect, patiently
+from incoming.storage.sqlite.schema import BUSY_TIMEOUT, THIS_HOST, connect, patiently
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MOST_AT_ONCE = 1000
+MAX_OPERATIONS = 1000
 """Operations in one transaction, so that the first one's answer does not wait for an endless stream of others."""
 
-INTERVAL = 0.02
+COMMIT_INTERVAL = 0.02
 """Seconds from one transaction to the next when all that waits may wait: then it carries what many uploads bring."""
 
-TURN = 0.01
+WRITE_LOCK_TIMEOUT = 0.01
 """Seconds that SQLite itself waits for its turn to write before `patiently` does."""
 
 
@@ -107,7 +107,7 @@ class GroupCommitWriter:
         self._owes = False
         self._host = host
         self._connection = connect(path)
-        self._connection.execute(f"PRAGMA busy_timeout = {int(TURN * 1000)}")
+        self._connection.execute(f"PRAGMA busy_timeout = {int(WRITE_LOCK_TIMEOUT * 1000)}")
         self._full = False
         self._suspect = False
         self._waiting: deque[Operation] = deque()
@@ -129,15 +129,15 @@ class GroupCommitWriter:
     ) -> T:
         """Runs `work` in a transaction and returns its result once that is committed.
 
-        `patient` work may wait for INTERVAL after the transaction before. `quick` is tried first: it is at most one
-        statement, and returns None when it has changed nothing and `work` is to be done instead, as when it raises.
+        `patient` work may wait for COMMIT_INTERVAL after the transaction before. `quick` is tried first: it is one
+        statement or none. When it returns None it has changed nothing, and `work` is done instead, as when it raises.
         """
         if self._closed:
             raise ServerShutdown("the server is stopping")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.append(Operation(work, quick, durable, future))
-        delay = self._turn_at + INTERVAL - time.monotonic() if patient else 0.0
+        delay = self._turn_at + COMMIT_INTERVAL - time.monotonic() if patient else 0.0
         if delay <= 0:
             self._give_turn()
         elif self._timer is None:
@@ -169,14 +169,14 @@ class GroupCommitWriter:
                 self._owes = False
                 changed = self._commit(batch)
                 self._report(batch, changed, self._owes)
-                if going and len(batch) < MOST_AT_ONCE:
+                if going and len(batch) < MAX_OPERATIONS:
                     break  # who has come meanwhile gives a turn as well, or can wait for one
         self._connection.close()
 
     def _collect(self) -> list[Operation]:
         """All operations that wait by now, but no more than a transaction may have."""
         batch: list[Operation] = []
-        while self._waiting and len(batch) < MOST_AT_ONCE:
+        while self._waiting and len(batch) < MAX_OPERATIONS:
             batch.append(self._waiting.popleft())
         return batch
 
@@ -224,11 +224,11 @@ class GroupCommitWriter:
         """After a failed commit the log may have holes on the disk that no later sync reports, and what is committed
         behind them would be lost. Once all of it is copied into the main file and synced there, it begins anew.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BUSY_TIMEOUT
         while self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             if time.monotonic() > deadline:
                 raise StorageFailed("the ticket database is busy since an error")
-            time.sleep(TURN)
+            time.sleep(WRITE_LOCK_TIMEOUT)
         self._suspect = False
 
     def _perform(self, operation: Operation, transaction: Transaction) -> None:

@@ -1,8 +1,8 @@
-"""Which host uses the database: SQLite's locks and its shared memory hold within one machine only.
+"""The host that uses the database: SQLite's locks and shared memory work within one machine only.
 
-A file beside the database names the host; its time of change is a heartbeat, by the clock of the file system. Decides
-when another host may start: at once after a clean end, STALE seconds after the last heartbeat otherwise. All processes
-of one boot of one machine share the lock, so restarts and several workers need nothing. Knows no SQL.
+A file beside the database names the host; its modification time is a heartbeat, by the clock of the file system. Decides
+when another host may start: at once after a clean end, otherwise STALE_AFTER seconds after the last heartbeat. All
+processes of one boot of one machine share the lock, so restarts and several workers need nothing. Knows no SQL.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 10.0
 """Seconds between two heartbeats of a process."""
 
-STALE = 60.0
+STALE_AFTER = 60.0
 """Seconds after the last heartbeat after which its host counts as gone."""
 
-GLANCE = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between two looks at a lock that is waited for."""
 
 MODE = 0o600
@@ -83,14 +83,14 @@ class HostLock:
         self._shared = -1
 
     def acquire(self) -> None:
-        """Take or share the lock. Blocks for at most STALE if this host may have had it before a reboot.
+        """Take or share the lock. Blocks for at most STALE_AFTER if this host may have had it before a reboot.
 
         Raises StorageFailed while another host has it; OSError.
         """
         if not self._host.boot:
             return  # a system that does not tell cannot be told apart
         while not self._acquired():
-            self._sleep(GLANCE)
+            self._sleep(POLL_INTERVAL)
         self._beat_at = self._clock()
         self._share()
 
@@ -106,13 +106,13 @@ class HostLock:
     def check(self) -> None:
         """Raise StorageFailed while another host has the lock; change nothing."""
         seen = self._look()
-        if seen is not None and seen.host.boot != self._host.boot and seen.age < STALE:
+        if seen is not None and seen.host.boot != self._host.boot and seen.age < STALE_AFTER:
             raise self._refusal(seen)
 
     def keep(self) -> None:
         """Call before each transaction: gives the heartbeat in time. Raises StorageFailed if another host took over.
 
-        That may have happened only if this process was frozen for STALE, so the file is read once per HEARTBEAT.
+        That may have happened only if this process was frozen for STALE_AFTER, so the file is read once per HEARTBEAT.
         """
         now = self._clock()
         if not self._beat_at or now - self._beat_at < HEARTBEAT:
@@ -125,7 +125,7 @@ class HostLock:
                 self._create()
             self._beat()
         except OSError as error:
-            if now - self._beat_at > STALE / 2:
+            if now - self._beat_at > STALE_AFTER / 2:
                 raise StorageFailed(f"the lock of the ticket database cannot be kept ({error.strerror})") from error
             return
         self._beat_at = now
@@ -155,7 +155,7 @@ class HostLock:
             with contextlib.suppress(PermissionError):  # another user's, such as root's
                 self._beat()
             return True
-        if seen.age >= STALE or self._host.rebooted(seen.host):
+        if seen.age >= STALE_AFTER or self._host.rebooted(seen.host):
             log.warning("taking the ticket database over from host %r, active %.0f s ago", seen.host.name, seen.age)
             return self._replace()
         if seen.host.name == self._host.name:
@@ -166,9 +166,9 @@ class HostLock:
         """A host of this name has it: this one before a reboot, or another one, which gives heartbeats."""
         log.warning("the ticket database was in use %.0f s ago by a host of this name; waiting for it", seen.age)
         while True:
-            self._sleep(GLANCE)
+            self._sleep(POLL_INTERVAL)
             now = self._look()
-            if now is None or now.age >= STALE or now.host != seen.host:
+            if now is None or now.age >= STALE_AFTER or now.host != seen.host:
                 return False
             if now.heartbeat > seen.heartbeat:
                 raise self._refusal(now)
@@ -176,7 +176,7 @@ class HostLock:
     def _refusal(self, seen: _Seen) -> StorageFailed:
         return StorageFailed(
             f"the ticket database is in use by host {seen.host.name!r}, last active {seen.age:.0f} s ago, and SQLite "
-            f"serves one host: stop the server there, or wait until {STALE:.0f} s after it is gone "
+            f"serves one host: stop the server there, or wait until {STALE_AFTER:.0f} s after it is gone "
             f"(`incoming database release` if you know that it is); several hosts need PostgreSQL (`database`)"
         )
 
@@ -217,7 +217,7 @@ class HostLock:
     def _replace(self) -> bool:
         with self._written() as scratch:
             scratch.rename(self.path)
-        self._sleep(GLANCE)  # of two hosts that take over at the same moment the later one has it
+        self._sleep(POLL_INTERVAL)  # of two hosts that take over at the same moment the later one has it
         seen = self._look()
         return seen is not None and seen.host.boot == self._host.boot
 

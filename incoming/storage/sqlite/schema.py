@@ -113,7 +113,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """One tuple of statements for each release that changed something, never edited later; user_version counts them."""
 
-PATIENCE = 60.0
+BUSY_TIMEOUT = 60.0
 """Seconds to wait for another process's transaction: milliseconds as a rule, more for the first one after a boot."""
 
 
@@ -145,7 +145,7 @@ def open_database(path: Path, mode: int) -> None:
 def version_of(path: Path) -> int:
     """How many of MIGRATIONS the existing database has been through; changes nothing. Raises StorageFailed."""
     try:
-        connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=PATIENCE)
+        connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT)
         try:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
         finally:
@@ -156,7 +156,7 @@ def version_of(path: Path) -> int:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that one thread at a time may use; transactions are begun and ended by hand."""
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         # Turning it on once takes an exclusive lock, for which SQLite does not wait by itself.
         patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchall())
@@ -172,7 +172,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def patiently(attempt: Callable[[], T], patience: float = PATIENCE) -> T:
+def patiently(attempt: Callable[[], T], patience: float = BUSY_TIMEOUT) -> T:
     """What `attempt` returns, tried again for `patience` seconds while another process holds the database."""
     deadline = time.monotonic() + patience
     while True:

@@ -48,7 +48,7 @@ from incoming.storage.ticket_store import Change, Records
 
 T = TypeVar("T")
 
-SPARE = 100
+MAX_DAMAGED_SKIPPED = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
 
 
@@ -174,7 +174,7 @@ class SqliteStore:
         )
 
         def take(transaction: Transaction) -> list[Ticket]:
-            most = limit + SPARE
+            most = limit + MAX_DAMAGED_SKIPPED
             rows = [row for query, bound in due for row in transaction.connection.execute(query, (bound, most))]
             return [
                 save(transaction, ticket, replace(ticket, callback=replace(ticket.callback, due_at=until)))
@@ -209,7 +209,7 @@ class SqliteStore:
         def search(connection: sqlite3.Connection) -> list[Ticket]:
             found: list[tuple[float, int]] = []
             for state in dict.fromkeys(states or State):
-                values = {**bounds, "after": after, "state": state.value, "limit": limit + SPARE}
+                values = {**bounds, "after": after, "state": state.value, "limit": limit + MAX_DAMAGED_SKIPPED}
                 found += [(when, rowid) for rowid, when in connection.execute(query, values)]
             return self._readable(rows_at(connection, [rowid for _, rowid in sorted(found)]), limit)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.schema import connect
 
-INTERVAL = 0.1
+POLL_INTERVAL = 0.1
 """Seconds between two looks, which is how late a worker may learn of a cancellation made by another."""
 
 DUE = "SELECT min(due_at) FROM tickets WHERE due_at IS NOT NULL"
@@ -55,7 +55,7 @@ class Watcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(INTERVAL):
+        while not self._stop.wait(POLL_INTERVAL):
             try:
                 self._look()
             except sqlite3.Error as error:

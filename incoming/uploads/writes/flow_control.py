@@ -26,28 +26,28 @@ log = logging.getLogger(__name__)
 OVERHEAD = 4096
 """Bytes that a write takes besides its data, roughly: chunks of one byte must not cost more than they count."""
 
-TRICKLE = 16 * 1024
+SMALL_READ = 16 * 1024
 """Bytes. Smaller reads cost a wake-up each, hundreds of times a second with many slow connections."""
 
-SIP = 0.02
+SMALL_READ_DELAY = 0.02
 """Seconds in which the kernel gathers more after such a read; a slow line does not fill its window meanwhile."""
 
-GULP = 256 * 1024
+MEDIUM_READ = 256 * 1024
 """Bytes. Python's work for one read costs about as much as the kernel's for this many."""
 
-BREATH = 0.001
-"""Seconds between two smaller reads: the fastest line brings one or two times GULP, and no receive window fills."""
+MEDIUM_READ_DELAY = 0.001
+"""Seconds between two smaller reads. The fastest line brings one or two MEDIUM_READs, and no receive window fills."""
 
-REST = 10.0
+IDLE_BUFFER_SECONDS = 10.0
 """Seconds for which buffers are kept after the last byte was stored, if nothing arrives."""
 
 
-async def sip(count: int, left: int) -> None:
+async def pause_between_reads(count: int, left: int) -> None:
     """Pause between two reads: the last one brought `count` bytes, and `left` more are expected."""
-    if count < TRICKLE <= left:
-        await asyncio.sleep(SIP)
-    elif count < GULP <= left:
-        await asyncio.sleep(BREATH)
+    if count < SMALL_READ <= left:
+        await asyncio.sleep(SMALL_READ_DELAY)
+    elif count < MEDIUM_READ <= left:
+        await asyncio.sleep(MEDIUM_READ_DELAY)
 
 
 class MemoryBudget:
@@ -69,7 +69,7 @@ class MemoryBudget:
     def release(self, count: int) -> None:
         self.used -= count
         if not self.used and self._tidying is None:
-            self._tidying = asyncio.get_running_loop().call_later(REST, self._tidy)
+            self._tidying = asyncio.get_running_loop().call_later(IDLE_BUFFER_SECONDS, self._tidy)
         if self.used <= self._limit:
             self._space.set()
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from incoming.storage.byte_store import Buffer
 
-SMALLEST = 16 * 1024
+SMALLEST_BUFFER = 16 * 1024
 
-LARGEST = 1024 * 1024
+LARGEST_BUFFER = 1024 * 1024
 """Bytes that gather at most: to hand them to another thread costs about as much as to copy half of them."""
 
-SPARE = 20
+MAX_POOLED = 20
 """Largest buffers that a worker keeps for the next bytes; one fast connection may have 16 of them under way. New memory
 has to be cleared by the kernel, page by page, and by Python: a sixth of what a PUT costs.
 """
@@ -33,9 +33,9 @@ class BufferPool:
                 del self._known[position]
                 break
         else:
-            buffer = bytearray(LARGEST + 1)
+            buffer = bytearray(LARGEST_BUFFER + 1)
             buffer.pop()  # now a byte can come and go without the buffer being moved
-        if len(self._known) < SPARE:
+        if len(self._known) < MAX_POOLED:
             self._known.insert(0, buffer)
         return buffer
 
@@ -59,7 +59,7 @@ class ReceiveBuffer:
 
     def __init__(self, buffers: BufferPool) -> None:
         self._buffers = buffers
-        self._size = SMALLEST
+        self._size = SMALLEST_BUFFER
         """What the next buffer is to have."""
         self._lent = False
         """Whether bytes may come into what `room` gave."""
@@ -86,7 +86,7 @@ class ReceiveBuffer:
         It stays where it is whatever is taken meanwhile.
         """
         if not self._buffer:
-            self._buffer = self._buffers.get() if self._size == LARGEST else bytearray(self._size)
+            self._buffer = self._buffers.get() if self._size == LARGEST_BUFFER else bytearray(self._size)
             self._view = memoryview(self._buffer)
         self._lent = True
         return self._view[self._end : self._end + most]
@@ -118,9 +118,9 @@ class ReceiveBuffer:
         data: Buffer = part if 2 * length >= size else bytes(part)
         self._start = self._end
         if length == size:
-            self._size = min(4 * size, LARGEST)
+            self._size = min(4 * size, LARGEST_BUFFER)
         elif length < size // 16:
-            self._size = max(size // 4, SMALLEST)
+            self._size = max(size // 4, SMALLEST_BUFFER)
         if self._end == size:
             self._renew()
         elif not self._lent:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from incoming.core.extents import Extents
 
-INTERVAL = 1.0
+REPORT_INTERVAL = 1.0
 """Seconds between two reports at least: a page shows them as its progress."""
 
 Listener = Callable[[Extents, Extents], None]
@@ -34,7 +34,7 @@ class ReceivedReports:
     def plan(self, state: Callable[[], tuple[Extents, Extents]]) -> None:
         """Something may have changed: report the `state` of that time soon, unless it is the last one."""
         if self._listeners and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._report, state)
+            self._timer = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report, state)
 
     def _report(self, state: Callable[[], tuple[Extents, Extents]]) -> None:
         self._timer = None

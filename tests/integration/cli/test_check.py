@@ -52,7 +52,7 @@ def test_an_app_that_accepts_passes(word: str, app_stub: AppStub, capsys: pytest
 def test_an_app_that_works_before_it_answers_learns_to_answer_first(
     app_stub: AppStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(callback, "SLOW", 0.0)
+    monkeypatch.setattr(callback, "SLOW_RESPONSE", 0.0)
     code, out = tried(capsys, app_stub.url)
     assert code == 0
     assert "s; answer before the work is done, with 'wait' if need be" in out

@@ -204,7 +204,7 @@ def test_a_proxy_that_buffers_bodies_is_detected(
     """The line is so slow that a part of a body does not arrive in the time that is given to it."""
     monkeypatch.setattr(proxy, "BODY", 1024)
     monkeypatch.setattr(proxy, "FIRST_PART", 512)
-    monkeypatch.setattr(proxy, "PATIENCE", 0.0)
+    monkeypatch.setattr(proxy, "STREAMING_TIMEOUT", 0.0)
     between = start_proxy(server.port)
     between.limit(1_000_000, TO_SERVER)
     _, faults, _ = run(capsys, "proxy", between.base_url, "--server", server.base_url)

@@ -48,7 +48,7 @@ async def until_arrived(worker: OneWorker, ticket: str, file: KnownFile, transpo
 async def test_several_connections_carry_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
-    monkeypatch.setattr(uploader, "TICK", 0.02)
+    monkeypatch.setattr(uploader, "MEASURE_INTERVAL", 0.02)
     monkeypatch.setattr(Concurrency, "measure", lambda self, _: setattr(self, "wanted", self.most))
     file = make_file(tmp_path / "file", 3_000_000)
     async with one_worker(tmp_path / "storage") as worker:
@@ -87,7 +87,7 @@ async def test_small_and_empty_files_arrive(tmp_path: Path, size: int) -> None:
 async def test_a_stream_is_sent_in_pieces_and_remembered_before_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(piped, "PIECE", 1000)
+    monkeypatch.setattr(piped, "PIECE_SIZE", 1000)
     content = make_file(tmp_path / "file", size).path.read_bytes()
     marks: list[piped.Mark] = []
     async with one_worker(tmp_path / "storage") as worker:
@@ -137,7 +137,7 @@ class Swallower:
 async def test_a_connection_that_swallows_chunks_is_left_unless_they_arrive_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrives: bool
 ) -> None:
-    monkeypatch.setattr(lane, "DOUBT_AFTER", 0.01)
+    monkeypatch.setattr(lane, "ACK_TIMEOUT", 0.01)
     source = SourceFile(make_file(tmp_path / "file", 100).path)
     asked: list[int] = []
     often = asyncio.Event()

@@ -23,7 +23,7 @@ OTHER = "sha-256=" + "0" * 64
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_digests, "LEAST", 10_000)
+    monkeypatch.setattr(file_digests, "MIN_READ", 10_000)
 
 
 async def put(worker: OneWorker, ticket_id: str, start: int, end: int, content: bytes = CONTENT) -> int:

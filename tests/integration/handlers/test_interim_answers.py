@@ -115,7 +115,7 @@ async def test_100_continue_is_still_sent(worker: OneWorker) -> None:
 async def test_progress_counts_only_committed_bytes(
     worker: OneWorker, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
+    monkeypatch.setattr(interim_answers, "INTERIM_INTERVAL", 0.0)
     sender = await client(worker, version)
     connection = await RawConnection.open(worker.port)
     await connection.send(sender.message("POST", complete=True, body=CONTENT[:1000], length=len(CONTENT)))
@@ -133,7 +133,7 @@ async def test_progress_counts_only_committed_bytes(
 
 
 async def test_an_append_reports_its_progress(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
+    monkeypatch.setattr(interim_answers, "INTERIM_INTERVAL", 0.0)
     sender = await client(worker)
     connection = await RawConnection.open(worker.port)
     await connection.send(sender.message("PATCH", complete=True, offset=0, body=CONTENT[:1000], length=len(CONTENT)))
@@ -143,7 +143,7 @@ async def test_an_append_reports_its_progress(worker: OneWorker, monkeypatch: py
 
 
 async def test_nothing_is_reported_after_the_final_answer(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interim_answers, "INTERVAL", 0.0)
+    monkeypatch.setattr(interim_answers, "INTERIM_INTERVAL", 0.0)
     sender = DraftClient(worker, await worker.ticket(fileSize="6"), 8)
     files(worker).faults.hold("write")
     connection = await RawConnection.open(worker.port)

@@ -103,7 +103,7 @@ async def test_removing_thousands_of_tickets_blocks_no_turn(tmp_path: Path, monk
         aged(number, Settings().tombstone_time, State.FINISHED if number % 2 else State.NEW) for number in range(MANY)
     ]
     prepare(tmp_path / "storage", tickets)
-    monkeypatch.setattr("incoming.maintenance.ticket_scan.BREATH", 0)
+    monkeypatch.setattr("incoming.maintenance.ticket_scan.BATCH_DELAY", 0)
     async with one_worker(tmp_path / "storage") as worker:
         with turns(monkeypatch) as found:
             await worker.services.janitor.sweep()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from incoming.handlers.upload.websocket_reader import LARGEST_READ
-from incoming.uploads.writes.receive_buffer import LARGEST
+from incoming.uploads.writes.receive_buffer import LARGEST_BUFFER
 from tests.conftest import StartServer
 from tests.integration.handlers.conftest import StartWorker, holds
 from tests.support.faulty_stores import FaultyFiles
@@ -78,7 +78,7 @@ async def test_half_sent_chunks_use_bounded_memory(start_server: StartServer) ->
         assert (await sockets[-1].hear())["type"] == "welcome"
         await sockets[-1].send(message)
     size = await grown(server, before)
-    assert size < CONNECTIONS * (LARGEST + 2 * LARGEST_READ + KEPT)
+    assert size < CONNECTIONS * (LARGEST_BUFFER + 2 * LARGEST_READ + KEPT)
     probe = await RawConnection.open(server.port)
     for ticket in tickets:
         status = await probe.ask(request("GET", f"/incoming/frontend/upload/{ticket}"))
@@ -100,7 +100,7 @@ async def test_half_sent_bodies_use_bounded_memory(start_server: StartServer) ->
         connections.append(await RawConnection.open(server.port))
         path = f"/incoming/frontend/upload/{tickets[number // 10]}"
         await connections[-1].send(request("PUT", path, length=10 * MIB) + bytes(MIB))
-    assert await grown(server, before) < CONNECTIONS * (LARGEST + KEPT)
+    assert await grown(server, before) < CONNECTIONS * (LARGEST_BUFFER + KEPT)
     for connection in connections:
         connection.close()
 

@@ -22,7 +22,7 @@ FIGURES = {
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path_reports, "INTERVAL", 0.1)
+    monkeypatch.setattr(path_reports, "REPORT_INTERVAL", 0.1)
 
 
 async def listed(worker: OneWorker) -> dict[str, Any]:

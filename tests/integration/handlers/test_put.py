@@ -223,8 +223,8 @@ async def test_a_body_in_many_small_parts_is_taken(worker: OneWorker) -> None:
 async def test_an_answer_does_not_wait_for_a_commit_interval(
     worker: OneWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.handlers.upload.body_receiver.UNHEARD_INTERVAL", 3600.0)
-    monkeypatch.setattr("incoming.storage.sqlite.group_commit.INTERVAL", 3600.0)
+    monkeypatch.setattr("incoming.handlers.upload.body_receiver.BODY_COMMIT_INTERVAL", 3600.0)
+    monkeypatch.setattr("incoming.storage.sqlite.group_commit.COMMIT_INTERVAL", 3600.0)
     ticket_id = await worker.ticket()
     statuses = []
     for start in range(0, 100, 20):

@@ -13,9 +13,9 @@ from tornado.websocket import websocket_connect
 
 from incoming import __version__
 from incoming.core.ticket import Event
-from incoming.handlers.operator.operator_handler import GUARD
-from incoming.handlers.operator.status_page import MOST_SHOWN, PAGE, status_files
-from incoming.handlers.operator.uploads import MOST_AT_ONCE
+from incoming.handlers.operator.operator_handler import CSRF_HEADER
+from incoming.handlers.operator.status_page import MAX_SHOWN, PAGE, status_files
+from incoming.handlers.operator.uploads import MAX_SELECTED
 from incoming.wire import messages
 from tests.support.one_worker import OneWorker, one_worker
 from tests.support.raw_websocket import RawWebSocket, hello
@@ -40,7 +40,7 @@ async def send(worker: OneWorker, ticket: str, name: str, content: bytes = b"x" 
 
 
 async def act(worker: OneWorker, ticket: str, action: str, headers: Mapping[str, str] | None = None) -> HTTPResponse:
-    headers = {GUARD: "1"} if headers is None else dict(headers)
+    headers = {CSRF_HEADER: "1"} if headers is None else dict(headers)
     return await worker.fetch("POST", f"/incoming/status/uploads/{ticket}/{action}", b"", headers)
 
 
@@ -138,20 +138,20 @@ async def test_active_uploads_come_first_and_unused_tickets_are_only_counted(tmp
 
 
 async def test_a_long_list_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.handlers.operator.status_page.MOST_SHOWN", 3)
+    monkeypatch.setattr("incoming.handlers.operator.status_page.MAX_SHOWN", 3)
     async with one_worker(tmp_path) as worker:
         for number in range(5):
             await send(worker, await worker.ticket(), str(number))
         answer = await now(worker)
         assert len(answer["uploads"]) == 3
         assert answer["states"]["uploading"] == 5
-    assert MOST_SHOWN == 200
+    assert MAX_SHOWN == 200
 
 
 async def test_what_waits_for_an_operator_is_in_the_list_however_many_are_sending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.handlers.operator.status_page.MOST_SHOWN", 4)
+    monkeypatch.setattr("incoming.handlers.operator.status_page.MAX_SHOWN", 4)
     async with one_worker(tmp_path) as worker:
         owed = await worker.ticket()
         await worker.upload(owed)
@@ -306,7 +306,7 @@ async def bulk(
     worker: OneWorker, action: str, body: bytes | dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    given = {GUARD: "1"} if headers is None else dict(headers)
+    given = {CSRF_HEADER: "1"} if headers is None else dict(headers)
     return await worker.fetch("POST", f"/incoming/status/uploads/{action}", content, given)
 
 
@@ -345,7 +345,7 @@ async def test_a_bulk_action_without_ids_is_refused(body: bytes, tmp_path: Path)
 
 async def test_a_bulk_action_is_bounded(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
-        response = await bulk(worker, "cancel", {"ids": ["x"] * (MOST_AT_ONCE + 1)})
+        response = await bulk(worker, "cancel", {"ids": ["x"] * (MAX_SELECTED + 1)})
         assert (response.code, response.body) == (400, b"201 ids were given; a bulk action takes 1 to 200")
 
 
@@ -356,12 +356,12 @@ async def test_a_bulk_action_is_bounded(tmp_path: Path) -> None:
     "headers",
     [
         {},
-        {GUARD: "1", "Origin": "https://evil.example"},
-        {GUARD: "1", "Origin": "null"},
-        {GUARD: "1", "Origin": "http://127.0.0.1"},
-        {GUARD: "1", "Sec-Fetch-Site": "cross-site"},
-        {GUARD: "1", "Sec-Fetch-Site": "same-site"},
-        {GUARD: "1", "X-Forwarded-For": "127.0.0.1"},
+        {CSRF_HEADER: "1", "Origin": "https://evil.example"},
+        {CSRF_HEADER: "1", "Origin": "null"},
+        {CSRF_HEADER: "1", "Origin": "http://127.0.0.1"},
+        {CSRF_HEADER: "1", "Sec-Fetch-Site": "cross-site"},
+        {CSRF_HEADER: "1", "Sec-Fetch-Site": "same-site"},
+        {CSRF_HEADER: "1", "X-Forwarded-For": "127.0.0.1"},
     ],
 )
 async def test_pages_of_other_sites_can_do_nothing(headers: dict[str, str], tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ async def test_pages_of_other_sites_can_do_nothing(headers: dict[str, str], tmp_
 
 async def test_the_page_itself_may_act(tmp_path: Path) -> None:
     async with one_worker(tmp_path) as worker:
-        headers = {GUARD: "1", "Sec-Fetch-Site": "same-origin", "Origin": f"http://127.0.0.1:{worker.port}"}
+        headers = {CSRF_HEADER: "1", "Sec-Fetch-Site": "same-origin", "Origin": f"http://127.0.0.1:{worker.port}"}
         assert (await act(worker, await worker.ticket(), "cancel", headers)).code == 200
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
-from incoming.uploads.writes.receive_buffer import SMALLEST as PART
+from incoming.uploads.writes.receive_buffer import SMALLEST_BUFFER as PART
 from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL
 from tests.integration.handlers.conftest import LogLines, StartWorker, files, holds, look, reaches
 from tests.support.one_worker import OneWorker

@@ -154,8 +154,8 @@ async def test_one_connection_does_not_starve_the_others(burst: bytes, monkeypat
     await asyncio.sleep(0)
     await receive(server, FrameReader(LIMIT, 100), count)
     waiting.cancel()
-    assert turns >= (100_000 if burst[0] == 0 else 50) * websocket_reader.FRAME_COST // websocket_reader.TURN
-    assert most <= websocket_reader.TURN // websocket_reader.FRAME_COST + 2
+    assert turns >= (100_000 if burst[0] == 0 else 50) * websocket_reader.FRAME_COST // websocket_reader.YIELD_BYTES
+    assert most <= websocket_reader.YIELD_BYTES // websocket_reader.FRAME_COST + 2
     server.close()
     ends[1].close()
 

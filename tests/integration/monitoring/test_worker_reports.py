@@ -10,7 +10,7 @@ import pytest
 from incoming.core.errors import StorageFailed
 from incoming.monitoring.connections import Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
-from incoming.monitoring.worker_reports import STALE, WorkerReporter
+from incoming.monitoring.worker_reports import WORKER_TIMEOUT, WorkerReporter
 from incoming.storage.operator_store import TRAFFIC_SLOT, TRAFFIC_SLOTS
 from tests.support.stores import Clock, Stores, until
 
@@ -77,7 +77,7 @@ async def test_a_silent_worker_counts_as_dead(tmp_path: Path) -> None:
     first.connections.enter("a", "http", "::1")
     await first.reporter.report()
     assert set((await second.reporter.overview()).uploads) == {"a"}
-    clock.advance(STALE + 1)
+    clock.advance(WORKER_TIMEOUT + 1)
     overview = await second.reporter.overview()
     assert overview.uploads == {}
     assert len(overview.workers) == 1
@@ -148,7 +148,7 @@ async def test_a_cancelled_report_is_not_written_twice(tmp_path: Path) -> None:
 async def test_a_worker_reports_by_itself_and_measures_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("incoming.monitoring.worker_reports.TICK", 0.01)
+    monkeypatch.setattr("incoming.monitoring.worker_reports.LAG_INTERVAL", 0.01)
     monkeypatch.setattr("incoming.monitoring.worker_reports.BUSY_INTERVAL", 0.02)
     stores = Stores(tmp_path, Clock())
     worker = OneOfSeveral(stores)

@@ -68,7 +68,7 @@ def bench(tmp_path: Path, io_loop: IOLoop) -> Iterator[Bench]:
 async def test_a_sender_that_is_back_in_time_continues_in_the_spool(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.uploads.upload_service.ABSENCE", 3600.0)
+    monkeypatch.setattr("incoming.uploads.upload_service.RECONNECT_GRACE", 3600.0)
     upload = await bench.begun()
     bench.service.leave(upload)
     again = await bench.service.join(bench.ticket.id, upload.ticket.epoch)
@@ -81,7 +81,7 @@ async def test_a_sender_that_is_back_in_time_continues_in_the_spool(
 
 
 async def test_the_bytes_of_a_sender_that_stays_away_become_safe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incoming.uploads.upload_service.ABSENCE", 0.05)
+    monkeypatch.setattr("incoming.uploads.upload_service.RECONNECT_GRACE", 0.05)
     upload = await bench.begun()
     assert bench.parked == []
     bench.service.leave(upload)

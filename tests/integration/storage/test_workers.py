@@ -53,7 +53,7 @@ async def test_watching_continues_after_an_error(
 
 def test_changes_of_other_workers_are_polled_ten_times_a_second() -> None:
     """A worker is to hear of a cancellation made by another within a blink."""
-    assert watcher.INTERVAL <= 0.1
+    assert watcher.POLL_INTERVAL <= 0.1
 
 
 # --- processes that are killed ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from incoming.handlers.upload.websocket_reader import LARGEST_READ
-from incoming.uploads.writes.receive_buffer import LARGEST
+from incoming.uploads.writes.receive_buffer import LARGEST_BUFFER
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.incoming_server import IncomingServer
 from tests.support.raw_websocket import BINARY, TEXT, frame
@@ -53,7 +53,7 @@ def test_memory_is_bounded_with_half_sent_chunks(hostile_server: IncomingServer,
         socket = Socket(hostile_server.port, ticket)
         socket.hello(10 * MIB)
         socket.send(half)
-    assert grown(hostile_server, before) < CONNECTIONS * (LARGEST + 2 * LARGEST_READ + OVERHEAD)
+    assert grown(hostile_server, before) < CONNECTIONS * (LARGEST_BUFFER + 2 * LARGEST_READ + OVERHEAD)
     assert status_of(hostile_server, ticket)["arrived"] > LARGEST_CHUNK // 2, "they are really there"
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from incoming.callbacks.answer import Answer, Verdict, judge, retry_after
-from incoming.callbacks.response import JUDGED, Response, one_line
+from incoming.callbacks.response import MAX_BODY, Response, one_line
 from incoming.core.ticket import Callback
 
 ARRIVED = Callback("delivery-1", cancelled=False, since=0, due_at=0, attempts=1)
@@ -24,7 +24,7 @@ PHRASES = {200: "OK", 403: "Forbidden", 404: "Not Found", 409: "Conflict", 422: 
 def response(body: bytes | str = b"", status: int = 200, content_type: str = "text/plain", **headers: str) -> Response:
     content = body.encode() if isinstance(body, str) else body
     fields = {"Content-Type": content_type, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return Response(status, PHRASES.get(status, ""), fields, content[:JUDGED], len(content))
+    return Response(status, PHRASES.get(status, ""), fields, content[:MAX_BODY], len(content))
 
 
 def verdict(body: bytes | str = b"", status: int = 200, content_type: str = "text/plain", **headers: str) -> Verdict:
@@ -88,7 +88,7 @@ def test_unrequested_compression_is_decoded(coding: str, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("coding", "body", "reason"),
     [
-        ("gzip", gzip.compress(b"done" + b" " * 50_000_000, mtime=0), f"it answered more than {JUDGED} bytes"),
+        ("gzip", gzip.compress(b"done" + b" " * 50_000_000, mtime=0), f"it answered more than {MAX_BODY} bytes"),
         ("gzip", gzip.compress(b"done", mtime=0)[:-9], "in the content coding 'gzip', which cannot be read"),
         ("gzip", b"done", "in the content coding 'gzip', which cannot be read"),
         ("br", b"\x0b\x01\x80done\x03", "in the content coding 'br', which cannot be read"),

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from incoming.callbacks.answer import Verdict, judge
-from incoming.callbacks.response import JUDGED, Response
+from incoming.callbacks.response import MAX_BODY, Response
 from incoming.core.ticket import Callback
 from tests.unit.core.scaling import assert_linear
 
@@ -102,7 +102,7 @@ def test_a_frameworks_answer_names_its_cause_and_its_cure_and_is_no_refusal(
 )
 def test_a_page_for_developers_names_the_error_behind_its_style(page: str) -> None:
     body = page.format("<style>" + "p { color: red }\n" * 350 + "</style>")
-    advice = judge(Response(500, "", HTML, body.encode()[:JUDGED], len(body) + 50_000), ARRIVED, 0.0).advice
+    advice = judge(Response(500, "", HTML, body.encode()[:MAX_BODY], len(body) + 50_000), ARRIVED, 0.0).advice
     assert advice is not None
     assert "the app failed" not in advice.cause
 
@@ -115,7 +115,7 @@ def test_recognition_takes_time_in_proportion_to_the_text(text: str) -> None:
     def judged(size: int) -> list[Response]:
         return [Response(404, "", HTML, (text * size)[:size].encode(), size) for _ in range(4)]
 
-    assert_linear(judged, lambda responses: [judge(each, ARRIVED, 0.0) for each in responses], JUDGED // 8)
+    assert_linear(judged, lambda responses: [judge(each, ARRIVED, 0.0) for each in responses], MAX_BODY // 8)
 
 
 def test_the_target_of_a_redirect_is_not_revealed() -> None:

@@ -11,7 +11,15 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.callbacks import name_lookup
-from incoming.callbacks.name_lookup import AT_ONCE, FAILING_AT_ONCE, FRESH, REMEMBERED, SLOW, USABLE, NameLookup
+from incoming.callbacks.name_lookup import (
+    CACHE_SECONDS,
+    LOOKUP_TIMEOUT,
+    MAX_CACHED,
+    MAX_FAILING_LOOKUPS,
+    MAX_LOOKUPS,
+    USABLE,
+    NameLookup,
+)
 from tests.support.stores import Clock, until
 
 HANGING = "hanging"
@@ -87,23 +95,23 @@ async def test_slow_names_do_not_delay_others(server: NameServer, clock: Clock) 
 async def test_addresses_and_known_names_need_no_look_up_however_many_hang(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock, patience=0.0)
     await lookup.resolve("app.example", 80)
-    hanging = ask(lookup, *(f"{HANGING}-{number}" for number in range(10 * AT_ONCE)))
-    await until(lambda: server.now_asking == AT_ONCE, "every place to be taken")
+    hanging = ask(lookup, *(f"{HANGING}-{number}" for number in range(10 * MAX_LOOKUPS)))
+    await until(lambda: server.now_asking == MAX_LOOKUPS, "every place to be taken")
     for address in ("127.0.0.1", "::1", "127.1", "0x7f000001"):
         assert (await lookup.resolve(address, 80))[0][1][0] in ("127.0.0.1", "::1")
     assert await lookup.resolve("app.example", 80)
     clock.advance(USABLE - 1)  # no longer fresh: asked again, without result
     assert await lookup.resolve("app.example", 80) == [(socket.AF_INET, ("10.0.0.1", 80))]
-    assert server.now_asking == AT_ONCE  # the number of threads is bounded
+    assert server.now_asking == MAX_LOOKUPS  # the number of threads is bounded
     assert server.asked["app.example"] == 1
     await end(hanging)
 
 
-@pytest.mark.parametrize("seconds", [0.0, SLOW])
+@pytest.mark.parametrize("seconds", [0.0, LOOKUP_TIMEOUT])
 async def test_names_that_failed_or_were_slow_share_a_part_of_the_places(
     server: NameServer, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    names = [f"app-{number}" if seconds else f"nowhere-{number}" for number in range(2 * FAILING_AT_ONCE)]
+    names = [f"app-{number}" if seconds else f"nowhere-{number}" for number in range(2 * MAX_FAILING_LOOKUPS)]
     ticks = Clock()
     lookup = NameLookup(server, lambda: (ticks.advance(seconds), ticks())[1])
     await asyncio.gather(*ask(lookup, *names), return_exceptions=True)
@@ -120,7 +128,7 @@ async def test_names_that_failed_or_were_slow_share_a_part_of_the_places(
     monkeypatch.setattr(lookup, "_getaddrinfo", hold)
     again = ask(lookup, *names)
     assert await lookup.resolve("app.example", 80)
-    assert len([host for host in asked if host in names]) <= FAILING_AT_ONCE
+    assert len([host for host in asked if host in names]) <= MAX_FAILING_LOOKUPS
     held.set()
     await asyncio.gather(*again, return_exceptions=True)
 
@@ -140,7 +148,7 @@ async def test_a_result_is_used_again_for_a_short_time_only(server: NameServer, 
     lookup = NameLookup(server, clock, patience=FOREVER)
     await lookup.resolve("app.example", 80)
     server.address = "10.0.0.2"
-    clock.advance(FRESH - 0.1)
+    clock.advance(CACHE_SECONDS - 0.1)
     assert (await lookup.resolve("app.example", 80))[0][1] == ("10.0.0.1", 80)
     clock.advance(0.1)
     assert (await lookup.resolve("app.example", 80))[0][1] == ("10.0.0.2", 80)
@@ -162,7 +170,7 @@ async def test_known_names_survive_an_outage_of_the_name_server(server: NameServ
 async def test_a_removed_name_fails_at_once(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock, patience=FOREVER)
     await lookup.resolve("app.example", 80)
-    clock.advance(FRESH)
+    clock.advance(CACHE_SECONDS)
     server.error = socket.EAI_NONAME
     for _ in range(2):
         with pytest.raises(socket.gaierror):
@@ -180,8 +188,8 @@ async def test_a_failure_is_not_remembered(server: NameServer, clock: Clock) -> 
 
 async def test_an_abandoned_lookup_is_not_started(server: NameServer, clock: Clock) -> None:
     lookup = NameLookup(server, clock)
-    hanging = ask(lookup, *(f"{HANGING}-{number}" for number in range(AT_ONCE)))
-    await until(lambda: server.now_asking == AT_ONCE, "every place to be taken")
+    hanging = ask(lookup, *(f"{HANGING}-{number}" for number in range(MAX_LOOKUPS)))
+    await until(lambda: server.now_asking == MAX_LOOKUPS, "every place to be taken")
     late = ask(lookup, "app.late")
     await asyncio.sleep(0)
     await end(late)
@@ -198,9 +206,9 @@ async def test_what_cannot_be_a_name_is_a_value_error(clock: Clock, host: str) -
 
 
 async def test_memory_is_bounded(server: NameServer, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_lookup, "REMEMBERED", 10)
+    monkeypatch.setattr(name_lookup, "MAX_CACHED", 10)
     lookup = NameLookup(server, clock)
     for number in range(30):
         await lookup.resolve(f"app-{number}", 80)
     assert len(lookup._known) == 10
-    assert REMEMBERED > 100
+    assert MAX_CACHED > 100

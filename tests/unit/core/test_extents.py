@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incoming.core.extents import FEW, Extents
+from incoming.core.extents import MAX_SINGLE_INSERTS, Extents
 from tests.unit.core.scaling import assert_linear
 
 LAST = 60
 bounds = st.integers(0, LAST)
 ranges = st.tuples(bounds, bounds)
-several = st.lists(ranges, max_size=2 * FEW)
+several = st.lists(ranges, max_size=2 * MAX_SINGLE_INSERTS)
 
 
 def offsets(ranges_: object) -> set[int]:

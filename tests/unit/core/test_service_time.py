@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incoming.core import service_time
-from incoming.core.service_time import GRACE, MOST_OUTAGES, OUTAGE, ServiceTime
+from incoming.core.service_time import MAX_OUTAGES, MIN_OUTAGE, RECONNECT_GRACE, ServiceTime
 
 DAY = 86400.0
 NIGHT = ServiceTime(50_000.0, ((1_000.0, 40_000.0),))
@@ -16,15 +16,15 @@ def test_without_an_outage_a_limit_reaches_back_by_its_length() -> None:
 
 
 def test_a_gap_between_two_time_stamps_is_an_outage() -> None:
-    assert ServiceTime(1000.0).noted(1000.0 + OUTAGE) == ServiceTime(1000.0 + OUTAGE)
-    longer = 1000.0 + OUTAGE + 1
+    assert ServiceTime(1000.0).noted(1000.0 + MIN_OUTAGE) == ServiceTime(1000.0 + MIN_OUTAGE)
+    longer = 1000.0 + MIN_OUTAGE + 1
     assert ServiceTime(1000.0).noted(longer) == ServiceTime(longer, ((1000.0, longer),))
 
 
 def test_an_outage_does_not_count_nor_do_some_minutes_after_it() -> None:
     assert NIGHT.before(50_000.0, 100.0) == 49_900.0
-    assert NIGHT.before(50_000.0, 50_000.0 - 40_000.0 - GRACE + 300.0) == 700.0
-    assert NIGHT.before(40_000.0 + GRACE, 0.5) == 999.5
+    assert NIGHT.before(50_000.0, 50_000.0 - 40_000.0 - RECONNECT_GRACE + 300.0) == 700.0
+    assert NIGHT.before(40_000.0 + RECONNECT_GRACE, 0.5) == 999.5
     assert NIGHT.before(40_100.0, 0.5) == 999.5
     assert NIGHT.before(40_100.0, 0.0) == 40_100.0
 
@@ -55,9 +55,9 @@ def test_a_clock_that_was_set_back_leaves_no_outage_in_the_future() -> None:
 
 def test_the_number_of_outages_is_bounded_and_limits_end_late_not_early() -> None:
     known = ServiceTime(0.0)
-    for number in range(1, 3 * MOST_OUTAGES):
+    for number in range(1, 3 * MAX_OUTAGES):
         known = known.noted(number * 1000.0 - 500.0 + (100.0 if number == 7 else 0.0)).noted(number * 1000.0)
-    assert len(known.outages) == MOST_OUTAGES
+    assert len(known.outages) == MAX_OUTAGES
     assert list(known.outages) == sorted(known.outages)
     assert known.outages[0][0] == 0.0
 
@@ -87,4 +87,4 @@ def test_a_limit_never_ends_early_and_a_longer_one_not_before(
     assert known.before(now, limit + more) <= known.before(now, limit)
     # What is between the two times and no outage is the limit, less what the graces take.
     lost = sum(end - start for start, end in known.noted(now).outages)
-    assert known.before(now, limit) >= now - limit - 2 * lost - service_time.GRACE * 12 - 1e-6
+    assert known.before(now, limit) >= now - limit - 2 * lost - service_time.RECONNECT_GRACE * 12 - 1e-6

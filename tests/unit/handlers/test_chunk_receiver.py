@@ -17,20 +17,20 @@ from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECON
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.uploads.writes.flow_control import OVERHEAD, MemoryBudget
-from incoming.uploads.writes.receive_buffer import SMALLEST
+from incoming.uploads.writes.receive_buffer import SMALLEST_BUFFER
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.stores import until
 from tests.support.waiting import until_idle
 
 MIB = 1024 * 1024
-PART = SMALLEST
+PART = SMALLEST_BUFFER
 
 
 @pytest.fixture(autouse=True, scope="module")
 def parts_of_one_size() -> Iterator[None]:
     """So that a test knows when one is handed on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("incoming.uploads.writes.receive_buffer.LARGEST", PART)
+        patch.setattr("incoming.uploads.writes.receive_buffer.LARGEST_BUFFER", PART)
         yield
 
 

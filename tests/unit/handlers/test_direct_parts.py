@@ -9,7 +9,7 @@ import pytest
 
 from incoming.core.errors import BadRange, BadRequest, InternalError, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Range
-from incoming.handlers.upload.direct_parts import MOST_WAITING, DirectParts
+from incoming.handlers.upload.direct_parts import MAX_QUEUED, DirectParts
 from incoming.storage.byte_store import SIGNED_FOR
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire.messages import Sent, Sign
@@ -160,7 +160,7 @@ async def test_a_defect_ends_the_connection_and_is_in_the_log(
 
 async def test_too_many_messages_at_once_are_refused() -> None:
     one = await bench()
-    for _ in range(MOST_WAITING):
+    for _ in range(MAX_QUEUED):
         one.parts.take(Sign((1,)))
     with pytest.raises(TooBusy):
         one.parts.take(Sent((1,)))

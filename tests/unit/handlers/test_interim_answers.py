@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from incoming.handlers.upload.offset_protocols.interim_answers import INTERVAL, InterimAnswers
+from incoming.handlers.upload.offset_protocols.interim_answers import INTERIM_INTERVAL, InterimAnswers
 from incoming.wire.resumable_upload import VERSIONS
 
 
@@ -33,7 +33,7 @@ def answers(version: int = 8) -> tuple[InterimAnswers, Stream, Any]:
 def test_an_interim_answer_has_the_expected_bytes() -> None:
     interim, stream, clock = answers()
     interim.begin("a-ticket", "max-age=5")
-    clock.now += INTERVAL
+    clock.now += INTERIM_INTERVAL
     interim.progress(7)
     assert stream.sent == [
         b"HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Draft-Interop-Version: 8\r\n"
@@ -46,7 +46,7 @@ def test_at_most_one_in_an_interval() -> None:
     interim, stream, clock = answers()
     interim.begin("a", None)
     for offset in range(1, 31):
-        clock.now += INTERVAL / 10
+        clock.now += INTERIM_INTERVAL / 10
         interim.progress(offset)
     assert len(stream.sent) in (3, 4)
 
@@ -55,7 +55,7 @@ def test_none_piles_up_for_a_client_that_does_not_read() -> None:
     interim, stream, clock = answers()
     stream.is_full = True
     for offset in range(10):
-        clock.now += INTERVAL
+        clock.now += INTERIM_INTERVAL
         interim.progress(offset)
     assert stream.sent == []
 
@@ -64,13 +64,13 @@ def test_none_goes_to_a_connection_that_is_closed() -> None:
     interim, stream, clock = answers()
     stream.is_closed = True
     interim.begin("a", None)
-    clock.now += INTERVAL
+    clock.now += INTERIM_INTERVAL
     interim.progress(1)
     assert stream.sent == []
 
 
 def test_early_versions_get_no_progress() -> None:
     interim, stream, clock = answers(4)
-    clock.now += INTERVAL
+    clock.now += INTERIM_INTERVAL
     interim.progress(1)
     assert stream.sent == []

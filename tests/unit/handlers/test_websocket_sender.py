@@ -8,7 +8,7 @@ from tornado.websocket import WebSocketClosedError
 
 from incoming.core.errors import StorageFailed, StorageFull, UploadError
 from incoming.handlers.upload import websocket_sender
-from incoming.handlers.upload.websocket_sender import MOST_WAITING, WebSocketSender
+from incoming.handlers.upload.websocket_sender import MAX_QUEUED, WebSocketSender
 from incoming.wire import messages
 from tests.support.waiting import until_idle
 
@@ -92,7 +92,7 @@ async def test_a_failure_is_reported_once_behind_what_was_safe() -> None:
 
 @pytest.mark.parametrize("when", ["ended before", "ended while it waits"])
 async def test_waiting_for_the_last_message_is_bounded(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    monkeypatch.setattr(websocket_sender, "FAREWELL", 0.0)
+    monkeypatch.setattr(websocket_sender, "CLOSE_TIMEOUT", 0.0)
     peer = Peer()
     peer.reads.clear()
     peer.sender.send(messages.ping())
@@ -118,7 +118,7 @@ async def test_a_disconnected_peer_is_no_error() -> None:
 async def test_a_peer_that_does_not_read_is_not_read() -> None:
     peer = Peer()
     peer.reads.clear()
-    for number in range(MOST_WAITING + 2):
+    for number in range(MAX_QUEUED + 2):
         peer.sender.send(messages.ping())
         if not number:
             await until_idle()

@@ -8,7 +8,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.core.errors import StorageFailed, StorageFull
-from incoming.maintenance.free_space import SEEN_FOR, FreeSpace
+from incoming.maintenance.free_space import CACHE_SECONDS, FreeSpace
 from incoming.storage.byte_store import ByteStore
 from tests.support.stores import Clock, Stores
 
@@ -60,14 +60,14 @@ async def test_new_uploads_are_refused_below_the_watermark(stores: Stores, room:
     room.free = 256 * 1024**2
     await free_space.require()
     room.free -= 1
-    clock.advance(SEEN_FOR + 0.1)
+    clock.advance(CACHE_SECONDS + 0.1)
     with pytest.raises(StorageFull) as refused:
         await free_space.require()
     assert refused.value.message == (
         "no space for new uploads: 268435455 bytes are free, the limit is 268435456 (256MiB)"
     )
     room.free = 10**12
-    clock.advance(SEEN_FOR + 0.1)
+    clock.advance(CACHE_SECONDS + 0.1)
     await free_space.require()
 
 
@@ -75,7 +75,7 @@ async def test_a_thousand_new_uploads_cost_one_measurement(stores: Stores, room:
     free_space, clock = watch(stores.files, 1)
     await asyncio.gather(*(free_space.require() for _ in range(1000)))
     assert room.asked == 1
-    clock.advance(SEEN_FOR + 0.1)
+    clock.advance(CACHE_SECONDS + 0.1)
     await free_space.require()
     assert room.asked == 2
 

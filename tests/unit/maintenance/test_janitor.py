@@ -236,7 +236,7 @@ async def test_a_finished_file_that_is_still_there_is_removed(stores: Stores, cl
 async def test_a_finished_file_that_the_app_keeps_is_never_touched(
     stores: Stores, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.core.service_time.OUTAGE", 10 * DAY)
+    monkeypatch.setattr("incoming.core.service_time.MIN_OUTAGE", 10 * DAY)
     ticket = await stores.finished(remove_file_when_finished=False)
     janitor = employ(stores)
     clock.advance(DAY)
@@ -700,7 +700,7 @@ async def test_the_time_is_recorded_during_a_long_round(
 async def test_a_clock_that_jumps_by_an_hour_ends_no_upload(
     stores: Stores, clock: Clock, ticks: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    monkeypatch.setattr("incoming.core.service_time.OUTAGE", 3 * HOUR)
+    monkeypatch.setattr("incoming.core.service_time.MIN_OUTAGE", 3 * HOUR)
     limits = {"idle_timeout": 600.0, "paused_timeout": 600.0, "handover_wait_timeout": 600.0}
     janitor = employ(stores, **limits, failed_grace=600.0, tombstone_time=600.0)
     tickets = [await stores.uploading(), await stores.waiting(), await stores.failed(), await stores.finished()]

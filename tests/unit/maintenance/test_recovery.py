@@ -415,7 +415,7 @@ async def test_uploads_of_an_instance_that_has_gone_are_examined_by_another_one_
     await one.report()
     assert await two.recover_abandoned() == 0
     files.files.clear()
-    clock.advance(recovery.SILENT + 1)
+    clock.advance(recovery.INSTANCE_TIMEOUT + 1)
     assert await two.recover_abandoned() == 3
     after = [await two.tickets.get(ticket.id) for ticket in left]
     assert [ticket.extents.size for ticket in after if ticket] == [0, 0, 0]
@@ -428,7 +428,7 @@ async def test_a_whole_file_of_an_instance_that_has_gone_arrives() -> None:
     ticket = await one.written()
     await files.write(ticket, [(10, b"b" * 10)])
     await one.tickets.update(ticket.id, lambda known: known.store([(10, 20)], None, clock()))
-    clock.advance(recovery.SILENT + 1)
+    clock.advance(recovery.INSTANCE_TIMEOUT + 1)
     await two.recover_abandoned()
     after = await two.tickets.get(ticket.id)
     assert after is not None

@@ -6,9 +6,9 @@ import pytest
 
 from incoming.monitoring.connections import (
     BATCH,
-    BETWEEN_REQUESTS,
+    NEW_CLIENT_AFTER,
     RATE_WINDOW,
-    REMEMBERED,
+    REQUEST_GAP,
     Connections,
     UploadActivity,
 )
@@ -60,7 +60,7 @@ def test_an_http_client_stays_listed_between_requests(scene: Scene) -> None:
     assert facts is not None
     assert facts.connections == 0
     assert scene.connections.open() == {"http": 0}
-    scene.clock.advance(BETWEEN_REQUESTS)
+    scene.clock.advance(REQUEST_GAP)
     assert scene.facts() is None
 
 
@@ -91,11 +91,11 @@ def test_a_reconnection_is_logged_only_after_a_long_absence(scene: Scene, caplog
     caplog.set_level(logging.INFO)
     for _ in range(3):
         scene.connections.enter(TICKET, "http", "::1").leave()
-        scene.clock.advance(BETWEEN_REQUESTS + 1)
+        scene.clock.advance(REQUEST_GAP + 1)
         scene.facts()
     [record] = caplog.records
     assert (vars(record)["client"], vars(record)["transport"]) == ("::1", "http")
-    scene.clock.advance(REMEMBERED)
+    scene.clock.advance(NEW_CLIENT_AFTER)
     assert scene.facts() is None
     scene.connections.enter(TICKET, "http", "::1")
     assert len(caplog.records) == 2

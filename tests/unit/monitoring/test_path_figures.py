@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from incoming.monitoring.connections import BELIEVED, RATE_WINDOW, ClientActivity, Connections
+from incoming.monitoring.connections import RATE_WINDOW, REPORT_SECONDS, ClientActivity, Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.monitoring.path_figures import (
-    BUSY,
+    BUSY_SHARE,
     DELAY,
-    HELD,
-    LATE,
-    STORING,
+    HELD_SHARE,
+    LATE_SHARE,
+    STORING_SHARE,
     PathFigures,
     PathTotals,
     Stopwatch,
@@ -76,17 +76,17 @@ def test_a_stopwatch_counts_who_is_inside_twice_if_there_are_two() -> None:
     ("changes", "limit"),
     [
         ({}, ""),
-        ({"held": HELD}, "server"),
-        ({"late": LATE}, "server"),
-        ({"busy": BUSY}, "server"),
-        ({"blocked": HELD}, "disk"),
-        ({"writing": STORING}, "disk"),
-        ({"committing": STORING, "delay": DELAY}, "disk"),
-        ({"committing": STORING, "oldest": DELAY}, "disk"),
+        ({"held": HELD_SHARE}, "server"),
+        ({"late": LATE_SHARE}, "server"),
+        ({"busy": BUSY_SHARE}, "server"),
+        ({"blocked": HELD_SHARE}, "disk"),
+        ({"writing": STORING_SHARE}, "disk"),
+        ({"committing": STORING_SHARE, "delay": DELAY}, "disk"),
+        ({"committing": STORING_SHARE, "oldest": DELAY}, "disk"),
         ({"committing": 1.0}, ""),  # the database is never idle, but the acks come soon
         ({"delay": 60.0}, ""),  # a store that waits for whole parts
         (
-            {"late": LATE, "writing": 1.0, "blocked": 1.0},
+            {"late": LATE_SHARE, "writing": 1.0, "blocked": 1.0},
             "server",
         ),  # a late event loop takes the end of a write for late
     ],
@@ -155,7 +155,7 @@ def test_the_client_says_whether_line_or_browser_is_the_limit(scene: Scene) -> N
     scene.receive(5)
     assert scene.limit == "line"
     scene.sender.reports("browser")
-    scene.receive(int(BELIEVED) + 1)
+    scene.receive(int(REPORT_SECONDS) + 1)
     assert scene.limit == "line", "an old report is not believed"
 
 

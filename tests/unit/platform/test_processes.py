@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from incoming.platform import processes
-from incoming.platform.processes import MOST_DESCRIPTORS, raise_descriptor_limit, wait_for_signal
+from incoming.platform.processes import MAX_DESCRIPTORS, raise_descriptor_limit, wait_for_signal
 
 AWAITED = {signal.SIGUSR1, signal.SIGUSR2}
 
@@ -18,7 +18,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     current = [(256, resource.RLIM_INFINITY)]
 
     def limit(which: int, wanted: tuple[int, int]) -> None:
-        if wanted[0] == resource.RLIM_INFINITY or wanted[0] > MOST_DESCRIPTORS:
+        if wanted[0] == resource.RLIM_INFINITY or wanted[0] > MAX_DESCRIPTORS:
             raise ValueError("current limit exceeds maximum limit")
         current.append(wanted)
 
@@ -29,7 +29,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def test_where_no_limit_is_refused_descriptors_are_as_many_as_allowed(limits: list[tuple[int, int]]) -> None:
     raise_descriptor_limit()
-    assert limits[-1] == (MOST_DESCRIPTORS, resource.RLIM_INFINITY)
+    assert limits[-1] == (MAX_DESCRIPTORS, resource.RLIM_INFINITY)
 
 
 def test_a_hard_limit_that_can_be_had_is_taken(limits: list[tuple[int, int]]) -> None:
@@ -57,12 +57,12 @@ def test_without_a_wait_that_ends_signals_are_looked_for(blocked: None, monkeypa
     slept: list[float] = []
     monkeypatch.delattr(signal, "sigtimedwait")
     assert wait_for_signal(AWAITED, 3600, slept.append) is None
-    assert slept == [processes.GLANCE], "callers look after their children then"
+    assert slept == [processes.SIGNAL_POLL_INTERVAL], "callers look after their children then"
     signal.raise_signal(signal.SIGUSR2)
     assert wait_for_signal(AWAITED, 3600, slept.append) == signal.SIGUSR2
     assert wait_for_signal(AWAITED, 0.01, lambda seconds: signal.raise_signal(signal.SIGUSR1)) == signal.SIGUSR1
     assert wait_for_signal(AWAITED, 0.01, slept.append) is None
-    assert slept == [processes.GLANCE, 0.01]
+    assert slept == [processes.SIGNAL_POLL_INTERVAL, 0.01]
 
 
 def test_the_systems_own_wait_is_used_where_it_exists(blocked: None) -> None:

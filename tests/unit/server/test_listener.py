@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from incoming.server.descriptors import DescriptorBudget
-from incoming.server.listener import BATCH, BREATH, PAUSE, SHARE, Listener
+from incoming.server.listener import ACCEPT_BATCH, ACCEPT_RETRY_DELAY, ACCEPT_SHARE, SHARE_DELAY, Listener
 from incoming.server.occasional_log import OccasionalLog
 
 
@@ -88,10 +88,10 @@ def test_all_waiting_connections_are_accepted_in_one_turn() -> None:
 
 def test_one_turn_is_bounded() -> None:
     for waiting in ("x", errno.ECONNABORTED):
-        listening = FakeSocket(*[waiting] * (2 * BATCH))
+        listening = FakeSocket(*[waiting] * (2 * ACCEPT_BATCH))
         _, loop = listen(listening, [])
         loop.turn()
-        assert listening.accepts == BATCH
+        assert listening.accepts == ACCEPT_BATCH
 
 
 @pytest.mark.parametrize("late", [0, 1, 2])
@@ -106,23 +106,23 @@ def test_two_workers_share_the_connections_that_wait_also_when_one_wakes_up_late
             for _ in range(3):  # turns of the event loop within one moment
                 loop.turn()
             if loop.timer is not None:
-                assert loop.timer[0] == BREATH
+                assert loop.timer[0] == SHARE_DELAY
                 loop.wait()
     assert sorted(map(str, (*taken[0], *taken[1]))) == sorted(f"c{number}" for number in range(64)), "each once"
     assert max(len(own) for own in taken) <= 40
 
 
 def test_a_worker_that_shares_the_socket_accepts_a_few_and_then_all_that_nobody_else_has_taken() -> None:
-    listening, taken = FakeSocket(*["early"] * (3 * SHARE)), list[object]()
+    listening, taken = FakeSocket(*["early"] * (3 * ACCEPT_SHARE)), list[object]()
     listener, loop = listen(listening, taken, is_shared=True)
     for number in range(1, 4):
         loop.turn()
-        assert len(taken) == number * SHARE
+        assert len(taken) == number * ACCEPT_SHARE
         assert loop.reader is None
         loop.wait()
     loop.turn()
     assert loop.reader is not None, "nothing waits: the next connection is accepted at once"
-    listening.waiting += ["late"] * SHARE
+    listening.waiting += ["late"] * ACCEPT_SHARE
     loop.turn()
     listener.stop()
     assert (loop.timer, loop.reader, listening.closed) == (None, None, True)
@@ -137,7 +137,7 @@ def test_without_descriptors_accepting_pauses(number: int, caplog: pytest.LogCap
             loop.turn()
         assert listening.accepts == tries, "the socket is watched during the pause"
         assert loop.timer is not None
-        assert loop.timer[0] == PAUSE
+        assert loop.timer[0] == ACCEPT_RETRY_DELAY
         loop.wait()
     loop.turn()
     assert taken == ["at last"]

@@ -75,7 +75,7 @@ def test_records_come_in_order(pipe: Pipe, handle: Callable[[int], QueuedHandler
 def test_without_a_reader_records_are_dropped_and_counted(
     pipe: Pipe, handle: Callable[[int], QueuedHandler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_queue, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(log_queue, "MAX_BYTES", 20_000)
     handler = handle(pipe.writing)
     for number in range(1000):
         handler.handle(record("line %04d %s", number, "x" * 100))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from incoming.core.errors import ServerShutdown
-from incoming.storage.call_batcher import TOGETHER, CallBatcher
+from incoming.storage.call_batcher import MAX_BATCH, CallBatcher
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def begun(batcher: CallBatcher, call: Blocked) -> "asyncio.Task[str]":
 async def test_all_that_waits_is_done_in_order_by_one_thread(
     batcher: CallBatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.storage.call_batcher.PATIENCE", 20.0)
+    monkeypatch.setattr("incoming.storage.call_batcher.SLOW_CALL", 20.0)
     done: list[int] = []
     threads: set[int] = set()
 
@@ -53,7 +53,7 @@ async def test_all_that_waits_is_done_in_order_by_one_thread(
 
         return call
 
-    count = 5 * TOGETHER + 3
+    count = 5 * MAX_BATCH + 3
     first = Blocked()
     blocked = await begun(batcher, first)
     tasks = [asyncio.ensure_future(batcher.run(work(number))) for number in range(count)]

@@ -15,6 +15,6 @@ def test_repeated_faults_are_logged_with_pauses(
     for fault in ("full", "full", "broken", "full"):
         log.report(fault, "it is %s", fault)
     assert caplog.messages == ["it is full", "it is broken"]
-    now += fault_log.INTERVAL
+    now += fault_log.REPEAT_INTERVAL
     log.report("full", "it is still %s", "full")
     assert caplog.messages[2:] == ["it is still full"]

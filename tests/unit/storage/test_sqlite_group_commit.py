@@ -27,7 +27,7 @@ async def asking(tickets: SqliteStore, count: int, *, patient: bool) -> "list[as
 
 @pytest.fixture
 def endless_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "INTERVAL", 3600.0)
+    monkeypatch.setattr(group_commit, "COMMIT_INTERVAL", 3600.0)
 
 
 @pytest.mark.usefixtures("endless_interval")
@@ -39,7 +39,7 @@ async def test_an_idle_writer_commits_at_once(tickets: SqliteStore) -> None:
 async def test_requests_that_may_wait_share_the_next_commit(
     tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "INTERVAL", 0.2)
+    monkeypatch.setattr(group_commit, "COMMIT_INTERVAL", 0.2)
     await tickets.create(new())
     executed = statements(tickets)
     versions = await asyncio.gather(*await asking(tickets, 100, patient=True))
@@ -61,7 +61,7 @@ async def test_an_urgent_request_commits_the_waiting_ones_too(tickets: SqliteSto
 
 @pytest.mark.usefixtures("endless_interval")
 async def test_a_transaction_has_a_bounded_size(tickets: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(group_commit, "MAX_OPERATIONS", 10)
     await tickets.create(new())
     waiting = await asking(tickets, 25, patient=True)
     executed = statements(tickets)

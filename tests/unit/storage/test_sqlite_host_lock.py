@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from incoming.core.errors import StorageFailed
-from incoming.storage.sqlite.host_lock import HEARTBEAT, STALE, Host, HostLock
+from incoming.storage.sqlite.host_lock import HEARTBEAT, STALE_AFTER, Host, HostLock
 from incoming.storage.sqlite.store import SqliteStore
 from tests.support.stores import Clock
 from tests.unit.storage.tickets import new
@@ -85,13 +85,13 @@ def test_a_restart_after_kill_needs_no_wait(machine: Machine) -> None:
 def test_a_reboot_of_the_same_machine_needs_no_wait(machine: Machine) -> None:
     machine.held()
     machine.held(Host("here", "boot-2", "machine-1"))
-    assert machine.slept < STALE / 10
+    assert machine.slept < STALE_AFTER / 10
 
 
 def test_a_host_of_the_same_name_waits_until_the_other_is_gone(machine: Machine) -> None:
     machine.held(Host("same", "boot-1"))
     machine.held(Host("same", "boot-2"))
-    assert machine.slept >= STALE - 1
+    assert machine.slept >= STALE_AFTER - 1
 
 
 def test_a_host_of_the_same_name_that_is_alive_is_noticed(machine: Machine) -> None:
@@ -108,9 +108,9 @@ def test_a_host_of_the_same_name_that_is_alive_is_noticed(machine: Machine) -> N
 
 def test_a_stale_lock_is_taken_over_and_the_one_that_had_it_writes_nothing_more(machine: Machine) -> None:
     frozen = machine.held()
-    machine.silent_for(STALE + 1)
+    machine.silent_for(STALE_AFTER + 1)
     machine.held(THERE)
-    machine.clock.advance(STALE + 1)
+    machine.clock.advance(STALE_AFTER + 1)
     with pytest.raises(StorageFailed, match="host 'there' has taken over the ticket database"):
         frozen.keep()
     frozen.release()
@@ -141,7 +141,7 @@ def test_a_damaged_lock_is_that_of_an_unknown_host(machine: Machine) -> None:
     machine.lock().path.write_text("{")
     with pytest.raises(StorageFailed, match="'unknown'"):
         machine.lock().acquire()
-    machine.silent_for(STALE)
+    machine.silent_for(STALE_AFTER)
     machine.held()
 
 
@@ -156,7 +156,7 @@ async def test_the_store_commits_nothing_once_another_host_has_it(machine: Machi
     await store.create(new())
     machine.lock().remove()
     machine.held(THERE)
-    machine.clock.advance(STALE)
+    machine.clock.advance(STALE_AFTER)
     with pytest.raises(StorageFailed, match="has taken over"):
         await store.create(lost := new())
     assert await store.get(lost.id) is None

@@ -124,7 +124,7 @@ async def test_what_an_append_brings_while_it_steps_aside_is_in_the_prefix(bench
 async def test_an_append_that_does_not_end_delays_a_claim_only_for_so_long(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(claims, "PATIENCE", 0.01)
+    monkeypatch.setattr(claims, "STEP_ASIDE_TIMEOUT", 0.01)
     ticket_id = await bench.new()
     first = await bench.upload_service.claim(ticket_id, Identity(size=100))
     leave = bench.upload_service.appends.enter(ticket_id, SlowAppend())

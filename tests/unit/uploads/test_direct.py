@@ -6,7 +6,7 @@ from incoming.core.errors import BadRange, StorageFailed, TakenOver, UploadCance
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
 from incoming.storage.byte_store import BytesLost, SignedPart
-from incoming.uploads.direct import REFRESH
+from incoming.uploads.direct import REFRESH_TIMEOUT
 from tests.support.stores import until
 from tests.unit.uploads.direct_store import PART, DirectWorker
 
@@ -134,11 +134,11 @@ async def test_a_hello_does_not_wait_for_a_store_that_is_away(
 
     monkeypatch.setattr(worker.store, "seen_parts", fails)
     await worker.direct.refresh(upload)
-    monkeypatch.setattr("incoming.uploads.direct.REFRESH", 0.0)
+    monkeypatch.setattr("incoming.uploads.direct.REFRESH_TIMEOUT", 0.0)
 
     async def hangs(*given: object) -> None:
         calls.append(given)
-        await until(lambda: False, "nothing", REFRESH)
+        await until(lambda: False, "nothing", REFRESH_TIMEOUT)
 
     monkeypatch.setattr(worker.store, "seen_parts", hangs)
     await worker.direct.refresh(upload)

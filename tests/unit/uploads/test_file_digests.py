@@ -43,8 +43,8 @@ def ticket(prefix: int, **changes: Any) -> Ticket:
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_digests, "STEP", 1000)
-    monkeypatch.setattr(file_digests, "LEAST", 500)
+    monkeypatch.setattr(file_digests, "READ_SIZE", 1000)
+    monkeypatch.setattr(file_digests, "MIN_READ", 500)
 
 
 def sha256(content: bytes) -> str:
@@ -130,7 +130,7 @@ async def test_a_store_that_cannot_be_read_is_an_error() -> None:
 
 
 async def test_computations_are_bounded_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_digests, "MOST_KEPT", 2)
+    monkeypatch.setattr(file_digests, "MAX_COMPUTATIONS", 2)
     store: Any = Store()
     digests = FileDigests(store)
     for name in ("a", "b", "c"):

@@ -551,7 +551,7 @@ async def test_waiting_for_one_upload_ends_with_the_worker(make_bench: MakeBench
 async def test_a_change_that_cannot_be_read_is_read_again(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incoming.uploads.subscriptions.PATIENCE", 0.01)
+    monkeypatch.setattr("incoming.uploads.subscriptions.READ_RETRY_DELAY", 0.01)
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
     heard = here.hear(ticket_id)

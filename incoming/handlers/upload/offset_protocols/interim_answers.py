@@ -18,7 +18,7 @@ from incoming.wire.resumable_upload import VERSION_FIELD, Version
 
 STATUS_LINE = "HTTP/1.1 104 Upload Resumption Supported"
 
-INTERVAL = 1.0
+INTERIM_INTERVAL = 1.0
 """Seconds between two interim answers."""
 
 
@@ -46,7 +46,7 @@ class InterimAnswers:
 
     def progress(self, offset: int) -> None:
         """Tell that so many bytes are safe, unless something was sent just now or is not read."""
-        if not self._version.has_progress or self._clock() - self._sent_at < INTERVAL or self._stream.writing():
+        if not self._version.has_progress or self._clock() - self._sent_at < INTERIM_INTERVAL or self._stream.writing():
             return
         self._send({"Upload-Offset": str(offset)})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.client.upload.concurrency import PERIOD, STAY, Concurrency
+from incoming.client.upload.concurrency import MEASURE_SECONDS, PROBE_INTERVAL, Concurrency
 from incoming.client.upload.pacing import FIRST_CHUNK, LARGEST_CHUNK, SMALLEST_CHUNK, ChunkSize, RateLimit
 from incoming.client.upload.transport_choice import TransportChoice
 
@@ -56,8 +56,8 @@ def run(wanted: Concurrency, clock: Clock, speed: dict[int, float], periods: int
     """Let time pass on a line with a speed for each number of connections."""
     seen, arrived = [], 0.0
     for _ in range(periods):
-        arrived += speed[wanted.wanted] * PERIOD
-        clock.now += PERIOD
+        arrived += speed[wanted.wanted] * MEASURE_SECONDS
+        clock.now += MEASURE_SECONDS
         wanted.measure(int(arrived))
         seen.append(wanted.wanted)
     return seen
@@ -71,7 +71,7 @@ def test_connections_are_added_while_they_bring_more(clock: Clock) -> None:
 def test_where_one_connection_fills_the_line_it_stays_one(clock: Clock) -> None:
     wanted = Concurrency(8, clock)
     assert run(wanted, clock, {1: 1e6, 2: 1e6}, 5) == [2, 1, 1, 1, 1]
-    again = run(wanted, clock, {1: 1e6, 2: 2e6, 4: 2e6}, int(STAY / PERIOD) + 3)
+    again = run(wanted, clock, {1: 1e6, 2: 2e6, 4: 2e6}, int(PROBE_INTERVAL / MEASURE_SECONDS) + 3)
     assert max(again) == 4, "after a while it is tried again"
 
 

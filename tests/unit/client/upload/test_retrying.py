@@ -2,7 +2,7 @@
 
 import pytest
 
-from incoming.client.backoff import FIRST, LONGEST, Backoff
+from incoming.client.backoff import FIRST_PAUSE, LONGEST_PAUSE, Backoff
 from incoming.client.errors import NotTheServer, Unreachable, error_from
 from incoming.client.upload import retrying
 from incoming.client.upload.address import UploadAddress
@@ -48,8 +48,8 @@ async def attempts(trying: Retrying, *script: Exception) -> int:
 
 async def test_losses_are_waited_for_ever_longer_but_never_very_long(clock: Clock) -> None:
     assert await attempts(clock.retrying(), *[Unreachable("away")] * 12) == 13
-    assert clock.pauses[:3] == [FIRST, 2 * FIRST, 4 * FIRST]
-    assert clock.pauses[-1] == LONGEST
+    assert clock.pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert clock.pauses[-1] == LONGEST_PAUSE
     assert clock.notes == ["away"] * 12
 
 
@@ -57,12 +57,12 @@ async def test_a_success_makes_pauses_short_again(clock: Clock) -> None:
     trying = clock.retrying()
     await attempts(trying, *[Unreachable("away")] * 5)
     await attempts(trying, Unreachable("away"))
-    assert clock.pauses[-1] == FIRST
+    assert clock.pauses[-1] == FIRST_PAUSE
 
 
 async def test_the_server_is_given_the_time_that_it_asks_for(clock: Clock) -> None:
     await attempts(clock.retrying(), error_from({"code": 501, "message": "full", "retry": True, "retry_after": 10}))
-    assert clock.pauses == [10 + FIRST]
+    assert clock.pauses == [10 + FIRST_PAUSE]
 
 
 @pytest.mark.parametrize("error", [error_from({"code": 401, "message": "too large", "retry": False})])

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incoming.uploads.writes.receive_buffer import LARGEST, SMALLEST, SPARE, BufferPool, ReceiveBuffer
+from incoming.uploads.writes.receive_buffer import (
+    LARGEST_BUFFER,
+    MAX_POOLED,
+    SMALLEST_BUFFER,
+    BufferPool,
+    ReceiveBuffer,
+)
 
 
 def received(receive_buffer: ReceiveBuffer, data: bytes) -> None:
@@ -27,10 +33,10 @@ def stream() -> Iterator[int]:
 
 def test_received_bytes_are_not_copied() -> None:
     receive_buffer = ReceiveBuffer(BufferPool())
-    room = receive_buffer.room(SMALLEST)
-    room[:] = bytes(range(256)) * (SMALLEST // 256)
+    room = receive_buffer.room(SMALLEST_BUFFER)
+    room[:] = bytes(range(256)) * (SMALLEST_BUFFER // 256)
     assert receive_buffer.holds(room[:100])
-    receive_buffer.fill(SMALLEST)
+    receive_buffer.fill(SMALLEST_BUFFER)
     assert receive_buffer.full
     part = receive_buffer.take()
     assert isinstance(part, memoryview)
@@ -50,21 +56,21 @@ def test_room_grows_while_it_is_filled_and_shrinks_while_it_is_not() -> None:
     receive_buffer = ReceiveBuffer(BufferPool())
     sizes = []
     for _ in range(5):
-        sizes.append(len(receive_buffer.room(LARGEST)))
+        sizes.append(len(receive_buffer.room(LARGEST_BUFFER)))
         receive_buffer.fill(sizes[-1])
         receive_buffer.take()
-    assert sizes == [SMALLEST, 4 * SMALLEST, 16 * SMALLEST, LARGEST, LARGEST]
-    for size in (LARGEST, 16 * SMALLEST, 4 * SMALLEST, SMALLEST):
-        assert len(receive_buffer.room(LARGEST)) == size
+    assert sizes == [SMALLEST_BUFFER, 4 * SMALLEST_BUFFER, 16 * SMALLEST_BUFFER, LARGEST_BUFFER, LARGEST_BUFFER]
+    for size in (LARGEST_BUFFER, 16 * SMALLEST_BUFFER, 4 * SMALLEST_BUFFER, SMALLEST_BUFFER):
+        assert len(receive_buffer.room(LARGEST_BUFFER)) == size
         receive_buffer.fill(1)
         receive_buffer.take()
 
 
 def test_little_is_copied_so_that_it_keeps_no_large_buffer() -> None:
     receive_buffer = ReceiveBuffer(BufferPool())
-    received(receive_buffer, bytes(SMALLEST // 2 - 1))
+    received(receive_buffer, bytes(SMALLEST_BUFFER // 2 - 1))
     assert isinstance(receive_buffer.take(), bytes)
-    received(receive_buffer, bytes(SMALLEST // 2))
+    received(receive_buffer, bytes(SMALLEST_BUFFER // 2))
     assert isinstance(receive_buffer.take(), memoryview)
 
 
@@ -84,7 +90,7 @@ def test_room_that_is_being_received_into_stays_where_it_is() -> None:
 
 def test_a_partly_used_buffer_is_not_restarted() -> None:
     receive_buffer = ReceiveBuffer(BufferPool())
-    received(receive_buffer, b"a" * (SMALLEST // 2))
+    received(receive_buffer, b"a" * (SMALLEST_BUFFER // 2))
     room = receive_buffer.room(1)
     first = receive_buffer.take()
     assert isinstance(first, memoryview)
@@ -92,13 +98,13 @@ def test_a_partly_used_buffer_is_not_restarted() -> None:
     receive_buffer.fill(1)
     assert receive_buffer.take() == b"b"
     received(receive_buffer, b"c" * 100)
-    assert first == b"a" * (SMALLEST // 2)
+    assert first == b"a" * (SMALLEST_BUFFER // 2)
 
 
 def test_a_buffer_with_live_views_is_not_reused() -> None:
     buffers = BufferPool()
     first = buffers.get()
-    assert len(first) == LARGEST
+    assert len(first) == LARGEST_BUFFER
     view = memoryview(first)[5:10]
     second = buffers.get()
     assert second is not first
@@ -109,13 +115,13 @@ def test_a_buffer_with_live_views_is_not_reused() -> None:
 
 def test_the_pool_keeps_a_bounded_number_of_buffers() -> None:
     buffers = BufferPool()
-    views = [memoryview(buffers.get()) for _ in range(SPARE + 3)]
-    assert len({id(view.obj) for view in views}) == SPARE + 3
+    views = [memoryview(buffers.get()) for _ in range(MAX_POOLED + 3)]
+    assert len({id(view.obj) for view in views}) == MAX_POOLED + 3
     for view in views:
         view.release()
-    held = [memoryview(buffers.get()) for _ in range(SPARE)]
+    held = [memoryview(buffers.get()) for _ in range(MAX_POOLED)]
     again = {id(view.obj) for view in held}
-    assert len(again) == SPARE
+    assert len(again) == MAX_POOLED
     buffers.forget()
     with memoryview(buffers.get()) as other:
         assert id(other.obj) not in again
@@ -169,14 +175,16 @@ STEPS = (Connection.receive, Connection.take_while_waiting, Connection.pour, Con
 
 
 @settings(max_examples=1000)
-@given(steps=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(STEPS), st.integers(1, SMALLEST)), max_size=60))
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(STEPS), st.integers(1, SMALLEST_BUFFER)), max_size=60)
+)
 def test_every_byte_comes_out_once_and_unchanged(
     steps: list[tuple[int, Callable[[Connection, int], None], int]],
 ) -> None:
     """Of two connections that share buffers, whoever keeps what he was handed for however long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("incoming.uploads.writes.receive_buffer.SMALLEST", 256)
-        patch.setattr("incoming.uploads.writes.receive_buffer.LARGEST", 1024)
+        patch.setattr("incoming.uploads.writes.receive_buffer.SMALLEST_BUFFER", 256)
+        patch.setattr("incoming.uploads.writes.receive_buffer.LARGEST_BUFFER", 1024)
         kept: list[tuple[bytes | memoryview, bytes]] = []
         buffers, source = BufferPool(), stream()
         connections = [Connection(buffers, source, kept) for _ in range(2)]
