@@ -76,7 +76,7 @@ def judge(response: Response, callback: Callback, now: float) -> Answer:
 
 
 def _verdict_word(response: Response) -> tuple[str, str]:
-    """The word that the app answers with, in lower case, and the reason of a refusal.
+    """Return the word that the app answers with, in lower case, and the reason of a refusal.
 
     Frameworks send a string as JSON, and many apps answer with an object: "done" and {"status": "done"} can mean
     nothing else. An object with other members might mean something else.

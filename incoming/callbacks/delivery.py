@@ -67,7 +67,7 @@ class Delivery:
 
     @property
     def lease(self) -> float:
-        """Seconds after which another worker may repeat an attempt that has not been recorded as answered."""
+        """Seconds after which another worker may repeat an attempt without a recorded answer."""
         return self._settings.handover_timeout + LEASE_MARGIN
 
     async def attempt(self, ticket_id: str, claimed: Callback, waited: float = 0.0, read: Ticket | None = None) -> None:
@@ -177,7 +177,7 @@ class Delivery:
             else:
                 parts = (ticket.id, answer.reason)
                 log.warning(
-                    "upload %s: the app was not told of the cancellation: %s", *parts, extra=_facts(ticket, answer)
+                    "upload %s: the app was not notified of the cancellation: %s", *parts, extra=_facts(ticket, answer)
                 )
             return
         reason = self._failure(callback, answer)
@@ -224,7 +224,7 @@ class Delivery:
 
 
 def _facts(ticket: Ticket, answer: Answer) -> dict[str, str]:
-    """For the log: the URL that was called, without its secrets, the trace, and the known cure of what went wrong."""
+    """Return log fields: the URL that was called, without its secrets, the trace, and the known cure of the failure."""
     options = ticket.options
     facts = {"url": shown_url(options.signal_finish_url, options.backend_secret), **options.trace}
     return facts if answer.advice is None else {**facts, "hint": str(answer.advice)}

@@ -185,7 +185,7 @@ class CallbackDispatcher:
 
 
 def _enqueue(queue: _HostQueue, ticket: Ticket, now: float) -> None:
-    """Let the callback wait. One that already waits keeps its place, with its new lease."""
+    """Queue the callback. One that is queued already keeps its place, with its new lease."""
     if ticket.callback is not None:
         waiting = queue.waiting.get(ticket.id)
         since = waiting.since if waiting is not None and waiting.callback.id == ticket.callback.id else now

@@ -144,7 +144,7 @@ def advice_on(response: Response, *, by_text: bool = False) -> Advice | None:
 
 
 def is_stock_text(response: Response) -> bool:
-    """Whether the text is one that stands for the status alone, as plain text or in a JSON object."""
+    """Return whether the text stands for the status alone, as plain text or in a JSON object."""
     texts = list(_texts(response.json)) if isinstance(response.json, dict | list) else [response.word]
     return all(_is_stock(text) for text in texts)
 
@@ -163,7 +163,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _validation(content: Any) -> Advice | None:
-    """FastAPI's report of fields that its validation did not accept (status 422)."""
+    """Return FastAPI's report of the fields that its validation rejected (status 422)."""
     errors = content.get("detail") if isinstance(content, dict) else None
     if not isinstance(errors, list) or not all(isinstance(error, dict) and "loc" in error for error in errors):
         return None
@@ -187,7 +187,7 @@ def _validation(content: Any) -> Advice | None:
 
 
 def _redirect(response: Response) -> Advice:
-    """The target itself is not named: the caller of a trial may not see what lies behind the app."""
+    """Describe a redirect without its target: the caller of a trial may not see what is behind the app."""
     path = response.header("Location").partition("?")[0]
     if re.search(r"log_?in|sign_?in|auth", path, re.IGNORECASE):
         return Advice("the URL redirects to a login", "exempt the callback's view from the login")

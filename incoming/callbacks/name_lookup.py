@@ -175,7 +175,7 @@ class NameLookup:
 
 
 def _numeric(host: str, port: int, family: int) -> Addresses:
-    """The address that `host` spells in any of the ways that the system understands; empty if it is a name."""
+    """Return the address that `host` is a numeric notation of, in any that the system knows; empty if it is a name."""
     try:
         return _addresses(
             socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)

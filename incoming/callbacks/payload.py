@@ -1,6 +1,6 @@
 """What a callback says: its body as a form or as JSON, its headers and its signature.
 
-Pure. Decides what an app is told; it does not know how the request is sent or what the app makes of it. If the ticket
+Pure. Decides what an app is sent; it does not know how the request is sent or how the app answers. If the ticket
 has a secret, the call is signed (incoming.wire.callback_signature): an app that checks timestamp and signature needs to
 trust neither the network nor the sender.
 """

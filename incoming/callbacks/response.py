@@ -129,7 +129,7 @@ class Response:
 
     @property
     def status_line(self) -> str:
-        """Status and phrase in one line."""
+        """Return status and phrase in one line."""
         return one_line(f"{self.status} {self.phrase}")
 
 

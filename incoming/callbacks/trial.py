@@ -73,7 +73,7 @@ def explained(answer: Answer) -> tuple[str, str]:
 
 
 def _example(options: TicketOptions, storage_dir: Path, now: float) -> tuple[Ticket, Callback]:
-    """A ticket that does not exist, whose file is not there, and a delivery that no app has seen."""
+    """Return a ticket that does not exist, whose file is not there, and a new delivery."""
     name = str(uuid.uuid4())
     ticket = Ticket(
         name,

@@ -75,7 +75,7 @@ def _bash(found: Sequence[Command]) -> Iterator[str]:
 
 
 def _zsh(found: Sequence[Command]) -> Iterator[str]:
-    """Bash's, which zsh can load."""
+    """Return Bash's script, which zsh can load."""
     yield "autoload -U +X compinit && compinit -i"
     yield "autoload -U +X bashcompinit && bashcompinit"
     yield from _bash(found)

@@ -46,7 +46,7 @@ _INSIDE = [
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, without one the server until it is told to end, and return the exit code."""
+    """Run a command, or without one the server until shutdown, and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if not command:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(arguments: Sequence[str]) -> int:
-    """Run the server until it is told to end, and return the exit code."""
+    """Run the server until shutdown, and return the exit code."""
     # The end of a terminal is not the end of the server; the serving process logs the signal.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -14,7 +14,7 @@ class CommandParser(argparse.ArgumentParser):
     """Parses a command line, and says what is wrong with it in one line, with the option that may have been meant."""
 
     def error(self, message: str) -> NoReturn:
-        """Complain, and end with code 2."""
+        """Print an error and exit with code 2."""
         complain(self.prog, with_hint(self, message))
         raise SystemExit(2)
 
@@ -31,6 +31,6 @@ def complain(command: str, message: str) -> None:
 
 
 def fail(command: str, message: str, code: int) -> int:
-    """Complain, and return the exit code."""
+    """Print an error and return the exit code."""
     complain(command, message)
     return code

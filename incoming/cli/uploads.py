@@ -142,7 +142,7 @@ class _Command:
         return [await self._facts(ticket) for ticket in found[: options.limit]], len(found) <= options.limit
 
     async def _watch(self) -> None:
-        """Until the operator interrupts it."""
+        """Print changes until the operator interrupts it."""
         seen: dict[str, tuple[Any, ...]] = {}
         while True:
             self._sending = None

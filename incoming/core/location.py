@@ -1,4 +1,4 @@
-"""Where a complete file is, as the application is told."""
+"""The location of a complete file, as the application gets it."""
 
 from __future__ import annotations
 

@@ -106,11 +106,11 @@ _NOTHING = {"extents": Extents(), "synced": Extents()}
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One upload, whole. `active_at` is when a client last did something, `state_since` when the state was entered.
+    """One upload. `active_at` is when a client last did something, `state_since` when the state was entered.
 
     `version` grows with every committed change and tells the newer of two copies; the TicketStore sets it. `location`
     is where the complete file was put; `file_kept` is whether the server still keeps it, so that a handover can be
-    tried again. `part_size` is the length of the parts that the store keeps the file in, 0 if it has none or the size
+    retried. `part_size` is the length of the parts that the store keeps the file in, 0 if it has none or the size
     is not known. `store_data` is the ByteStore's own, from the first stored bytes on. `digest` is the complete file's
     SHA-256 in hexadecimal digits if the app asked for it. `losses` counts how often bytes that had arrived were lost.
     """
@@ -151,14 +151,14 @@ class Ticket:
 
     @property
     def reserved(self) -> int:
-        """Bytes of the quota that this upload uses: what has arrived, and what is reserved for the rest."""
+        """Bytes of the quota that this upload uses: those that have arrived, and those reserved for the rest."""
         if self.state in (State.FINISHED, State.CANCELLED) or (self.state == State.FAILED and not self.file_kept):
             return 0
         return reservation(self.extents.size, self.size, self.options.max_size)
 
     @property
     def problem(self) -> str:
-        """What went wrong last, as the app's answer or the server says it; empty if nothing did."""
+        """The last error, as reported by the app or the server; empty if there was none."""
         return (self.callback.last_error if self.callback else "") or self.reason
 
     @property
@@ -175,7 +175,7 @@ class Ticket:
 
     @property
     def room(self) -> int | None:
-        """Where bytes may lie at most in the partial file: below the length, if it is known and there are no parts."""
+        """The limit of offsets in the partial file: the length, if it is known and there are no parts."""
         return None if self.parts else self.size
 
     @property
@@ -214,7 +214,7 @@ class Ticket:
             return AlreadyComplete("the file is complete; nothing more can be sent or changed")
         return WrongState(f"'{event}' cannot happen in state '{self.state}'")
 
-    # --- what clients do ----------------------------------------------------------------------------------------------
+    # --- events of clients --------------------------------------------------------------------------------------------
 
     def identify(self, declared: Identity, server_max_size: int = 0) -> Ticket:
         """Merge what a client states about its file with what is known.
@@ -233,11 +233,12 @@ class Ticket:
         return replace(self, identity=joined)
 
     def open(self, session: str, epoch: int | None, now: float) -> Ticket:
-        """A client says hello. The same session joins its epoch; a new one raises it and becomes the rightful one.
+        """Open the upload for a client's hello. The current session joins its epoch; a new one raises it and takes
+        over.
 
-        `epoch` is what the session was told earlier, if it was; when that is no longer the current one the session was
-        taken over meanwhile and gets TakenOver instead of taking the upload back. An empty session (a client that knows
-        nothing of sessions) leaves the epoch as it is.
+        `epoch` is what the session was sent earlier, if it was. If that is no longer the current one, another session
+        has taken over, and this one gets TakenOver instead of taking the upload back. An empty session (a client
+        without sessions) leaves the epoch as it is.
         """
         if epoch is not None and epoch < self.epoch and self.session not in ("", session):
             raise TakenOver
@@ -254,7 +255,7 @@ class Ticket:
         return replace(opened, session=session, epoch=self.epoch + 1)
 
     def claim(self, session: str) -> Ticket:
-        """Claim the upload for a client with one offset, which will send; all other senders end.
+        """Claim the upload for a client with one offset, which becomes the only sender.
 
         State, pause and the time of the last activity stay.
         """
@@ -268,9 +269,7 @@ class Ticket:
             raise BadRequest("the file is being sent in parts; it can only be sent on in them")
 
     def store(self, ranges: Iterable[Range], epoch: int | None, now: float) -> Ticket:
-        """Bytes have been written and are about to be acked. Raises TakenOver for an epoch that is no longer
-        current.
-        """
+        """Add stored ranges, which will be acknowledged. Raises TakenOver for an epoch that is no longer current."""
         if epoch is not None and epoch != self.epoch:
             raise TakenOver
         return self.move(Event.STORE, now, extents=self.extents | Extents(ranges), active_at=now)
@@ -291,12 +290,12 @@ class Ticket:
         return self.move(Event.CANCEL, now, reason=reason, callback=notice, paused=False, **_NOTHING)
 
     def expire(self, reason: str, notice: Callback | None, now: float) -> Ticket:
-        """Time out: no activity of a client (then the app gets `notice`), or of an app that has answered `wait`."""
+        """Expire after no activity of a client (then the app gets `notice`), or of an app that answered `wait`."""
         if self.state in RECEIVING:
             return self.move(Event.EXPIRE, now, reason=reason, callback=notice, paused=False, **_NOTHING)
         return self.move(Event.EXPIRE, now, reason=reason, error_code=HandoverFailed.code)
 
-    # --- what the server and the app do -------------------------------------------------------------------------------
+    # --- events of the server and the app -----------------------------------------------------------------------------
 
     def checkpoint(self, synced: Extents, epoch: int | None = None) -> Ticket:
         """Record that these extents are synced, by a sync of this epoch.

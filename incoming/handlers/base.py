@@ -83,7 +83,7 @@ class Answering(RequestHandler):
         answer_error(self, error)
 
     def compute_etag(self) -> str | None:
-        """None: only the library has entity tags."""
+        """Return None: only the library has entity tags."""
         return None
 
     def set_default_headers(self) -> None:
@@ -100,7 +100,7 @@ class Answering(RequestHandler):
         self.answer_error(error)
 
     def _let_every_page_read(self, error: UploadError) -> None:
-        """A page of another origin with a wrong URL of this server must be able to read the error."""
+        """Let pages of any origin read the error: one may have a wrong URL of this server."""
         missing = self.for_pages and isinstance(error, NotFound | MethodNotAllowed)
         if missing and "Access-Control-Allow-Origin" not in self._headers:
             self.set_header("Access-Control-Allow-Origin", "*")
@@ -145,7 +145,7 @@ class Nowhere(Handler):
 
 
 def request_logger(services: Services) -> Callable[[RequestHandler], None]:
-    """Tornado's `log_function`: one line for each backend function and each refusal that is the server's own fault.
+    """Log one line for each backend function and each error that is the server's own fault (Tornado's `log_function`).
 
     upload_service logs uploads. A query string may hold a secret: only the path is logged.
     """

@@ -55,7 +55,7 @@ class ConnectionLimiter:
 
     @classmethod
     def of(cls, settings: Settings) -> ConnectionLimiter:
-        """Backends and proxies serve many clients."""
+        """Return the limiter for these settings. Backends and proxies are exempt: they serve many clients."""
         exempt = (*settings.backend_networks, *settings.trusted_proxies)
         return cls(settings.connections_per_client, settings.max_strangers, exempt)
 

@@ -35,7 +35,7 @@ def document(public_url: str = "") -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _served(public_url: str) -> tuple[bytes, str]:
-    """The document as JSON, and its entity tag."""
+    """Return the document as JSON, and its entity tag."""
     content = json.dumps(document(public_url)).encode()
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 

@@ -69,7 +69,7 @@ class Services:
 
     @property
     def parts(self) -> UploadParts:
-        """Uploads that are sent in parts."""
+        """The uploads that are sent in parts."""
         return UploadParts(self.upload_service, self.store, self.settings, self.tickets.clock.now)
 
     def limits(self, ticket: Ticket) -> Limits:

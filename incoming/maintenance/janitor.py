@@ -106,7 +106,7 @@ class Janitor:
             await self._note_service()
 
     async def _give_up_duties(self) -> None:
-        """Let another janitor take over at once; without an answer it does after the leases."""
+        """Give the leases back, so that another janitor takes over at once; if that fails, when they end."""
         for duty in ("janitor", "service"):
             with suppress(UploadError, TimeoutError):
                 async with asyncio.timeout(GIVE_UP_WITHIN):

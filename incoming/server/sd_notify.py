@@ -23,13 +23,13 @@ class Notifier:
     interval: float | None = None
 
     def ready(self) -> None:
-        """The server answers now."""
+        """Notify that the server accepts requests."""
 
     def alive(self, status: str) -> None:
         """This process works, and how it is."""
 
     def stopping(self) -> None:
-        """The server refuses new work and will end."""
+        """Notify that the server is draining."""
 
 
 class ServiceManager(Notifier):

@@ -64,7 +64,7 @@ class Worker:
     """One worker. Call `serve` or `recover` once."""
 
     def __init__(self, settings: Settings, notifier: Notifier | None = None) -> None:
-        """`notifier` learns when `serve` begins to accept connections, how it goes, and that it ends."""
+        """Notify `notifier` when `serve` accepts connections, of its status, and when it stops."""
         self._settings = settings
         self._notifier = notifier or Notifier()
         self._stop = asyncio.Event()

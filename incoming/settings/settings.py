@@ -49,7 +49,7 @@ DAY = 86400.0
 
 
 def key(default: str, form: ValueType[Any], about: str) -> Any:
-    """A field of Settings: `default` is text as an operator would write it."""
+    """Return a field of Settings; `default` is text as an operator would write it."""
     metadata = {"default": default, "form": form, "about": about}
     return field(default=form.parse(default), repr=not form.is_secret, metadata=metadata)
 

@@ -1,9 +1,9 @@
-"""ByteStore: the Protocol of everything that keeps the bytes of uploads.
+"""ByteStore: the Protocol of stores for the bytes of uploads.
 
-Each method says who must guarantee what. Nothing here knows a file system or an object store. All methods may be called
-from the event loop and never block it. They get the ticket as its caller knows it: with `store_data`, which is the
-store's own to write and to read, and with the extents that must be there. What only some stores can do is a Protocol of
-its own, for which callers ask by isinstance.
+Each method states its guarantees. Nothing here knows a file system or an object store. All methods are called on the
+event loop and never block it. They get the ticket as the caller knows it: with `store_data`, which only the store
+writes and reads, and with the extents that must be stored. Abilities of some stores are Protocols of their own, which
+callers check by isinstance.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Buffer = bytes | memoryview
 
 
 class BytesLost(StorageFailed):
-    """Bytes that the ticket counts are not in the store any more. `kept` are those of its extents that surely are.
+    """Bytes of the ticket's extents are no longer in the store. `kept` are the extents that surely are.
 
-    The caller records the loss with the ticket; clients are asked to send the bytes again. With `discard` what is in
-    the place of the complete file is of no use: once the loss is recorded it is to be removed.
+    The caller records the loss with the ticket; clients must send the bytes again. With `discard` the object or file in
+    the final place is unusable, and is removed once the loss is recorded.
     """
 
     def __init__(self, message: str, kept: Extents | None = None, *, discard: bool = False) -> None:
@@ -35,13 +35,13 @@ class BytesLost(StorageFailed):
 
     @property
     def name(self) -> str:
-        """Towards clients it is no error of its own: they send the bytes again."""
+        """The error code for clients, which only have to send the bytes again."""
         return "storage_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a store wants to be kept with a ticket, apart from it; `value` None removes it.
+    """A value that a store keeps with a ticket, in a row of its own; `value` None removes it.
 
     It is written in the commit with which the ticket counts all bytes of `within`; a `stale` one in the next commit,
     unless the ticket counts them again by then.
@@ -57,9 +57,9 @@ class Record:
 class Written:
     """The result of a call that stores bytes.
 
-    `durable` are ranges that now survive the death of this process, whichever call of this epoch has brought them.
-    `data` is to be kept with the ticket as its `store_data` in the commit that counts them; empty if nothing is stored
-    yet. `records` are those that no call has returned before.
+    `durable` are ranges that now survive the death of this process, whichever call of this epoch has written them.
+    `data` becomes the ticket's `store_data` in the commit of these ranges; empty if nothing is stored yet. `records`
+    are those that no call has returned before.
     """
 
     durable: list[Range]
@@ -71,12 +71,12 @@ class Written:
 class FencingStore(Protocol):
     """The ability of a store whose late writes could overwrite what a later session has stored.
 
-    Such a store writes only in the epoch that is current, which it looks up when nobody can fence it off any more, and
-    else raises TakenOver.
+    Such a store writes only in the current epoch, which it reads while no one can raise it, and raises TakenOver in any
+    other.
     """
 
     def fence(self, ticket: Ticket) -> AbstractAsyncContextManager[None]:
-        """While this is entered, no write of the upload is under way in any process. Raises TooBusy."""
+        """Keep all processes from writing to the upload while this is entered. Raises TooBusy."""
         ...
 
 
@@ -84,15 +84,14 @@ class FencingStore(Protocol):
 class BufferingStore(Protocol):
     """The ability of a store that accepts bytes before they are durable, because it can store only whole parts.
 
-    It keeps what it needs of them: buffers are the caller's again when `write` returns. What was written in an earlier
-    epoch of the ticket and is not durable is discarded and never reported; at the latest by `release`, which keeps what
-    was written in the present epoch.
+    It copies what it needs: the caller may reuse buffers when `write` returns. Bytes of an earlier epoch that are not
+    durable are discarded and never reported, at the latest by `release`, which keeps those of the current epoch.
     """
 
     async def flush(self, ticket: Ticket) -> Written:
         """Make durable all that was written in the ticket's epoch; return at least what was not reported before.
 
-        Nothing buffered is no error. Raises like `write`; what was not reported is discarded then.
+        It is no error if nothing is buffered. Raises like `write`; what was not reported is discarded then.
         """
         ...
 
@@ -105,7 +104,7 @@ class SpoolingStore(Protocol):
     """
 
     def listen(self, ticket_id: str, changed: Callable[[], None] | None) -> None:
-        """Call `changed` whenever `collect` has something to return or to raise; None ends that."""
+        """Call `changed` whenever `collect` has something to return or to raise; None unsubscribes."""
         ...
 
     async def collect(self, ticket: Ticket) -> Written:
@@ -119,7 +118,7 @@ class SpoolingStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SignedPart:
-    """A part that a client may PUT to `url`, which is a secret: it stands in no log, error or status."""
+    """A part that a client may PUT to `url`, which is a secret: it appears in no log, error or status page."""
 
     number: int
     range: Range
@@ -127,12 +126,12 @@ class SignedPart:
 
 
 SIGNED_FOR = 900.0
-"""Seconds in which a client must begin to send a part whose URL was signed."""
+"""Seconds for which a signed URL is valid: a client must begin to send the part by then."""
 
 
 @runtime_checkable
 class DirectStore(Protocol):
-    """The ability of a store to which clients may send whole parts themselves. Parts are numbered from 1 on."""
+    """The ability of a store to which clients may send whole parts directly. Parts are numbered from 1."""
 
     @property
     def offers_direct(self) -> bool:
@@ -140,7 +139,7 @@ class DirectStore(Protocol):
         ...
 
     async def begin_direct(self, ticket: Ticket) -> Written:
-        """Return where the parts will be, and nothing durable; it must be committed before a part is signed."""
+        """Return the `store_data` of the parts to come, and nothing durable. Commit it before a part is signed."""
         ...
 
     async def sign_parts(self, ticket: Ticket, numbers: Sequence[int]) -> list[SignedPart]:
@@ -157,7 +156,7 @@ class DirectStore(Protocol):
 
 @runtime_checkable
 class RoutingStore(Protocol):
-    """The ability of a ByteStore that consists of several: each upload has one of them."""
+    """The ability of a ByteStore that consists of several: each upload uses one of them."""
 
     def of(self, dest_type: str) -> ByteStore:
         """Return the store of this name. Raises StorageFailed if it is not configured any more."""
@@ -173,19 +172,19 @@ class RoutingStore(Protocol):
 class SyncingStore(Protocol):
     """The ability of a store whose bytes survive processes at once, and a power cut only after `sync`.
 
-    Bytes of any other store survive both when it reports them: it has no checkpoints, and is believed after a reboot.
+    Bytes of any other store survive both when it reports them: it needs no checkpoints, and loses nothing by a reboot.
     """
 
     async def sync(self, ticket: Ticket) -> None:
-        """Return when all that was written before survives a power cut. When it raises, nothing since the last success
-        does. Raises BytesLost like `write`.
+        """Make all that was written before survive a power cut. When this raises, nothing since the last success does.
+        Raises BytesLost like `write`.
         """
         ...
 
     async def loss_recorded(self, ticket: Ticket) -> None:
-        """Note that the ticket no longer has what a `sync` or `complete` has lost by failing.
+        """Note that the ticket no longer has the bytes that a failed `sync` or `complete` has lost.
 
-        Until then no other process's `sync` or `complete` of the upload succeeds: it may hear nothing of the failure.
+        Until then no other process may `sync` or `complete` the upload: the kernel may not report the failure to it.
         """
         ...
 
@@ -206,9 +205,10 @@ class JoiningStore(Protocol):
     """The ability to complete a file whose parts were stored in another order than they have in it."""
 
     async def join(self, ticket: Ticket, size: int) -> Location:
-        """The same as `complete` for a rearranged ticket. The partial file stays until the caller removes it.
+        """Complete the file of a rearranged ticket, like `complete`. The partial file stays until the caller removes
+        it.
 
-        It needs as much room as the file has once more. Raises BytesLost when a byte is missing.
+        Needs free space for another copy of the file. Raises BytesLost when a byte is missing.
         """
         ...
 
@@ -243,15 +243,15 @@ class ObjectsStore(Protocol):
 
 @runtime_checkable
 class SweepingStore(Protocol):
-    """The ability of a store in which things may be left that no ticket tells of: of uploads begun by two at once."""
+    """The ability of a store in which parts may remain that no ticket refers to, as when two workers begin at once."""
 
     @property
     def name(self) -> str:
-        """What it is called in the configuration."""
+        """Its name in the configuration."""
         ...
 
     async def sweep(self, unfinished: AsyncIterable[Ticket]) -> int:
-        """Remove what is old and of no unfinished upload; return how many things. Raises StorageFailed."""
+        """Remove old parts that belong to no unfinished upload; return how many. Raises StorageFailed."""
         ...
 
 
@@ -265,7 +265,7 @@ class CountingStore(Protocol):
 
 
 class SpoolUsage(Protocol):
-    """How full the spool of one process is, now: bytes and their limit, and how many uploads wait for room."""
+    """Current use of the spool of one process: bytes, their limit, and how many uploads wait for space."""
 
     @property
     def used(self) -> int: ...
@@ -283,13 +283,13 @@ class MeasuredStore(Protocol):
 
     @property
     def spool(self) -> SpoolUsage:
-        """The spool itself, whose numbers change."""
+        """The spool, whose numbers are live."""
         ...
 
 
 @runtime_checkable
 class BoundedStore(Protocol):
-    """The ability of a store that knows how much room it has."""
+    """The ability of a store that knows its free space."""
 
     async def free_bytes(self) -> int:
         """Return how much can still be written, in bytes."""
@@ -297,18 +297,17 @@ class BoundedStore(Protocol):
 
 
 class ByteStore(Protocol):
-    """Keeps the bytes of uploads. Raises StorageFull when there is no room, StorageFailed for any other fault and
+    """Store for the bytes of uploads. Raises StorageFull when there is no space, StorageFailed for any other fault and
     ServerShutdown once it is closed.
     """
 
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
         """Store (offset, bytes) pieces; return what is durable now, of these and of earlier ones of this epoch.
 
-        Only a BufferingStore may return less than it was given: nothing else is acknowledged.
-        Creates what is needed at the first write, and only then: raises BytesLost when the ticket has extents and what
-        holds them is gone or is another one. The caller sees to it that writes of one upload come one after the other
-        and never touch bytes acked before. Raises AlreadyComplete when the file was completed meanwhile, by whichever
-        process: from then on it is never touched.
+        Only a BufferingStore may return less than it was given; nothing else is acknowledged. The first write, and only
+        that one, creates the file or object: raises BytesLost when the ticket has extents and that is gone or was
+        replaced. The caller ensures that writes of one upload come one after the other and never touch acknowledged
+        bytes. Raises AlreadyComplete when the file was completed meanwhile by any process: then it is never touched.
         """
         ...
 
@@ -328,23 +327,23 @@ class ByteStore(Protocol):
         ...
 
     async def kept(self, ticket: Ticket) -> bool:
-        """Return whether the complete file is where `complete` left it: nobody has moved it away or removed it."""
+        """Return whether the complete file is still where `complete` put it."""
         ...
 
     async def remove_partial(self, ticket: Ticket) -> None:
-        """Remove what is not complete. What is not there is no error."""
+        """Remove the partial file. It is no error if there is none."""
         ...
 
     async def remove(self, ticket: Ticket) -> None:
-        """Remove everything of the upload, the complete file as well. What is not there is no error."""
+        """Remove everything of the upload, the complete file as well. It is no error if there is nothing."""
         ...
 
     async def release(self, ticket: Ticket) -> None:
-        """Close what is held open for this upload. May be called at any time."""
+        """Close the descriptors of this upload. May be called at any time."""
         ...
 
     async def close(self) -> None:
-        """Close everything, after the calls under way."""
+        """Close everything, after pending calls."""
         ...
 
 
@@ -367,7 +366,7 @@ def with_part_size(store: ByteStore, ticket: Ticket) -> Ticket:
 
 
 def stores_in(store: ByteStore) -> Sequence[ByteStore]:
-    """Return all that a store consists of, whose abilities some tickets have."""
+    """Return the stores that this one consists of."""
     return store.all if isinstance(store, RoutingStore) else (store,)
 
 
@@ -377,5 +376,5 @@ def spools_of(store: ByteStore) -> Sequence[SpoolUsage]:
 
 
 async def free_bytes(store: ByteStore) -> int | None:
-    """Return how much can still be written, in bytes; None if the store does not know. Raises what the store raises."""
+    """Return the free space in bytes; None if the store does not know it. Raises what the store raises."""
     return await store.free_bytes() if isinstance(store, BoundedStore) else None

@@ -1,9 +1,8 @@
-"""Small blocking calls, done by one thread after the other as long as that goes quickly, and answered together.
+"""Small blocking calls, run one after the other by one thread while that is quick, with results delivered together.
 
-A thread of its own for each small write costs many times what the write does: to be woken, to wrest the interpreter
-from the event loop, to wake that in turn. So one thread does all that waits. Decides how long calls wait for others
-under load, and when a second thread is called to help: when a call blocks, the others go on after SLOW_CALL. Knows
-nothing of what is done.
+Waking a thread for each small write, which then competes with the event loop for the interpreter lock, costs many times
+the write. So one thread runs all pending calls. Decides how long calls are gathered under load, and when another thread
+is added: when one call takes longer than SLOW_CALL. Knows nothing of what the calls do.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from incoming.core.errors import ServerShutdown
 T = TypeVar("T")
 
 WAKE_INTERVAL = 0.005
-"""Seconds after which a thread is woken again at the earliest, and answers are given at the latest."""
+"""Seconds between two wake-ups of a thread, and until results are delivered at the latest."""
 
 SLOW_CALL = 0.02
-"""Seconds that one call may hold up the others."""
+"""Seconds after which a call counts as blocking the others."""
 
 MAX_BATCH = 32
-"""Answers that are given at the latest when there are so many."""
+"""Results that are delivered without further delay."""
 
 
 class Answer:
-    """What a thread tells the event loop of one call. `error` or `result` is set when it has been made."""
+    """The result of one call for the event loop. `error` or `result` is set when it has been made."""
 
     __slots__ = ("error", "future", "result")
 
@@ -41,7 +40,7 @@ class Answer:
         self.error: BaseException | None = None
 
     def answer(self) -> None:
-        """On the event loop; nobody is told who has given up waiting."""
+        """Set the future, unless its caller was cancelled. Runs on the event loop."""
         if self.future.done():
             return
         if self.error is None:
@@ -51,7 +50,7 @@ class Answer:
 
 
 class Call(Answer):
-    """One call on its way."""
+    """One pending call."""
 
     __slots__ = ("work",)
 
@@ -67,7 +66,7 @@ class Call(Answer):
 
 
 class CallBatcher:
-    """Used from one event loop. At most `threads` calls are under way at once."""
+    """Runs calls for one event loop, at most `threads` at the same time."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
@@ -81,7 +80,7 @@ class CallBatcher:
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises. Raises ServerShutdown after `close`."""
+        """Return what `work` returns, or raise what it raises. Raises ServerShutdown after `close`."""
         if self._closed:
             raise ServerShutdown("the server is stopping")
         loop = asyncio.get_running_loop()
@@ -92,7 +91,7 @@ class CallBatcher:
         return await future
 
     def close(self) -> None:
-        """Nothing new is taken; what was is done by the time that `join` returns."""
+        """Refuse new calls; pending ones are done when `join` returns."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -100,11 +99,11 @@ class CallBatcher:
             self._send_runner(asyncio.get_running_loop())
 
     def join(self) -> None:
-        """Blocks until all is done. After `close`."""
+        """Block until all calls are done. Call `close` first."""
         self._threads.shutdown()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Whether what waits needs a thread: the first one, or a further one because a call blocks the others."""
+        """Start a thread if pending calls need one: the first, or another because a call blocks the others."""
         self._timer = None
         self._answer()
         if self._closed:
@@ -115,7 +114,7 @@ class CallBatcher:
         if self._waiting and (blocked or not runners):
             self._send_runner(loop)
         elif not runners:
-            return  # the next errand need not wait
+            return  # the next call need not wait
         self._timer = loop.call_later(WAKE_INTERVAL, self._look, loop)
 
     def _send_runner(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -144,7 +143,7 @@ class CallBatcher:
             loop.call_soon_threadsafe(self._answer)
 
     def _next(self) -> Call | None:
-        """None when there is no more to do; then this thread counts as gone, and the next errand calls another."""
+        """Return the next call, or None when there is none: then this thread ends, and the next call starts another."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()

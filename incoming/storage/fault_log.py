@@ -1,7 +1,6 @@
-"""Faults of the storage for the operator: each is logged at once, its repetitions not for a while.
+"""Rate-limited log of storage faults: each is logged at once, its repetitions only every REPEAT_INTERVAL.
 
-A full disk fails every chunk of every upload; the operator is to read of it, not to drown in it. Knows no other kind of
-event and decides nothing else.
+A full disk fails every chunk of every upload, and should not fill the log.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ REPEAT_INTERVAL = 10.0
 
 
 class RateLimitedLog:
-    """Remembers when which fault was logged last. May be used by several threads: at worst a record comes twice."""
+    """Remembers when each fault was logged last. Several threads may use it: at worst a record appears twice."""
 
     def __init__(self) -> None:
         self._last: dict[Hashable, float] = {}
 
     def report(self, fault: Hashable, message: str, *args: object) -> None:
-        """Logs an error unless the same `fault` (an errno, a result code: there are few) was logged just before."""
+        """Log an error unless the same `fault`, such as an errno, was logged within REPEAT_INTERVAL."""
         now = time.monotonic()
         if now - self._last.get(fault, -REPEAT_INTERVAL) >= REPEAT_INTERVAL:
             self._last[fault] = now

@@ -61,22 +61,22 @@ class OperatorStore(Protocol):
         ...
 
     async def notes(self, within: float) -> Notes:
-        """All that is noted; facts only of workers that noted them in the last `within` seconds.
+        """Return all notes; facts only of workers that noted them in the last `within` seconds.
 
         Counted are besides, as `entered/<state>`, how many tickets ever came into each state.
         """
         ...
 
     async def latest(self, states: Sequence[State], limit: int) -> list[Ticket]:
-        """The tickets in these states in which something happened last, newest first."""
+        """Return the most recently changed tickets in these states, newest first."""
         ...
 
     async def search(self, states: Sequence[State], text: str, limit: int) -> list[Ticket]:
-        """The tickets in these states that mention the text (text_search.py), newest first: of those of each state in
-        which something happened last, SEARCHED are looked at.
+        """Return the tickets in these states that contain the text (text_search.py), newest first, among the SEARCHED
+        most recently changed ones of each state.
         """
         ...
 
     async def matching(self, beginning: str, limit: int) -> list[Ticket]:
-        """Tickets whose id begins so: logs and pages show only the first part of an id."""
+        """Return tickets whose id has this prefix: logs and pages show only the first part of an id."""
         ...

@@ -1,6 +1,7 @@
-"""How much all uploads together may take. Decides what is too much.
+"""Limits of all uploads together: bytes, and unfinished uploads of one backend.
 
-A store asks in the transaction that would take it, so that none slip by together; how it knows the sums is its own.
+A store checks them in the transaction that would exceed them, so that concurrent requests cannot. How it gets the sums
+is its own matter.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class StoreLimits:
             raise TooBusy(f"{ticket.options.requested_by} has {self.tickets} unfinished uploads, which is the limit")
 
     def check_saved(self, before: Ticket, after: Ticket, reserved: int) -> None:
-        """The same for a change. Raises FileTooLarge for what can never be taken, StorageFull for what can later."""
+        """Raise unless the change is within the quota: FileTooLarge if it never will be, StorageFull if it may be."""
         wanted = after.reserved
         if not self.quota or wanted <= before.reserved:
             return

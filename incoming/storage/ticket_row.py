@@ -47,7 +47,7 @@ _REST = tuple(field.name for field in fields(Ticket) if field.name not in (*COLU
 
 
 def to_row(ticket: Ticket) -> tuple[Any, ...]:
-    """The values of COLUMNS."""
+    """Return the values of COLUMNS."""
     callback = ticket.callback
     rest = {name: getattr(ticket, name) for name in _REST}
     rest["identity"] = _dict(ticket.identity)
@@ -74,19 +74,19 @@ def to_row(ticket: Ticket) -> tuple[Any, ...]:
 
 
 def is_progress(before: Ticket, after: Ticket) -> bool:
-    """Whether the two differ in nothing but PROGRESS."""
+    """Return whether the two differ only in PROGRESS."""
     return _constant(after) == _constant(before) and after.reserved == before.reserved
 
 
 def to_progress(ticket: Ticket) -> tuple[Any, ...]:
-    """The values of PROGRESS."""
+    """Return the values of PROGRESS."""
     packed = pack(ticket.extents)
     synced = packed if ticket.synced is ticket.extents else pack(ticket.synced)
     return ticket.version, ticket.active_at, packed, synced
 
 
 def from_row(row: Sequence[Any]) -> Ticket:
-    """The ticket of a row with COLUMNS. Raises StorageFailed if it is damaged."""
+    """Return the ticket of a row with COLUMNS. Raises StorageFailed if it is damaged."""
     ticket_id, version, state, active_at, state_since, _, extents, synced, terms, rest, *_ = row
     try:
         values = json.loads(rest)
@@ -141,7 +141,7 @@ def readable(
 
 
 def pack(extents: Extents) -> bytes:
-    """Starts and ends in turn, each as a little-endian 64-bit integer."""
+    """Encode starts and ends in turn, each as a little-endian 64-bit integer."""
     numbers = array("Q", chain.from_iterable(extents))
     if sys.byteorder == "big":
         numbers.byteswap()
@@ -149,7 +149,7 @@ def pack(extents: Extents) -> bytes:
 
 
 def unpack(packed: bytes) -> Extents:
-    """The opposite of `pack`. Raises ValueError."""
+    """Decode the result of `pack`. Raises ValueError."""
     numbers = array("Q")
     numbers.frombytes(packed)
     if sys.byteorder == "big":

@@ -1,7 +1,7 @@
-"""TicketStore: the Protocol of everything that keeps tickets.
+"""TicketStore: the Protocol of stores for tickets.
 
-Each method says who must guarantee what. Nothing here knows a database. All methods may be called from the event loop
-and never block it.
+Each method states its guarantees. Nothing here knows a database. All methods are called on the event loop and never
+block it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from incoming.core.ticket import State, Ticket
 
 Change = Callable[[Ticket], Ticket]
 Records = Callable[[Ticket], Mapping[str, str | None]]
-"""From the ticket as it will be, which records of it are to be written, by name; None removes one."""
+"""Maps the changed ticket to the records to write with it, by name; None removes one."""
 
 
 class TicketStore(Protocol):
-    """Keeps the tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; nothing is changed then."""
+    """Store for tickets. Raises StorageFull, StorageFailed or, once closed, ServerShutdown; nothing is changed then."""
 
     @property
     def clock(self) -> StoreClock:
-        """The clock by which tickets live: that of all processes which share the store, however wrong their own is."""
+        """The clock of all times in tickets: the same in all processes that share the store."""
         ...
 
     async def create(self, *tickets: Ticket) -> None:
-        """Adds tickets, all or none; they survive a power cut when this returns.
+        """Add tickets, all or none; they survive a power cut when this returns.
 
         Raises TooBusy when their backend has too many.
         """
         ...
 
     async def get(self, ticket_id: str) -> Ticket | None:
-        """The ticket as last committed by any worker."""
+        """Return the ticket as last committed by any worker; None if there is none."""
         ...
 
     async def update(
@@ -48,21 +48,21 @@ class TicketStore(Protocol):
         believed: Ticket | None = None,
         records: Records | None = None,
     ) -> Ticket:
-        """Reads, changes and writes one ticket in one transaction, and returns it as it now is.
+        """Read, change and write one ticket in one transaction, and return it as committed.
 
-        `change` is pure and runs on another thread; what it raises is raised here and nothing is changed; returning the
-        ticket it was given changes nothing. Updates that are under way together are committed together. A `durable` one
-        survives a power cut when this returns, any one the death of every process. The store raises the ticket's
-        `version` with every change. Raises UnknownTicket; and FileTooLarge or StorageFull when the ticket would reserve
-        more than all together may, which is decided in the same transaction.
+        `change` is pure and runs on another thread. What it raises is raised here, and nothing is changed; nor is it
+        when `change` returns its argument. Concurrent updates are committed together. A `durable` one survives a power
+        cut when this returns, any other the death of every process. The store increments the ticket's `version` with
+        every change. Raises UnknownTicket; and FileTooLarge or StorageFull when the ticket would exceed the quota of
+        all uploads, which is checked in the same transaction.
 
-        A `quiet` one is not told to the listeners of this process, whose caller knows of it. Those of other processes
-        are told, except that more bytes of an upload need be no news to anybody.
-        A `patient` one may wait for some milliseconds, so that it is committed together with others. `believed` is the
+        A `quiet` update does not notify the listeners of this process. Those of other processes are notified, but need
+        not be when an upload only has more bytes.
+        A `patient` update may be delayed by some milliseconds, to be committed together with others. `believed` is the
         newest version of the ticket that the caller got from this store; if it still is, the ticket need not be read.
 
-        `records` are what belongs to the ticket and is too much for every commit to write again, such as the receipts
-        of an object store. They are written in the same transaction, if the ticket changes; pure like `change`.
+        `records` belong to the ticket and are too large to be rewritten by every commit, such as the receipts of an
+        object store. They are written in the same transaction, if the ticket changes; the function is pure.
         """
         ...
 
@@ -73,13 +73,13 @@ class TicketStore(Protocol):
     async def claim(self, lease: float, limit: int, horizon: float) -> list[Ticket]:
         """Take up to `limit` callbacks that are due, for `lease` seconds each, and return their tickets.
 
-        Two workers never get the same one: until the lease ends, which is the callback's `due_at` then, it is not due.
-        A callback that is due more than `horizon` seconds after that counts as due: the clock was set back.
+        Two workers never get the same one: the callback's `due_at` becomes the end of the lease. A callback that is due
+        more than `horizon` seconds after that counts as due: the clock was set back.
         """
         ...
 
     async def next_due(self) -> float | None:
-        """When the next callback is due, by the store's clock; None when none is owed."""
+        """Return when the next callback is due, by the store's clock; None if none is pending."""
         ...
 
     async def find(
@@ -91,27 +91,27 @@ class TicketStore(Protocol):
         after: float | None = None,
         limit: int = 1000,
     ) -> list[Ticket]:
-        """Tickets in these states (all if empty), last active or changed before the given times, oldest first.
+        """Return tickets in these states (all if empty), last active or changed before the given times, oldest first.
 
-        The order is that of `state_since` when `state_before` is given, of `active_at` otherwise; `after` leaves out
-        those in which that is earlier, so that many can be had batch by batch.
+        They are ordered by `state_since` when `state_before` is given, otherwise by `active_at`; `after` skips those
+        with an earlier time, so that they can be read in batches.
         """
         ...
 
     async def counts(self) -> dict[State, int]:
-        """How many tickets are in each state."""
+        """Return the number of tickets in each state."""
         ...
 
     async def forget(self, ticket_id: str) -> None:
-        """Removes a tombstone for good, with the records that belong to it."""
+        """Remove a tombstone for good, with its records."""
         ...
 
     async def swept(self, state: State) -> float | None:
-        """What `note_swept` noted last for this state, whichever process did; None before."""
+        """Return what any process passed to `note_swept` last for this state; None before the first call."""
         ...
 
     async def note_swept(self, state: State, until: float) -> None:
-        """Of tickets that entered `state` before `until`, all has been cleared up that was to be."""
+        """Record that the files of all tickets that entered `state` before `until` have been cleaned up."""
         ...
 
     async def note_service(self) -> ServiceTime:
@@ -119,7 +119,7 @@ class TicketStore(Protocol):
         ...
 
     def watch(self, listener: Callable[[str], None]) -> None:
-        """Calls `listener` on the event loop with the id of every ticket that any process changes, soon after."""
+        """Call `listener` on the event loop with the id of every ticket that any process changes, soon after."""
         ...
 
     def watch_outbox(self, listener: Callable[[], None]) -> None:
@@ -129,7 +129,7 @@ class TicketStore(Protocol):
         """
         ...
 
-    # --- what several instances share out -----------------------------------------------------------------------------
+    # --- shared by several instances ----------------------------------------------------------------------------------
 
     async def lease(self, name: str, seconds: float) -> bool:
         """Take or renew the lease `name` for this store; return False while another store holds it.
@@ -140,33 +140,33 @@ class TicketStore(Protocol):
         ...
 
     async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:
-        """Return uploads of which bytes have come and which this instance wrote to last, by id, those behind `after`.
+        """Return unfinished uploads with bytes that this instance wrote last, ordered by id, from behind `after` on.
 
-        A store that one machine uses alone returns those of all its processes.
+        A store used by a single machine returns those of all its processes.
         """
         ...
 
     async def adopt(self, silent: float, limit: int = 100) -> list[Ticket]:
-        """Return uploads of which bytes have come, and whose last writer is an instance that reported nothing (see
-        `OperatorStore.note`) for `silent` seconds. From now on this instance counts as their last writer.
+        """Take over, and return, unfinished uploads whose last writer is an instance without a report (see
+        `OperatorStore.note`) for `silent` seconds. This instance counts as their last writer then.
         """
         ...
 
     # --- the store itself ---------------------------------------------------------------------------------------------
 
     async def distrust_after_boot(self, boot_id: str) -> int:
-        """If this host has booted since the last call, let the unfinished uploads that were written on it believe only
-        their synced extents; return how many tickets were changed.
+        """If this host has booted since the last call, reduce the unfinished uploads that were written on it to their
+        synced extents; return how many tickets were changed.
 
-        The store notes with each ticket on which hosts bytes were written that are not synced: the page cache of other
-        hosts is none of this host's. Only the first worker after a boot does anything.
+        The store records with each ticket on which hosts unsynced bytes were written: a reboot of this host loses only
+        its own page cache. Only the first worker after a boot changes anything.
         """
         ...
 
     async def check(self) -> None:
-        """Proves that the store answers and can be written to."""
+        """Raise unless the store responds and can be written to."""
         ...
 
     async def close(self) -> None:
-        """Commits what is under way and lets go."""
+        """Commit what is pending, and close."""
         ...

@@ -43,7 +43,7 @@ NOT_KEPT = "the storage of the server did not keep the bytes"
 
 
 class ActiveUpload:
-    """What this worker knows of one upload while somebody here is connected to it or bytes of it are not yet safe."""
+    """State of one upload in this worker, while it has connections or bytes that are not yet safe."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ActiveUpload:
         failed: Callable[[UploadError], None],
         completed: Callable[[str], None],
     ) -> None:
-        """`failed` is called when bytes acked before may be lost, `completed` when the last byte is committed."""
+        """Have `failed` called when acknowledged bytes may be lost, `completed` when the last byte is committed."""
         self.ticket = ticket
         """The newest version that this worker has seen."""
         self.users = 0
@@ -83,12 +83,12 @@ class ActiveUpload:
 
     @property
     def busy(self) -> bool:
-        """Whether bytes are on their way or not yet synced."""
+        """Whether bytes are pending or not yet synced."""
         return bool(self._queue or self._submitted or self._running() or self.checkpoints.owed)
 
     @property
     def received(self) -> Extents:
-        """What the store buffers of this epoch: it is lost if the process dies."""
+        """The bytes of this epoch that the store buffers: they are lost if the process dies."""
         return self._submitted.unsafe(self.ticket) if self._is_buffering else Extents()
 
     def _plan_report(self) -> None:
@@ -97,7 +97,7 @@ class ActiveUpload:
 
     @property
     def has_spooled(self) -> bool:
-        """Whether bytes wait in a spool for more of their parts."""
+        """Whether the spool holds bytes of incomplete parts."""
         return self._spool is not None and bool(self._submitted.buffered(self.ticket.epoch))
 
     def adopt(self, ticket: Ticket) -> bool:
@@ -141,7 +141,7 @@ class ActiveUpload:
         """Acknowledge bytes that are there already; have others accepted. Return what is done or fails with them."""
         try:
             if self.closed:
-                # Of a connection that has left: its bytes are not acknowledged, and the client sends them again.
+                # From a connection that has ended: its bytes are not acknowledged, and the client sends them again.
                 raise ServerShutdown("the connection of these bytes has ended")
             if self._is_there(piece):
                 piece.ack()
@@ -152,7 +152,7 @@ class ActiveUpload:
         return piece.acked
 
     def _commit_written(self, piece: PendingWrite) -> None:
-        self.checkpoints.wrote(piece.end - piece.offset)  # a checkpoint since it was written does not tell of it
+        self.checkpoints.wrote(piece.end - piece.offset)  # a checkpoint since it was written does not include it
         self._submitted.add([piece], self.ticket)
         if not (piece.durable or self._is_buffering):
             self._submitted.remove([piece])
@@ -169,7 +169,7 @@ class ActiveUpload:
             self._write_task = asyncio.get_running_loop().create_task(self._write_all())
 
     def _is_there(self, piece: PendingWrite) -> bool:
-        """Whether nothing is to be done because its bytes are known. Raises why the piece cannot be taken."""
+        """Return whether its bytes are committed already. Raises why the piece cannot be accepted."""
         ticket = self.ticket
         end = piece.range[1]
         if ticket.room is not None and end > ticket.room:
@@ -187,7 +187,7 @@ class ActiveUpload:
 
     @property
     def _is_active(self) -> bool:
-        """Whether it need not be noted anew that its sender is active."""
+        """Whether the recorded time of the last activity is recent enough."""
         return self._clock() - self.ticket.active_at < min(ACTIVE_SECONDS, self._settings.idle_timeout / 4)
 
     # --- first stage: to the store ------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class ActiveUpload:
             self._plan_report()
 
     def _next_batch(self) -> list[PendingWrite]:
-        """What has queued up and may still be written: the upload may have ended or been taken over meanwhile."""
+        """Return queued writes that are still allowed: the upload may have ended or been taken over meanwhile."""
         batch: list[PendingWrite] = []
         length = 0
         while self._queue and (not batch or length + len(self._queue[0].data) <= BATCH):
@@ -262,7 +262,7 @@ class ActiveUpload:
             self._start_writing()
 
     def blocked(self, is_blocked: Callable[[], bool]) -> AbstractContextManager[None]:
-        """Inside, and while `is_blocked`, a sender receives nothing: the store must not wait for more bytes."""
+        """Note for the duration that a sender receives nothing while `is_blocked`: the store must not wait for more."""
         if self._is_buffering:
             self._start_writing()
         return self._flushes.blocked(is_blocked)
@@ -332,7 +332,7 @@ class ActiveUpload:
                     self.ticket.id,
                     lambda known: with_stored(known, stored, self._clock(), MAX_EXTENTS, synced=synced),
                     durable=power,
-                    quiet=True,  # more bytes of an upload are no news to anybody but their sender
+                    quiet=True,  # only the sender needs to know about more bytes
                     patient=patient,
                     believed=self.ticket,
                     records=stored.records_of if stored.records else None,
@@ -351,11 +351,11 @@ class ActiveUpload:
     # --- what cannot be kept ------------------------------------------------------------------------------------------
 
     async def _refuse(self, batch: Sequence[PendingWrite], error: UploadError) -> None:
-        """Neither stored nor acked; unless the upload has gone on elsewhere, which then is the answer."""
+        """Fail the writes, or acknowledge or repeat them where a newer version of the ticket allows it."""
         try:
             fresh = await self._tickets.get(self.ticket.id)
         except UploadError:
-            fresh = None  # then `error` is all there is to say
+            fresh = None  # then the senders get `error`
         if fresh is not None:
             self.adopt(fresh)
         if self.ticket.state not in RECEIVING:
@@ -369,18 +369,18 @@ class ActiveUpload:
             elif not isinstance(error, TakenOver) or piece.epoch not in (None, self.ticket.epoch):
                 piece.fail(error)
             elif fresh is not None and piece.can_be_written:
-                self._put(piece)  # its sender knows of no sessions: it is written in the new epoch
+                self._put(piece)  # its sender has no session: it is written in the new epoch
             else:
                 piece.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
 
     def lose(self, error: UploadError) -> None:
-        """A sync has failed. The epoch will rise, so that nothing written before is committed any more."""
+        """Report a failed sync. The epoch will rise, so that nothing written before is committed any more."""
         self._failed(error)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """The last connection has left and nothing is pending: nothing more is accepted."""
+        """Accept nothing more: the last connection has ended and nothing is pending."""
         self.closed = True
         self.checkpoints.stop()
         if self._spool is not None:
@@ -391,7 +391,7 @@ class ActiveUpload:
         return [task for task in tasks if task is not None]
 
     async def settle(self) -> None:
-        """Return when nothing is on its way any more: what arrived is committed, or its sender knows of the failure."""
+        """Return when nothing is pending: what arrived is committed, or its sender got the error."""
         while True:
             if self._submitted.buffered(self.ticket.epoch):
                 self.flush()

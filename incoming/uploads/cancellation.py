@@ -1,6 +1,6 @@
-"""Cancelling an upload by one transaction on its ticket, beside whatever workers do with it.
+"""Cancel an upload by one transaction on its ticket, concurrently with workers that write to it.
 
-Decides who is told. When the bytes may be removed is the caller's decision, who may have writes under way.
+Decides whether the app is notified. The caller decides when the bytes may be removed: it may have pending writes.
 """
 
 from __future__ import annotations

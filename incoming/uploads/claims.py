@@ -1,8 +1,8 @@
-"""Claims: a client without a session becomes the rightful sender of an upload by asking for it, at once.
+"""Claims: a client without a session becomes the only sender of an upload with its request.
 
-The HTTP dialects that know one offset (doc/protocol.md) have no hello. Their requests claim the upload: appends under
-way in this worker step aside with what they have brought, then the epoch rises, which ends all other senders. Decides
-the order of that; knows no HTTP and nothing of how an append is ended.
+The HTTP protocols with one offset (doc/protocol.md) have no hello. Their requests claim the upload: appends under way
+in this worker end and keep what they have stored, then the epoch rises, which ends all other senders. Decides the order
+of that. Knows no HTTP, and nothing of how an append is ended.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Append(Protocol):
     """A request whose body is being stored."""
 
     async def step_aside(self) -> None:
-        """End the request for a newer one. Return when what it has brought is committed."""
+        """End the request for a newer one. Return when what it has stored is committed."""
         ...
 
 
@@ -66,7 +66,7 @@ class Appends:
         return leave
 
     async def displace(self, ticket_id: str) -> None:
-        """Let all appends of the upload step aside for a newer request. Return when that is done."""
+        """End all appends of the upload for a newer request. Return when they have ended."""
         appends = tuple(self._under_way.get(ticket_id, ()))
         if not appends:
             return

@@ -1,8 +1,8 @@
 """SHA-256 of whole files, for apps that asked for it: computed while bytes arrive, along the part without a gap.
 
-Reads the bytes back from the store, where they have just been written: so the digest is of what is stored, and what
-came out of order is read once, too. The state of a computation is in memory; after a restart the file is read again
-from its beginning. Decides how much is read at a time and when a computation begins anew. Knows no clients and apps.
+Reads the bytes back from the store after they were written: so the digest is of what is stored, and bytes that arrived
+out of order are read only once. The state of a computation is in memory; after a restart the file is read again from
+its beginning. Decides how much is read at a time and when a computation restarts. Knows neither clients nor apps.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ READ_SIZE = 16 * 1024 * 1024
 """Bytes that one call of the store reads: about 20 ms of a thread."""
 
 MIN_READ = 4 * 1024 * 1024
-"""New bytes that are worth a call while more are expected."""
+"""Bytes that one read covers at least, except at the end of the file."""
 
 MAX_READS = 2
-"""Calls under way, so that writes find a thread of the store."""
+"""Concurrent reads, so that threads of the store stay free for writes."""
 
 MAX_COMPUTATIONS = 1000
-"""Computations that are kept. Of uploads beyond, the file is read again from its beginning."""
+"""Computations that are kept. The file of an upload whose computation was dropped is read again."""
 
 
 class _Computation:
@@ -57,7 +57,7 @@ class FileDigests:
         self._closed = False
 
     def follow(self, ticket: Ticket) -> None:
-        """Go on in the background, as far as bytes have arrived."""
+        """Continue in the background, up to the last byte without a gap."""
         if not ticket.options.digest or ticket.parts or self._closed or ticket.state not in RECEIVING:
             return
         computation = self._computation(ticket)
@@ -68,7 +68,7 @@ class FileDigests:
     async def _follow(self, computation: _Computation) -> None:
         try:
             await self._advance(computation, lambda: computation.ticket.extents.prefix)
-        except UploadError as error:  # the end of the upload will tell
+        except UploadError as error:  # `finish` will report it
             log.debug("upload %s: digest not computed yet: %s", computation.ticket.id, error.message)
         finally:
             computation.task = None
@@ -90,7 +90,7 @@ class FileDigests:
             computation.task.cancel()
 
     async def close(self) -> None:
-        """End what is under way in the background."""
+        """Cancel the computations in the background."""
         self._closed = True
         tasks = [computation.task for computation in self._computations.values() if computation.task is not None]
         for task in tasks:

@@ -1,6 +1,6 @@
-"""What an app or an operator decides about a handover by one call: it is finished, or it is tried again now.
+"""Finish a handover for the app, or retry it now for an operator.
 
-Each is one transaction on the ticket, so it works beside running workers, which learn of it as of each other's changes.
+Each is one transaction on the ticket, so it works concurrently with the workers, which are notified as of any change.
 When callbacks are made is decided by the dispatcher.
 """
 
@@ -19,14 +19,14 @@ from incoming.uploads.cancellation import remove_bytes
 log = logging.getLogger(__name__)
 
 RETRIED = "retried"
-"""What the timeline says of an operator's retry."""
+"""The timeline's entry for an operator's retry."""
 
 
 async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str) -> Ticket:
-    """Finish an upload, because the app has what it wants, and remove its file if that is agreed.
+    """Finish an upload because the app has processed its file; remove the file if the ticket asks for it.
 
-    Early and repeated calls count. Raises UnknownTicket, or WrongState if the app was not called yet or the upload has
-    failed.
+    A call before the answer `wait`, and a repeated one, succeed. Raises UnknownTicket, or WrongState if the app was not
+    called yet or the upload has failed.
     """
     now = tickets.clock.now()
     ticket = await tickets.update(
@@ -41,7 +41,7 @@ async def finish(tickets: TicketStore, store: ByteStore, ticket_id: str) -> Tick
 async def retry(tickets: TicketStore, ticket_id: str) -> Ticket:
     """Make a callback due at once: one that waits for its next attempt, or a failed one while its file is kept.
 
-    Raises UnknownTicket, or WrongState if there is nothing to tell the app.
+    Raises UnknownTicket, or WrongState if no callback is due and none has failed.
     """
     now = tickets.clock.now()
     notice = Callback(str(uuid.uuid4()), cancelled=False, since=now, due_at=now)

@@ -55,7 +55,7 @@ class UploadParts:
         return await self.service.claim_by(ticket_id, change)
 
     async def claim(self, ticket_id: str, part: Range) -> ClaimedUpload:
-        """Let appends of the part step aside. The epoch stays, because the other parts are being sent."""
+        """End appends of the part. The epoch stays, because the other parts are being sent."""
 
         def change(known: Ticket) -> Ticket:
             parts.check_part(known, part)

@@ -1,6 +1,6 @@
-"""Waits until one of several uploads is in another state than the one that a client knows.
+"""Wait until one or any of several uploads is in another state than the one that a client knows.
 
-Decides what counts as news; who asks, and how the answer looks, it does not know.
+Decides what counts as a change. Knows neither the client nor the format of the response.
 """
 
 from __future__ import annotations
@@ -15,6 +15,27 @@ from incoming.uploads.upload_service import UploadService
 from incoming.wire.messages import reason_of
 
 News = dict[str, Ticket | UploadError]
+
+
+async def wait_for_change(service: UploadService, ticket_id: str, seen: str, seconds: float) -> Ticket:
+    """Return the ticket as soon as its state differs from `seen` or its reason changes, or after `seconds`.
+
+    Raises UnknownTicket or what the store raises.
+    """
+    first, changed = reason_of(await service.get_ticket(ticket_id)), asyncio.Event()
+    stop = service.listen(ticket_id, lambda news: changed.set())
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                changed.clear()
+                ticket = await service.get_ticket(ticket_id)
+                if (ticket.state, reason_of(ticket)) != (seen, first) or ticket.state in FINAL or service.draining:
+                    return ticket
+                await changed.wait()
+    except TimeoutError:
+        return await service.get_ticket(ticket_id)
+    finally:
+        stop()
 
 
 async def wait_for_news(service: UploadService, seen: Mapping[str, str], seconds: float) -> News:
@@ -55,7 +76,7 @@ async def wait_for_news(service: UploadService, seen: Mapping[str, str], seconds
 async def _news(
     service: UploadService, seen: Mapping[str, str], reasons: dict[str, str], reading: frozenset[str]
 ) -> News:
-    """`reasons` has those of the first reading."""
+    """Read these tickets and return the changed ones. `reasons` keeps the reasons that were read first."""
     news: News = {}
     for ticket_id in sorted(reading):
         try:

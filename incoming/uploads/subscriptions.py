@@ -1,7 +1,7 @@
-"""Who in this worker is told of which upload's changes, by any process.
+"""Subscriptions of this worker's connections to changes of tickets, made by any process.
 
-Decides how often a changed ticket is read: at most one reading of a ticket is under way, and what changes meanwhile is
-read again. It does not know what a change means and what a listener makes of it.
+Decides how often a changed ticket is read: one read per ticket at a time, repeated if it has changed meanwhile. Does
+not know what a change means, nor what a listener does with it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ READ_RETRY_DELAY = 1.0
 
 
 class TicketSubscriptions:
-    """All of one worker; `uploads` are those that somebody here is connected to, which are told as well."""
+    """All subscriptions of one worker. `uploads`, those with connections here, get the new versions as well."""
 
     def __init__(self, tickets: TicketStore, uploads: Mapping[str, ActiveUpload]) -> None:
         self._tickets = tickets
         self._uploads = uploads
         self._listeners: dict[str, set[Listener]] = {}
         self._reading: dict[str, bool] = {}
-        """The tickets that are being read; True when one has changed since."""
+        """Tickets that are being read; True if one has changed since the read began."""
         self._tasks: set[asyncio.Task[None]] = set()
         tickets.watch(self._changed)
 
     def add(self, ticket_id: str, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` at each change of the ticket; the result ends that."""
+        """Call `listener` at each change of the ticket. The result unsubscribes."""
         self._listeners.setdefault(ticket_id, set()).add(listener)
 
         def stop() -> None:
@@ -50,17 +50,17 @@ class TicketSubscriptions:
         return stop
 
     def notify(self, ticket_id: str, news: News) -> None:
-        """To everybody who listens for this ticket."""
+        """Call all listeners of this ticket."""
         for listener in tuple(self._listeners.get(ticket_id, ())):
             listener(news)
 
     def notify_all(self, error: UploadError) -> None:
-        """To everybody."""
+        """Call all listeners with the error."""
         for ticket_id in tuple(self._listeners):
             self.notify(ticket_id, error)
 
     def learned(self, ticket: Ticket) -> None:
-        """A newer version of a ticket has come by the way of a call."""
+        """Publish the version of a ticket that a call of this worker has returned."""
         upload = self._uploads.get(ticket.id)
         if upload is None or upload.adopt(ticket):
             self.notify(ticket.id, ticket)
@@ -86,7 +86,7 @@ class TicketSubscriptions:
             del self._reading[ticket_id]
 
     async def _read_once(self, ticket_id: str) -> bool:
-        """False when it must be tried again."""
+        """Read the ticket and publish it; return False if that must be retried."""
         try:
             ticket = await self._tickets.get(ticket_id)
         except UploadError as error:
@@ -101,7 +101,7 @@ class TicketSubscriptions:
         return True
 
     async def close(self) -> None:
-        """Reads nothing any more."""
+        """Stop reading."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

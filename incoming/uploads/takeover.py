@@ -1,8 +1,7 @@
 """Raising an upload's epoch, so that no late write of the session before can do harm.
 
-A worker checks the epoch under the file's lock before it writes. Here all such locks are waited for before the new
-epoch is committed: a write either has ended by then, or finds the new epoch. Decides nothing about who is the rightful
-sender.
+A worker checks the epoch under the file's lock before it writes. The new epoch is committed while that lock is held
+here: a write either has ended by then, or finds the new epoch. Does not decide which client may send.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ async def update_fenced(
     durable: bool,
     believed: Ticket | None = None,
 ) -> Ticket:
-    """The same as `TicketStore.update`; while the epoch of a begun upload rises, nobody writes to it.
+    """Call `TicketStore.update`; if it raises the epoch of an upload with bytes, do so while no write is under way.
 
-    It is always durable then: after a power cut the same number must not be given again. Raises TooBusy when a writer
+    That update is always durable: after a power cut the same epoch must not be used again. Raises TooBusy if a writer
     does not end.
     """
 

@@ -1,7 +1,7 @@
 """New tickets: what must be true before one is issued, and what it begins with.
 
-Decides the order of the checks: the cheap ones first, and the trial call to the app last, so that no ticket exists that
-its app cannot be told of. How each check is made is passed in.
+Decides the order of the checks: the cheap ones first, and the trial call to the app last, so that no ticket is issued
+whose callback cannot work. How each check is made is passed in.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ UNKNOWN = Identity()
 
 
 class TicketCreation:
-    """One worker's.
+    """Issue the tickets of one worker.
 
-    `is_draining` says whether this worker ends, `admit` raises while there is too little room for another upload,
-    `try_out` makes a trial call to the app and raises unless it succeeds.
+    `is_draining` returns whether this worker is shutting down, `admit` raises while there is too little room for
+    another upload, `try_out` makes a trial call to the app and raises unless it succeeds.
     """
 
     def __init__(

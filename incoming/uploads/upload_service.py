@@ -1,6 +1,6 @@
-"""Opens, writes, pauses, cancels and completes uploads: the one place where both transports meet.
+"""Open, write, pause, cancel and complete uploads: what all transports and protocols share.
 
-Decides who is the rightful sender, when a file is whole, and what becomes of it then. Knows no wire, only the stores.
+Decides which client may send, when a file is whole, and what happens to it then. Knows the stores, and no protocol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket, UploadError
 from incoming.core.extents import Extents
 from incoming.core.location import Location
-from incoming.core.ticket import FINAL, RECEIVING, Callback, Identity, State, Ticket
+from incoming.core.ticket import RECEIVING, Callback, Identity, State, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import BytesLost, ByteStore, store_of, with_part_size
@@ -30,15 +30,15 @@ from incoming.uploads.direct import DirectUploads
 from incoming.uploads.file_digests import FileDigests
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
 from incoming.uploads.takeover import update_fenced
-from incoming.wire.messages import Hello, reason_of
+from incoming.wire.messages import Hello
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_RETRY_DELAY = 1.0
-"""Seconds after which a failed checkpoint of an upload that nobody is connected to any more is tried again."""
+"""Seconds after which a failed checkpoint of an upload without connections is retried."""
 
 RECONNECT_GRACE = 5.0
-"""Seconds for a client whose connection broke to be back, before what is spooled for it is made durable."""
+"""Seconds for a client to reconnect before the bytes spooled for it are made durable."""
 
 
 class UploadService:
@@ -60,31 +60,31 @@ class UploadService:
         self._drain_begun = asyncio.Event()
         self._left = asyncio.Event()
 
-    # --- who comes and goes -------------------------------------------------------------------------------------------
+    # --- connections begin and end ------------------------------------------------------------------------------------
 
     async def open(self, ticket_id: str, hello: Hello) -> ActiveUpload:
-        """An uploader says hello. The result is shared by all its connections here; each calls `leave` once.
+        """Open the upload for a client's hello. All its connections here share the result; each calls `leave` once.
 
-        Past uploading it is not an error: the ticket's state tells the outcome. Raises UnknownTicket, TakenOver,
+        An upload that is complete or has ended is no error: see the ticket's state. Raises UnknownTicket, TakenOver,
         FileChanged, FileTooLarge, ServerShutdown or what the stores raise.
         """
         upload = await self._open(ticket_id, hello.identity, hello.session, hello.epoch)
         ticket = upload.ticket
         if ticket.state in RECEIVING and ticket.session not in ("", hello.session):
-            # Two said hello at the same time, and this one was the first: the newer one's epoch is not for it.
+            # Two clients sent hello at the same time, this one first: the epoch belongs to the newer one.
             self.leave(upload)
             raise TakenOver
         return upload
 
     async def open_plain(self, ticket_id: str, identity: Identity, read: Ticket | None = None) -> ActiveUpload:
-        """The same for a client without sessions, which is taken at any epoch. `read` is the ticket as just read."""
+        """Open the upload for a client without sessions, at any epoch. `read` is the ticket as just read."""
         return await self._open(ticket_id, identity, "", None, read)
 
     async def claim(self, ticket_id: str, identity: Identity | None = None) -> ClaimedUpload:
-        """A client without a session is the rightful sender from now on: other senders are ended, and `taken_over`.
+        """Make a client without a session the only sender: all others are disconnected with `taken_over`.
 
-        Without an `identity` it only asks, and changes neither state nor pause nor the time of the last activity. Past
-        uploading nothing is changed. Raises like `open`; leave the upload once.
+        Without an `identity` state, pause and the time of the last activity stay. A complete or ended upload stays
+        unchanged. Raises like `open`; leave the upload once.
         """
         session = new_session()
         if identity is None:
@@ -94,8 +94,8 @@ class UploadService:
     async def claim_by(
         self, ticket_id: str, change: Change, *, appends: str = "", durable: bool = True
     ) -> ClaimedUpload:
-        """The same by another change of the ticket. The appends entered as `appends` step aside, by default the
-        ticket's.
+        """Claim the upload by another change of the ticket. The appends entered as `appends`, by default the ticket's,
+        end first.
         """
         self._check_open()
         await self.appends.displace(appends or ticket_id)
@@ -103,7 +103,7 @@ class UploadService:
         return ClaimedUpload(self._welcome(ticket), ticket)
 
     async def set_size(self, claimed: ClaimedUpload, size: int) -> None:
-        """The end of the file has come, which nobody knew before. Raises TakenOver, FileChanged or FileTooLarge."""
+        """Set the size of a file whose length was unknown. Raises TakenOver, FileChanged or FileTooLarge."""
 
         def change(known: Ticket) -> Ticket:
             if known.state in RECEIVING and known.epoch != claimed.ticket.epoch:
@@ -116,21 +116,21 @@ class UploadService:
         self, ticket_id: str, identity: Identity, session: str, epoch: int | None, read: Ticket | None = None
     ) -> ActiveUpload:
         self._check_open()
-        told = self._opening(identity, session, epoch), self._is_first(ticket_id), read
-        return self._welcome(await update_fenced(self._tickets, self._store, ticket_id, *told))
+        opening, is_first = self._opening(identity, session, epoch), self._is_first(ticket_id)
+        return self._welcome(await update_fenced(self._tickets, self._store, ticket_id, opening, is_first, read))
 
     def _is_first(self, ticket_id: str) -> bool:
-        """What is first said of a file must outlive a power cut: the file may be whole before anything else does."""
+        """Return whether the identity is new: it must survive a power cut, and no checkpoint may follow."""
         return (known := self._uploads.get(ticket_id)) is None or known.ticket.size is None
 
     def _opening(self, identity: Identity, session: str, epoch: int | None) -> Change:
         def change(known: Ticket) -> Ticket:
             if known.state in (State.CANCELLED, State.FAILED):
                 return known
-            told = known.identify(identity, self._settings.max_size)
+            identified = known.identify(identity, self._settings.max_size)
             if known.state not in RECEIVING:
                 return known
-            return with_part_size(self._store, told).open(session, epoch, self._clock())
+            return with_part_size(self._store, identified).open(session, epoch, self._clock())
 
         return change
 
@@ -141,7 +141,7 @@ class UploadService:
         return upload
 
     async def join(self, ticket_id: str, epoch: int) -> ActiveUpload:
-        """One more connection of an uploader that was welcomed with `epoch`; changes nothing. `leave` it once.
+        """Add a connection of a client that was welcomed with `epoch`; changes nothing. `leave` it once.
 
         Raises TakenOver, UnknownTicket or ServerShutdown.
         """
@@ -159,8 +159,8 @@ class UploadService:
     def _enter(self, ticket: Ticket) -> ActiveUpload:
         upload = self._uploads.get(ticket.id)
         if upload is None:
-            stores, told = (self._tickets, store_of(self._store, ticket)), partial(self._listeners.notify, ticket.id)
-            upload = ActiveUpload(ticket, *stores, self._settings, self._clock, self._rates, told, self._complete)
+            stores, notify = (self._tickets, store_of(self._store, ticket)), partial(self._listeners.notify, ticket.id)
+            upload = ActiveUpload(ticket, *stores, self._settings, self._clock, self._rates, notify, self._complete)
             upload.checkpoints.committed = self._digests.follow
             self._uploads[ticket.id] = upload
         upload.users += 1
@@ -169,7 +169,7 @@ class UploadService:
         return upload
 
     def leave(self, upload: ActiveUpload) -> None:
-        """A connection lets go. What is on its way is still written and synced."""
+        """Remove a connection. What it has submitted is still written and synced."""
         upload.users -= 1
         if not upload.users:
             self._left.set()
@@ -195,7 +195,7 @@ class UploadService:
                 log.debug("upload %s: not released: %s", ticket_id, error.message)
 
     async def _settle(self, upload: ActiveUpload) -> None:
-        """Waits for what is on its way and checkpoints it; a failure is its own report."""
+        """Wait for pending writes and take a checkpoint; log a failure."""
         await upload.settle()
         try:
             await upload.checkpoints.take()
@@ -203,34 +203,34 @@ class UploadService:
             if not isinstance(error, BytesLost):  # which is in the log
                 log.warning("upload %s: checkpoint failed: %s", upload.ticket.id, error.message)
 
-    # --- what they do besides writing ---------------------------------------------------------------------------------
+    # --- requests besides writing -------------------------------------------------------------------------------------
 
     async def settled(self, upload: ActiveUpload) -> Ticket:
-        """The ticket when all that was written by now counts: complete ones have arrived. Raises like `finalise`."""
+        """Return the ticket once the file is completed, if all its bytes are there. Raises like `finalise`."""
         return await self.finalise(upload.ticket.id) if upload.ticket.awaits_completion else upload.ticket
 
     async def pause(self, ticket_id: str, epoch: int | None) -> Ticket:
-        """The user pauses. Raises TakenOver, UnknownTicket or the ticket's outcome."""
+        """Pause for the user. Raises TakenOver, UnknownTicket or the ticket's outcome."""
         ticket = await self._tickets.update(ticket_id, lambda known: known.pause(epoch, self._clock()))
         self._listeners.learned(ticket)
         return ticket
 
     async def cancel(self, ticket_id: str, reason: str, *, notify_app: bool) -> Ticket:
-        """Cancels for good and removes what has arrived. Raises UnknownTicket, or WrongState when it is too late."""
+        """Cancel for good and remove what has arrived. Raises UnknownTicket, or WrongState when it is too late."""
         ticket = await cancel(self._tickets, ticket_id, reason, notify_app=notify_app)
         self._listeners.learned(ticket)
         await self._discard(ticket)
         return ticket
 
     async def _discard(self, ticket: Ticket) -> None:
-        """Removes the bytes of a cancelled upload; what cannot be removed now the janitor removes later."""
+        """Remove the bytes of a cancelled upload; what cannot be removed now the janitor removes later."""
         if (upload := self._uploads.get(ticket.id)) is not None:
             await upload.settle()
             upload.checkpoints.stop()
         await remove_bytes(self._store, ticket)
 
     async def finish(self, ticket_id: str) -> Ticket:
-        """The app has what it wants. Raises like `handover.finish`."""
+        """Finish an upload for the app. Raises like `handover.finish`."""
         ticket = await handover.finish(self._tickets, self._store, ticket_id)
         self._listeners.learned(ticket)
         return ticket
@@ -242,7 +242,7 @@ class UploadService:
         return ticket
 
     async def get_ticket(self, ticket_id: str) -> Ticket:
-        """The ticket as it is now. Raises UnknownTicket."""
+        """Return the ticket as last committed. Raises UnknownTicket."""
         if (ticket := await self._tickets.get(ticket_id)) is None:
             raise UnknownTicket("unknown ticket: it was never issued, or it expired long ago")
         return ticket
@@ -252,25 +252,8 @@ class UploadService:
         return known.received if (known := self._uploads.get(ticket_id)) else Extents()
 
     def listen(self, ticket_id: str, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` at each change of the ticket by whomever; the result ends that."""
+        """Call `listener` at each change of the ticket by any process. The result unsubscribes."""
         return self._listeners.add(ticket_id, listener)
-
-    async def wait_for_change(self, ticket_id: str, seen: str, seconds: float) -> Ticket:
-        """Return the ticket as soon as its state differs from `seen` or its reason changes, or after `seconds`."""
-        first, changed = reason_of(await self.get_ticket(ticket_id)), asyncio.Event()
-        stop = self.listen(ticket_id, lambda news: changed.set())
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    changed.clear()
-                    ticket = await self.get_ticket(ticket_id)
-                    if (ticket.state, reason_of(ticket)) != (seen, first) or ticket.state in FINAL or self.draining:
-                        return ticket
-                    await changed.wait()
-        except TimeoutError:
-            return await self.get_ticket(ticket_id)
-        finally:
-            stop()
 
     # --- the whole file -----------------------------------------------------------------------------------------------
 
@@ -287,10 +270,10 @@ class UploadService:
             self._listeners.notify(ticket_id, StorageFailed("completing the file failed by a defect of the server"))
 
     async def finalise(self, ticket_id: str) -> Ticket:
-        """Puts a file whose every byte has arrived on the disk for good and owes the app its callback.
+        """Complete a file of which every byte has arrived, durably, and record that its callback is due.
 
-        May be called at any time, by several workers at once; exactly one wins. Raises what the stores raise; then what
-        was not synced is not believed any more.
+        May be called at any time, by several workers at once; exactly one succeeds. Raises what the stores raise; the
+        ranges that were not synced are discarded then.
         """
         if (task := self._finalising.get(ticket_id)) is None:
             task = asyncio.get_running_loop().create_task(self._finalise(ticket_id))
@@ -299,7 +282,7 @@ class UploadService:
         return await asyncio.shield(task)
 
     async def _finalise(self, ticket_id: str, *, anew: bool = False) -> Ticket:
-        """What this worker knows is believed unless `anew`: the stores refuse what is not true any more."""
+        """Start from the ticket that this worker knows, or with `anew` read it: the stores refuse an outdated one."""
         known = self._uploads.get(ticket_id)
         upload = self._enter(await self.get_ticket(ticket_id) if anew or known is None else known.ticket)
         try:
@@ -361,7 +344,7 @@ class UploadService:
             return location, await self._digests.finish(upload.ticket, size)
         try:
             digest = await self._digests.finish(upload.ticket, size)
-        except StorageFailed as error:  # completing the file tells why it could not be read, and records what is lost
+        except StorageFailed as error:  # completing finds out why it could not be read, and records what is lost
             log.warning("upload %s: digest not computed: %s", upload.ticket.id, error.message)
             location = await upload.checkpoints.complete(size)
             return location, await self._digests.finish(upload.ticket, size)
@@ -375,7 +358,7 @@ class UploadService:
         return self._drain_begun.is_set()
 
     async def drain(self) -> None:
-        """Opens nothing any more, tells every connection to come back elsewhere, and checkpoints what has arrived."""
+        """Refuse new connections, ask all to reconnect to another worker, and take checkpoints of what has arrived."""
         self._drain_begun.set()
         self._listeners.notify_all(ServerShutdown())
         await self._digests.close()
@@ -389,11 +372,11 @@ class UploadService:
             await asyncio.wait(under_way)
 
     def uploads(self) -> list[tuple[Ticket, int]]:
-        """The uploads that somebody here is connected to, each with its number of connections."""
+        """Return the uploads with connections to this worker, each with their number."""
         return [(upload.ticket, upload.users) for upload in self._uploads.values() if upload.users]
 
     async def wait_until_left(self) -> None:
-        """Return when nobody is connected to any upload here."""
+        """Return when no upload has a connection to this worker."""
         while self.uploads():
             self._left.clear()
             await self._left.wait()

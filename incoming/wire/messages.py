@@ -216,7 +216,7 @@ def welcome(ticket: Ticket, limits: Limits, received: Iterable[Range] = (), *, d
 
 
 def _alignment(ticket: Ticket) -> dict[str, int]:
-    """No chunk should cross a multiple of it. Absent when chunks may lie anywhere."""
+    """Return the field `alignment`: no chunk should cross a multiple of it. Empty if chunks may be anywhere."""
     return {"alignment": ticket.part_size} if ticket.part_size > 1 else {}
 
 

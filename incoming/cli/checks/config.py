@@ -50,7 +50,7 @@ def changed_settings(settings: Settings) -> Iterator[str]:
 
 
 def _check_access(settings: Settings, found: Findings) -> None:
-    """Look for backend functions that the internet may call."""
+    """Find backend functions that the internet may call."""
     wide = [str(network) for network in settings.backend_networks if network.is_global]
     is_local = _is_loopback(settings.address)
     if wide and not settings.backend_token and not is_local:

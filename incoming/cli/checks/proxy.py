@@ -171,7 +171,7 @@ class ProxyCheck:
             self._found.fault(f"a preflight gets status {status}", "forward OPTIONS to the server")
 
     async def _check_strangers(self, client: aiohttp.ClientSession) -> None:
-        """Look whether what is for backends and operators is open by this way."""
+        """Find functions for backends and operators that can be reached through the proxy."""
         url = f"{self._url}/incoming/0.1/backend/new_upload"
         try:
             async with client.post(url, headers={"Accept": "application/json"}, ssl=self._tls or True) as answer:

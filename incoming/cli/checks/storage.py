@@ -183,7 +183,7 @@ def _check_taking(directory: Path, taken_to: Path, found: Findings) -> None:
 
 
 def _check_seen(directory: Path, seen_at: Path, found: Findings) -> None:
-    """Look for a file of this directory where an application sees it, by the path that callbacks would name."""
+    """Check that an application sees a file of this directory, by the path that callbacks would name."""
     with _scratch(directory) as mark:
         mark.touch(0o640)
         seen = seen_at / mark.name

@@ -31,7 +31,7 @@ WARNING_HEADER = "Incoming-Warning"
 """What the caller should know although the call is carried out, one header for each warning."""
 
 MAX_DISCARDED = MAX_BODY + 256 * 1024
-"""Bytes up to which a body of unknown length is read to its end, so that its sender is told what is wrong."""
+"""Bytes up to which a body of unknown length is read to its end, so that its sender gets the error."""
 
 
 @dataclass(frozen=True, slots=True)

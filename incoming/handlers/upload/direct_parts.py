@@ -68,7 +68,7 @@ class DirectParts:
             self._looks.add(message, self._look, self._failed)
 
     def close(self) -> None:
-        """The connection has ended."""
+        """Stop: the connection has ended."""
         self._signs.close()
         self._looks.close()
 
@@ -89,7 +89,7 @@ class DirectParts:
         self._acknowledge(sorted(arrived))
 
     async def _look(self, waiting: deque[Sent]) -> None:
-        """Look for all parts that were sent, those of messages that came meanwhile together."""
+        """List the parts that were sent, once for all messages that arrived meanwhile."""
         numbers = {number for message in waiting for number in message.parts}
         waiting.clear()
         await self._direct.look(self._upload, self._epoch, min(numbers) - 1)

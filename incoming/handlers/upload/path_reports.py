@@ -26,7 +26,7 @@ class KernelReader:
         self._before = self._read()
 
     def measure(self, sender: ClientActivity) -> None:
-        """Tell `sender` what has been counted since the last call, or the beginning."""
+        """Report to `sender` what has been counted since the last call, or the beginning."""
         now, before = self._read(), self._before
         if now is not None and before is not None:
             sender.measured(now.rtt, now.retransmits - before.retransmits, now.out_of_order - before.out_of_order)

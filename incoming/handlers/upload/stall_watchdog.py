@@ -34,7 +34,7 @@ class StallWatchdog:
 
     @property
     def seconds_silent(self) -> float:
-        """Seconds since the last call of `input_received`."""
+        """Return the seconds since the last call of `input_received`."""
         return self._clock() - self.last_input_at
 
     def silence(self, connection: socket.socket) -> float:

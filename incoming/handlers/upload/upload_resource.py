@@ -13,6 +13,7 @@ from incoming.core.ticket import Ticket, canonical_id
 from incoming.handlers.services import Services
 from incoming.handlers.upload.streaming_handler import StreamingHandler
 from incoming.handlers.upload.upload_request import find_ticket
+from incoming.uploads.status_waiter import wait_for_change
 from incoming.wire import messages
 
 LONG_POLL = 25.0
@@ -70,7 +71,7 @@ class UploadResource(StreamingHandler):
         seconds = self._seconds(self.get_query_argument("wait", "0"))
         if seconds:
             seen = self.get_query_argument("state", known.state)
-            waiting = self.services.upload_service.wait_for_change(ticket, seen, seconds)
+            waiting = wait_for_change(self.services.upload_service, ticket, seen, seconds)
             self._poll = asyncio.get_running_loop().create_task(waiting)
             await asyncio.wait([self._poll])
             if not self._ended:

@@ -45,7 +45,7 @@ class UploadsWait(StreamingHandler):
             self._waiting.cancel()
 
     async def post(self) -> None:
-        """Answers when one of the uploads is in another state than the one that is told of it, or `wait` is over."""
+        """Answer when one of the uploads is in another state than the request says, or after `wait` seconds."""
         if self.concluded():
             return
         try:

@@ -76,7 +76,7 @@ class UploadSocket(Answering, WebSocketHandler):
     # --- the handshake ------------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Look the ticket up before anything is buffered: a client without a ticket gets no buffer for a chunk."""
+        """Read the ticket before anything is buffered: a client without a ticket gets no buffer for a chunk."""
         headers = self.request.headers
         check_page(headers, self._settings)
         if self.request.method != "GET":

@@ -122,7 +122,7 @@ class WebSocketSender:
             self._deadline.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
-        """The connection is gone: nothing is queued any more, and `run` ends."""
+        """Queue nothing more and end `run`: the connection is closed."""
         self.ended = self._gone = True
         self._deadline = self._last_words = None
         self._acks.clear()

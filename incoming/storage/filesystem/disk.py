@@ -26,30 +26,30 @@ class Facts(NamedTuple):
 
 
 class Disk(Protocol):
-    """What a file system promises: bytes written survive the process at once and a power cut after `fdatasync`, names
-    after `sync_directory`.
+    """A file system. Written bytes survive the process at once and a power cut after `fdatasync`, names after
+    `sync_directory`.
     """
 
     def create(self, path: str, mode: int) -> int:
-        """A new, empty file, open for reading and writing. Raises FileExistsError if there is anything of that name."""
+        """Create an empty file and open it for reading and writing. Raises FileExistsError if the name is in use."""
         ...
 
     def open(self, path: str, *, write: bool = True) -> int:
-        """An existing file, open for reading and perhaps writing; a symbolic link is not followed."""
+        """Open an existing file for reading and, with `write`, writing. Does not follow a symbolic link."""
         ...
 
     def close(self, fd: int) -> None: ...
 
     def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
-        """Writes the pieces one after the other from `offset` on; returns how many bytes, perhaps fewer than given."""
+        """Write the pieces one after the other from `offset` on; return the number of bytes, perhaps not all."""
         ...
 
     def copy(self, source: int, target: int, start: int, length: int, offset: int) -> int:
-        """Copies `length` bytes from `start` on to `offset` of the target; returns how many bytes, perhaps fewer."""
+        """Copy `length` bytes from `start` to `offset` of the target; return the number of bytes, perhaps fewer."""
         ...
 
     def read(self, fd: int, room: memoryview, offset: int) -> int:
-        """Reads into `room` from `offset` on; returns how many bytes, perhaps fewer than it has, 0 at the end."""
+        """Read into `room` from `offset` on; return the number of bytes, perhaps fewer than fit, 0 at the end."""
         ...
 
     def truncate(self, fd: int, length: int) -> None: ...
@@ -57,23 +57,23 @@ class Disk(Protocol):
     def facts(self, fd: int) -> Facts: ...
 
     def look(self, path: str) -> Facts | None:
-        """The facts of what is at `path` (a symbolic link is not followed); None when nothing is."""
+        """Return the facts of what is at `path`, without following a symbolic link; None if there is nothing."""
         ...
 
     def born(self, fd: int) -> int:
-        """When the open file was made, in nanoseconds since the epoch; 0 where the system does not tell."""
+        """Return when the open file was created, in nanoseconds since the epoch; 0 if the system does not know."""
         ...
 
     def data(self, fd: int, start: int, length: int) -> tuple[int, int] | None:
-        """The first range at or after `start` and below `length` that is not a hole; None when only a hole follows."""
+        """Return the first range in [start, length) that is not a hole; None if only a hole follows."""
         ...
 
     def kind(self, path: str) -> str:
-        """The type of the file system that `path` is on, as mount(8) names it; empty if the system does not tell."""
+        """Return the type of the file system of `path`, as mount(8) names it; empty if the system does not know."""
         ...
 
     def lock(self, fd: int, *, exclusive: bool) -> bool:
-        """Take an advisory lock on the open file; False when another holder is in the way.
+        """Take an advisory lock on the open file; return False when it is held elsewhere.
 
         It ends with `unlock`, `close` or the process.
         """
@@ -82,9 +82,9 @@ class Disk(Protocol):
     def unlock(self, fd: int) -> None: ...
 
     def lock_syncs(self, fd: int) -> bool:
-        """Take the other advisory lock on the open file, which ends with `close`; False when it is held elsewhere.
+        """Take the other advisory lock on the open file, until `close`; return False when it is held elsewhere.
 
-        A file system without such locks gives it to everybody.
+        On a file system without such locks it always succeeds.
         """
         ...
 
@@ -97,15 +97,15 @@ class Disk(Protocol):
     def unlink(self, path: str) -> None: ...
 
     def make_directory(self, path: str, mode: int) -> None:
-        """One level. What is there already is left as it is."""
+        """Create one directory unless it exists."""
         ...
 
     def sync_directory(self, path: str) -> None: ...
 
     def free(self, path: str) -> int:
-        """Bytes that an ordinary user can still write to new files of the file system that `path` is on.
+        """Return how many bytes an ordinary user can still write to the file system of `path`.
 
-        That is 0 when no file can be made because all inodes are in use.
+        That is 0 when no file can be created because all inodes are in use.
         """
         ...
 

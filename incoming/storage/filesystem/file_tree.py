@@ -294,7 +294,7 @@ class FileTree:
 
 
 def _runs(pieces: Sequence[tuple[int, Buffer]]) -> Iterator[tuple[int, list[Buffer]]]:
-    """Pieces that follow each other without a gap, joined so that one system call writes them."""
+    """Join pieces that follow each other without a gap, so that one system call writes them."""
     start, end, run = 0, 0, list[Buffer]()
     for offset, data in pieces:
         if run and offset != end:
@@ -310,7 +310,7 @@ def _runs(pieces: Sequence[tuple[int, Buffer]]) -> Iterator[tuple[int, list[Buff
 
 
 def _after(buffers: list[Buffer], written: int) -> list[Buffer]:
-    """What is left to write of `buffers` after so many bytes."""
+    """Return what is left to write of `buffers` after `written` bytes."""
     for index, data in enumerate(buffers):
         if written < len(data):
             return [memoryview(data)[written:], *buffers[index + 1 :]]

@@ -1,7 +1,7 @@
-"""What says that a partial file is the one that was begun, and which of its bytes are surely there.
+"""Checks that a partial file is the one that was begun, and which of its bytes are surely there.
 
-Decides what is noted of a file with its ticket, and when a hole proves that bytes are missing. It does not know where
-files lie, who writes them, or what becomes of an upload whose file is another one.
+Decides what is recorded of a file with its ticket, and when a hole proves that bytes are missing. Does not know where
+files are, who writes them, or what happens to an upload whose file was replaced.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from the cut to the end of that block. More than any file system's block.
 
 
 def identity(disk: Disk, fd: int, facts: Facts) -> str:
-    """Return what is noted of the open file. Numbers of inodes are given again, moments of birth are not."""
+    """Return what is recorded of the open file. Inode numbers are reused, times of creation are not."""
     return f"{facts.inode[1]}:{disk.born(fd)}"
 
 
 def is_same(noted: str, found: str) -> bool:
-    """Whether two notes are of one file. The device is not part of them, for it may change with every mount."""
+    """Return whether two records are of one file. They lack the device, which may change with every mount."""
     (inode, _, born), (other, _, birth) = noted.partition(":"), found.partition(":")
     return inode == other and (born == birth or "0" in (born, birth))
 

@@ -1,8 +1,8 @@
 """One sync of a partial file at a time, over all processes, and none after a failed one until its loss is recorded.
 
-The kernel reports an error of writing back once to each descriptor that is open then. A process that opens the file
-later, and syncs before the loss is recorded, would hear of nothing and believe it all. Decides how long this lock is
-held. It does not know what a sync is and who records its failure.
+The kernel reports a write-back error once to each descriptor that is open then. A process that opens the file later,
+and syncs before the loss is recorded, would get no error and trust all bytes. Decides how long this lock is held. Does
+not know what a sync is, nor who records its failure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ONE_KIND_OF_LOCK = frozenset({"nfs", "nfs4", "cifs", "smb3"})
 
 
 class SyncLocks:
-    """Those of one process. Every method blocks."""
+    """Sync locks of one process. Every method blocks."""
 
     def __init__(self, directory: StorageDirectory, disk: Disk) -> None:
         self._directory = directory
@@ -47,9 +47,9 @@ class SyncLocks:
         self._end(fd)
 
     def _take(self, ticket_id: str) -> int | None:
-        """A descriptor of its own that holds the lock.
+        """Return a descriptor that holds the lock, used for nothing else.
 
-        None if this process holds it already, whose callers record first, or there is no file, which they find out.
+        None if this process holds it already, or if there is no file, which the sync will find out.
         """
         with self._lock:
             is_ours = ticket_id in self._unrecorded
@@ -69,7 +69,7 @@ class SyncLocks:
         return fd
 
     def recorded(self, ticket_id: str) -> None:
-        """What failed syncs of this upload have lost is recorded: others may sync."""
+        """Release the locks of this upload: what failed syncs have lost is recorded."""
         with self._lock:
             held = self._unrecorded.pop(ticket_id, [])
         for fd in held:

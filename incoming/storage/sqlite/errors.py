@@ -21,7 +21,7 @@ class DatabaseFaults:
         self._log = RateLimitedLog()
 
     def blame(self, error: BaseException) -> StorageFull | StorageFailed:
-        """The error for the caller; the details are in the log."""
+        """Return the error for the caller and log the details."""
         name = getattr(error, "sqlite_errorname", "no code")
         self._log.report(name, "ticket database %s: %s (%s)", self._path, error, name)
         code = result_code(error)
@@ -30,7 +30,7 @@ class DatabaseFaults:
         return StorageFailed(f"the ticket database of the server reported an error ({error})")
 
     def damaged(self, ticket_id: str) -> None:
-        """A record cannot be read; the operator learns which."""
+        """Log which record cannot be read, and return the error for the caller."""
         self._log.report(("damaged", ticket_id), "ticket database %s: the record of upload %s... is damaged",
                          self._path, ticket_id[:8])  # fmt: skip
 
@@ -43,6 +43,6 @@ class DatabaseFaults:
 
 
 def result_code(error: BaseException) -> int:
-    """SQLite's result code without the extension in the upper bits; 0 when the error did not come from it."""
+    """Return SQLite's result code without the extension in the upper bits; 0 for errors of other origin."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF

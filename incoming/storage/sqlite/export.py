@@ -41,7 +41,7 @@ def exported(path: Path, mode: int) -> Iterator[tuple[Contents, Callable[[str], 
 
 
 def _mark_moved(connection: sqlite3.Connection, where: str) -> None:
-    """Let no server use this database any more."""
+    """Mark the database so that no server uses it any more."""
     connection.execute("PRAGMA synchronous = FULL")
     text = f"{where} on {time.strftime('%Y-%m-%d %H:%M')}"
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (MOVED, text))

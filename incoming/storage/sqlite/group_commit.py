@@ -53,7 +53,7 @@ class Transaction:
         """What was written of each ticket last. It may have been undone since: no row has that version then."""
 
     def change(self, ticket_id: str, *, quiet: bool = False) -> int:
-        """Notes that the ticket changes, and gives it its version. A quiet change is told nobody in this process."""
+        """Record a change and return the ticket's new version. `quiet` does not notify listeners of this process."""
         self.version += 1
         if not quiet:
             self.changed.append(ticket_id)
@@ -97,7 +97,7 @@ class GroupCommitWriter:
         owed: Callable[[], None] = lambda: None,
         keep: Callable[[], None] = lambda: None,
     ) -> None:
-        """`keep` is called before each transaction, which it may refuse by raising."""
+        """Call `keep` before each transaction, which it may refuse by raising."""
         self.own: deque[tuple[int, int]] = deque(maxlen=1000)
         """The latest versions given by this process, as (from, to] of each transaction, in ascending order."""
         self._faults = faults
@@ -127,7 +127,7 @@ class GroupCommitWriter:
         patient: bool = False,
         quick: Callable[[Transaction], T | None] | None = None,
     ) -> T:
-        """Runs `work` in a transaction and returns its result once that is committed.
+        """Run `work` in a transaction and return its result once that is committed.
 
         `patient` work may wait for COMMIT_INTERVAL after the transaction before. `quick` is tried first: it is one
         statement or none. When it returns None it has changed nothing, and `work` is done instead, as when it raises.
@@ -153,7 +153,7 @@ class GroupCommitWriter:
         self._turns.put(True)
 
     def stop(self) -> None:
-        """Blocks until all that was asked before is committed."""
+        """Block until all operations submitted before are committed."""
         if not self._closed:
             self._closed = True
             self._turns.put(False)
@@ -174,14 +174,14 @@ class GroupCommitWriter:
         self._connection.close()
 
     def _collect(self) -> list[Operation]:
-        """All operations that wait by now, but no more than a transaction may have."""
+        """Return the pending operations, at most MAX_OPERATIONS."""
         batch: list[Operation] = []
         while self._waiting and len(batch) < MAX_OPERATIONS:
             batch.append(self._waiting.popleft())
         return batch
 
     def _commit(self, batch: list[Operation]) -> list[str]:
-        """All in one transaction; returns the ids of what changed. Afterwards each has its result or its error."""
+        """Commit all in one transaction and return the ids of changed tickets. Each gets its result or error."""
         try:
             self._begin(any(operation.durable for operation in batch))
             transaction = Transaction(self._connection, self._host)
@@ -221,8 +221,10 @@ class GroupCommitWriter:
             raise
 
     def _start_log_anew(self) -> None:
-        """After a failed commit the log may have holes on the disk that no later sync reports, and what is committed
-        behind them would be lost. Once all of it is copied into the main file and synced there, it begins anew.
+        """Restart the write-ahead log, after copying all of it into the main file, which is synced.
+
+        After a failed commit the log may have holes on the disk that no later sync reports. Later commits would be
+        lost.
         """
         deadline = time.monotonic() + BUSY_TIMEOUT
         while self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
@@ -248,7 +250,7 @@ class GroupCommitWriter:
         self._connection.execute("RELEASE operation")
 
     def _is_quick(self, operation: Operation, quick: Callable[[Transaction], Any], transaction: Transaction) -> bool:
-        """Whether that was all. An error is not told yet: what was assumed may have been wrong."""
+        """Return whether `quick` succeeded. Its error is not reported: `work` runs then, with the present row."""
         noted = len(transaction.changed)
         try:
             operation.result = quick(transaction)
@@ -271,7 +273,7 @@ class GroupCommitWriter:
             operation.error = type(blamed)(*blamed.args)  # one each: raising it attaches a traceback to it
 
     def _blame(self, error: BaseException) -> BaseException:
-        """What the caller gets: its own error as it is, the database's as one of the tree."""
+        """Return the error for the caller: its own unchanged, the database's as an UploadError."""
         if isinstance(error, sqlite3.Error | TransactionLostError):
             return self._faults.blame(error)
         return error

@@ -1,8 +1,8 @@
 """The host that uses the database: SQLite's locks and shared memory work within one machine only.
 
-A file beside the database names the host; its modification time is a heartbeat, by the clock of the file system. Decides
-when another host may start: at once after a clean end, otherwise STALE_AFTER seconds after the last heartbeat. All
-processes of one boot of one machine share the lock, so restarts and several workers need nothing. Knows no SQL.
+A file beside the database names the host; its modification time is a heartbeat, by the clock of the file system.
+Decides when another host may start: at once after a clean end, otherwise STALE_AFTER seconds after the last heartbeat.
+All processes of one boot of one machine share the lock, so restarts and several workers need nothing. Knows no SQL.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Host:
 
     @staticmethod
     def this() -> Host:
-        """The host of this process. `boot` is empty where the system does not tell."""
+        """Return the host of this process. `boot` is empty if the system does not know it."""
         return Host(socket.gethostname(), boot_id(), machine_id())
 
     def rebooted(self, other: Host) -> bool:
-        """Whether `other` is an earlier boot of this machine, without doubt."""
+        """Return whether `other` is certainly an earlier boot of this machine."""
         return bool(self.machine) and (self.name, self.machine) == (other.name, other.machine)
 
 
@@ -74,7 +74,7 @@ class HostLock:
         clock: Callable[[], float] = time_since_boot,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`clock` also counts while the machine is suspended."""
+        """Use `clock`, which also counts while the machine is suspended."""
         self.path = database.with_name(f"{database.name}.host")
         self._host = host or Host.this()
         self._clock = clock
@@ -147,7 +147,7 @@ class HostLock:
         return None if seen is None else seen.host
 
     def _acquired(self) -> bool:
-        """One attempt: True when this host has the lock, False to try again."""
+        """Try once; return whether this host has the lock."""
         seen = self._look()
         if seen is None:
             return self._create()
@@ -163,7 +163,7 @@ class HostLock:
         raise self._refusal(seen)
 
     def _wait_for(self, seen: _Seen) -> bool:
-        """A host of this name has it: this one before a reboot, or another one, which gives heartbeats."""
+        """Wait for a host of the same name: this one before a reboot, or another, which sends heartbeats."""
         log.warning("the ticket database was in use %.0f s ago by a host of this name; waiting for it", seen.age)
         while True:
             self._sleep(POLL_INTERVAL)
@@ -197,7 +197,7 @@ class HostLock:
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[Path]:
-        """A file of its own with this host in it; its time is the present one of the file system."""
+        """Keep a temporary file that names this host; its modification time is the file system's present."""
         scratch = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         try:
             scratch.write_text(json.dumps(asdict(self._host)), encoding="utf-8")

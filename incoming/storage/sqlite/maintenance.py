@@ -39,7 +39,7 @@ def note_boot(connection: sqlite3.Connection, host: str, boot_id: str) -> bool:
 
 
 def lease(connection: sqlite3.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
-    """Take, renew or (0 seconds) give back a lease; return False while another holder has it."""
+    """Take, renew or (0 seconds) release a lease; return False while another holder has it."""
     key = f"lease/{name}"
     try:
         known, _, end = str(_get(connection, key)).partition(" ")

@@ -6,12 +6,12 @@ import sqlite3
 
 
 def unfinished_of(connection: sqlite3.Connection, requested_by: str) -> int:
-    """How many unfinished uploads the backend at this address has."""
+    """Return how many unfinished uploads the backend at this address has."""
     return _sum(connection, f"open/{requested_by}")
 
 
 def reserved(connection: sqlite3.Connection) -> int:
-    """How many bytes count for all uploads together."""
+    """Return the bytes of the quota that all uploads use together."""
     return _sum(connection, "bytes")
 
 

@@ -20,7 +20,7 @@ def write(
     counted: Mapping[str, float],
     traffic: int,
 ) -> None:
-    """One worker's note, in the caller's transaction."""
+    """Write one worker's note, in the caller's transaction."""
     if facts is None:
         connection.execute("DELETE FROM workers WHERE name = ?", (worker,))
     else:
@@ -40,7 +40,7 @@ def write(
 
 
 def read(connection: sqlite3.Connection, since: float) -> Notes:
-    """All of it, as of one moment."""
+    """Return all notes, as of one moment."""
     connection.execute("BEGIN")
     try:
         return Notes(

@@ -118,7 +118,7 @@ BUSY_TIMEOUT = 60.0
 
 
 def open_database(path: Path, mode: int) -> None:
-    """Makes the file if there is none and brings it up to date; several processes may do so at once.
+    """Create the file if there is none and upgrade its schema; several processes may do so at once.
 
     Raises OSError if it cannot be made, StorageFailed if it is no database or one of a later release.
     """
@@ -143,7 +143,7 @@ def open_database(path: Path, mode: int) -> None:
 
 
 def version_of(path: Path) -> int:
-    """How many of MIGRATIONS the existing database has been through; changes nothing. Raises StorageFailed."""
+    """Return how many of MIGRATIONS were applied to the existing database; change nothing. Raises StorageFailed."""
     try:
         connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT)
         try:
@@ -155,7 +155,7 @@ def version_of(path: Path) -> int:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that one thread at a time may use; transactions are begun and ended by hand."""
+    """Open a connection that one thread at a time may use; transactions are begun and ended explicitly."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         # Turning it on once takes an exclusive lock, for which SQLite does not wait by itself.
@@ -173,7 +173,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def patiently(attempt: Callable[[], T], patience: float = BUSY_TIMEOUT) -> T:
-    """What `attempt` returns, tried again for `patience` seconds while another process holds the database."""
+    """Return what `attempt` returns, retried for `patience` seconds while another process holds the database."""
     deadline = time.monotonic() + patience
     while True:
         try:

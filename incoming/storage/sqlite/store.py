@@ -69,7 +69,7 @@ class SqliteStore:
         host: str = THIS_HOST,
         lock: HostLock | None = None,
     ) -> None:
-        """Opens the database, or makes it. Raises OSError or StorageFailed if it cannot be used."""
+        """Open the database, or create it. Raises OSError or StorageFailed if it cannot be used."""
         self.clock = clock or StoreClock()
         self._path = Path(path)
         self._limits = limits

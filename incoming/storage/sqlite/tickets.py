@@ -35,7 +35,7 @@ _WRITTEN_BY = "written_by = CASE WHEN ? THEN '' WHEN instr(written_by, ?) THEN w
 
 
 def _writers(transaction: Transaction, known: Ticket | None, saved: Ticket) -> tuple[bool, str, str]:
-    """Whether nothing unsynced is left, so that no note is needed, and the note of this host if it has written."""
+    """Return whether nothing is unsynced, and the note of this host if it has written unsynced bytes."""
     written = known is None or known.extents != saved.extents
     mark = _mark(transaction.host) if written else ""
     return saved.extents == saved.synced, mark, mark
@@ -46,7 +46,7 @@ def _mark(host: str) -> str:
 
 
 def _update(names: Iterable[str]) -> tuple[str, Callable[[Sequence[Any]], tuple[Any, ...]]]:
-    """The statement that sets these columns and then _WRITTEN_BY, and what picks the values of the first from a row."""
+    """Return a statement that sets these columns and _WRITTEN_BY, and a function that picks their values from a row."""
     names = tuple(names)
     values = itemgetter(*(COLUMNS.index(name) for name in names))
     columns = ", ".join((*(f"{name} = ?" for name in names), _WRITTEN_BY))
@@ -75,7 +75,7 @@ def rows_at(connection: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[S
 
 
 def insert(transaction: Transaction, ticket: Ticket) -> None:
-    """A new row."""
+    """Insert a row."""
     transaction.connection.execute(_INSERT, to_row(replace(ticket, version=transaction.change(ticket.id))))
     transaction.owes |= ticket.callback is not None
     if ticket.extents != ticket.synced:
@@ -83,7 +83,7 @@ def insert(transaction: Transaction, ticket: Ticket) -> None:
 
 
 def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: bool = False) -> Ticket:
-    """Writes `changed` over the row, which is `known`, and returns the ticket with its new version."""
+    """Write `changed` over the row, which is `known`, and return the ticket with its new version."""
     saved = replace(changed, version=transaction.change(known.id, quiet=quiet))
     statement, values = _statement(known, saved)
     transaction.connection.execute(statement, (*values(to_row(saved)), *_writers(transaction, known, saved), known.id))
@@ -93,7 +93,7 @@ def save(transaction: Transaction, known: Ticket, changed: Ticket, *, quiet: boo
 
 
 def _statement(known: Ticket, saved: Ticket) -> tuple[str, Callable[[Sequence[Any]], tuple[Any, ...]]]:
-    """The cheaper of the statements that write all that differs, and what picks its values from a row."""
+    """Return the cheaper statement that writes all differences, and a function that picks its values from a row."""
     counted = (known.state, known.reserved, known.options) != (saved.state, saved.reserved, saved.options)
     return _UPDATE if counted else _UPDATE_UNCOUNTED
 
@@ -101,8 +101,9 @@ def _statement(known: Ticket, saved: Ticket) -> tuple[str, Callable[[Sequence[An
 def advance(
     transaction: Transaction, believed: Ticket, change: Change, *, quiet: bool, may_reserve: bool
 ) -> Ticket | None:
-    """Writes the changed ticket over the row if it still is the version that it is believed to be; None, and nothing,
-    if not, or if it would reserve more and not `may_reserve`.
+    """Write the changed ticket over the row if that still has the version of `believed`, and return it.
+
+    Otherwise, and if it would reserve more without `may_reserve`, write nothing and return None.
     """
     known = transaction.saved.get(believed.id, believed)
     changed = change(known)
@@ -123,13 +124,13 @@ def advance(
 
 
 def unsynced_of_host(transaction: Transaction) -> Iterator[Sequence[Any]]:
-    """The unfinished uploads of which bytes were written on this host that are not synced."""
+    """Return the unfinished uploads with unsynced bytes that were written on this host."""
     for state in RECEIVING:
         yield from transaction.connection.execute(_UNSYNCED, (state.value, _mark(transaction.host))).fetchall()
 
 
 def read_records(connection: sqlite3.Connection, ticket_id: str) -> dict[str, str]:
-    """What belongs to a ticket, by name."""
+    """Return the records of a ticket, by name."""
     query = "SELECT name, value FROM records WHERE ticket_id = ? ORDER BY name"
     return dict(connection.execute(query, (ticket_id,)).fetchall())
 

@@ -50,7 +50,7 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Blocks until the thread has ended."""
+        """Stop, and block until the thread has ended."""
         self._stop.set()
         self._thread.join()
 

@@ -1,9 +1,9 @@
-"""When an upload's file is synced to the disk, and what is still believed after a sync has failed or bytes are gone.
+"""Decides when an upload's file is synced, and which ranges remain after a failed sync or a loss of bytes.
 
 The kernel may drop the pages that it could not write, and the next fsync succeeds all the same. So a failed sync is
-never tried again and then believed: what was not synced before it is gone, the ticket says so, and until that is
-recorded nothing more is written or committed. The same holds for bytes that the store has no more. This file knows
-nothing of pieces, acks and connections.
+never retried and then trusted: what was not synced before it is lost, the ticket records that, and until then nothing
+more is written or committed. The same holds for bytes that the store no longer has. Knows nothing of chunks,
+acknowledgements and connections.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Subject(Protocol):
 
 
 class Checkpointer:
-    """One upload's, in one worker. `suspect` while it must be recorded that a sync has failed or bytes are gone."""
+    """Checkpoints of one upload in one worker. `suspect` while a failed sync or a loss is not recorded."""
 
     def __init__(self, subject: Subject, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -127,7 +127,7 @@ class Checkpointer:
             self._unsynced += count
 
     def plan(self) -> None:
-        """Something was committed: a checkpoint is due after so many bytes or so much time."""
+        """Note a commit: a checkpoint is due after `checkpoint_bytes` or `checkpoint_seconds`."""
         self.committed(self._subject.ticket)
         if self._unsynced >= self._settings.checkpoint_bytes:
             self._start()
@@ -149,9 +149,9 @@ class Checkpointer:
             self.task = None
 
     async def take(self, *, patient: bool = False) -> None:
-        """Syncs the file and records what is now safe from a power cut. Raises what the stores raise.
+        """Sync the file and record the ranges that survive a power cut. Raises what the stores raise.
 
-        A `patient` one's record may wait for a moment, so that it is committed together with others.
+        With `patient` the record may be delayed, so that it is committed together with others.
         """
         async with self._turn:
             await self._clear()
@@ -180,19 +180,19 @@ class Checkpointer:
                 self._unsynced += 1  # the next checkpoint records it
 
     async def sync(self) -> None:
-        """After this, all that was written before survives a power cut. Raises what the stores raise."""
+        """Sync all that was written before. Raises what the stores raise."""
         async with self._turn:
             await self._clear()
             await self._sync()
 
     async def clear(self) -> None:
-        """Returns when no failure is left unrecorded. Raises what the TicketStore raises."""
+        """Record all failures. Raises what the TicketStore raises."""
         async with self._turn:
             await self._clear()
 
     async def complete(self, size: int) -> Location:
         """Complete the whole file durably and return its location. Raises what the stores raise."""
-        # Nobody else syncs meanwhile: an error of the disk is told only once, to the first that asks.
+        # No other sync may run meanwhile: the kernel reports a write error only once.
         async with self._turn:
             await self._clear()
             self._stop_timer()
@@ -208,7 +208,7 @@ class Checkpointer:
                     await self._store.remove(ticket)
                 raise
             except (StorageFull, StorageFailed) as error:
-                # Without a partial file it has its final name already, or is gone; the next try finds out.
+                # Without a partial file it has its final name already, or is gone; the next attempt finds out.
                 if self.needed and await self._is_partial(ticket):
                     await self._distrust(error)
                 raise
@@ -216,7 +216,7 @@ class Checkpointer:
             return location
 
     async def _join(self, size: int) -> Location:
-        """A copy that fails loses nothing of the parts, which are safe first: it is tried again."""
+        """Complete a rearranged file. A failed copy loses no parts, which are synced first, and is retried."""
         await self._sync()
         ticket = self._subject.ticket
         if not isinstance(self._store, JoiningStore):
@@ -228,7 +228,7 @@ class Checkpointer:
             raise
 
     async def _is_partial(self, ticket: Ticket) -> bool:
-        """Whether there is a partial file; also when a failing disk does not say."""
+        """Return whether there is a partial file; True as well if a failing disk gives no answer."""
         try:
             return await self._store.stored(ticket) is not None
         except UploadError:
@@ -262,10 +262,10 @@ class Checkpointer:
         try:
             await self._clear()
         finally:
-            if self._subject.ticket.state in RECEIVING:  # else it was cancelled, and its file was to be removed
+            if self._subject.ticket.state in RECEIVING:  # else it was cancelled and its file removed
                 before = ticket.extents.size
                 counts = (before - (ticket.extents & lost.kept).size, before)
-                log.warning("upload %s: %s; %d of %d bytes are asked for again", ticket.id, lost.message, *counts)
+                log.warning("upload %s: %s; %d of %d bytes must be sent again", ticket.id, lost.message, *counts)
                 self._subject.lose(lost)
 
     async def _clear(self) -> None:
@@ -277,7 +277,7 @@ class Checkpointer:
             await self._store.loss_recorded(self._subject.ticket)
 
     def stop(self) -> None:
-        """No checkpoint is due any more, because one was made or nothing is worth one."""
+        """Cancel the next checkpoint: one was taken, or nothing needs one."""
         self._stop_timer()
         self._unsynced = 0
 
@@ -292,9 +292,9 @@ def _distrusted(known: Ticket) -> Ticket:
 
 
 def _without(known: Ticket, seen: Ticket, kept: Extents) -> Ticket:
-    """The ticket without what is gone, unless that is recorded already and other bytes have come since."""
+    """Return the ticket without the lost bytes, unless that is recorded already and others have arrived since."""
     if known.state != State.UPLOADING or known.store_data not in ("", seen.store_data):
         return known
-    # A file that is gone for good is gone for a later session as well.
+    # A file that no longer exists is lost for a later session as well.
     is_same = known.epoch == seen.epoch or bool(not kept and known.store_data)
     return known.lose(kept) if is_same else known

@@ -1,6 +1,6 @@
-"""When what is durable of one upload is committed: as soon as its senders need it, and no more often.
+"""Decides when the durable ranges of one upload are committed: as soon as its senders need it, and no more often.
 
-All that comes until then goes together. Knows neither the writes nor the ticket.
+All that is durable by then is committed together. Knows neither the writes nor the ticket.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Protocol
 
 COMMIT_INTERVAL = 0.02
-"""Seconds from one commit of an upload to the next, unless a sender says otherwise: what comes meanwhile goes together,
-so that acks cost little.
+"""Seconds between two commits of an upload, unless a sender asks for less: what is stored meanwhile is committed
+together, so that acknowledgements cost little.
 """
 
 RANGE_SECONDS = 50e-6
@@ -23,13 +23,13 @@ which takes about a twentieth of that.
 
 
 class Commit(Protocol):
-    """Commits all that is durable by now; a `patient` one may wait for others."""
+    """Commit all that is durable by now; with `patient` it may be delayed, to be committed together with others."""
 
     async def __call__(self, *, patient: bool) -> None: ...
 
 
 class CommitSchedule:
-    """That of one upload. It holds no reference to it but while a commit is due."""
+    """Schedule of one upload. Holds a reference to it only while a commit is due."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -37,12 +37,12 @@ class CommitSchedule:
         self._wanted = False
         self._committed_at = 0.0
         self._within = math.inf
-        """How long what has been written may wait for the next commit."""
+        """Seconds that the next commit may be delayed."""
         self._sooner = asyncio.Event()
-        """Set when that has become less."""
+        """Set when `_within` has decreased."""
 
     def plan(self, within: float, commit: Commit, ranges: Callable[[], int]) -> None:
-        """Let `commit` be called within so many seconds; of an upload of many ranges later, and less often."""
+        """Call `commit` in `within` seconds; later, and less often, for an upload of many ranges."""
         self._wanted = True
         if within < self._within:
             self._within = within

@@ -24,26 +24,26 @@ from incoming.uploads.writes.receive_buffer import BufferPool
 log = logging.getLogger(__name__)
 
 OVERHEAD = 4096
-"""Bytes that a write takes besides its data, roughly: chunks of one byte must not cost more than they count."""
+"""Bytes of memory that a write needs besides its data, roughly, so that tiny chunks are counted truthfully."""
 
 SMALL_READ = 16 * 1024
-"""Bytes. Smaller reads cost a wake-up each, hundreds of times a second with many slow connections."""
+"""Bytes. Each smaller read costs a wake-up, hundreds of times a second with many slow connections."""
 
 SMALL_READ_DELAY = 0.02
-"""Seconds in which the kernel gathers more after such a read; a slow line does not fill its window meanwhile."""
+"""Seconds in which the kernel gathers more after such a read. A slow line does not fill its window meanwhile."""
 
 MEDIUM_READ = 256 * 1024
-"""Bytes. Python's work for one read costs about as much as the kernel's for this many."""
+"""Bytes. One read costs Python about as much time as these bytes cost the kernel."""
 
 MEDIUM_READ_DELAY = 0.001
 """Seconds between two smaller reads. The fastest line brings one or two MEDIUM_READs, and no receive window fills."""
 
 IDLE_BUFFER_SECONDS = 10.0
-"""Seconds for which buffers are kept after the last byte was stored, if nothing arrives."""
+"""Seconds without received bytes after which the buffer pool is emptied."""
 
 
 async def pause_between_reads(count: int, left: int) -> None:
-    """Pause between two reads: the last one brought `count` bytes, and `left` more are expected."""
+    """Pause between two reads, after one of `count` bytes while `left` more are expected."""
     if count < SMALL_READ <= left:
         await asyncio.sleep(SMALL_READ_DELAY)
     elif count < MEDIUM_READ <= left:
@@ -107,7 +107,7 @@ class WriteTarget(Protocol):
 
 
 class UploadWriter:
-    """Submits the writes of one connection or body. Holds no reference to who waits for them."""
+    """Submits the writes of one connection or body. Holds no reference to the connection."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class UploadWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether writes are pending or held back: then the connection waits for the server, not for the sender."""
+        """Whether writes are pending or delayed: then the connection waits for the server, not for the sender."""
         return self._held or bool(self._writes)
 
     def submit(
@@ -193,8 +193,8 @@ class UploadWriter:
         return self._under_way > self._limit or (bool(self._writes) and self._budget.is_full)
 
     async def wait_allowed(self) -> None:
-        """Return when the upload's rate allows more. To be called before bytes are taken: then nobody gains by giving
-        up a connection whose bytes are held back.
+        """Return when the upload's rate limit allows more. Call it before receiving: then a client gains nothing by
+        reconnecting.
         """
         while wait := self._upload.allowance.wait:
             self._held = True

@@ -1,7 +1,7 @@
-"""When a store that buffers is asked to make durable what it has of one upload.
+"""Decides when a store that buffers is asked to make durable what it buffers of one upload.
 
-That is when a sender asks for it, when senders can send nothing more before that, and after a time. Knows neither the
-store nor the bytes.
+That is when a sender asks for it, when flow control stops all senders, and after a time. Knows neither the store nor
+the bytes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ FLUSH_QUIET = 5.0
 
 
 class FlushSchedule:
-    """That of one upload. It holds no reference to it but while a time is set: a cycle is left to the collector."""
+    """Schedule of one upload. Holds a reference to it only while a timer is set, so that there is no lasting cycle."""
 
     def __init__(self, latest: float) -> None:
-        """`latest` are the seconds that bytes may be buffered while more come, so that a slow line makes progress."""
+        """Buffer bytes for at most `latest` seconds while more arrive, so that a slow line makes progress."""
         self._latest = latest
         self.wanted = False
         """Whether a sender waits for all that it has sent."""
@@ -29,7 +29,7 @@ class FlushSchedule:
 
     @contextmanager
     def blocked(self, is_blocked: Callable[[], bool]) -> Iterator[None]:
-        """Inside, a sender receives nothing as long as `is_blocked`."""
+        """Note for the duration that a sender receives nothing while `is_blocked`."""
         self._blocked.add(is_blocked)
         try:
             yield
@@ -42,7 +42,7 @@ class FlushSchedule:
         return self.wanted or any(is_blocked() for is_blocked in self._blocked)
 
     def plan(self, flush: Callable[[], None], buffered: Sequence[PendingWrite]) -> None:
-        """Let `flush` be called when the time has come, if writes are buffered, else not."""
+        """Set the timer that calls `flush` if writes are buffered; otherwise cancel it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

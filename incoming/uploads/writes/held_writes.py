@@ -1,7 +1,7 @@
-"""Held writes: the bytes of one body are written as they come, and count at its end all together or not at all.
+"""Held writes: the bytes of one body are written as they arrive, and committed at its end all together or not at all.
 
-For bodies with a checksum. What is written and not committed means nothing, so a body that is refused leaves nothing to
-undo, and a large one takes no memory. Knows nothing of checksums.
+For bodies with a checksum. Bytes that are written and not committed do not count, so a refused body leaves nothing to
+undo, and a large one needs no memory. Knows nothing of checksums.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HeldWrites:
         within: float = COMMIT_INTERVAL,
         on_settled: Callable[[], None] | None = None,
     ) -> asyncio.Future[None]:
-        """As `ActiveUpload.write`, but done when the bytes are written. They follow those of the last call."""
+        """Write like `ActiveUpload.write`, but done when the bytes are written. They follow those of the last call."""
         assert (offset, epoch) == (self._end, self._epoch)  # noqa: S101 - else bytes that never came would count
         self._end += len(data)
         return self._upload.write(offset, data, epoch, within=within, on_settled=on_settled, held=True)
@@ -54,5 +54,5 @@ class HeldWrites:
         return self._upload.blocked(is_blocked)
 
     def commit(self) -> asyncio.Future[None]:
-        """Let all count. To be called when all writes are done without an error. Done and failing as for a write."""
+        """Commit all bytes, once all writes are done without an error. Done and failing like a write."""
         return self._upload.commit_held(self._start, self._end, self._epoch)

@@ -1,4 +1,4 @@
-"""Bytes of one upload on their way to the store: which of them are new, and who waits for them to be safe."""
+"""A write of one upload that is not yet acknowledged, and which of its bytes are new."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class PendingWrite:
-    """A chunk or a part of a body on its way. `epoch` is None for a client that knows of no sessions."""
+    """A chunk or a piece of a body. `epoch` is None for a client without a session."""
 
     offset: int
     data: Buffer
@@ -25,7 +25,7 @@ class PendingWrite:
     epoch: int | None
     acked: asyncio.Future[None]
     within: float
-    """Seconds after which it is to be committed; 0 if its sender does nothing else until then."""
+    """Seconds until it should be committed; 0 if its sender waits for that."""
     on_settled: Callable[[], None] | None
     """Called once, when its bytes are durable, or never will be."""
     held: bool = False
@@ -55,13 +55,13 @@ class PendingWrite:
         self.data = b""
 
     def release(self) -> None:
-        """Every byte is durable, or never will be: it counts no longer as memory in use."""
+        """Stop counting it as memory in use: every byte is durable, or never will be."""
         self.durable = True
         self.drop()
         self.settled()
 
     def settled(self) -> None:
-        """Its bytes count no longer as memory in use."""
+        """Stop counting its bytes as memory in use."""
         if self.on_settled is not None:
             self.on_settled()
             self.on_settled = None
@@ -72,14 +72,14 @@ class PendingWrite:
             self.acked.set_result(None)
 
     def fail(self, error: UploadError) -> None:
-        """One error each: raising it attaches a traceback to it."""
+        """Fail with a copy of the error, because raising attaches a traceback to it."""
         self.release()
         if not self.acked.done():
             self.acked.set_exception(type(error)(error.message))
 
 
 def as_upload_error(error: Exception, what: str, ticket_id: str) -> UploadError:
-    """Return the error for the senders, which learn nothing of a defect."""
+    """Return the error for the senders; the details of a defect are only logged."""
     if isinstance(error, UploadError):
         return error
     log.error("upload %s: %s failed", ticket_id, what, exc_info=error)
@@ -87,8 +87,9 @@ def as_upload_error(error: Exception, what: str, ticket_id: str) -> UploadError:
 
 
 def new_parts(batch: Sequence[PendingWrite], before: Extents, ticket: Ticket) -> list[tuple[int, Buffer]]:
-    """Of each write what is neither committed nor in `before`, which is on its way there: what was acknowledged is
-    never overwritten.
+    """Return the (offset, bytes) of each write that are neither committed nor submitted before (`before`).
+
+    So acknowledged bytes are never overwritten.
     """
     under_way = before
     news: list[tuple[int, Buffer]] = []

@@ -1,7 +1,7 @@
-"""Where the bytes of one connection gather until there are enough of them to be worth a write.
+"""Receive buffers: gather the bytes of one connection until a write is worth it.
 
-They can be received into it, so that nothing is copied between the socket and the file. Decides how much room is held
-for what is to come, and when memory is used again. Knows nothing of offsets, requests and chunks.
+The socket receives into the buffer, so that nothing is copied between socket and file. Decides how large a buffer is
+and when its memory is reused. Knows nothing of offsets, requests and chunks.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from incoming.storage.byte_store import Buffer
 SMALLEST_BUFFER = 16 * 1024
 
 LARGEST_BUFFER = 1024 * 1024
-"""Bytes that gather at most: to hand them to another thread costs about as much as to copy half of them."""
+"""Bytes in one buffer at most. Handing it to another thread costs about as much as copying half of it."""
 
 MAX_POOLED = 20
-"""Largest buffers that a worker keeps for the next bytes; one fast connection may have 16 of them under way. New memory
-has to be cleared by the kernel, page by page, and by Python: a sixth of what a PUT costs.
+"""Large buffers in the pool of a worker. One fast connection may use 16. New memory is cleared by the kernel, page by
+page, and by Python, which costs a sixth of a PUT.
 """
 
 
 class BufferPool:
-    """One worker's large ones. Each is used again as soon as nobody looks at it any more, wherever it was handed to."""
+    """Large buffers of one worker. Each is reused as soon as no memoryview of it is left."""
 
     def __init__(self) -> None:
         self._known: list[bytearray] = []
-        """The last ones used first: what the processor's caches may still hold."""
+        """Most recently used first: they may still be in the processor's caches."""
 
     def get(self) -> bytearray:
-        """LARGEST bytes of any content."""
+        """Return a buffer of LARGEST_BUFFER bytes of any content."""
         for position, buffer in enumerate(self._known):
             if _is_unused(buffer):
                 del self._known[position]
@@ -40,12 +40,12 @@ class BufferPool:
         return buffer
 
     def forget(self) -> None:
-        """Gives their memory back; those that somebody looks at are his own then."""
+        """Empty the pool; buffers with live memoryviews stay with their holders."""
         self._known.clear()
 
 
 def _is_unused(buffer: bytearray) -> bool:
-    """Python lets nobody change the length of a buffer that a memoryview looks at."""
+    """Return whether no memoryview of it is left: Python refuses to resize a buffer that has one."""
     try:
         buffer.append(0)
     except BufferError:
@@ -55,25 +55,25 @@ def _is_unused(buffer: bytearray) -> bool:
 
 
 class ReceiveBuffer:
-    """One connection's."""
+    """Receive buffer of one connection."""
 
     def __init__(self, buffers: BufferPool) -> None:
         self._buffers = buffers
         self._size = SMALLEST_BUFFER
-        """What the next buffer is to have."""
+        """Size of the next buffer."""
         self._lent = False
-        """Whether bytes may come into what `room` gave."""
+        """Whether bytes may be received into the result of `room`."""
         self._renew()
 
     def _renew(self) -> None:
         self._buffer = bytearray()
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
-        """Between them is what has gathered."""
+        """The bounds of the bytes that were received and not taken."""
 
     @property
     def length(self) -> int:
-        """Bytes that have gathered."""
+        """Bytes that were received and not taken."""
         return self._end - self._start
 
     @property
@@ -81,9 +81,9 @@ class ReceiveBuffer:
         return 0 < self._end == len(self._buffer)
 
     def room(self, most: int) -> memoryview:
-        """Where the next bytes may be received, at most so many; not empty. How many came is told to `fill`.
+        """Return where the next bytes may be received: at least one, at most `most`. Call `fill` with their number.
 
-        It stays where it is whatever is taken meanwhile.
+        It stays valid when bytes are taken meanwhile.
         """
         if not self._buffer:
             self._buffer = self._buffers.get() if self._size == LARGEST_BUFFER else bytearray(self._size)
@@ -92,25 +92,25 @@ class ReceiveBuffer:
         return self._view[self._end : self._end + most]
 
     def holds(self, data: Buffer) -> bool:
-        """Whether `data` was received into it, and `fill` is all that is to be done."""
+        """Return whether `data` was received into this buffer, so that only `fill` must be called."""
         return isinstance(data, memoryview) and data.obj is self._buffer
 
     def fill(self, count: int) -> None:
-        """So many bytes have been received into what `room` gave."""
+        """Note that `count` bytes were received into the result of `room`."""
         self._end += count
         self._lent = False
 
     def pour(self, data: Buffer) -> int:
-        """Copies what was received elsewhere, as much of it as there is room for, and returns how much that was."""
+        """Copy bytes that were received elsewhere, as many as fit; return their number."""
         with self.room(len(data)) as room, memoryview(data)[: len(room)] as part:
             room[:] = part
             self.fill(len(part))
             return len(part)
 
     def take(self) -> Buffer:
-        """What has gathered, for somebody who keeps it as long as he likes; the receive_buffer is empty then.
+        """Return the gathered bytes, which the caller may keep, and empty the receive buffer.
 
-        If it is less than half of the buffer it is copied, so that nobody keeps more than twice of what he knows of.
+        Less than half of a buffer is copied, so that the caller holds at most twice the memory of its bytes.
         """
         size, length = len(self._buffer), self.length
         is_first = self._start == 0
@@ -124,7 +124,7 @@ class ReceiveBuffer:
         if self._end == size:
             self._renew()
         elif not self._lent:
-            # An earlier part of this buffer may be with others.
+            # An earlier part of this buffer may still be in use.
             if is_first and data is not part and self._size == size:
                 self._start = self._end = 0
             else:

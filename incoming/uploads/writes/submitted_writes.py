@@ -37,12 +37,12 @@ Selection = list[tuple[PendingWrite, list[Range], bool]]
 
 
 class SubmittedWrites:
-    """Those of one upload. A report counts in the epoch in which its bytes were written, and in no other."""
+    """Submitted writes of one upload. A report counts only in the epoch in which its bytes were written."""
 
     def __init__(self) -> None:
         self._writes: list[PendingWrite] = []
         self._ranges: Extents | None = None
-        """The bytes of the writes of this epoch, unless that must be found out."""
+        """The bytes of the writes of this epoch; None if they must be computed."""
         self._reported = Extents()
         """What the store has reported as durable in this epoch, committed or not."""
         self._epoch = 0
@@ -69,7 +69,7 @@ class SubmittedWrites:
         if epoch < self._epoch:
             return
         if self._data and written.data not in ("", self._data):
-            self._reported, self._records = Extents(), []  # it is another place
+            self._reported, self._records = Extents(), []  # the store has begun anew elsewhere
         self._data = written.data or self._data
         self._reported |= Extents(written.durable)
         self._records += written.records
@@ -113,7 +113,7 @@ class SubmittedWrites:
         return Extents(gap for start, end in ranges for gap in ticket.extents.missing(start, end))
 
     def has_records(self, ticket: Ticket) -> bool:
-        """Whether records wait for a commit of bytes that the ticket has already."""
+        """Return whether there are records to commit for bytes that the ticket has already."""
         return ticket.epoch == self._epoch and any(ticket.extents.covers(*one.within) for one in self._records)
 
     def remove(self, writes: Iterable[PendingWrite]) -> None:

@@ -195,7 +195,7 @@ async def test_retries_of_a_cancellation_are_bounded(
     after = await attempts_until(desk, clock() + 2 * HOUR)
     assert clock() - began == pytest.approx(HOUR)
     assert (after.state, after.callback) == (State.CANCELLED, None)
-    assert caplog.text.count("the app was not told of the cancellation: Connection refused") == 1
+    assert caplog.text.count("the app was not notified of the cancellation: Connection refused") == 1
 
 
 async def test_answers_are_in_the_timeline(stores: Stores, clock: Clock) -> None:

@@ -164,7 +164,7 @@ async def test_finish_upload_after_the_wait_timed_out_is_refused(stores: Stores,
 async def test_a_whole_file_whose_worker_died_is_completed(stores: Stores, clock: Clock) -> None:
     ticket = await stores.uploading(b"whole", size=5)
     janitor = employ(stores)
-    clock.advance(module.LEFT_ALONE - 1)
+    clock.advance(module.CLEANUP_DELAY - 1)
     await janitor.sweep()
     assert await stores.state(ticket) == State.UPLOADING  # that worker may still be at it
     clock.advance(2)
@@ -227,7 +227,7 @@ async def test_a_file_whose_handover_is_retried_is_kept(
 async def test_a_finished_file_that_is_still_there_is_removed(stores: Stores, clock: Clock) -> None:
     """The worker died between the app's word and the removal."""
     ticket = await stores.finished()
-    clock.advance(module.LEFT_ALONE + 1)
+    clock.advance(module.CLEANUP_DELAY + 1)
     await employ(stores).sweep()
     assert stores.files_of(ticket) == []
 
@@ -252,7 +252,7 @@ async def test_a_late_write_leaves_no_part_of_a_cancelled_upload(stores: Stores,
     ticket = await stores.cancelled("")
     await stores.files.write(ticket, [(0, b"late")])
     assert stores.files_of(ticket) == [f"{ticket.id}.part"]
-    clock.advance(module.LEFT_ALONE + 1)
+    clock.advance(module.CLEANUP_DELAY + 1)
     await employ(stores).sweep()
     assert stores.files_of(ticket) == []
 

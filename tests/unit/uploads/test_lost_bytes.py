@@ -54,7 +54,7 @@ def link(path: Path) -> None:
 
 
 DAMAGES = {remove: 0, replace_by_empty: 0, cut_off: 500, link: 0}
-WARNING = "of 2000 bytes are asked for again"
+WARNING = "of 2000 bytes must be sent again"
 
 
 async def begin(bench: Bench, *, checkpoint: bool) -> ActiveUpload:
@@ -149,7 +149,7 @@ async def test_bytes_lost_before_the_final_name_are_requested_again(
     await heard.until(lambda news: isinstance(news, StorageFailed))
     ticket = await bench.ticket(upload.ticket.id)
     assert (ticket.state, ticket.callback) == (State.UPLOADING, None)
-    assert caplog.text.count("bytes are asked for again") == len(caplog.records) == 1
+    assert caplog.text.count("bytes must be sent again") == len(caplog.records) == 1
     heard.stop()
     bench.upload_service.leave(upload)
     await send_again(bench, ticket.id, "session-2")

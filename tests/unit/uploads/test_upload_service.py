@@ -20,7 +20,7 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Event, Identity, State, Ticket
-from incoming.uploads.status_waiter import wait_for_news
+from incoming.uploads.status_waiter import wait_for_change, wait_for_news
 from incoming.wire.messages import Hello
 from tests.support.stores import until
 from tests.support.upload_service_bench import Bench, open_descriptors, outcome, start_write
@@ -117,7 +117,7 @@ async def test_unknown_tickets_are_refused(make_bench: MakeBench) -> None:
         bench.upload_service.pause("nonsense", None),
         bench.upload_service.cancel("nonsense", "", notify_app=True),
         bench.upload_service.finalise("nonsense"),
-        bench.upload_service.wait_for_change("nonsense", "new", 1.0),
+        wait_for_change(bench.upload_service, "nonsense", "new", 1.0),
     ):
         with pytest.raises(UnknownTicket):
             await attempt
@@ -476,11 +476,11 @@ async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_cancelling(make_b
 async def test_waiting_ends_with_a_change_of_state(make_bench: MakeBench) -> None:
     here, there = make_bench(), make_bench()
     ticket_id = await here.new()
-    assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 20.0)).state == State.NEW
-    waiting = asyncio.create_task(here.upload_service.wait_for_change(ticket_id, "new", 20.0))
+    assert (await wait_for_change(here.upload_service, ticket_id, "uploading", 20.0)).state == State.NEW
+    waiting = asyncio.create_task(wait_for_change(here.upload_service, ticket_id, "new", 20.0))
     there.upload_service.leave(await there.open(ticket_id))
     assert (await waiting).state == State.UPLOADING
-    assert (await here.upload_service.wait_for_change(ticket_id, "uploading", 0.01)).state == State.UPLOADING
+    assert (await wait_for_change(here.upload_service, ticket_id, "uploading", 0.01)).state == State.UPLOADING
 
 
 async def test_waiting_ends_when_the_handover_is_in_another_trouble(make_bench: MakeBench) -> None:
@@ -492,7 +492,7 @@ async def test_waiting_ends_when_the_handover_is_in_another_trouble(make_bench: 
         return lambda known: replace(known, state=State.HANDING_OVER, callback=replace(owed, last_error=error))
 
     await there.tickets.update(ticket_id, trouble(""))
-    one = asyncio.create_task(here.upload_service.wait_for_change(ticket_id, "handing_over", 20.0))
+    one = asyncio.create_task(wait_for_change(here.upload_service, ticket_id, "handing_over", 20.0))
     several = asyncio.create_task(wait_for_news(here.upload_service, {ticket_id: "handing_over"}, 20.0))
     await asyncio.sleep(0.1)
     assert not one.done()
@@ -542,7 +542,7 @@ async def test_waiting_for_several_uploads_ends_with_the_worker(make_bench: Make
 async def test_waiting_for_one_upload_ends_with_the_worker(make_bench: MakeBench) -> None:
     bench = make_bench()
     ticket_id = await bench.new()
-    waiting = asyncio.create_task(bench.upload_service.wait_for_change(ticket_id, "new", 20.0))
+    waiting = asyncio.create_task(wait_for_change(bench.upload_service, ticket_id, "new", 20.0))
     await until(lambda: bench.upload_service._listeners._listeners, "the waiting")
     await bench.upload_service.drain()
     assert (await waiting).state == State.NEW

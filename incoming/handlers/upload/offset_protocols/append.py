@@ -87,7 +87,7 @@ class Append:
 
     @property
     def receive_buffer(self) -> ReceiveBuffer:
-        """Bytes that are received into it are not copied."""
+        """Return the buffer into which the body is received without a copy."""
         return self._body.receive_buffer
 
     @property

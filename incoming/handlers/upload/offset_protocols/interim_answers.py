@@ -41,11 +41,11 @@ class InterimAnswers:
         self._sent_at = clock()
 
     def begin(self, location: str, limit: str | None) -> None:
-        """Tell where the upload is, before its body is read."""
+        """Send the upload's location and limits, before its body is read."""
         self._send({"Location": location} | ({} if limit is None else {"Upload-Limit": limit}))
 
     def progress(self, offset: int) -> None:
-        """Tell that so many bytes are safe, unless something was sent just now or is not read."""
+        """Send the number of safe bytes, unless one was sent just now or the client has not read it."""
         if not self._version.has_progress or self._clock() - self._sent_at < INTERIM_INTERVAL or self._stream.writing():
             return
         self._send({"Upload-Offset": str(offset)})

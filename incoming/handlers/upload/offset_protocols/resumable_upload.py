@@ -156,7 +156,7 @@ class ResumableUpload(AppendResource):
     # --- the body -----------------------------------------------------------------------------------------------------
 
     def _send_progress(self, offset: int) -> None:
-        """Bytes may still be committed when the answer is out: behind it, an interim one would be another request's."""
+        """Send an interim answer unless the final one is out: after it, it would belong to another request."""
         if self._interim is not None and self._conclusion is None and not self._ended:
             self._interim.progress(offset)
 
@@ -236,7 +236,7 @@ class ResumableUpload(AppendResource):
         await self.cancel(ticket, self.get_query_argument("reason", "cancelled by the client")[:MAX_REASON])
 
     def options(self, ticket: str) -> None:
-        """Tell the limits, without a look at the ticket. Apple's clients want 200."""
+        """Send the limits, without reading the ticket. Apple's clients expect 200."""
         if self.concluded():
             return
         self.set_header("Allow", ", ".join(methods_of(self)))

@@ -238,7 +238,7 @@ class TusUpload(AppendResource):
         await self.cancel(ticket_id, CANCELLED)
 
     async def _join(self, ticket_id: str, concat: tus.Concat) -> None:
-        """Let the parts make the file."""
+        """Complete the file from its parts."""
         known = await self.services.upload_service.get_ticket(ticket_id)
         check_outcome(known)
         declared = tus.identity_of(self.request.headers, None)
