@@ -41,13 +41,13 @@ class Display(Protocol):
     """Shows uploads, each by its path."""
 
     def show(self, path: str, progress: Progress) -> None:
-        """An upload has moved."""
+        """Show the progress of an upload."""
 
     def done(self, path: str, outcome: Outcome | None) -> None:
-        """The application has taken a file; None: in an earlier run."""
+        """Show that the application has taken a file; None if it did in an earlier run."""
 
     def failed(self, path: str, reason: str, code: int) -> None:
-        """A file was not sent."""
+        """Show that a file was not sent."""
 
 
 class Nothing:
@@ -82,7 +82,7 @@ class _Seldom:
         return True
 
     def forget(self, path: str) -> None:
-        """Nothing more comes of this one."""
+        """Remove an upload that shows no further progress."""
         self._last.pop(path, None)
 
 

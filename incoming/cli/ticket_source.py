@@ -82,7 +82,7 @@ class TicketCommand:
     is_fixed = False
 
     def __init__(self, command: str, server: str, environment: Mapping[str, str]) -> None:
-        """Raises ValueError for a command line that no shell would take."""
+        """Parse the command line. Raises ValueError if a shell would not accept it."""
         self._command = shlex.split(command)
         if not self._command:
             raise ValueError("the command of --ticket-from is empty")

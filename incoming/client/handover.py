@@ -52,7 +52,7 @@ class Handover:
     def __init__(
         self, storage_dir: str | os.PathLike[str], secret: Secret, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """`storage_dir` is the server's storage directory as this application sees it."""
+        """Accept files of `storage_dir`, the server's storage directory as this application sees it."""
         self._storage_dir = storage_dir
         self._secret = secret
         self._clock = clock

@@ -19,7 +19,7 @@ class Heartbeats(Notifier):
     """The pipe. The supervisor makes it before it starts workers; a worker calls `alive`, the supervisor `received`."""
 
     def __init__(self, timeout: float) -> None:
-        """`timeout` is the seconds of silence after which a worker is replaced."""
+        """Replace a worker after `timeout` seconds without a heartbeat."""
         self.timeout = timeout
         self.interval = timeout / 3
         self._reading, self._writing = os.pipe()

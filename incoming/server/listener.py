@@ -52,7 +52,7 @@ class Listener:
         *,
         is_shared: bool = False,
     ) -> None:
-        """`is_shared` says that other processes accept from the same socket, and are to get their share."""
+        """Accept fairly with `is_shared`: other processes accept from the same socket."""
         self._most = ACCEPT_SHARE if is_shared else ACCEPT_BATCH
         self._is_shared = is_shared
         self._socket = listening

@@ -108,7 +108,7 @@ _REQUIRED = [entry.name for entry in fields(ObjectStore) if "form" in entry.meta
 
 
 def object_stores() -> ValueType[tuple[ObjectStore, ...]]:
-    """A mapping of names to properties: a mapping in the file, YAML or JSON on one line elsewhere."""
+    """Parse a mapping of names to properties: a mapping in the file, YAML or JSON on one line elsewhere."""
     return ValueType(
         "STORES",
         "a mapping of names to properties, such as {s3: {bucket: uploads, endpoint: https://ceph.example.org}}",

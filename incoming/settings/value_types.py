@@ -55,7 +55,7 @@ class ValueType(Generic[T]):
 
 
 def whole(low: int, high: int) -> ValueType[int]:
-    """An integer from `low` to `high`."""
+    """Return the type of integers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
@@ -66,7 +66,7 @@ def whole(low: int, high: int) -> ValueType[int]:
 
 
 def size(low: int, high: int) -> ValueType[int]:
-    """Bytes, plain or with a unit of 1000 (kB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB)."""
+    """Return the type of sizes in bytes, plain or with a unit of 1000 (kB, MB, GB, TB) or 1024 (KiB, MiB, GiB, TiB)."""
     return ValueType(
         "SIZE",
         f"a size from {size_text(low)} to {size_text(high)}, such as 8388608 or 8MiB",
@@ -96,7 +96,7 @@ def size_text(size_in_bytes: int) -> str:
 
 
 def duration(low: float, high: float) -> ValueType[float]:
-    """Seconds, plain or with a unit: ms, s, min (or m), h, d."""
+    """Return the type of durations in seconds, plain or with a unit: ms, s, min (or m), h, d."""
 
     def parse(text: str) -> float:
         match = _DURATION.fullmatch(text)
@@ -120,7 +120,7 @@ def duration_text(seconds: float) -> str:
 
 
 def choice(*allowed: str) -> ValueType[str]:
-    """One of these words."""
+    """Return the type that accepts these words."""
 
     def parse(text: str) -> str:
         if text not in allowed:
@@ -131,7 +131,7 @@ def choice(*allowed: str) -> ValueType[str]:
 
 
 def flag() -> ValueType[bool]:
-    """Yes or no, in the spellings of `truth`."""
+    """Return the type of yes or no, in the spellings of `truth`."""
     return ValueType("true|false", "true or false", truth, is_flag=True)
 
 
@@ -164,7 +164,7 @@ def mode(needed: int) -> ValueType[int]:
 
 
 def host() -> ValueType[str]:
-    """An IP address or a host name to listen on."""
+    """Return the type of an IP address or a host name to listen on."""
 
     def parse(text: str) -> str:
         if not _HOST.fullmatch(text):
@@ -175,7 +175,7 @@ def host() -> ValueType[str]:
 
 
 def instance() -> ValueType[str]:
-    """The name of an instance, or none."""
+    """Return the type of the name of an instance, or none."""
 
     def parse(text: str) -> str:
         if text and not _INSTANCE.fullmatch(text):
@@ -195,7 +195,7 @@ def hosts() -> ValueType[tuple[str, ...]]:
 
 
 def url_hosts() -> ValueType[tuple[str, ...]]:
-    """The same, as they stand in a URL: IPv6 addresses with [ ]."""
+    """Return the type of hosts as they appear in a URL: IPv6 addresses with [ ]."""
     return ValueType(
         "HOSTS",
         "a list of hosts, such as u1.example.org,u2.example.org:4000",
@@ -213,7 +213,7 @@ def _hosts(text: str, form: re.Pattern[str]) -> tuple[str, ...]:
 
 
 def path() -> ValueType[Path]:
-    """A path; relative ones start at the current directory."""
+    """Return the type of a path; a relative one starts at the current directory."""
 
     def parse(text: str) -> Path:
         if not text or "\0" in text:
@@ -224,7 +224,7 @@ def path() -> ValueType[Path]:
 
 
 def certificates() -> ValueType[str]:
-    """A readable file with certificates in PEM, or none."""
+    """Return the type of a readable file with certificates in PEM, or none."""
 
     def parse(text: str) -> str:
         if text:
@@ -238,7 +238,7 @@ def certificates() -> ValueType[str]:
 
 
 def worker_count() -> ValueType[int]:
-    """A number of processes; `auto` is one per usable core, at most 4."""
+    """Return the type of a number of processes; `auto` is one per usable core, at most 4."""
     number = whole(1, 64)
 
     def parse(text: str) -> int:
@@ -248,7 +248,7 @@ def worker_count() -> ValueType[int]:
 
 
 def networks() -> ValueType[tuple[Network, ...]]:
-    """Networks in CIDR notation or single addresses; IPv4-mapped IPv6 ones become IPv4."""
+    """Return the type of networks in CIDR notation or single addresses; IPv4-mapped IPv6 ones become IPv4."""
     return ValueType(
         "NETWORKS",
         "a list of networks, such as 10.0.0.0/8,::1",
@@ -281,7 +281,7 @@ def parse_origins(text: str) -> tuple[str, ...]:
 
 
 def base_url() -> ValueType[str]:
-    """An http or https URL that paths are appended to, without user, query and final slash; or none."""
+    """Return the type of an http(s) URL that paths are appended to, without user, query and final slash; or none."""
 
     def parse(text: str) -> str:
         if text and not _BASE_URL.fullmatch(text):
@@ -292,7 +292,7 @@ def base_url() -> ValueType[str]:
 
 
 def token() -> ValueType[str]:
-    """A Bearer token (RFC 6750 section 2.1) of at least 16 characters, or none."""
+    """Return the type of a Bearer token (RFC 6750 section 2.1) of at least 16 characters, or none."""
 
     def parse(text: str) -> str:
         if text and not _TOKEN.fullmatch(text):
@@ -303,7 +303,7 @@ def token() -> ValueType[str]:
 
 
 def database_url() -> ValueType[str]:
-    """The URL of a PostgreSQL database, or none."""
+    """Return the type of the URL of a PostgreSQL database, or none."""
 
     def parse(text: str) -> str:
         parts = urlsplit(text)
@@ -315,7 +315,7 @@ def database_url() -> ValueType[str]:
 
 
 def names() -> ValueType[tuple[str, ...]]:
-    """A comma-separated list of names."""
+    """Return the type of a comma-separated list of names."""
     return ValueType("NAMES", "a list of names", lambda text: tuple(split_list(text)), is_list=True)
 
 

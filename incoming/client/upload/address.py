@@ -64,7 +64,7 @@ def upload_address(text: str) -> UploadAddress | None:
 
 
 def _hint(url: str) -> str:
-    """The upload that a URL below /incoming/ may mean, such as that of another protocol."""
+    """Return the upload that a URL below /incoming/ may mean, such as that of another protocol."""
     ticket = _TICKET.search(url)
     meant = UploadAddress(url.partition("/incoming/")[0], ticket[0].lower()) if ticket else None
     return f"; did you mean {meant.http}?" if meant else ""

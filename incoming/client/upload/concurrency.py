@@ -32,7 +32,7 @@ class Concurrency:
         self._restart(0)
 
     def measure(self, arrived: int) -> None:
-        """`arrived` is the number of bytes that are safe by now. Call it now and then."""
+        """Note the number of bytes that are safe by now. Call it periodically."""
         elapsed = self._clock() - self._since
         if elapsed < MEASURE_SECONDS:
             return
@@ -47,7 +47,7 @@ class Concurrency:
             self._fallback = self.wanted
 
     def connection_failed(self) -> None:
-        """A further connection was refused or has broken: those that there are do for now."""
+        """Note that another connection was refused or lost: keep the present number for now."""
         self._stay(max(1, self.wanted // 2))
 
     def _stay(self, number: int) -> None:

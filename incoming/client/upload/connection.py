@@ -1,4 +1,4 @@
-"""What a connection to a server is to the rest, whichever protocol carries it."""
+"""The Protocol of a connection to a server, over a WebSocket or HTTP."""
 
 from __future__ import annotations
 
@@ -51,4 +51,4 @@ class Connection(Protocol):
         """Return the next news."""
 
     async def close(self) -> None:
-        """End it. Raises nothing."""
+        """Close it. Raises nothing."""

@@ -42,7 +42,7 @@ class UploadResource:
         self._tls = tls
 
     async def greet(self, greeting: Greeting) -> Welcome:
-        """Say hello, and return the welcome."""
+        """Send hello and return the welcome."""
         text = messages.hello(greeting.session, greeting.epoch, greeting.identity, LIBRARY)
         _, _, body = await self._request("POST", data=text.encode(), headers={"Content-Type": "text/plain"})
         answer = messages.parse(body)
@@ -118,11 +118,11 @@ class HttpConnection:
         return await self._news.get()
 
     async def close(self) -> None:
-        """Nothing is open between requests."""
+        """Do nothing: no connection stays open between requests."""
 
 
 async def open_http(resource: UploadResource, greeting: Greeting) -> HttpConnection:
-    """Greet. Raises what UploadResource raises."""
+    """Send hello and return the connection. Raises what UploadResource raises."""
     return HttpConnection(resource, await resource.greet(greeting), greeting.identity.size or 0)
 
 

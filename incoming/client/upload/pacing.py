@@ -52,7 +52,7 @@ class ChunkSize:
         self.value = max(self._least, min(FIRST_CHUNK, self._most))
 
     def took(self, length: int, seconds: float) -> None:
-        """A chunk of `length` bytes was acknowledged after so many seconds."""
+        """Note that a chunk of `length` bytes was acknowledged after `seconds`."""
         if seconds < QUICK and length >= self.value:
             self.value = min(2 * self.value, self._most)
         elif seconds > SLOW:

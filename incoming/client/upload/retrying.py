@@ -28,7 +28,7 @@ class GaveUp(Unreachable):
 
 
 class Retrying:
-    """The attempts of one upload. `note` is told of every failure that is waited for."""
+    """The attempts of one upload. `note` is called with every failure that will be retried."""
 
     def __init__(self, backoff: Backoff, address: UploadAddress, note: Callable[[Exception], None]) -> None:
         self._backoff = backoff
@@ -38,12 +38,12 @@ class Retrying:
         self._strange = 0
 
     def succeeded(self) -> None:
-        """Something has worked: begin again with short pauses."""
+        """Note a success: start again with short pauses."""
         self._reached = True
         self._backoff.succeeded()
 
     def reached(self) -> None:
-        """The server has answered, whatever it was."""
+        """Note that the server has answered, even with an error."""
         self._reached = True
 
     async def pause(self, error: UploadError | NotTheServer | Unreachable) -> None:

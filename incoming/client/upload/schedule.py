@@ -30,12 +30,12 @@ class Schedule:
 
     @property
     def arrived(self) -> int:
-        """Bytes that are safe."""
+        """Number of bytes that are safe."""
         return self._arrived.size
 
     @property
     def in_flight(self) -> int:
-        """Bytes that were given out and are not known to be safe."""
+        """Number of bytes that were given out and are not acknowledged."""
         return sum(end - start for start, end in self._in_flight)
 
     @property
@@ -76,12 +76,12 @@ class Schedule:
         return None
 
     def acknowledged(self, chunk: Range) -> None:
-        """A range is safe."""
+        """Note an acknowledged range."""
         self._arrived = self._arrived.add(*chunk)
         self._in_flight.pop(chunk, None)
 
     def lost(self, chunk: Range) -> None:
-        """A range did not get through on one connection."""
+        """Note that a connection has not delivered a range."""
         flight = self._in_flight.get(chunk)
         if flight is not None:
             flight.times -= 1

@@ -29,13 +29,13 @@ class TransportChoice:
         return "http" if self._failures >= FAILURES else "websocket"
 
     def websocket_failed(self, *, is_unusable: bool) -> None:
-        """A WebSocket has brought nothing; `is_unusable` when something on the way refused or spoiled it."""
+        """Note a WebSocket without success; `is_unusable` if a proxy refused or broke it."""
         self._failures += FAILURES if is_unusable else 1
 
     def websocket_worked(self) -> None:
-        """A chunk was acknowledged over a WebSocket."""
+        """Note an acknowledged chunk over a WebSocket."""
         self._failures = 0
 
     def http_reached_nobody(self) -> None:
-        """The server is away, so that says nothing about WebSockets."""
+        """Note that HTTP failed, too: the server is unreachable, which does not count against WebSockets."""
         self._failures = 0

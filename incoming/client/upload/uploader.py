@@ -1,7 +1,7 @@
 """Sends one file with a ticket, until the application has it: through lost connections, restarts and full disks.
 
 Decides when to connect, with how many connections, when to try again and when to give up. Bytes and their order are the
-lanes' and the schedule's; what is known between two runs of a program is the program's.
+senders' and the schedule's; what is known between two runs of a program is the program's.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from incoming.client.errors import NotTheServer, Unreachable
 from incoming.client.upload.address import UploadAddress, as_address
 from incoming.client.upload.concurrency import Concurrency
 from incoming.client.upload.connection import Connection, ConnectionLost, Greeting, WebSocketUnusable
+from incoming.client.upload.connection_sender import ConnectionSender, SharedWork
 from incoming.client.upload.http_connection import Client, UploadResource, client_session, open_http
-from incoming.client.upload.lane import Lane, SharedWork
 from incoming.client.upload.outcome import Outcome, raise_unless_finished, wait_for_outcome
 from incoming.client.upload.pacing import RateLimit
 from incoming.client.upload.progress import Progress, Watcher, ignore
@@ -71,7 +71,7 @@ class Uploader:
         self._shared = client
         self._session = secrets.token_urlsafe(16)
         self._epoch: int | None = None
-        self._lanes: set[Lane] = set()
+        self._senders: set[ConnectionSender] = set()
         self._work: SharedWork | None = None
 
     def send_blocking(self) -> Outcome:
@@ -111,7 +111,7 @@ class Uploader:
             work = self._begin(connection.welcome)
             helpers = asyncio.create_task(self._help(work, connection.welcome))
             try:
-                await self._run_lane(work, connection)
+                await self._run_sender(work, connection)
             finally:
                 helpers.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -131,17 +131,17 @@ class Uploader:
         )
         return self._work
 
-    async def _run_lane(self, work: SharedWork, connection: Connection) -> None:
-        lane = Lane(work, connection)
-        self._lanes.add(lane)
+    async def _run_sender(self, work: SharedWork, connection: Connection) -> None:
+        sender = ConnectionSender(work, connection)
+        self._senders.add(sender)
         self._tell("uploading", transport=connection.kind)
         try:
-            await lane.run()
+            await sender.run()
         finally:
-            self._lanes.discard(lane)
-            if lane.has_worked:
+            self._senders.discard(sender)
+            if sender.has_worked:
                 self._retrying.succeeded()
-            if connection.kind == "websocket" and lane.has_worked:
+            if connection.kind == "websocket" and sender.has_worked:
                 self._choice.websocket_worked()
             elif connection.kind == "websocket" and not work.schedule.is_complete:
                 self._choice.websocket_failed(is_unusable=False)
@@ -169,7 +169,7 @@ class Uploader:
     async def _helper(self, work: SharedWork) -> None:
         async with self._connection() as connection:
             if connection.welcome.state == "uploading":
-                await self._run_lane(work, connection)
+                await self._run_sender(work, connection)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -202,12 +202,12 @@ class Uploader:
     def _tell(self, state: str, note: str = "", transport: str = "") -> None:
         size = self._source.size
         arrived = self._work.schedule.arrived if self._work else 0
-        kind = transport or (self._choice.kind if self._lanes else "")
-        self._watch(Progress(state, arrived, size, len(self._lanes), kind, note))
+        kind = transport or (self._choice.kind if self._senders else "")
+        self._watch(Progress(state, arrived, size, len(self._senders), kind, note))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    """End a task; what it raises is nobody's business any more."""
+    """Cancel a task and ignore what it raises."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, UploadError, Unreachable, NotTheServer):
         await task

@@ -105,7 +105,7 @@ class BackendFunction(Handler):
             self.add_header(WARNING_HEADER, warning)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tornado has cleared all headers by now."""
+        """Set the headers again, which Tornado has cleared, and write the error."""
         self._add_warnings()
         super().write_error(status_code, **kwargs)
 

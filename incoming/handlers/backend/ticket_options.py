@@ -108,7 +108,7 @@ def _read(given: Parameters, name: str, default: T | None, parse: Callable[[str]
 
 
 def _secret_of_new_upload(given: Parameters) -> tuple[str, bool]:
-    """The secret, and whether only the older name was used: such apps call finish_upload without it."""
+    """Return the secret, and whether only its older name was used: such apps call finish_upload without it."""
     new, old = given.get(SECRET, ""), given.get(OLD_SECRET, "")
     if new and old and new != old:
         raise BadParameter(f"{SECRET} and {OLD_SECRET} are two names of one secret, but they differ")

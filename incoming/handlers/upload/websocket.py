@@ -94,7 +94,7 @@ class UploadSocket(Answering, WebSocketHandler):
             self._problem = error
 
     def check_origin(self, origin: str) -> bool:
-        """Decided by `prepare`, which is asked for requests of the same origin as well."""
+        """Return True: `prepare` has checked the origin, for requests of the same origin as well."""
         return True
 
     @property

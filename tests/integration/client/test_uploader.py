@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from incoming.client import BadAddress, Uploader
-from incoming.client.upload import lane, piped, uploader
+from incoming.client.upload import connection_sender, piped, uploader
 from incoming.client.upload.concurrency import Concurrency
 from incoming.client.upload.connection import ConnectionLost
-from incoming.client.upload.lane import Lane, SharedWork
+from incoming.client.upload.connection_sender import ConnectionSender, SharedWork
 from incoming.client.upload.pacing import RateLimit
 from incoming.client.upload.progress import Progress
 from incoming.client.upload.schedule import Schedule
@@ -137,7 +137,7 @@ class Swallower:
 async def test_a_connection_that_swallows_chunks_is_left_unless_they_arrive_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrives: bool
 ) -> None:
-    monkeypatch.setattr(lane, "ACK_TIMEOUT", 0.01)
+    monkeypatch.setattr(connection_sender, "ACK_TIMEOUT", 0.01)
     source = SourceFile(make_file(tmp_path / "file", 100).path)
     asked: list[int] = []
     often = asyncio.Event()
@@ -153,7 +153,7 @@ async def test_a_connection_that_swallows_chunks_is_left_unless_they_arrive_slow
 
     schedule, connection = Schedule(100), Swallower()
     work = SharedWork(source, schedule, RateLimit(), count_arrived, ignore, lambda: None)
-    running = asyncio.create_task(Lane(work, connection).run())
+    running = asyncio.create_task(ConnectionSender(work, connection).run())
     if arrives:
         await often.wait()
         assert not running.done()

@@ -576,7 +576,7 @@ async def test_another_janitor_takes_over_from_one_that_was_killed(
     monkeypatch.setattr(duty.stores[first].tickets, "lease", no_answer)
     await asyncio.sleep(0)
     duty.swept.clear()
-    clock.advance(module.ROUNDS * 0.01 + 1)
+    clock.advance(module.LEASE_ROUNDS * 0.01 + 1)
     [second] = await duty.several_rounds()
     assert second != first
 

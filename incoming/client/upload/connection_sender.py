@@ -1,7 +1,7 @@
-"""One connection at work: it sends what the schedule gives it and takes in what the server says.
+"""Sends the chunks of a schedule over one connection, and handles the server's messages on it.
 
-Decides how much is on its way over one connection, and when a connection is lost that neither ends nor brings anything.
-Which connections there are is the uploader's.
+Decides how many bytes are in flight on one connection, and when a silent connection counts as lost. Which connections
+there are is decided by the uploader.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACK_TIMEOUT = 6.0
 """Seconds without an acknowledgement after which the server is asked whether bytes still arrive."""
 
 DUPLICATE_AFTER = 2.0
-"""Seconds that a chunk may be on its way before a connection with nothing else to do sends it, too."""
+"""Seconds that a chunk may be in flight before an idle connection sends it, too."""
 
 MAX_IN_FLIGHT = 48 * 1024 * 1024
 """Bytes of the file in flight, over all connections of an upload."""
@@ -41,7 +41,7 @@ class SharedWork:
     on_news: Callable[[StateNews], None]
     on_arrived: Callable[[], None]
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    """Told when the schedule has changed."""
+    """Notified when the schedule has changed."""
 
     async def tell(self) -> None:
         """Wake those that wait for something to send."""
@@ -49,8 +49,8 @@ class SharedWork:
             self.changed.notify_all()
 
 
-class Lane:
-    """A connection and the chunks on their way over it."""
+class ConnectionSender:
+    """A connection and its chunks in flight."""
 
     def __init__(self, work: SharedWork, connection: Connection) -> None:
         welcome = connection.welcome
