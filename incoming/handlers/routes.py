@@ -23,6 +23,7 @@ from incoming.handlers.upload.offset_protocols.tus_parts import TusPart
 from incoming.handlers.upload.resumable_put import ResumablePut
 from incoming.handlers.upload.uploads_wait import UploadsWait
 from incoming.handlers.upload.websocket import UploadSocket
+from incoming.handlers.upload.whole_upload import WholeUpload
 from incoming.wire.resumable_upload import is_resumable_upload
 
 PREFIX = r"/incoming(?:/0\.1)?"
@@ -36,6 +37,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/backend/finish_upload", FinishUpload),
     ("/frontend/upload_ws", UploadSocket),
     (UPLOAD, ResumablePut),
+    (UPLOAD + "/whole", WholeUpload),
     ("/frontend/tus/([^/]+)", TusUpload),
     ("/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})", TusPart),
     ("/frontend/tus/([^/]+)/([^/]+)", TusUpload),

@@ -259,6 +259,8 @@ export interface UploaderOptions {
     path?: string;
     /** With a ticket function: whether an unfinished upload of the same file is resumed instead. */
     resume?: boolean;
+    /** Whether a small file (up to 160 KiB) is sent with the first request, over HTTP. A queue does so. */
+    at_once?: boolean;
 }
 
 export interface UploaderConstructor {

@@ -8,8 +8,8 @@ only what belongs to HTTP; the upload service decides what may be stored.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from incoming.core.errors import (
     BadParameter,
@@ -42,7 +42,7 @@ T = TypeVar("T")
 class ResumablePut(UploadResource):
     """`.../frontend/upload/<ticket>`, for the requests that are not a resumable upload's of the IETF."""
 
-    methods = UPLOAD_METHODS
+    methods: ClassVar[Sequence[str]] = UPLOAD_METHODS
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -52,6 +52,7 @@ class ResumablePut(UploadResource):
         self._kernel: KernelReader | None = None
         self._control = bytearray()
         self._epoch: int | None = None
+        self._session = ""
 
     async def admit(self) -> None:
         self.admit_page()
@@ -87,14 +88,17 @@ class ResumablePut(UploadResource):
         known = self._upload.ticket.size
         if known is not None and asked.end is not None and asked.end > known:
             raise BadRange(f"the Content-Range reaches byte {asked.end}, the file has {known}")
-        self.services.upload_connections.take(ticket.id, self, self.services.settings.connections_per_upload)
-        connections = self.services.connections
-        sender = connections.enter(ticket.id, "http", self.client, self._upload.checkpoints.storage_time)
+        self._receive(self._upload, asked.start, asked.end)
+
+    def _receive(self, upload: ActiveUpload, start: int, end: int | None) -> None:
+        """Receive the body as the file's bytes from `start` on; `end` is None if its length is not announced."""
+        ticket_id = upload.ticket.id
+        self.services.upload_connections.take(ticket_id, self, self.services.settings.connections_per_upload)
+        storage_time = upload.checkpoints.storage_time
+        sender = self.services.connections.enter(ticket_id, "http", self.client, storage_time)
         self._sender, self._kernel = sender, KernelReader(self._stream)
-        self._body = BodyReceiver(
-            self._upload, sender, self.services.memory_budget, asked.start, asked.end, self._epoch
-        )
-        self.receive_into(None if length is None else self._body.receive_buffer)
+        self._body = BodyReceiver(upload, sender, self.services.memory_budget, start, end, self._epoch)
+        self.receive_into(None if self.body_length is None else self._body.receive_buffer)
 
     def _conclude_ended(self, ticket: Ticket, identity: Identity) -> None:
         """Answer a PUT to a complete file like the one that completed it, and to an ended upload with its outcome."""
@@ -116,7 +120,7 @@ class ResumablePut(UploadResource):
             return await self.services.upload_service.open_plain(ticket.id, identity, ticket)
         if not (epoch.isascii() and epoch.isdigit()) or len(epoch) > 16:
             raise BadParameter("'epoch' is not a number")
-        self._epoch = int(epoch)
+        self._epoch, self._session = int(epoch), self.get_query_argument("session", "")
         ticket.identify(identity, self.services.settings.max_size)
         return await self._unless_lost(self.services.upload_service.join(ticket.id, self._epoch))
 
@@ -126,7 +130,7 @@ class ResumablePut(UploadResource):
             return await step
         except TakenOver as error:
             ticket = await self.services.upload_service.get_ticket(self.path_args[0])
-            raise epoch_is_over(ticket, self.get_query_argument("session", "")) from error
+            raise epoch_is_over(ticket, self._session) from error
 
     # --- bodies -------------------------------------------------------------------------------------------------------
 

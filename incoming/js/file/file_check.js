@@ -3,13 +3,15 @@
 
 import { ChosenFile, FileFault, file_changed } from "./chosen_file.js";
 import { record_of } from "./content_record.js";
-import { fingerprint } from "./fingerprint.js";
+import { SAMPLED_WHOLE, fingerprint } from "./fingerprint.js";
 
 /** @typedef {import("../transport/errors.js").Problem} Problem */
 /** @typedef {import("../transport/messages.js").Range} Range */
 
 /** Milliseconds after which the samples of the fingerprint are read again while chunks are sent. */
 const LOOK_AGAIN_AFTER = 5_000;
+/** Characters of a name in a URL; some proxies refuse URLs of more than 4,000 with all that else is in them. */
+const LONGEST_NAME = 2_000;
 
 /**
  * @typedef {object} Owner
@@ -27,6 +29,10 @@ export class FileCheck {
     #fingerprint = "";
     #looked = 0;
     #sealing = false;
+    /** Whether all of the file, if it is small, will be sent at once behind the next `confirm`. */
+    #at_once = false;
+    /** @type {Uint8Array<ArrayBuffer> | null} all bytes of a small file, as they were read for its fingerprint */
+    #all = null;
     /** @type {Problem | null} with which the last read failed */
     #found = null;
 
@@ -65,9 +71,42 @@ export class FileCheck {
 
     async #confirm() {
         this.#looked = this.#env.now();
-        const found = await fingerprint(this.#file, this.#env.crypto);
+        const found = await fingerprint(this.#at_once ? this.#kept() : this.#file, this.#env.crypto);
         this.#fingerprint ||= found;
         if (this.#file.looks_changed || this.#fingerprint !== found) throw file_changed();
+    }
+
+    /** Reads the samples like the file, and keeps them. */
+    #kept() {
+        const read = async (/** @type {number} */ start, /** @type {number} */ end) => {
+            this.#all = await this.#file.read(start, end);
+            return this.#all;
+        };
+        return { size: this.#file.size, read };
+    }
+
+    /**
+     * All of the file is to be sent at once, by `whole`, behind the next `confirm`.
+     * @returns {boolean} whether it is small enough, so that its fingerprint is of all its bytes, and its name fits a URL
+     */
+    expect_whole() {
+        const { name, size } = this.#file;
+        const fits = encodeURIComponent(JSON.stringify(name)).length <= LONGEST_NAME;
+        return (this.#at_once = fits && size > 0 && size <= SAMPLED_WHOLE);
+    }
+
+    /**
+     * All bytes, after `expect_whole` and `confirm`. They were read twice and found equal, so that the file had them at the
+     * moment between the two.
+     * @returns {Promise<Uint8Array<ArrayBuffer>>} rejected when the file is not what it was
+     */
+    async whole() {
+        const before = this.#all;
+        this.#at_once = false;
+        this.#all = null;
+        const now = await this.#file.read(0, this.#file.size);
+        if (this.#file.looks_changed || !before?.every((byte, i) => byte === now[i])) throw file_changed();
+        return now;
     }
 
     /**

@@ -8,6 +8,8 @@ const SAMPLE = 4 * 1024;
 const SAMPLES = 8;
 /** Goes in front of the digest, so that another choice of samples never looks like another content. */
 const KIND = "1-";
+/** Bytes of a file up to which its fingerprint is of all of them. */
+export const SAMPLED_WHOLE = 2 * EDGE + SAMPLES * SAMPLE;
 
 /**
  * Rejects as `file.read` does when the file cannot be read.
@@ -37,7 +39,7 @@ function hexadecimal(bytes) {
  * @returns {[number, number][]}
  */
 export function sampled(size) {
-    if (size <= 2 * EDGE + SAMPLES * SAMPLE) return [[0, size]];
+    if (size <= SAMPLED_WHOLE) return [[0, size]];
     /** @type {[number, number][]} */
     const ranges = [[0, EDGE]];
     const step = (size - 2 * EDGE) / SAMPLES;

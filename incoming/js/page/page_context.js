@@ -91,7 +91,8 @@ export class PageContext {
     connect(kind, ticket, source, listener, further = false) {
         const { env, frontend } = this;
         const { news, hosts } = this.#server(frontend);
-        const target = { frontend, ticket, source, news, as_blobs: () => !this.transports.blobs_fail, closed: () => {} };
+        const whole_failed = (/** @type {boolean} */ useless) => this.transports.whole_failed(useless);
+        const target = { frontend, ticket, source, news, as_blobs: () => !this.transports.blobs_fail, closed: () => {}, whole_failed };
         if (kind !== "http") return new WebSocketConnection(env, target, listener);
         const host = hosts.enter(further);
         let welcomed = false;

@@ -21,6 +21,7 @@ import { PoolSizer } from "./pool_sizer.js";
  * @property {Map<number, number>} sent when, in milliseconds, by the starts of chunks
  * @property {number} opened milliseconds
  * @property {number} last_ack milliseconds; the last ack, or the first chunk after an idle time
+ * @property {boolean} whole whether its hello carries the file
  * @property {boolean} overtaken chunks were acknowledged to others while it waited for its welcome, which may not list them
  */
 
@@ -131,9 +132,10 @@ export class ConnectionPool {
     /**
      * @param {Kind} kind
      * @param {Hello} hello
+     * @param {boolean} [whole] whether all of the file goes with it
      * @returns {PooledConnection}
      */
-    open(kind, hello) {
+    open(kind, hello, whole = false) {
         this.#end_leaving();
         const listener = {
             welcome: (/** @type {Welcome} */ welcome) => this.#welcome(pooled, welcome),
@@ -149,9 +151,9 @@ export class ConnectionPool {
         };
         const connection = this.#owner.connect(kind, listener, this.welcomed.length > 0);
         /** @type {PooledConnection} */
-        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), last_ack: 0, overtaken: false };
+        const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), last_ack: 0, whole, overtaken: false };
         this.#pool.add(pooled);
-        connection.open(hello);
+        connection.open(hello, whole);
         return pooled;
     }
 
@@ -193,9 +195,7 @@ export class ConnectionPool {
         this.#sizing = false;
     }
 
-    /**
-     * All has arrived: one connection stays for the outcome of the upload; the chunks of others have arrived already.
-     */
+    /** All has arrived: one connection stays for the outcome of the upload; the chunks of others have arrived already. */
     keep_one() {
         const carried = (/** @type {PooledConnection} */ { connection }) => this.#scheduler.chunks_of(connection);
         // The connection with the latest ack reports the next state first; others may be between two polls.
@@ -210,6 +210,11 @@ export class ConnectionPool {
 
     check() {
         for (const pooled of this.#pool) pooled.connection.check();
+    }
+
+    /** @returns {Connection | null} on which all of the file is under way to the server, which has not answered yet */
+    get carrier() {
+        return [...this.#pool].find(({ whole, rate }) => whole && !rate)?.connection ?? null;
     }
 
     /** The connection that delivers a message soonest. */

@@ -64,7 +64,7 @@ export class UploadQueue {
         const added = [];
         for (const given of files) {
             const { file, path, handle } = "file" in given ? given : { file: given, path: undefined, handle: null };
-            const upload = this.#make(this.#get_ticket, file, { path, handle, resume });
+            const upload = this.#make(this.#get_ticket, file, { path, handle, resume, at_once: true });
             upload.warn_on_leave = warn_on_leave;
             added.push(this.#follow(upload));
         }
@@ -209,20 +209,31 @@ export class UploadQueue {
     /** @returns {any} */
     #take() {
         const uploads = Object.freeze([...this.#uploads.keys()]);
-        const wanted = uploads.filter((upload) => !upload.cancelled);
-        const sum = (/** @type {(upload: Uploader) => number} */ of) => wanted.reduce((total, upload) => total + of(upload), 0);
-        const count = (/** @type {(upload: Uploader) => boolean} */ is) => uploads.filter(is).length;
-        const [bytes_total, bytes_acked] = [sum((upload) => upload.bytes_total), sum((upload) => upload.bytes_acked)];
-        const left = sum((upload) => (upload.paused || upload.failed ? 0 : upload.bytes_total - upload.bytes_acked));
-        const rate = sum((upload) => upload.rate);
-        const ended = count((upload) => ENDED.has(upload.state) && !this.#again.has(upload));
-        const all = wanted.length > 0 && wanted.every((upload) => upload.finished || upload.frac_complete === 1);
+        let [finished, failed, cancelled, ended, complete] = [0, 0, 0, 0, 0];
+        let [bytes_total, bytes_acked, left, rate] = [0, 0, 0, 0];
+        // In one pass: of a thousand small files some change at every moment.
+        for (const upload of uploads) {
+            if (ENDED.has(upload.state) && !this.#again.has(upload)) ended++;
+            if (upload.failed) failed++;
+            if (upload.cancelled) {
+                cancelled++;
+                continue;
+            }
+            if (upload.finished) finished++;
+            if (upload.finished || upload.frac_complete === 1) complete++;
+            bytes_total += upload.bytes_total;
+            bytes_acked += upload.bytes_acked;
+            if (!upload.paused && !upload.failed) left += upload.bytes_total - upload.bytes_acked;
+            if (upload.state === "transferring") rate += upload.rate;
+        }
+        const wanted = uploads.length - cancelled;
+        const all = wanted > 0 && complete === wanted;
         return {
             uploads,
             files_total: uploads.length,
-            files_finished: count((upload) => upload.finished),
-            files_failed: count((upload) => upload.failed),
-            files_cancelled: count((upload) => upload.cancelled),
+            files_finished: finished,
+            files_failed: failed,
+            files_cancelled: cancelled,
             files_active: uploads.length - ended,
             bytes_total,
             bytes_acked,

@@ -37,9 +37,11 @@ export class Connector {
     /**
      * @param {ConnectionPool} pool in which nothing is open
      * @param {Hello} hello
+     * @param {boolean} whole whether all of the file goes with it
      */
-    connect(pool, hello) {
+    connect(pool, hello, whole) {
         this.stop();
+        if (whole) return void pool.open("http", hello, true);
         const { kind } = this.selector;
         const pooled = pool.open(kind, hello);
         if (kind !== "websocket") return;

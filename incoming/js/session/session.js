@@ -22,6 +22,7 @@ import { TokenBucket } from "../pool/token_bucket.js";
  * @property {() => void} attempting the next attempt to connect begins
  * @property {(outcome: Outcome) => void} reported the state that the server reports
  * @property {(problem: Problem) => void} failed permanently; the session has stopped
+ * @property {boolean} at_once whether a small file may be sent with its hello
  * @property {() => void} unanswered a cancel may not have reached the server; the session has stopped
  */
 
@@ -44,6 +45,8 @@ export class Session {
     #bucket;
     #max_rate;
     #running = false;
+    /** Whether the next attempt sends all of the file with its hello. */
+    #whole = false;
     #connected = false;
     #connected_at = 0;
     #cancelling = false;
@@ -69,7 +72,8 @@ export class Session {
         this.#owner = owner;
         this.#reconnection = new Reconnection(page.env, check, {
             connect: () => {
-                this.#connector.connect(this.#pool, this.#hello());
+                this.#connector.connect(this.#pool, this.#hello(), this.#whole);
+                this.#whole = false;
                 owner.attempting();
             },
             failed: (problem) => this.#fail(problem),
@@ -135,6 +139,11 @@ export class Session {
         return { protocol, connections: welcomed.length, bytes_buffered, ...path.figures };
     }
 
+    /** Whether a file is under way with its hello: it may arrive although nothing was answered yet. */
+    get carries() {
+        return this.#pool.carrier !== null;
+    }
+
     /** Whether chunks are in flight. */
     get flowing() {
         return this.#connected && !this.scheduler.complete;
@@ -146,6 +155,7 @@ export class Session {
         this.#epoch = undefined;
         this.problem = null;
         this.#connector.begin();
+        this.#whole = this.#owner.at_once && this.#max_rate() === 0 && this.#page.transports.whole_works && this.#check.expect_whole();
         this.#reconnection.reset();
         this.#reconnection.now();
     }
@@ -166,7 +176,7 @@ export class Session {
         this.#cancelling = true;
         this.#stall_detector.stop();
         this.#pool.freeze();
-        this.#pool.quickest?.cancel(reason);
+        (this.#pool.quickest ?? this.#pool.carrier)?.cancel(reason);
         this.#cancel_timer = this.#page.env.after(CANCEL_ANSWERED_WITHIN, () => this.#unanswered());
     }
 
@@ -240,6 +250,7 @@ export class Session {
         this.#epoch = welcome.epoch;
         this.#page.met(welcome);
         const first = !this.#connected;
+        if (pooled.whole) this.#page.transports.whole_worked();
         this.#connector.welcomed(pooled.connection.kind);
         if (first) {
             this.#connected_at = this.#page.env.now();
@@ -310,6 +321,8 @@ export class Session {
      * @param {[number, number] | undefined} oldest chunk in flight
      */
     async #connection_lost(pooled, problem, oldest) {
+        // The usual way at once. What has arrived stays.
+        if (pooled.whole && !problem && !this.#connected && !this.#cancelling) return this.#reconnection.now();
         const useless = this.#connector.is_useless(pooled, problem);
         if (useless) problem = null;
         if (problem && !problem.retry && !ASK_AGAIN.has(problem.code)) return this.#fail(problem);

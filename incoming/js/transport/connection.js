@@ -23,6 +23,7 @@
  * The file as connections see it.
  * @typedef {object} Source
  * @property {(chunk: Range) => Promise<Blob | Uint8Array<ArrayBuffer>>} read rejected when the file is not what it was
+ * @property {() => Promise<Uint8Array<ArrayBuffer>>} whole all bytes of a small file; rejected when it is not what it was
  * @property {(chunk: Range) => Promise<Problem | null>} doubt what is wrong with the file, now that this chunk does not move
  */
 
@@ -33,6 +34,7 @@
  * @property {Source} source of the bytes
  * @property {import("./long_poll.js").LongPoll} news of the page's uploads
  * @property {() => void} closed called once, when the connection has ended
+ * @property {(useless: boolean) => void} whole_failed a file that was sent with its hello was not taken; `useless` if none is
  * @property {() => boolean} as_blobs whether chunks may be sent as Blobs, which browsers read themselves
  */
 
@@ -44,7 +46,7 @@
  * @property {number} buffered bytes that have not left the browser yet
  * @property {string} protocol of its requests, such as "h2"; "" where it is not known
  * @property {boolean} reads whether nothing can leave it because the file is being read
- * @property {(greeting: Hello) => void} open connects and sends hello
+ * @property {(greeting: Hello, whole?: boolean) => void} open connects and sends hello; `whole`: over HTTP, the file with it
  * @property {(chunk: Range) => void} send
  * @property {(limit: string) => void} report sends the server what limits the upload, with the next message
  * @property {() => void} pause notifies the server, then closes

@@ -2,8 +2,8 @@
 // changes by long-poll. The same interface as websocket_connection.js; here a connection is a slot for one request at a
 // time.
 
-import { upload_url } from "./urls.js";
-import { MESSAGE_TOO_LARGE, NOT_FOUND, SERVER_UNAVAILABLE } from "./errors.js";
+import { upload_url, whole_url } from "./urls.js";
+import { MESSAGE_TOO_LARGE, NOT_FOUND, SERVER_UNAVAILABLE, is_garbled } from "./errors.js";
 import { request } from "./http_request.js";
 import * as messages from "./messages.js";
 
@@ -14,12 +14,16 @@ import * as messages from "./messages.js";
 /** @typedef {import("./connection.js").Connection} Connection */
 
 const ANSWER_WITHIN = 10_000;
+/** The same for a hello that a file goes with. */
+const WHOLE_WITHIN = 15_000;
 /** Milliseconds without a chunk to send after which the connection starts to poll for state changes. */
 const IDLE = 400;
 const STATUS_WITHIN = 5_000;
 const CHECK_AGAIN_AFTER = 3_000;
 /** Milliseconds in which nothing of a chunk has left the browser: it may be unable to read the file. */
 const FILE_DOUBTED_AFTER = 5_000;
+/** @type {Answer} */
+const NO_ANSWER = { status: 0, json: null, problem: null, retry_after: null };
 /** In units of the server's ping interval, as for a WebSocket. */
 const SILENCE = 2.5;
 
@@ -71,23 +75,64 @@ export class HttpConnection {
         return this.#env.protocol(this.#url);
     }
 
-    /** @param {messages.Hello} greeting */
-    open(greeting) {
+    /**
+     * @param {messages.Hello} greeting
+     * @param {boolean} [whole]
+     */
+    open(greeting, whole = false) {
         this.#session = greeting.session;
         this.#total = greeting.size;
+        if (whole) return void this.#open_whole(messages.hello(greeting));
         this.#ask({ method: "POST", body: messages.hello(greeting) }, ANSWER_WITHIN, (answer) => {
             const welcome = messages.parse_welcome(answer.json);
             if (!welcome) return this.#failed(answer);
-            this.#welcomed = true;
-            this.#epoch = welcome.epoch;
-            if (this.#pausing) return this.pause();
-            this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
-            // Before the listener is called, which may send at once: the first chunk must stop this timer.
-            if (messages.is_receiving(welcome.state)) this.#rest();
-            this.#listener.welcome(welcome);
+            this.#welcome(welcome);
             // The welcome names the state, its reason only the status does.
             if (this.#open && !messages.is_receiving(welcome.state)) this.#look();
         });
+    }
+
+    /**
+     * One request for hello and file; without headers of its own, for which a browser would ask first (Fetch standard, 4.8).
+     * @param {string} hello
+     */
+    async #open_whole(hello) {
+        const body = await this.#target.source.whole().catch(() => null);
+        if (!this.#open) return;
+        if (!body) return this.#closed(null);
+        const { frontend, ticket } = this.#target;
+        const failed = (/** @type {Answer} */ answer) => this.#whole_failed(answer);
+        const url = whole_url(frontend, ticket, hello);
+        this.#ask({ method: "POST", url, body, late: () => failed(NO_ANSWER) }, WHOLE_WITHIN, (answer) => {
+            const welcome = messages.parse_welcome(answer.json);
+            if (!welcome) return failed(answer);
+            this.#state = welcome.state;
+            this.#welcome(welcome);
+            if (!this.#open || messages.is_receiving(welcome.state)) return;
+            if (messages.has_arrived(welcome.state)) this.#await_news();
+            else this.#look();
+        });
+    }
+
+    /** @param {messages.Welcome} welcome */
+    #welcome(welcome) {
+        this.#welcomed = true;
+        this.#epoch = welcome.epoch;
+        if (this.#pausing) return this.pause();
+        this.#silence_allowed = welcome.ping_interval * 1000 * SILENCE;
+        // Before the listener is called, which may send at once: the first chunk must stop this timer.
+        if (messages.is_receiving(welcome.state)) this.#rest();
+        this.#listener.welcome(welcome);
+    }
+
+    /**
+     * What the server says of the upload holds for any way of sending it. Everything else may concern this way only.
+     * @param {Answer} answer
+     */
+    #whole_failed(answer) {
+        if (answer.problem && !is_garbled(answer.problem)) return this.#failed(answer);
+        this.#target.whole_failed(answer.status >= 400 && answer.status < 500);
+        this.#closed(null);
     }
 
     /** @param {Range} chunk */
@@ -255,17 +300,17 @@ export class HttpConnection {
     }
 
     /**
-     * @param {{method: string, query?: string, body?: string}} what
+     * @param {{method: string, url?: string, query?: string, body?: string | Uint8Array<ArrayBuffer>, late?: () => void}} what
      * @param {number} within milliseconds
      * @param {(answer: Answer) => void} done
      */
-    #ask({ method, query = "", body }, within, done) {
+    #ask({ method, query = "", url = this.#url + query, body, late = () => this.#closed(null) }, within, done) {
         this.#stop();
-        this.#abort = request(this.#env, { method, url: this.#url + query, body }, (answer) => {
+        this.#abort = request(this.#env, { method, url, body }, (answer) => {
             this.#stop();
             done(answer);
         });
-        this.#wait(within, () => this.#closed(null));
+        this.#wait(within, late);
     }
 
     /** @param {Answer} answer */

@@ -41,6 +41,8 @@ export class LongPoll {
     #abort = null;
     /** @type {unknown} */
     #timer = null;
+    /** @type {unknown} until the request that gathers new watchers; the current one goes on meanwhile */
+    #gathering = null;
     #several_work = false;
     #several_not_before = 0;
 
@@ -60,7 +62,7 @@ export class LongPoll {
     watch(watcher) {
         this.#watchers.add(watcher);
         // The current request waits for that, too, unless the upload was meanwhile in another state.
-        if (this.#asked.get(watcher.ticket) !== watcher.state) this.#ask_after(GATHER);
+        if (this.#asked.get(watcher.ticket) !== watcher.state) this.#gathering ??= this.#env.after(GATHER, () => this.#ask());
         return () => {
             this.#watchers.delete(watcher);
             if (this.#watchers.size === 0) this.#stop();
@@ -178,6 +180,8 @@ export class LongPoll {
 
     #stop() {
         this.#env.stop(this.#timer);
+        this.#env.stop(this.#gathering);
+        this.#gathering = null;
         this.#abort?.();
         this.#abort = null;
         this.#asked = new Map();

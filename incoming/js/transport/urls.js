@@ -96,6 +96,15 @@ export function upload_url(frontend, ticket) {
     return `${frontend}upload/${encodeURIComponent(ticket)}`;
 }
 
+/**
+ * @param {string} frontend
+ * @param {string} ticket
+ * @param {string} hello message
+ */
+export function whole_url(frontend, ticket, hello) {
+    return `${upload_url(frontend, ticket)}/whole?hello=${encodeURIComponent(hello)}`;
+}
+
 /** @param {string} frontend */
 export function wait_url(frontend) {
     return `${frontend}uploads/wait`;

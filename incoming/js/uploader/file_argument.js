@@ -14,7 +14,7 @@ export function require_arguments(ticket, file, options) {
         throw bad_argument("the first argument is an upload id, or a function that gets one");
     }
     require_file(file);
-    check_options("an uploader", options, ["path", "handle", "resume"]);
+    check_options("an uploader", options, ["path", "handle", "resume", "at_once"]);
 }
 
 /**

@@ -19,6 +19,8 @@ const NEXT = {
     requesting: { start: "connecting", pause: "paused", drop: "cancelled", fail: "failed" },
     connecting: {
         pause: "paused",
+        // Where the file is under way with its hello.
+        cancel: "cancelling",
         connect: "transferring",
         arrive: "handing_over",
         lose: "waiting",

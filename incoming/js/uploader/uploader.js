@@ -125,6 +125,7 @@ export class Uploader {
             attempting: () => this.#publish(),
             reported: (outcome) => this.#reported(outcome),
             failed: (problem) => this.#fail(problem),
+            at_once: options.at_once ?? false,
             unanswered: () => this.#cancel_offline(),
         });
         this.#seen = observe(this.#facts());
@@ -232,7 +233,7 @@ export class Uploader {
     cancel(reason = "") {
         if (!this.can_cancel) return this;
         this.#reason = String(reason);
-        if (this.#session.connected && this.#move("cancel")) this.#session.cancel(this.#reason);
+        if ((this.#session.connected || this.#session.carries) && this.#move("cancel")) this.#session.cancel(this.#reason);
         else this.#cancel_offline();
         return this.#publish();
     }

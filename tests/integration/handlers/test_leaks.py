@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from tornado.iostream import IOStream
@@ -81,6 +83,7 @@ async def abort_put(worker: OneWorker, ticket_id: str, number: int) -> None:
         request("PUT", path, "Content-Range: nonsense", length=3000) + b"x",
         request("PUT", path, "Content-Range: bytes 999000-1001999/*", length=3000) + b"x",
         request("POST", path, length=100) + b"{",
+        with_hello(path)[: -1 - number % 3000],
         request("GET", f"{path}?wait=1"),
         request("POST", path, body=b"nonsense"),
     )
@@ -124,11 +127,12 @@ async def test_ended_uploads_are_freed_without_the_garbage_collector(worker: One
 
 
 async def end_well(worker: OneWorker, ticket_id: str, number: int) -> None:
-    """A whole file over either transport, or half of one."""
+    """A whole file by PUT, with its hello or over a WebSocket, or half of one."""
     if number % 3 == 0:
         connection = await RawConnection.open(worker.port)
         path = f"/incoming/frontend/upload/{ticket_id}"
-        assert (await connection.ask(request("PUT", path, body=PIECE))).status == 200
+        asked = request("PUT", path, body=PIECE) if number % 2 else with_hello(path)
+        assert (await connection.ask(asked)).status == 200
         connection.close()
         return
     socket = await RawWebSocket.welcomed(worker.port, ticket_id, number % 3 * len(PIECE))
@@ -138,6 +142,11 @@ async def end_well(worker: OneWorker, ticket_id: str, number: int) -> None:
     else:
         await socket.until_acked((0, len(PIECE)))
     socket.close()
+
+
+def with_hello(path: str, body: bytes = PIECE) -> bytes:
+    told = {"type": "hello", "session": "session-1", "name": "a.bin", "size": len(PIECE)}
+    return request("POST", f"{path}/whole?{urlencode({'hello': json.dumps(told)})}", body=body)
 
 
 def server_objects() -> dict[str, int]:

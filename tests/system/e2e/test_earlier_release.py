@@ -5,6 +5,7 @@ that release knew: the fields of its messages, and no later resource.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ STATUS_FIELDS = {
     "chunk_min",
     "chunk_max",
 }
-LATER_RESOURCES = "**/frontend/uploads/wait"
+LATER_RESOURCES = re.compile(r"/frontend/(uploads/wait|upload/[^/]+/whole\b)")
 
 
 class OlderServer:

@@ -16,6 +16,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 [LIBRARY] = [path for path, handler in ROUTES if handler is Library]
 EXAMPLES = {
     "/frontend/upload/([^/]+)": "/frontend/upload/none",
+    "/frontend/upload/([^/]+)/whole": "/frontend/upload/none/whole",
     "/frontend/tus/([^/]+)": "/frontend/tus/none",
     "/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})": "/frontend/tus/none/0-9",
     "/frontend/tus/([^/]+)/([^/]+)": "/frontend/tus/none/none",
@@ -34,6 +35,7 @@ OPEN = {
     ("GET", "/openapi.json"),
     ("HEAD", "/openapi.json"),
     ("OPTIONS", "/frontend/upload/none"),
+    ("OPTIONS", "/frontend/upload/none/whole"),
     ("OPTIONS", "/frontend/tus/none"),
     ("OPTIONS", "/frontend/tus/none/0-9"),
     ("OPTIONS", "/frontend/tus/none/none"),

@@ -285,6 +285,7 @@ DOCUMENTED_ROUTES = {
     "/backend/cancel_upload": ["POST /incoming/0.1/backend/cancel_upload"],
     "/backend/finish_upload": ["POST /incoming/0.1/backend/finish_upload"],
     "/frontend/upload_ws": ["/incoming/0.1/frontend/upload_ws?ticket=<ticket>"],
+    "/frontend/upload/([^/]+)/whole": ["POST /incoming/0.1/frontend/upload/<ticket>/whole?hello=…"],
     "/frontend/uploads/wait": ["POST /incoming/0.1/frontend/uploads/wait"],
     "/frontend/tus/([^/]+)": ["/incoming/0.1/frontend/tus/<ticket>"],
     "/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})": ["/incoming/0.1/frontend/tus/<ticket>/<start>-<end>"],

@@ -149,3 +149,32 @@ test("two uploaders that are given the same File one after the other have one re
     await second.confirm();
     assert.equal((await sealed(second, [[600_000, SIZE]])).code, 1002);
 });
+
+test("all of a small file is read once more, and must be what its fingerprint is of", async () => {
+    const file = new File([new Uint8Array(1000).fill(7)], "a");
+    const check = new FileCheck(new FakeEnvironment(), file);
+    assert.ok(check.expect_whole());
+    await check.confirm();
+    assert.deepEqual(await check.whole(), new Uint8Array(1000).fill(7));
+});
+
+test("a small file that changes between its fingerprint and its sending is not sent", async () => {
+    for (const last of [999, 0]) {
+        const file = file_of(1000);
+        const check = new FileCheck(new FakeEnvironment(), file);
+        assert.ok(check.expect_whole());
+        await check.confirm();
+        const other = new Uint8Array(1000);
+        other[last] = 1;
+        file.slice = () => new Blob([other]);
+        await assert.rejects(check.whole(), /changed/);
+        assert.equal((await check.confirm()).code, 1002);
+    }
+});
+
+test("what is larger than the fingerprint's samples, empty, or too long for a URL is not sent as a whole", () => {
+    const expects = (/** @type {number} */ size, /** @type {string} */ name = "a") =>
+        new FileCheck(new FakeEnvironment(), file_of(size, { name })).expect_whole();
+    assert.deepEqual([expects(163_840), expects(163_841), expects(0)], [true, false, false]);
+    assert.deepEqual([expects(1, "\u6587".repeat(220)), expects(1, "\u6587".repeat(223)), expects(1, "\ud800")], [true, false, true]);
+});

@@ -5,7 +5,8 @@ import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
 import { Stage, file_of } from "../support/connections.js";
 import { until } from "../support/environment.js";
 
-const SIZE = 100_000;
+/** Too large to be sent with the hello. */
+const SIZE = 300_000;
 
 /** A queue of uploads whose connections and tickets are the test's. */
 function queue_of(count, options = {}) {
@@ -152,4 +153,23 @@ test("an option that there is not is refused with those that there are, and a co
     assert.throws(() => make({ colour: 2 }), { name: "TypeError", message: /"colour"; its options are concurrency, resume, / });
     assert.throws(() => make({ concurrency: 0 }), { name: "TypeError", message: /given: 0/ });
     assert.throws(() => new UploadQueue(stage.env, () => {}, "ticket"), { name: "TypeError", code: 1003 });
+});
+
+test("small files are sent with their hellos, each in a request of its own", async () => {
+    const stage = new Stage();
+    const make = (get_ticket, file, how) => new Uploader(stage.page, get_ticket, file, how);
+    let tickets = 0;
+    const queue = new UploadQueue(stage.env, make, async () => `t-${++tickets}`, { concurrency: 2 });
+    queue.add(Array.from({ length: 5 }, (_, i) => file_of(1000, { name: `${i}.txt` })));
+    for (let number = 1; number <= 5; number++) {
+        await stage.connected(number);
+        const connection = stage.connections[number - 1];
+        await until(() => connection.whole);
+        connection.welcome({ state: "arrived", extents: [[0, 1000]] });
+    }
+    assert.deepEqual(stage.connections.map(({ kind }) => kind), Array(5).fill("http"));
+    for (const connection of stage.connections) connection.state("finished");
+    await until(() => queue.snapshot().files_finished === 5);
+    const { files_active, bytes_total, bytes_acked, frac_complete } = queue.snapshot();
+    assert.deepEqual({ files_active, bytes_total, bytes_acked, frac_complete }, { files_active: 0, bytes_total: 5000, bytes_acked: 5000, frac_complete: 1 });
 });

@@ -701,3 +701,82 @@ test("bytes that the server has received show as such, and a reconnection sends 
     again.listener.received([[0, end]], []);
     assert.deepEqual([uploader.bytes_acked, uploader.bytes_received], [end, end]);
 });
+
+async function under_way(options = {}) {
+    const stage = new Stage();
+    const uploader = stage.uploader(1000, { at_once: true, ...options }).start();
+    await stage.connected();
+    return { stage, uploader };
+}
+
+test("a small file is sent with its hello, over HTTP, and arrives with the answer", async () => {
+    const { stage, uploader } = await under_way();
+    assert.deepEqual([stage.connection.kind, stage.connection.whole], ["http", true]);
+    stage.connection.welcome({ state: "arrived", extents: [[0, 1000]] });
+    assert.deepEqual([uploader.state, uploader.bytes_acked, uploader.frac_complete], ["handing_over", 1000, 1]);
+    stage.connection.state("finished");
+    assert.ok(uploader.finished);
+    assert.deepEqual([stage.connections.length, stage.calls.names()], [1, ["onfinished", "onfinish"]]);
+});
+
+test("where that is lost the usual way follows at once, and keeps what has arrived", async () => {
+    const { stage, uploader } = await under_way();
+    stage.connection.calls.push("close");
+    stage.connection.lose();
+    const usual = await stage.connected(2);
+    assert.deepEqual([usual.kind, usual.whole], ["websocket", false]);
+    assert.deepEqual([usual.hello.session, usual.hello.fingerprint], [stage.connections[0].hello.session, stage.connections[0].hello.fingerprint]);
+    usual.welcome({ extents: [[0, 400]] });
+    await until(() => usual.chunks.length);
+    assert.deepEqual(usual.chunks, [[400, 1000]]);
+    assert.equal(uploader.error_code, null);
+});
+
+test("after two in a row, or one that the server refuses, no other file is tried that way", async () => {
+    for (const [tries, useless] of [[2, false], [1, true]]) {
+        const { stage } = await under_way();
+        for (let i = 0; i < tries; i++) stage.page.transports.whole_failed(useless);
+        assert.equal(stage.page.transports.whole_works, false);
+        stage.uploader(1000, { at_once: true }).start();
+        assert.equal((await stage.connected(2)).kind, "websocket");
+    }
+});
+
+test("one that was taken makes up for one that was lost", async () => {
+    const { stage } = await under_way();
+    stage.page.transports.whole_failed(false);
+    stage.connection.welcome({ state: "arrived", extents: [[0, 1000]] });
+    stage.page.transports.whole_failed(false);
+    assert.ok(stage.page.transports.whole_works);
+});
+
+test("with a limit of the rate, or when WebSockets are wanted, a small file is sent in the usual way", async () => {
+    const limited = new Stage();
+    const uploader = limited.uploader(1000, { at_once: true });
+    uploader.max_rate = 100;
+    uploader.start();
+    assert.equal((await limited.connected()).kind, "websocket");
+    const wanted = new Stage();
+    wanted.page.transports.wanted = "websocket";
+    wanted.uploader(1000, { at_once: true }).start();
+    assert.equal((await wanted.connected()).kind, "websocket");
+});
+
+test("a cancellation while the file is under way waits for the server's word", async () => {
+    const { stage, uploader } = await under_way();
+    uploader.cancel("no");
+    assert.deepEqual([uploader.state, stage.connection.calls], ["cancelling", ["cancel no"]]);
+    stage.connection.state("cancelled", "no", 302);
+    assert.deepEqual([uploader.cancelled, uploader.cancel_msg], [true, "no"]);
+});
+
+test("a cancellation that comes too late leaves the upload where the server says it is", async () => {
+    const { stage, uploader } = await under_way();
+    uploader.cancel("no");
+    stage.connection.calls.push("close");
+    stage.connection.lose({ code: 300, message: "it is too late", retry: false, retry_after: null });
+    stage.env.pass(60_000);
+    const usual = await stage.connected(2);
+    usual.welcome({ state: "finished", extents: [[0, 1000]] });
+    assert.deepEqual([uploader.finished, uploader.cancelled], [true, false]);
+});

@@ -19,8 +19,9 @@ export class FakeConnection {
         this.listener = listener;
     }
 
-    open(hello) {
+    open(hello, whole = false) {
         this.hello = hello;
+        this.whole = whole;
     }
 
     send(chunk) {
@@ -114,6 +115,7 @@ export class Stage {
     constructor() {
         this.page.connect = (kind, ticket, file, listener) => {
             const connection = new FakeConnection(kind, listener);
+            connection.ticket = ticket;
             this.connections.push(connection);
             return connection;
         };
@@ -128,8 +130,8 @@ export class Stage {
         return this.connections.filter((connection) => connection.open_still);
     }
 
-    uploader(size = 1_000_000, { handle, ...file } = {}) {
-        const uploader = new Uploader(this.page, "ticket-1", file_of(size, file), { handle });
+    uploader(size = 1_000_000, { handle, at_once, ...file } = {}) {
+        const uploader = new Uploader(this.page, "ticket-1", file_of(size, file), { handle, at_once });
         this.calls = recorded(uploader);
         return uploader;
     }
@@ -173,7 +175,8 @@ export class Stage {
 export function source_of(content = new Uint8Array(1000)) {
     const blob = content && new Blob([content]);
     const read = ([start, end]) => blob?.slice(start, end) ?? Promise.reject(new Error("gone"));
-    return { read: async (chunk) => read(chunk), doubt: async () => null };
+    const whole = async () => content ?? Promise.reject(new Error("gone"));
+    return { read: async (chunk) => read(chunk), whole, doubt: async () => null };
 }
 
 export function file_of(size, { name = "film.mp4", lastModified = 1_600_000_000_000 } = {}) {

@@ -11,15 +11,15 @@ const URL = "https://up.example/f/upload/t1";
 const GATHER = 50;
 const STATUS = { id: "t1", state: "uploading", reason: "", code: null, arrived: 0, extents: [] };
 
-function connection({ as_blobs = true, source = source_of() } = {}) {
+function connection({ as_blobs = true, source = source_of(), whole = false } = {}) {
     const env = new FakeEnvironment();
     const reports = [];
     const report = (name) => (value) => reports.push([name, value]);
     const listener = Object.fromEntries(["welcome", "ack", "state", "path", "too_large", "closed"].map((name) => [name, report(name)]));
     const frontend = "https://up.example/f/";
     const target = { frontend, ticket: "t1", source, news: new LongPoll(env, frontend), as_blobs: () => as_blobs, closed: () => {} };
-    const line = new HttpConnection(env, target, listener);
-    line.open(HELLO);
+    const line = new HttpConnection(env, { ...target, whole_failed: report("whole_failed") }, listener);
+    line.open(HELLO, whole);
     return { env, line, reports };
 }
 
@@ -384,4 +384,85 @@ test("knows by which protocol the browser made its requests", () => {
     assert.equal(line.protocol, "");
     env.protocols[URL] = "h2";
     assert.equal(line.protocol, "h2");
+});
+
+const CONTENT = Uint8Array.from({ length: 1000 }, (_, n) => n % 251);
+
+async function whole(source = source_of(CONTENT)) {
+    const all = connection({ source, whole: true });
+    await until(() => all.env.request ?? all.reports.length);
+    return all;
+}
+
+test("a small file goes with the hello, without anything that would need a preflight", async () => {
+    const { env, reports } = await whole();
+    const url = new globalThis.URL(env.request.url);
+    assert.deepEqual([env.request.method, url.origin + url.pathname], ["POST", `${URL}/whole`]);
+    assert.deepEqual(JSON.parse(url.searchParams.get("hello")), { type: "hello", ...HELLO });
+    assert.deepEqual(Object.keys(env.request.headers), ["Accept"]);
+    assert.equal(env.request.upload.onprogress, undefined, "a listener for progress would need one, too");
+    assert.deepEqual(env.request.body, CONTENT);
+    env.request.answer(200, { ...WELCOME, state: "arrived" });
+    assert.deepEqual(reports.map(([name]) => name), ["welcome"]);
+    env.pass(GATHER);
+    assert.deepEqual([env.requests.length, env.request.url], [2, `${URL}?wait=25&state=arrived`]);
+    env.request.answer(200, { ...STATUS, state: "finished" });
+    assert.deepEqual(reports[1], ["state", { state: "finished", reason: "", code: null }]);
+});
+
+test("a welcome that still awaits bytes is followed by chunks", async () => {
+    const { env, line, reports } = await whole();
+    env.request.answer(200, { ...WELCOME, epoch: 4, extents: [[0, 300]] });
+    assert.deepEqual(reports.map(([name]) => name), ["welcome"]);
+    line.send([300, 1000]);
+    await until(() => env.request.method === "PUT");
+    assert.equal(env.request.url, `${URL}?session=session-1&epoch=4&limit=`);
+});
+
+test("what the server says of the upload ends it as usual", async () => {
+    const { env, reports } = await whole();
+    const problem = { code: 200, message: "unknown ticket", retry: false, retry_after: null };
+    env.request.answer(404, problem);
+    assert.deepEqual(reports, closed(problem));
+});
+
+test("a server, or a proxy, that takes no file with its hello is remembered", async () => {
+    for (const [status, body] of [
+        [404, { code: 106, message: "no such URL" }],
+        [405, { code: 105, message: "POST is not a method of this URL" }],
+        [413, "<html>"],
+        [414, "<html>"],
+        [403, "<html>"],
+    ]) {
+        const { env, reports } = await whole();
+        env.request.answer(status, body);
+        assert.deepEqual(reports, [["whole_failed", true], ...closed()], `${status}`);
+    }
+});
+
+test("a request that was cut, and one without an answer, may have had bad luck", async () => {
+    const cut = await whole();
+    cut.env.request.answer(0);
+    assert.deepEqual(cut.reports, [["whole_failed", false], ...closed()]);
+    const silent = await whole();
+    silent.env.pass(14_999);
+    assert.deepEqual(silent.reports, []);
+    silent.env.pass(1);
+    assert.deepEqual(silent.reports, [["whole_failed", false], ...closed()]);
+    assert.ok(silent.env.request.aborted);
+});
+
+test("a file that was changed while it was read is not sent", async () => {
+    const { env, reports } = await whole(source_of(null));
+    assert.deepEqual([env.requests.length, reports], [0, closed()]);
+});
+
+test("a cancellation takes the place of a file that is under way", async () => {
+    const { env, line, reports } = await whole();
+    const [first] = env.requests;
+    line.cancel("no");
+    assert.ok(first.aborted);
+    assert.deepEqual([env.request.url, JSON.parse(env.request.body)], [URL, { type: "cancel", reason: "no" }]);
+    env.request.answer(200, { type: "state", state: "cancelled", reason: "no", code: 302 });
+    assert.deepEqual(reports, [["state", { state: "cancelled", reason: "no", code: 302 }]]);
 });

@@ -174,3 +174,26 @@ test("more uploads than the server takes at once have their turns", () => {
     env.pass(0);
     assert.deepEqual(new Set([...first, ...asked(env.request)]).size, 70);
 });
+
+test("uploads that come one after the other without a pause do not put the question off", () => {
+    const { env, watch } = waiting("a", "b");
+    const before = env.requests.length;
+    for (let n = 0; n < 20; n++) {
+        watch(`more-${n}`);
+        env.pass(10);
+    }
+    assert.ok(env.requests.length - before >= 3, `${env.requests.length - before}`);
+    assert.ok(asked(env.request).length > 10);
+});
+
+test("the current question stands until the next is asked", () => {
+    const { env, watch, told } = waiting("a", "b");
+    const current = env.request;
+    watch("c");
+    env.pass(20);
+    assert.equal(current.aborted, false);
+    answer(current, 200, { type: "news", uploads: [{ id: "a", state: "finished" }] });
+    assert.deepEqual(told, [["a", "finished"]]);
+    env.pass(0);
+    assert.deepEqual(asked(env.request).sort(), ["b", "c"]);
+});

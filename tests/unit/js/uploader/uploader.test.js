@@ -66,7 +66,7 @@ test("an option that there is not is refused, with the one that may have been me
     assert.throws(() => new Uploader(page, "t", file_of(1), { resum: true }), {
         ...refused, message: 'incoming: an uploader has no option "resum"; did you mean "resume"?',
     });
-    assert.throws(() => new Uploader(page, "t", file_of(1), { rate: 1 }), { ...refused, message: /; its options are path, handle, resume$/ });
+    assert.throws(() => new Uploader(page, "t", file_of(1), { rate: 1 }), { ...refused, message: /; its options are path, handle, resume, at_once$/ });
     assert.equal(new Uploader(page, "t", file_of(1), { path: "a/b", handle: undefined }).path, "a/b");
 });
 
