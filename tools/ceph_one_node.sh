@@ -3,7 +3,7 @@
 #     tools/ceph_one_node.sh DIRECTORY PORT [memstore|bluestore [ADDRESS]]
 # DIRECTORY is emptied. The gateway listens at ADDRESS (127.0.0.1), all else on loopback. The ports from PORT to PORT+19
 # are used. Access key testkey, secret testsecret; parts of a multipart upload have at least 4 KiB, so that tests need no
-# large ones. To end it, end the processes in DIRECTORY/run/*.pid, the gateway first, with SIGKILL: without its cluster it
+# large ones, and a completion that died with its gateway blocks the next for 20 s only. To end it, end the processes in DIRECTORY/run/*.pid, the gateway first, with SIGKILL: without its cluster it
 # would wait.
 # Needs the Debian packages ceph-mon, ceph-osd, radosgw, ceph-common and curl.
 set -euo pipefail
@@ -62,6 +62,7 @@ rgw_enable_usage_log = false
 rgw_dns_name = $address
 rgw_thread_pool_size = 64
 rgw_multipart_min_part_size = 4096
+rgw_mp_lock_max_time = 20
 ms_mon_client_mode = crc
 [client.rgw]
 rgw_frontends = beast endpoint=$address:$port

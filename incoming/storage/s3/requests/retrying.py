@@ -7,6 +7,7 @@ successes (AIMD). After a time without any success requests fail; until then the
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from typing import TypeVar
 from incoming.core.errors import StorageFailed
 from incoming.storage.s3.requests.answers import S3Error
 from incoming.storage.s3.requests.http_sender import Unreachable
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds without a success after which a request has failed: the client gets 502 and tries again later."""
@@ -85,9 +88,12 @@ class Retrying:
     async def call(self, attempt: Attempt[T], *, is_put: bool = False) -> T:
         """Call `attempt` until it succeeds. Raises S3Error that no repetition cures, StorageFailed after PATIENCE
         without a success of any request.
+
+        A request that fails although others succeed is tried further, and logged once: Ceph refuses for ten minutes to
+        complete an upload whose completion a gateway has begun that died since.
         """
         loop = asyncio.get_running_loop()
-        began, pause = loop.time(), FIRST_PAUSE
+        began, pause, is_logged = loop.time(), FIRST_PAUSE, False
         while True:
             try:
                 result = await self._once(attempt, is_put)
@@ -98,6 +104,11 @@ class Retrying:
                 if self._is_away or loop.time() - max(began, self._succeeded_at) >= self._patience:
                     self._is_away = True
                     raise StorageFailed(f"object store {self._name}: {error}") from error
+                if not is_logged and loop.time() - began >= self._patience:
+                    is_logged = True
+                    log.warning(
+                        "object store %s: %s; other requests succeed, trying this one further", self._name, error
+                    )
             else:
                 self._succeeded_at, self._is_away = loop.time(), False
                 return result

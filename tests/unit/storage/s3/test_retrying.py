@@ -58,6 +58,27 @@ async def test_a_store_that_is_away_is_given_up_and_then_asked_once_each() -> No
     assert await retrying.call(attempts) == "etag"
 
 
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_request_that_fails_while_others_succeed_is_tried_further_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    retrying, others = Retrying("s3", patience=0.01), Attempts()
+    locked = Attempts(*[S3Error(500, "InternalError", "already in progress", "CompleteMultipartUpload")] * 5)
+
+    async def attempt() -> str:
+        await asyncio.sleep(0.02)
+        await retrying.call(others)
+        return await locked()
+
+    assert await retrying.call(attempt) == "etag"
+    assert (locked.count, others.count) == (6, 6)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "object store s3: CompleteMultipartUpload: InternalError (already in progress); "
+        "other requests succeed, trying this one further"
+    )
+
+
 def test_a_failure_halves_what_may_be_under_way_and_successes_raise_it() -> None:
     throttle = Throttle(most=8)
     throttle.failed()
