@@ -1,9 +1,13 @@
 """Signatures: the examples of the documentation of AWS, exact lengths, and the store's own time."""
 
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
 
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.s3.requests.signing import Signer, StoreTime
@@ -43,6 +47,27 @@ async def test_the_documented_example_of_a_signed_url() -> None:
     url = await signer().presign("GET", f"{HOST}/test.txt", 86400)
     expected = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
     assert parse_qs(urlsplit(url).query)["X-Amz-Signature"] == [expected]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{HOST}/incoming/a%20b%C3%A9?partNumber=7&uploadId=2~a.b-c_d",
+        "https://ceph.example.org:443/bucket/key?partNumber=10000&uploadId=x%2By%2F%3D",
+        "http://127.0.0.1:7480/bucket/key",
+    ],
+)
+@pytest.mark.parametrize("token", ["", "session/token+="])
+async def test_signed_urls_are_those_of_botocore(url: str, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ReadOnlyCredentials("AKIDEXAMPLE", "secret", token or None)
+    its = signer()
+    monkeypatch.setattr(its, "credentials", AsyncMock(return_value=keys))
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: datetime.fromtimestamp(MOMENT, UTC))
+    reference = S3SigV4QueryAuth(keys, "s3", EXAMPLE.region, expires=900)
+    request = AWSRequest("PUT", url, headers={"Content-Length": "4096"})
+    reference.add_auth(request)
+    ours = await its.presign("PUT", url, 900, {"Content-Length": "4096"})
+    assert parse_qs(urlsplit(ours).query) == parse_qs(urlsplit(request.url).query)
 
 
 async def test_a_signed_url_holds_for_one_length() -> None:
