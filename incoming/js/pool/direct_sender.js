@@ -32,8 +32,11 @@ import { ConcurrencyController } from "./concurrency_controller.js";
 
 /** Browsers open six connections to a host over HTTP/1.1. */
 const MOST = 6;
-/** Parts for which URLs are asked before there is a connection for them. */
+/** Parts for which URLs are asked before there is a connection for them: at least, and on a quick line. */
 const AHEAD = 2;
+const MOST_AHEAD = 16;
+/** Milliseconds between two questions for URLs: sooner, more are asked for at a time, and later fewer. */
+const [ASKED_QUICKLY, ASKED_SLOWLY] = [5_000, 30_000];
 /** Failures in a row, while our own server answers and the store has nothing of it, after which this is of no use. */
 const PATIENCE = 3;
 const RETRY_AFTER = 1_000;
@@ -41,8 +44,12 @@ const RETRY_AT_LAST = 10_000;
 /** Milliseconds without a byte leaving after which a request is tried again. */
 const SILENCE = 30_000;
 const LOOK_INTERVAL = 5_000;
-/** Parts that were just stored are reported together. */
+/**
+ * Parts that were just stored are reported together, the last ones at once. A report costs the server a request to the
+ * store, so each waits twice as long as the one before.
+ */
 const REPORT_AFTER = 300;
+const REPORT_AT_LAST_AFTER = 2_400;
 /** Times that the server is asked for a part that the store has taken and does not list. */
 const LOOKS = 3;
 /** Of a URL's life it is used for so much, so that no PUT begins too late. */
@@ -69,6 +76,9 @@ export class DirectSender {
     #asked = new Set();
     /** @type {Map<number, number>} parts that the store has taken and the server has not seen, and how often it looked */
     #stored = new Map();
+    #ahead = AHEAD;
+    /** When parts were last taken, -Infinity after a failure. */
+    #taken_at = 0;
     /** @type {Set<number>} parts that the server must look for */
     #to_report = new Set();
     /** In a row. Those at the same time count as one, once the store has taken a part: it may have been away. */
@@ -82,6 +92,8 @@ export class DirectSender {
     #timer = null;
     /** @type {unknown} */
     #report_timer = null;
+    #report_at = 0;
+    #report_after = REPORT_AFTER;
     /** @type {unknown} */
     #watch_timer = null;
 
@@ -114,6 +126,7 @@ export class DirectSender {
         if (this.#given_up || this.active || part_size <= 1) return;
         this.#control = control;
         this.#part_size = part_size;
+        this.#report_after = REPORT_AFTER;
         this.active = this.#scheduler.reserved = true;
         this.#count.begin(this.#env.now(), MOST, 0);
         this.#watch();
@@ -144,7 +157,7 @@ export class DirectSender {
         if (!this.active || !this.#flowing) return;
         this.#env.stop(this.#timer);
         const limit = Math.min(MOST, this.#owner.share(MOST), this.#count.target);
-        while (this.#slots.size < limit + AHEAD && this.#take());
+        if (this.#slots.size < limit + AHEAD) this.#take_up_to(limit);
         this.#ask();
         for (const slot of this.#slots) {
             if (this.#sending >= limit) break;
@@ -165,6 +178,15 @@ export class DirectSender {
         let sum = 0;
         for (const { state } of this.#slots) if (state === "sending") sum++;
         return sum;
+    }
+
+    /** @param {number} limit requests at once, besides which some parts are taken ahead */
+    #take_up_to(limit) {
+        const now = this.#env.now();
+        const since = now - this.#taken_at;
+        if (this.#slots.size === 0 || since > ASKED_SLOWLY) this.#ahead = AHEAD;
+        else if (since < ASKED_QUICKLY) this.#ahead = Math.min(2 * this.#ahead, MOST_AHEAD);
+        while (this.#slots.size < limit + this.#ahead && this.#take()) this.#taken_at = now;
     }
 
     /** @returns {boolean} whether there was a part */
@@ -242,9 +264,9 @@ export class DirectSender {
         this.#scheduler.store(slot, slot.range);
         this.#stored.set(slot.part, 0);
         this.#count.acked(this.#env.now(), slot.range[1] - slot.range[0], this.#sending + 1);
-        this.#report(slot.part, REPORT_AFTER);
         this.#owner.progressed();
         this.pump();
+        this.#report(slot.part, this.#slots.size > 0 ? this.#report_after : 0);
     }
 
     #worked() {
@@ -261,6 +283,7 @@ export class DirectSender {
     #failed(slot, busy) {
         slot.state = "checking";
         slot.loaded = 0;
+        this.#taken_at = -Infinity;
         const now = this.#env.now();
         const is_first = now >= this.#pause_until;
         if (!busy && (is_first || !this.#works)) this.#failures++;
@@ -274,11 +297,17 @@ export class DirectSender {
      * @param {number} after milliseconds
      */
     #report(part, after) {
-        if (this.#to_report.size === 0) this.#report_timer = this.#env.after(after, () => this.#report_all());
+        const at = this.#env.now() + after;
+        if (this.#to_report.size === 0 || at < this.#report_at) {
+            this.#env.stop(this.#report_timer);
+            this.#report_at = at;
+            this.#report_timer = this.#env.after(after, () => this.#report_all());
+        }
         this.#to_report.add(part);
     }
 
     #report_all() {
+        this.#report_after = Math.min(2 * this.#report_after, REPORT_AT_LAST_AFTER);
         const parts = [...this.#to_report].slice(0, MAX_PARTS);
         for (const part of parts) this.#to_report.delete(part);
         this.#control?.about_parts?.("sent", parts);

@@ -12,6 +12,9 @@ const SIGNED_FOR = 900;
 /** At first; more are tried later. */
 const AT_ONCE = 4;
 const AHEAD = 2;
+/** Milliseconds after which parts that were stored are reported, at first and at last. */
+const REPORT_AFTER = 300;
+const REPORT_AT_LAST_AFTER = 2400;
 
 class Bench {
     env = new FakeEnvironment();
@@ -89,7 +92,8 @@ class Bench {
 
     /** The server looks: it sees those parts and no others, or all. */
     look(expected = []) {
-        this.env.pass(300);
+        this.env.pass(0);
+        if (this.reported.length === 0) this.env.pass(REPORT_AT_LAST_AFTER);
         const parts = this.reported.splice(0).flat();
         const seen = expected === "all" ? parts : expected;
         for (const part of parts) if (seen.includes(part)) this.sender.seen(this.range(part));
@@ -137,6 +141,43 @@ test("parts that are stored shortly after each other are reported together", asy
     bench.answer_all(200);
     assert.deepEqual(bench.look([1, 2, 3, 4]), [1, 2, 3, 4]);
     assert.equal(bench.scheduler.bytes_acked, 4 * PART);
+});
+
+test("on a quick line URLs are asked for in growing numbers", async () => {
+    const bench = await new Bench(100 * PART).begun();
+    const counts = [];
+    for (let count = 0; count < 40; count++) {
+        bench.answer(bench.open[0], 200);
+        counts.push(...bench.asked.map((parts) => parts.length));
+        bench.sign();
+        await bench.sending(AT_ONCE);
+    }
+    assert.deepEqual(counts, [3, 7, 15, 15]);
+});
+
+test("while parts go on, they are reported after longer and longer times", async () => {
+    const bench = await new Bench(100 * PART).begun();
+    const times = [];
+    for (let round = 0; round < 6; round++) {
+        const since = bench.env.time;
+        bench.answer(bench.open[0], 200);
+        while (bench.reported.length === 0) bench.env.pass(100);
+        times.push(bench.env.time - since);
+        bench.look("all");
+        bench.sign();
+        await bench.sending(AT_ONCE);
+    }
+    assert.deepEqual(times, [REPORT_AFTER, 600, 1200, 2400, 2400, REPORT_AT_LAST_AFTER]);
+});
+
+test("the last parts are reported at once", async () => {
+    const bench = await new Bench(AT_ONCE * PART).begun();
+    for (const request of bench.open.slice(1)) bench.answer(request, 200);
+    bench.env.pass(0);
+    assert.deepEqual(bench.reported, []);
+    bench.answer_all(200);
+    bench.env.pass(0);
+    assert.deepEqual(bench.reported, [[2, 3, 4, 1]]);
 });
 
 test("a URL is not used when its time is nearly over: after a long silence all are signed anew", async () => {
