@@ -1,5 +1,5 @@
 """The benchmark: `make bench`, or `python bench PART...` with the parts line, browser, small, server, scale, tickets,
-throughput, cluster and objects; `python bench --quick` looks for regressions.
+throughput, cluster, objects and direct; `python bench --quick` looks for regressions.
 
 Each part compares side by side in one run: clients take turns in several rounds, and the report has medians and ratios.
 Every upload is verified by SHA-256. Results go to bench/results/, the report to doc/benchmarks.md.
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import browser
 import cluster
+import direct
 import objects
 import price
 import quick
@@ -43,6 +44,7 @@ RESULTS = BENCH / "results"
 MIB = 1 << 20
 SEGMENT = 1448
 """Bytes of data in a TCP segment with timestamps, on a line of 1,500-byte packets."""
+DIRECT_LINE = Line(100, 100, 0.1)
 LINES = [Line(100, rtt, loss) for rtt in (20, 100, 200) for loss in (0, 0.1, 0.5)]
 
 
@@ -276,6 +278,30 @@ def objects_part(told: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def direct_part(told: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compare pages that send straight to an object store: over loopback, and over a long line with losses."""
+    return direct_rows(told, None) + direct_rows(told, DIRECT_LINE)
+
+
+def direct_rows(told: argparse.Namespace, line: Line | None) -> list[dict[str, Any]]:
+    rows = []
+    name = line.name if line else direct.LOOPBACK
+    sizes = line_sizes(told.line_size) if line else [64 * MIB, told.direct_size * MIB]
+    with scratch(told) as directory, contextlib.ExitStack() as stack:
+        files = {size: source(directory, size) for size in sizes}
+        ends = stack.enter_context(stretched(line)) if line else None
+        found, chromium = stack.enter_context(direct.running(directory, ends))
+        for client in direct.CLIENTS if line is None else ():  # the first use of programs is slower
+            direct.upload(found, chromium, client, name, *files[sizes[0]])
+        for number in range(told.rounds):
+            for client in shuffled(direct.CLIENTS, number):
+                size = line_size(line, client, told.line_seconds, sizes) if line else sizes[-1]
+                sent = direct.upload(found, chromium, client, name, *files[size])
+                rows.append({**asdict(sent), "rate": sent.rate})
+                say(f"{name}: {client} {sent.rate:.1f} MB/s, server {sent.server_cpu_per_gib:.3f} CPU-s/GiB")
+    return rows
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "line": line_part,
     "browser": browser_part,
@@ -286,6 +312,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "throughput": throughput_part,
     "cluster": cluster_part,
     "objects": objects_part,
+    "direct": direct_part,
 }
 
 
@@ -334,6 +361,12 @@ def main() -> int:
     parser.add_argument("--cluster-uploads", type=int, default=1000, help="slow uploads at once (default %(default)s)")
     parser.add_argument(
         "--objects-size", type=int, default=256, help="MiB of a file that becomes an object (default %(default)s)"
+    )
+    parser.add_argument(
+        "--direct-size",
+        type=int,
+        default=1024,
+        help="MiB of a file that pages send straight to a store on loopback (default %(default)s)",
     )
     parser.add_argument("--directory", default=None, help="directory for the files (default: TMPDIR)")
     parser.add_argument(

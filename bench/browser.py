@@ -44,6 +44,8 @@ CONNECTIONS = {
     "tus": 1,
     "tusd": 1,
     "put": 1,
+    "incoming-direct": 6,
+    "uppy-s3": 1,
 }
 """Most connections of each client for one file."""
 SETTLING = 1_500
@@ -73,13 +75,13 @@ class Upload:
 
 
 @contextlib.contextmanager
-def chromium(prefix: Sequence[str] = ()) -> Iterator[Browser]:
-    """A Chromium, inside a namespace when `prefix` is the command that enters it."""
+def chromium(prefix: Sequence[str] = (), *more: str) -> Iterator[Browser]:
+    """A Chromium, inside a namespace when `prefix` is the command that enters it; `more` are its options."""
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         wrapper = Path(directory) / "chromium"
         wrapper.write_text(f'#!/bin/sh\nexec {" ".join(prefix)} {CHROMIUM} "$@"\n')
         wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
-        browser = playwright.chromium.launch(executable_path=str(wrapper), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=str(wrapper), args=[*QUIET, *more])
         try:
             yield browser
         finally:

@@ -56,13 +56,14 @@ class Way:
 
 
 class ObjectServers:
-    """Ceph and the servers in front of it, at the far end if `servers` are there."""
+    """Ceph and the servers in front of it, at the far end if `servers` are there; `rivals` are tusd's."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, rivals: bool) -> None:
         self.servers = servers
         self.tusd_ports = {name: free_port() for name in TUSDS}
         self._port = free_range()
         self._cluster = servers.directory / "ceph"
+        self._rivals = rivals
 
     @property
     def url(self) -> str:
@@ -78,7 +79,7 @@ class ObjectServers:
             )
             self.bucket("create", self.servers.origin(self.servers.nginx_port))
             stack.enter_context(self.servers.product())
-            for name, options in TUSDS.items() if TUSD.exists() else ():
+            for name, options in TUSDS.items() if self._rivals and TUSD.exists() else ():
                 self._start_tusd(stack, name, options)
             yield self
 
@@ -110,9 +111,9 @@ class ObjectServers:
         return done.stdout.strip()
 
 
-def servers(host: str, directory: Path, prefix: Sequence[str] = ()) -> ObjectServers:
+def servers(host: str, directory: Path, prefix: Sequence[str] = (), *, rivals: bool = True) -> ObjectServers:
     """Return the servers of this part, which do not run yet."""
-    found = ObjectServers(Servers(host, directory, prefix))
+    found = ObjectServers(Servers(host, directory, prefix), rivals)
     found.servers.environment = {
         "INCOMING_OBJECT_STORES": json.dumps({name: _store(found.url, name) for name in STORES}),
         "INCOMING_DEST_TYPES": ",".join(("file", *STORES)),

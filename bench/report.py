@@ -25,6 +25,8 @@ NAMES = {
     "tus": "tus-js-client, @tus/server",
     "tusd": "tus-js-client, tusd",
     "put": "fetch PUT, nginx",
+    "incoming-direct": "Incoming!!, direct",
+    "uppy-s3": "Uppy, aws-s3",
 }
 COLOURS = {
     "incoming-websocket": "#0b6e4f",
@@ -57,6 +59,7 @@ def write(results: Path) -> None:
         "tickets": _tickets,
         "throughput": _throughput,
         "objects": _objects,
+        "direct": _direct,
     }
     sections = []
     for part, make in makers.items():
@@ -342,3 +345,27 @@ def _objects(rows: Rows) -> str:
         )
     head = ["way", "server CPU-s/GiB", "/ tusd", "MB/s", "/ tusd", "peak memory, MB", "requests to the store a GiB"]
     return "### Objects: through a server into Ceph\n\n" + _table(head, sorted(lines))
+
+
+def _direct(rows: Rows) -> str:
+    """Return how fast pages send straight to a store, and what that costs."""
+    rates, servers, clients, requests = (
+        _medians(rows, lambda row: (row["line"], row["client"]), value)
+        for value in ("rate", "server_cpu_per_gib", "client_cpu_per_gib", "requests_per_gib")
+    )
+    lines = []
+    for line, client in rates:
+        ours = client == "incoming-direct"
+        lines.append(
+            [
+                line,
+                NAMES[client],
+                f"{rates[line, client]:.1f}",
+                f"{rates[line, client] / rates[line, 'uppy-s3']:.2f}",
+                f"{servers[line, client]:.2f}" if ours else "-",
+                f"{clients[line, client]:.1f}",
+                f"{requests[line, client]:.0f}",
+            ]
+        )
+    head = ["line", "client", "MB/s", "/ Uppy", "server CPU-s/GiB", "browser CPU-s/GiB", "requests to the store a GiB"]
+    return "### Direct: from the browser into Ceph\n\n" + _table(head, sorted(lines))
