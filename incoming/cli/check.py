@@ -24,6 +24,7 @@ from incoming.cli.terminal import CommandParser, fail, say
 from incoming.client.upload.address import server_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
+from incoming.settings.value_types import parse_origins
 from incoming.storage.open import UnusableStorage
 
 COMMAND = "incoming check"
@@ -64,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
     about = "what an object store of the configuration can and cannot do"
     store = checks.add_parser("store", help=about, description=about)
     store.add_argument("name", metavar="NAME", help="its name in object_stores")
+    store.add_argument(
+        "--origin",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="try whether pages of this web origin may PUT parts; repeatable (default: allowed_origins, with direct)",
+    )
     about = "whether the ticket database may lose commits, or is slow"
     database = checks.add_parser("database", help=about, description=about)
     about = "whether a proxy in front of the server lets uploads through, and keeps strangers out; run it on the server"
@@ -107,7 +115,7 @@ def _storage(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _store(given: argparse.Namespace, settings: Settings) -> int:
-    return report(check_store(settings, given.name))
+    return report(check_store(settings, given.name, parse_origins(",".join(given.origin))))
 
 
 def _proxy(given: argparse.Namespace, settings: Settings) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from incoming.storage.ticket_store import TicketStore
 
 if TYPE_CHECKING:
     from incoming.storage.postgres.store import PostgresStore
-    from incoming.storage.s3.bucket.examination import Finding
+    from incoming.storage.s3.bucket.findings import Finding
 
 MISSING = "tickets in PostgreSQL need the Python package asyncpg: pip install 'incoming[postgres]'"
 
@@ -154,8 +155,11 @@ def _examine_object_stores(settings: Settings) -> list[str]:
     return warnings
 
 
-def examine_store(settings: Settings, name: str, *, everything: bool) -> list[Finding]:
-    """Return what an object store can and cannot do. Raises UnusableStorage if there is none of this name."""
+def examine_store(settings: Settings, name: str, *, everything: bool, origins: Sequence[str] = ()) -> list[Finding]:
+    """Return what an object store can and cannot do; of everything also whether pages of these origins may PUT parts.
+
+    Raises UnusableStorage if there is none of this name.
+    """
     store = next((one for one in settings.object_stores if one.name == name), None)
     if store is None:
         names = ", ".join(one.name for one in settings.object_stores) or "none"
@@ -167,7 +171,7 @@ def examine_store(settings: Settings, name: str, *, everything: bool) -> list[Fi
 
     async def examine() -> list[Finding]:
         examination = Examination(store, settings.paused_timeout)
-        return await (examination.of_everything() if everything else examination.at_start())
+        return await (examination.of_everything(origins) if everything else examination.at_start())
 
     return asyncio.run(examine())
 

@@ -12,7 +12,11 @@ import pytest
 
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.s3.bucket import examination
-from incoming.storage.s3.bucket.examination import DAY, Examination, Kind
+from incoming.storage.s3.bucket.cors_check import CorsCheck
+from incoming.storage.s3.bucket.examination import DAY, Examination
+from incoming.storage.s3.bucket.findings import Kind
+from incoming.storage.s3.requests.client import S3Client
+from incoming.storage.s3.requests.http_sender import Answer, HttpSender
 from tests.support.ceph_cluster import s3_client
 from tests.support.scripted_s3 import ACCESS_KEY, BUSY, SECRET_KEY, Fault, ScriptedS3
 
@@ -188,3 +192,93 @@ async def test_a_store_that_hangs_delays_the_start_no_longer_than_one_that_is_aw
         Kind.WARNING,
         f"bucket 'bucket' at {endpoint} does not answer: no answer within 0.2 s",
     )
+
+
+PAGE, OTHER = "https://app.example.org", "https://other.example.org"
+
+
+async def cors(s3: ScriptedS3, *origins: str, **changes: object) -> list[str]:
+    """Return what is found of pages of these origins, each with what to change."""
+    found = await Examination(_store(s3, **changes), PAUSED).of_everything(origins)
+    assert s3.buckets["bucket"].uploads == {}, "what was tried is removed"
+    return [f"{one.kind}: {one.fact}; {one.cure}" for one in found if "pages of" in one.fact or "origin" in one.fact]
+
+
+async def test_pages_of_an_allowed_origin_may_put_parts(s3: ScriptedS3) -> None:
+    s3.buckets["bucket"].origins = (PAGE,)
+    [line] = await cors(s3, PAGE)
+    assert line == f"good: pages of {PAGE} may PUT parts to this bucket (ETag is not exposed, which is not needed); "
+    assert len(s3.seen("Preflight")) == 1
+
+
+async def test_an_origin_that_the_cors_rule_lacks_is_named_with_the_rule(s3: ScriptedS3) -> None:
+    s3.buckets["bucket"].origins = (PAGE,)
+    good, line = await cors(s3, PAGE, OTHER)
+    assert good.startswith("good: ")
+    assert line == (
+        f"warning: pages of {OTHER} may not PUT to this bucket: its answer to their preflight is 403 without "
+        f"Access-Control-Allow-Origin; add a CORS rule to the bucket with AllowedOrigin {OTHER}, AllowedMethod PUT and "
+        "AllowedHeader *; until then their files go through this server"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "words"),
+    [
+        ("OPTIONS", {"Access-Control-Allow-Methods": "GET, POST"}, "allows GET, POST; add AllowedMethod PUT"),
+        ("PUT", {"Access-Control-Allow-Origin": ""}, "may not see the answer to a PUT: it is 200 without"),
+        ("PUT", {"Access-Control-Expose-Headers": "x, ETag"}, "may PUT parts to this bucket (ETag is exposed)"),
+    ],
+)
+async def test_what_a_browser_would_miss_in_an_answer_is_named(
+    s3: ScriptedS3, method: str, headers: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.buckets["bucket"].origins = (PAGE,)
+    request, changed = HttpSender.request, []
+
+    async def answer(
+        self: HttpSender, verb: str, target: str, sent: dict[str, str], *more: object, **how: object
+    ) -> Answer:
+        true = await request(self, verb, target, sent, *more, **how)  # type: ignore[arg-type]
+        if verb == method and "Origin" in sent:
+            changed.append(verb)
+            for name, value in headers.items():
+                true.headers[name] = value
+        return true
+
+    monkeypatch.setattr(HttpSender, "request", answer)
+    [line] = await cors(s3, PAGE)
+    assert changed == [method]
+    assert words in line
+
+
+async def test_a_signed_part_that_is_refused_points_to_the_public_endpoint(s3: ScriptedS3) -> None:
+    s3.buckets["bucket"].origins = (PAGE,)
+    [line] = await cors(s3, PAGE, public_endpoint=s3.url.replace("127.0.0.1", "localhost"))
+    assert "good" in line, "another name of the same store"
+    s3.fail("UploadPart", Fault(403, "SignatureDoesNotMatch"), times=20)
+    found = await CorsCheck(store := _store(s3), S3Client(store), "incoming/probe/x").run([PAGE])
+    assert "a part with a signed URL is answered 403" in found[0].fact
+    assert "public_endpoint" in found[0].cure
+
+
+async def test_a_public_endpoint_that_does_not_answer_is_named(s3: ScriptedS3) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as gone:
+        port = gone.getsockname()[1]
+    store = _store(s3, public_endpoint=f"http://127.0.0.1:{port}")
+    [finding] = await CorsCheck(store, S3Client(store), "incoming/probe/x").run([PAGE, OTHER])
+    assert (finding.kind, f"127.0.0.1:{port}" in finding.fact) == (Kind.WARNING, True)
+    assert finding.cure.startswith("correct public_endpoint")
+
+
+async def test_without_an_origin_the_check_says_how_to_try_the_cors_rule(s3: ScriptedS3) -> None:
+    [line] = await cors(s3, direct=True)
+    assert line.startswith(
+        "note: the CORS rule was not tried: name a page's origin with --origin https://app.example.org"
+    )
+    assert await cors(s3) == []
+
+
+def _store(s3: ScriptedS3, **changes: object) -> ObjectStore:
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    return ObjectStore(name="s3", bucket="bucket", endpoint=s3.url, **keys, **changes)  # type: ignore[arg-type]

@@ -87,7 +87,9 @@ def test_the_page_leads_from_an_empty_ceph_to_an_object(
 
     [options] = re.findall(r"^    object_stores:\n(?:     .*\n)+", PAGE, re.MULTILINE)
     newcomer.write("incoming.yaml", re.sub("^    ", "", options, flags=re.MULTILINE) + "    direct: true\n")
-    assert newcomer.run(check).endswith("object store s3: no fault\n")
+    found = newcomer.run(check)
+    assert "pages of https://app.example.org may PUT parts to this bucket" in found
+    assert found.endswith("object store s3: no fault\n")
 
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
     server = start_server("--config", str(newcomer.directory / "incoming.yaml"), env=keys)

@@ -229,6 +229,18 @@ def refusal(option: str, directory: Path) -> str:
     return line
 
 
+def test_check_store_tries_the_cors_rule_as_browsers_do(ceph: CephCluster) -> None:
+    bucket = ceph.new_bucket(origins=["https://app.example.org"])
+    environment = {**os.environ, "INCOMING_OBJECT_STORES": store_option(ceph.url, bucket).partition("=")[2]}
+    command = [sys.executable, "-m", "incoming", "check", "store", "s3", "--origin", "https://app.example.org"]
+    command += ["--origin", "https://other.example.org"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "pages of https://app.example.org may PUT parts to this bucket" in found.stdout
+    assert "pages of https://other.example.org may not PUT" in found.stdout
+    assert "add a CORS rule to the bucket with AllowedOrigin https://other.example.org" in found.stdout
+
+
 def test_check_store_says_what_a_store_can_do(ceph: CephCluster, bucket: str, tmp_path: Path) -> None:
     environment = {**os.environ, "INCOMING_OBJECT_STORES": store_option(ceph.url, bucket).partition("=")[2]}
     command = [sys.executable, "-m", "incoming", "check", "store"]

@@ -10,14 +10,14 @@ import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 
 from incoming.core.errors import StorageFailed
 from incoming.settings.object_stores import ObjectStore
 from incoming.storage.s3.bucket.checksums import chosen_checksum
+from incoming.storage.s3.bucket.cors_check import CorsCheck
+from incoming.storage.s3.bucket.findings import Finding, Kind
 from incoming.storage.s3.requests.answers import S3Error
 from incoming.storage.s3.requests.client import Content, S3Client
 from incoming.storage.s3.requests.http_sender import Body, Unreachable
@@ -46,22 +46,6 @@ _CURES = {
 _CHECK_ENDPOINT = "is endpoint the URL of an S3 interface?"
 
 
-class Kind(StrEnum):
-    GOOD = "good"
-    NOTE = "note"
-    WARNING = "warning"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A fact; for warnings and faults with what to change."""
-
-    kind: Kind
-    fact: str
-    cure: str = ""
-
-
 class Examination:
     """That of one store."""
 
@@ -84,14 +68,15 @@ class Examination:
             self._client.close()
         return self.findings
 
-    async def of_everything(self) -> list[Finding]:
-        """Find out what else the store can do."""
+    async def of_everything(self, origins: Sequence[str] = ()) -> list[Finding]:
+        """Find out what else the store can do, and whether pages of these origins may PUT parts."""
         try:
             if await self._can_begin():
                 await self._lifecycle()
                 for step in (self._parts, self._conditions, self._signed_urls):
                     await self._try(step)
                 await self._try_direct()
+                await self._try(lambda: self._cors(origins))
         finally:
             self._client.close()
         return self.findings
@@ -194,6 +179,12 @@ class Examination:
             self._good("a part whose connection was cut is not listed")
         finally:
             await self._client.abort_upload(self._key, upload)
+
+    async def _cors(self, origins: Sequence[str]) -> None:
+        if origins:
+            self.findings += await CorsCheck(self._store, self._client, self._key).run(origins)
+        elif self._store.direct:
+            self._note("the CORS rule was not tried: name a page's origin with --origin https://app.example.org")
 
     # --- everything ---------------------------------------------------------------------------------------------------
 
