@@ -262,8 +262,13 @@ def cluster_part(told: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def objects_part(told: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure files that become objects."""
-    rows = []
+    """Measure files that become objects, and the memory of many slow ones."""
+    rows: list[dict[str, Any]] = []
+    for dest_type in ("file", "s3-sha256"):
+        with scratch(told) as directory:
+            slow = objects.crowd(directory, told.objects_uploads, dest_type)
+        rows.append({"dest_type": dest_type, **asdict(slow)})
+        say(f"objects: {slow.uploads} slow uploads to {dest_type}: {slow.memory / 1e6:.0f} MB")
     data = memoryview(os.urandom(told.objects_size * MIB))
     digest = hashlib.sha256(data).hexdigest()
     with scratch(told) as directory, objects.servers("127.0.0.1", directory).running() as servers:
@@ -361,6 +366,9 @@ def main() -> int:
     parser.add_argument("--cluster-uploads", type=int, default=1000, help="slow uploads at once (default %(default)s)")
     parser.add_argument(
         "--objects-size", type=int, default=256, help="MiB of a file that becomes an object (default %(default)s)"
+    )
+    parser.add_argument(
+        "--objects-uploads", type=int, default=1000, help="slow uploads to a store at once (default %(default)s)"
     )
     parser.add_argument(
         "--direct-size",

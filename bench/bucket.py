@@ -1,7 +1,7 @@
 """The bucket of the benchmark, used from inside a namespace: `python bench/bucket.py URL COMMAND BUCKET [ORIGIN]`.
 
 `create` makes it, and lets pages of ORIGIN do what the compared clients need. `take` prints SHA-256 and key of its one
-object, and empties it.
+object, and empties it; `etags` prints key and ETag of each, and empties it as well.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ def take(s3: Any, bucket: str) -> None:
         s3.delete_object(Bucket=bucket, Key=key)
 
 
+def etags(s3: Any, bucket: str) -> None:
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for entry in page.get("Contents", []):
+            print(entry["Key"], entry["ETag"].strip('"'))
+            s3.delete_object(Bucket=bucket, Key=entry["Key"])
+
+
 if __name__ == "__main__":
     url, command, *rest = sys.argv[1:]
-    {"create": create, "take": take}[command](s3_client(url), *rest)
+    {"create": create, "take": take, "etags": etags}[command](s3_client(url), *rest)

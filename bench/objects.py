@@ -6,6 +6,7 @@ All share one gateway, and are measured one after the other. Requests are those 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import native
+import scale
 from cost import cost
 from servers import BENCH, ROOT, TUSD, Servers, free_port
 
@@ -142,6 +144,25 @@ def check(objects: ObjectServers, way: str, expected: str) -> None:
     if digest != expected:
         raise RuntimeError(f"{way}: object {key} is not the file that was sent")
     objects.collect_garbage()
+
+
+SLOW = {"rate": 10_000, "seconds": 20}
+"""Of each of many slow uploads at once, whose memory is measured: bytes a second, and for how long."""
+
+
+def crowd(directory: Path, uploads: int, dest_type: str) -> scale.Crowd:
+    """Measure many slow uploads at once, to files or to a store. Raises if what arrived is not what was sent."""
+    with servers("127.0.0.1", directory, rivals=False).running() as objects:
+
+        def check(tickets: list[str], content: bytes) -> None:
+            whole = hashlib.md5(hashlib.md5(content).digest()).hexdigest()  # the ETag of an object of one part
+            found = dict(line.split() for line in objects.bucket("etags").splitlines())
+            if found != {f"{dest_type}/{ticket}": f"{whole}-1" for ticket in tickets}:
+                raise RuntimeError(f"of {uploads} objects not all are what was sent")
+
+        return scale.crowd(
+            objects.servers, uploads, **SLOW, dest_type=dest_type, check=None if dest_type == "file" else check
+        )
 
 
 def ways(objects: ObjectServers, data: memoryview) -> Iterator[Way]:

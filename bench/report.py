@@ -324,6 +324,8 @@ def _cluster(rows: Rows) -> str:
 
 def _objects(rows: Rows) -> str:
     """Return what files cost that become objects, each beside the tusd whose store checks the bytes as well, or not."""
+    slow = [row for row in rows if "dest_type" in row]
+    rows = [row for row in rows if "dest_type" not in row]
     costs, peaks, requests, seconds = (
         _medians(rows, lambda row: row["way"], value)
         for value in ("cpu_per_gib", "peak", "requests_per_gib", "seconds")
@@ -344,7 +346,9 @@ def _objects(rows: Rows) -> str:
             ]
         )
     head = ["way", "server CPU-s/GiB", "/ tusd", "MB/s", "/ tusd", "peak memory, MB", "requests to the store a GiB"]
-    return "### Objects: through a server into Ceph\n\n" + _table(head, sorted(lines))
+    text = "### Objects: through a server into Ceph\n\n" + _table(head, sorted(lines))
+    memory = ([str(row["uploads"]), row["dest_type"], f"{row['memory'] / 1e6:.0f}"] for row in slow)
+    return text + "\n" + _table(["slow uploads at once", "to", "peak memory, MB"], memory) if slow else text
 
 
 def _direct(rows: Rows) -> str:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import json
 import os
 import time
 import urllib.request
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from browser import digest
@@ -167,18 +169,26 @@ async def _run(
     return latencies, per_chunk, lag
 
 
-def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20) -> Crowd:
-    """Measure one load. The server must be on this host, where its backend functions may be called."""
+def crowd(
+    servers: Servers,
+    uploads: int,
+    rate: int = 50_000,
+    seconds: int = 20,
+    dest_type: str = "file",
+    check: Callable[[list[str], bytes], None] | None = None,
+) -> Crowd:
+    """Measure one load. The server must be on this host, where its backend functions may be called.
+
+    `check` raises if an upload among these tickets has not arrived with this content; without it they are files.
+    """
     pid = servers.pids["incoming"]
     idle = cost(pid).resident
-    tickets = [servers.ticket_here() for _ in range(uploads)]
+    tickets = [servers.ticket_here(destType=dest_type) for _ in range(uploads)]
     before = cost(pid)
     latencies, per_chunk, lag = asyncio.run(_run(servers, tickets, rate, seconds))
     latencies.sort()
     after = cost(pid)
-    expected = hashlib.sha256(bytes(rate * seconds)).hexdigest()
-    if any(digest(servers.received("incoming", ticket)) != expected for ticket in tickets):
-        raise RuntimeError("a file that arrived is not the one that was sent")
+    (check or functools.partial(_check_files, servers))(tickets, bytes(rate * seconds))
     return Crowd(
         uploads,
         rate,
@@ -191,6 +201,12 @@ def crowd(servers: Servers, uploads: int, rate: int = 50_000, seconds: int = 20)
         max(0.0, (after.peak - idle) / uploads),
         lag,
     )
+
+
+def _check_files(servers: Servers, tickets: list[str], content: bytes) -> None:
+    expected = hashlib.sha256(content).hexdigest()
+    if any(digest(servers.received("incoming", ticket)) != expected for ticket in tickets):
+        raise RuntimeError("a file that arrived is not the one that was sent")
 
 
 def _lags(servers: Servers) -> dict[float, float]:
