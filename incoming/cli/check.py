@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from incoming.cli.checks.database import check_database
 from incoming.cli.checks.findings import Findings
 from incoming.cli.checks.object_store import check_store
 from incoming.cli.checks.storage import check_storage
-from incoming.cli.send import MISSING
-from incoming.cli.terminal import CommandParser, fail, say
+from incoming.cli.send import MISSING, believing
+from incoming.cli.terminal import CommandParser, explain, fail, say
 from incoming.client.upload.address import server_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
@@ -47,15 +46,15 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     except ModuleNotFoundError as error:
         return fail(COMMAND, f"{MISSING} ({error.name} is missing)", 2)
     except (ConfigError, UnusableStorage, OSError, ValueError) as error:
-        return fail(COMMAND, str(error), 2)
+        return fail(COMMAND, explain(error), 2)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the checks."""
-    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
+    made = CommandParser(prog=COMMAND, description=ABOUT, epilog="See doc/operations.md.")
     checks = made.add_subparsers(dest="check", required=True, parser_class=CommandParser)
     about = "whether the configuration can be used, and what in it is dangerous"
-    config = checks.add_parser("config", help=about, description=about)
+    checks.add_parser("config", help=about, description=about)
     about = "whether the storage directory can keep uploads, how fast, and for how long"
     storage = checks.add_parser("storage", help=about, description=about)
     storage.add_argument("--taken-to", type=Path, metavar="DIR", help="where an app on this machine puts files")
@@ -73,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         help="try whether pages of this web origin may PUT parts; repeatable (default: allowed_origins, with direct)",
     )
     about = "whether the ticket database may lose commits, or is slow"
-    database = checks.add_parser("database", help=about, description=about)
+    checks.add_parser("database", help=about, description=about)
     about = "whether a proxy in front of the server lets uploads through, and keeps strangers out; run it on the server"
     proxy = checks.add_parser("proxy", help=about, description=about)
     proxy.add_argument("url", metavar="URL", help="the server as browsers reach it: https://uploads.example.org")
@@ -81,8 +80,7 @@ def parser() -> argparse.ArgumentParser:
     proxy.add_argument("--ca-file", metavar="FILE", help="believe the authorities in this PEM file instead")
     tried = checks.add_parser("callback", help="whether an app's callback works", description=callback.ABOUT)
     callback.add_options(tried)
-    for check in (config, storage, store, database, proxy, tried):
-        check.add_argument("--config", metavar="FILE", help="the server's configuration file")
+    made.add_config()
     return made
 
 
@@ -102,7 +100,7 @@ def check_proxy(url: str, server: str | None, ca_file: str | None, settings: Set
     """Return what was found of a proxy. Raises ValueError, OSError, ModuleNotFoundError."""
     from incoming.cli.checks.proxy import ProxyCheck
 
-    tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    tls = believing(ca_file)
     direct = server_url(server or f"http://127.0.0.1:{settings.port}")
     return asyncio.run(ProxyCheck(server_url(url), direct, settings.backend_token, tls).run())
 

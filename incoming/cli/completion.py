@@ -19,7 +19,7 @@ ABOUT = "Print the completion for a shell: source <(incoming completion bash)"
 
 def run(arguments: Sequence[str]) -> int:
     """Print the completion for a shell and return the exit code. SystemExit(2) for a usage error."""
-    parser = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT)
+    parser = CommandParser(prog=COMMAND, description=ABOUT)
     parser.add_argument("shell", choices=SHELLS)
     for line in {"bash": _bash, "zsh": _zsh, "fish": _fish}[parser.parse_args(arguments).shell](commands()):
         say(line)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from incoming.cli.check import config_options, report
 from incoming.cli.checks.database import check_database
-from incoming.cli.terminal import CommandParser, fail, say
+from incoming.cli.terminal import CommandParser, explain, fail, say
 from incoming.core.errors import UploadError
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError, Settings, load_settings
@@ -36,12 +36,12 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     try:
         return _COMMANDS[given.command](settings)
     except (UploadError, UnusableStorage, OSError) as error:
-        return fail(COMMAND, str(error), 1)
+        return fail(COMMAND, explain(error), 1)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the commands."""
-    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/scaling.md.")
+    made = CommandParser(prog=COMMAND, description=ABOUT, epilog="See doc/scaling.md.")
     commands = made.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     for name, about in (
         ("upgrade", "bring the tables up to date; needed only where the server's start says so"),
@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
         ("check", "look for what may lose commits or slow the database down, and say what to change"),
         ("release", "remove the lock of another host from the SQLite database; only if that host is gone"),
     ):
-        command = commands.add_parser(name, help=about, description=about)
-        command.add_argument("--config", metavar="FILE", help="the server's configuration file")
+        commands.add_parser(name, help=about, description=about)
+    made.add_config()
     return made
 
 

@@ -23,7 +23,7 @@ from incoming.cli.checks.config import check_config
 from incoming.cli.checks.database import check_database
 from incoming.cli.checks.findings import Findings
 from incoming.cli.checks.storage import check_storage
-from incoming.cli.terminal import CommandParser, fail, say
+from incoming.cli.terminal import CommandParser, explain, fail, say
 from incoming.core.callback_url import shown_url
 from incoming.server import log_format
 from incoming.settings.settings import ConfigError
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
             lines += ["", f"# {findings.title}", "", *findings.lines]
         Path(given.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
     except (ConfigError, OSError, ValueError) as error:
-        return fail(COMMAND, str(error), 2)
+        return fail(COMMAND, explain(error), 2)
     for findings in found:
         for line in findings.lines:
             if not line.startswith(("ok ", "note ")):
@@ -61,8 +61,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
-    made.add_argument("--config", metavar="FILE", help="the server's configuration file")
+    made = CommandParser(prog=COMMAND, description=ABOUT, epilog="See doc/operations.md.")
+    made.add_config()
     made.add_argument("--proxy", metavar="URL", help="the server as browsers reach it")
     made.add_argument("--callback", metavar="URL", help="what an app gives as signalFinishURL: make a trial call")
     made.add_argument("--secret-file", metavar="FILE", help="a file with that app's backendSecret; - for stdin")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from incoming.cli.send_codes import AGAIN, COMMAND, USAGE
-from incoming.cli.terminal import CommandParser, complain, fail
+from incoming.cli.terminal import CommandParser, complain, explain, fail
 from incoming.client.upload.address import BadAddress, server_url, upload_address
 from incoming.settings.value_types import parse_size
 
@@ -35,9 +35,9 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     given = parser().parse_args(arguments)
     try:
         _check(given)
-        tls = ssl.create_default_context(cafile=given.ca_file) if given.ca_file else None
+        tls = believing(given.ca_file)
     except (BadAddress, OSError, ValueError) as error:
-        return fail(COMMAND, str(error), USAGE)
+        return fail(COMMAND, explain(error), USAGE)
     try:
         from incoming.cli.send_files import Sending
     except ModuleNotFoundError as error:
@@ -64,7 +64,7 @@ async def _until_ended(sending: Any) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/send.md.")
+    made = CommandParser(prog=COMMAND, description=ABOUT, epilog="See doc/send.md.")
     made.add_argument(
         "files", nargs="+", metavar="FILE", help="a file, a directory with all files in it, or - for stdin"
     )
@@ -130,6 +130,18 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError("--name is for one file")
     if given.files.count("-") > 1:
         raise ValueError("stdin can be sent once")
+
+
+def believing(ca_file: str | None) -> ssl.SSLContext | None:
+    """Return the TLS that believes the authorities in a file, None for the system's. Raises ValueError."""
+    if ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise ValueError(f"--ca-file {ca_file}: there is no certificate in PEM in it") from error
+    except OSError as error:
+        raise ValueError(f"--ca-file {ca_file}: {error.strerror}") from error
 
 
 def _similar(missing: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Protocol
 import aiohttp
 
 from incoming.client.upload.address import BadAddress, UploadAddress, checked_ticket, server_url, upload_address
-from incoming.client.upload.http_connection import client_session
+from incoming.client.upload.http_connection import cause_of, client_session
 
 TIMEOUT = 60.0
 """Seconds for an application or a command to answer. The server may try the application's callback meanwhile."""
@@ -150,7 +150,7 @@ class TicketUrl:
         except TimeoutError as error:
             raise NoTicket(f"{self._url} did not answer within {TIMEOUT:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise NoTicket(f"{self._url} does not answer: {error}") from error
+            raise NoTicket(f"{self._url} does not answer: {cause_of(error)}") from error
 
 
 def _address(answer: bytes, server: str, source: str) -> UploadAddress:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from incoming.cli.terminal import CommandParser, complain, fail, say
+from incoming.cli.terminal import CommandParser, complain, explain, fail, say
 from incoming.cli.upload_texts import CLEAR, change, full, listing
 from incoming.core.errors import BadParameter, UploadError
 from incoming.core.ticket import Ticket
@@ -41,26 +41,24 @@ def run(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -
     """Run the command and return the exit code. Prints to standard output."""
     parsed = parser().parse_args(arguments)
     try:
+        if "sort" in parsed:
+            selection(parsed.state or "", parsed.search, parsed.sort)
         settings = load_settings(_server_options(parsed), environment)
         check_version(settings)
-    except (ConfigError, UnusableStorage) as error:
+    except (BadParameter, ConfigError, UnusableStorage) as error:
         return fail(COMMAND, str(error), 2)
     log_format.configure("warning", "text")
     try:
         return asyncio.run(_Command(settings, parsed).run())
     except KeyboardInterrupt:
         return 0
-    except BadParameter as error:
-        return fail(COMMAND, str(error), 1 if "id" in parsed else 2)
     except (UploadError, OSError) as error:
-        return fail(COMMAND, str(error), 1)
+        return fail(COMMAND, explain(error), 1)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the commands."""
-    made = CommandParser(prog=COMMAND, allow_abbrev=False, description=ABOUT, epilog="See doc/operations.md.")
-    made.add_argument("--config", metavar="FILE", help="the server's configuration file, which names the directory")
-    made.add_argument("--storage-dir", metavar="DIR", help="the storage directory (default: as configured)")
+    made = CommandParser(prog=COMMAND, description=ABOUT, epilog="See doc/operations.md.")
     commands = made.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     listing = commands.add_parser("list", help="list uploads under way, or those in one state, the latest first")
     watching = commands.add_parser("watch", help="list them again and again; without a terminal, print what changes")
@@ -85,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--reason", default=OPERATOR_REASON, help="the reason that its user and its app get")
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")
+    made.add_config(**{"--storage-dir": ("DIR", "the storage directory (default: as configured)")})
     return made
 
 

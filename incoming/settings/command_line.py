@@ -94,20 +94,20 @@ _CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 def with_hint(parser: argparse.ArgumentParser, message: str) -> str:
     """Return what argparse says is wrong, with the option or the choice that may have been meant."""
     unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
-    known = list(_options(parser))
+    known = list(options_of(parser))
     if choice := _CHOICE.search(message):
         unknown, known = [choice[1]], re.findall(r"[\w-]+", choice[2])
     close = [found for word in unknown for found in difflib.get_close_matches(word.partition("=")[0], known, n=1)]
     return f"{message}; did you mean {close[0]}?" if close else f"{message}; --help lists all options"
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
     """Yield the options of a parser and of its commands, whose unknown ones the parser itself reports."""
     for action in parser._actions:
         yield from action.option_strings
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                yield from _options(command)
+                yield from options_of(command)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -22,7 +22,8 @@ from incoming.callbacks.client import CallbackClient, ssl_context
 from incoming.callbacks.trial import CallbackTrial, explained, succeeded
 from incoming.cli.checks.findings import Findings
 from incoming.cli.terminal import say
-from incoming.core.callback_url import shown_url
+from incoming.client.upload.address import did_you_mean
+from incoming.core.callback_url import SHOWN, shown_url
 from incoming.core.ticket import TicketOptions
 from incoming.core.ticket_options import FORM, FORMATS
 from incoming.handlers.backend.ticket_options import MAX_SECRET, callback_url
@@ -61,8 +62,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_callback(url: str, settings: Settings, secret: str = "", form: str = FORM) -> Findings:
-    """Return what was found by a trial call. Raises ValueError for a URL that cannot be used."""
-    options = TicketOptions(callback_url(url), backend_secret=secret, signal_finish_format=form)
+    """Return what was found by a trial call. Raises ConfigError for a URL that cannot be used."""
+    options = TicketOptions(usable_url(url), backend_secret=secret, signal_finish_format=form)
     found = Findings(f"callback {shown_url(url, secret)}")
     answer, lines = asyncio.run(_call(settings, options))
     for line in lines:
@@ -78,14 +79,19 @@ def check_callback(url: str, settings: Settings, secret: str = "", form: str = F
 def run(given: argparse.Namespace, settings: Settings) -> int:
     """Make the trial call and return the exit code. Raises ConfigError and OSError for what cannot be used."""
     secret = read_secret(given.secret, given.file_with_secret)
-    try:
-        url = callback_url(given.url)
-    except ValueError as error:
-        raise ConfigError(f"the URL cannot be used: {error}") from error
+    url = usable_url(given.url)
     log_format.configure("warning", "text")
     say(f"calling {shown_url(url, secret)} as a trial, {'signed' if secret else 'without a secret'}")
     options = TicketOptions(url, backend_secret=secret, signal_finish_format=given.format)
     return _report(*asyncio.run(_call(settings, options)))
+
+
+def usable_url(text: str) -> str:
+    """Return the URL of a callback. Raises ConfigError, which names the one that may have been meant."""
+    try:
+        return callback_url(text)
+    except ValueError as error:
+        raise ConfigError(f"the URL {text[:SHOWN]!r} cannot be used: {error}{did_you_mean(text)}") from error
 
 
 def read_secret(secret: str, file: str | None) -> str:

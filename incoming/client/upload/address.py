@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -43,13 +44,21 @@ def server_url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        bare = re.sub(r"^https?:/?(?!/)", "", text)
-        meant = f"http{'s' * text.startswith('https:')}://{bare}"
-        hint = f"; did you mean {meant}?" if bare and "://" not in bare else ""
-        raise BadAddress(f"{text!r} is no URL of a server, such as https://uploads.example.org{hint}")
+        raise BadAddress(f"{text!r} is no URL of a server, such as https://uploads.example.org{did_you_mean(text)}")
     if parts.username is not None or parts.password is not None:
         raise BadAddress("the URL of a server has no user name and no password: a ticket is all that it takes")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def did_you_mean(text: str) -> str:
+    """Return the hint to the URL that a text may mean which is none, because of its scheme; "" if there is none."""
+    scheme, found, rest = text.partition("://")
+    close = difflib.get_close_matches(scheme.lower(), _SCHEMES, n=1) if found else []
+    if close and rest:
+        return f"; did you mean {close[0]}://{rest}?" if close[0] != scheme else ""
+    bare = re.sub(r"^https?:/?(?!/)", "", text)
+    meant = f"http{'s' * text.startswith('https:')}://{bare}"
+    return f"; did you mean {meant}?" if bare and not found else ""
 
 
 def upload_address(text: str) -> UploadAddress | None:

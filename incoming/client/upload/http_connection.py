@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any
@@ -31,6 +32,22 @@ TIMEOUT = 60.0
 
 SLOWEST = 2000
 """Bytes a second. What is slower is taken for lost."""
+
+
+def cause_of(error: Exception) -> str:
+    """Return in one line why a connection could not be made, or has ended."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"no secure connection to {error.host}:{error.port}: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port}: {_system_text(error.os_error)}"
+    return str(error) or type(error).__name__
+
+
+def _system_text(error: OSError) -> str:
+    """asyncio has put its own text in place of the system's. TLS and resolvers have numbers of their own."""
+    if isinstance(error, ssl.SSLError) or not error.errno or error.errno < 0:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 class UploadResource:
@@ -85,7 +102,7 @@ class UploadResource:
         except TimeoutError as error:
             raise ConnectionLost(f"no answer within {TIMEOUT + more:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionLost(str(error) or type(error).__name__) from error
+            raise ConnectionLost(cause_of(error)) from error
         if answer.status in (200, 308):
             return answer.status, answer.headers, body
         problem = error_of(answer.status, body)

@@ -16,6 +16,7 @@ import aiohttp
 from incoming.client.errors import error_from
 from incoming.client.upload.address import UploadAddress
 from incoming.client.upload.connection import LIBRARY, ConnectionLost, Greeting, WebSocketUnusable
+from incoming.client.upload.http_connection import cause_of
 from incoming.core.errors import BadRequest
 from incoming.wire import client_messages as messages
 from incoming.wire.client_messages import Acknowledged, ErrorMessage, StateNews, Welcome
@@ -81,9 +82,9 @@ async def open_websocket(
     except TimeoutError as error:
         raise WebSocketUnusable(f"the WebSocket did not open within {OPEN_TIMEOUT:g} s") from error
     except (aiohttp.ClientConnectorError, OSError) as error:
-        raise ConnectionLost(_reason(error)) from error
+        raise ConnectionLost(cause_of(error)) from error
     except aiohttp.ClientError as error:
-        raise WebSocketUnusable(f"the WebSocket did not open: {_reason(error)}") from error
+        raise WebSocketUnusable(f"the WebSocket did not open: {cause_of(error)}") from error
     try:
         return await _greet(socket, greeting)
     except BaseException:
@@ -129,8 +130,4 @@ def _losses() -> Iterator[None]:
     except TimeoutError as error:
         raise ConnectionLost("nothing came or could be sent for too long") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise ConnectionLost(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+        raise ConnectionLost(cause_of(error)) from error

@@ -169,9 +169,9 @@ def test_the_secret_may_come_from_a_file(app_stub: AppStub, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("ftp://a/",), "the URL cannot be used: it must be absolute"),
+        (("ftp://a/",), "the URL 'ftp://a/' cannot be used: it must be absolute"),
         (("http://a/", "--config", "/nowhere.yaml"), "/nowhere.yaml: No such file"),
-        (("http://a/", "--secret-file", "/nowhere"), "No such file or directory: '/nowhere'"),
+        (("http://a/", "--secret-file", "/nowhere"), "/nowhere: No such file or directory"),
         (("http://a/", "--secret", "x", "--secret-file", "y"), "not both"),
         (("http://a/", "--secret", "x" * 4097), "the secret has 4097 characters, the limit is 4096"),
     ],

@@ -41,7 +41,7 @@ def test_bash_completes_commands_options_and_values(capsys: pytest.CaptureFixtur
     script = printed(capsys, "completion", "bash")
     assert {"uploads", "send", "--storage-dir"} <= complete(script, "incoming", "")
     assert complete(script, "incoming", "uploads", "wa") == {"watch"}
-    assert complete(script, "incoming", "uploads", "--storage-dir", "x", "list", "--st") == {"--state"}
+    assert complete(script, "incoming", "uploads", "--storage-dir", "x", "list", "--sta") == {"--state"}
     assert {"failed", "finished"} <= complete(script, "incoming", "uploads", "list", "--state", "f")
     assert complete(script, "incoming", "send", "--progress", "") == {"bar", "plain", "json", "none"}
     assert complete(script, "incoming", "--port", "4") == set()
