@@ -41,15 +41,16 @@ class ClientStream(IOStream):
 
     receive_buffer: ReceiveBuffer | None = None
     """Set while a body is read."""
+    # Attributes of the class until they are set: Python keeps 31 of an object in 1.6 KB, 30 in 0.3 KB.
+    _limit: tuple[str, str] | None = None
+    """Status and text for a line of the header or body above its limit."""
+    _malformed = "the request is malformed (RFC 9112)"
+    _trailers_follow = False
+    _write_watchdog: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, write_timeout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._limit: tuple[str, str] | None = None
-        """Status and text for a line of the header or body above its limit."""
-        self._malformed = "the request is malformed (RFC 9112)"
-        self._trailers_follow = False
         self._write_timeout = write_timeout
-        self._write_watchdog: asyncio.TimerHandle | None = None
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -146,7 +146,7 @@ class ClientActivity:
         self._retransmits = 0
         self._out_of_order = 0
         self._reported = ("", 0.0)
-        self._samples: deque[PathTotals] = deque([self._totals(self.left_at)])
+        self._samples = [self._totals(self.left_at)]
 
     def received(self, length: int) -> Callable[[bool], None]:
         """Count `length` bytes that wait to be committed. Return what is to be called with whether they were."""
@@ -187,7 +187,7 @@ class ClientActivity:
         """Return the figures of the last RATE_WINDOW seconds."""
         samples, totals = self._samples, self._totals(now)
         while len(samples) > 1 and samples[1].at <= now - RATE_WINDOW:
-            samples.popleft()
+            del samples[0]
         if now - samples[-1].at >= MIN_SECONDS:
             samples.append(totals)
         oldest = next((now - came_at for came_at in self._waiting.values()), 0.0)

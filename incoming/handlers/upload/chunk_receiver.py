@@ -87,6 +87,15 @@ class ChunkReceiver:
         """Whether writes are pending: then the connection waits for the server, not for the sender."""
         return self._writer.busy
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has gathered, and no write is pending."""
+        return not (self.busy or self._head or self._coming is not None or self._receive_buffer.length)
+
+    def shrink(self) -> None:
+        """Free the buffer, if nothing has gathered in it."""
+        self._receive_buffer.shrink()
+
     async def take(self, data: bytes, *, last: bool) -> None:
         """Accept the next bytes of a binary message. Return when there is room for more, which is the flow control.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tornado.httputil import HTTPHeaders
+from tornado.util import ObjectDict
+from tornado.web import RequestHandler
 
 from incoming.core.errors import Forbidden, FormRefused, StorageFailed, TakenOver, UnsupportedEncoding, UploadError
 from incoming.core.ticket import RECEIVING, Ticket
@@ -36,6 +38,15 @@ def expires_at(ticket: Ticket, settings: Settings) -> float | None:
     if ticket.state not in RECEIVING:
         return None
     return ticket.active_at + (settings.paused_timeout if ticket.paused else settings.idle_timeout)
+
+
+def forget_request(handler: RequestHandler) -> None:
+    """Drop what only the beginning of a request needs: a WebSocket may be open for hours, with thousands of others."""
+    request = handler.request
+    request.headers.__init__()  # type: ignore[misc] # Tornado holds them elsewhere, too
+    request.arguments = request.query_arguments = request.body_arguments = {}
+    handler._headers = HTTPHeaders()
+    handler.ui = ObjectDict()
 
 
 def epoch_is_over(ticket: Ticket, session: str) -> UploadError:

@@ -34,7 +34,7 @@ from incoming.handlers.upload.chunk_receiver import ChunkReceiver
 from incoming.handlers.upload.direct_parts import DirectParts
 from incoming.handlers.upload.path_reports import PathReports
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
-from incoming.handlers.upload.upload_request import check_page, epoch_is_over, find_ticket
+from incoming.handlers.upload.upload_request import check_page, epoch_is_over, find_ticket, forget_request
 from incoming.handlers.upload.websocket_reader import receive
 from incoming.handlers.upload.websocket_sender import WebSocketSender
 from incoming.monitoring.connections import ClientActivity
@@ -59,12 +59,17 @@ class UploadSocket(Answering, WebSocketHandler):
         self._stream: IOStream | None = None
         """Set when the handshake is over."""
         self._upload: ActiveUpload | None = None
-        """Set from an accepted hello to the end of the connection, like the following ones."""
+        """Set from an accepted hello while bytes are expected, like the following ones."""
         self._chunks: ChunkReceiver | None = None
-        self._sender: ClientActivity | None = None
         self._reports: PathReports | None = None
         self._direct: DirectParts | None = None
-        self._leave: Callable[[], None] = lambda: None
+        self._sender: ClientActivity | None = None
+        """Set from an accepted hello to the end of the connection."""
+        self._leave: Callable[[], None] | None = None
+        """Ends what an accepted hello has begun."""
+        self._release: Callable[[], None] | None = None
+        """Ends that part of it which only bytes need; None while there is none."""
+        self._reports_path = False
         self._epoch = 0
         self._session = ""
         self._sent_state = (State.UPLOADING, "")
@@ -112,6 +117,8 @@ class UploadSocket(Answering, WebSocketHandler):
     async def open(self, *args: str, **kwargs: str) -> None:
         """Read the connection to its end. Tornado, which would read it otherwise, waits for this."""
         self.set_nodelay(True)
+        self._address = self.client
+        forget_request(self)
         sending = self._outlet.run(self.write_message, self.close, self._not_stored)
         self._sending = asyncio.get_running_loop().create_task(sending)
         if self._problem is None and self.selected_subprotocol != SUBPROTOCOL:
@@ -134,7 +141,8 @@ class UploadSocket(Answering, WebSocketHandler):
     async def _receive(self, stream: IOStream) -> None:
         self._stream = stream
         try:
-            await receive(stream, websocket_frames.FrameReader(self.max_message_size, MAX_CONTROL), self._take)
+            reader = websocket_frames.FrameReader(self.max_message_size, MAX_CONTROL)
+            await receive(stream, reader, self._take, self._is_waiting)
         except websocket_frames.FrameError as error:
             self.close(error.code, error.message)
         except OSError:  # the connection has ended
@@ -162,6 +170,8 @@ class UploadSocket(Answering, WebSocketHandler):
     async def _on_event(self, event: websocket_frames.Event) -> None:
         if isinstance(event, websocket_frames.Data):
             if self._chunks is None:
+                await self._wake()
+            if self._chunks is None:
                 raise BadRequest("the first message must be a hello")
             if self._reports is not None:
                 self._reports.moved()
@@ -179,23 +189,25 @@ class UploadSocket(Answering, WebSocketHandler):
         if isinstance(message, Hello):
             await self._on_hello(message)
             return
-        if self._chunks is None or self._direct is None:
+        if self._sender is None:
             raise BadRequest("the first message must be a hello")
-        if isinstance(message, Sign | Sent):
+        if isinstance(message, Sign | Sent | Pause):
+            await self._wake()
+        if isinstance(message, Sign | Sent) and self._direct is not None:
             self._direct.take(message)
-        elif isinstance(message, Pause):
+        elif isinstance(message, Pause) and self._chunks is not None:
             await self._chunks.settle()
             await self._upload_service.pause(self._ticket_id, self._epoch)
             self._outlet.send(messages.paused())
         elif isinstance(message, Cancel):
             self._on_change(await self._upload_service.cancel(self._ticket_id, message.reason, notify_app=True))
         elif isinstance(message, Ping):
-            if message.limit and self._sender is not None:
+            if message.limit:
                 self._sender.reports(message.limit)
             self._outlet.send(messages.pong())
 
     async def _on_hello(self, hello: Hello) -> None:
-        if self._upload is not None:
+        if self._sender is not None:
             raise BadRequest("hello was sent already")
         stop_listening = self._upload_service.listen(self._ticket_id, self._on_change)
         try:
@@ -204,27 +216,38 @@ class UploadSocket(Answering, WebSocketHandler):
             stop_listening()
             raise
         storage_time = upload.checkpoints.storage_time
-        sender = self.services.connections.enter(self._ticket_id, "websocket", self.client, storage_time)
+        sender = self.services.connections.enter(self._ticket_id, "websocket", self._address, storage_time)
         sender.library = hello.library
-        reports = PathReports(sender, self._stream, self.services.monotonic, self._is_storing, self._report_path)
-        stop_reports = upload.reports.add(lambda *news: self._outlet.send(messages.received(*news)))
 
         def leave() -> None:
             stop_listening()
-            stop_reports()
-            reports.stop()
-            self._close_direct()
             sender.leave()
             self.services.upload_connections.leave(self._ticket_id, self)
-            self._upload_service.leave(upload)
 
         if self._outlet.ended:
             leave()
+            self._upload_service.leave(upload)
             return
-        self._leave = leave
-        self._sender, self._reports = sender, reports if hello.path else None
-        self._direct = DirectParts(self._upload_service.direct, upload, upload.ticket.epoch, self._outlet, self._fail)
+        self._leave, self._sender = leave, sender
+        self._epoch, self._reports_path = upload.ticket.epoch, hello.path
+        self._take_up(upload, sender)
         self._begin(upload, hello.session)
+
+    def _take_up(self, upload: ActiveUpload, sender: ClientActivity) -> None:
+        """Have what bytes of this upload need."""
+        self._upload = upload
+        reports = PathReports(sender, self._stream, self.services.monotonic, self._is_storing, self._report_path)
+        stop_reports = upload.reports.add(lambda *news: self._outlet.send(messages.received(*news)))
+        direct = DirectParts(self._upload_service.direct, upload, self._epoch, self._outlet, self._fail)
+
+        def release() -> None:
+            stop_reports()
+            reports.stop()
+            direct.close()
+            self._upload_service.leave(upload)
+
+        self._release = release
+        self._reports, self._direct = reports if self._reports_path else None, direct
         self._chunks = ChunkReceiver(
             upload,
             sender,
@@ -235,10 +258,34 @@ class UploadSocket(Answering, WebSocketHandler):
             self.services.monotonic,
         )
 
-    def _close_direct(self) -> None:
-        if self._direct is not None:
-            self._direct.close()
-            self._direct = None
+    def _is_waiting(self) -> bool:
+        """Whether the upload needs no bytes any more, and has its file or waits for its app."""
+        return self._sender is not None and self._sent_state[0] not in RECEIVING
+
+    def _shrink(self) -> None:
+        """Free the memory that only bytes need: the buffer of an idle connection, and all of it once they are there."""
+        if self._chunks is None or not self._chunks.idle:
+            return
+        if self._is_waiting():
+            self._put_down()
+        else:
+            self._chunks.shrink()
+
+    def _put_down(self) -> None:
+        release, self._release = self._release, None
+        self._upload = self._chunks = self._reports = self._direct = None
+        if release is not None:
+            release()
+
+    async def _wake(self) -> None:
+        """Take up an upload again of which a client still sends something: it gets the same answers as before."""
+        if self._sender is None or self._chunks is not None:
+            return  # there was no hello, or there is nothing to do
+        upload = await self._upload_service.join(self._ticket_id, self._epoch)
+        if self._outlet.ended:
+            self._upload_service.leave(upload)
+            return
+        self._take_up(upload, self._sender)
 
     async def _open_upload(self, hello: Hello) -> ActiveUpload:
         upload = await self._upload_service.open(self._ticket_id, hello)
@@ -252,8 +299,6 @@ class UploadSocket(Answering, WebSocketHandler):
     def _begin(self, upload: ActiveUpload, session: str) -> None:
         """Welcome the uploader."""
         ticket = upload.ticket
-        self._upload = upload
-        self._epoch = ticket.epoch
         self._session = session
         self.services.connection_limiter.mark_identified(self._stream)
         self.services.upload_connections.take(ticket.id, self, self._settings.connections_per_upload)
@@ -283,7 +328,7 @@ class UploadSocket(Answering, WebSocketHandler):
         if isinstance(news, UploadError):
             self._fail(news)
             return
-        if self._upload is None:
+        if self._sender is None:
             return
         if news.epoch != self._epoch and news.state in RECEIVING:
             self._fail(epoch_is_over(news, self._session))
@@ -322,7 +367,7 @@ class UploadSocket(Answering, WebSocketHandler):
         watchdog, stream = self._watchdog, self._stream
         if stream is None or stream.socket is None:
             return
-        if self._upload is None:
+        if self._sender is None:
             # From the last message on: opening an upload may take long as well.
             left = self._settings.hello_timeout - watchdog.seconds_silent
             if left > 0:
@@ -337,6 +382,7 @@ class UploadSocket(Answering, WebSocketHandler):
         ):
             self._fail(error)
             return
+        self._shrink()
         # Also to a peer that sends: while a large chunk crosses a slow line, it gets no other sign of life.
         interval = self._settings.ping_interval
         due = interval - max(watchdog.silence(stream.socket), now - self._outlet.said_at)
@@ -348,6 +394,7 @@ class UploadSocket(Answering, WebSocketHandler):
     def on_close(self) -> None:
         self._outlet.abandon()
         self._watchdog.stop()
-        self._leave()
-        self._leave = lambda: None
-        self._upload = None
+        self._put_down()
+        leave, self._leave, self._sender = self._leave, None, None
+        if leave is not None:
+            leave()

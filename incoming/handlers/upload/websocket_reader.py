@@ -18,6 +18,9 @@ SMALLEST_READ = 4 * 1024
 LARGEST_READ = 256 * 1024
 """Bytes of the read buffer: small where little arrives, because it is held while nothing arrives, too."""
 
+IDLE_READ = 256
+"""Bytes of the read buffer while an upload waits for its app: pings come, and rarely a chunk."""
+
 YIELD_BYTES = 1024 * 1024
 """Bytes after which the reader yields to the event loop: milliseconds of work. A read does not suspend while there is
 something to read.
@@ -27,8 +30,11 @@ FRAME_COST = 4096
 """Bytes that one frame counts as besides its own: empty frames must not block the event loop."""
 
 
-async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event], Awaitable[None]]) -> None:
-    """Call `handle` for one event after the other until the peer has closed. Nothing is read meanwhile.
+async def receive(
+    stream: IOStream, reader: FrameReader, handle: Callable[[Event], Awaitable[None]], is_waiting: Callable[[], bool]
+) -> None:
+    """Call `handle` for one event after the other until the peer has closed. Nothing is read meanwhile. While
+    `is_waiting`, little is expected.
 
     Raise FrameError for what the peer may not send, StreamClosedError or another OSError when the connection has
     ended.
@@ -46,17 +52,20 @@ async def receive(stream: IOStream, reader: FrameReader, handle: Callable[[Event
                 if work >= YIELD_BYTES:
                     work = 0
                     await asyncio.sleep(0)
+        event = None  # nothing of it is held until the next one comes
         if count < len(buffer):
             await pause_between_reads(count, reader.left)
-        size = next_read(len(buffer), count)
+        size = next_read(len(buffer), count, IDLE_READ if is_waiting() else SMALLEST_READ)
         if size != len(buffer):
             buffer = bytearray(size)
 
 
-def next_read(size: int, count: int) -> int:
+def next_read(size: int, count: int, smallest: int = SMALLEST_READ) -> int:
     """Return the buffer size of the next read, after one that brought `count` bytes into `size`."""
     if count == size:
-        return min(4 * size, LARGEST_READ)
+        return max(min(4 * size, LARGEST_READ), smallest)
+    if count <= smallest < SMALLEST_READ:
+        return smallest
     if count < size // 16:
-        return max(size // 4, SMALLEST_READ)
-    return size
+        return max(size // 4, smallest)
+    return max(size, smallest)

@@ -71,6 +71,11 @@ class ReceiveBuffer:
         self._start = self._end = 0
         """The bounds of the bytes that were received and not taken."""
 
+    def shrink(self) -> None:
+        """Free the memory, if nothing has gathered: the next bytes get new one."""
+        if not (self.length or self._lent):
+            self._renew()
+
     @property
     def length(self) -> int:
         """Bytes that were received and not taken."""
