@@ -6,12 +6,16 @@ A command or option that a parser gets is in both without a further line.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from incoming.cli import check, database, doctor, send, uploads
 from incoming.settings.command_line import option_parser
 from incoming.settings.settings import KEYS
+
+_WORDS = re.compile(r"[a-z]+(\|[a-z]+)+")
+"""How the server's options name the words of which one is to be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Command:
     words: tuple[str, ...]
     about: str
     options: tuple[Option, ...]
+    arguments: tuple[str, ...] = ()
+    """What its words are called that are no options."""
 
 
 def commands() -> list[Command]:
@@ -50,21 +56,30 @@ def commands() -> list[Command]:
 
 
 def _walk(words: tuple[str, ...], parser: argparse.ArgumentParser, about: str = "") -> Iterator[Command]:
-    options, inner = [], []
+    options, arguments, inner = [], [], []
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             inner += [(name, below, helps.get(name, "")) for name, below in action.choices.items()]
         elif action.option_strings:
             options.append(_option(action))
-    yield Command(words, " ".join((about or parser.description or "").split()), tuple(options))
+        else:
+            arguments.append(_value_name(action) + " ..." * (action.nargs == argparse.ONE_OR_MORE))
+    text = (about or parser.description or "").partition("\n\n")[0]
+    yield Command(words, " ".join(text.split()), tuple(options), tuple(arguments))
     for name, below, text in inner:
         yield from _walk((*words, name), below, text)
 
 
 def _option(action: argparse.Action) -> Option:
-    choices = tuple(map(str, action.choices or ()))
+    words = str(action.metavar)
+    choices = tuple(map(str, action.choices or (words.split("|") if _WORDS.fullmatch(words) else ())))
     plain = action.nargs == 0
-    name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     help_text = "" if action.help in (None, argparse.SUPPRESS) else str(action.help)
-    return Option(tuple(action.option_strings), "" if plain else name, choices, help_text.replace("%%", "%"))
+    return Option(
+        tuple(action.option_strings), "" if plain else _value_name(action), choices, help_text.replace("%%", "%")
+    )
+
+
+def _value_name(action: argparse.Action) -> str:
+    return action.metavar if isinstance(action.metavar, str) else action.dest.upper()

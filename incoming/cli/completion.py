@@ -121,6 +121,8 @@ def manual(found: Sequence[Command]) -> Iterator[str]:
         if not _below(found, one.words) or not one.words:
             yield f".B incoming {_roff(' '.join(one.words))}"
             yield ".RI [ options ]"
+            for argument in one.arguments:
+                yield f".I {_roff(argument)}"
             yield ".br"
     for one in found:
         yield f".SH {_roff(' '.join(('incoming', *one.words)).upper())}"

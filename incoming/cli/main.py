@@ -19,7 +19,7 @@ from tornado.netutil import bind_sockets
 
 import incoming
 from incoming.cli import check, completion, database, doctor, send, uploads
-from incoming.cli.terminal import fail
+from incoming.cli.terminal import fail, open_streams, output_failed
 from incoming.platform.processes import raise_descriptor_limit
 from incoming.server import log_format
 from incoming.server.heartbeats import Heartbeats
@@ -47,6 +47,7 @@ _INSIDE = [
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, or without one the server until shutdown, and return the exit code."""
+    open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if not command:
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}" if close else f"commands are {', '.join(COMMANDS)}"
         return fail("incoming", f"command {command!r} is unknown; {hint}; --help lists all options", 2)
-    return COMMANDS[command](arguments[1:])
+    code = COMMANDS[command](arguments[1:])
+    # What was sent is sent, whether it can be printed or not.
+    return code or int(output_failed() and command != "send")
 
 
 def serve(arguments: Sequence[str]) -> int:

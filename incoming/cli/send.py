@@ -12,6 +12,7 @@ import difflib
 import os
 import signal
 import ssl
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ def _check(given: argparse.Namespace) -> None:
     for file in given.files:
         if file != "-" and not os.path.lexists(file):
             raise ValueError(f"{file!r}: there is no such file{_similar(Path(file))}")
+    if "-" in given.files and sys.stdin is None:
+        raise ValueError("stdin is closed: there is nothing to send")
     address = upload_address(given.url)
     _check_source(given, has_ticket=address is not None)
     one_file = len(given.files) == 1 and not Path(given.files[0]).is_dir()

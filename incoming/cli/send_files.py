@@ -18,7 +18,7 @@ from pathlib import Path
 from incoming.cli.send_codes import AGAIN, CHANGED, COMMAND, OK, REFUSED, USAGE
 from incoming.cli.send_progress import Display, display_for
 from incoming.cli.send_records import AlreadyRunning, Record, Records, absolute, state_directory
-from incoming.cli.terminal import complain
+from incoming.cli.terminal import complain, explain
 from incoming.cli.ticket_source import NoTicket, TicketRefused, TicketSource, Wanted, source_for
 from incoming.client.backoff import Backoff
 from incoming.client.errors import NotTheServer, Unreachable
@@ -80,7 +80,7 @@ class Sending:
             complain(COMMAND, str(error))
             return AGAIN
         except OSError as error:
-            complain(COMMAND, f"cannot remember uploads: {error}")
+            complain(COMMAND, f"cannot remember uploads: {explain(error)}")
             return USAGE
         if not codes:
             complain(COMMAND, "there is no file in what was given")

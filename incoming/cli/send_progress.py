@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bars
 
 from incoming.cli.send_codes import COMMAND
-from incoming.cli.terminal import complain, say
+from incoming.cli.terminal import complain, flush, note, say
 from incoming.cli.upload_texts import readable_size
 from incoming.client.upload.outcome import Outcome
 from incoming.client.upload.progress import Progress
@@ -95,7 +95,7 @@ class Lines(Nothing):
     def show(self, path: str, progress: Progress) -> None:
         """Print a line. The end of a file is the result's."""
         if progress.state != "finished" and self._seldom.lets(path, progress):
-            print(f"{printable(path)}: {_described(progress)}", file=sys.stderr, flush=True)  # noqa: T201
+            note(f"{printable(path)}: {_described(progress)}")
 
     def done(self, path: str, outcome: Outcome | None) -> None:
         """Print the result."""
@@ -140,7 +140,8 @@ class JsonLines(Nothing):
         self._print(type="result", file=path, code=code, reason=reason, ticket=None, sent_before=False)
 
     def _print(self, **fields: Any) -> None:
-        print(json.dumps(fields), flush=True)  # noqa: T201
+        say(json.dumps(fields))
+        flush()
 
 
 class TerminalBars(Nothing):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from incoming.server import log_format
 from incoming.settings.command_line import options_of, with_hint
+
+STDERR = 2
+_losses: list[OSError] = []
+"""Why standard output has been given up."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -47,15 +51,74 @@ class CommandParser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+def open_streams() -> None:
+    """Give standard output and error somewhere to go where a caller has closed them, and occupy standard input.
+
+    Otherwise files and sockets get their numbers, and Python has no stream for them.
+    """
+    _losses.clear()
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+
+
 def say(line: str) -> None:
     """Print a line to standard output. What the terminal's encoding lacks is escaped."""
     encoding = sys.stdout.encoding or "ascii"
-    print(line.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201 - this is what a command is for
+    _print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def flush() -> bool:
+    """Write what has been printed to standard output. Return False if nothing can be printed there any more."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_output(error)
+    return not _losses
+
+
+def output_failed() -> bool:
+    """Return whether something could not be printed to standard output; that its reader has gone is no failure."""
+    flush()
+    return any(not isinstance(error, BrokenPipeError) for error in _losses)
+
+
+def _print(line: str) -> None:
+    """What cannot be printed must not end what a command does: its exit code tells that."""
+    try:
+        print(line)  # noqa: T201 - this is what a command is for
+    except OSError as error:
+        _give_up_output(error)
+
+
+def _give_up_output(error: OSError) -> None:
+    _losses.append(error)
+    _discard(sys.stdout)
+    if not isinstance(error, BrokenPipeError):
+        complain("incoming", f"cannot print: {error.strerror}")
+
+
+def note(line: str) -> None:
+    """Print a line to standard error at once, if that is possible."""
+    try:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still buffered of a stream, and what follows, go nowhere: Python would fail for it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def complain(command: str, message: str) -> None:
     """Print what is wrong to standard error, in one line."""
-    print(f"{command}: {log_format.printable(message)}", file=sys.stderr)  # noqa: T201
+    note(f"{command}: {log_format.printable(message)}")
 
 
 def explain(error: Exception) -> str:

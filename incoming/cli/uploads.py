@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from incoming.cli.terminal import CommandParser, complain, explain, fail, say
+from incoming.cli.terminal import CommandParser, complain, explain, fail, flush, say
 from incoming.cli.upload_texts import CLEAR, change, full, listing
 from incoming.core.errors import BadParameter, UploadError
 from incoming.core.ticket import Ticket
@@ -141,7 +141,7 @@ class _Command:
         return [await self._facts(ticket) for ticket in found[: options.limit]], len(found) <= options.limit
 
     async def _watch(self) -> None:
-        """Print changes until the operator interrupts it."""
+        """Print changes until the operator interrupts it, or the reader of the output has gone."""
         seen: dict[str, tuple[Any, ...]] = {}
         while True:
             self._sending = None
@@ -150,7 +150,8 @@ class _Command:
                 say(CLEAR + "\n".join(listing(facts) if facts else ["no uploads"]))
             else:
                 seen = self._say_changes(facts, seen)
-            sys.stdout.flush()
+            if not flush():
+                return
             await asyncio.sleep(self._options.interval)
 
     def _say_changes(self, facts: list[dict[str, Any]], seen: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:

@@ -44,9 +44,14 @@ def changed_settings(settings: Settings) -> Iterator[str]:
         if entry["form"].is_secret:
             yield f"{name} is set"
         else:
-            shown = ", ".join(map(str, value)) if isinstance(value, tuple | list | frozenset) else str(value)
-            yield f"{name} = {shown}"
+            yield f"{name} = {_shown(name, value)}"
     yield f"storage_dir = {settings.storage_dir}"
+
+
+def _shown(name: str, value: object) -> str:
+    if name.endswith("_mode"):
+        return f"{value:04o}"
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list | frozenset) else str(value)
 
 
 def _check_access(settings: Settings, found: Findings) -> None:

@@ -34,11 +34,12 @@ def test_a_good_configuration_has_no_fault_and_shows_what_it_sets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "incoming.yaml"
-    file.write_text("port: 4100\nbackend_token: a-very-secret-token-indeed\n")
+    file.write_text('port: 4100\nbackend_token: a-very-secret-token-indeed\ndir_mode: "0770"\n')
     code, faults, out = run(capsys, "config", "--config", str(file))
     assert (code, faults) == (0, [])
     assert "note   port = 4100\n" in out
     assert "note   backend_token is set\n" in out
+    assert "note   dir_mode = 0770\n" in out
     assert "a-very-secret" not in out
     assert out.endswith("configuration: no fault\n")
 

@@ -45,6 +45,7 @@ def test_bash_completes_commands_options_and_values(capsys: pytest.CaptureFixtur
     assert {"failed", "finished"} <= complete(script, "incoming", "uploads", "list", "--state", "f")
     assert complete(script, "incoming", "send", "--progress", "") == {"bar", "plain", "json", "none"}
     assert complete(script, "incoming", "--port", "4") == set()
+    assert complete(script, "incoming", "--durability", "") == {"process", "power"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
@@ -74,6 +75,7 @@ def test_the_manual_page_is_accepted_and_has_every_option(capsys: pytest.Capture
         check=True,
     )
     assert done.stderr == ""
+    assert "commands:" not in page, "the list of commands is the synopsis"
     for one in commands():
         for each in one.options:
             assert all(name.replace("-", "\\-") in page for name in each.names)
