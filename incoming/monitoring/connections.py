@@ -102,8 +102,10 @@ class ClientActivity:
         "_cpu",
         "_delay",
         "_numbers",
+        "_open",
         "_out_of_order",
         "_pending",
+        "_quiet",
         "_reported",
         "_retransmits",
         "_rtt",
@@ -119,8 +121,15 @@ class ClientActivity:
     )
 
     def __init__(
-        self, key: Key, counters: WorkerCounters, clock: Callable[[], float], cpu: Callable[[], float]
+        self,
+        key: Key,
+        counters: WorkerCounters,
+        clock: Callable[[], float],
+        cpu: Callable[[], float],
+        open_of: Counter[str],
     ) -> None:
+        """`open_of` counts the connections of each transport."""
+        self._open = open_of
         self.key = key
         self.open = 0
         self.left_at = clock()
@@ -146,10 +155,13 @@ class ClientActivity:
         self._retransmits = 0
         self._out_of_order = 0
         self._reported = ("", 0.0)
+        self._quiet: UploadActivity | None = None
+        """What operators see while nothing comes: thousands may wait for their apps, and each report has all."""
         self._samples = [self._totals(self.left_at)]
 
     def received(self, length: int) -> Callable[[bool], None]:
         """Count `length` bytes that wait to be committed. Return what is to be called with whether they were."""
+        self._end_quiet()
         number, came_at = next(self._numbers), self._clock()
         self._waiting[number] = came_at
         self._pending += length
@@ -164,6 +176,7 @@ class ClientActivity:
 
     def stored(self, length: int, seconds: float) -> None:
         """Count `length` bytes that are acknowledged now, `seconds` after they arrived. Called for every write."""
+        self._end_quiet()
         self._bytes += length
         self._delay += length * seconds
         self._counts.stored(length, seconds)
@@ -176,11 +189,13 @@ class ClientActivity:
 
     def reports(self, limit: str) -> None:
         """Note what limits the upload, as its client sees it. Anything but one of LIMITS withdraws its report."""
+        self._end_quiet()
         self._reported = (limit if limit in LIMITS else "", self._clock())
 
     def leave(self) -> None:
         """Remove one connection."""
         self.open -= 1
+        self._open[self.key.transport] -= 1
         self.left_at = self._clock()
 
     def figures(self, now: float) -> PathFigures:
@@ -197,6 +212,19 @@ class ClientActivity:
 
     def activity(self, now: float) -> UploadActivity:
         """Return what operators see."""
+        if self._quiet is not None and not (self.held.runs or self.blocked.runs):
+            return replace(self._quiet, connections=self.open) if self._quiet.connections != self.open else self._quiet
+        activity = self._measured(now)
+        if not (activity.limit or self._waiting):
+            self._quiet = activity
+        return activity
+
+    def _end_quiet(self) -> None:
+        """Measure from now on."""
+        if self._quiet is not None:
+            self._quiet, self._samples = None, [self._totals(self._clock())]
+
+    def _measured(self, now: float) -> UploadActivity:
         path = self.figures(now)
         reported, at = self._reported
         limit = path.limit or (reported if now - at < REPORT_SECONDS else "") or ("line" if path.rate else "")
@@ -245,6 +273,7 @@ class Connections:
         self._clock = clock
         self._cpu = cpu
         self._clients: dict[Key, ClientActivity] = {}
+        self._open: Counter[str] = Counter()
 
     def enter(
         self, ticket_id: str, transport: str, client: str, storage_time: StorageTime | None = None
@@ -253,19 +282,17 @@ class Connections:
         key = Key(ticket_id, transport, client)
         activity = self._clients.get(key)
         if activity is None:
-            activity = self._clients[key] = ClientActivity(key, self._counters, self._clock, self._cpu)
+            activity = self._clients[key] = ClientActivity(key, self._counters, self._clock, self._cpu, self._open)
             log.info("upload %s: client connected", ticket_id, extra={"client": client, "transport": transport})
         if storage_time is not None:
             activity.storage_time = storage_time
         activity.open += 1
+        self._open[transport] += 1
         return activity
 
     def open(self) -> Counter[str]:
         """Return the number of connections of each transport."""
-        found: Counter[str] = Counter()
-        for activity in self._clients.values():
-            found[activity.key.transport] += activity.open
-        return found
+        return Counter(self._open)
 
     def uploads(self) -> Iterator[dict[str, UploadActivity]]:
         """Yield the activity of each upload by its id; the last value is complete.
@@ -279,7 +306,8 @@ class Connections:
             if silent >= NEW_CLIENT_AFTER:
                 self._clients.pop(key, None)
             elif silent < REQUEST_GAP:
-                found[key.ticket_id] = found.get(key.ticket_id, NO_ACTIVITY) + client.activity(now)
+                activity, known = client.activity(now), found.get(key.ticket_id)
+                found[key.ticket_id] = activity if known is None else known + activity
             if number % BATCH == 0:
                 yield found
         yield found

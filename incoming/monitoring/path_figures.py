@@ -59,6 +59,11 @@ class Stopwatch:
         self._since = now
 
     @property
+    def runs(self) -> bool:
+        """Whether a stay is unfinished."""
+        return bool(self._inside)
+
+    @property
     def total(self) -> float:
         """The seconds so far, those of an unfinished stay included."""
         self._advance()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import secrets
 import socket
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from incoming.core.errors import UploadError
-from incoming.monitoring.connections import Connections, UploadActivity
+from incoming.monitoring.connections import RATE_WINDOW, Connections, UploadActivity
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.platform.host import resident_memory
 from incoming.storage.byte_store import SpoolUsage
@@ -137,6 +138,8 @@ class WorkerReporter:
         self._name = worker_name(instance or socket.gethostname(), os.getpid(), secrets.token_hex(4))
         self._reported: dict[str, float] = {}
         self._reported_bytes = 0
+        self._reported_open: Counter[str] = Counter()
+        self._moved_at = -math.inf
         self._turn = asyncio.Lock()
         self._lag = 0.0
         self._failing = False
@@ -151,13 +154,16 @@ class WorkerReporter:
             lag = max(0.0, loop.time() - due)
             self._counters.loop_lag.observe(lag)
             self._lag = max(self._lag, lag)
-            interval = BUSY_INTERVAL if self._is_busy() else IDLE_INTERVAL
+            interval = BUSY_INTERVAL if self._is_busy(loop.time()) else IDLE_INTERVAL
             if loop.time() - reported_at >= interval:
                 reported_at = loop.time()
                 await self._try_to_report()
 
-    def _is_busy(self) -> bool:
-        return self._counters.received != self._reported_bytes or bool(+self._connections.open())
+    def _is_busy(self, now: float) -> bool:
+        """Whether what operators see changes: bytes or clients came or left, or speeds still fall."""
+        if (self._counters.received, self._connections.open()) != (self._reported_bytes, self._reported_open):
+            self._moved_at = now
+        return now - self._moved_at < 2 * RATE_WINDOW
 
     async def _try_to_report(self) -> None:
         try:
@@ -193,12 +199,13 @@ class WorkerReporter:
         uploads: dict[str, UploadActivity] = {}
         for uploads in self._connections.uploads():  # noqa: B007 - the last one is complete
             await asyncio.sleep(0)
+        self._reported_open = self._connections.open()
         lag, self._lag = self._lag, 0.0
         return WorkerReport(
             os.getpid(),
             round(lag, 4),
             resident_memory(),
-            dict(self._connections.open()),
+            dict(self._reported_open),
             dict(list(uploads.items())[:MAX_UPLOADS]),
             {name: sum(getattr(one, name) for one in self._spools) for name in _SPOOL} if self._spools else {},
         )

@@ -99,3 +99,42 @@ def test_a_reconnection_is_logged_only_after_a_long_absence(scene: Scene, caplog
     assert scene.facts() is None
     scene.connections.enter(TICKET, "http", "::1")
     assert len(caplog.records) == 2
+
+
+def test_what_only_waits_is_measured_once(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    """Thousands may wait for their apps, and operators' reports have all of them."""
+    sender = scene.connections.enter(TICKET, "websocket", "::1")
+    sender.received(1000)(True)
+    for _ in range(3):
+        scene.clock.advance(RATE_WINDOW)
+        before = scene.facts()
+    monkeypatch.setattr("incoming.monitoring.connections.figures_between", None)
+    for _ in range(3):
+        scene.clock.advance(RATE_WINDOW)
+        assert scene.facts() == before
+    scene.connections.enter(TICKET, "websocket", "::1")
+    facts = scene.facts()
+    assert facts is not None
+    assert (facts.connections, facts.speed) == (2, 0.0)
+
+
+def test_speed_after_a_pause_is_that_of_the_last_seconds(scene: Scene) -> None:
+    sender = scene.connections.enter(TICKET, "websocket", "::1")
+    for _ in range(100):
+        scene.clock.advance(RATE_WINDOW)
+        scene.facts()
+    sender.received(1000)(True)
+    scene.clock.advance(2)
+    facts = scene.facts()
+    assert facts is not None
+    assert facts.speed == 500
+
+
+def test_a_client_that_is_held_up_after_a_pause_is_not_taken_for_a_quiet_one(scene: Scene) -> None:
+    sender = scene.connections.enter(TICKET, "websocket", "::1")
+    scene.facts()
+    with sender.held:
+        scene.clock.advance(RATE_WINDOW)
+        facts = scene.facts()
+    assert facts is not None
+    assert facts.limit == "server"
