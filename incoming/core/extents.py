@@ -112,7 +112,10 @@ class Extents:
 
     def covers(self, start: int, end: int) -> bool:
         """Return whether every byte of [start, end) is in this set; true for an empty range."""
-        return not self.missing(start, end)
+        if end <= start:
+            return True
+        first = bisect_right(self._ends, start)  # ranges that touch are one
+        return first < len(self._starts) and self._starts[first] <= start and end <= self._ends[first]
 
     def clip(self, end: int) -> Extents:
         """Return the part of this set below `end`."""

@@ -23,7 +23,7 @@ from incoming.callbacks.trial import CallbackTrial, explained, succeeded
 from incoming.cli.checks.findings import Findings
 from incoming.cli.terminal import say
 from incoming.client.upload.address import did_you_mean
-from incoming.core.callback_url import SHOWN, shown_url
+from incoming.core.callback_url import MAX_SHOWN, shown_url
 from incoming.core.ticket import TicketOptions
 from incoming.core.ticket_options import FORM, FORMATS
 from incoming.handlers.backend.ticket_options import MAX_SECRET, callback_url
@@ -91,7 +91,7 @@ def usable_url(text: str) -> str:
     try:
         return callback_url(text)
     except ValueError as error:
-        raise ConfigError(f"the URL {text[:SHOWN]!r} cannot be used: {error}{did_you_mean(text)}") from error
+        raise ConfigError(f"the URL {text[:MAX_SHOWN]!r} cannot be used: {error}{did_you_mean(text)}") from error
 
 
 def read_secret(secret: str, file: str | None) -> str:

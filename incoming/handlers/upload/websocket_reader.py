@@ -31,7 +31,10 @@ FRAME_COST = 4096
 
 
 async def receive(
-    stream: IOStream, reader: FrameReader, handle: Callable[[Event], Awaitable[None]], is_waiting: Callable[[], bool]
+    stream: IOStream,
+    reader: FrameReader,
+    handle: Callable[[Event], Awaitable[None]],
+    is_waiting: Callable[[], bool] = lambda: False,
 ) -> None:
     """Call `handle` for one event after the other until the peer has closed. Nothing is read meanwhile. While
     `is_waiting`, little is expected.

@@ -62,7 +62,9 @@ class Checkpointer:
         self._tickets = tickets
         self._store = store
         self._settings = settings
-        self.needed = isinstance(store, SyncingStore)
+        # Asked once: to find the functions of a Protocol takes as long as to call one.
+        self._syncing = store if isinstance(store, SyncingStore) else None
+        self.needed = self._syncing is not None
         """Whether bytes that were committed can be lost in a power cut."""
         self._unsynced = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -235,12 +237,12 @@ class Checkpointer:
             return True
 
     async def _sync(self) -> None:
-        if not isinstance(self._store, SyncingStore):
+        if self._syncing is None:
             return
         unsynced, self._unsynced = self._unsynced, 0
         ticket = self._subject.ticket
         try:
-            await self._store.sync(ticket)
+            await self._syncing.sync(ticket)
         except BytesLost as lost:
             await self._lose(lost, ticket)
             raise
@@ -272,9 +274,9 @@ class Checkpointer:
         while self._unrecorded:
             self._subject.adopt(await self._tickets.update(self._subject.ticket.id, self._unrecorded[0]))
             del self._unrecorded[0]
-        if self._sync_failed and isinstance(self._store, SyncingStore):
+        if self._sync_failed and self._syncing is not None:
             self._sync_failed = False
-            await self._store.loss_recorded(self._subject.ticket)
+            await self._syncing.loss_recorded(self._subject.ticket)
 
     def stop(self) -> None:
         """Cancel the next checkpoint: one was taken, or nothing needs one."""
