@@ -130,6 +130,38 @@ async def test_a_store_may_be_configured_to_check_nothing(bench: Bench) -> None:
     assert await bench.complete(store) == CONTENT
 
 
+CEPH_REFUSES = Fault(500, "InternalError")
+"""Ceph's answer to Complete for an upload that was completed or aborted before: always the same."""
+
+
+async def test_an_upload_that_was_aborted_is_lost_although_the_store_answers_500_to_complete(bench: Bench) -> None:
+    store = bench.open()
+    await bench.put(store, 0, SIZE)
+    bench.s3.buckets["bucket"].uploads.clear()
+    bench.s3.fail("CompleteMultipartUpload", CEPH_REFUSES)
+    with pytest.raises(BytesLost):
+        await store.complete(bench.ticket, SIZE)
+    assert len(bench.s3.seen("CompleteMultipartUpload")) == 1, "it was not tried again in vain"
+    assert bench.s3.objects() == {}
+
+
+async def test_an_upload_that_was_completed_counts_although_the_store_answers_500_to_complete(bench: Bench) -> None:
+    store = bench.open()
+    await bench.put(store, 0, SIZE)
+    bench.s3.fail("CompleteMultipartUpload", LOST)
+    bench.s3.fail("CompleteMultipartUpload", CEPH_REFUSES)
+    assert await bench.complete(store) == CONTENT
+    assert len(bench.s3.seen("CompleteMultipartUpload")) == 2
+
+
+async def test_a_500_to_complete_of_an_upload_that_is_there_is_tried_again(bench: Bench) -> None:
+    store = bench.open()
+    await bench.put(store, 0, SIZE)
+    bench.s3.fail("CompleteMultipartUpload", CEPH_REFUSES, times=2)
+    assert await bench.complete(store) == CONTENT
+    assert (bench.s3.pending, len(bench.s3.seen("CompleteMultipartUpload"))) == (0, 3)
+
+
 @pytest.mark.parametrize("fault", [ERROR_IN_200, LOST, GONE_AFTER_SUCCESS, BUSY])
 async def test_completing_is_believed_when_the_object_is_seen(bench: Bench, fault: Fault) -> None:
     store = bench.open()

@@ -52,8 +52,7 @@ class Completion:
             return self._location(place.key, self._ours(known, place))
         parts = await self._parts(place, upload)
         try:
-            client = self._access.client
-            await self._access.call(lambda: client.complete_upload(place.key, place.upload, parts))
+            await self._access.call(lambda: self._try_complete(place, parts))
         except S3Error as error:
             if error.code in PARTS_REFUSED:
                 raise await self._lost_parts(place, parts, error) from error
@@ -63,6 +62,16 @@ class Completion:
         if known is None:
             raise BytesLost("the multipart upload is no longer in the object store")
         return self._location(place.key, self._ours(known, place))
+
+    async def _try_complete(self, place: Place, parts: list[tuple[int, str]]) -> None:
+        """Raises S3Error that is missing when there is no such upload (any more)."""
+        client = self._access.client
+        try:
+            await client.complete_upload(place.key, place.upload, parts)
+        except S3Error as error:
+            if error.is_transient:  # Ceph answers 500 also for an upload that was completed or aborted: each time
+                await client.list_parts(place.key, place.upload, most=1)
+            raise
 
     async def _parts(self, place: Place, upload: BufferedUpload | None) -> list[tuple[int, str]]:
         """Return numbers and ETags of all parts. Those of which only ranges are parked are stored now."""
