@@ -83,6 +83,20 @@ class News:
     highest: float
 
 
+@dataclass(frozen=True)
+class Steady:
+    """The table of progress after so many `minutes` of `uploads`, with `updates` since the beginning.
+
+    `hot` of them wrote no index; the table has `size` bytes.
+    """
+
+    minutes: int
+    uploads: int
+    updates: int
+    hot: int
+    size: int
+
+
 @contextlib.contextmanager
 def database() -> Iterator[PostgresServer]:
     server = PostgresServer(fsync="on", max_wal_size="4GB")
@@ -176,10 +190,7 @@ def postgres(server: PostgresServer, instances: int, seconds: float) -> Commits:
     told = _together(dsn, instances, seconds)
     commits, created = sum(each[0] for each in told), sum(each[1] for each in told)
     log_bytes = float(server.execute(f"SELECT pg_current_wal_lsn() - '{before}'::pg_lsn"))
-    table = f"schemaname = '{schema}' AND relname = 'progress'"
-    facts = server.execute(f"SELECT n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE {table}")
-    hot, updates = (float(number) for number in facts.split("|"))
-    pages = float(server.execute(f"SELECT pg_relation_size('{schema}.progress')"))
+    hot, updates, pages = _table(server, schema)
     rows = float(server.execute(f"SELECT count(*) FROM {schema}.progress"))
     return Commits(
         "PostgreSQL",
@@ -189,9 +200,19 @@ def postgres(server: PostgresServer, instances: int, seconds: float) -> Commits:
         sum(each[2] for each in told) / commits,
         (_server_cpu(pid) - cpu) / (commits + created),
         log_bytes / (commits + created),
-        hot / max(updates, 1.0),
+        hot / max(updates, 1),
         pages / rows,
     )
+
+
+def _table(server: PostgresServer, schema: str) -> tuple[int, int, int]:
+    """Return how many updates of progress wrote no index, how many there were, and the bytes of the table."""
+    facts = server.execute(
+        f"""SELECT n_tup_hot_upd, n_tup_upd, pg_relation_size(relid) FROM pg_stat_user_tables
+            WHERE schemaname = '{schema}' AND relname = 'progress'"""
+    )
+    hot, updates, size = (int(number) for number in facts.split("|"))
+    return hot, updates, size
 
 
 def _server_cpu(pid: int) -> float:
@@ -202,6 +223,54 @@ def _server_cpu(pid: int) -> float:
 
 async def _prepare(dsn: str) -> None:
     await (await open_postgres(dsn, host="bench")).close()
+
+
+async def _trickle(dsn: str, number: int, seconds: float) -> None:
+    """Commit a chunk a second of each of UPLOADS uploads of one instance."""
+    store = await _open(dsn, f"instance-{number}")
+
+    async def send(index: int) -> None:
+        known = await _begun(store)
+        begin = time.monotonic() + index / UPLOADS
+        for count in range(1, int(seconds) + 1):
+            await asyncio.sleep(begin + count - time.monotonic())
+            known = await store.update(
+                known.id,
+                lambda its, count=count: its.store([(0, count << 16)], None, time.time()),  # type: ignore[misc]
+                believed=known,
+                quiet=True,
+            )
+
+    try:
+        await asyncio.gather(*(send(index) for index in range(UPLOADS)))
+    finally:
+        await store.close()
+
+
+def steady(server: PostgresServer, minutes: int, instances: int = 2) -> Iterator[Steady]:
+    """Look at the table of progress each minute while uploads of several instances send a chunk a second each."""
+    dsn = server.new_schema()
+    schema = dsn.rpartition("=")[2]
+    asyncio.run(_prepare(dsn))
+    spawn = multiprocessing.get_context("spawn")
+    running = [
+        spawn.Process(target=_trickle_alone, args=(dsn, number, 60.0 * minutes + 1)) for number in range(instances)
+    ]
+    for process in running:
+        process.start()
+    begin = time.monotonic()
+    for minute in range(1, minutes + 1):
+        time.sleep(max(0.0, begin + 60 * minute - time.monotonic()))
+        hot, updates, size = _table(server, schema)
+        yield Steady(minute, instances * UPLOADS, updates, hot, size)
+    for process in running:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError("an instance has failed")
+
+
+def _trickle_alone(dsn: str, number: int, seconds: float) -> None:
+    asyncio.run(_trickle(dsn, number, seconds))
 
 
 async def _hear(dsn: str, changes: int) -> list[float]:

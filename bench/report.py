@@ -270,8 +270,6 @@ def _scale(rows: Rows) -> str:
 def _cluster(rows: Rows) -> str:
     """Return what a commit costs each store, and what instances and users see of it."""
     commits = [row for row in rows if row["kind"] == "commits"]
-    slow = [row for row in rows if row["kind"] == "slow"]
-    news = next(row for row in rows if row["kind"] == "news")
     head = [
         *("tickets in", "instances", "chunk commits a second", "new tickets a second", "CPU a commit: instances"),
         *("database server", "log bytes a commit or ticket", "HOT"),
@@ -289,18 +287,24 @@ def _cluster(rows: Rows) -> str:
         ]
         for row in commits
     ]
+    slow = [row for row in rows if row["kind"] == "slow"]
+    latency, latency_99, cpu, memory = (
+        _medians(slow, lambda row: (row["store"], row["uploads"]), value)
+        for value in ("latency_median", "latency_99", "cpu_per_chunk", "memory")
+    )
     waits = _table(
-        ["tickets in", "slow uploads", "ack, median", "ack, 99 %", "CPU a chunk", "memory"],
+        ["tickets in", "slow uploads", "ack, median", "ack, 99 %", "/ SQLite", "CPU a chunk", "memory"],
         (
             [
-                row["store"],
-                str(row["uploads"]),
-                f"{row['latency_median'] * 1000:.0f} ms",
-                f"{row['latency_99'] * 1000:.0f} ms",
-                f"{row['cpu_per_chunk'] * 1000:.2f} ms",
-                f"{row['memory'] / 1e6:.0f} MB",
+                store,
+                str(uploads),
+                f"{latency[store, uploads] * 1000:.0f} ms",
+                f"{latency_99[store, uploads] * 1000:.0f} ms",
+                f"{latency_99[store, uploads] / latency_99['SQLite', uploads]:.2f}",
+                f"{cpu[store, uploads] * 1000:.2f} ms",
+                f"{memory[store, uploads] / 1e6:.0f} MB",
             ]
-            for row in slow
+            for store, uploads in latency
         ),
     )
     whole = _table(
@@ -317,9 +321,27 @@ def _cluster(rows: Rows) -> str:
             if row["kind"] == "whole"
         ),
     )
-    median, highest = news["median"] * 1000, news["highest"] * 1000
-    told = f"A change reaches another instance in {median:.1f} ms (median), {highest:.0f} ms at most."
-    return "### Cluster: tickets in PostgreSQL\n\n" + _table(head, lines) + f"\n{told}\n\n{whole}\n{waits}"
+    told = "\n".join(
+        f"A change reaches another instance in {row['median'] * 1000:.1f} ms (median), {row['highest'] * 1000:.0f} ms "
+        "at most."
+        for row in rows
+        if row["kind"] == "news"
+    )
+    steady = [row for row in rows if row["kind"] == "steady"]
+    size = _table(
+        ["minutes", "uploads", "updates of progress", "not HOT", "bytes of its table"],
+        (
+            [
+                str(row["minutes"]),
+                str(row["uploads"]),
+                f"{row['updates']:,}",
+                f"{row['updates'] - row['hot']:,}",
+                f"{row['size']:,}",
+            ]
+            for row in steady
+        ),
+    )
+    return "\n\n".join(("### Cluster: tickets in PostgreSQL", _table(head, lines), told, whole, waits, size))
 
 
 def _objects(rows: Rows) -> str:
