@@ -15,8 +15,8 @@ import asyncpg
 from incoming.storage.inspection import Fact, judged
 from incoming.storage.postgres import maintenance
 from incoming.storage.postgres.connection.connector import CONNECTIONS, Connector
-from incoming.storage.postgres.connection.errors import ANY, UnusableDatabase, without_password
-from incoming.storage.postgres.opening import unusable, use_once
+from incoming.storage.postgres.connection.errors import ANY, UnusableDatabase, unusable, without_password
+from incoming.storage.postgres.opening import use_once
 from incoming.storage.postgres.quotas import counts
 from incoming.storage.postgres.schema import MIGRATIONS, check_version, version_of
 

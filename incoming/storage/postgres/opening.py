@@ -20,9 +20,10 @@ from incoming.storage.postgres.connection.errors import (
     ANY,
     FINAL_AT_START,
     TRANSIENT,
-    WAITED_FOR,
     DatabaseFaults,
     UnusableDatabase,
+    is_pooler,
+    unusable,
     without_password,
 )
 from incoming.storage.postgres.connection.history import HistoryWatch
@@ -91,7 +92,7 @@ async def use_patiently(connector: Connector, use: Use, name: str, patience: flo
             await use_once(connector, use)
             return
         except ANY as error:
-            if isinstance(error, tuple(FINAL_AT_START)) or not isinstance(error, TRANSIENT) or _is_pooler(error):
+            if isinstance(error, tuple(FINAL_AT_START)) or not isinstance(error, TRANSIENT) or is_pooler(error):
                 raise UnusableDatabase(unusable(name, error)) from error
             if time.monotonic() > deadline:
                 raise StorageFailed(unusable(name, error)) from error
@@ -135,20 +136,3 @@ async def use_once(connector: Connector, use: Use) -> None:
         await use(connection)
     finally:
         await connection.close(timeout=5)
-
-
-def unusable(dsn: str, error: BaseException) -> str:
-    """Return one line: the database without its password, the cause and the cure."""
-    cure = next(
-        (cure for kind, cure in (FINAL_AT_START | WAITED_FOR).items() if isinstance(error, kind)),
-        "see that it runs and can be reached" if isinstance(error, TRANSIENT) else "see the log of the server",
-    )
-    if _is_pooler(error):
-        cure = "it is a transaction pooler, so name the server itself in database_direct"
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return f"the ticket database {without_password(dsn)} cannot be used ({detail}): {cure}"
-
-
-def _is_pooler(error: BaseException) -> bool:
-    """Whether PgBouncer answers, which takes no settings of a session."""
-    return isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error)

@@ -155,8 +155,12 @@ async def version_of(connection: asyncpg.Connection) -> tuple[int, int]:
     (0, 0) for an empty one. Changes nothing. Raises UnusableDatabase for tables of another program.
     """
     rows = await connection.fetch(
-        """SELECT table_name::text AS name, array_agg(column_name::text) AS columns FROM information_schema.columns
-            WHERE table_schema = current_schema() AND table_name IN ('schema_version', 'tickets') GROUP BY table_name"""
+        # The catalog, not information_schema, which hides tables that this user may not read.
+        """SELECT c.relname::text AS name, array_agg(a.attname::text) AS columns FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = current_schema()
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE c.relname IN ('schema_version', 'tickets') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+            GROUP BY c.relname"""
     )
     tables = {row["name"]: set(row["columns"]) for row in rows}
     if not tables:

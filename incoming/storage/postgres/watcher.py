@@ -17,7 +17,7 @@ from typing import Protocol
 
 import asyncpg
 
-from incoming.storage.postgres.connection.errors import ANY, TRANSIENT, DatabaseFaults
+from incoming.storage.postgres.connection.errors import ANY, AWAY, TRANSIENT, DatabaseFaults
 from incoming.storage.postgres.connection.history import HistoryWatch
 from incoming.storage.postgres.tickets import OUTBOX
 
@@ -121,6 +121,8 @@ class Watcher:
         while True:
             try:
                 await self._beat(connection)
+            except AWAY:
+                pass  # the next connection is made, or tells the cause
             except ANY as error:
                 self._faults.blame(error)
             finally:

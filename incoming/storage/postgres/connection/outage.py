@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from incoming.core.errors import UploadError
-from incoming.storage.postgres.connection.errors import BROKEN
+from incoming.storage.postgres.connection.errors import AWAY
 
 PATIENCE = 10.0
 """Seconds for which a call is tried again; then its caller has an error with which clients come back later."""
@@ -23,14 +23,6 @@ PATIENCE = 10.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 """Seconds between two tries, at most."""
-
-AWAY = (
-    *BROKEN,
-    asyncpg.OperatorInterventionError,  # the server stops, or starts
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.TooManyConnectionsError,
-)
-"""Errors of a server that does not serve at present; anything else is an answer."""
 
 
 class NoTurn(Exception):
