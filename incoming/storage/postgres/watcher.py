@@ -91,19 +91,27 @@ class Watcher:
     async def start(self) -> None:
         """Return when nothing that is changed from now on is missed."""
         connection = await self._listen()
-        await self._server_time.measure(connection)
-        await self._begin(connection)
+        try:
+            await self._server_time.measure(connection)
+            await self._begin(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         self._task = asyncio.get_running_loop().create_task(self._run(connection))
 
     async def _listen(self) -> asyncpg.Connection:
         connection = self._connection = await self._connect()
-        self._ended = ended = asyncio.Event()
-        connection.add_termination_listener(lambda _: ended.set())
-        await self._history.examine(connection)
-        await connection.add_listener(await connection.fetchval(CHANNEL), self._hear)
-        await connection.add_listener(
-            await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._listener.heard_of_callbacks()
-        )
+        try:
+            self._ended = ended = asyncio.Event()
+            connection.add_termination_listener(lambda _: ended.set())
+            await self._history.examine(connection)
+            await connection.add_listener(await connection.fetchval(CHANNEL), self._hear)
+            await connection.add_listener(
+                await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._listener.heard_of_callbacks()
+            )
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def _begin(self, connection: asyncpg.Connection) -> None:

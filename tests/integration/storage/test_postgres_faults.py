@@ -19,12 +19,14 @@ from incoming.storage.postgres.connection import connector
 from incoming.storage.postgres.connection.errors import UnusableDatabase
 from incoming.storage.postgres.opening import open_postgres, upgrade_postgres
 from incoming.storage.postgres.schema import MIGRATIONS, Migration
+from incoming.storage.postgres.watcher import ServerTime
 from incoming.storage.quotas import StoreLimits
 from tests.integration.storage.conftest import OpenStore
 from tests.integration.storage.test_postgres_failover import Pair, begun, stored
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres_server import PostgresServer
+from tests.support.stores import until
 from tests.support.tools import ROOT
 from tests.support.waiting import wait_until
 from tests.unit.storage.tickets import new
@@ -275,6 +277,50 @@ async def test_tables_of_another_program_are_left_alone(server: PostgresServer, 
         await open_postgres(dsn, host="here")
     query = f"SELECT count(*) FROM information_schema.tables WHERE table_schema = '{name}'"
     assert await asyncio.get_running_loop().run_in_executor(None, server.execute, query) == "1"
+
+
+async def test_a_connection_over_which_nothing_can_be_listened_to_is_closed(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[asyncpg.Connection] = []
+    connect, standbys = connector.Connector.connect, 3
+
+    async def noted(self: connector.Connector) -> asyncpg.Connection:
+        made.append(await connect(self))
+        return made[-1]
+
+    async def examine(_: asyncpg.Connection) -> None:
+        nonlocal standbys
+        if standbys:
+            standbys -= 1
+            raise asyncpg.ReadOnlySQLTransactionError("the server is a standby, which accepts no writes")
+
+    monkeypatch.setattr(connector.Connector, "connect", noted)
+    store = await open_store()
+    assert store.watcher is not None
+    monkeypatch.setattr(store._history, "examine", examine)
+    made[-1].terminate()
+    made.clear()
+    await until(lambda: store.watcher is not None and store.watcher.reconnections, "the next connection")
+    assert [connection.is_closed() for connection in made] == [True, True, True, False]
+
+
+async def test_a_start_that_fails_leaves_no_connection(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[asyncpg.Connection] = []
+    connect = connector.Connector.connect
+
+    async def noted(self: connector.Connector) -> asyncpg.Connection:
+        made.append(await connect(self))
+        return made[-1]
+
+    async def no_answer(self: ServerTime, connection: asyncpg.Connection) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(connector.Connector, "connect", noted)
+    monkeypatch.setattr(ServerTime, "measure", no_answer)
+    with pytest.raises(StorageFailed):
+        await open_postgres(dsn, host="here")
+    assert [connection.is_closed() for connection in made] == [True, True, True]
 
 
 # --- releases beside each other ---------------------------------------------------------------------------------------

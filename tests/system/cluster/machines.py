@@ -21,7 +21,6 @@ OPTIONS = (
 EXPECTED_NOISE = (
     r"incoming\.storage.*ticket database"
     # What asyncpg leaves behind when the line is cut, or its time is over, while it connects.
-    r"|ResourceWarning: unclosed connection <asyncpg"
     r"|Future exception was never retrieved.*unexpected connection_lost\(\) call"
 )
 """What the log has when the database does not answer."""

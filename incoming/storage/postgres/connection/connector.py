@@ -53,7 +53,11 @@ class Connector:
     async def connect(self) -> asyncpg.Connection:
         """Return a connection with a session of its own to the primary."""
         connection = await asyncpg.connect(self._direct, **_session())
-        _limit_silence(connection)
+        try:
+            _limit_silence(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def pool(self, opened: Use | None) -> asyncpg.Pool:
