@@ -341,7 +341,11 @@ def _cluster(rows: Rows) -> str:
             for row in steady
         ),
     )
-    return "\n\n".join(("### Cluster: tickets in PostgreSQL", _table(head, lines), told, whole, waits, size))
+    parts = {"commits": _table(head, lines), "news": told, "whole": whole, "slow": waits, "steady": size}
+    measured = {row["kind"] for row in rows}
+    return "\n\n".join(
+        ("### Cluster: tickets in PostgreSQL", *(part for kind, part in parts.items() if kind in measured))
+    )
 
 
 def _objects(rows: Rows) -> str:
