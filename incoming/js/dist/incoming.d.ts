@@ -108,6 +108,8 @@ export interface Diagnosis {
     readonly transport: "websocket" | "http" | "direct" | "";
     /** Of requests over HTTP: "http/1.1", "h2", "h3"; "" for a WebSocket, and where the browser hides it. */
     readonly protocol: string;
+    /** Whether requests over HTTP share one of the browser's connections (HTTP/2, HTTP/3), whatever `connections` is. */
+    readonly multiplexed: boolean;
     readonly connections: number;
     /** Bytes a second. */
     readonly rate: number;

@@ -44,6 +44,7 @@ export default {
     copy_report: "Kopírovat zprávu",
     copied: "Zpráva zkopírována",
     "why.line": "Tempo určuje spojení se serverem",
+    "why.multiplexed": "Tempo určuje linka a přes {protocol} sdílejí všechna spojení jediné, což nahrávání zpomaluje",
     "why.browser": "Tempo určuje tento prohlížeč: stránka je vytížená, nebo se soubor čte pomalu",
     "why.max_rate": "Tato stránka omezuje nahrávání na {rate}",
     "why.server": "Tempo určuje server: je vytížený, nebo nahrávání omezuje",

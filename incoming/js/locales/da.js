@@ -40,6 +40,7 @@ export default {
     copy_report: "Kopiér rapport",
     copied: "Rapporten er kopieret",
     "why.line": "Linjen til serveren bestemmer tempoet",
+    "why.multiplexed": "Linjen bestemmer tempoet, og over {protocol} deler alle forbindelser én, hvilket gør uploaden langsommere",
     "why.browser": "Denne browser bestemmer tempoet: siden er optaget, eller filen læses langsomt",
     "why.max_rate": "Denne side begrænser uploaden til {rate}",
     "why.server": "Serveren bestemmer tempoet: den er optaget eller begrænser uploaden",

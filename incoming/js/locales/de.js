@@ -40,6 +40,7 @@ export default {
     copy_report: "Bericht kopieren",
     copied: "Bericht kopiert",
     "why.line": "Die Leitung zum Server bestimmt das Tempo",
+    "why.multiplexed": "Die Leitung bestimmt das Tempo, und über {protocol} teilen sich alle Verbindungen eine einzige; das bremst den Upload",
     "why.browser": "Dieser Browser bestimmt das Tempo: die Seite ist ausgelastet, oder die Datei wird langsam gelesen",
     "why.max_rate": "Diese Seite begrenzt den Upload auf {rate}",
     "why.server": "Der Server bestimmt das Tempo: er ist ausgelastet oder begrenzt den Upload",

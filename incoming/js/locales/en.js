@@ -40,6 +40,7 @@ export default {
     copy_report: "Copy report",
     copied: "Report copied",
     "why.line": "The line to the server sets the pace",
+    "why.multiplexed": "The line sets the pace, and over {protocol} all connections share one, which slows the upload",
     "why.browser": "This browser sets the pace: the page is busy, or the file is read slowly",
     "why.max_rate": "This page limits the upload to {rate}",
     "why.server": "The server sets the pace: it is busy, or limits the upload",

@@ -42,6 +42,7 @@ export default {
     copy_report: "Copiar informe",
     copied: "Informe copiado",
     "why.line": "La línea hasta el servidor marca el ritmo",
+    "why.multiplexed": "La línea marca el ritmo, y con {protocol} todas las conexiones comparten una sola, lo que ralentiza la subida",
     "why.browser": "Este navegador marca el ritmo: la página está ocupada o el archivo se lee despacio",
     "why.max_rate": "Esta página limita la subida a {rate}",
     "why.server": "El servidor marca el ritmo: está ocupado o limita la subida",

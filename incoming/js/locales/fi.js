@@ -40,6 +40,7 @@ export default {
     copy_report: "Kopioi raportti",
     copied: "Raportti kopioitu",
     "why.line": "Yhteys palvelimeen määrää tahdin",
+    "why.multiplexed": "Linja määrää tahdin, ja {protocol}-protokollassa kaikki yhteydet jakavat yhden, mikä hidastaa lähetystä",
     "why.browser": "Tämä selain määrää tahdin: sivu on kiireinen tai tiedostoa luetaan hitaasti",
     "why.max_rate": "Tämä sivu rajoittaa lähetyksen nopeuteen {rate}",
     "why.server": "Palvelin määrää tahdin: se on kiireinen tai rajoittaa lähetystä",

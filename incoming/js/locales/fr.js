@@ -42,6 +42,7 @@ export default {
     copy_report: "Copier le rapport",
     copied: "Rapport copié",
     "why.line": "La ligne vers le serveur fixe le rythme",
+    "why.multiplexed": "La ligne fixe le rythme, et avec {protocol} toutes les connexions en partagent une seule, ce qui ralentit l’envoi",
     "why.browser": "Ce navigateur fixe le rythme : la page est occupée, ou le fichier est lu lentement",
     "why.max_rate": "Cette page limite l’envoi à {rate}",
     "why.server": "Le serveur fixe le rythme : il est occupé ou limite l’envoi",

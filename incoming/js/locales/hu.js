@@ -40,6 +40,7 @@ export default {
     copy_report: "Jelentés másolása",
     copied: "Jelentés kimásolva",
     "why.line": "A kiszolgálóig vezető vonal szabja meg a tempót",
+    "why.multiplexed": "A vonal szabja meg a tempót, és {protocol} esetén minden kapcsolat egyetlen egyen osztozik, ami lassítja a feltöltést",
     "why.browser": "Ez a böngésző szabja meg a tempót: az oldal elfoglalt, vagy a fájl olvasása lassú",
     "why.max_rate": "Ez az oldal {rate} sebességre korlátozza a feltöltést",
     "why.server": "A kiszolgáló szabja meg a tempót: elfoglalt, vagy korlátozza a feltöltést",

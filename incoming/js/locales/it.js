@@ -42,6 +42,7 @@ export default {
     copy_report: "Copia il rapporto",
     copied: "Rapporto copiato",
     "why.line": "La linea verso il server detta il ritmo",
+    "why.multiplexed": "La linea detta il ritmo, e con {protocol} tutte le connessioni ne condividono una sola, il che rallenta il caricamento",
     "why.browser": "Questo browser detta il ritmo: la pagina è occupata o il file viene letto lentamente",
     "why.max_rate": "Questa pagina limita il caricamento a {rate}",
     "why.server": "Il server detta il ritmo: è occupato o limita il caricamento",

@@ -40,6 +40,7 @@ export default {
     copy_report: "Kopier rapport",
     copied: "Rapporten er kopiert",
     "why.line": "Linjen til serveren bestemmer tempoet",
+    "why.multiplexed": "Linjen bestemmer tempoet, og over {protocol} deler alle forbindelser én, noe som gjør opplastingen langsommere",
     "why.browser": "Denne nettleseren bestemmer tempoet: siden er opptatt, eller filen leses sakte",
     "why.max_rate": "Denne siden begrenser opplastingen til {rate}",
     "why.server": "Serveren bestemmer tempoet: den er opptatt eller begrenser opplastingen",

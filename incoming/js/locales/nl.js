@@ -40,6 +40,7 @@ export default {
     copy_report: "Rapport kopiëren",
     copied: "Rapport gekopieerd",
     "why.line": "De lijn naar de server bepaalt het tempo",
+    "why.multiplexed": "De lijn bepaalt het tempo, en via {protocol} delen alle verbindingen er één; dat vertraagt de upload",
     "why.browser": "Deze browser bepaalt het tempo: de pagina is bezet, of het bestand wordt langzaam gelezen",
     "why.max_rate": "Deze pagina beperkt de upload tot {rate}",
     "why.server": "De server bepaalt het tempo: hij is bezet of beperkt de upload",

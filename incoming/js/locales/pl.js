@@ -44,6 +44,7 @@ export default {
     copy_report: "Kopiuj raport",
     copied: "Raport skopiowany",
     "why.line": "Tempo wyznacza łącze do serwera",
+    "why.multiplexed": "Tempo wyznacza łącze, a przez {protocol} wszystkie połączenia dzielą jedno, co spowalnia przesyłanie",
     "why.browser": "Tempo wyznacza ta przeglądarka: strona jest zajęta albo plik jest wolno czytany",
     "why.max_rate": "Ta strona ogranicza przesyłanie do {rate}",
     "why.server": "Tempo wyznacza serwer: jest zajęty albo ogranicza przesyłanie",

@@ -42,6 +42,7 @@ export default {
     copy_report: "Copiar relatório",
     copied: "Relatório copiado",
     "why.line": "A linha até o servidor dita o ritmo",
+    "why.multiplexed": "A linha dita o ritmo, e com {protocol} todas as conexões compartilham uma só, o que torna o envio mais lento",
     "why.browser": "Este navegador dita o ritmo: a página está ocupada ou o arquivo é lido devagar",
     "why.max_rate": "Esta página limita o envio a {rate}",
     "why.server": "O servidor dita o ritmo: está ocupado ou limita o envio",

@@ -40,6 +40,7 @@ export default {
     copy_report: "Kopiera rapport",
     copied: "Rapporten har kopierats",
     "why.line": "Linjen till servern bestämmer takten",
+    "why.multiplexed": "Linjen bestämmer takten, och över {protocol} delar alla anslutningar på en enda, vilket gör uppladdningen långsammare",
     "why.browser": "Den här webbläsaren bestämmer takten: sidan är upptagen, eller filen läses långsamt",
     "why.max_rate": "Den här sidan begränsar uppladdningen till {rate}",
     "why.server": "Servern bestämmer takten: den är upptagen eller begränsar uppladdningen",

@@ -40,6 +40,7 @@ export default {
     copy_report: "Raporu kopyala",
     copied: "Rapor kopyalandı",
     "why.line": "Hızı sunucuya giden hat belirliyor",
+    "why.multiplexed": "Hızı hat belirliyor; {protocol} üzerinden tüm bağlantılar tek bir bağlantıyı paylaştığı için yükleme yavaşlıyor",
     "why.browser": "Hızı bu tarayıcı belirliyor: sayfa meşgul ya da dosya yavaş okunuyor",
     "why.max_rate": "Bu sayfa yüklemeyi {rate} ile sınırlıyor",
     "why.server": "Hızı sunucu belirliyor: meşgul ya da yüklemeyi sınırlıyor",

@@ -38,6 +38,7 @@ export default {
     copy_report: "复制报告",
     copied: "报告已复制",
     "why.line": "速度取决于到服务器的线路",
+    "why.multiplexed": "速度取决于线路；使用 {protocol} 时所有连接共用一条，因此上传变慢",
     "why.browser": "速度取决于此浏览器：页面繁忙，或文件读取缓慢",
     "why.max_rate": "此页面将上传限制为 {rate}",
     "why.server": "速度取决于服务器：它繁忙，或限制了上传",

@@ -24,6 +24,9 @@ const BY_ERROR = {
     ticket_unavailable: "app",
 };
 
+/** Protocols over which a browser puts all requests to a host into one connection. */
+const MULTIPLEXING = ["h2", "h3"];
+
 /**
  * @param {UploadState} state
  * @param {string | null} error_name
@@ -43,5 +46,7 @@ export function limit_of(state, error_name, moving) {
  */
 export function diagnosis_of({ state, error_name, transport, rate, max_rate, bytes_ahead }, session) {
     const limit = limit_of(state, error_name, session.limit);
-    return Object.freeze({ limit, state, transport, rate, max_rate, bytes_ahead, ...session.path });
+    const { path } = session;
+    const multiplexed = transport === "http" && MULTIPLEXING.includes(path.protocol);
+    return Object.freeze({ limit, state, transport, rate, max_rate, bytes_ahead, multiplexed, ...path });
 }

@@ -40,3 +40,22 @@ def test_an_upload_survives_a_restart_of_the_proxy(
     addresses = {address.partition("/incoming/")[0] for address in upload_page.sockets}
     assert addresses == {proxy.origin.replace("https", "wss") + proxy.prefix}
     app.assert_received(ticket, file)
+
+
+@pytest.mark.parametrize("multiplexed", [True, False], ids=["HTTP/2", "HTTP/1.1"])
+def test_requests_that_share_one_connection_are_named_in_the_diagnosis(
+    start_real_proxy: StartRealProxy, open_page: OpenPage, app: UploadApp, tmp_path: Path, multiplexed: bool
+) -> None:
+    proxy = start_real_proxy("nginx" if multiplexed else "nginx-central", blocked=True)
+    upload_page = open_page(proxy)
+    file = make_file(tmp_path / "film.mp4", SIZE)
+    upload = upload_page.upload(app.new_ticket(), file.path)
+    upload.set("max_rate", RATE)
+    upload.start()
+    upload.wait_for_bytes(MIB)
+    diagnosis = upload_page.tab.evaluate("() => uploads[0].uploader.diagnosis()")
+    assert diagnosis["transport"] == "http"
+    assert diagnosis["protocol"] == ("h2" if multiplexed else "http/1.1")
+    assert diagnosis["multiplexed"] is multiplexed
+    upload.set("max_rate", 0)
+    upload.wait_until_finished()

@@ -130,3 +130,18 @@ test("the server learns the limit after two seconds, when it changes, and every 
     }
     assert.deepEqual(connection.reports, ["line", "disk", "disk", "disk"]);
 });
+
+test("requests over HTTP/2 and HTTP/3 share one connection; WebSockets have their own", async () => {
+    for (const [kind, protocol, multiplexed] of [
+        ["http", "h2", true],
+        ["http", "h3", true],
+        ["http", "http/1.1", false],
+        ["http", "", false],
+        ["websocket", "", false],
+    ]) {
+        const { uploader, connection } = await started();
+        Object.assign(connection, { kind, protocol });
+        connection.ack();
+        assert.equal(uploader.diagnosis().multiplexed, multiplexed, `${kind} ${protocol}`);
+    }
+});

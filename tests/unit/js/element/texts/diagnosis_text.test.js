@@ -25,6 +25,13 @@ for (const [limit, wanted] of [
     test(`the details of an upload that is limited by ${limit}`, () => assert.equal(limit_text(diagnosis({ limit }), ENGLISH), wanted));
 }
 
+test("requests that share one connection are named where the line sets the pace", () => {
+    const shared = { transport: "http", protocol: "h2", multiplexed: true };
+    const wanted = "The line sets the pace, and over HTTP/2 all connections share one, which slows the upload";
+    assert.equal(limit_text(diagnosis(shared), ENGLISH), wanted);
+    assert.match(limit_text(diagnosis({ ...shared, limit: "disk" }), ENGLISH), /storage/);
+});
+
 test("an upload that its page holds is not called slow because of the browser", () => {
     const held = { limit: "browser", max_rate: 1e6, rate: 0.95e6 };
     assert.equal(plain(limit_text(diagnosis(held), ENGLISH)), "This page limits the upload to 1 MB/s");

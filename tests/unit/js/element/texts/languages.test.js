@@ -49,7 +49,7 @@ test("each of the five that may limit an upload has a text", () => {
     const limits = [...union.matchAll(/"(\w+)"/g)].map(([, limit]) => limit);
     assert.equal(limits.length, 5);
     const keys = Object.keys(english).filter((key) => key.startsWith("why."));
-    assert.deepEqual(keys.sort(), [...limits, "max_rate", "unknown"].map((limit) => `why.${limit}`).sort());
+    assert.deepEqual(keys.sort(), [...limits, "max_rate", "multiplexed", "unknown"].map((limit) => `why.${limit}`).sort());
 });
 
 test("each state has a text, and so have the errors that a user can do something about", () => {
