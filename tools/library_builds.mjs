@@ -80,7 +80,8 @@ export async function build_small(options) {
     const [map, code] = result.outputFiles ?? [];
     const sourceMap = { content: map.text, includeSources: true, url: path.basename(map.path) };
     const module = options.format === "esm";
-    const how = { module, toplevel: true, ecma: /** @type {const} */ (2020), format: { comments: /^!/ } };
+    const compress = { passes: 3 };
+    const how = { module, toplevel: true, ecma: /** @type {const} */ (2020), compress, format: { comments: /^!/ } };
     const small = await minify(code.text, { ...how, sourceMap });
     const contents = (/** @type {unknown} */ text) => new TextEncoder().encode(`${text}\n`);
     return { ...result, outputFiles: [{ ...map, contents: contents(small.map) }, { ...code, contents: contents(small.code) }] };

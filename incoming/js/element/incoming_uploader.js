@@ -51,6 +51,8 @@ export class IncomingUploader extends Part {
         this.root.addEventListener("incoming-copied", () => this.#announcements.announce([this.texts?.text("copied") ?? ""]));
         this.root.addEventListener("incoming-choose", () => this.#drop_area.choose());
         this.root.addEventListener("incoming-emptied", () => this.#drop_area.focus());
+        // A file input that the page has put inside; it is shown only until the element is defined.
+        this.addEventListener("change", ({ target }) => this.#drop_area.take_input(target), true);
     }
 
     connectedCallback() {

@@ -17,8 +17,8 @@ export class DropArea extends Part {
     #prompt = h("p", { part: "prompt" });
     #choose = h("button", { type: "button", part: "button choose", click: () => this.choose() });
     #choose_folder = h("button", { type: "button", part: "button choose-folder", click: () => this.#folder.click() });
-    #files = h("input", { type: "file", hidden: true, change: () => this.#take_input(this.#files) });
-    #folder = h("input", { type: "file", hidden: true, webkitdirectory: true, change: () => this.#take_input(this.#folder) });
+    #files = h("input", { type: "file", hidden: true, change: () => this.take_input(this.#files) });
+    #folder = h("input", { type: "file", hidden: true, webkitdirectory: true, change: () => this.take_input(this.#folder) });
     #problems = h("ul", { part: "problems", role: "list", hidden: true });
     #box = h("div", { part: "drop-area" }, this.#prompt, this.#choose, " ", this.#choose_folder, this.#files, this.#folder);
     /** @type {import("../checks/file_limits.js").Message[]} */
@@ -97,9 +97,10 @@ export class DropArea extends Part {
         this.#choose.focus();
     }
 
-    /** @param {HTMLInputElement} input */
-    #take_input(input) {
-        this.take([...(input.files ?? [])].map((file) => ({ file })));
+    /** @param {any} input whose files were chosen; others are ignored */
+    take_input(input) {
+        if (!input.files?.length) return;
+        this.take([...input.files].map((file) => ({ file })));
         input.value = ""; // the same file may be chosen again
     }
 

@@ -3,6 +3,7 @@
 import * as incoming from "../../index.js";
 import { h, set_parts } from "./dom.js";
 import { Part } from "./part.js";
+import { visible_name } from "../texts/file_name.js";
 
 /** @typedef {import("../../incoming.js").UnfinishedUpload} UnfinishedUpload */
 
@@ -49,7 +50,7 @@ export class UnfinishedList extends Part {
             this.update_soon();
         };
         buttons.append(this.#button("remove", number, forget));
-        const label = h("bdi", { part: "name", id: `name${number}` }, name);
+        const label = h("bdi", { part: "name", id: `name${number}` }, visible_name(name));
         return h("li", {}, h("div", { part: "row" }, label, buttons, line));
     }
 

@@ -3,6 +3,7 @@
 import { warn_once } from "../checks/warnings.js";
 import { h, set_text } from "./dom.js";
 import { ProgressRow } from "./progress_row.js";
+import { visible_name } from "../texts/file_name.js";
 import { TROUBLE, row_parts } from "../texts/row_text.js";
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
@@ -77,7 +78,7 @@ export class UploadRow extends ProgressRow {
         if (this.#details.open) this.#panel?.show(upload, texts);
         else this.#panel?.close();
         const shown = upload.bytes_total > 0 ? upload.bytes_received / upload.bytes_total : upload.frac_complete;
-        this.show(upload.path, shown, row_parts(upload, queued, texts), buttons, TICKS.has(state));
+        this.show(visible_name(upload.path), shown, row_parts(upload, queued, texts), buttons, TICKS.has(state));
     }
 
     async #open() {

@@ -2,6 +2,7 @@
 // which and when; the words are the language pack's. Pure.
 
 import { TROUBLE, state_text } from "./row_text.js";
+import { visible_name } from "./file_name.js";
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
 /** @typedef {import("../../incoming.js").QueueSnapshot} QueueSnapshot */
@@ -29,7 +30,7 @@ export class Announcer {
     update(all, texts, now) {
         const few = all.uploads.length <= FEW;
         const lines = all.uploads.flatMap((upload) =>
-            this.#of_one(upload, few, texts, now).map((text) => texts.text("named", { name: upload.filename, text })),
+            this.#of_one(upload, few, texts, now).map((text) => texts.text("named", { name: visible_name(upload.filename), text })),
         );
         if (all.uploads.length > 1) lines.push(...this.#of_all(all, texts));
         return lines;
