@@ -88,6 +88,45 @@ def test_the_library_loads_as_a_module(
         assert socket.startswith(f"ws://{server.host}{frontend}upload_ws?"), socket
 
 
+WORKER_PAGE = '<link rel="icon" href="data:,"><input type="file" id="file">'
+WORKERS = {
+    "module": 'const incoming = await import("URL_OF.mjs");',
+    "classic": 'importScripts("URL_OF.js");',
+}
+IN_A_WORKER = """
+onmessage = ({ data: { host, ticket, file } }) => {
+    incoming.set_server_hostname(host);
+    const uploader = incoming.Uploader(ticket, file);
+    uploader.onfinished = () => postMessage("finished");
+    uploader.onerror = () => postMessage(uploader.error_msg);
+    uploader.start();
+};
+postMessage("ready");
+"""
+UPLOAD_BY_WORKER = """([source, type, host, ticket]) => new Promise((resolve) => {
+    const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })), { type });
+    const [file] = document.getElementById("file").files;
+    worker.onerror = (event) => resolve(event.message);
+    worker.onmessage = ({ data }) => (data === "ready" ? worker.postMessage({ host, ticket, file }) : resolve(data));
+})"""
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+def test_the_library_uploads_in_a_worker(
+    quiet_page: Page, app: UploadApp, server: IncomingServer, tmp_path: Path, kind: str
+) -> None:
+    page, address = quiet_page, f"{app.page_url}worker"
+    page.route(address, lambda route: route.fulfill(body=WORKER_PAGE, content_type="text/html"))
+    page.context.grant_permissions(["local-network-access"])
+    page.goto(address)
+    file = make_file(tmp_path / "file.bin", 100_000)
+    page.set_input_files("#file", file.path)
+    ticket = app.new_ticket()
+    source = WORKERS[kind].replace("URL_OF", f"{server.base_url}{FRONTENDS[0]}incoming") + IN_A_WORKER
+    assert page.evaluate(UPLOAD_BY_WORKER, [source, kind, server.host, ticket]) == "finished"
+    app.assert_received(ticket, file)
+
+
 @pytest.mark.promise(13, 68, 69)
 def test_the_library_defines_one_global_name(quiet_page: Page, app: UploadApp, server: IncomingServer) -> None:
     requests: list[str] = []
