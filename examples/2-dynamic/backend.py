@@ -54,14 +54,8 @@ min_delay_s: float
 
 @app.get("/")
 def main_page():
-    """The app's page. Everything else is done by the script in it."""
+    """The app's page. Everything else is done by the element and the script in it."""
     return page(HERE, settings)
-
-
-@app.get("/element")
-def page_with_the_element():
-    """The same app with the finished control of the Incoming!! server."""
-    return page(HERE, settings, "element_tmpl.html")
 
 
 @app.get("/api/frontend/request_upload")

@@ -53,10 +53,8 @@ def new_app() -> bottle.Bottle:
     return app
 
 
-def page(
-    folder: Path, settings: Settings, template: str = "frontend_tmpl.html", connect_to: str = "", **values: Any
-) -> str:
-    """Render a template of an example's folder, with the policy that lets it reach the Incoming!! server.
+def page(folder: Path, settings: Settings, connect_to: str = "", **values: Any) -> str:
+    """Render the template of an example's folder, with the policy that lets it reach the Incoming!! server.
 
     `connect_to` is a further origin that it may send to.
     """
@@ -65,7 +63,7 @@ def page(
     nonce = secrets.token_urlsafe(16)
     bottle.response.set_header("Content-Security-Policy", _policy(scheme, incoming_host, nonce, connect_to))
     return bottle.template(
-        template,
+        "frontend_tmpl.html",
         template_lookup=[str(folder)],
         scheme=scheme,
         public_incoming_host=incoming_host,

@@ -1,6 +1,5 @@
 // The library's documented face without the library: tests and `window.uploaders[n].set({...})` play its part.
 window.uploaders = [];
-window.remembered = [];
 window.incoming = {
     set_server_hostname(hostname) {
         window.server_hostname = hostname;

@@ -26,13 +26,6 @@ def calls_of(page: Page, number: int) -> list[list[str]]:
     return calls
 
 
-def uploader_of(page: Page, name: str) -> int:
-    """The number of the uploader of a file; those of files that were chosen together come in any order."""
-    number: int = page.evaluate("(name) => window.uploaders.findIndex(({ filename }) => filename === name)", name)
-    assert number >= 0
-    return number
-
-
 def ticket_of(page: Page, number: int) -> str:
     ticket: str = page.evaluate("(number) => window.uploaders[number].upload_id", number)
     return ticket

@@ -1,4 +1,4 @@
-"""Both pages in Chromium, with a library whose part the test plays: what users see and can do.
+"""Example 1's page in Chromium, with a library whose part the test plays: what users see and can do.
 
 The pages' policy forbids `eval`, so tests poll from here and not by Playwright's `wait_for_function`.
 """
@@ -122,13 +122,9 @@ def test_simple_shows_errors(quiet_page: Page, simple: ExampleApp) -> None:
     expect(page.locator("#input_file")).to_be_enabled()
 
 
-@pytest.mark.promise(115, 120, 122)
-@pytest.mark.parametrize("number", [1, 2])
-def test_foreign_text_is_never_markup(
-    quiet_page: Page, start_example: StartExample, incoming: FakeIncoming, number: int
-) -> None:
-    page = quiet_page
-    app = start_example(number)
+@pytest.mark.promise(115, 120)
+def test_foreign_text_is_never_markup(quiet_page: Page, simple: ExampleApp, incoming: FakeIncoming) -> None:
+    page, app = quiet_page, simple
     page.goto(app.url)
     page.set_input_files("#input_file", a_file("<img src=x onerror=alert(1)>"))
     wait_for_uploaders(page, 1)
@@ -143,12 +139,11 @@ def test_foreign_text_is_never_markup(
     assert page.evaluate("window.pwned") is None
 
 
-@pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_nothing_overflows_the_page(quiet_page: Page, start_example: StartExample, number: int, width: int) -> None:
+def test_nothing_overflows_the_page(quiet_page: Page, simple: ExampleApp, width: int) -> None:
     page = quiet_page
     page.set_viewport_size({"width": width, "height": 800})
-    page.goto(start_example(number).url)
+    page.goto(simple.url)
     page.set_input_files("#input_file", a_file("long" * 60 + ".txt"))
     wait_for_uploaders(page, 1)
     play(page, 0, bytes_total=10**13, bytes_tx=10**13, state_msg="x" * 200, error_msg="y" * 200)
