@@ -153,8 +153,7 @@ def test_example_2_uploads_several_large_files(
     tickets = page.evaluate("document.querySelector('incoming-uploader').value")
     assert len(set(tickets)) == len(files)
     by_websocket = {re.findall("ticket=([^&]+)", socket)[0] for socket in sockets}
-    assert by_websocket <= set(tickets)
-    assert len(by_websocket) == 4, "each but the two small ones, which one request sends"
+    assert set(tickets[:4]) <= by_websocket <= set(tickets), "one request may send the small ones"
     assert not list(server.storage_dir.glob("??/*")), "the app has moved everything away"
     expect(page.locator(UNFINISHED)).to_be_hidden()
 
