@@ -272,7 +272,7 @@ def test_the_page_may_talk_to_the_incoming_server(example: Example) -> None:
     assert nonce not in example.app.get("/").headers["Content-Security-Policy"], "a nonce is used once"
 
     by_tls = example.app.get("/", headers={"X-Forwarded-Proto": "https"})
-    assert f'src="https://{host}/incoming/0.1/frontend/incoming.js"' in by_tls.text
+    assert f'src="https://{host}/incoming/0.1/frontend/incoming' in by_tls.text
     assert f"https://{host} wss://{host};" in by_tls.headers["Content-Security-Policy"]
 
 
@@ -282,7 +282,7 @@ def test_the_page_may_talk_to_the_incoming_server(example: Example) -> None:
 )
 def test_the_public_host_is_the_name_that_the_browser_used(example: Example, host: str, name: str) -> None:
     page = example.app.get("/", headers={"Host": host}).text
-    assert f'src="http://{name}:{example.incoming.port}/incoming/0.1/frontend/incoming.js"' in page
+    assert f'src="http://{name}:{example.incoming.port}/incoming/0.1/frontend/incoming' in page
 
 
 @pytest.mark.promise(127)
