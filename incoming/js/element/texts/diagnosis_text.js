@@ -16,7 +16,7 @@ const PROTOCOLS = { "http/1.0": "HTTP/1.0", "http/1.1": "HTTP/1.1", h2: "HTTP/2"
  * @returns {string} what limits the upload
  */
 export function limit_text({ limit, max_rate, rate, multiplexed, protocol }, texts) {
-    if (limit === "line" && multiplexed) return texts.text("why.multiplexed", { protocol: PROTOCOLS[protocol] });
+    if (limit === "line" && multiplexed) return texts.text("why.multiplexed", { protocol: PROTOCOLS[protocol] ?? protocol });
     if (limit === "browser" && max_rate > 0 && rate > HELD * max_rate) return texts.text("why.max_rate", { rate: texts.rate(max_rate) });
     const key = `why.${limit}`;
     return texts.text(texts.has(key) ? key : "why.unknown");
