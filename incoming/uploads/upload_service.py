@@ -26,6 +26,7 @@ from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.claims import Appends, ClaimedUpload, new_session
+from incoming.uploads.completion_retries import CompletionRetries
 from incoming.uploads.direct import DirectUploads
 from incoming.uploads.file_digests import FileDigests
 from incoming.uploads.subscriptions import Listener, TicketSubscriptions
@@ -56,6 +57,7 @@ class UploadService:
         self._digests = FileDigests(store)
         self.direct = DirectUploads(tickets, store, self._listeners.learned, self._complete)
         self._finalising: dict[str, asyncio.Task[Ticket]] = {}
+        self._retries = CompletionRetries(self._complete)
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain_begun = asyncio.Event()
         self._left = asyncio.Event()
@@ -263,8 +265,13 @@ class UploadService:
     async def _complete_and_report(self, ticket_id: str) -> None:
         try:
             await self.finalise(ticket_id)
+            self._retries.ended(ticket_id)
         except UploadError as error:
             self._listeners.notify(ticket_id, error)
+            if isinstance(error, StorageFailed):
+                self._retries.failed(ticket_id)
+            else:
+                self._retries.ended(ticket_id)
         except Exception:
             log.exception("upload %s: completing the file failed", ticket_id)
             self._listeners.notify(ticket_id, StorageFailed("completing the file failed by a defect of the server"))
@@ -360,6 +367,7 @@ class UploadService:
     async def drain(self) -> None:
         """Refuse new connections, ask all to reconnect to another worker, and take checkpoints of what has arrived."""
         self._drain_begun.set()
+        self._retries.stop()
         self._listeners.notify_all(ServerShutdown())
         await self._digests.close()
         await asyncio.gather(*(self._settle(upload) for upload in tuple(self._uploads.values())))

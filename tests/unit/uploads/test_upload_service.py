@@ -259,6 +259,47 @@ async def test_an_empty_file_arrives_with_its_hello(make_bench: MakeBench) -> No
     bench.upload_service.leave(upload)
 
 
+async def test_completing_a_file_is_retried_without_its_client(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client without a session has nothing to send any more, and asks only for the state."""
+    monkeypatch.setattr("incoming.uploads.completion_retries.DELAYS", (0.01, 0.01))
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.upload_service.open_plain(ticket_id, Identity(size=10))
+    heard = bench.hear(ticket_id)
+    bench.files.faults.hold("complete")
+    await upload.write(0, b"a" * 10)
+    bench.upload_service.leave(upload)
+    await bench.files.faults.until_held("complete")
+    bench.tickets.faults.fail("update", *[StorageFailed("the database is away")] * 2)
+    bench.files.faults.release("complete")
+    await heard.until(is_state(State.ARRIVED))
+    heard.stop()
+    assert bench.tickets.faults.hit["update"] == 2
+    assert bench.content(ticket_id) == b"a" * 10
+
+
+async def test_completing_a_file_is_not_retried_for_ever(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incoming.uploads.completion_retries.DELAYS", (0.01, 0.01))
+    bench = make_bench()
+    ticket_id = await bench.new()
+    upload = await bench.open(ticket_id, size=10)
+    bench.files.faults.hold("complete")
+    await upload.write(0, b"a" * 10)
+    await bench.files.faults.until_held("complete")
+    bench.tickets.faults.fail_always("update", StorageFailed("the database is away"))
+    bench.files.faults.release("complete")
+    await until(lambda: bench.tickets.faults.hit["update"] == 3, "the last retry")
+    await bench.upload_service.wait_until_settled()
+    assert not bench.upload_service._retries._timers
+    bench.tickets.faults.fail_always("update", None)
+    assert (await bench.upload_service.finalise(ticket_id)).state == State.ARRIVED
+    bench.upload_service.leave(upload)
+
+
 async def test_two_workers_that_complete_a_file_at_once_owe_one_callback(make_bench: MakeBench) -> None:
     workers = [make_bench() for _ in range(2)]
     ticket_id = await workers[0].new()
