@@ -36,7 +36,7 @@ def test_the_store_is_away_for_a_while(
 ) -> None:
     """For longer than the server tries, which is 30 seconds otherwise."""
     bucket = ceph.new_bucket()
-    patience = patched(storage__s3__retrying__PATIENCE=1.0)
+    patience = patched(storage__s3__requests__retrying__PATIENCE=1.0)
     bench = start_bench(gateway.url, bucket, lambda key: ceph.read(bucket, key), **patience)
     ceph.allow(bucket, [bench.app.origin])
     failures = bench.count_failures(gateway.url)
@@ -57,7 +57,7 @@ def test_the_store_is_away_for_a_while(
 def test_urls_that_are_out_of_date_are_signed_anew(start_bench: StartBench, ceph: CephCluster, file: KnownFile) -> None:
     """The page's clock has slept: it believes that they are valid, and the store does not."""
     bucket = ceph.new_bucket()
-    short = patched(storage__s3__direct__SIGNED_FOR=4.0)
+    short = patched(storage__s3__parts__direct__SIGNED_FOR=4.0)
     bench = start_bench(ceph.url, bucket, lambda key: ceph.read(bucket, key), **short)
     ceph.allow(bucket, [bench.app.origin])
     failures = bench.count_failures(ceph.url)

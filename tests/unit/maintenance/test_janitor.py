@@ -570,11 +570,14 @@ async def test_another_janitor_takes_over_from_one_that_was_killed(
 ) -> None:
     [first] = await duty.several_rounds()
 
+    asked = []
+
     async def no_answer(name: str, seconds: float) -> bool:
+        asked.append(name)
         raise StorageFailed("it is dead")
 
     monkeypatch.setattr(duty.stores[first].tickets, "lease", no_answer)
-    await asyncio.sleep(0)
+    await until(lambda: "janitor" in asked, "the end of its last renewal")
     duty.swept.clear()
     clock.advance(module.LEASE_ROUNDS * 0.01 + 1)
     [second] = await duty.several_rounds()

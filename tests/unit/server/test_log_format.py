@@ -107,7 +107,7 @@ def test_nothing_is_written_past_the_log() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Name) and node.id == "print"
     }
-    assert users == {"terminal.py", "send_progress.py"}
+    assert users == {"terminal.py"}
 
 
 @pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])
