@@ -73,6 +73,8 @@ class Supervisor:
         """
         self._notifier = notifier or Notifier()
         self._heartbeats = heartbeats
+        self._checked_at = time.monotonic()
+        """When silent workers were looked for last."""
         self._slots = [_Slot() for _ in range(count)]
         self._work = work
         self._patience = patience
@@ -130,8 +132,10 @@ class Supervisor:
         if self._heartbeats is None:
             return
         now, beating = time.monotonic(), self._heartbeats.received()
+        # After a long pause of this process the whole machine may have stood still: the workers get another chance.
+        has_paused, self._checked_at = now - self._checked_at > self._heartbeats.timeout / 2, now
         for slot in self._slots:
-            if slot.pid in beating:
+            if slot.pid in beating or has_paused:
                 slot.last_beat = now
             elif slot.pid and now - slot.last_beat > self._heartbeats.timeout:
                 log.error("worker %d has not answered for %.0f s; killing it", slot.pid, now - slot.last_beat)

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,9 +106,30 @@ def test_a_worker_that_hangs_is_replaced(manager: Manager, start_server: StartSe
     workers = set(children(server.pid))
     hanging = min(workers)
     os.kill(hanging, signal.SIGSTOP)
-    wait_until(lambda: hanging not in children(server.pid) and len(children(server.pid)) == 2, "another worker", 60)
-    assert workers - {hanging} < set(children(server.pid))
+
+    def is_replaced() -> bool:
+        now = set(children(server.pid))  # read once: it changes meanwhile
+        return hanging not in now and len(now) == 2 and workers - {hanging} < now
+
+    wait_until(is_replaced, "another worker", 60)
     assert f"worker {hanging} has not answered for" in server.log
+
+
+def test_a_pause_of_the_whole_machine_costs_no_worker(manager: Manager, start_server: StartServer) -> None:
+    """As of a virtual machine: the supervisor may run before its workers can send a heartbeat."""
+    server = start_server("--workers", "2", env={"NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "6000000"})
+    workers = set(children(server.pid))
+    for pid in (server.pid, *workers):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(7)
+    manager.all_heard()
+    os.kill(server.pid, signal.SIGCONT)
+    manager.hear_of(b"WATCHDOG")
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    manager.hear_of(b"WATCHDOG")
+    assert set(children(server.pid)) == workers
+    assert "has not answered" not in server.log
 
 
 def children(pid: int) -> list[int]:

@@ -224,7 +224,7 @@ def test_half_open_leaves_both_sides_in_the_dark(proxy: FaultProxy, echo: EchoSe
     client.close()
     wait_until(lambda: echo.endings == ["FIN"], "the newcomer's end")
     assert proxy.counters.half_opened == 1
-    assert proxy.open_connections == 1, "the abandoned one must not end by itself"
+    wait_until(lambda: proxy.open_connections == 1, "the end of the newcomer alone")
     assert bytes(echo.received) == b"xy"
 
 
