@@ -54,18 +54,7 @@ class WebSocketClient:
         self._socket.close()
 
     def _handshake(self) -> None:
-        key = base64.b64encode(os.urandom(16)).decode()
-        query = urllib.parse.urlencode({"ticket": self.ticket})
-        lines = [
-            f"GET /incoming/0.1/frontend/upload_ws?{query} HTTP/1.1",
-            f"Host: {self.host}:{self.port}",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {key}",
-            "Sec-WebSocket-Protocol: incoming.1",
-        ]
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        self._socket.sendall(handshake(f"{self.host}:{self.port}", self.ticket))
         while self._input.readline() not in (b"\r\n", b""):
             pass
 
@@ -115,6 +104,22 @@ class WebSocketClient:
                 with self._room:
                     self._acked += sum(end - start for start, end in message["chunks"])
                     self._room.notify()
+
+
+def handshake(host: str, ticket: str, *more: str) -> bytes:
+    """Return the request that opens an upload's WebSocket (RFC 6455 section 4.1), with `more` lines of its header."""
+    query = urllib.parse.urlencode({"ticket": ticket})
+    lines = (
+        f"GET /incoming/0.1/frontend/upload_ws?{query} HTTP/1.1",
+        f"Host: {host}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        "Sec-WebSocket-Protocol: incoming.1",
+        *more,
+    )
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def frame_head(first: int, length: int) -> bytes:

@@ -10,11 +10,9 @@ server is measured between the first seconds and the last one, when nobody conne
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 import hashlib
 import json
-import os
 import time
 import urllib.request
 import uuid
@@ -23,7 +21,7 @@ from dataclasses import dataclass
 
 from browser import digest
 from cost import cost
-from native import CHUNK_HEADER, frame_head
+from native import CHUNK_HEADER, frame_head, handshake
 from servers import Servers
 
 MASK = bytes(4)
@@ -65,18 +63,9 @@ class Uploader(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        lines = (
-            f"GET /incoming/0.1/frontend/upload_ws?ticket={self._ticket} HTTP/1.1",
-            f"Host: {self._host}",
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-            "Sec-WebSocket-Protocol: incoming.1",
-        )
         size = len(self._payload) * self._seconds
         hello = {"type": "hello", "session": uuid.uuid4().hex, "name": "crowd", "size": size}
-        self.transport.write("\r\n".join((*lines, "", "")).encode())
+        self.transport.write(handshake(self._host, self._ticket))
         self._send(0x81, json.dumps(hello).encode())
 
     def start(self, number: int = 0) -> None:

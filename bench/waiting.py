@@ -8,9 +8,7 @@ SECONDS in which nothing happens but pings.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import os
 import resource
 import sys
 import tempfile
@@ -18,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from cost import cost
-from native import CHUNK_HEADER, frame_head
+from native import CHUNK_HEADER, frame_head, handshake
 from servers import Servers
 
 SETTLING = 45.0
@@ -30,6 +28,15 @@ WARMING = 100
 
 AT_ONCE = 20
 CONTENT = bytes(1000)
+BROWSER = (
+    "Pragma: no-cache",
+    "Cache-Control: no-cache",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Accept-Language: en-US,en;q=0.9",
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+)
+"""Further lines of the header of a browser's handshake."""
 
 
 class Waiting(asyncio.Protocol):
@@ -45,23 +52,7 @@ class Waiting(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        lines = (
-            f"GET /incoming/0.1/frontend/upload_ws?ticket={self._ticket} HTTP/1.1",
-            f"Host: {self._host}",
-            "Connection: Upgrade",
-            "Pragma: no-cache",
-            "Cache-Control: no-cache",
-            "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0",
-            "Upgrade: websocket",
-            f"Origin: http://{self._host}",
-            "Sec-WebSocket-Version: 13",
-            "Accept-Encoding: gzip, deflate, br, zstd",
-            "Accept-Language: en-US,en;q=0.9",
-            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
-            "Sec-WebSocket-Protocol: incoming.1",
-        )
-        self.transport.write("\r\n".join((*lines, "", "")).encode())
+        self.transport.write(handshake(self._host, self._ticket, *BROWSER, f"Origin: http://{self._host}"))
         self._send(0x81, json.dumps({"type": "hello", "session": uuid.uuid4().hex, "name": "a", "size": 1000}).encode())
         self._send(0x82, CHUNK_HEADER.pack(1, 0) + CONTENT)
 

@@ -111,7 +111,7 @@ def of_a_later_release(database: Database) -> None:
 
 
 def missing(database: Database) -> None:
-    database.server.execute(f"DROP DATABASE {database.name} WITH (FORCE)")  # whoever has come back meanwhile
+    database.server.execute(f"DROP DATABASE {database.name} WITH (FORCE)")  # connections may have come back
 
 
 READ_ONLY = Fault(

@@ -20,6 +20,7 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.ticket import Callback, Event, Identity, State, Ticket
+from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.status_waiter import wait_for_change, wait_for_news
 from incoming.wire.messages import Hello
 from tests.support.stores import until
@@ -259,19 +260,28 @@ async def test_an_empty_file_arrives_with_its_hello(make_bench: MakeBench) -> No
     bench.upload_service.leave(upload)
 
 
-async def test_completing_a_file_is_retried_without_its_client(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A client without a session has nothing to send any more, and asks only for the state."""
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incoming.uploads.completion_retries.DELAYS", (0.01, 0.01))
-    bench = make_bench()
+
+
+async def send_and_hold(bench: Bench) -> tuple[str, ActiveUpload]:
+    """Send all bytes of a file as a client without a session, and hold its completion."""
     ticket_id = await bench.new()
     upload = await bench.upload_service.open_plain(ticket_id, Identity(size=10))
-    heard = bench.hear(ticket_id)
     bench.files.faults.hold("complete")
     await upload.write(0, b"a" * 10)
-    bench.upload_service.leave(upload)
     await bench.files.faults.until_held("complete")
+    return ticket_id, upload
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_completing_a_file_is_retried_without_its_client(make_bench: MakeBench) -> None:
+    """A client without a session has nothing to send any more, and asks only for the state."""
+    bench = make_bench()
+    ticket_id, upload = await send_and_hold(bench)
+    heard = bench.hear(ticket_id)
+    bench.upload_service.leave(upload)
     bench.tickets.faults.fail("update", *[StorageFailed("the database is away")] * 2)
     bench.files.faults.release("complete")
     await heard.until(is_state(State.ARRIVED))
@@ -280,16 +290,10 @@ async def test_completing_a_file_is_retried_without_its_client(
     assert bench.content(ticket_id) == b"a" * 10
 
 
-async def test_completing_a_file_is_not_retried_for_ever(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("incoming.uploads.completion_retries.DELAYS", (0.01, 0.01))
+@pytest.mark.usefixtures("quick_retries")
+async def test_completing_a_file_is_not_retried_for_ever(make_bench: MakeBench) -> None:
     bench = make_bench()
-    ticket_id = await bench.new()
-    upload = await bench.open(ticket_id, size=10)
-    bench.files.faults.hold("complete")
-    await upload.write(0, b"a" * 10)
-    await bench.files.faults.until_held("complete")
+    ticket_id, upload = await send_and_hold(bench)
     bench.tickets.faults.fail_always("update", StorageFailed("the database is away"))
     bench.files.faults.release("complete")
     await until(lambda: bench.tickets.faults.hit["update"] == 3, "the last retry")
