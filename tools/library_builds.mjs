@@ -47,12 +47,16 @@ export const library_beside = {
     setup: ({ onResolve }) => onResolve({ filter: /^(\.\.\/)+index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
 };
 
-/** What most users never see is a module of its own, loaded when it is needed. */
-const details_beside = {
-    name: "details beside",
+/** What most users never need is a module of its own, loaded when it is needed: the file in the bundle, by its source. */
+const ON_DEMAND = { "element/parts/diagnosis_panel": "incoming-details", "pool/direct_sender": "incoming-direct" };
+
+const on_demand_beside = {
+    name: "on demand beside",
     setup: ({ onResolve }) =>
-        onResolve({ filter: /\/diagnosis_panel\.js$/ }, ({ kind }) =>
-            kind === "dynamic-import" ? { path: "./incoming-details.mjs", external: true } : undefined,
+        Object.entries(ON_DEMAND).forEach(([file, name]) =>
+            onResolve({ filter: new RegExp(`/${path.basename(file)}\\.js$`) }, ({ kind }) =>
+                kind === "dynamic-import" ? { path: `./${name}.mjs`, external: true } : undefined,
+            ),
         ),
 };
 
@@ -89,7 +93,7 @@ export async function build_small(options) {
 
 /** @param {import("esbuild").BuildOptions} options of `library_options` */
 export function module_options(options) {
-    return { ...options, entryPoints: [entry], ...module_named("incoming") };
+    return { ...options, entryPoints: [entry], ...module_named("incoming"), plugins: [on_demand_beside] };
 }
 
 /** @param {import("esbuild").BuildOptions} options of `library_options` */
@@ -103,7 +107,7 @@ export function build_module(options) {
  */
 export function element_options(options, plugins = []) {
     const entryPoints = [path.join(source, "element", "index.js")];
-    const beside = [library_beside, details_beside, smaller_styles];
+    const beside = [library_beside, on_demand_beside, smaller_styles];
     return { ...options, entryPoints, ...module_named("incoming-uploader"), plugins: [...beside, ...plugins] };
 }
 
@@ -116,12 +120,14 @@ export function build_element(options, plugins = []) {
 }
 
 /**
- * The details of a row, which the element loads.
+ * The modules that library and element load on demand.
  * @param {import("esbuild").BuildOptions} options of `library_options`
  */
-export function build_details(options) {
-    const entryPoints = [path.join(source, "element", "parts", "diagnosis_panel.js")];
-    return build_small({ ...options, entryPoints, ...module_named("incoming-details") });
+export function build_on_demand(options) {
+    const builds = Object.entries(ON_DEMAND).map(([file, name]) =>
+        build_small({ ...options, entryPoints: [path.join(source, `${file}.js`)], ...module_named(name) }),
+    );
+    return Promise.all(builds);
 }
 
 /** @param {string} entryNames */

@@ -9,10 +9,10 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { LANGUAGES } from "../incoming/js/element/texts/languages.js";
 import {
-    build_details,
     build_element,
     build_locales,
     build_module,
+    build_on_demand,
     declarations,
     files_of,
     library_beside,
@@ -83,12 +83,12 @@ function npm_version(version) {
 /** @returns {Promise<Record<string, Uint8Array | string>>} contents by name */
 async function make() {
     const { options } = await library_options();
-    const modules = [build_module(options), build_element(options, [packs_by_name]), build_details(options), build_hooks(options), build_locales()];
+    const modules = [build_module(options), build_element(options, [packs_by_name]), build_hooks(options), build_locales()];
     const { name, ...about } = JSON.parse(await readFile(path.join(template, "package.json"), "utf8"));
     return {
         "incoming.js": await readFile(path.join(source, "dist", "incoming.js")),
         "incoming.js.map": await readFile(path.join(source, "dist", "incoming.js.map")),
-        ...files_of(await Promise.all(modules)),
+        ...files_of([...(await Promise.all(modules)), ...(await build_on_demand(options))]),
         ...(await declarations()),
         ...(await hook_declarations()),
         "locales/pack.d.mts": PACK_TYPES,

@@ -43,7 +43,7 @@ ROUTES: tuple[tuple[str, type[RequestHandler]], ...] = (
     ("/frontend/tus/([^/]+)/([^/]+)", TusUpload),
     ("/frontend/uploads/wait", UploadsWait),
     (
-        r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-uploader|-details)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))",
+        r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-[a-z]+)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))",
         Library,
     ),
     ("/health(?:/(live))?", Health),

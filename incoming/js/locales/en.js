@@ -1,6 +1,7 @@
 // The element's texts in English.
 
-export default {
+/** What the element's own module has: English is always there. */
+export const ALWAYS = {
     language: "en",
     choose: "Choose files",
     choose_folder: "Choose a folder",
@@ -37,26 +38,7 @@ export default {
     please_wait: "Please wait until all files are uploaded",
     please_choose: "Please choose a file",
     details: "Details",
-    copy_report: "Copy report",
     copied: "Report copied",
-    "why.line": "The line to the server sets the pace",
-    "why.multiplexed": "The line sets the pace, and over {protocol} all connections share one, which slows the upload",
-    "why.browser": "This browser sets the pace: the page is busy, or the file is read slowly",
-    "why.max_rate": "This page limits the upload to {rate}",
-    "why.server": "The server sets the pace: it is busy, or limits the upload",
-    "why.disk": "The server’s storage sets the pace",
-    "why.app": "The site sets the pace: its answer is awaited",
-    "why.unknown": "What sets the pace is not known yet",
-    "figure.transport": "Transport",
-    "figure.direct": "Straight to the storage",
-    "figure.connections": "Connections",
-    "figure.rate": "Speed",
-    "figure.ack_delay": "Time until confirmed",
-    "figure.rtt": "Round trip",
-    "figure.packets": "Packets repeated / out of order",
-    "figure.bytes_ahead": "On its way",
-    "figure.bytes_buffered": "Of that, still in the browser",
-    "figure.pending": "Waiting in the server",
     "state.idle": "Waiting for its turn",
     "state.requesting_ticket": "Preparing",
     "state.connecting": "Connecting",
@@ -90,3 +72,28 @@ export default {
     "error.ticket_unavailable": "The site does not answer",
     "error.other": "Something went wrong (error {code})",
 };
+
+/** What only the details of an upload show, and their module brings. */
+export const OF_DETAILS = {
+    copy_report: "Copy report",
+    "why.line": "The line to the server sets the pace",
+    "why.multiplexed": "The line sets the pace, and over {protocol} all connections share one, which slows the upload",
+    "why.browser": "This browser sets the pace: the page is busy, or the file is read slowly",
+    "why.max_rate": "This page limits the upload to {rate}",
+    "why.server": "The server sets the pace: it is busy, or limits the upload",
+    "why.disk": "The server’s storage sets the pace",
+    "why.app": "The site sets the pace: its answer is awaited",
+    "why.unknown": "What sets the pace is not known yet",
+    "figure.transport": "Transport",
+    "figure.direct": "Straight to the storage",
+    "figure.connections": "Connections",
+    "figure.rate": "Speed",
+    "figure.ack_delay": "Time until confirmed",
+    "figure.rtt": "Round trip",
+    "figure.packets": "Packets repeated / out of order",
+    "figure.bytes_ahead": "On its way",
+    "figure.bytes_buffered": "Of that, still in the browser",
+    "figure.pending": "Waiting in the server",
+};
+
+export default { ...ALWAYS, ...OF_DETAILS };

@@ -2,7 +2,8 @@
 // decides how many there should be, the pump which one sends next, the session what the end of one means.
 
 import { ChunkPump } from "./chunk_pump.js";
-import { DirectSender } from "./direct_sender.js";
+import { load_direct } from "./direct_loader.js";
+import { DirectRoute } from "./direct_route.js";
 import { PathMeter } from "./path_meter.js";
 import { PoolSizer } from "./pool_sizer.js";
 
@@ -83,17 +84,16 @@ export class ConnectionPool {
         this.#owner = owner;
         this.path = new PathMeter(env);
         this.#sizer = new PoolSizer(scheduler, rates, bucket);
-        this.#direct = new DirectSender(env, scheduler, bucket, {
-            read: (part) => owner.read(part),
-            may_complete: () => owner.may_complete(),
-            share: (connections) => owner.share_direct(connections),
-            progressed: () => owner.received(),
-            unreadable: () => this.#unreadable(),
-            gave_up: () => {
-                this.pump();
-                owner.received();
-            },
-        });
+        const gave_up = () => {
+            this.pump();
+            owner.received();
+        };
+        const load = async () => {
+            const { DirectSender } = await load_direct();
+            const { read, may_complete, share_direct: share, received: progressed } = owner;
+            return new DirectSender(env, scheduler, bucket, { read, may_complete, share, progressed, gave_up, unreadable: () => this.#unreadable() });
+        };
+        this.#direct = new DirectRoute(env, scheduler, load, gave_up);
         this.#pump = new ChunkPump(env, this.#pool, scheduler, rates, bucket, {
             may_complete: () => owner.may_complete(),
             stuck: (pooled) => this.#give_up(pooled),
@@ -117,7 +117,7 @@ export class ConnectionPool {
 
     /** Bytes of parts for an object store that have left the browser. */
     get loaded() {
-        return this.#direct.loaded;
+        return this.#direct.sender?.loaded ?? 0;
     }
 
     get count() {
@@ -142,8 +142,8 @@ export class ConnectionPool {
             ack: (/** @type {[number, number][]} */ chunks) => this.#ack(pooled, chunks),
             received: (/** @type {[number, number][]} */ extents, /** @type {[number, number][]} */ ranges) =>
                 this.#received(pooled, extents, ranges),
-            signed: (/** @type {[number, string][]} */ urls, /** @type {number} */ expires_in) => this.#direct.signed(urls, expires_in),
-            unseen: (/** @type {number[]} */ parts) => this.#direct.unseen(parts),
+            signed: (/** @type {[number, string][]} */ urls, /** @type {number} */ expires_in) => this.#direct.sender?.signed(urls, expires_in),
+            unseen: (/** @type {number[]} */ parts) => this.#direct.sender?.unseen(parts),
             state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.reported(outcome),
             path: (/** @type {import("../transport/messages.js").Path} */ figures) => this.path.reported(figures),
             too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
@@ -165,7 +165,7 @@ export class ConnectionPool {
 
     pump() {
         this.#pump.pump();
-        this.#direct.pump();
+        this.#direct.sender?.pump();
     }
 
     /**
@@ -285,7 +285,7 @@ export class ConnectionPool {
         let bytes = 0;
         this.path.sample(this.welcomed.some((one) => one.connection.reads));
         for (const chunk of chunks) {
-            if (this.#direct.seen(chunk) || !rate || !this.#scheduler.ack(connection, chunk)) continue;
+            if (this.#direct.sender?.seen(chunk) || !rate || !this.#scheduler.ack(connection, chunk)) continue;
             this.path.acked(now - (pooled.sent.get(chunk[0]) ?? now));
             pooled.sent.delete(chunk[0]);
             this.#rates.acked(rate, chunk[1] - chunk[0], now);

@@ -456,6 +456,18 @@ def test_nothing_is_wider_than_the_page(width: int, element: Element, tmp_path: 
     assert element.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_border_above_the_first_row_touches_nothing(count: int, element: Element, tmp_path: Path) -> None:
+    """With one file there is no total between the drop area and the rows."""
+    element.open().choose(*[make_file(tmp_path / f"{number}.txt", 3).path for number in range(count)])
+    finished(element, count)
+    above = element.host.locator("[part~=drop-area]" if count == 1 else "incoming-total [part~=total]").bounding_box()
+    below = element.host.locator("incoming-list li").first.bounding_box()
+    assert above
+    assert below
+    assert below["y"] - (above["y"] + above["height"]) >= 8
+
+
 def test_the_title_has_the_percentage_while_files_are_uploaded_and_the_page_asks_before_it_is_left(
     element: Element, film: KnownFile
 ) -> None:

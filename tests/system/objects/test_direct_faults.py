@@ -57,3 +57,45 @@ def test_a_list_that_is_late_costs_nothing(bench: DirectBench, store: ScriptedS3
     upload.wait_until_finished()
     assert store.pending == 0
     bench.assert_received(file)
+
+
+IMPORT = """async (url) => {
+    Object.defineProperty(window, "incoming", { value: await import(url), configurable: true, writable: true });
+}"""
+COPY = "async (url) => URL.createObjectURL(new Blob([await (await fetch(url)).text()], { type: 'text/javascript' }))"
+LOADED = (
+    "() => performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/incoming-direct.mjs')).length"
+)
+
+both = pytest.mark.parametrize("engine", ["chromium", "firefox"])
+
+
+def module_of(bench: DirectBench) -> str:
+    return f"{bench.server.base_url}/incoming/0.1/frontend/incoming.mjs"
+
+
+@both
+def test_the_module_loads_what_sends_to_the_store_when_the_server_offers_it(
+    bench: DirectBench, file: KnownFile
+) -> None:
+    tab = bench.page.tab
+    tab.evaluate(IMPORT, module_of(bench))
+    assert tab.evaluate(LOADED) == 0
+    upload = bench.upload(file).start_and_hold(4 * PART)
+    assert transports(upload) == {"direct"}
+    assert tab.evaluate(LOADED) == 1
+    upload.set("max_rate", 0)
+    upload.wait_until_finished()
+    bench.assert_received(file)
+
+
+@both
+def test_where_that_cannot_be_loaded_the_file_goes_through_the_server(bench: DirectBench, file: KnownFile) -> None:
+    """A copy of the module has nothing beside it."""
+    tab = bench.page.tab
+    tab.evaluate(IMPORT, tab.evaluate(COPY, module_of(bench)))
+    upload = bench.upload(file).start_and_hold(4 * PART)
+    assert "direct" not in transports(upload)
+    upload.set("max_rate", 0)
+    upload.wait_until_finished()
+    bench.assert_received(file)

@@ -291,7 +291,7 @@ DOCUMENTED_ROUTES = {
     "/frontend/tus/([^/]+)/([0-9]{1,16}-[0-9]{1,16})": ["/incoming/0.1/frontend/tus/<ticket>/<start>-<end>"],
     "/frontend/tus/([^/]+)/([^/]+)": ["/incoming/0.1/frontend/tus/<ticket>/<ticket>"],
     "/frontend/upload/([^/]+)": ["/incoming/0.1/frontend/upload/<ticket>"],
-    r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-uploader|-details)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))": [
+    r"/frontend/(?:([0-9a-f]{16})/)?((?:incoming(?:-[a-z]+)?|locales/[a-z]+)\.(?:m?js(?:\.map)?|d\.m?ts))": [
         "/incoming/0.1/frontend/incoming.js",
         "/incoming/0.1/frontend/<version>/incoming.js",
         "incoming.mjs",
@@ -300,6 +300,7 @@ DOCUMENTED_ROUTES = {
         "/incoming/0.1/frontend/incoming-uploader.mjs",
         "incoming-uploader.d.mts",
         "incoming-details.mjs",
+        "incoming-direct.mjs",
         "locales/de.mjs",
     ],
     r"/openapi\.json": ["GET /incoming/0.1/openapi.json"],

@@ -1,7 +1,7 @@
 // The details of an upload, which the user opens: what limits it, the figures, and a report to copy. The texts
 // are those of diagnosis_text.js. A module of its own in the bundle: most users never open them.
 
-import { figures, limit_text, report } from "../texts/diagnosis_text.js";
+import { complete, figures, limit_text, report } from "../texts/diagnosis_text.js";
 import { h, set_text } from "./dom.js";
 
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
@@ -29,6 +29,7 @@ export class DiagnosisPanel {
      */
     show(upload, texts) {
         this.#upload = upload;
+        complete(texts);
         const diagnosis = upload.diagnosis();
         set_text(this.#limit, limit_text(diagnosis, texts));
         this.#limit.hidden = !diagnosis.limit && upload.failed;

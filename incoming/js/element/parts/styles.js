@@ -21,7 +21,8 @@ button:disabled { cursor: default; opacity: .6; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 ul { list-style: none; margin: 0; padding: 0; }
 li { padding: .75rem 0; border-top: 1px solid var(--line); }
-[part~=total] { padding-block: 1rem .75rem; }
+[part~=total] { padding-top: 1rem; }
+[part=list] { margin-top: .75rem; }
 h2 { font-size: 1em; margin: 1.25rem 0 .5rem; }
 [part~=row] { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .25rem .75rem; align-items: center; }
 [part~=name] { justify-self: start; font-weight: 600; overflow-wrap: anywhere; }

@@ -1,6 +1,8 @@
 // The texts of an upload's details: what it waits for, the figures, and a report for support. Pure; the diagnosis is the
 // uploader's, the words are the language pack's.
 
+import { OF_DETAILS } from "../../locales/en.js";
+
 /** @typedef {import("../../incoming.js").Uploader} Uploader */
 /** @typedef {import("../../incoming.js").Diagnosis} Diagnosis */
 /** @typedef {import("./translator.js").Translator} Translator */
@@ -9,6 +11,14 @@
 const HELD = 0.8;
 /** @type {Record<string, string>} as they are written, by the browser's names */
 const PROTOCOLS = { "http/1.0": "HTTP/1.0", "http/1.1": "HTTP/1.1", h2: "HTTP/2", h3: "HTTP/3" };
+
+/**
+ * English, which is there without its pack, lacks the texts of details.
+ * @param {Translator} texts
+ */
+export function complete(texts) {
+    if (!texts.has("copy_report")) texts.complete(OF_DETAILS);
+}
 
 /**
  * @param {Diagnosis} diagnosis

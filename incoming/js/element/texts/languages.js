@@ -2,7 +2,7 @@
 // always there, the others are loaded from beside this module when they are first needed.
 
 import { did_you_mean } from "../../did_you_mean.js";
-import english from "../../locales/en.js";
+import { ALWAYS as english } from "../../locales/en.js";
 import { load_pack } from "./pack_loader.js";
 import { Translator } from "./translator.js";
 import { warn_once } from "../checks/warnings.js";

@@ -38,6 +38,11 @@ export class Translator {
         return /^(ar|fa|he|ur)\b/.test(this.language) ? "rtl" : "ltr";
     }
 
+    /** @param {Omit<LanguagePack, "language">} texts for those that the pack has not */
+    complete(texts) {
+        this.#pack = { ...texts, ...this.#pack };
+    }
+
     /** @param {string} key */
     has(key) {
         return this.#pack[key] !== undefined;

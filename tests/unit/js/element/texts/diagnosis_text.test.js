@@ -1,7 +1,9 @@
 // What the details of an upload say, for each of the five that may limit it, and what a report has and does not have.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { figures, limit_text, report } from "../../../../../incoming/js/element/texts/diagnosis_text.js";
+import { Translator } from "../../../../../incoming/js/element/texts/translator.js";
+import english, { ALWAYS } from "../../../../../incoming/js/locales/en.js";
+import { complete, figures, limit_text, report } from "../../../../../incoming/js/element/texts/diagnosis_text.js";
 import { ENGLISH, upload_of } from "../../support/uploads.js";
 
 const SERVER = { limit: "", seconds: 5, rate: 2e6, delay: 0.2, pending: 300_000, rtt: 0.031, retransmits: 4, out_of_order: 1234 };
@@ -77,4 +79,15 @@ test("a report has all figures, and neither the ticket nor the name of the file"
     for (const line of ["time: 1970-01-01T00:00:00.000Z", "browser: Mozilla/5.0", "limit: line", "ack_delay: 1.25", "bytes_acked: 7", "error_name: -", "server.rtt: 0.031", "server.retransmits: 4"]) {
         assert.ok(lines.includes(line), line);
     }
+});
+
+test("the texts of details come with their module, for a language without them; a pack keeps its own", () => {
+    const bare = new Translator(ALWAYS);
+    assert.equal(bare.has("why.line"), false, "they are not in the element's module");
+    complete(bare);
+    for (const key of Object.keys(english)) assert.ok(bare.has(key), key);
+    assert.equal(limit_text(diagnosis({ limit: "disk" }), bare), english["why.disk"]);
+    const own = new Translator({ ...ALWAYS, "why.line": "Leitung" });
+    complete(own);
+    assert.deepEqual([own.text("why.line"), own.text("copy_report")], ["Leitung", english.copy_report]);
 });
