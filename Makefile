@@ -27,7 +27,7 @@ test-unit: setup ## run the unit tests alone: well under a minute, for while you
 	@tools/js_tests.sh
 	@$(BIN)/python -m pytest -q -n 2 tests/unit
 
-wide: setup ## run the tests that need Java, Maven, Helm and versitygw, after installing them
+wide: setup ## run the tests that need Java, Maven, Helm, versitygw and Angular, after installing them
 	@tools/wide.sh
 
 soak: setup ## for SECONDS=600 each: chaos, and uploads under kills, full disks and bad lines; then a hundred kills (root)

@@ -39,10 +39,10 @@ class Project:
     Frameworks are found one folder above, where Node looks next.
     """
 
-    def __init__(self, parent: Path, installed: Path) -> None:
+    def __init__(self, parent: Path, installed: Path, frameworks: Path = ROOT / "node_modules") -> None:
         self.folder = parent / "app"
         shutil.copytree(installed, self.folder)
-        (parent / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
+        (parent / "node_modules").symlink_to(frameworks, target_is_directory=True)
 
     @property
     def package(self) -> Path:
