@@ -3,7 +3,8 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,9 @@ class StoreEntrance:
         self.hits: Counter[str] = Counter()
         self._gateways = gateways
         self._turn = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+        """Those of all open connections."""
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="store-entrance", daemon=True)
 
@@ -36,7 +40,7 @@ class StoreEntrance:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        listening = asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        listening = asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
         return self
 
@@ -49,25 +53,55 @@ class StoreEntrance:
         self._loop.close()
 
     async def _close(self) -> None:
-        self._server.close()
+        # A connection that is being accepted when the server is closed, or when its task is cancelled, stays open
+        # (CPython 3.11): accept no more, and let these tasks end first.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
         while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
-            for task in tasks:
+            for task in self._serving:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
+        self._server.close()
+        for writer in tuple(self._writers):  # those of tasks that were cancelled before their first step
+            self._abort(writer)
+        await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry out one request; the connection is closed after it."""
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            answer = BUSY if self.busy else await self._ask(head, reader)
-            self.hits["busy"] += answer is BUSY
-            if not self._is_lost(head):
-                writer.write(answer)
-                await writer.drain()
+            async with self._closing(writer):
+                head = await reader.readuntil(b"\r\n\r\n")
+                answer = BUSY if self.busy else await self._ask(head, reader)
+                self.hits["busy"] += answer is BUSY
+                if not self._is_lost(head):
+                    writer.write(answer)
+                    await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             self.hits["broken"] += 1
-        finally:
+
+    @asynccontextmanager
+    async def _closing(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        """Close a connection when what was written has been sent; at once after an error or cancellation.
+
+        A peer that reads nothing, such as a frozen gateway, would keep a connection with unsent bytes open for ever.
+        """
+        self._writers.add(writer)
+        try:
+            yield
             writer.close()
+            await writer.wait_closed()
+        finally:
+            self._abort(writer)
+
+    def _abort(self, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+        self._writers.discard(writer)
 
     def _is_lost(self, head: bytes) -> bool:
         for beginning, count in self.losing.items():
@@ -82,7 +116,7 @@ class StoreEntrance:
         if connection is None:
             return BUSY
         reader, writer = connection
-        try:
+        async with self._closing(writer):
             lines = head.split(b"\r\n")
             length = next(
                 (int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")), 0
@@ -96,8 +130,6 @@ class StoreEntrance:
                 await writer.drain()
                 length -= len(data)
             return await reader.read()
-        finally:
-            writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in self._gateways:
