@@ -16,7 +16,7 @@ command -v mvn >/dev/null || tools/apt_install.sh maven
 
 [ -d .wide/angular/node_modules/@angular/compiler-cli ] ||
     npm install --prefix .wide/angular --ignore-scripts --no-audit --no-fund --loglevel error --save-exact \
-        @angular/{core,common,compiler,compiler-cli,platform-browser}@"$angular" rxjs@7.8.2 typescript@6.0 zone.js@0.16.3
+        @angular/{core,common,compiler,compiler-cli,platform-browser}@"$angular" rxjs@7.8.2 typescript@6.0.3 zone.js@0.16.3
 
 export PATH=$PATH:/usr/local/go/bin
 command -v go >/dev/null || tools/apt_install.sh golang-go

@@ -81,6 +81,13 @@ def test_a_page_in_react_uploads_in_strict_mode(
         assert_all_arrived(app, films)
 
 
+@pytest.mark.parametrize("name", ["incoming-details", "incoming-direct"])
+def test_a_bundler_keeps_what_is_loaded_on_demand_apart(name: str, react: Project) -> None:
+    [chunk] = (react.folder / "dist" / "assets").glob(f"{name}-*.js")
+    others = [path.read_text() for path in chunk.parent.glob("*.js") if path != chunk]
+    assert any(f"import(`./{chunk.name}`)" in text or f'import("./{chunk.name}")' in text for text in others)
+
+
 def test_the_element_in_react_uploads_and_speaks_a_language_of_the_applications_bundle(
     react: Project, quiet_page: Page, server: IncomingServer, films: list[KnownFile]
 ) -> None:
