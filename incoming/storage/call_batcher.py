@@ -1,8 +1,9 @@
 """Small blocking calls, run one after the other by one thread while that is quick, with results delivered together.
 
 Waking a thread for each small write, which then competes with the event loop for the interpreter lock, costs many times
-the write. So one thread runs all pending calls. Decides how long calls are gathered under load, and when another thread
-is added: when one call takes longer than SLOW_CALL. Knows nothing of what the calls do.
+the write. So one thread runs all pending calls, and what they need from elsewhere is prepared for many at once. Decides
+how long calls are gathered under load, and when another thread is added: when one call takes longer than SLOW_CALL.
+Knows nothing of what the calls do.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from incoming.core.errors import ServerShutdown
 
+A = TypeVar("A")
 T = TypeVar("T")
+
+Prepare = Callable[[Sequence[A]], Sequence[Callable[[], T]]]
+"""Return for each argument the call that is to be made with it. Blocks, and raises nothing."""
 
 WAKE_INTERVAL = 0.005
 """Seconds between two wake-ups of a thread, and until results are delivered at the latest."""
@@ -26,7 +31,7 @@ SLOW_CALL = 0.02
 """Seconds after which a call counts as blocking the others."""
 
 MAX_BATCH = 32
-"""Results that are delivered without further delay."""
+"""Calls that are prepared together, and results that are delivered without further delay."""
 
 
 class Answer:
@@ -50,28 +55,33 @@ class Answer:
 
 
 class Call(Answer):
-    """One pending call."""
+    """One pending call; `work` is set when it is prepared."""
 
-    __slots__ = ("work",)
+    __slots__ = ("argument", "work")
 
-    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, argument: Any, future: asyncio.Future[Any]) -> None:
         super().__init__(future)
-        self.work = work
+        self.argument = argument
+        self.work: Callable[[], Any] | None = None
 
     def run(self) -> None:
+        assert self.work is not None  # noqa: S101 - for the type checker
         try:
             self.result = self.work()
         except BaseException as error:
             self.error = error
 
 
-class CallBatcher:
+class CallBatcher(Generic[A, T]):
     """Runs calls for one event loop, at most `threads` at the same time."""
 
-    def __init__(self, threads: int, name: str) -> None:
+    def __init__(self, threads: int, name: str, prepare: Prepare[A, T]) -> None:
+        """Call `prepare` on a thread with the arguments of calls that are made next, at most MAX_BATCH."""
         self._threads = ThreadPoolExecutor(threads, name)
         self._most = threads
+        self._prepare = prepare
         self._waiting: deque[Call] = deque()
+        self._prepared: deque[Call] = deque()
         self._done: deque[Call] = deque()
         self._lock = Lock()
         self._runners = 0
@@ -79,13 +89,13 @@ class CallBatcher:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, or raise what it raises. Raises ServerShutdown after `close`."""
+    async def run(self, argument: A) -> T:
+        """Make the call for this argument; return or raise what it does. Raises ServerShutdown after `close`."""
         if self._closed:
             raise ServerShutdown("the server is stopping")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(Call(work, future))
+        self._waiting.append(Call(argument, future))
         if self._timer is None:
             self._look(loop)
         return await future
@@ -111,7 +121,7 @@ class CallBatcher:
         with self._lock:
             runners = self._runners
         blocked = time.monotonic() - self._advanced_at >= SLOW_CALL and runners < self._most
-        if self._waiting and (blocked or not runners):
+        if (self._waiting or self._prepared) and (blocked or not runners):
             self._send_runner(loop)
         elif not runners:
             return  # the next call need not wait
@@ -145,7 +155,15 @@ class CallBatcher:
     def _next(self) -> Call | None:
         """Return the next call, or None when there is none: then this thread ends, and the next call starts another."""
         with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._runners -= 1
-            return None
+            if self._prepared:
+                return self._prepared.popleft()
+            if not self._waiting:
+                self._runners -= 1
+                return None
+            calls = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+        for call, work in zip(calls, self._prepare([call.argument for call in calls]), strict=True):
+            call.work = work
+        with self._lock:
+            # Where another thread finds them if this one is blocked by the first.
+            self._prepared.extend(calls[1:])
+        return calls[0]

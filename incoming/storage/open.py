@@ -78,7 +78,7 @@ async def open_stores(settings: Settings) -> Stores:
         tickets = await asyncio.to_thread(SqliteStore, path, file_mode=DATABASE_MODE, limits=limits, lock=lock)
     try:
         files = (SharedFileStore if settings.database else FileStore)(
-            settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epoch_of=tickets.epoch_of
+            settings.storage_dir, dir_mode=settings.dir_mode, file_mode=settings.file_mode, epochs_of=tickets.epochs_of
         )
         kept_bytes = _with_objects(settings, files, tickets)
     except BaseException:

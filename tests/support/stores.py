@@ -54,7 +54,7 @@ class Stores:
         store_clock = StoreClock() if clock is None else StoreClock(clock, ticks or clock)
         self.clock = store_clock.now
         self.tickets = SqliteStore(directory / "incoming.sqlite", clock=store_clock)
-        self.files = FileStore(directory, epoch_of=self.tickets.epoch_of)
+        self.files = FileStore(directory, epochs_of=self.tickets.epochs_of)
 
     async def close(self) -> None:
         await self.files.close()

@@ -37,10 +37,10 @@ class Bench:
         self.upload_service = UploadService(self.tickets, self.files, self.settings)
 
     def _files(self, directory: Path, files: FileStore | None, part_size: int) -> FaultyFiles:
-        epoch_of = self.tickets.inner.epoch_of
+        epochs_of = self.tickets.inner.epochs_of
         if part_size:
-            return FaultyParts(directory, PartStore(directory, part_size=part_size, epoch_of=epoch_of))
-        return FaultyFiles(directory, files or FileStore(directory, epoch_of=epoch_of))
+            return FaultyParts(directory, PartStore(directory, part_size=part_size, epochs_of=epochs_of))
+        return FaultyFiles(directory, files or FileStore(directory, epochs_of=epochs_of))
 
     async def new(self, **options: object) -> str:
         """A new ticket's id."""

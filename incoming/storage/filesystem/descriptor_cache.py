@@ -75,8 +75,10 @@ class DescriptorCache:
             with self._lock:
                 handle.users -= 1
                 close = handle.doomed and not handle.users
+                surplus = self._surplus()
             if close:
                 self._close(handle)
+            self._close_surplus(surplus)
 
     def pin(self, part: PartialFile, opened: Callable[[], Handle]) -> Handle:
         """Return the descriptor, opened if need be, which stays open until it is released. Requires `part.order`."""
@@ -95,10 +97,7 @@ class DescriptorCache:
                 part.handle = handle
                 self._open[part.id] = part
             surplus = self._surplus()
-        for old, unused in surplus:
-            # What was written stays safe: Linux reports a write-back error that nobody has seen yet to the next process
-            # that opens the file and syncs. Only an error of the closing itself would go unnoticed.
-            old.suspect |= not self._close(unused)
+        self._close_surplus(surplus)
         return handle
 
     def drop(self, part: PartialFile) -> None:
@@ -133,8 +132,9 @@ class DescriptorCache:
         return None if handle.users else handle
 
     def _surplus(self) -> list[tuple[PartialFile, Handle]]:
+        """Detach descriptors in excess of the limit that nobody uses; return them, to be closed without the lock."""
         surplus: list[tuple[PartialFile, Handle]] = []
-        for part in list(self._open.values()):
+        for part in list(self._open.values()) if len(self._open) > self._limit else ():
             if len(self._open) <= self._limit:
                 break
             if part.handle is not None and not part.handle.users:
@@ -142,6 +142,12 @@ class DescriptorCache:
                 if handle is not None:
                     surplus.append((part, handle))
         return surplus
+
+    def _close_surplus(self, surplus: list[tuple[PartialFile, Handle]]) -> None:
+        for part, handle in surplus:
+            # What was written stays safe: Linux reports a write-back error that nobody has seen yet to the next process
+            # that opens the file and syncs. Only an error of the closing itself would go unnoticed.
+            part.suspect |= not self._close(handle)
 
     def _close(self, handle: Handle) -> bool:
         """Close it; return False on an error, which network file systems report when they write at last."""

@@ -9,8 +9,9 @@ documented errors, and may be called by several threads at once.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 from incoming.core.errors import AlreadyComplete, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Extents, Range
@@ -22,24 +23,43 @@ from incoming.storage.filesystem.directory import StorageDirectory
 from incoming.storage.filesystem.disk import Disk, Facts
 from incoming.storage.filesystem.identity import identity, is_same
 from incoming.storage.filesystem.part_joiner import PartJoiner
-from incoming.storage.filesystem.partial_files import PartialFiles
+from incoming.storage.filesystem.partial_files import PartialFiles, WouldWait
 from incoming.storage.filesystem.sync_locks import SyncLocks
 
 READ = 1024 * 1024
 """Bytes that are read at a time."""
 
-EpochOf = Callable[[str], int | None]
+Write = tuple[Ticket, Sequence[tuple[int, Buffer]]]
+"""A ticket and the pieces of its file, each with its offset."""
+
+EpochsOf = Callable[[Sequence[str]], Mapping[str, int]]
+"""Return the committed epochs of these tickets; what there is no ticket of is missing."""
+
+
+class _LockedWrite:
+    """A write whose file is locked, with what keeps it from being made."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.locks = ExitStack()
+        self.error: Exception | None = None
+
+    def run(self, write: Callable[[], Written]) -> Written:
+        with self.locks:
+            if self.error is not None:
+                raise self.error
+            return write()
 
 
 class FileTree:
     """All files of one storage directory."""
 
     def __init__(
-        self, root: str, dir_mode: int, file_mode: int, open_files: int, disk: Disk, epoch_of: EpochOf | None = None
+        self, root: str, dir_mode: int, file_mode: int, open_files: int, disk: Disk, epochs_of: EpochsOf | None = None
     ) -> None:
         """Make the directory if it is missing."""
         self.root = root
-        self._epoch_of = epoch_of
+        self._epochs_of = epochs_of
         self._disk = disk
         self._directory = StorageDirectory(root, dir_mode, file_mode, disk)
         self._descriptors = DescriptorCache(disk, open_files)
@@ -59,20 +79,70 @@ class FileTree:
         self._syncs.recorded(ticket.id)
 
     def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
-        part = self._descriptors.part(ticket.id)
-        with (
-            part.order,
-            self._partials.opened(part, ticket, create=True) as handle,
-            self._partials.locked(part, ticket, handle, exclusive=False),
-        ):
+        with self._held(ticket) as (part, handle):
             self._check_epoch(ticket)
-            ranges = [self._write_run(handle.fd, offset, buffers) for offset, buffers in _runs(pieces)]
-            part.end = max(part.end, max((end for _, end in ranges), default=0))
-            return Written(ranges, part.note)
+            return self._write_pieces(part, handle, pieces)
+
+    def prepare_writes(self, writes: Sequence[Write]) -> list[Callable[[], Written]]:
+        """Lock the files of all these writes, and ask for their epochs at once, which may take a round trip.
+
+        Return for each a call that writes like `write`, and unlocks the file: every one must be made. A file whose lock
+        another one holds is not waited for while others are locked; its call does all that itself.
+        """
+        calls: list[Callable[[], Written]] = []
+        locked: list[_LockedWrite] = []
+        for ticket, pieces in writes:
+            try:
+                write = _LockedWrite(ticket)
+                part, handle = write.locks.enter_context(self._held(ticket, wait=False))
+            except WouldWait:
+                calls.append(partial(self.write, ticket, pieces))
+            except Exception as error:
+                calls.append(partial(_fail, error))
+            else:
+                locked.append(write)
+                calls.append(partial(write.run, partial(self._write_pieces, part, handle, pieces)))
+        self._check_epochs(locked)
+        return calls
+
+    def _check_epochs(self, locked: Sequence[_LockedWrite]) -> None:
+        if self._epochs_of is None or not locked:
+            return
+        try:
+            epochs = self._epochs_of([write.ticket.id for write in locked])
+        except Exception as error:
+            for write in locked:
+                write.error = type(error)(*error.args)  # one each: raising it attaches a traceback to it
+            return
+        for write in locked:
+            if epochs.get(write.ticket.id) != write.ticket.epoch:
+                write.error = TakenOver()
+
+    @contextmanager
+    def _held(self, ticket: Ticket, *, wait: bool = True) -> Iterator[tuple[PartialFile, Handle]]:
+        """Hold the partial file for a write, made if there is none. Raise WouldWait if another one holds it and `wait`
+        is False.
+        """
+        part = self._descriptors.part(ticket.id)
+        if not part.order.acquire(blocking=wait):
+            raise WouldWait
+        try:
+            with (
+                self._partials.opened(part, ticket, create=True) as handle,
+                self._partials.locked(part, ticket, handle, exclusive=False, wait=wait),
+            ):
+                yield part, handle
+        finally:
+            part.order.release()
+
+    def _write_pieces(self, part: PartialFile, handle: Handle, pieces: Sequence[tuple[int, Buffer]]) -> Written:
+        ranges = [self._write_run(handle.fd, offset, buffers) for offset, buffers in _runs(pieces)]
+        part.end = max(part.end, max((end for _, end in ranges), default=0))
+        return Written(ranges, part.note)
 
     def _check_epoch(self, ticket: Ticket) -> None:
         """Under the file's lock: who raises the epoch takes that lock first, so the answer holds until it ends."""
-        if self._epoch_of is not None and self._epoch_of(ticket.id) != ticket.epoch:
+        if self._epochs_of is not None and self._epochs_of([ticket.id]).get(ticket.id) != ticket.epoch:
             raise TakenOver
 
     def fence(self, ticket: Ticket) -> int | None:
@@ -316,3 +386,7 @@ def _after(buffers: list[Buffer], written: int) -> list[Buffer]:
             return [memoryview(data)[written:], *buffers[index + 1 :]]
         written -= len(data)
     return []
+
+
+def _fail(error: Exception) -> Written:
+    raise error

@@ -24,6 +24,10 @@ LOCK_PATIENCE = 5.0
 """Seconds to wait for another process's lock on a file: it holds it for a write, or while it completes the file."""
 
 
+class WouldWait(Exception):
+    """Somebody else holds a lock of the file."""
+
+
 class PartialFiles:
     """All partial files of one storage directory, as this process sees them. Every method blocks."""
 
@@ -43,9 +47,17 @@ class PartialFiles:
         return self._descriptors.pin(part, lambda: self._open(part, ticket, create=create))
 
     @contextmanager
-    def locked(self, part: PartialFile, ticket: Ticket, handle: Handle, *, exclusive: bool) -> Iterator[None]:
-        """Hold the lock that keeps completion and writes apart, in all processes. The file is still partial."""
-        self.take_lock(handle.fd, exclusive=exclusive)
+    def locked(
+        self, part: PartialFile, ticket: Ticket, handle: Handle, *, exclusive: bool, wait: bool = True
+    ) -> Iterator[None]:
+        """Hold the lock that keeps completion and writes apart, in all processes. The file is still partial.
+
+        Raise WouldWait when another process has it and `wait` is False.
+        """
+        if wait:
+            self.take_lock(handle.fd, exclusive=exclusive)
+        elif not self._disk.lock(handle.fd, exclusive=exclusive):
+            raise WouldWait
         try:
             self.check(part, ticket, handle)
             yield

@@ -33,7 +33,7 @@ from incoming.storage.byte_store import Buffer, Written
 from incoming.storage.call_batcher import CallBatcher
 from incoming.storage.fault_log import RateLimitedLog
 from incoming.storage.filesystem.disk import Disk, PosixDisk
-from incoming.storage.filesystem.file_tree import EpochOf, FileTree
+from incoming.storage.filesystem.file_tree import EpochsOf, FileTree, Write
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,19 +66,19 @@ class FileStore:
         file_mode: int = 0o640,
         open_files: int | None = None,
         disk: Disk | None = None,
-        epoch_of: EpochOf | None = None,
+        epochs_of: EpochsOf | None = None,
     ) -> None:
         """Make the directory if it is missing; raise OSError if it cannot be used. `open_files` is the number of files
         held open at most: by default a quarter of the process's limit, for connections need descriptors, too.
 
-        `epoch_of` says which epoch of a ticket is current; it is asked on threads, under the file's lock.
+        `epochs_of` returns which epochs of tickets are current; it is called on threads, under the files' locks.
         """
         if open_files is None:
             allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             open_files = MAX_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, allowed // 4)
-        self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk(), epoch_of)  # noqa: PTH100
+        self._tree = FileTree(os.path.abspath(root), dir_mode, file_mode, open_files, disk or PosixDisk(), epochs_of)  # noqa: PTH100
         self._threads = ThreadPoolExecutor(THREADS, "incoming-files")
-        self._writes = CallBatcher(THREADS, "incoming-writes")
+        self._writes: CallBatcher[Write, Written] = CallBatcher(THREADS, "incoming-writes", self._tree.prepare_writes)
         self._faults = RateLimitedLog()
 
     async def write(self, ticket: Ticket, pieces: Sequence[tuple[int, Buffer]]) -> Written:
@@ -86,7 +86,7 @@ class FileStore:
             return await self._run(ticket.id, self._tree.write, _valid(ticket), pieces)
         _valid(ticket)
         try:
-            return await self._writes.run(lambda: self._tree.write(ticket, pieces))
+            return await self._writes.run((ticket, pieces))
         except OSError as error:
             raise self._blame(ticket.id, error) from error
 

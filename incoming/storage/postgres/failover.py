@@ -105,7 +105,7 @@ class Reconciliation:
         return await insert(self.connection, ticket, self.host)
 
     async def _save(self, found: Ticket, mended: Ticket) -> Ticket:
-        return await save(self.connection, found, mended, self.host, self.instance)
+        return (await save(self.connection, found, mended, self.host, self.instance)).ticket
 
 
 def _is_suspect(ticket: Ticket, version: int | None, base: int) -> bool:

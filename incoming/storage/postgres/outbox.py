@@ -44,16 +44,12 @@ class Claim:
             rows = await connection.fetch(f"{SELECT} WHERE t.id = ANY($1) ORDER BY t.id FOR UPDATE OF p", ids)
             found += readable(sorted(rows, key=lambda row: ids.index(row[0])))
             seen += ids
-        return [
-            await save(
-                connection,
-                ticket,
-                replace(ticket, callback=replace(ticket.callback, due_at=self.until)),
-                *(self.host, self.instance),
-            )
+        claimed = [
+            (ticket, replace(ticket, callback=replace(ticket.callback, due_at=self.until)))
             for ticket in found
             if ticket.callback is not None
         ]
+        return [(await save(connection, known, changed, self.host, self.instance)).ticket for known, changed in claimed]
 
 
 async def next_due(connection: asyncpg.Connection) -> float | None:

@@ -8,6 +8,7 @@ one that is more than progress, or whose caller believed an older version, goes 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,9 @@ MOST_AT_ONCE = 500
 
 TOUCH_INTERVAL = 300.0
 """Seconds by which `touched` may be behind the last activity: idle limits are hours."""
+
+COMMIT_INTERVAL = 0.02
+"""Seconds from one statement to the next when all that waits may wait: then it carries what many uploads bring."""
 
 MOST_NOTED = 10_000
 """Tickets of which it is remembered when they were touched; the oldest are dropped."""
@@ -72,24 +76,46 @@ class ProgressWriter:
         self._instance = instance
         self._asked: list[_Asked] = []
         self._task: asyncio.Task[None] | None = None
+        self._begun_at = -math.inf
+        """When the last statement was due, by the event loop's clock."""
+        self._due = False
+        """Whether what has gathered is to be committed next: a patient one that comes meanwhile may wait longer."""
+        self._timer: asyncio.TimerHandle | None = None
         self._touched: OrderedDict[str, float] = OrderedDict()
         """By id the time of the last touch, or the activity that this process has found first."""
 
-    async def advance(self, believed: Ticket, change: Change) -> Ticket | None:
-        """Return the ticket after its progress; None, and nothing is changed, if it must go the whole way."""
+    async def advance(self, believed: Ticket, change: Change, *, patient: bool = False) -> Ticket | None:
+        """Return the ticket after its progress; None, and nothing is changed, if it must go the whole way.
+
+        `patient` progress may wait for COMMIT_INTERVAL after the statement before.
+        """
         if _changed(believed, change) is None:
             return None  # without waiting for those under way
         loop = asyncio.get_running_loop()
         asked = _Asked(believed, change, loop.create_future())
         self._asked.append(asked)
-        if self._task is None:
-            self._task = loop.create_task(self._run())
+        delay = self._begun_at + COMMIT_INTERVAL - loop.time() if patient else 0.0
+        if delay <= 0:
+            self._start()
+        elif self._timer is None:
+            self._timer = loop.call_later(delay, self._start)
         return await asked.answer
+
+    def _start(self) -> None:
+        """Commit all that has gathered, after the statement that is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due = True
+        self._begun_at = asyncio.get_running_loop().time()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         try:
-            while self._asked:
+            while self._due:
                 batch, self._asked = self._asked[:MOST_AT_ONCE], self._asked[MOST_AT_ONCE:]
+                self._due = bool(self._asked)
                 await self._write(batch)
         finally:
             self._task = None

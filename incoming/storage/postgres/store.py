@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from incoming.core.errors import StorageFailed, UnknownTicket
+from incoming.core.errors import StorageFailed
 from incoming.core.service_time import ServiceTime
 from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
@@ -30,8 +30,10 @@ from incoming.storage.postgres.connection.history import History, HistoryWatch
 from incoming.storage.postgres.connection.outage import PATIENCE
 from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
+from incoming.storage.postgres.grouped_reads import GroupedReads
 from incoming.storage.postgres.progress import ProgressWriter
-from incoming.storage.postgres.tickets import SEARCH, SELECT, News, insert, is_there, lock, save, write_records
+from incoming.storage.postgres.ticket_changes import TicketChanges
+from incoming.storage.postgres.tickets import SEARCH, SELECT, News, insert, is_there, save
 from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions, needle
@@ -42,8 +44,6 @@ log = logging.getLogger(__name__)
 
 SPARE = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
-
-UNKNOWN = "unknown ticket: it was never issued, or it expired long ago"
 
 
 class PostgresStore:
@@ -75,6 +75,14 @@ class PostgresStore:
         self._events: Counter[str] = Counter()
         self._transactions = Transactions(connector, pool, faults, history, self._mend, self.missed)
         self._progress = ProgressWriter(self._transactions, host, instance)
+        self._changes = TicketChanges(
+            self._transactions,
+            limits,
+            (host, instance),
+            self._one,
+            lambda known, after: self._news(known.id, outbox=after.callback != known.callback),
+        )
+        self._reads = GroupedReads(self._rows)
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
@@ -98,14 +106,17 @@ class PostgresStore:
         return created
 
     async def get(self, ticket_id: str) -> Ticket | None:
-        row = await self._transactions.read(
-            lambda connection: connection.fetchrow(f"{SELECT} WHERE id = $1", ticket_id)
-        )
+        row = await self._reads.row(ticket_id)
         if row is None:
             return None
         ticket = self._one(row)
         self._remembered.note(ticket)
         return ticket
+
+    async def _rows(self, ticket_ids: list[str]) -> dict[str, asyncpg.Record]:
+        query = f"{SELECT} WHERE t.id = ANY($1)"
+        rows = await self._transactions.read(lambda connection: connection.fetch(query, ticket_ids))
+        return {row[0]: row for row in rows}
 
     async def update(
         self,
@@ -118,41 +129,18 @@ class PostgresStore:
         believed: Ticket | None = None,
         records: Records | None = None,
     ) -> Ticket:
-        advanced = None if believed is None or records is not None else await self._progress.advance(believed, change)
+        advanced = None
+        if believed is not None and records is None:
+            advanced = await self._progress.advance(believed, change, patient=patient)
         if advanced is not None:
             self._remembered.note(advanced)
             self._listeners.notify([] if quiet else [ticket_id])
             return advanced
-        return await self._update(ticket_id, change, quiet, records)
-
-    async def _update(self, ticket_id: str, change: Change, quiet: bool, records: Records | None) -> Ticket:
-        changed = False
-
-        async def apply(connection: asyncpg.Connection) -> Ticket:
-            nonlocal changed
-            changed = False
-            row = await lock(connection, ticket_id)
-            if row is None:
-                raise UnknownTicket(UNKNOWN)
-            known = self._one(row)
-            after = change(known)
-            if after.id != ticket_id:
-                raise ValueError("a change gave the ticket another id")
-            if after is known:
-                return known
-            news = self._news(ticket_id, outbox=after.callback != known.callback)
-            saved = await save(connection, known, after, self._host, self._instance, news)
-            await quotas.check_saved(connection, self._limits, known, saved)
-            if records is not None:
-                await write_records(connection, ticket_id, records(saved))
-            changed = True
-            return saved
-
-        ticket = await self._transactions.run(apply, is_there)
-        self._remembered.note(ticket, has_records=records is not None)
-        if changed and not quiet:
+        saved = await self._changes.make(ticket_id, change, records, believed)
+        self._remembered.note(saved.ticket, has_records=records is not None)
+        if saved.xid is not None and not quiet:
             self._listeners.notify([ticket_id])
-        return ticket
+        return saved.ticket
 
     async def records(self, ticket_id: str) -> dict[str, str]:
         query = "SELECT name, value FROM records WHERE ticket_id = $1 ORDER BY name"
@@ -302,24 +290,22 @@ class PostgresStore:
 
     # --- the store itself ---------------------------------------------------------------------------------------------
 
-    def epoch_of(self, ticket_id: str) -> int | None:
-        """Return the ticket's epoch as it is committed, None if there is no such ticket. Blocks; not for the loop's
-        thread. Raises like `get`.
+    def epochs_of(self, ticket_ids: Sequence[str]) -> dict[str, int]:
+        """Return the tickets' epochs as they are committed, without those that there are no tickets of. Blocks; not for
+        the loop's thread. Raises like `get`.
         """
-        asked = asyncio.run_coroutine_threadsafe(self._epoch(ticket_id), self._loop)
+        asked = asyncio.run_coroutine_threadsafe(self._epochs(ticket_ids), self._loop)
         try:
             return asked.result(2 * PATIENCE)
         except TimeoutError as error:  # an OSError, which callers would take for one of their files
             asked.cancel()
             raise self._faults.blame(error) from error
 
-    async def _epoch(self, ticket_id: str) -> int | None:
-        # Asked before each write: it waits neither for whole changes nor for the rest of the row.
-        query = "SELECT coalesce((rest::json ->> 'epoch')::bigint, 0) FROM tickets WHERE id = $1"
-        epoch: int | None = await self._transactions.read(
-            lambda connection: connection.fetchval(query, ticket_id), at_once=True
-        )
-        return epoch
+    async def _epochs(self, ticket_ids: Sequence[str]) -> dict[str, int]:
+        # Asked before writes: it waits neither for whole changes nor for the rest of the rows.
+        query = "SELECT id, coalesce((rest::json ->> 'epoch')::bigint, 0) FROM tickets WHERE id = ANY($1)"
+        rows = await self._transactions.read(lambda connection: connection.fetch(query, list(ticket_ids)), at_once=True)
+        return dict(map(tuple, rows))
 
     def watch(self, listener: Callable[[str], None]) -> None:
         self._listeners.add(listener)

@@ -51,15 +51,18 @@ _INSERT = f"""WITH ticket AS (
     INSERT INTO progress (id, version, active_at, extents, synced, written_by)
     VALUES ($1, nextval('versions'), $4, $10, $11, $12)
     RETURNING version, {_ANNOUNCE.format(news="$14", outbox="$15")}"""  # noqa: S608
-_SAVE = f"""WITH ticket AS (
+_SAVE = f"""WITH current AS MATERIALIZED (
+        SELECT t.id FROM tickets t JOIN progress p USING (id) WHERE t.id = $1 AND p.version = $19 FOR UPDATE OF t, p),
+    ticket AS (
         UPDATE tickets SET state = $2, state_since = $3, touched = $4, due_at = $5, terms = $6, rest = $7,
-            reserved = $8, requested_by = $9, changed = pg_current_xact_id() WHERE id = $1),
-    entered AS ({_COUNT.format(state="$2", shard="$15", condition="WHERE $16::boolean")})
+            reserved = $8, requested_by = $9, changed = pg_current_xact_id() WHERE id = $1 AND EXISTS (TABLE current)),
+    entered AS ({_COUNT.format(state="$2", shard="$15", condition="WHERE $16::boolean AND EXISTS (TABLE current)")})
     UPDATE progress p SET version = nextval('versions'), active_at = $4, extents = $10, synced = $11,
         written_by = {WRITTEN_BY.format(all_synced="$12::boolean", mark="$13::text")},
         writer = CASE WHEN p.extents = $10 THEN p.writer ELSE $14 END
-    WHERE id = $1 RETURNING version, {_ANNOUNCE.format(news="$17", outbox="$18")}"""  # noqa: S608
-"""Both rows, what is counted and the news in one round trip."""
+    WHERE p.id = $1 AND EXISTS (TABLE current)
+    RETURNING p.version, pg_current_xact_id()::text AS xid, {_ANNOUNCE.format(news="$17", outbox="$18")}"""  # noqa: S608
+"""Both rows, what is counted and the news in one round trip; nothing if the version is not the one believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,14 @@ class News:
 
 
 SILENCE = News()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A `ticket` as it was written, with its new version, by the transaction `xid`; None if nothing was written."""
+
+    ticket: Ticket
+    xid: str | None
 
 
 def mark(host: str) -> str:
@@ -106,15 +117,26 @@ async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str, news
     return replace(ticket, version=version)
 
 
-async def save(
+async def save_if_current(
     connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = SILENCE
-) -> Ticket:
-    """Write `changed` over the rows, which are `known` and locked; return the ticket with its new version."""
+) -> Saved | None:
+    """Write `changed` over the rows if they are `known`, which locks them; else write nothing and return None."""
     row, values = _values(changed)
     progress = (row["extents"], row["synced"], *writer(known, changed, host), instance)
     counted = (random.randrange(SHARDS), known.state != changed.state)
-    version = await connection.fetchval(_SAVE, *values, *progress, *counted, news.text, news.outbox)
-    return replace(changed, version=version)
+    announced = (news.text, news.outbox)
+    saved = await connection.fetchrow(_SAVE, *values, *progress, *counted, *announced, known.version)
+    return None if saved is None else Saved(replace(changed, version=saved["version"]), saved["xid"])
+
+
+async def save(
+    connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = SILENCE
+) -> Saved:
+    """Write `changed` over the rows, which are `known` and locked."""
+    saved = await save_if_current(connection, known, changed, host, instance, news)
+    if saved is None:
+        raise RuntimeError(f"the rows of {known.id[:8]}... have changed although they are locked")
+    return saved
 
 
 async def lock(connection: asyncpg.Connection, ticket_id: str) -> Sequence[Any] | None:

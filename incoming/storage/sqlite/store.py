@@ -90,7 +90,7 @@ class SqliteStore:
         self._writer = GroupCommitWriter(self._path, self._faults, *told, keep)
         self._holder = secrets.token_hex(8)
         self._watcher: Watcher | None = None
-        self.epoch_of = EpochReader(self._path, self._faults)
+        self.epochs_of = EpochReader(self._path, self._faults)
 
     # --- one ticket ---------------------------------------------------------------------------------------------------
 
@@ -341,7 +341,7 @@ class SqliteStore:
         self._writer.stop()
         self._reader.shutdown()
         self._reading.close()
-        self.epoch_of.close()
+        self.epochs_of.close()
         self._unlock()
 
     def _unlock(self) -> None:

@@ -1,9 +1,10 @@
 """What only a database server can do to its clients: restart, crash, be read-only, lose a connection in a commit."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
@@ -213,12 +214,17 @@ class LostCommits:
 
 
 @pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("belief", ["none", "true", "outdated"])
 async def test_a_commit_whose_answer_was_lost_is_made_exactly_once(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, before: bool
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, before: bool, belief: str
 ) -> None:
     await store.create(ticket := new())
+    believed = None if belief == "none" else await store.get(ticket.id)
+    if belief == "outdated":
+        await store.update(ticket.id, lambda known: replace(known, reason="meanwhile"))
     lost = LostCommits(monkeypatch, before=before)
-    changed = await store.update(ticket.id, lambda known: replace(known, epoch=known.epoch + 1))
+    changed = await store.update(ticket.id, lambda known: replace(known, epoch=known.epoch + 1), believed=believed)
+    assert changed.reason == ("meanwhile" if belief == "outdated" else "")
     assert lost.hit == 1
     assert changed.epoch == 1
     assert await store.get(ticket.id) == changed
@@ -250,6 +256,70 @@ async def test_progress_whose_answer_was_lost_is_made_once(
     assert await store.get(ticket.id) == advanced
     again = await store.update(ticket.id, stored(100, 200), believed=advanced)
     assert await store.get(ticket.id) == again
+
+
+async def test_a_change_of_what_is_as_believed_reads_nothing(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(ticket := new())
+    believed = await store.get(ticket.id)
+    asked: list[str] = []
+    real = asyncpg.Connection.fetchrow
+
+    async def fetchrow(connection: asyncpg.Connection, query: str, *values: object) -> object:
+        asked.append(query.split()[0])
+        return await real(connection, query, *values)
+
+    monkeypatch.setattr(asyncpg.Connection, "fetchrow", fetchrow)
+    changed = await store.update(ticket.id, lambda known: replace(known, reason="new"), believed=believed)
+    assert asked == ["WITH"]
+    again = await store.update(ticket.id, lambda known: replace(known, reason="newer"), believed=believed)
+    assert asked == ["WITH", "WITH", "SELECT", "WITH"], "it was another one than believed"
+    assert await store.get(ticket.id) == again
+    assert again.version > changed.version
+
+
+async def test_tickets_that_are_wanted_at_once_are_read_by_one_query(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickets = [new() for _ in range(20)]
+    await store.create(*tickets)
+    queries: list[list[str]] = []
+    real = store._reads._query
+
+    async def query(ids: list[str]) -> Mapping[str, Sequence[Any]]:
+        queries.append(ids)
+        return await real(ids)
+
+    monkeypatch.setattr(store._reads, "_query", query)
+    ids = [ticket.id for ticket in tickets]
+    found = await asyncio.gather(*(store.get(ticket_id) for ticket_id in [*ids, "nobody", ids[0]]))
+    assert [ticket and ticket.id for ticket in found] == [*ids, None, ids[0]]
+    assert queries == [[*ids, "nobody"]]
+
+    async def fail(ids: list[str]) -> Mapping[str, Sequence[Any]]:
+        raise StorageFailed("the ticket database is away")
+
+    monkeypatch.setattr(store._reads, "_query", fail)
+    failed = await asyncio.gather(*(store.get(ticket_id) for ticket_id in ids), return_exceptions=True)
+    assert {str(error) for error in failed} == {"the ticket database is away"}
+    assert len(set(map(id, failed))) == 20, "an error each"
+
+
+async def test_progress_that_may_wait_goes_together(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes within the interval waits for its end, and takes along; what may not wait does not."""
+    monkeypatch.setattr("incoming.storage.postgres.progress.COMMIT_INTERVAL", 3600.0)
+    tickets = [new(state=State.UPLOADING, identity=Identity("a", 1000)) for _ in range(3)]
+    await store.create(*tickets)
+    first, second, third = [await store.get(ticket.id) for ticket in tickets]
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    await store.update(first.id, stored(0, 1), believed=first, patient=True)
+    waiting = asyncio.ensure_future(store.update(second.id, stored(0, 2), believed=second, patient=True))
+    assert not (await asyncio.wait([waiting], timeout=0.2))[0]
+    await store.update(third.id, stored(0, 3), believed=third)
+    assert (await waiting).extents == Extents([(0, 2)])
 
 
 async def test_changes_missed_while_disconnected_are_read_later(
@@ -393,8 +463,7 @@ async def test_the_epoch_can_be_read_on_a_thread(store: PostgresStore) -> None:
     await store.create(ticket := new())
     await store.update(ticket.id, lambda known: replace(known, epoch=7))
     loop = asyncio.get_running_loop()
-    assert await loop.run_in_executor(None, store.epoch_of, ticket.id) == 7
-    assert await loop.run_in_executor(None, store.epoch_of, "nobody") is None
+    assert await loop.run_in_executor(None, store.epochs_of, [ticket.id, "nobody"]) == {ticket.id: 7}
 
 
 async def test_several_instances_may_start_at_the_same_time(dsn: str) -> None:
@@ -455,11 +524,11 @@ def test_callers_have_their_answer_before_clients_give_up() -> None:
 async def test_a_database_that_does_not_tell_the_epoch_is_no_fault_of_the_files(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_answer(ticket_id: str) -> int | None:
+    async def no_answer(ticket_ids: Sequence[str]) -> dict[str, int]:
         await asyncio.Event().wait()
-        return None
+        return {}
 
-    monkeypatch.setattr(store, "_epoch", no_answer)
+    monkeypatch.setattr(store, "_epochs", no_answer)
     monkeypatch.setattr("incoming.storage.postgres.store.PATIENCE", 0.01)
     with pytest.raises(StorageFailed, match="ticket database"):
-        await asyncio.to_thread(store.epoch_of, "any")
+        await asyncio.to_thread(store.epochs_of, ["any"])

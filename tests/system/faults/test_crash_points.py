@@ -82,7 +82,7 @@ class Machine:
         self.boot_id = directory.with_name(directory.name + ".boot")
         self.disk = disk or ModelDisk(str(directory))
         self.tickets = WatchedTickets(directory)
-        self.files = FileStore(directory, disk=self.disk, epoch_of=self.tickets.epoch_of)
+        self.files = FileStore(directory, disk=self.disk, epochs_of=self.tickets.epochs_of)
         settings = Settings(durability=durability, checkpoint_bytes=4 * CHUNK, checkpoint_seconds=3600)  # type: ignore[arg-type]
         self.upload_service = UploadService(self.tickets, self.files, settings)
 

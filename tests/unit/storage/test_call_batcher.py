@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,8 @@ from incoming.storage.call_batcher import MAX_BATCH, CallBatcher
 
 
 @pytest.fixture
-def batcher() -> Iterator[CallBatcher]:
-    made = CallBatcher(3, "batcher-test")
+def batcher() -> Iterator[CallBatcher[Any, Any]]:
+    made: CallBatcher[Any, Any] = CallBatcher(3, "batcher-test", list)
     yield made
     made.close()
     made.join()
@@ -31,7 +32,7 @@ class Blocked:
         return "blocked"
 
 
-async def begun(batcher: CallBatcher, call: Blocked) -> "asyncio.Task[str]":
+async def begun(batcher: CallBatcher[Any, Any], call: Blocked) -> "asyncio.Task[str]":
     task = asyncio.ensure_future(batcher.run(call))
     await asyncio.sleep(0)
     await asyncio.get_running_loop().run_in_executor(None, call.started.wait, 20)
@@ -39,7 +40,7 @@ async def begun(batcher: CallBatcher, call: Blocked) -> "asyncio.Task[str]":
 
 
 async def test_all_that_waits_is_done_in_order_by_one_thread(
-    batcher: CallBatcher, monkeypatch: pytest.MonkeyPatch
+    batcher: CallBatcher[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("incoming.storage.call_batcher.SLOW_CALL", 20.0)
     done: list[int] = []
@@ -66,7 +67,7 @@ async def test_all_that_waits_is_done_in_order_by_one_thread(
     assert threading.get_ident() not in threads
 
 
-async def test_an_error_reaches_only_its_own_caller(batcher: CallBatcher) -> None:
+async def test_an_error_reaches_only_its_own_caller(batcher: CallBatcher[Any, Any]) -> None:
     def fail() -> None:
         raise OSError("mine")
 
@@ -78,7 +79,7 @@ async def test_an_error_reaches_only_its_own_caller(batcher: CallBatcher) -> Non
     assert outcome[2] == 2
 
 
-async def test_a_blocking_call_delays_no_other(batcher: CallBatcher) -> None:
+async def test_a_blocking_call_delays_no_other(batcher: CallBatcher[Any, Any]) -> None:
     """Neither those behind it nor the answers of those before it, which one thread was to give together."""
     stuck = Blocked()
     before = asyncio.ensure_future(batcher.run(lambda: "before"))
@@ -91,7 +92,7 @@ async def test_a_blocking_call_delays_no_other(batcher: CallBatcher) -> None:
     assert await blocked == "blocked"
 
 
-async def test_no_more_threads_than_allowed(batcher: CallBatcher) -> None:
+async def test_no_more_threads_than_allowed(batcher: CallBatcher[Any, Any]) -> None:
     stuck = [Blocked() for _ in range(3)]
     blocked = [await begun(batcher, call) for call in stuck]
     after = asyncio.ensure_future(batcher.run(lambda: "after"))
@@ -103,12 +104,12 @@ async def test_no_more_threads_than_allowed(batcher: CallBatcher) -> None:
     assert await asyncio.gather(*blocked, after) == ["blocked"] * 3 + ["after"]
 
 
-async def test_it_works_again_after_being_idle(batcher: CallBatcher) -> None:
+async def test_it_works_again_after_being_idle(batcher: CallBatcher[Any, Any]) -> None:
     for number in range(50):
         assert await batcher.run(lambda number=number: number) == number  # type: ignore[misc]
 
 
-async def test_a_cancelled_caller_gets_no_answer(batcher: CallBatcher) -> None:
+async def test_a_cancelled_caller_gets_no_answer(batcher: CallBatcher[Any, Any]) -> None:
     stuck = Blocked()
     task = await begun(batcher, stuck)
     task.cancel()
@@ -117,7 +118,7 @@ async def test_a_cancelled_caller_gets_no_answer(batcher: CallBatcher) -> None:
     assert task.cancelled()
 
 
-async def test_calls_made_before_the_end_are_done(batcher: CallBatcher) -> None:
+async def test_calls_made_before_the_end_are_done(batcher: CallBatcher[Any, Any]) -> None:
     stuck = Blocked()
     blocked = await begun(batcher, stuck)
     waiting = [asyncio.ensure_future(batcher.run(lambda: "waiting")) for _ in range(3)]
@@ -128,3 +129,23 @@ async def test_calls_made_before_the_end_are_done(batcher: CallBatcher) -> None:
     stuck.go_on.set()
     await asyncio.get_running_loop().run_in_executor(None, batcher.join)
     assert await asyncio.gather(blocked, *waiting) == ["blocked"] + ["waiting"] * 3
+
+
+async def test_calls_that_wait_are_prepared_together() -> None:
+    groups: list[int] = []
+
+    def prepare(calls: Sequence[Callable[[], object]]) -> Sequence[Callable[[], object]]:
+        groups.append(len(calls))
+        return calls
+
+    made: CallBatcher[Callable[[], object], object] = CallBatcher(1, "batcher-test", prepare)
+    first = Blocked()
+    blocked = await begun(made, first)
+    waiting = [asyncio.ensure_future(made.run(lambda number=number: number)) for number in range(MAX_BATCH + 3)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    first.go_on.set()
+    assert await asyncio.gather(*waiting) == list(range(MAX_BATCH + 3))
+    assert groups == [1, MAX_BATCH, 3]
+    assert await blocked == "blocked"
+    made.close()
+    made.join()

@@ -103,7 +103,7 @@ async def test_missing_parts_are_reported(tmp_path: Path) -> None:
 
 async def test_another_epoch_joins_nothing(tmp_path: Path) -> None:
     epochs = [0]
-    files = FileStore(tmp_path, epoch_of=lambda ticket_id: epochs[0])
+    files = FileStore(tmp_path, epochs_of=lambda ids: dict.fromkeys(ids, epochs[0]))
     known = await begun(files)
     epochs[0] = 1
     with pytest.raises(TakenOver):

@@ -46,8 +46,8 @@ class Workers:
     def __init__(self, directory: Path) -> None:
         self.two = Bench(directory)
         self.disk = StoppedDisk()
-        epoch_of = self.two.tickets.inner.epoch_of
-        self.one = Bench(directory, files=FileStore(directory, disk=self.disk, epoch_of=epoch_of))
+        epochs_of = self.two.tickets.inner.epochs_of
+        self.one = Bench(directory, files=FileStore(directory, disk=self.disk, epochs_of=epochs_of))
 
 
 @pytest.fixture

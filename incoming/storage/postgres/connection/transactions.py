@@ -25,10 +25,14 @@ from incoming.storage.postgres.connection.outage import PATIENCE, NoTurn, Outage
 
 T = TypeVar("T")
 
+_XID = "SELECT pg_current_xact_id_if_assigned()::text"
+
 Work = Callable[[asyncpg.Connection], Awaitable[T]]
 Confirm = Callable[[asyncpg.Connection, T], Awaitable[bool]]
 """Whether the result of a transaction is in the database; False also when it was changed since."""
 
+XidOf = Callable[[T], str | None]
+"""The id of the transaction that the result is of, None if it has written nothing."""
 
 Mend = Callable[[asyncpg.Connection, History, History], Awaitable[None]]
 """Called with the histories before and now, in a transaction."""
@@ -91,13 +95,14 @@ class Transactions:
         """How often the server has begun to be away."""
         return self._outage.count
 
-    async def run(self, work: Work[T], confirm: Confirm[T] = _not_there) -> T:
+    async def run(self, work: Work[T], confirm: Confirm[T] = _not_there, xid_of: XidOf[T] | None = None) -> T:
         """Return the result of `work` once its transaction is committed. It may be tried several times.
 
         `confirm` is asked when the answer to COMMIT was lost with the server; a transaction without one is made again.
+        Without `xid_of` the transaction's id takes a further round trip.
         Raises what `work` raises; StorageFull, StorageFailed or, once closed, ServerShutdown.
         """
-        return await self._patiently(partial(self._transaction, work), confirm, self._turns)
+        return await self._patiently(partial(self._transaction, work, xid_of), confirm, self._turns)
 
     async def run_statement(self, work: Work[T]) -> T:
         """The same for one statement that may be made twice. It is a transaction by itself, in one round trip.
@@ -194,7 +199,7 @@ class Transactions:
             if not await self._history.is_current(connection):
                 raise HistoryChanged("the server has failed over")
 
-    async def _transaction(self, work: Work[T]) -> T:
+    async def _transaction(self, work: Work[T], xid_of: XidOf[T] | None = None) -> T:
         async with self._connection() as connection:
             history = self._history.known
             transaction = connection.transaction()
@@ -202,7 +207,7 @@ class Transactions:
             try:
                 await self._prepare(connection)
                 result = await work(connection)
-                xid = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+                xid = await connection.fetchval(_XID) if xid_of is None else xid_of(result)
             except HistoryChanged:
                 await transaction.rollback()
                 raise

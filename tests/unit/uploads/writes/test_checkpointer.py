@@ -298,7 +298,7 @@ async def test_bytes_committed_during_a_failed_sync_do_not_count(make_bench: Mak
 async def test_a_failed_sync_of_one_worker_holds_for_all_workers(tmp_path: Path, whole: bool) -> None:
     """The kernel tells of the loss once, and the other worker syncs before it is recorded: it must not succeed."""
     two, broken = Bench(tmp_path / "storage"), FaultyDisk()
-    files = FileStore(tmp_path / "storage", disk=broken, epoch_of=two.tickets.inner.epoch_of)
+    files = FileStore(tmp_path / "storage", disk=broken, epochs_of=two.tickets.inner.epochs_of)
     one = Bench(tmp_path / "storage", files=files)
     here = await one.open(await one.new(), size=20)
     there = await two.open(here.ticket.id, size=20, epoch=here.ticket.epoch)
