@@ -3,8 +3,9 @@
 Each sends a chunk a second at its rate, without waiting for others; the time from the last byte of a chunk to its ack
 is the lag of a user's progress bar. The generator shares the machine with the server, so it does as little as can be:
 bare asyncio protocols instead of a WebSocket library, frames whose mask is zero and whose payload is the same bytes for
-all, one timer a chunk, and of what comes back only acks, errors and the end are looked at. What a chunk costs the
-server is measured between the first seconds and the last one, when nobody connects and no file is completed.
+all, one timer a chunk, and of what comes back only acks, errors and the end are looked at. Acks and the server's costs
+are measured while all of them send, when nobody connects and no file is completed; the first and the last ack of an
+upload, which wait for its ticket to be claimed and its file to be completed, are told apart.
 """
 
 from __future__ import annotations
@@ -25,19 +26,24 @@ from native import CHUNK_HEADER, frame_head, handshake
 from servers import Servers
 
 MASK = bytes(4)
-CONNECTING = 2.0
-"""Seconds over which the uploads begin, so that their hellos do not arrive at once."""
+CONNECTING = 10.0
+"""Seconds over which the uploads begin, and end: so many users do not come within the same second."""
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """`uploads` at once, each at `rate` bytes a second for `seconds`. Latencies in seconds, memory in bytes."""
+    """`uploads` at once, each at `rate` bytes a second for `seconds`. Latencies in seconds, memory in bytes.
+
+    `first_99` and `last_99` are those of each upload's first and last chunk, the others those while all send.
+    """
 
     uploads: int
     rate: int
     seconds: int
     latency_median: float
     latency_99: float
+    first_99: float
+    last_99: float
     server_cpu: float
     cpu_per_chunk: float
     memory: int
@@ -45,12 +51,16 @@ class Crowd:
     loop_lag_99: float | None
 
 
+Latency = tuple[float, int, float]
+"""When a chunk was sent, by the event loop's clock, its number, and the seconds until its ack."""
+
+
 class Uploader(asyncio.Protocol):
     """One upload, whose file is what it sends, so that it is handed over and `finished`."""
 
     transport: asyncio.Transport
 
-    def __init__(self, servers: Servers, ticket: str, payload: bytes, seconds: int, latencies: list[float]) -> None:
+    def __init__(self, servers: Servers, ticket: str, payload: bytes, seconds: int, latencies: list[Latency]) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._host = f"{servers.host}:{servers.incoming_port}"
         self._ticket = ticket
@@ -115,7 +125,9 @@ class Uploader(asyncio.Protocol):
         kind = told["type"]
         if kind == "ack":
             now = time.monotonic()
-            self._latencies.extend(now - self._sent.pop(begin) for begin, _ in told["chunks"])  # type: ignore[attr-defined]
+            for begin, _ in told["chunks"]:  # type: ignore[attr-defined]
+                sent = self._sent.pop(begin)
+                self._latencies.append((sent, begin // len(self._payload), now - sent))
         elif kind == "error":
             self.finished.set_exception(RuntimeError(str(told["message"])))
         elif kind == "state" and told["state"] == "finished":
@@ -127,12 +139,22 @@ class Uploader(asyncio.Protocol):
             self.finished.set_exception(exc or RuntimeError("the server has closed the connection"))
 
 
-async def _run(
-    servers: Servers, tickets: list[str], rate: int, seconds: int
-) -> tuple[list[float], float, float | None]:
-    """Return the latency of each chunk, and the server's CPU seconds per chunk and loop lag while all of them send."""
+@dataclass(frozen=True)
+class _Run:
+    """The latencies of chunks that were sent `while_all` send, of the first and of the last ones; and what the server
+    needed in that time.
+    """
+
+    while_all: list[float]
+    first: list[float]
+    last: list[float]
+    cpu_per_chunk: float
+    loop_lag_99: float | None
+
+
+async def _run(servers: Servers, tickets: list[str], rate: int, seconds: int) -> _Run:
     loop = asyncio.get_running_loop()
-    latencies: list[float] = []
+    latencies: list[Latency] = []
     payload = bytes(rate)
     pid = servers.pids["incoming"]
     begin = loop.time()
@@ -145,24 +167,29 @@ async def _run(
             servers.incoming_port,
         )
         uploads.append(upload)
-        # Evenly over each second.
-        loop.call_at(begin + CONNECTING + 1 + index / len(tickets), upload.start)
-    await asyncio.sleep(begin + CONNECTING + 3 - loop.time())
+        loop.call_at(begin + CONNECTING * index / len(tickets) + 1, upload.start)
+    await asyncio.sleep(begin + CONNECTING + 2 - loop.time())
     lags = await asyncio.to_thread(_lags, servers)
-    before, acked = cost(pid).cpu, len(latencies)
-    await asyncio.sleep(seconds - 4)
-    per_chunk = (cost(pid).cpu - before) / max(1, len(latencies) - acked)
-    lag = _percentile_99(lags, await asyncio.to_thread(_lags, servers))
-    async with asyncio.timeout(60):
+    since, before, acked = loop.time(), cost(pid).cpu, len(latencies)
+    await asyncio.sleep(begin + seconds - loop.time())
+    until, cpu, count = loop.time(), cost(pid).cpu - before, len(latencies) - acked
+    lag = _bucket_99(lags, await asyncio.to_thread(_lags, servers))
+    async with asyncio.timeout(CONNECTING + 60):
         await asyncio.gather(*(upload.finished for upload in uploads))
-    return latencies, per_chunk, lag
+    return _Run(
+        sorted(latency for sent, _, latency in latencies if since <= sent < until),
+        sorted(latency for _, number, latency in latencies if number == 0),
+        sorted(latency for _, number, latency in latencies if number == seconds - 1),
+        cpu / max(1, count),
+        lag,
+    )
 
 
 def crowd(
     servers: Servers,
     uploads: int,
     rate: int = 50_000,
-    seconds: int = 20,
+    seconds: int = 30,
     dest_type: str = "file",
     check: Callable[[list[str], bytes], None] | None = None,
 ) -> Crowd:
@@ -174,21 +201,20 @@ def crowd(
     idle = cost(pid).resident
     tickets = [servers.ticket_here(destType=dest_type) for _ in range(uploads)]
     before = cost(pid)
-    latencies, per_chunk, lag = asyncio.run(_run(servers, tickets, rate, seconds))
-    latencies.sort()
+    run = asyncio.run(_run(servers, tickets, rate, seconds))
     after = cost(pid)
     (check or functools.partial(_check_files, servers))(tickets, bytes(rate * seconds))
     return Crowd(
         uploads,
         rate,
         seconds,
-        latencies[len(latencies) // 2],
-        latencies[int(len(latencies) * 0.99)],
+        run.while_all[len(run.while_all) // 2],
+        *(values[int(len(values) * 0.99)] for values in (run.while_all, run.first, run.last)),
         after.cpu - before.cpu,
-        per_chunk,
+        run.cpu_per_chunk,
         after.peak,
         max(0.0, (after.peak - idle) / uploads),
-        lag,
+        run.loop_lag_99,
     )
 
 
@@ -214,7 +240,7 @@ def _lags(servers: Servers) -> dict[float, float]:
     }
 
 
-def _percentile_99(before: dict[float, float], after: dict[float, float]) -> float | None:
+def _bucket_99(before: dict[float, float], after: dict[float, float]) -> float | None:
     """Return the upper bound of the quantile's bucket, None if nothing was measured."""
     counts = {bound: count - before.get(bound, 0.0) for bound, count in after.items()}
     total = max(counts.values(), default=0.0)
