@@ -225,6 +225,11 @@ class AnySequence(RuleBasedStateMachine):
         if losses != self.losses:
             self.losses = losses
             self.acked = self.synced
+            # Until another worker has the news, which takes milliseconds, it may acknowledge what it believes is there.
+            # What was acknowledged before and then lost is asked for again all the same.
+            for bench in self.benches:
+                if (upload := bench.upload_service._uploads.get(self.ticket_id)) is not None:
+                    upload.adopt(ticket)
         for start, end in self.acked | self.synced:
             assert ticket.extents.covers(start, end), f"acked {self.acked}, believed {ticket.extents}"
         for start, end in self.synced:
