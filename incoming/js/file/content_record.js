@@ -158,6 +158,24 @@ export class ContentRecord {
     async #look(first, last) {
         const [start, end] = this.#exact ? [first * this.#block, this.#end_of(last - 1)] : this.#sample(first);
         const bytes = await this.#file.read(start, end);
+        this.#compare(first, last, bytes);
+        return bytes;
+    }
+
+    /**
+     * Records what is new of a file that is compared byte by byte, and compares the rest. Throws a FileFault.
+     * @param {Uint8Array<ArrayBuffer>} all its bytes
+     */
+    compare(all) {
+        this.#compare(0, this.#states.length, all);
+    }
+
+    /**
+     * @param {number} first
+     * @param {number} last
+     * @param {Uint8Array<ArrayBuffer>} bytes
+     */
+    #compare(first, last, bytes) {
         for (let block = first; block < last; block++) {
             const place = (block - first) * this.#block;
             const found = content_digest(bytes.subarray(place, place + this.#block));
@@ -165,7 +183,6 @@ export class ContentRecord {
             else if (this.#digests[block] !== found) throw file_changed();
             this.#add(block, RECORDED);
         }
-        return bytes;
     }
 
     /**

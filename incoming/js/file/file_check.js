@@ -10,6 +10,8 @@ import { SAMPLED_WHOLE, fingerprint } from "./fingerprint.js";
 
 /** Milliseconds after which the samples of the fingerprint are read again while chunks are sent. */
 const LOOK_AGAIN_AFTER = 5_000;
+/** Bytes of a file up to which all of it is read at once: each read of a part takes a browser as long as one of these. */
+const READ_WHOLE = 2 * 1024 * 1024;
 /** Characters of a name in a URL; some proxies refuse URLs of more than 4,000 with all that else is in them. */
 const LONGEST_NAME = 2_000;
 
@@ -31,7 +33,7 @@ export class FileCheck {
     #sealing = false;
     /** Whether all of the file, if it is small, will be sent at once behind the next `confirm`. */
     #at_once = false;
-    /** @type {Uint8Array<ArrayBuffer> | null} all bytes of a small file, as they were read for its fingerprint */
+    /** @type {Uint8Array<ArrayBuffer> | null} all bytes of a file that will be sent at once, as they were read before */
     #all = null;
     /** @type {Problem | null} with which the last read failed */
     #found = null;
@@ -60,7 +62,7 @@ export class FileCheck {
     }
 
     /**
-     * Reads the samples of the fingerprint, again each time.
+     * Reads the samples of the fingerprint, or all of a small file, again each time.
      * @returns {Promise<Problem | null>} why the file cannot be uploaded
      */
     async confirm() {
@@ -71,18 +73,13 @@ export class FileCheck {
 
     async #confirm() {
         this.#looked = this.#env.now();
-        const found = await fingerprint(this.#at_once ? this.#kept() : this.#file, this.#env.crypto);
+        const { size } = this.#file;
+        const all = size <= READ_WHOLE ? await this.#file.read(0, size) : null;
+        const found = await fingerprint(all ? in_memory(all) : this.#file, this.#env.crypto);
         this.#fingerprint ||= found;
         if (this.#file.looks_changed || this.#fingerprint !== found) throw file_changed();
-    }
-
-    /** Reads the samples like the file, and keeps them. */
-    #kept() {
-        const read = async (/** @type {number} */ start, /** @type {number} */ end) => {
-            this.#all = await this.#file.read(start, end);
-            return this.#all;
-        };
-        return { size: this.#file.size, read };
+        if (all && !this.#at_once) this.#record.compare(all);
+        if (this.#at_once) this.#all = all;
     }
 
     /**
@@ -146,7 +143,7 @@ export class FileCheck {
         const seal = async () => {
             whole = await this.#record.seal(ranges, wanted);
             // Of what an earlier page has sent there is no record.
-            if (whole) await this.#confirm();
+            if (whole && bytes_of(ranges) < this.#file.size) await this.#confirm();
         };
         const problem = await problem_of(seal());
         this.#sealing = false;
@@ -161,6 +158,16 @@ export class FileCheck {
     async doubt([start]) {
         return this.#found ?? problem_of(this.#file.read(start, start + 1));
     }
+}
+
+/** @param {Range[]} ranges */
+function bytes_of(ranges) {
+    return ranges.reduce((sum, [start, end]) => sum + end - start, 0);
+}
+
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+function in_memory(bytes) {
+    return { size: bytes.length, read: async (/** @type {number} */ start, /** @type {number} */ end) => bytes.subarray(start, end) };
 }
 
 /**

@@ -115,10 +115,33 @@ test("a change of what was sent, and of what an earlier page has sent, is told i
 });
 
 test("an upload that was paused meanwhile is told nothing, and looks again when it goes on", async () => {
-    const { check } = await checked();
-    assert.equal(await sealed(check, [[0, SIZE]], () => false), "nothing");
+    const size = 3_000_000;
+    const { check } = await checked(size);
+    assert.equal(await sealed(check, [[0, size]], () => false), "nothing");
     await next_turn();
+    assert.equal(await sealed(check, [[0, size]]), null);
+});
+
+test("a file that is not large is read as a whole, once before it is sent and once as it is sent", async () => {
+    const env = new FakeEnvironment();
+    const file = file_of(SIZE);
+    const { slice } = file;
+    const reads = [];
+    file.slice = (start, end) => reads.push([start, end]) && slice.call(file, start, end);
+    const check = new FileCheck(env, file);
+    assert.equal(await check.confirm(), null);
     assert.equal(await sealed(check), null);
+    await check.read([0, SIZE]);
+    assert.deepEqual(reads, [
+        [0, SIZE],
+        [0, SIZE],
+    ]);
+});
+
+test("a change anywhere in such a file is found before it is connected again", async () => {
+    const { check, content } = await checked();
+    content[777_777] = 1;
+    assert.equal((await check.confirm()).code, 1002);
 });
 
 test("what is wrong with a chunk that could not be read is told when its connection has failed", async () => {
