@@ -205,7 +205,8 @@ export class HttpConnection {
             if (json) this.#report_state(json);
             if (json?.path) this.#listener.path(json.path);
             this.#listener.ack([chunk]);
-            if (json && this.#open && !this.#sending) this.#await_news();
+            // An aborted request ends its connection, which the next chunk would have to open again.
+            if (status === 200 && this.#open && !this.#sending) this.#await_news();
         } else {
             this.#failed(answer);
         }

@@ -71,6 +71,16 @@ test("308 acknowledges the chunk", async () => {
     assert.deepEqual(reports, [["ack", [[300, 400]]]]);
 });
 
+test("behind a 308, even one that has a status, the connection stays free for the next chunk for a moment", async () => {
+    const { put, env } = await sending();
+    const count = env.requests.length;
+    put.answer(308, { ...STATUS, path: {} });
+    env.pass(399);
+    assert.equal(env.requests.length, count);
+    env.pass(1 + GATHER);
+    assert.deepEqual([env.requests.length, env.request.method], [count + 1, "GET"]);
+});
+
 test("200 acknowledges the last one and tells the state, then news are waited for", async () => {
     const { put, reports, env } = await sending();
     put.answer(200, { ...STATUS, state: "arrived" });
