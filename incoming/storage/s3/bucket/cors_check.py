@@ -32,7 +32,7 @@ class CorsCheck:
         """Return a finding for each origin. Raises S3Error, Unreachable, StorageFailed."""
         upload = await self._client.create_upload(self._key, {})
         try:
-            url = urlsplit(await self._client.presign_part(self._key, upload, 1, 1, LIFETIME))
+            url = urlsplit((await self._client.presign_parts(self._key, upload, [(1, 1)], LIFETIME))[0])
             sender = HttpSender(f"{url.scheme}://{url.netloc}", self._store.ca_file)
             try:
                 return [await self._try_origin(sender, url.netloc, f"{url.path}?{url.query}", one) for one in origins]

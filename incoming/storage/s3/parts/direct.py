@@ -22,13 +22,11 @@ async def sign_parts(access: BucketAccess, ticket: Ticket, numbers: Sequence[int
     place, size = Place.parse(ticket.store_data), ticket.size or 0
     if unknown := [number for number in numbers if not 1 <= number <= place.count(size)]:
         raise BadRange(f"there is no part {unknown[0]}: the file has the parts 1 to {place.count(size)}")
-    signed = []
-    for number in numbers:
-        start, end = place.range_of(number, size)
-        if not ticket.extents.covers(start, end):
-            url = await access.client.presign_part(place.key, place.upload, number, end - start, SIGNED_FOR)
-            signed.append(SignedPart(number, (start, end), url))
-    return signed
+    ranges = {number: place.range_of(number, size) for number in numbers}
+    missing = {number: within for number, within in ranges.items() if not ticket.extents.covers(*within)}
+    lengths = [(number, end - start) for number, (start, end) in missing.items()]
+    urls = await access.client.presign_parts(place.key, place.upload, lengths, SIGNED_FOR)
+    return [SignedPart(number, within, url) for (number, within), url in zip(missing.items(), urls, strict=True)]
 
 
 async def look_for_parts(access: BucketAccess, upload: BufferedUpload, ticket: Ticket, after: int) -> Written:

@@ -163,11 +163,13 @@ class S3Client:
 
     # --- for others ---------------------------------------------------------------------------------------------------
 
-    async def presign_part(self, key: str, upload: str, number: int, length: int, lifetime: float) -> str:
-        """Return a URL with which one part of exactly `length` bytes can be PUT."""
-        query = [("partNumber", str(number)), ("uploadId", upload)]
-        url = self._url(self._public, key, query)
-        return await self.signer.presign("PUT", url, lifetime, {"Content-Length": str(length)})
+    async def presign_parts(
+        self, key: str, upload: str, parts: Sequence[tuple[int, int]], lifetime: float
+    ) -> list[str]:
+        """Return a URL for each (number, length), with which one part of exactly that many bytes can be PUT."""
+        signer = await self.signer.url_signer("PUT", self._url(self._public, key, []), lifetime, ("Content-Length",))
+        pair = f"uploadId={quote(upload, safe='-_.~')}"
+        return [signer.sign((f"partNumber={number}", pair), (str(length),)) for number, length in parts]
 
     async def presign_get(self, key: str, lifetime: float) -> str:
         """Return a URL with which the object can be read."""

@@ -79,6 +79,15 @@ async def test_a_signed_url_holds_for_one_length() -> None:
     assert parse_qs(urlsplit(other).query)["X-Amz-Signature"] != query["X-Amz-Signature"]
 
 
+async def test_urls_signed_together_are_those_signed_one_by_one() -> None:
+    its = signer()
+    together = await its.url_signer("PUT", f"{HOST}/a%20b", 900, ("Content-Length",))
+    for number, length in ((1, "4096"), (2, "17")):
+        query = f"partNumber={number}&uploadId=u"
+        alone = await its.presign("PUT", f"{HOST}/a%20b?{query}", 900, {"Content-Length": length})
+        assert together.sign(query.split("&"), (length,)) == alone
+
+
 async def test_the_time_of_a_signature_is_the_stores() -> None:
     its = signer()
     its.time.learn("Fri, 24 May 2013 01:00:00 GMT")
