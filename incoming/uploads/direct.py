@@ -41,15 +41,22 @@ class DirectUploads:
         self._learned = learned
         self._completed = completed
         self._sleep = sleep
+        self._stores: dict[str, DirectStore | None] = {}
+        """By `destType`: whether a store has the functions of a Protocol takes longer to find out than a signature."""
 
     def offered(self, ticket: Ticket) -> bool:
         """Return whether clients of this ticket may send parts themselves."""
         return self._direct_store(ticket) is not None and ticket.state in RECEIVING and bool(ticket.part_size)
 
     def _direct_store(self, ticket: Ticket) -> DirectStore | None:
-        store = store_of(self._store, ticket)
-        is_offered = isinstance(store, DirectStore) and store.offers_direct and ticket.options.direct
-        return store if is_offered and isinstance(store, DirectStore) else None
+        if not ticket.options.direct:
+            return None
+        dest_type = ticket.options.dest_type
+        if dest_type not in self._stores:
+            named = store_of(self._store, ticket)
+            self._stores[dest_type] = named if isinstance(named, DirectStore) else None
+        store = self._stores[dest_type]
+        return store if store is not None and store.offers_direct else None
 
     async def sign(self, upload: ActiveUpload, epoch: int, numbers: Sequence[int]) -> AsyncIterator[list[SignedPart]]:
         """Yield URLs for those of these parts that are missing, each as soon as the upload's rate allows its bytes.
@@ -57,7 +64,9 @@ class DirectUploads:
         None is signed before that: its time would run while it waits. Raises TakenOver for another epoch than the
         present one, the outcome of an upload that has ended, BadRange, or what the stores raise.
         """
-        ticket = await self._rightful(upload, epoch)
+        ticket = upload.ticket
+        if ticket.epoch != epoch or ticket.state not in RECEIVING or not ticket.store_data:
+            ticket = await self._rightful(upload, epoch)
         store = self._direct_store(ticket)
         if store is None:
             return
@@ -68,8 +77,9 @@ class DirectUploads:
             while wait := upload.allowance.wait:
                 await self._sleep(wait)
             signed = await store.sign_parts(ticket, _affordable(upload, ticket, left))
+            # Nobody gets a URL before the ticket was read after it was signed.
             ticket = await self._rightful(upload, epoch)
-            yield signed
+            yield [part for part in signed if not ticket.extents.covers(*part.range)]
 
     async def look(self, upload: ActiveUpload, epoch: int, after: int = 0) -> Extents:
         """Ask the store which parts after this number it has, commit them, and return what has arrived.

@@ -65,6 +65,22 @@ async def test_no_url_is_given_when_the_epoch_ends_while_it_is_signed(monkeypatc
     assert worker.store.signed == [1]
 
 
+async def test_no_url_is_given_for_a_part_that_arrives_while_it_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = DirectWorker()
+    upload = await worker.begun()
+    await worker.sign(upload, 1, 2)
+    sign = worker.store.sign_parts
+
+    async def overtaken(*given: object) -> list[SignedPart]:
+        signed = await sign(*given)  # type: ignore[arg-type]
+        worker.store.sent = {1: PART}
+        await worker.look(upload)
+        return signed
+
+    monkeypatch.setattr(worker.store, "sign_parts", overtaken)
+    assert numbers(await worker.sign(upload, 1, 2)) == [2]
+
+
 async def test_what_another_epoch_has_seen_does_not_count_for_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken over between the look at the store and the commit: the new session looks by itself."""
     worker = DirectWorker()
