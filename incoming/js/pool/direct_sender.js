@@ -34,7 +34,7 @@ import { ConcurrencyController } from "./concurrency_controller.js";
 const MOST = 6;
 /** Parts for which URLs are asked before there is a connection for them: at least, and on a quick line. */
 const AHEAD = 2;
-const MOST_AHEAD = 16;
+const MOST_AHEAD = 64;
 /** Milliseconds between two questions for URLs: sooner, more are asked for at a time, and later fewer. */
 const [ASKED_QUICKLY, ASKED_SLOWLY] = [5_000, 30_000];
 /** Failures in a row, while our own server answers and the store has nothing of it, after which this is of no use. */
@@ -46,10 +46,10 @@ const SILENCE = 30_000;
 const LOOK_INTERVAL = 5_000;
 /**
  * Parts that were just stored are reported together, the last ones at once. A report costs the server a request to the
- * store, so each waits twice as long as the one before.
+ * store and a synced commit, so each waits twice as long as the one before. What is not reported is found at the hello.
  */
 const REPORT_AFTER = 300;
-const REPORT_AT_LAST_AFTER = 2_400;
+const REPORT_AT_LAST_AFTER = 4_800;
 /** Times that the server is asked for a part that the store has taken and does not list. */
 const LOOKS = 3;
 /** Of a URL's life it is used for so much, so that no PUT begins too late. */
