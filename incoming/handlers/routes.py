@@ -22,7 +22,7 @@ from incoming.handlers.upload.offset_protocols.tus import TusUpload
 from incoming.handlers.upload.offset_protocols.tus_parts import TusPart
 from incoming.handlers.upload.resumable_put import ResumablePut
 from incoming.handlers.upload.uploads_wait import UploadsWait
-from incoming.handlers.upload.websocket import UploadSocket
+from incoming.handlers.upload.websocket.upload_socket import UploadSocket
 from incoming.handlers.upload.whole_upload import WholeUpload
 from incoming.wire.resumable_upload import is_resumable_upload
 

@@ -12,10 +12,10 @@ import pytest
 from tornado.iostream import IOStream
 
 from incoming.handlers.upload.body_receiver import BodyReceiver
-from incoming.handlers.upload.chunk_receiver import ChunkReceiver
 from incoming.handlers.upload.resumable_put import ResumablePut
-from incoming.handlers.upload.websocket import UploadSocket
-from incoming.handlers.upload.websocket_sender import WebSocketSender
+from incoming.handlers.upload.websocket.chunk_receiver import ChunkReceiver
+from incoming.handlers.upload.websocket.sender import WebSocketSender
+from incoming.handlers.upload.websocket.upload_socket import UploadSocket
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.writes.checkpointer import Checkpointer
 from incoming.uploads.writes.flow_control import UploadWriter

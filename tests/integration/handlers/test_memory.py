@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.handlers.upload.websocket_reader import LARGEST_READ
+from incoming.handlers.upload.websocket.reader import LARGEST_READ
 from incoming.uploads.writes.receive_buffer import LARGEST_BUFFER
 from tests.conftest import StartServer
 from tests.integration.handlers.conftest import StartWorker, holds

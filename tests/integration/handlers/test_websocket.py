@@ -10,7 +10,7 @@ import pytest
 from incoming import __version__
 from incoming.core.extents import Extents
 from incoming.core.ticket import State
-from incoming.handlers.upload.websocket import UploadSocket
+from incoming.handlers.upload.websocket.upload_socket import UploadSocket
 from incoming.wire.messages import CHUNK_HEADER, MAX_CONTROL
 from tests.integration.handlers.conftest import LogLines, StartWorker, holds, look
 from tests.support.one_worker import OneWorker

@@ -178,8 +178,8 @@ async def test_a_peer_that_does_not_read_is_not_read(
     start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not want to know of what it gets: acks and answers must not pile up, nor be waited for for ever."""
-    monkeypatch.setattr("incoming.handlers.upload.websocket_sender.CLOSE_TIMEOUT", 0.2)
-    monkeypatch.setattr("incoming.handlers.upload.websocket_sender.MAX_QUEUED", 50)
+    monkeypatch.setattr("incoming.handlers.upload.websocket.sender.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("incoming.handlers.upload.websocket.sender.MAX_QUEUED", 50)
     worker = await start_worker("--ping-interval", "0.5", "--dead-after", "1")
     socket = await RawWebSocket.open(worker.port, await worker.ticket(), receive_buffer=4096)
     await socket.send(hello(1000))

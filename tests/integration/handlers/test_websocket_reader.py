@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from tornado.iostream import IOStream, StreamClosedError
 
-from incoming.handlers.upload import websocket_reader
-from incoming.handlers.upload.websocket_reader import LARGEST_READ, SMALLEST_READ, next_read, receive
+from incoming.handlers.upload.websocket import reader
+from incoming.handlers.upload.websocket.reader import LARGEST_READ, SMALLEST_READ, next_read, receive
 from incoming.wire.websocket_frames import Close, Data, Event, FrameError, FrameReader, Text
 from tests.support.raw_websocket import BINARY, CLOSE, CONTINUATION, TEXT, frame
 
@@ -154,8 +154,8 @@ async def test_one_connection_does_not_starve_the_others(burst: bytes, monkeypat
     await asyncio.sleep(0)
     await receive(server, FrameReader(LIMIT, 100), count)
     waiting.cancel()
-    assert turns >= (100_000 if burst[0] == 0 else 50) * websocket_reader.FRAME_COST // websocket_reader.YIELD_BYTES
-    assert most <= websocket_reader.YIELD_BYTES // websocket_reader.FRAME_COST + 2
+    assert turns >= (100_000 if burst[0] == 0 else 50) * reader.FRAME_COST // reader.YIELD_BYTES
+    assert most <= reader.YIELD_BYTES // reader.FRAME_COST + 2
     server.close()
     ends[1].close()
 

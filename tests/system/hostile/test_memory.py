@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from incoming.handlers.upload.websocket_reader import LARGEST_READ
+from incoming.handlers.upload.websocket.reader import LARGEST_READ
 from incoming.uploads.writes.receive_buffer import LARGEST_BUFFER
 from incoming.wire.messages import CHUNK_HEADER
 from tests.support.incoming_server import IncomingServer

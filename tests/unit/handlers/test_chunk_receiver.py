@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from incoming.core.errors import BadRequest, StorageFailed, UploadError
 from incoming.core.extents import Range
 from incoming.core.token_bucket import RateLimiter
-from incoming.handlers.upload.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, ChunkReceiver
+from incoming.handlers.upload.websocket.chunk_receiver import CHUNKS_UNDER_WAY, PART_SECONDS, ChunkReceiver
 from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.uploads.writes.flow_control import OVERHEAD, MemoryBudget

@@ -9,7 +9,7 @@ import pytest
 
 from incoming.core.errors import BadRange, BadRequest, InternalError, TakenOver, TooBusy, UploadError
 from incoming.core.extents import Range
-from incoming.handlers.upload.direct_parts import MAX_QUEUED, DirectParts
+from incoming.handlers.upload.websocket.direct_parts import MAX_QUEUED, DirectParts
 from incoming.storage.byte_store import SIGNED_FOR
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.wire.messages import Sent, Sign

@@ -7,8 +7,8 @@ import pytest
 from tornado.websocket import WebSocketClosedError
 
 from incoming.core.errors import StorageFailed, StorageFull, UploadError
-from incoming.handlers.upload import websocket_sender
-from incoming.handlers.upload.websocket_sender import MAX_QUEUED, WebSocketSender
+from incoming.handlers.upload.websocket import sender
+from incoming.handlers.upload.websocket.sender import MAX_QUEUED, WebSocketSender
 from incoming.wire import messages
 from tests.support.waiting import until_idle
 
@@ -92,7 +92,7 @@ async def test_a_failure_is_reported_once_behind_what_was_safe() -> None:
 
 @pytest.mark.parametrize("when", ["ended before", "ended while it waits"])
 async def test_waiting_for_the_last_message_is_bounded(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    monkeypatch.setattr(websocket_sender, "CLOSE_TIMEOUT", 0.0)
+    monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.0)
     peer = Peer()
     peer.reads.clear()
     peer.sender.send(messages.ping())

@@ -154,16 +154,28 @@ def test_no_modules_import_each_other_in_a_ring() -> None:
         ("incoming.server.worker", "from incoming.storage.sqlite.store import X", "a concrete store"),
         ("incoming.uploads.upload_service", "import tornado.web", "may know tornado.web"),
         ("incoming.uploads.upload_service", "from incoming.callbacks import client", "must not import callbacks"),
-        ("incoming.handlers.upload.websocket", "from incoming.storage.sqlite import store", "a concrete store"),
-        ("incoming.handlers.upload.websocket", "import sqlite3", "may know sqlite3"),
-        ("incoming.handlers.upload.websocket", "from incoming.cli.main import main", "must not import cli"),
+        (
+            "incoming.handlers.upload.websocket.upload_socket",
+            "from incoming.storage.sqlite import store",
+            "a concrete store",
+        ),
+        ("incoming.handlers.upload.websocket.upload_socket", "import sqlite3", "may know sqlite3"),
+        (
+            "incoming.handlers.upload.websocket.upload_socket",
+            "from incoming.cli.main import main",
+            "must not import cli",
+        ),
         ("incoming.helpers", "", "to which package"),
     ],
 )
 def test_breaking_a_rule_is_noticed(name: str, source: str, objection: str) -> None:
     others = ["incoming", "incoming.settings.settings", "incoming.core.ticket", "incoming.storage", "incoming.cli.main"]
     others += ["incoming.storage.filesystem", "incoming.storage.filesystem.store", "incoming.storage.sqlite"]
-    others += ["incoming.storage.sqlite.store", "incoming.uploads.upload_service", "incoming.handlers.upload.websocket"]
+    others += [
+        "incoming.storage.sqlite.store",
+        "incoming.uploads.upload_service",
+        "incoming.handlers.upload.websocket.upload_socket",
+    ]
     others += ["incoming.server.worker"]
     modules = {**{other: ast.parse("") for other in others}, name: ast.parse(source)}
     [found] = violations(modules)

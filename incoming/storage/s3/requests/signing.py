@@ -134,7 +134,8 @@ class Signer:
 class UrlSigner:
     """Signs URLs of one path that differ in their query and in the values of headers, all for the same moment.
 
-    A page needs a URL for each part. botocore would take 220 us for one; this takes 5 us, and 27 us for what they share.
+    A page needs a URL for each part. botocore would take 220 us for one; this takes 5 us, and 27 us for what they
+    share.
     """
 
     def __init__(

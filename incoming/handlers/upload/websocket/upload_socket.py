@@ -1,7 +1,7 @@
 """Chunks and control messages over a WebSocket (RFC 6455, sub-protocol `incoming.1`, doc/protocol.md).
 
 Turns messages into calls of the upload service and its news into messages. Decides only what belongs to the connection:
-its first message, how it ends, when it is dead. Tornado makes the handshake and writes; websocket_reader.py reads.
+its first message, how it ends, when it is dead. Tornado makes the handshake and writes; reader.py reads.
 Tornado's own pings are off: a browser's pong waits behind the data that it has queued, so liveness goes by bytes of any
 kind.
 """
@@ -30,13 +30,13 @@ from incoming.core.errors import (
 from incoming.core.ticket import FINAL, RECEIVING, State, Ticket, canonical_id
 from incoming.handlers.base import Answering
 from incoming.handlers.services import Services
-from incoming.handlers.upload.chunk_receiver import ChunkReceiver
-from incoming.handlers.upload.direct_parts import DirectParts
 from incoming.handlers.upload.path_reports import PathReports
 from incoming.handlers.upload.stall_watchdog import StallWatchdog
 from incoming.handlers.upload.upload_request import check_page, epoch_is_over, find_ticket, forget_request
-from incoming.handlers.upload.websocket_reader import receive
-from incoming.handlers.upload.websocket_sender import WebSocketSender
+from incoming.handlers.upload.websocket.chunk_receiver import ChunkReceiver
+from incoming.handlers.upload.websocket.direct_parts import DirectParts
+from incoming.handlers.upload.websocket.reader import receive
+from incoming.handlers.upload.websocket.sender import WebSocketSender
 from incoming.monitoring.connections import ClientActivity
 from incoming.monitoring.path_figures import PathFigures
 from incoming.platform.sockets import received_by
