@@ -245,6 +245,8 @@ def _scale(rows: Rows) -> str:
             str(row["uploads"]),
             f"{row['latency_median'] * 1000:.0f} ms",
             f"{row['latency_99'] * 1000:.0f} ms",
+            f"{row['first_99'] * 1000:.0f} ms",
+            f"{row['last_99'] * 1000:.0f} ms",
             f"{row['server_cpu'] / row['seconds']:.2f}",
             f"{row['cpu_per_chunk'] * 1000:.2f} ms",
             f"{row['memory'] / 1e6:.0f} MB",
@@ -258,6 +260,8 @@ def _scale(rows: Rows) -> str:
         "uploads",
         "ack, median",
         "ack, 99 %",
+        "first ack, 99 %",
+        "last ack, 99 %",
         "cores used",
         "CPU a chunk",
         "memory",
@@ -288,12 +292,23 @@ def _cluster(rows: Rows) -> str:
         for row in commits
     ]
     slow = [row for row in rows if row["kind"] == "slow"]
-    latency, latency_99, cpu, memory = (
+    latency, latency_99, first, last, cpu, memory = (
         _medians(slow, lambda row: (row["store"], row["uploads"]), value)
-        for value in ("latency_median", "latency_99", "cpu_per_chunk", "memory")
+        for value in ("latency_median", "latency_99", "first_99", "last_99", "cpu_per_chunk", "memory")
     )
     waits = _table(
-        ["tickets in", "slow uploads", "ack, median", "ack, 99 %", "/ SQLite", "CPU a chunk", "memory"],
+        [
+            *(
+                "tickets in",
+                "slow uploads",
+                "ack, median",
+                "ack, 99 %",
+                "/ SQLite",
+                "first ack, 99 %",
+                "last ack, 99 %",
+            ),
+            *("last ack, 99 %", "CPU a chunk", "memory"),
+        ],
         (
             [
                 store,
@@ -301,6 +316,8 @@ def _cluster(rows: Rows) -> str:
                 f"{latency[store, uploads] * 1000:.0f} ms",
                 f"{latency_99[store, uploads] * 1000:.0f} ms",
                 f"{latency_99[store, uploads] / latency_99['SQLite', uploads]:.2f}",
+                f"{first[store, uploads] * 1000:.0f} ms",
+                f"{last[store, uploads] * 1000:.0f} ms",
                 f"{cpu[store, uploads] * 1000:.2f} ms",
                 f"{memory[store, uploads] / 1e6:.0f} MB",
             ]
