@@ -20,7 +20,7 @@ from incoming.storage.filesystem.directory import StorageDirectory
 from incoming.storage.filesystem.disk import Disk, Facts
 from incoming.storage.filesystem.identity import ZEROS_ARE_KEPT, identity, is_same, surely_there
 
-LOCK_PATIENCE = 5.0
+LOCK_TIMEOUT = 5.0
 """Seconds to wait for another process's lock on a file: it holds it for a write, or while it completes the file."""
 
 
@@ -203,8 +203,8 @@ class PartialFiles:
 
 
 def wait_for_lock(attempt: Callable[[], bool]) -> None:
-    """Return when the attempt has succeeded. Raise TooBusy after LOCK_PATIENCE."""
-    deadline, pause = time.monotonic() + LOCK_PATIENCE, 0.001
+    """Return when the attempt has succeeded. Raise TooBusy after LOCK_TIMEOUT."""
+    deadline, pause = time.monotonic() + LOCK_TIMEOUT, 0.001
     while not attempt():
         if time.monotonic() > deadline:
             raise TooBusy("another process of the server holds the file of this upload and does not go on")

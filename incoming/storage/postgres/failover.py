@@ -109,14 +109,14 @@ class Reconciliation:
 
 
 def _is_suspect(ticket: Ticket, version: int | None, base: int) -> bool:
-    """Whether the row may lack what was committed before: it is gone, older, or was changed since."""
+    """Return whether the row may lack what was committed before: it is gone, older, or was changed since."""
     if version is None:
         return ticket.state not in FINAL
     return version < ticket.version or (version > ticket.version and version > base)
 
 
 def _anew(ticket: Ticket, epoch: int) -> Ticket:
-    """The ticket with no session, in a later epoch: its clients come back and ask what has arrived."""
+    """Return the ticket with no session, in a later epoch: its clients come back and ask what has arrived."""
     if ticket.state not in RECEIVING:
         return ticket
     return replace(ticket, epoch=epoch + 1, session="")

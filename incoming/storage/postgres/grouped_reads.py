@@ -11,7 +11,7 @@ from typing import Any
 
 from incoming.core.errors import UploadError
 
-MOST_AT_ONCE = 500
+MAX_BATCH = 500
 """Tickets in one query."""
 
 Row = Sequence[Any]
@@ -37,7 +37,7 @@ class GroupedReads:
 
     async def _run(self) -> None:
         try:
-            while ids := list(self._asked)[:MOST_AT_ONCE]:
+            while ids := list(self._asked)[:MAX_BATCH]:
                 asked = {ticket_id: self._asked.pop(ticket_id) for ticket_id in ids}
                 await self._read(asked)
         finally:

@@ -12,7 +12,7 @@ from incoming.storage.contents import THIS_HOST, Contents
 from incoming.storage.postgres.connection.connector import Connector
 from incoming.storage.postgres.connection.errors import UnusableDatabase, without_password
 from incoming.storage.postgres.connection.history import HistoryWatch
-from incoming.storage.postgres.opening import use_patiently
+from incoming.storage.postgres.opening import use_with_retries
 from incoming.storage.postgres.schema import migrate
 from incoming.storage.postgres.tickets import mark
 from incoming.storage.ticket_row import COLUMNS
@@ -31,7 +31,7 @@ async def import_contents(dsn: str, direct: str, contents: Contents, host: str, 
         nonlocal number
         number = await fill(connection, contents, host, instance)
 
-    await use_patiently(Connector(dsn, direct), write, direct or dsn, patience=0)
+    await use_with_retries(Connector(dsn, direct), write, direct or dsn, timeout=0)
     return number, without_password(direct or dsn)
 
 

@@ -40,14 +40,14 @@ async def lease(connection: asyncpg.Connection, name: str, holder: str, now: flo
 
 
 async def unfinished(connection: asyncpg.Connection, instance: str, after: str, limit: int) -> Sequence[Sequence[Any]]:
-    """The rows of uploads in progress that this instance wrote to last, by id."""
+    """Return the rows of uploads in progress that this instance wrote to last, by id."""
     query = f"{SELECT} WHERE t.state = $1 AND p.writer = $2 AND t.id > $3 ORDER BY t.id LIMIT $4"
     rows: Sequence[Sequence[Any]] = await connection.fetch(query, State.UPLOADING.value, instance, after, limit)
     return rows
 
 
 async def adopt(connection: asyncpg.Connection, instance: str, since: float, limit: int) -> Sequence[Sequence[Any]]:
-    """The rows of uploads in progress whose last writer has noted nothing since; it is this instance from now on."""
+    """Take over uploads in progress whose last writer has noted nothing since; return their rows."""
     found = await connection.fetch(_ADOPT, instance, State.UPLOADING.value, since, limit)
     ids = [row["id"] for row in found]
     rows: Sequence[Sequence[Any]] = await connection.fetch(f"{SELECT} WHERE t.id = ANY($1) ORDER BY t.id", ids)
@@ -55,7 +55,7 @@ async def adopt(connection: asyncpg.Connection, instance: str, since: float, lim
 
 
 async def unsynced(connection: asyncpg.Connection, host: str) -> Sequence[Sequence[Any]]:
-    """The rows, now locked, of unfinished uploads of which bytes were written on this host that are not synced."""
+    """Lock and return the rows of unfinished uploads of which bytes were written on this host that are not synced."""
     query = f"""{SELECT} WHERE t.state = ANY($1) AND p.extents != p.synced
         AND (p.written_by = '' OR strpos(p.written_by, $2) > 0) ORDER BY t.id FOR UPDATE"""
     rows: Sequence[Sequence[Any]] = await connection.fetch(query, [state.value for state in RECEIVING], mark(host))

@@ -34,7 +34,7 @@ from incoming.storage.quotas import NO_LIMITS, StoreLimits
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE = 60.0
+STARTUP_TIMEOUT = 60.0
 """Seconds to wait at the start for a server that is away."""
 
 RETRY_INTERVAL = 1.0
@@ -63,8 +63,8 @@ async def open_postgres(
     faults = DatabaseFaults(dsn)
     connector = Connector(dsn, direct)
     history = HistoryWatch()
-    await use_patiently(connector, migrate, direct or dsn)
-    await use_patiently(connector, history.examine, direct or dsn)
+    await use_with_retries(connector, migrate, direct or dsn)
+    await use_with_retries(connector, history.examine, direct or dsn)
     # A connection to a pooler has no server yet that could be examined.
     pool = await connector.pool(None if connector.is_pooled else history.examine)
     server_time = ServerTime()
@@ -83,9 +83,9 @@ async def open_postgres(
     return store
 
 
-async def use_patiently(connector: Connector, use: Use, name: str, patience: float | None = None) -> None:
+async def use_with_retries(connector: Connector, use: Use, name: str, timeout: float | None = None) -> None:
     """Connect and call `use`, tried again while waiting may help. Raises like `open_postgres`."""
-    deadline = time.monotonic() + (START_PATIENCE if patience is None else patience)
+    deadline = time.monotonic() + (STARTUP_TIMEOUT if timeout is None else timeout)
     is_reported = False
     while True:
         try:
@@ -116,13 +116,13 @@ async def check_postgres(dsn: str, direct: str = "") -> None:
                 "or run `incoming database upgrade`"
             )
 
-    await use_patiently(Connector(dsn, direct), check, direct or dsn, patience=0)
+    await use_with_retries(Connector(dsn, direct), check, direct or dsn, timeout=0)
 
 
 async def upgrade_postgres(dsn: str, direct: str = "") -> str:
     """Bring the tables up to date, whatever older instances can work with; return the name of the database."""
     name = direct or dsn
-    await use_patiently(Connector(dsn, direct), partial(migrate, upgrade=True), name, patience=0)
+    await use_with_retries(Connector(dsn, direct), partial(migrate, upgrade=True), name, timeout=0)
     return without_password(name)
 
 

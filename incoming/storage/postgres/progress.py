@@ -23,7 +23,7 @@ from incoming.storage.postgres.tickets import WRITTEN_BY, writer
 from incoming.storage.ticket_row import is_progress, to_progress
 from incoming.storage.ticket_store import Change
 
-MOST_AT_ONCE = 500
+MAX_BATCH = 500
 """Tickets in one statement."""
 
 TOUCH_INTERVAL = 300.0
@@ -32,7 +32,7 @@ TOUCH_INTERVAL = 300.0
 COMMIT_INTERVAL = 0.02
 """Seconds from one statement to the next when all that waits may wait: then it carries what many uploads bring."""
 
-MOST_NOTED = 10_000
+MAX_REMEMBERED = 10_000
 """Tickets of which it is remembered when they were touched; the oldest are dropped."""
 
 _ADVANCE = f"""WITH locked AS MATERIALIZED (SELECT id FROM progress WHERE id = ANY($1) ORDER BY id FOR UPDATE)
@@ -114,7 +114,7 @@ class ProgressWriter:
     async def _run(self) -> None:
         try:
             while self._due:
-                batch, self._asked = self._asked[:MOST_AT_ONCE], self._asked[MOST_AT_ONCE:]
+                batch, self._asked = self._asked[:MAX_BATCH], self._asked[MAX_BATCH:]
                 self._due = bool(self._asked)
                 await self._write(batch)
         finally:
@@ -179,7 +179,7 @@ class ProgressWriter:
             for step in steps
             if step.after.active_at - self._touched.setdefault(step.known.id, step.known.active_at) > TOUCH_INTERVAL
         ]
-        while len(self._touched) > MOST_NOTED:
+        while len(self._touched) > MAX_REMEMBERED:
             self._touched.popitem(last=False)
         if not late:
             return
@@ -192,7 +192,7 @@ class ProgressWriter:
 
 
 def _changed(known: Ticket, change: Change) -> Ticket | None:
-    """The ticket after its progress; None for any other change, and for an error, which the newest version decides."""
+    """Return the ticket after its progress; None for another change and for an error, which the newest version decides."""
     try:
         changed = change(known)
     except Exception:

@@ -29,7 +29,7 @@ async def check_created(connection: asyncpg.Connection, limits: StoreLimits, tic
 
 
 async def check_saved(connection: asyncpg.Connection, limits: StoreLimits, before: Ticket, after: Ticket) -> None:
-    """The same for a change, which is written already. Raises like StoreLimits.check_saved."""
+    """Do the same for a change, which is written already. Raises like StoreLimits.check_saved."""
     if limits.quota and after.reserved > before.reserved:
         await _one_after_the_other(connection, limits)
         limits.check_saved(before, after, await sum_of(connection, "bytes"))

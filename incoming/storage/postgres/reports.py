@@ -22,7 +22,7 @@ async def write(
     counted: Mapping[str, float],
     traffic: int,
 ) -> None:
-    """One worker's note, in the caller's transaction."""
+    """Write one worker's note, in the caller's transaction."""
     if facts is None:
         await connection.execute("DELETE FROM workers WHERE name = $1", worker)
     else:
@@ -44,7 +44,7 @@ async def write(
 
 
 async def read(connection: asyncpg.Connection, since: float) -> Notes:
-    """All of it, as of one moment."""
+    """Return all of it, as of one moment."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         facts = await connection.fetch("SELECT name, facts FROM workers WHERE noted_at >= $1", since)
         counted = await connection.fetch("SELECT name, sum(value) AS value FROM counted GROUP BY name")

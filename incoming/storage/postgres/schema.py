@@ -110,7 +110,7 @@ MIGRATIONS: tuple[Migration, ...] = (
 LOCK = 4_717_001
 """The advisory lock under which one instance at a time migrates. It ends with the transaction."""
 
-LOCK_PATIENCE = "5s"
+LOCK_TIMEOUT = "5s"
 """For the locks of tables: while a migration waits for one, every other transaction queues behind it."""
 
 
@@ -124,7 +124,7 @@ async def migrate(connection: asyncpg.Connection, *, upgrade: bool = False) -> N
         # Others may be at it, and a large table takes its time.
         await connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK, timeout=3600)
-        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         found, needs = await version_of(connection)
         check_version(found, needs)
         pending = MIGRATIONS[found:]
@@ -152,7 +152,7 @@ def check_version(found: int, needs: int) -> None:
 
 
 def _needs() -> int:
-    """The version of the last migration that is not additive, or of the first one."""
+    """Return the version of the last migration that is not additive, or of the first one."""
     return max((number for number, migration in enumerate(MIGRATIONS, 1) if not migration.additive), default=1)
 
 

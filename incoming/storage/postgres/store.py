@@ -27,7 +27,7 @@ from incoming.storage.postgres import instances, maintenance, outbox, quotas, re
 from incoming.storage.postgres.connection.connector import Connector
 from incoming.storage.postgres.connection.errors import DatabaseFaults
 from incoming.storage.postgres.connection.history import History, HistoryWatch
-from incoming.storage.postgres.connection.outage import PATIENCE
+from incoming.storage.postgres.connection.outage import OUTAGE_TIMEOUT
 from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
 from incoming.storage.postgres.grouped_reads import GroupedReads
@@ -42,7 +42,7 @@ from incoming.storage.ticket_store import Change, Records
 
 log = logging.getLogger(__name__)
 
-SPARE = 100
+SPARE_ROWS = 100
 """Damaged records that are passed over before a list of tickets comes out shorter than it should."""
 
 
@@ -73,7 +73,7 @@ class PostgresStore:
         self._listeners = ChangeListeners()
         self._remembered = RememberedTickets()
         self._events: Counter[str] = Counter()
-        self._transactions = Transactions(connector, pool, faults, history, self._mend, self.missed)
+        self._transactions = Transactions(connector, pool, faults, history, self._mend, self.notifications_lost)
         self._progress = ProgressWriter(self._transactions, host, instance)
         self._changes = TicketChanges(
             self._transactions,
@@ -190,7 +190,7 @@ class PostgresStore:
             AND ($2::float8 IS NULL OR (t.touched < $2 AND p.active_at < $2))
             AND ($3::float8 IS NULL OR t.state_since < $3) AND ($4::float8 IS NULL OR {order} >= $4)
             ORDER BY {order}, t.id LIMIT $5"""
-        bounds = ([state.value for state in states or State], idle_since, state_before, after, limit + SPARE)
+        bounds = ([state.value for state in states or State], idle_since, state_before, after, limit + SPARE_ROWS)
         return self._readable(await self._transactions.read(lambda connection: connection.fetch(query, *bounds)), limit)
 
     async def counts(self) -> dict[State, int]:
@@ -296,7 +296,7 @@ class PostgresStore:
         """
         asked = asyncio.run_coroutine_threadsafe(self._epochs(ticket_ids), self._loop)
         try:
-            return asked.result(2 * PATIENCE)
+            return asked.result(2 * OUTAGE_TIMEOUT)
         except TimeoutError as error:  # an OSError, which callers would take for one of their files
             asked.cancel()
             raise self._faults.blame(error) from error
@@ -351,19 +351,19 @@ class PostgresStore:
     ) -> list[Ticket]:
         return readable(rows, self._faults.damaged, limit, wanted)
 
-    def heard(self, ids: list[str]) -> None:
-        """Called with what other processes have changed."""
+    def tickets_changed(self, ids: list[str]) -> None:
+        """Notify listeners of what other processes have changed."""
         if self._transactions.is_mended:  # otherwise what is remembered here was perhaps lost before that change
             for ticket_id in ids:
                 self._remembered.forget(ticket_id)
         self._listeners.notify(ids)
 
-    def heard_of_callbacks(self) -> None:
-        """Called when any process may have changed one."""
+    def callbacks_changed(self) -> None:
+        """Notify listeners of the outbox: any process may have changed a callback."""
         self._listeners.notify_outbox()
 
-    def missed(self) -> None:
-        """Called when news may have been lost."""
+    def notifications_lost(self) -> None:
+        """Notify listeners of all that is remembered: notifications may have been lost."""
         self._listeners.notify(self._remembered.ids())
         self._listeners.notify_outbox()
 
@@ -378,5 +378,5 @@ class PostgresStore:
 
 
 async def _is_first_there(connection: asyncpg.Connection, tickets: list[Ticket]) -> bool:
-    """Whether tickets that were changed together are in the database as they were."""
+    """Return whether tickets that were changed together are in the database as they were."""
     return not tickets or await is_there(connection, tickets[0])

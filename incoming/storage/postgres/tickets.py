@@ -73,7 +73,7 @@ class News:
     outbox: bool = False
 
 
-SILENCE = News()
+NO_NEWS = News()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,18 @@ class Saved:
 
 
 def mark(host: str) -> str:
-    """The note that bytes were written on this host."""
+    """Return the note that bytes were written on this host."""
     return f"<{host}>"
 
 
 def writer(known: Ticket | None, saved: Ticket, host: str) -> tuple[bool, str]:
-    """Whether nothing unsynced is left, and the note of this host if it has written."""
+    """Return whether nothing unsynced is left, and the note of this host if it has written."""
     written = known is None or known.extents != saved.extents
     return saved.extents == saved.synced, mark(host) if written else ""
 
 
 def address_of(ticket: Ticket) -> str:
-    """The address of its backend as it is kept: PostgreSQL's text has no NUL."""
+    """Return the address of its backend as it is kept: PostgreSQL's text has no NUL."""
     return ticket.options.requested_by.encode("ascii", "replace").decode("ascii").replace("\0", "?")
 
 
@@ -107,8 +107,8 @@ def _values(ticket: Ticket) -> tuple[dict[str, Any], tuple[Any, ...]]:
     return row, tuple(row[name] for name in names)
 
 
-async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str, news: News = SILENCE) -> Ticket:
-    """New rows. Return the ticket with its version."""
+async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str, news: News = NO_NEWS) -> Ticket:
+    """Insert new rows. Return the ticket with its version."""
     row, values = _values(ticket)
     all_synced, note = writer(None, ticket, host)
     progress = (row["extents"], row["synced"], "" if all_synced else note)
@@ -118,7 +118,7 @@ async def insert(connection: asyncpg.Connection, ticket: Ticket, host: str, news
 
 
 async def save_if_current(
-    connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = SILENCE
+    connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = NO_NEWS
 ) -> Saved | None:
     """Write `changed` over the rows if they are `known`, which locks them; else write nothing and return None."""
     row, values = _values(changed)
@@ -130,7 +130,7 @@ async def save_if_current(
 
 
 async def save(
-    connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = SILENCE
+    connection: asyncpg.Connection, known: Ticket, changed: Ticket, host: str, instance: str, news: News = NO_NEWS
 ) -> Saved:
     """Write `changed` over the rows, which are `known` and locked."""
     saved = await save_if_current(connection, known, changed, host, instance, news)
@@ -140,7 +140,7 @@ async def save(
 
 
 async def lock(connection: asyncpg.Connection, ticket_id: str) -> Sequence[Any] | None:
-    """The row of a ticket with COLUMNS, which nobody else changes until the transaction ends."""
+    """Return the row of a ticket with COLUMNS, which nobody else changes until the transaction ends."""
     row: Sequence[Any] | None = await connection.fetchrow(f"{SELECT} WHERE t.id = $1 FOR UPDATE OF t, p", ticket_id)
     return row
 
@@ -170,6 +170,6 @@ async def write_records(connection: asyncpg.Connection, ticket_id: str, records:
 
 
 async def is_there(connection: asyncpg.Connection, ticket: Ticket) -> bool:
-    """Whether this very version of the ticket is in the database."""
+    """Return whether this very version of the ticket is in the database."""
     query = "SELECT 1 FROM progress WHERE id = $1 AND version = $2"
     return await connection.fetchval(query, ticket.id, ticket.version) is not None

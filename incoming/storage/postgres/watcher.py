@@ -55,14 +55,14 @@ class NewsListener(Protocol):
 
     process: str
 
-    def heard(self, ids: list[str]) -> None:
-        """Called with the tickets that others have changed."""
+    def tickets_changed(self, ids: list[str]) -> None:
+        """Learn of the tickets that others have changed."""
 
-    def heard_of_callbacks(self) -> None:
-        """Called after news of the outbox, which has a channel of its own."""
+    def callbacks_changed(self) -> None:
+        """Learn that the outbox has changed, which has a channel of its own."""
 
-    def missed(self) -> None:
-        """Called when anything may have changed."""
+    def notifications_lost(self) -> None:
+        """Learn that anything may have changed."""
 
 
 class Watcher:
@@ -107,7 +107,7 @@ class Watcher:
             await self._history.examine(connection)
             await connection.add_listener(await connection.fetchval(CHANNEL), self._hear)
             await connection.add_listener(
-                await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._listener.heard_of_callbacks()
+                await connection.fetchval(f"SELECT {OUTBOX}"), lambda *_: self._listener.callbacks_changed()
             )
         except BaseException:
             connection.terminate()
@@ -122,7 +122,7 @@ class Watcher:
     def _hear(self, _: object, __: int, ___: str, payload: object) -> None:
         ticket_id, _, process = str(payload).partition(" ")
         if process != self._listener.process:
-            self._listener.heard([ticket_id])
+            self._listener.tickets_changed([ticket_id])
 
     async def _run(self, connection: asyncpg.Connection) -> None:
         await self._until_beat()
@@ -140,14 +140,14 @@ class Watcher:
     async def _beat(self, connection: asyncpg.Connection) -> None:
         if self._horizon_in != self._history.known.name:
             await self._begin(connection)
-            self._listener.missed()
+            self._listener.notifications_lost()
         while True:
             await self._server_time.measure(connection)
             news = await connection.fetchrow(_NEWS, self._horizon, timeout=ANSWER_WITHIN)
             self._horizon = news["horizon"]
             if news["ids"]:
-                self._listener.heard(news["ids"])
-                self._listener.heard_of_callbacks()
+                self._listener.tickets_changed(news["ids"])
+                self._listener.callbacks_changed()
             await self._until_beat()
             if self._ended.is_set():
                 return

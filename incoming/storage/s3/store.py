@@ -285,7 +285,7 @@ class S3Bytes:
 
     @staticmethod
     def _is_ours(ticket: Ticket, known: StoredObject) -> bool:
-        """Whether the object is the one that this upload has made, and has not been replaced since."""
+        """Return whether the object is the one that this upload has made, and has not been replaced since."""
         if ticket.location.etag:
             return known.etag == ticket.location.etag
         mark = Place.parse(ticket.store_data).mark if ticket.store_data else ticket.id

@@ -21,7 +21,7 @@ from incoming.core.errors import ServerShutdown, StorageFailed
 from incoming.core.ticket import Ticket
 from incoming.storage.call_batcher import Answer
 from incoming.storage.sqlite.errors import DatabaseFaults
-from incoming.storage.sqlite.schema import BUSY_TIMEOUT, THIS_HOST, connect, patiently
+from incoming.storage.sqlite.schema import BUSY_TIMEOUT, THIS_HOST, connect, retry_while_busy
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ COMMIT_INTERVAL = 0.02
 """Seconds from one transaction to the next when all that waits may wait: then it carries what many uploads bring."""
 
 WRITE_LOCK_TIMEOUT = 0.01
-"""Seconds that SQLite itself waits for its turn to write before `patiently` does."""
+"""Seconds that SQLite itself waits for its turn to write before `retry_while_busy` does."""
 
 
 class Transaction:
@@ -206,7 +206,7 @@ class GroupCommitWriter:
         if durable != self._full:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._full = durable
-        patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+        retry_while_busy(lambda: self._connection.execute("BEGIN IMMEDIATE"))
 
     def _end(self, transaction: Transaction) -> None:
         own = (transaction.first, transaction.version)

@@ -159,7 +159,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         # Turning it on once takes an exclusive lock, for which SQLite does not wait by itself.
-        patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchall())
+        retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchall())
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -172,9 +172,9 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def patiently(attempt: Callable[[], T], patience: float = BUSY_TIMEOUT) -> T:
-    """Return what `attempt` returns, retried for `patience` seconds while another process holds the database."""
-    deadline = time.monotonic() + patience
+def retry_while_busy(attempt: Callable[[], T], timeout: float = BUSY_TIMEOUT) -> T:
+    """Return what `attempt` returns, retried for `timeout` seconds while another process holds the database."""
+    deadline = time.monotonic() + timeout
     while True:
         try:
             return attempt()

@@ -213,7 +213,7 @@ async def test_a_start_on_a_database_that_cannot_be_used_prints_one_line(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(opening, "START_PATIENCE", 0.0)
+    monkeypatch.setattr(opening, "STARTUP_TIMEOUT", 0.0)
     if fault.name == "too old":
         monkeypatch.setattr(opening, "OLDEST", 99)
     await do(lambda: fault.make(database))
@@ -241,7 +241,7 @@ async def test_a_database_that_can_no_longer_be_used_has_one_line_in_the_log(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(store._transactions._outage, "patience", 0.5)
+    monkeypatch.setattr(store._transactions._outage, "timeout", 0.5)
     await store.create(new())
     await do(lambda: fault.make(database))
     try:

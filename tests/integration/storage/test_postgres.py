@@ -141,7 +141,7 @@ async def test_a_server_that_stays_away_is_a_failure_that_passes(
     server: PostgresServer, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await open_store()
-    monkeypatch.setattr(store._transactions._outage, "patience", 0.3)
+    monkeypatch.setattr(store._transactions._outage, "timeout", 0.3)
     await store.create(ticket := new())
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, server.stop)
@@ -488,7 +488,7 @@ async def test_a_missing_database_is_reported_at_once(server: PostgresServer) ->
 
 
 async def test_a_server_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "START_PATIENCE", 0.1)
+    monkeypatch.setattr(opening, "STARTUP_TIMEOUT", 0.1)
     with pytest.raises(StorageFailed, match="see that it runs and can be reached"):
         await open_postgres("postgresql://incoming@127.0.0.1:9/uploads", host="here")
 
@@ -517,7 +517,7 @@ def test_no_password_is_logged() -> None:
 
 
 def test_callers_have_their_answer_before_clients_give_up() -> None:
-    assert outage.PATIENCE <= 10
+    assert outage.OUTAGE_TIMEOUT <= 10
     assert watcher.HEARTBEAT <= 10
 
 
@@ -529,6 +529,6 @@ async def test_a_database_that_does_not_tell_the_epoch_is_no_fault_of_the_files(
         return {}
 
     monkeypatch.setattr(store, "_epochs", no_answer)
-    monkeypatch.setattr("incoming.storage.postgres.store.PATIENCE", 0.01)
+    monkeypatch.setattr("incoming.storage.postgres.store.OUTAGE_TIMEOUT", 0.01)
     with pytest.raises(StorageFailed, match="ticket database"):
         await asyncio.to_thread(store.epochs_of, ["any"])

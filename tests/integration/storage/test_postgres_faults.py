@@ -85,7 +85,7 @@ async def test_a_row_that_stays_locked_is_a_failure_that_passes(
 ) -> None:
     monkeypatch.setitem(connector.TRANSACTION_SETTINGS, "lock_timeout", "200ms")
     store = await open_store()
-    monkeypatch.setattr(store._transactions._outage, "patience", 0.5)
+    monkeypatch.setattr(store._transactions._outage, "timeout", 0.5)
     await store.create(ticket := new())
     holder = await asyncpg.connect(dsn)
     async with holder.transaction():
@@ -116,7 +116,7 @@ async def test_fewer_connections_than_wanted_only_slow_it_down(server: PostgresS
 async def test_no_connection_left_at_the_start_is_said_with_its_cure(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "START_PATIENCE", 0.0)
+    monkeypatch.setattr(opening, "STARTUP_TIMEOUT", 0.0)
     await asyncio.get_running_loop().run_in_executor(
         None, server.execute, "CREATE ROLE nobody_may LOGIN CONNECTION LIMIT 0"
     )
@@ -130,7 +130,7 @@ async def test_only_exact_limits_are_counted_one_after_the_other(
 ) -> None:
     monkeypatch.setitem(connector.TRANSACTION_SETTINGS, "lock_timeout", "200ms")
     store = await open_store(limits=StoreLimits(tickets=10, exact=exact))
-    monkeypatch.setattr(store._transactions._outage, "patience", 0.5)
+    monkeypatch.setattr(store._transactions._outage, "timeout", 0.5)
     holder = await asyncpg.connect(dsn)
     await holder.execute("SELECT pg_advisory_lock($1)", quotas.LOCK)
     if exact:
@@ -200,7 +200,7 @@ async def test_a_standby_is_named_and_waited_for(io_loop: IOLoop, monkeypatch: p
     try:
         alone = pair.standby.dsn()
         with monkeypatch.context() as hurried:
-            hurried.setattr(opening, "START_PATIENCE", 0.0)
+            hurried.setattr(opening, "STARTUP_TIMEOUT", 0.0)
             with pytest.raises(StorageFailed, match="name the primary, or all servers"):
                 await open_postgres(alone, host="here")
         starting = asyncio.ensure_future(open_postgres(alone, host="here"))
@@ -227,7 +227,7 @@ async def test_a_database_that_is_read_only_at_the_start_is_waited_for(
         await loop.run_in_executor(None, server.execute, statement)
     as_reader = dsn.replace("incoming@", "reader@")
     with monkeypatch.context() as hurried:
-        hurried.setattr(opening, "START_PATIENCE", 0.0)
+        hurried.setattr(opening, "STARTUP_TIMEOUT", 0.0)
         with pytest.raises(StorageFailed) as failed:
             await open_postgres(as_reader, host="here")
     assert str(failed.value).endswith("name the primary, or allow writing (default_transaction_read_only)")

@@ -170,7 +170,7 @@ async def test_a_store_that_lists_parts_whose_connection_was_cut_is_not_for_brow
 async def test_a_store_that_hangs_delays_the_start_no_longer_than_one_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(examination, "START_PATIENCE", 0.2)
+    monkeypatch.setattr(examination, "ANSWER_TIMEOUT", 0.2)
     asked: list[bytes] = []
     ended = asyncio.Event()
 

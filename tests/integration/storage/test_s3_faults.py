@@ -275,7 +275,7 @@ async def test_a_store_that_is_away_for_too_long_fails_the_upload_and_keeps_what
 ) -> None:
     store = bench.open()
     await bench.put(store, 0, PART)
-    store.access.retrying._patience = 0.0
+    store.access.retrying._timeout = 0.0
     bench.s3.fail("UploadPart", BUSY)
     with pytest.raises(StorageFailed, match="object store s3: UploadPart: SlowDown"):
         await bench.put(store, PART, 2 * PART)

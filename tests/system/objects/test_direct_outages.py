@@ -36,8 +36,8 @@ def test_the_store_is_away_for_a_while(
 ) -> None:
     """For longer than the server tries, which is 30 seconds otherwise."""
     bucket = ceph.new_bucket()
-    patience = patched(storage__s3__requests__retrying__PATIENCE=1.0)
-    bench = start_bench(gateway.url, bucket, lambda key: ceph.read(bucket, key), **patience)
+    timeout = patched(storage__s3__requests__retrying__RETRY_TIMEOUT=1.0)
+    bench = start_bench(gateway.url, bucket, lambda key: ceph.read(bucket, key), **timeout)
     ceph.allow(bucket, [bench.app.origin])
     failures = bench.count_failures(gateway.url)
     upload = bench.upload(file).start_and_hold(4 * PART)

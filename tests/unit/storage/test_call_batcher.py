@@ -96,7 +96,7 @@ async def test_no_more_threads_than_allowed(batcher: CallBatcher[Any, Any]) -> N
     stuck = [Blocked() for _ in range(3)]
     blocked = [await begun(batcher, call) for call in stuck]
     after = asyncio.ensure_future(batcher.run(lambda: "after"))
-    turns = asyncio.ensure_future(asyncio.sleep(0.05))  # several times the patience
+    turns = asyncio.ensure_future(asyncio.sleep(0.05))  # several times SLOW_CALL
     await turns
     assert not after.done()
     for call in stuck:

@@ -805,7 +805,7 @@ async def test_after_a_failed_sync_others_sync_only_when_the_loss_is_recorded(
 
 @NEEDS_LOCKS
 async def test_the_wait_of_a_second_sync_is_bounded(open_files: OpenFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(partial_files, "LOCK_TIMEOUT", 0.05)
     broken = FaultyDisk()
     one, two = open_files(disk=broken), open_files()
     await one.write(UPLOAD, [(0, b"abc")])

@@ -47,7 +47,7 @@ async def test_all_try_at_the_same_time_once_it_answers_again() -> None:
         pass
 
 
-async def test_after_the_patience_of_callers_only_one_finds_out() -> None:
+async def test_after_the_timeout_of_callers_only_one_finds_out() -> None:
     clock = Clock()
     outage = Outage(10, clock)
     await failing(outage)

@@ -285,7 +285,7 @@ async def test_after_a_failed_directory_sync_the_name_is_made_again(
 async def test_a_name_that_is_not_yet_safe_is_not_relied_on(
     open_files: OpenFiles, disk: FaultyDisk, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(partial_files, "LOCK_TIMEOUT", 0.05)
     one, two = open_files(), open_files(disk=FaultyDisk())
     ticket = await begun(one)
     await one.sync(ticket)
@@ -331,7 +331,7 @@ async def test_confirming_touches_no_partial_file(files: FileStore, disk: Faulty
 async def test_waiting_for_a_stopped_lock_holder_is_bounded(
     files: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(partial_files, "LOCK_TIMEOUT", 0.05)
     ticket = await begun(files)
     disk = PosixDisk()
     fd = disk.open(str(partial(root)))

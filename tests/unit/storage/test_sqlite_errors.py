@@ -16,7 +16,7 @@ from incoming.core.ticket import Identity, State, Ticket
 from incoming.storage.sqlite import errors, group_commit
 from incoming.storage.sqlite.errors import DatabaseFaults
 from incoming.storage.sqlite.group_commit import Transaction
-from incoming.storage.sqlite.schema import connect, patiently
+from incoming.storage.sqlite.schema import connect, retry_while_busy
 from incoming.storage.sqlite.store import SqliteStore
 from tests.support.stores import until
 from tests.unit.storage.conftest import OpenTickets
@@ -388,7 +388,7 @@ def test_waiting_for_a_locked_database_is_bounded() -> None:
         raise sqlite_error(sqlite3.SQLITE_BUSY_RECOVERY)
 
     with pytest.raises(sqlite3.OperationalError):
-        patiently(busy, 0.05)
+        retry_while_busy(busy, 0.05)
     assert tries > 1
 
 
@@ -401,7 +401,7 @@ def test_other_errors_are_not_waited_for() -> None:
         raise IOERR
 
     with pytest.raises(sqlite3.OperationalError):
-        patiently(broken)
+        retry_while_busy(broken)
     assert tries == 1
 
 

@@ -134,7 +134,7 @@ async def test_a_first_write_that_was_stopped_is_waited_for_as_well(workers: Wor
 async def test_waiting_for_a_stopped_worker_is_bounded(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     ticket_id, late, leave = await begun(workers)
     await workers.disk.until_stopped()
-    monkeypatch.setattr(partial_files, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(partial_files, "LOCK_TIMEOUT", 0.05)
     with pytest.raises(TooBusy):
         await workers.two.open(ticket_id, size=300, session="session-2")
     assert (await workers.two.ticket(ticket_id)).epoch == 1

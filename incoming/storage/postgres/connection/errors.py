@@ -99,7 +99,7 @@ def cure_of(error: BaseException) -> str:
 
 
 def is_pooler(error: BaseException) -> bool:
-    """Whether PgBouncer answers, which takes no settings of a session."""
+    """Return whether PgBouncer answers, which takes no settings of a session."""
     return isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error)
 
 
@@ -112,7 +112,7 @@ class DatabaseFaults:
         self._log = RateLimitedLog()
 
     def blame(self, error: BaseException) -> StorageFull | StorageFailed:
-        """The error for the caller; the details are in the log, in one line for all errors of a server that is away."""
+        """Return the error for the caller, and log the details, once for all errors of a server that is away."""
         kind = "" if isinstance(error, AWAY) else type(error).__name__
         self._log.report((kind, cure_of(error)), "%s", unusable(self._dsn, error))
         if isinstance(error, asyncpg.DiskFullError):
@@ -120,7 +120,7 @@ class DatabaseFaults:
         return StorageFailed("the ticket database of the server does not answer as it should")
 
     def damaged(self, ticket_id: str) -> None:
-        """A record cannot be read; the operator learns which."""
+        """Log which record cannot be read."""
         self._log.report(
             ("damaged", ticket_id), "ticket database %s: the record of upload %s is damaged", self.name, ticket_id
         )

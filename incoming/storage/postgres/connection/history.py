@@ -52,7 +52,7 @@ class HistoryWatch:
         """How often another history was found than the known one."""
 
     async def is_current(self, connection: asyncpg.Connection) -> bool:
-        """Whether this connection leads to the known history. Raises ReadOnlySQLTransactionError on a standby."""
+        """Return whether this connection leads to the known history. Raise ReadOnlySQLTransactionError on a standby."""
         name, _ = await _look(connection)
         self.is_stale = name != self.known.name
         return not self.is_stale

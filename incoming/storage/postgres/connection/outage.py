@@ -17,7 +17,7 @@ import asyncpg
 from incoming.core.errors import UploadError
 from incoming.storage.postgres.connection.errors import AWAY
 
-PATIENCE = 10.0
+OUTAGE_TIMEOUT = 10.0
 """Seconds for which a call is tried again; then its caller has an error with which clients come back later."""
 
 FIRST_PAUSE = 0.02
@@ -32,8 +32,8 @@ class NoTurn(Exception):
 class Outage:
     """Whether the server is away, and which caller may try it next."""
 
-    def __init__(self, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
-        self.patience = patience
+    def __init__(self, timeout: float = OUTAGE_TIMEOUT, clock: Callable[[], float] = time.monotonic) -> None:
+        self.timeout = timeout
         self.error: BaseException = TimeoutError()
         self.count = 0
         """How often the server has begun to be away."""
@@ -46,10 +46,10 @@ class Outage:
     @property
     def is_known(self) -> bool:
         """Whether the server has been away for longer than callers wait. Then they need not wait as well."""
-        return self._since is not None and self._clock() - self._since > self.patience
+        return self._since is not None and self._clock() - self._since > self.timeout
 
     def is_over(self, deadline: float) -> bool:
-        """Whether a caller that has failed just now has waited for long enough, or the next try comes too late."""
+        """Return whether a caller that has just failed has waited long enough, or the next try comes too late."""
         return self.is_known or self._clock() >= deadline or (self._since is not None and self._next > deadline)
 
     @asynccontextmanager

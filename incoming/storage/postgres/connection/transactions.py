@@ -21,7 +21,7 @@ from incoming.core.errors import ServerShutdown
 from incoming.storage.postgres.connection.connector import CONNECTIONS, Connector
 from incoming.storage.postgres.connection.errors import BROKEN, TRANSIENT, DatabaseFaults
 from incoming.storage.postgres.connection.history import History, HistoryWatch
-from incoming.storage.postgres.connection.outage import PATIENCE, NoTurn, Outage
+from incoming.storage.postgres.connection.outage import OUTAGE_TIMEOUT, NoTurn, Outage
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Transactions:
         history: HistoryWatch,
         mend: Mend,
         mended: Callable[[], None],
-        patience: float = PATIENCE,
+        timeout: float = OUTAGE_TIMEOUT,
     ) -> None:
         self._connector = connector
         self._pool = pool
@@ -80,7 +80,7 @@ class Transactions:
         self._mended = history.known
         self._mending = asyncio.Lock()
         self._turns = asyncio.Semaphore(CONNECTIONS - 1)
-        self._outage = Outage(patience)
+        self._outage = Outage(timeout)
         self._closed = False
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -102,10 +102,10 @@ class Transactions:
         Without `xid_of` the transaction's id takes a further round trip.
         Raises what `work` raises; StorageFull, StorageFailed or, once closed, ServerShutdown.
         """
-        return await self._patiently(partial(self._transaction, work, xid_of), confirm, self._turns)
+        return await self._with_retries(partial(self._transaction, work, xid_of), confirm, self._turns)
 
     async def run_statement(self, work: Work[T]) -> T:
-        """The same for one statement that may be made twice. It is a transaction by itself, in one round trip.
+        """Do the same for one statement that may be made twice. It is a transaction by itself, in one round trip.
 
         Takes no turn: there is at most one caller at a time, whose connection nobody else uses.
         """
@@ -119,10 +119,10 @@ class Transactions:
                     raise
 
         attempt = partial(self._transaction, work) if self._connector.is_pooled else make
-        return await self._patiently(attempt, _not_there, nullcontext())
+        return await self._with_retries(attempt, _not_there, nullcontext())
 
     async def read(self, work: Work[T], *, at_once: bool = False) -> T:
-        """The same for one question; `at_once` it waits for no turn, only for a connection."""
+        """Do the same for one query; `at_once` it waits for no turn, only for a connection."""
 
         async def ask() -> T:
             async with self._connection() as connection:
@@ -133,9 +133,9 @@ class Transactions:
                     await self._connector.apply_settings(connection)
                     return await work(connection)
 
-        return await self._patiently(ask, _not_there, nullcontext() if at_once else self._turns)
+        return await self._with_retries(ask, _not_there, nullcontext() if at_once else self._turns)
 
-    async def _patiently(
+    async def _with_retries(
         self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T], turn: AbstractAsyncContextManager[None]
     ) -> T:
         if self._closed:
@@ -150,7 +150,7 @@ class Transactions:
             self._idle.set()
 
     async def _until_deadline(self, attempt: Callable[[], Awaitable[T]], confirm: Confirm[T]) -> T:
-        deadline, step = time.monotonic() + self._outage.patience, attempt
+        deadline, step = time.monotonic() + self._outage.timeout, attempt
         while True:
             try:
                 async with self._outage.turn(deadline):
@@ -169,14 +169,14 @@ class Transactions:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = await self._pool.acquire(timeout=self._outage.patience)
+        connection = await self._pool.acquire(timeout=self._outage.timeout)
         try:
             await self._catch_up(connection)
             yield connection
         finally:
             # What happens to a connection afterwards must not change what has happened over it.
             with suppress(*BROKEN):
-                await self._pool.release(connection, timeout=self._outage.patience)
+                await self._pool.release(connection, timeout=self._outage.timeout)
 
     async def _catch_up(self, connection: asyncpg.Connection) -> None:
         """Mend what the database has lost before anything else builds on it."""
@@ -193,7 +193,7 @@ class Transactions:
                 self._when_mended()
 
     async def _prepare(self, connection: asyncpg.Connection) -> None:
-        """What a transaction behind a pooler begins with, whose server connection is known only now."""
+        """Apply settings and check the history behind a pooler, where the server connection is known only now."""
         if self._connector.is_pooled:
             await self._connector.apply_settings(connection)
             if not await self._history.is_current(connection):

@@ -23,7 +23,7 @@ from incoming.storage.s3.requests.client import Content, S3Client
 from incoming.storage.s3.requests.http_sender import Body, Unreachable
 
 DAY = 86400.0
-START_PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds for which the start of the server waits for the first answer of a store."""
 
 SKEW = 60.0
@@ -119,10 +119,10 @@ class Examination:
 
     async def _can_begin_soon(self) -> bool:
         try:
-            async with asyncio.timeout(START_PATIENCE):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await self._can_begin()
         except TimeoutError:
-            self._unanswered(f"no answer within {START_PATIENCE:g} s")
+            self._unanswered(f"no answer within {ANSWER_TIMEOUT:g} s")
             return False
 
     def _unanswered(self, why: str) -> None:

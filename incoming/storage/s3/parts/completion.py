@@ -64,7 +64,7 @@ class Completion:
         return self._location(place.key, self._ours(known, place))
 
     async def _try_complete(self, place: Place, parts: list[tuple[int, str]]) -> None:
-        """Raises S3Error that is missing when there is no such upload (any more)."""
+        """Raise S3Error that is missing when there is no such upload (any more)."""
         client = self._access.client
         try:
             await client.complete_upload(place.key, place.upload, parts)

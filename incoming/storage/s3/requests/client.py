@@ -17,7 +17,7 @@ from incoming.storage.s3.requests.answers import ListedObject, ListedUpload, S3E
 from incoming.storage.s3.requests.http_sender import EMPTY, Answer, Body, Consume, HttpSender
 from incoming.storage.s3.requests.signing import UNSIGNED, Signer
 
-COMPLETE_SILENCE = 900.0
+COMPLETE_TIMEOUT = 900.0
 """Seconds that a store may take to put an object together: minutes for thousands of parts."""
 
 SKEW = 60.0
@@ -95,7 +95,7 @@ class S3Client:
         query = [("uploadId", upload)]
         answer = await self._request(
             "CompleteMultipartUpload", "POST", key, query, headers, Body.of(body),
-            digest=hashlib.sha256(body).hexdigest(), silence=COMPLETE_SILENCE,
+            digest=hashlib.sha256(body).hexdigest(), idle_timeout=COMPLETE_TIMEOUT,
         )  # fmt: skip
         return answers.completed_etag_of(answer.body)
 
@@ -201,10 +201,10 @@ class S3Client:
         *,
         digest: str = _EMPTY_DIGEST,
         consume: Consume | None = None,
-        silence: float | None = None,
+        idle_timeout: float | None = None,
     ) -> Answer:
         url = self._url(self._base, key, query)
-        more = {} if silence is None else {"silence": silence}
+        more = {} if idle_timeout is None else {"idle_timeout": idle_timeout}
         for is_last in (False, True):
             skew = self.signer.time.skew
             signed = await self.signer.sign(method, url, {"Host": self._host, **(headers or {})}, digest)
@@ -223,7 +223,7 @@ class S3Client:
 
 
 def _base(url: str, store: ObjectStore) -> str:
-    """The bucket's URL without a final slash."""
+    """Return the bucket's URL without a final slash."""
     parts = urlsplit(url)
     if store.is_path_style:
         return f"{url}/{store.bucket}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from incoming.platform.files import send
 
-SILENCE = 60.0
+IDLE_TIMEOUT = 60.0
 """Seconds without a byte sent after which a transfer has failed."""
 
 REPORT_INTERVAL = 1.0
@@ -91,8 +91,8 @@ def _send_all(connection: socket.socket, content: FileRange, report: Callable[[]
         try:
             sent = send(connection, content.file, at, end - at)
         except BlockingIOError:
-            if not poll.poll(SILENCE * 1000):
-                raise TimeoutError(errno.ETIMEDOUT, f"no byte could be sent for {SILENCE:g} s") from None
+            if not poll.poll(IDLE_TIMEOUT * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, f"no byte could be sent for {IDLE_TIMEOUT:g} s") from None
             continue
         if not sent:
             raise OSError(errno.EIO, "the file is shorter than what was written")

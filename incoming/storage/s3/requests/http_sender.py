@@ -29,7 +29,7 @@ from tornado.tcpclient import TCPClient
 from incoming.storage.s3.requests.file_sender import FileRange, FileSender
 
 CONNECT_TIMEOUT = 5.0
-SILENCE = 60.0
+IDLE_TIMEOUT = 60.0
 """Seconds without a byte of an answer after which a request has failed, unless the caller allows more."""
 
 KEPT_SECONDS = 20.0
@@ -119,7 +119,7 @@ class _Request:
     target: str
     headers: HTTPHeaders
     body: Body
-    silence: float
+    idle_timeout: float
     consume: Consume | None
 
 
@@ -143,14 +143,14 @@ class HttpSender:
         headers: Mapping[str, str],
         body: Body = EMPTY,
         *,
-        silence: float = SILENCE,
+        idle_timeout: float = IDLE_TIMEOUT,
         consume: Consume | None = None,
     ) -> Answer:
         """Make a request and return the answer, whatever its status. `target` is path and query, encoded.
 
         `consume` is called with the body of a 200 or 206 piece by piece. Raises Unreachable.
         """
-        request = _Request(method, target, HTTPHeaders({**headers}), body, silence, consume)
+        request = _Request(method, target, HTTPHeaders({**headers}), body, idle_timeout, consume)
         if (stream := self._kept()) is not None:
             with suppress(_ClosedWhileIdle):
                 return await self._exchange(stream, request, is_kept=True)
@@ -181,10 +181,10 @@ class HttpSender:
         receiver = _Receiver(request.consume)
         sent, why = False, "the connection was closed without an answer"
         try:
-            async with asyncio.timeout(request.silence) as limit:
+            async with asyncio.timeout(request.idle_timeout) as limit:
                 sent = await self._send_and_receive(stream, request, receiver, limit)
         except TimeoutError as error:
-            raise Unreachable(f"{self._host}:{self._port}: silent for {request.silence:g} s") from error
+            raise Unreachable(f"{self._host}:{self._port}: silent for {request.idle_timeout:g} s") from error
         except (OSError, StreamClosedError, HTTPInputError) as error:
             cause = stream.error or getattr(error, "real_error", None) or error
             why = getattr(cause, "strerror", None) or str(cause) or why
@@ -216,7 +216,7 @@ class HttpSender:
     ) -> bool:
         """Send a request and receive its answer, which may come early; return whether all of the request was sent."""
         loop = asyncio.get_running_loop()
-        receiver.touched = lambda: limit.reschedule(loop.time() + request.silence)
+        receiver.touched = lambda: limit.reschedule(loop.time() + request.idle_timeout)
         connection = _Connection(stream, True, HTTP1ConnectionParameters(chunk_size=CHUNK, max_body_size=2**53))
         reading = asyncio.ensure_future(connection.read_response(receiver))
         try:

@@ -19,7 +19,7 @@ from incoming.storage.s3.requests.http_sender import Unreachable
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 30.0
+RETRY_TIMEOUT = 30.0
 """Seconds without a success after which a request has failed: the client gets 502 and tries again later."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -55,12 +55,12 @@ class Throttle:
         self._wake()
 
     def succeeded(self) -> None:
-        """A request was carried out."""
+        """Note that a request was carried out."""
         self.limit = min(self._most, self.limit + 1 / self.limit)
         self._wake()
 
     def failed(self) -> None:
-        """A request failed because the store is busy, slow or away."""
+        """Note that a request failed because the store is busy, slow or away."""
         self.limit = max(1.0, self.limit / 2)
 
     def _wake(self) -> None:
@@ -75,18 +75,18 @@ class Throttle:
 class Retrying:
     """The requests of one store."""
 
-    def __init__(self, name: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, name: str, *, timeout: float = RETRY_TIMEOUT) -> None:
         self.puts = Throttle()
         self.retries = 0
         """How many requests were tried again so far."""
         self._name = name
-        self._patience = patience
+        self._timeout = timeout
         self._succeeded_at = -1.0
         self._is_away = False
-        """Whether patience has ended before and nothing succeeded since: then each call is tried once."""
+        """Whether the timeout has passed before and nothing succeeded since: then each call is tried once."""
 
     async def call(self, attempt: Attempt[T], *, is_put: bool = False) -> T:
-        """Call `attempt` until it succeeds. Raises S3Error that no repetition cures, StorageFailed after PATIENCE
+        """Call `attempt` until it succeeds. Raises S3Error that no repetition cures, StorageFailed after RETRY_TIMEOUT
         without a success of any request.
 
         A request that fails although others succeed is tried further, and logged once: Ceph refuses for ten minutes to
@@ -101,10 +101,10 @@ class Retrying:
                 if isinstance(error, S3Error) and not error.is_transient:
                     raise
                 self.retries += 1
-                if self._is_away or loop.time() - max(began, self._succeeded_at) >= self._patience:
+                if self._is_away or loop.time() - max(began, self._succeeded_at) >= self._timeout:
                     self._is_away = True
                     raise StorageFailed(f"object store {self._name}: {error}") from error
-                if not is_logged and loop.time() - began >= self._patience:
+                if not is_logged and loop.time() - began >= self._timeout:
                     is_logged = True
                     log.warning(
                         "object store %s: %s; other requests succeed, trying this one further", self._name, error

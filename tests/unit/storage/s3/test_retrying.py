@@ -49,7 +49,7 @@ async def test_what_is_refused_is_not_tried_again() -> None:
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_a_store_that_is_away_is_given_up_and_then_asked_once_each() -> None:
-    retrying = Retrying("s3", patience=0.0)
+    retrying = Retrying("s3", timeout=0.0)
     attempts = Attempts(*[BUSY] * 3)
     for _ in range(3):
         with pytest.raises(StorageFailed, match="object store s3: UploadPart: SlowDown"):
@@ -62,7 +62,7 @@ async def test_a_store_that_is_away_is_given_up_and_then_asked_once_each() -> No
 async def test_a_request_that_fails_while_others_succeed_is_tried_further_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    retrying, others = Retrying("s3", patience=0.01), Attempts()
+    retrying, others = Retrying("s3", timeout=0.01), Attempts()
     locked = Attempts(*[S3Error(500, "InternalError", "already in progress", "CompleteMultipartUpload")] * 5)
 
     async def attempt() -> str:
