@@ -97,8 +97,12 @@ class Reconciliation:
             return None  # a call for it is refused, and the operator learns which it is
         if found.version < ticket.version and not known.has_records:
             return await self._save(found, _anew(ticket, max(ticket.epoch, found.epoch)))
-        if found.state in RECEIVING and found.epoch <= ticket.epoch:
-            return await self._save(found, _anew(found, ticket.epoch))
+        if found.state not in RECEIVING:
+            return None
+        # Another instance has restored what it knew; what this one has committed after that is missing there.
+        joined = found if known.has_records else _joined(found, ticket)
+        if joined is not found or found.epoch <= ticket.epoch:
+            return await self._save(found, _anew(joined, max(ticket.epoch, found.epoch)))
         return None
 
     async def _insert(self, ticket: Ticket) -> Ticket:
@@ -113,6 +117,18 @@ def _is_suspect(ticket: Ticket, version: int | None, base: int) -> bool:
     if version is None:
         return ticket.state not in FINAL
     return version < ticket.version or (version > ticket.version and version > base)
+
+
+def _joined(found: Ticket, known: Ticket) -> Ticket:
+    """Return the row with all that was committed of the same bytes, or as it is.
+
+    They are the same unless the file was begun anew, or the store has lost bytes of it meanwhile.
+    """
+    same = (known.identity, known.store_data, known.losses, known.is_rearranged)
+    if same != (found.identity, found.store_data, found.losses, found.is_rearranged):
+        return found
+    extents, synced = found.extents | known.extents, found.synced | known.synced
+    return found if extents == found.extents else replace(found, extents=extents, synced=synced)
 
 
 def _anew(ticket: Ticket, epoch: int) -> Ticket:

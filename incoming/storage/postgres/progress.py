@@ -192,7 +192,7 @@ class ProgressWriter:
 
 
 def _changed(known: Ticket, change: Change) -> Ticket | None:
-    """Return the ticket after its progress; None for another change and for an error, which the newest version decides."""
+    """Return the ticket after its progress; None for other changes and errors, which the newest version decides."""
     try:
         changed = change(known)
     except Exception:

@@ -50,6 +50,10 @@ class PendingWrite:
         """Whether its data is still here."""
         return len(self.data) == self.end - self.offset
 
+    def is_stale(self, ticket: Ticket) -> bool:
+        """Return whether its sender's session has been replaced by a later one."""
+        return self.epoch not in (None, ticket.epoch)
+
     def drop(self) -> None:
         """Forget the data: the store has accepted it."""
         self.data = b""

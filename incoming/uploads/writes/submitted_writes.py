@@ -142,12 +142,12 @@ class SubmittedWrites:
         passed_over = {id(write) for write, ranges, whole in selection if whole or not _has(ticket, ranges)}
         left = []
         for write in self._writes:
-            if ticket.extents.covers(*write.range):
+            if write.is_stale(ticket):
+                write.fail(TakenOver())
+            elif ticket.extents.covers(*write.range):
                 write.ack()
             elif write.written_at != ticket.epoch or id(write) in passed_over:
-                is_taken_over = write.epoch not in (None, ticket.epoch)
-                lost = StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived")
-                write.fail(TakenOver() if is_taken_over else lost)
+                write.fail(StorageFailed("the upload was taken up anew meanwhile; ask for what has arrived"))
             else:
                 left.append(write)
         self._writes, self._ranges = left, None

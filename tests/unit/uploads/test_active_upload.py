@@ -500,6 +500,22 @@ async def test_outcome_of_a_complete_file_is_not_an_error_for_a_copy_only(bench:
     bench.upload_service.leave(upload)
 
 
+async def test_what_a_replaced_session_sends_is_not_acked_because_the_new_one_has_sent_it(bench: Bench) -> None:
+    """It may be other bytes. Neither while the file is incomplete nor when it has arrived."""
+    upload = await bench.open(await bench.new(), size=10)
+    replaced = upload.ticket.epoch
+    await upload.write(0, data(0, 2), replaced)
+    again = await bench.open(upload.ticket.id, size=10, session="session-2")
+    await again.write(2, data(2, 4), again.ticket.epoch)
+    assert isinstance(await outcome(start_write(upload, 2, b"xx", replaced)), TakenOver)
+    await again.write(4, data(4, 10), again.ticket.epoch)
+    await until(lambda: upload.ticket.state == State.ARRIVED, "the file")
+    assert isinstance(await outcome(start_write(upload, 2, b"xx", replaced)), TakenOver)
+    await again.write(2, data(2, 4), again.ticket.epoch)
+    for one in (upload, again):
+        bench.upload_service.leave(one)
+
+
 async def test_another_file_of_the_upload_s_name_ends_no_upload(bench: Bench) -> None:
     """It is not the complete file, whatever its name says: the client waits until it is gone."""
     upload = await bench.open(await bench.new(), size=10)
