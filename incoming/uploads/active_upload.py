@@ -175,17 +175,14 @@ class ActiveUpload:
         if ticket.room is not None and end > ticket.room:
             raise BadRange(f"the chunk ends at byte {end}, the file at {ticket.size}")
         outcome = None if ticket.state in RECEIVING else ticket.rejection(Event.STORE)
-        if outcome is not None and not isinstance(outcome, AlreadyComplete):
-            raise outcome
-        if piece.is_stale(ticket):
+        if piece.is_stale(ticket) and (outcome is None or isinstance(outcome, AlreadyComplete)):
             raise TakenOver  # even if the range is there: another session has sent it, perhaps with other bytes
+        if isinstance(outcome, AlreadyComplete) and ticket.extents.covers(*piece.range):
+            return True
         if outcome is not None:
-            if ticket.extents.covers(*piece.range):
-                return True
             raise outcome
         check_size(end, ticket.options.max_size, self._settings.max_size, at_least=True)
-        is_noted = self._is_active and not self.checkpoints.suspect
-        return is_noted and ticket.extents.covers(*piece.range)
+        return self._is_active and not self.checkpoints.suspect and ticket.extents.covers(*piece.range)
 
     @property
     def _is_active(self) -> bool:
@@ -366,12 +363,11 @@ class ActiveUpload:
         if isinstance(error, AlreadyComplete) and self.ticket.state in RECEIVING and not is_whole:
             error = StorageFailed("another file has the name of this upload in the storage of the server")
         for piece in batch:
-            if is_whole and piece.is_stale(self.ticket):
-                piece.fail(TakenOver())
-            elif is_whole and self.ticket.extents.covers(*piece.range):
+            is_stale = piece.is_stale(self.ticket)
+            if is_whole and not is_stale and self.ticket.extents.covers(*piece.range):
                 piece.ack()
-            elif not isinstance(error, TakenOver) or piece.is_stale(self.ticket):
-                piece.fail(error)
+            elif is_stale or not isinstance(error, TakenOver):
+                piece.fail(TakenOver() if is_stale and is_whole else error)
             elif fresh is not None and piece.can_be_written:
                 self._put(piece)  # its sender has no session: it is written in the new epoch
             else:
