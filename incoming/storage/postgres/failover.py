@@ -95,8 +95,11 @@ class Reconciliation:
             found = from_row(row)
         except StorageFailed:
             return None  # a call for it is refused, and the operator learns which it is
-        if found.version < ticket.version and not known.has_records:
-            return await self._save(found, _anew(ticket, max(ticket.epoch, found.epoch)))
+        is_older = found.version < ticket.version or await self._is_restored_from_older(found, ticket.version)
+        if is_older and not known.has_records:
+            restored = await self._save(found, _anew(ticket, max(ticket.epoch, found.epoch)))
+            await self._note_restored(restored, ticket.version)
+            return restored
         if found.state not in RECEIVING:
             return None
         # Another instance has restored what it knew; what this one has committed after that is missing there.
@@ -104,6 +107,20 @@ class Reconciliation:
         if joined is not found or found.epoch <= ticket.epoch:
             return await self._save(found, _anew(joined, max(ticket.epoch, found.epoch)))
         return None
+
+    async def _note_restored(self, restored: Ticket, version: int) -> None:
+        """Note which version of the last history this one was restored from: another instance may know a later one."""
+        await self.connection.execute(
+            "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            f"restored/{restored.id}",
+            f"{restored.version} {version}",
+        )
+
+    async def _is_restored_from_older(self, found: Ticket, version: int) -> bool:
+        """Return whether the row is as another instance has restored it, from a version before this one."""
+        query = "SELECT value FROM meta WHERE key = $1"
+        noted = await self.connection.fetchval(query, f"restored/{found.id}")
+        return noted is not None and int(noted.split()[0]) == found.version and int(noted.split()[1]) < version
 
     async def _insert(self, ticket: Ticket) -> Ticket:
         return await insert(self.connection, ticket, self.host)
@@ -122,13 +139,14 @@ def _is_suspect(ticket: Ticket, version: int | None, base: int) -> bool:
 def _joined(found: Ticket, known: Ticket) -> Ticket:
     """Return the row with all that was committed of the same bytes, or as it is.
 
-    They are the same unless the file was begun anew, or the store has lost bytes of it meanwhile.
+    They are the same unless the file was begun anew, or the store has lost bytes of it meanwhile. A file that would be
+    complete by that stays incomplete, so that a client sends what is missing and the file is completed.
     """
     same = (known.identity, known.store_data, known.losses, known.is_rearranged)
     if same != (found.identity, found.store_data, found.losses, found.is_rearranged):
         return found
-    extents, synced = found.extents | known.extents, found.synced | known.synced
-    return found if extents == found.extents else replace(found, extents=extents, synced=synced)
+    joined = replace(found, extents=found.extents | known.extents, synced=found.synced | known.synced)
+    return found if joined.extents == found.extents or joined.complete else joined
 
 
 def _anew(ticket: Ticket, epoch: int) -> Ticket:

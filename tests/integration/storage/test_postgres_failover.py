@@ -115,34 +115,47 @@ async def test_what_needs_receipts_is_not_restored_but_asked_for(pair: Pair, sto
     assert await store.records(ticket.id) == {}
 
 
-@pytest.mark.parametrize("losses", [0, 1])
-async def test_what_two_instances_have_acknowledged_is_joined(pair: Pair, store: PostgresStore, losses: int) -> None:
-    """Each knows what it has committed last; whoever restores the row first knows less than the other. If the store has
-    lost bytes since, nothing is joined.
-    """
-    loop = asyncio.get_running_loop()
-    other = await open_postgres(pair.dsn, host="there")
+async def two_know(pair: Pair, store: PostgresStore, other: PostgresStore) -> Ticket:
+    """Return a ticket whose lost commits two instances know: `other` up to byte 200, `store` all of them."""
     ticket = await begun(store)
-    await loop.run_in_executor(None, pair.cut)
+    await asyncio.get_running_loop().run_in_executor(None, pair.cut)
     heard: list[str] = []
     store.watch(heard.append)
     earlier = await other.update(ticket.id, stored(100, 200))
     await until(lambda: ticket.id in heard, "the news of it")
     assert await store.get(ticket.id) == earlier
-    later = await store.update(ticket.id, stored(200, 300), believed=earlier)  # progress, of which there are no news
-    assert later.extents == Extents([(0, 300)])
-    await loop.run_in_executor(None, pair.fail_over)
-    restored = await other.get(ticket.id)
+    return await store.update(ticket.id, stored(200, 300), believed=earlier)  # progress, of which there are no news
+
+
+@pytest.mark.parametrize("first", ["other", "store"])
+async def test_of_what_two_instances_have_acknowledged_the_latest_is_restored(
+    pair: Pair, store: PostgresStore, first: str
+) -> None:
+    """Whoever restores the row first may know less than the other."""
+    other = await open_postgres(pair.dsn, host="there")
+    ticket = await two_know(pair, store, other)
+    assert ticket.extents == Extents([(0, 300)])
+    await asyncio.get_running_loop().run_in_executor(None, pair.fail_over)
+    for one in (other, store) if first == "other" else (store, other):
+        restored = await one.get(ticket.id)
     assert restored is not None
-    assert (restored.extents, restored.epoch) == (Extents([(0, 200)]), 4)
-    if losses:
-        await other.update(ticket.id, lambda known: known.lose(Extents([(0, 50)])))
+    assert (restored.extents, restored.session) == (Extents([(0, 300)]), "")
+    assert restored.epoch == (5 if first == "other" else 4)
+    await other.close()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_was_changed_after_it_was_restored_is_joined(pair: Pair, store: PostgresStore, lost: bool) -> None:
+    """If the store has lost bytes since, nothing is joined."""
+    other = await open_postgres(pair.dsn, host="there")
+    ticket = await two_know(pair, store, other)
+    await asyncio.get_running_loop().run_in_executor(None, pair.fail_over)
+    kept = Extents([(0, 50)])
+    await other.update(ticket.id, lambda known: known.lose(kept) if lost else known.store([(500, 600)], None, NOW))
     joined = await store.get(ticket.id)
     assert joined is not None
-    if losses:
-        assert (joined.extents, joined.epoch) == (Extents([(0, 50)]), 5)
-    else:
-        assert (joined.extents, joined.epoch, joined.session) == (Extents([(0, 300)]), 5, "")
+    assert joined.extents == (kept if lost else Extents([(0, 300), (500, 600)]))
+    assert joined.epoch == 5
     await other.close()
 
 

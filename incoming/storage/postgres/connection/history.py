@@ -78,6 +78,7 @@ class HistoryWatch:
         timeline = int(name.split("/")[1], 16)
         base = await connection.fetchval(_MOVE, SPAN, timeline << TIMELINE_SHIFT)
         begun = History(name, base, found.name)
+        await connection.execute("DELETE FROM meta WHERE key LIKE 'restored/%'")  # of the last one
         await connection.execute(
             "INSERT INTO meta VALUES ('history', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             json.dumps([begun.name, begun.base, begun.before]),
