@@ -163,7 +163,7 @@ IN_OPERATION = (
     Fault(
         "unreachable",
         lambda database: database.server.stop(),
-        "Connect call failed|the database system is shutting down",
+        "Connect call failed|Connection reset by peer|the database system is shutting down",
         "see that it runs and can be reached",
         stops_the_server=True,
     ),
