@@ -298,16 +298,8 @@ def _cluster(rows: Rows) -> str:
     )
     waits = _table(
         [
-            *(
-                "tickets in",
-                "slow uploads",
-                "ack, median",
-                "ack, 99 %",
-                "/ SQLite",
-                "first ack, 99 %",
-                "last ack, 99 %",
-            ),
-            *("last ack, 99 %", "CPU a chunk", "memory"),
+            *("tickets in", "slow uploads", "ack, median", "ack, 99 %", "/ SQLite"),
+            *("first ack, 99 %", "last ack, 99 %", "CPU a chunk", "memory"),
         ],
         (
             [

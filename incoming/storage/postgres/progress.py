@@ -19,6 +19,7 @@ import asyncpg
 from incoming.core.errors import UploadError
 from incoming.core.ticket import Ticket
 from incoming.storage.postgres.connection.transactions import Transactions
+from incoming.storage.postgres.ticket_changes import foreseen
 from incoming.storage.postgres.tickets import WRITTEN_BY, writer
 from incoming.storage.ticket_row import is_progress, to_progress
 from incoming.storage.ticket_store import Change
@@ -193,11 +194,8 @@ class ProgressWriter:
 
 def _changed(known: Ticket, change: Change) -> Ticket | None:
     """Return the ticket after its progress; None for other changes and errors, which the newest version decides."""
-    try:
-        changed = change(known)
-    except Exception:
-        return None
-    return changed if changed is not known and is_progress(known, changed) else None
+    after = foreseen(known, change)
+    return after if after is not None and is_progress(known, after) else None
 
 
 def _resolve(step: _Step, answer: Callable[[asyncio.Future[Ticket | None], Ticket], None]) -> None:

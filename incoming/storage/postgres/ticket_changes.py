@@ -47,8 +47,8 @@ class TicketChanges:
 
         async def apply(connection: asyncpg.Connection) -> Saved:
             known, saved = believed, None
-            if known is not None and (foreseen := _foreseen(known, change)) is not None:
-                saved = await save_if_current(connection, known, foreseen, *self._who, self._news(known, foreseen))
+            if known is not None and (after := foreseen(known, change)) is not None:
+                saved = await save_if_current(connection, known, after, *self._who, self._news(known, after))
             if known is None or saved is None:
                 known = await self._lock(connection, ticket_id)
                 after = change(known)
@@ -71,7 +71,7 @@ class TicketChanges:
         return self._read(row)
 
 
-def _foreseen(believed: Ticket, change: Change) -> Ticket | None:
+def foreseen(believed: Ticket, change: Change) -> Ticket | None:
     """Return the ticket after the change if it is as believed. None for an error, which the newest version decides, and
     if nothing changes.
     """

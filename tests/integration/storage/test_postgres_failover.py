@@ -131,7 +131,7 @@ async def two_know(pair: Pair, store: PostgresStore, other: PostgresStore) -> Ti
 async def test_of_what_two_instances_have_acknowledged_the_latest_is_restored(
     pair: Pair, store: PostgresStore, first: str
 ) -> None:
-    """Whoever restores the row first may know less than the other."""
+    """The one that restores the row first may know less than the other."""
     other = await open_postgres(pair.dsn, host="there")
     ticket = await two_know(pair, store, other)
     assert ticket.extents == Extents([(0, 300)])
