@@ -81,7 +81,7 @@ def line_part(told: argparse.Namespace) -> list[dict[str, Any]]:
             place = directory / str(number)
             place.mkdir()
             with stretched(line) as ends:
-                servers = Servers(ends.far_address, place, ends.far_command())
+                servers = Servers(ends.far_address, place, ends.far_command(), hosts=ends.far_hosts)
                 with servers.running(), browser.chromium(ends.near_command()) as chromium:
                     clients = [one for one in browser.clients(servers) if one in (told.client or [one])]
                     for round_number in range(told.rounds):

@@ -29,6 +29,7 @@ QUIET = [
 CLIENTS = {
     "incoming-websocket": "incoming",
     "incoming-http": "incoming",
+    "incoming-http-hosts": "incoming-hosts",
     "incoming-tus": "incoming",
     "incoming-tus-4": "incoming",
     "tus": "tus",
@@ -39,6 +40,7 @@ CLIENTS = {
 CONNECTIONS = {
     "incoming-websocket": 16,
     "incoming-http": 4,
+    "incoming-http-hosts": 16,
     "incoming-tus": 1,
     "incoming-tus-4": 4,
     "tus": 1,
@@ -125,9 +127,10 @@ def _how(servers: Servers, client: str) -> tuple[dict[str, Any], str]:
         endpoint = f"{servers.origin(servers.incoming_port)}/incoming/0.1/frontend/tus/{ticket}"
         return {"way": "tus", "library": "tus.min.js", "endpoint": endpoint, "parts": CONNECTIONS[client]}, ticket
     if client.startswith("incoming"):
-        origin, ticket = servers.origin(servers.incoming_port), servers.ticket()
+        port = servers.hosts_port if client.endswith("hosts") else servers.incoming_port
+        origin, ticket = servers.origin(port), servers.ticket(port)
         told = {"way": "incoming", "library": f"{origin}/incoming/0.1/frontend/incoming.js", "ticket": ticket}
-        told |= {"host": origin.partition("//")[2], "transport": client.partition("-")[2]}
+        told |= {"host": origin.partition("//")[2], "transport": client.split("-")[1]}
         return told, ticket
     if client in ("tus", "tusd"):
         origin = servers.origin(servers.tus_port if client == "tus" else servers.tusd_port)
@@ -139,4 +142,4 @@ def _received(servers: Servers, client: str, name: str) -> Path:
     if client in ("tus", "tusd"):  # their data about a file is beside it, with a suffix
         files = (path for path in (servers.directory / client).iterdir() if not path.suffix)
         return max(files, key=lambda path: path.stat().st_mtime)
-    return servers.received("incoming" if name != "file" else "put", name)
+    return servers.received("put" if name == "file" else CLIENTS[client], name)

@@ -59,6 +59,8 @@ class Ends:
     far: str
     near_address: str = "10.77.0.1"
     far_address: str = "10.77.0.2"
+    far_hosts: tuple[str, ...] = ("10.77.0.3", "10.77.0.4")
+    """Further addresses of the far end: to a browser, other hosts."""
 
     def near_command(self, *command: str) -> list[str]:
         return ["ip", "netns", "exec", self.near, *command]
@@ -142,10 +144,15 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def _set_up(namespace: str, address: str, peer: str) -> None:
+def _set_up(namespace: str, address: str, peer: str, hosts: tuple[str, ...], peers: tuple[str, ...]) -> None:
+    """Give an end its address and further `hosts`, and the routes to those of the other end."""
     _ip("-n", namespace, "link", "set", "lo", "up")
     _ip("-n", namespace, "address", "add", address, "peer", peer, "dev", "line0")
     _ip("-n", namespace, "link", "set", "line0", "mtu", str(MTU), "txqueuelen", "1000", "up")
+    for host in hosts:
+        _ip("-n", namespace, "address", "add", f"{host}/32", "dev", "line0")
+    for host in peers:
+        _ip("-n", namespace, "route", "add", host, "dev", "line0")
 
 
 @contextlib.contextmanager
@@ -173,8 +180,8 @@ def stretched(line: Line, congestion: str = "cubic") -> Iterator[Ends]:
         wire.start()
         if not ready.wait(10):
             raise RuntimeError("the line's process did not start")
-        _set_up(ends.near, ends.near_address, ends.far_address)
-        _set_up(ends.far, ends.far_address, ends.near_address)
+        _set_up(ends.near, ends.near_address, ends.far_address, (), ends.far_hosts)
+        _set_up(ends.far, ends.far_address, ends.near_address, ends.far_hosts, ())
         yield ends
     finally:
         wire.terminate()

@@ -20,6 +20,7 @@ START, END = "<!-- results: written by make bench -->", "<!-- end of results -->
 NAMES = {
     "incoming-websocket": "Incoming!!, WebSocket",
     "incoming-http": "Incoming!!, HTTP",
+    "incoming-http-hosts": "Incoming!!, HTTP, three hosts",
     "incoming-tus": "tus-js-client, Incoming!!",
     "incoming-tus-4": "the same, 4 parts",
     "tus": "tus-js-client, @tus/server",
@@ -31,6 +32,7 @@ NAMES = {
 COLOURS = {
     "incoming-websocket": "#0b6e4f",
     "incoming-http": "#53b58f",
+    "incoming-http-hosts": "#2f8f6f",
     "incoming-tus": "#8fbf6a",
     "incoming-tus-4": "#5f8f3a",
     "tus": "#c8553d",

@@ -94,10 +94,13 @@ class Servers:
     workers: int = 1
     fast: bool = True
     """Whether Incoming may use its extra `fast`."""
+    hosts: Sequence[str] = ()
+    """Further addresses of this end. With some another Incoming runs, which tells pages to use them as well."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Further variables for Incoming."""
     pids: dict[str, int] = field(default_factory=dict)
     incoming_port: int = field(default_factory=free_port)
+    hosts_port: int = field(default_factory=free_port)
     app_port: int = field(default_factory=free_port)
     nginx_port: int = field(default_factory=free_port)
     tus_port: int = field(default_factory=free_port)
@@ -106,9 +109,9 @@ class Servers:
     def origin(self, port: int) -> str:
         return f"http://{self.host}:{port}"
 
-    def ticket(self, **more: str) -> str:
-        """Return a ticket of the Incoming server, requested from an address that may call the backend functions."""
-        command = [*self.prefix, sys.executable, "-c", _POST, self._new_upload(**more)]
+    def ticket(self, port: int | None = None, **more: str) -> str:
+        """Return a ticket of an Incoming server, requested from an address that may call the backend functions."""
+        command = [*self.prefix, sys.executable, "-c", _POST, self._new_upload(port, **more)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def ticket_here(self, **more: str) -> str:
@@ -116,8 +119,9 @@ class Servers:
         with urllib.request.urlopen(urllib.request.Request(self._new_upload(**more), method="POST")) as answer:
             return answer.read().decode()
 
-    def _new_upload(self, **more: str) -> str:
-        return f"{self.origin(self.incoming_port)}/incoming/0.1/backend/new_upload?{self.ticket_request(**more)}"
+    def _new_upload(self, port: int | None = None, **more: str) -> str:
+        origin = self.origin(port or self.incoming_port)
+        return f"{origin}/incoming/0.1/backend/new_upload?{self.ticket_request(**more)}"
 
     def ticket_request(self, **more: str) -> str:
         """Return the parameters for tickets whose file stays, so that it can be compared."""
@@ -131,8 +135,8 @@ class Servers:
 
     def received(self, server: str, name: str) -> Path:
         """Return the path of an upload at that server."""
-        if server == "incoming":
-            return self.directory / "incoming" / name[:2] / name
+        if server.startswith("incoming"):
+            return self.directory / server / name[:2] / name
         return self.directory / server / name
 
     @contextlib.contextmanager
@@ -157,11 +161,18 @@ class Servers:
 
     def _start_product(self, stack: contextlib.ExitStack) -> None:
         self.start(stack, "app", self.app_port, [sys.executable, "-c", APP, self.host, str(self.app_port)])
-        command = [sys.executable, str(ROOT / "incoming.py"), "--address", self.host]
-        command += ["--port", str(self.incoming_port), "--storage-dir", str(self.directory / "incoming")]
+        self._start_incoming(stack, "incoming", self.incoming_port, "--address", self.host)
+        if self.hosts:
+            names = ",".join(f"{host}:{self.hosts_port}" for host in self.hosts)
+            every = ("--address", "0.0.0.0", "--frontend-hosts", names)
+            self._start_incoming(stack, "incoming-hosts", self.hosts_port, *every)
+
+    def _start_incoming(self, stack: contextlib.ExitStack, name: str, port: int, *options: str) -> None:
+        command = [sys.executable, str(ROOT / "incoming.py"), "--port", str(port), *options]
+        command += ["--storage-dir", str(self.directory / name)]
         command += ["--workers", str(self.workers), "--backend-networks", f"{self.host}/32,127.0.0.0/8"]
         without_fast = {} if self.fast else self._without_fast()
-        self.start(stack, "incoming", self.incoming_port, command, {**self.environment, **without_fast})
+        self.start(stack, name, port, command, {**self.environment, **without_fast})
 
     def _without_fast(self) -> dict[str, str]:
         """Return an environment in which Python cannot import the extra's package."""
