@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +63,16 @@ lines.
 
 @dataclass(frozen=True)
 class Upload:
-    """One verified upload: `seconds` as the page saw it, `server_cpu` and `client_cpu` in seconds."""
+    """One verified upload: `seconds` as the page saw it, `server_cpu` and `client_cpu` in seconds; when it `ended`, by
+    the monotonic clock.
+    """
 
     client: str
     bytes: int
     seconds: float
     server_cpu: float
     client_cpu: float
+    ended: float
 
     @property
     def rate(self) -> float:
@@ -111,13 +115,14 @@ def upload(browser: Browser, servers: Servers, client: str, source: Path, expect
     pid = servers.pids[CLIENTS[client]]
     server_before, client_before = cost(pid), cost(os.getpid())
     seconds = float(page.evaluate("told => window.upload(told)", {**told, "patience": PATIENCE}))
+    ended = time.monotonic()
     spent, used = cost(pid) - server_before, cost(os.getpid()) - client_before
     context.close()
     received = _received(servers, client, name)
     if digest(received) != expected:
         raise RuntimeError(f"{client}: the file that arrived is not the one that was sent")
     received.unlink()
-    return Upload(client, source.stat().st_size, seconds, spent.cpu, used.cpu - spent.cpu)
+    return Upload(client, source.stat().st_size, seconds, spent.cpu, used.cpu - spent.cpu, ended)
 
 
 def _how(servers: Servers, client: str) -> tuple[dict[str, Any], str]:
