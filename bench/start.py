@@ -23,7 +23,7 @@ from line import Ends, Line, stretched
 from servers import Servers
 
 LINES = (Line(100, 20, 0.0), Line(100, 20, 0.5), Line(100, 200, 0.0), Line(100, 200, 0.5))
-CLIENTS = ("incoming-websocket", "put")
+CLIENT = "incoming-websocket"
 ROUNDS = 3
 SECONDS = 30.0
 """Duration of an upload at the line's rate."""
@@ -92,24 +92,22 @@ def measure(line: Line, directory: Path) -> None:
     with stretched(line) as ends:
         servers = Servers(ends.far_address, directory, ends.far_command())
         with servers.running(), browser.chromium(ends.near_command()) as chromium:
-            for client in CLIENTS:
-                reached, finals = [], []
-                for _ in range(ROUNDS):
-                    with sampled(ends, directory) as samples:
-                        done = browser.upload(chromium, servers, client, source, digest)
-                    began = done.ended - done.seconds
-                    rate = final(samples, began, done.ended)
-                    finals.append(rate)
-                    reached.append(next(at for at, now in rates(samples, began, done.ended) if now >= 0.8 * rate))
-                each = ", ".join(f"{at:.1f}" for at in reached)
-                cells = line.name, client, f"{median(finals):.1f}", f"{median(reached):.1f} ({each})"
-                print(f"| {' | '.join(cells)} |", flush=True)
+            reached, finals = [], []
+            for _ in range(ROUNDS):
+                with sampled(ends, directory) as samples:
+                    done = browser.upload(chromium, servers, CLIENT, source, digest)
+                began = done.ended - done.seconds
+                rate = final(samples, began, done.ended)
+                finals.append(rate)
+                reached.append(next(at for at, now in rates(samples, began, done.ended) if now >= 0.8 * rate))
+    each = ", ".join(f"{at:.1f}" for at in reached)
+    print(f"| {line.name} | {median(finals):.1f} | {median(reached):.1f} ({each}) |", flush=True)
 
 
 def main() -> int:
     lines = [Line(100, *map(float, text.split(","))) for text in sys.argv[1:]] or LINES
     rivals.install()
-    print("| line | client | final MB/s | seconds to 80 %: median (each) |\n|---|---|---|---|")
+    print("| line | final MB/s | seconds to 80 %: median (each) |\n|---|---|---|")
     for line in lines:
         with tempfile.TemporaryDirectory() as directory:
             Path(directory).chmod(0o755)
