@@ -7,7 +7,10 @@ change their meaning; the browser switches on codes, never on text.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+from typing import ClassVar, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 TABLE: dict[int, type[UploadError]] = {}
 
@@ -41,6 +44,11 @@ class UploadError(Exception):
     def name(self) -> str:
         """The snake_case name that goes with the code in JSON, metrics and docs."""
         return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
+
+
+def copied(error: E) -> E:
+    """Return another error that is the same. Raising one attaches a traceback to it, so each who waits gets its own."""
+    return copy.copy(error)
 
 
 # --- 1xx: the request is wrong; its sender must change it -------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
-from incoming.core.errors import AlreadyComplete, TakenOver, TooBusy, UploadError
+from incoming.core.errors import AlreadyComplete, TakenOver, TooBusy, UploadError, copied
 from incoming.core.extents import Extents, Range
 from incoming.core.location import FILE, Location
 from incoming.core.ticket import Ticket
@@ -112,7 +112,7 @@ class FileTree:
             epochs = self._epochs_of([write.ticket.id for write in locked])
         except Exception as error:
             for write in locked:
-                write.error = type(error)(*error.args)  # one each: raising it attaches a traceback to it
+                write.error = copied(error)
             return
         for write in locked:
             if epochs.get(write.ticket.id) != write.ticket.epoch:

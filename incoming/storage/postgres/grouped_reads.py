@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from incoming.core.errors import UploadError
+from incoming.core.errors import copied
 
 MAX_BATCH = 500
 """Tickets in one query."""
@@ -21,7 +21,7 @@ class GroupedReads:
     """One process's. At most one query is under way."""
 
     def __init__(self, query: Callable[[list[str]], Awaitable[Mapping[str, Row]]]) -> None:
-        """`query` returns the rows of these tickets by id, and raises an UploadError."""
+        """`query` returns the rows of these tickets by id, and raises an copied."""
         self._query = query
         self._asked: dict[str, list[asyncio.Future[Row | None]]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -57,5 +57,4 @@ class GroupedReads:
                 if failed is None:
                     answer.set_result(rows.get(ticket_id))
                 else:
-                    # One each: raising it attaches a traceback to it.
-                    answer.set_exception(type(failed)(*failed.args) if isinstance(failed, UploadError) else failed)
+                    answer.set_exception(copied(failed))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 
-from incoming.core.errors import UploadError
+from incoming.core.errors import UploadError, copied
 from incoming.core.ticket import Ticket
 from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.ticket_changes import foreseen
@@ -129,9 +129,9 @@ class ProgressWriter:
         try:
             versions = await self._transactions.run_statement(lambda connection: self._commit(connection, ordered))
         except UploadError as error:
-            kind, message = type(error), error.message
+            failed = error
             for step in ordered:
-                _resolve(step, lambda future, _: future.set_exception(kind(message)))
+                _resolve(step, lambda future, _: future.set_exception(copied(failed)))
             return
         for step in ordered:
             version = versions.get(step.known.id)

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from incoming.core.errors import ServerShutdown, StorageFailed
+from incoming.core.errors import ServerShutdown, StorageFailed, copied
 from incoming.core.ticket import Ticket
 from incoming.storage.call_batcher import Answer
 from incoming.storage.sqlite.errors import DatabaseFaults
@@ -270,7 +270,7 @@ class GroupCommitWriter:
             self._blame(again)
         blamed = self._blame(error)
         for operation in batch:
-            operation.error = type(blamed)(*blamed.args)  # one each: raising it attaches a traceback to it
+            operation.error = copied(blamed)
 
     def _blame(self, error: BaseException) -> BaseException:
         """Return the error for the caller: its own unchanged, the database's as an UploadError."""

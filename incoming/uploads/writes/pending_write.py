@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from incoming.core.errors import StorageFailed, UploadError
+from incoming.core.errors import StorageFailed, UploadError, copied
 from incoming.core.extents import Extents, Range
 from incoming.core.ticket import Ticket
 from incoming.storage.byte_store import Buffer
@@ -76,10 +76,9 @@ class PendingWrite:
             self.acked.set_result(None)
 
     def fail(self, error: UploadError) -> None:
-        """Fail with a copy of the error, because raising attaches a traceback to it."""
         self.release()
         if not self.acked.done():
-            self.acked.set_exception(type(error)(error.message))
+            self.acked.set_exception(copied(error))
 
 
 def as_upload_error(error: Exception, what: str, ticket_id: str) -> UploadError:

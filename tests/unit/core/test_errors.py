@@ -3,7 +3,7 @@
 import pytest
 
 from incoming.core import errors
-from incoming.core.errors import TABLE, UploadError
+from incoming.core.errors import TABLE, UploadError, copied
 
 
 def test_codes_never_change() -> None:
@@ -53,6 +53,16 @@ def test_every_error_is_documented_and_consistent(error: type[UploadError]) -> N
     assert error.retry_after is None or error.retry
     raised = error("the reason")
     assert (str(raised), raised.message) == ("the reason", "the reason")
+
+
+def test_a_copy_has_everything_but_the_traceback() -> None:
+    error = errors.StorageFailed("the disk is gone")
+    error.note = "the instance's own"  # type: ignore[attr-defined]
+    with pytest.raises(errors.StorageFailed):
+        raise error
+    other = copied(error)
+    assert (type(other), other.message, vars(other)["note"]) == (type(error), "the disk is gone", "the instance's own")
+    assert (error.__traceback__ is None, other.__traceback__) == (False, None)
 
 
 def test_names_are_the_class_names() -> None:
