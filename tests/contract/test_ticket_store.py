@@ -179,6 +179,22 @@ async def test_an_old_belief_loses_nothing(open_tickets: OpenTickets) -> None:
     assert await elsewhere.get(ticket.id) == both
 
 
+async def test_changes_at_once_give_a_version_one_meaning(tickets: Store) -> None:
+    """Else the next change that believes it takes back what was committed, and clients were told."""
+    believed = await uploading(tickets)
+    changes: tuple[Change, ...] = (
+        lambda known: known.open("", None, NOW + 1),
+        stored(0, 10),
+        lambda known: known.checkpoint(known.extents),
+        stored(10, 20),
+    )
+    together = await asyncio.gather(*(progress(tickets, believed, change) for change in changes))
+    meanings = {ticket.version: ticket for ticket in together}
+    assert all(ticket == meanings[ticket.version] for ticket in together)
+    for ticket in together:
+        assert (await progress(tickets, ticket, stored(20, 30))).extents == Extents([(0, 30)])
+
+
 async def test_the_newest_version_decides_what_may_be_done(tickets: Store) -> None:
     """Neither an error nor a success of the version that was believed counts."""
     ticket = await uploading(tickets)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -61,11 +60,25 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Step:
-    """What becomes of one ticket in a batch, and who asked for it."""
+    """What becomes of one ticket in a batch, and who asked for it: all get the same ticket, because a version that
+    meant two would let one of them be written over.
+    """
 
     known: Ticket
     after: Ticket
-    answers: list[tuple[asyncio.Future[Ticket | None], Ticket]]
+    answers: list[asyncio.Future[Ticket | None]]
+
+    def succeed(self, version: int | None) -> None:
+        """Answer with the ticket as it was committed; with None if the row had another version."""
+        ticket = None if version is None else replace(self.after, version=version)
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_result(ticket)
+
+    def fail(self, error: UploadError) -> None:
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_exception(copied(error))
 
 
 class ProgressWriter:
@@ -129,18 +142,11 @@ class ProgressWriter:
         try:
             versions = await self._transactions.run_statement(lambda connection: self._commit(connection, ordered))
         except UploadError as error:
-            failed = error
             for step in ordered:
-                _resolve(step, lambda future, _: future.set_exception(copied(failed)))
+                step.fail(error)
             return
         for step in ordered:
-            version = versions.get(step.known.id)
-            _resolve(
-                step,
-                lambda future, after, version=version: future.set_result(  # type: ignore[misc]
-                    None if version is None else replace(after, version=version)
-                ),
-            )
+            step.succeed(versions.get(step.known.id))
         await self._touch([step for step in ordered if step.known.id in versions])
 
     def _steps(self, batch: list[_Asked]) -> dict[str, _Step]:
@@ -151,12 +157,13 @@ class ProgressWriter:
             known = asked.believed if step is None else step.after
             after = _changed(known, asked.change)
             if after is None or (step is not None and asked.believed.version != step.known.version):
-                _set(asked.answer, lambda future: future.set_result(None))
+                if not asked.answer.done():
+                    asked.answer.set_result(None)
             elif step is None:
-                steps[known.id] = _Step(known, after, [(asked.answer, after)])
+                steps[known.id] = _Step(known, after, [asked.answer])
             else:
                 step.after = after
-                step.answers.append((asked.answer, after))
+                step.answers.append(asked.answer)
         return steps
 
     async def _commit(self, connection: asyncpg.Connection, steps: list[_Step]) -> dict[str, int]:
@@ -196,13 +203,3 @@ def _changed(known: Ticket, change: Change) -> Ticket | None:
     """Return the ticket after its progress; None for other changes and errors, which the newest version decides."""
     after = foreseen(known, change)
     return after if after is not None and is_progress(known, after) else None
-
-
-def _resolve(step: _Step, answer: Callable[[asyncio.Future[Ticket | None], Ticket], None]) -> None:
-    for future, after in step.answers:
-        _set(future, lambda future, after=after: answer(future, after))  # type: ignore[misc]
-
-
-def _set(future: asyncio.Future[Ticket | None], answer: Callable[[asyncio.Future[Ticket | None]], None]) -> None:
-    if not future.done():
-        answer(future)
