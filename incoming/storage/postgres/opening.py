@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import asyncpg
 
@@ -42,6 +43,7 @@ RETRY_INTERVAL = 1.0
 OLDEST = 14
 """The oldest PostgreSQL whose functions are enough."""
 
+T = TypeVar("T")
 Use = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
@@ -62,35 +64,41 @@ async def open_postgres(
     """
     faults = DatabaseFaults(dsn)
     connector = Connector(dsn, direct)
-    history = HistoryWatch()
     await use_with_retries(connector, migrate, direct or dsn)
-    await use_with_retries(connector, history.examine, direct or dsn)
-    # A connection to a pooler has no server yet that could be examined.
-    pool = await connector.pool(None if connector.is_pooled else history.examine)
-    server_time = ServerTime()
-    who = clock or StoreClock(server_time), host, instance or host
-    store = PostgresStore(connector, pool, faults, history, *who, limits)
-    store.watcher = Watcher(connector.connect, faults, server_time, history, store)
-    try:
-        await store.watcher.start()
-        if connector.is_pooled:
-            await store.counts()  # the pooler must be there as well
-    except BaseException as error:
-        pool.terminate()
-        if isinstance(error, ANY):
-            raise StorageFailed(unusable(dsn, error)) from error
-        raise
-    return store
+
+    async def start() -> PostgresStore:
+        history = HistoryWatch()
+        await use_once(connector, history.examine)
+        # A connection to a pooler has no server yet that could be examined.
+        pool = await connector.pool(None if connector.is_pooled else history.examine)
+        server_time = ServerTime()
+        who = clock or StoreClock(server_time), host, instance or host
+        store = PostgresStore(connector, pool, faults, history, *who, limits)
+        store.watcher = Watcher(connector.connect, faults, server_time, history, store)
+        try:
+            await store.watcher.start()
+            if connector.is_pooled:
+                await store.counts()  # the pooler must be there as well
+        except BaseException:
+            await store.watcher.stop()
+            pool.terminate()
+            raise
+        return store
+
+    return await _with_retries(start, direct or dsn)
 
 
 async def use_with_retries(connector: Connector, use: Use, name: str, timeout: float | None = None) -> None:
     """Connect and call `use`, tried again while waiting may help. Raises like `open_postgres`."""
+    await _with_retries(partial(use_once, connector, use), name, timeout)
+
+
+async def _with_retries(attempt: Callable[[], Awaitable[T]], name: str, timeout: float | None = None) -> T:
     deadline = time.monotonic() + (STARTUP_TIMEOUT if timeout is None else timeout)
     is_reported = False
     while True:
         try:
-            await use_once(connector, use)
-            return
+            return await attempt()
         except ANY as error:
             if isinstance(error, tuple(FINAL_AT_START)) or not isinstance(error, TRANSIENT) or is_pooler(error):
                 raise UnusableDatabase(unusable(name, error)) from error

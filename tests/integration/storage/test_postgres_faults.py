@@ -316,11 +316,32 @@ async def test_a_start_that_fails_leaves_no_connection(dsn: str, monkeypatch: py
     async def no_answer(self: ServerTime, connection: asyncpg.Connection) -> None:
         raise TimeoutError
 
+    monkeypatch.setattr(opening, "STARTUP_TIMEOUT", 0.0)
     monkeypatch.setattr(connector.Connector, "connect", noted)
     monkeypatch.setattr(ServerTime, "measure", no_answer)
     with pytest.raises(StorageFailed):
         await open_postgres(dsn, host="here")
     assert [connection.is_closed() for connection in made] == [True, True, True]
+
+
+async def test_a_server_that_goes_away_during_the_start_is_waited_for(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover in the moment in which an instance starts must not end it."""
+    measure, lost = ServerTime.measure, []
+
+    async def lost_once(self: ServerTime, connection: asyncpg.Connection) -> None:
+        if not lost:
+            lost.append(connection)
+            connection.terminate()
+        await measure(self, connection)
+
+    monkeypatch.setattr(opening, "RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(ServerTime, "measure", lost_once)
+    store = await open_postgres(dsn, host="here")
+    await store.create(new())
+    await store.close()
+    assert len(lost) == 1
 
 
 # --- releases beside each other ---------------------------------------------------------------------------------------
