@@ -16,7 +16,7 @@ import asyncpg
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import FINAL, RECEIVING, Ticket
 from incoming.storage.postgres.connection.history import LOCK, History
-from incoming.storage.postgres.tickets import insert, lock, save
+from incoming.storage.postgres.statements.tickets import insert, lock, save
 from incoming.storage.ticket_row import from_row
 
 MOST_REMEMBERED = 10_000

@@ -14,7 +14,7 @@ from incoming.storage.postgres.connection.errors import UnusableDatabase, withou
 from incoming.storage.postgres.connection.history import HistoryWatch
 from incoming.storage.postgres.opening import use_with_retries
 from incoming.storage.postgres.schema import migrate
-from incoming.storage.postgres.tickets import mark
+from incoming.storage.postgres.statements.tickets import mark
 from incoming.storage.ticket_row import COLUMNS
 
 _TICKETS = ("id", "state", "state_since", "touched", "due_at", "terms", "rest", "reserved", "requested_by")

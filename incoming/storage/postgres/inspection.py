@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from incoming.storage.inspection import Fact, judged
-from incoming.storage.postgres import maintenance
 from incoming.storage.postgres.connection.connector import CONNECTIONS, Connector
 from incoming.storage.postgres.connection.errors import ANY, UnusableDatabase, unusable, without_password
 from incoming.storage.postgres.opening import use_once
-from incoming.storage.postgres.quotas import counts
 from incoming.storage.postgres.schema import MIGRATIONS, check_version, version_of
+from incoming.storage.postgres.statements import maintenance
+from incoming.storage.postgres.statements.quotas import counts
 
 COMMITS = 10
 SLOW_COMMIT = 0.05

@@ -18,8 +18,8 @@ import asyncpg
 from incoming.core.errors import UploadError, copied
 from incoming.core.ticket import Ticket
 from incoming.storage.postgres.connection.transactions import Transactions
+from incoming.storage.postgres.statements.tickets import WRITTEN_BY, writer
 from incoming.storage.postgres.ticket_changes import foreseen
-from incoming.storage.postgres.tickets import WRITTEN_BY, writer
 from incoming.storage.ticket_row import is_progress, to_progress
 from incoming.storage.ticket_store import Change
 

@@ -23,7 +23,6 @@ from incoming.core.steady_clock import StoreClock
 from incoming.core.ticket import State, Ticket
 from incoming.storage.change_listeners import ChangeListeners
 from incoming.storage.operator_store import Notes
-from incoming.storage.postgres import instances, maintenance, outbox, quotas, reports
 from incoming.storage.postgres.connection.connector import Connector
 from incoming.storage.postgres.connection.errors import DatabaseFaults
 from incoming.storage.postgres.connection.history import History, HistoryWatch
@@ -32,8 +31,9 @@ from incoming.storage.postgres.connection.transactions import Transactions
 from incoming.storage.postgres.failover import Reconciliation, RememberedTickets
 from incoming.storage.postgres.grouped_reads import GroupedReads
 from incoming.storage.postgres.progress import ProgressWriter
+from incoming.storage.postgres.statements import instances, maintenance, outbox, quotas, reports
+from incoming.storage.postgres.statements.tickets import SEARCH, SELECT, News, insert, is_there, save
 from incoming.storage.postgres.ticket_changes import TicketChanges
-from incoming.storage.postgres.tickets import SEARCH, SELECT, News, insert, is_there, save
 from incoming.storage.postgres.watcher import ANSWER_WITHIN, Watcher
 from incoming.storage.quotas import NO_LIMITS, StoreLimits
 from incoming.storage.text_search import SEARCHED, mentions, needle

@@ -13,9 +13,17 @@ import asyncpg
 
 from incoming.core.errors import UnknownTicket
 from incoming.core.ticket import Ticket
-from incoming.storage.postgres import quotas
 from incoming.storage.postgres.connection.transactions import Transactions
-from incoming.storage.postgres.tickets import News, Saved, is_there, lock, save, save_if_current, write_records
+from incoming.storage.postgres.statements import quotas
+from incoming.storage.postgres.statements.tickets import (
+    News,
+    Saved,
+    is_there,
+    lock,
+    save,
+    save_if_current,
+    write_records,
+)
 from incoming.storage.quotas import StoreLimits
 from incoming.storage.ticket_store import Change, Records
 

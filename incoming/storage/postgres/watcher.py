@@ -19,7 +19,7 @@ import asyncpg
 
 from incoming.storage.postgres.connection.errors import ANY, AWAY, TRANSIENT, DatabaseFaults
 from incoming.storage.postgres.connection.history import HistoryWatch
-from incoming.storage.postgres.tickets import OUTBOX
+from incoming.storage.postgres.statements.tickets import OUTBOX
 
 HEARTBEAT = 10.0
 """Seconds between two looks, and between two measurements of the server's clock."""

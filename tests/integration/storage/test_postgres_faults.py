@@ -14,11 +14,12 @@ from tornado.ioloop import IOLoop
 
 from incoming.core.errors import StorageFailed
 from incoming.core.ticket import State
-from incoming.storage.postgres import opening, quotas, schema
+from incoming.storage.postgres import opening, schema
 from incoming.storage.postgres.connection import connector
 from incoming.storage.postgres.connection.errors import UnusableDatabase
 from incoming.storage.postgres.opening import open_postgres, upgrade_postgres
 from incoming.storage.postgres.schema import MIGRATIONS, Migration
+from incoming.storage.postgres.statements import quotas
 from incoming.storage.postgres.watcher import ServerTime
 from incoming.storage.quotas import StoreLimits
 from tests.integration.storage.conftest import OpenStore

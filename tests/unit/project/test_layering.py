@@ -35,7 +35,7 @@ STORE_INTERFACE = {"byte_store", "ticket_store", "operator_store", "open", "admi
 
 # Values and arithmetic. Nothing here reads a clock, a file, a socket, the environment or random numbers.
 PURE = {
-    "__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "enum",
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum",
     "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator", "re", "string",
     "struct", "types", "typing", "unicodedata", "urllib.parse",
 }  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import asyncpg
 
 from incoming.storage.operator_store import REPORT_KEPT_FOR, TRAFFIC_SLOT, TRAFFIC_SLOTS, Notes
-from incoming.storage.postgres.tickets import SHARDS, count
+from incoming.storage.postgres.statements.tickets import SHARDS, count
 
 
 async def write(

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from incoming.core.ticket import RECEIVING, State
-from incoming.storage.postgres.tickets import SELECT, mark
+from incoming.storage.postgres.statements.tickets import SELECT, mark
 
 _LEASE = """WITH before AS (SELECT split_part(value, ' ', 1) AS holder FROM meta WHERE key = 'lease/' || $1::text)
     INSERT INTO meta VALUES ('lease/' || $1::text,

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from incoming.core.ticket import Ticket
-from incoming.storage.postgres.tickets import SELECT, save
+from incoming.storage.postgres.statements.tickets import SELECT, save
 
 _DUE = """SELECT id FROM tickets WHERE (due_at <= $1 OR due_at > $2) AND id != ALL($4::text[])
     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED"""

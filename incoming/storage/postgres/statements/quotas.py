@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncpg
 
 from incoming.core.ticket import State, Ticket
-from incoming.storage.postgres.tickets import address_of
+from incoming.storage.postgres.statements.tickets import address_of
 from incoming.storage.quotas import StoreLimits
 
 LOCK = 4_717_002
