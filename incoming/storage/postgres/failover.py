@@ -51,9 +51,11 @@ class RememberedTickets:
             known.ticket = ticket
         self._tickets.move_to_end(ticket.id)
 
-    def forget(self, ticket_id: str) -> None:
-        """Remember nothing of it."""
-        self._tickets.pop(ticket_id, None)
+    def forget(self, ticket_id: str, before: int | None = None) -> None:
+        """Remember nothing of it; with `before` only if what is remembered is of an earlier version."""
+        known = self._tickets.get(ticket_id)
+        if known is not None and (before is None or known.ticket.version < before):
+            del self._tickets[ticket_id]
 
     def ids(self) -> list[str]:
         """Return the ids of all."""

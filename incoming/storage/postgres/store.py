@@ -351,12 +351,12 @@ class PostgresStore:
     ) -> list[Ticket]:
         return readable(rows, self._faults.damaged, limit, wanted)
 
-    def tickets_changed(self, ids: list[str]) -> None:
+    def tickets_changed(self, versions: Mapping[str, int | None]) -> None:
         """Notify listeners of what other processes have changed."""
         if self._transactions.is_mended:  # otherwise what is remembered here was perhaps lost before that change
-            for ticket_id in ids:
-                self._remembered.forget(ticket_id)
-        self._listeners.notify(ids)
+            for ticket_id, version in versions.items():
+                self._remembered.forget(ticket_id, version)
+        self._listeners.notify(list(versions))
 
     def callbacks_changed(self) -> None:
         """Notify listeners of the outbox: any process may have changed a callback."""

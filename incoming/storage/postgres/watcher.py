@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import asyncpg
@@ -29,7 +29,8 @@ ANSWER_WITHIN = 5.0
 
 CHANNEL = "SELECT 'incoming_' || current_schema()"
 _NEWS = """SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
-    array(SELECT id FROM tickets WHERE changed >= $1::text::xid8) AS ids"""
+    array(SELECT (t.id, p.version) FROM tickets t JOIN progress p USING (id)
+        WHERE t.changed >= $1::text::xid8) AS tickets"""
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
@@ -51,12 +52,14 @@ class ServerTime:
 
 
 class NewsListener(Protocol):
-    """Whom a Watcher serves. `process` is its name in its own notifications, each of which is an id and a name."""
+    """Whom a Watcher serves. `process` is its name in its own notifications: an id, a name, and a version if there is
+    one.
+    """
 
     process: str
 
-    def tickets_changed(self, ids: list[str]) -> None:
-        """Learn of the tickets that others have changed."""
+    def tickets_changed(self, versions: Mapping[str, int | None]) -> None:
+        """Learn of the tickets that others have changed, each with its version if that is known."""
 
     def callbacks_changed(self) -> None:
         """Learn that the outbox has changed, which has a channel of its own."""
@@ -120,9 +123,9 @@ class Watcher:
         self._horizon_in = self._history.known.name
 
     def _hear(self, _: object, __: int, ___: str, payload: object) -> None:
-        ticket_id, _, process = str(payload).partition(" ")
+        ticket_id, process, *version = str(payload).split(" ")
         if process != self._listener.process:
-            self._listener.tickets_changed([ticket_id])
+            self._listener.tickets_changed({ticket_id: int(version[0]) if version else None})
 
     async def _run(self, connection: asyncpg.Connection) -> None:
         await self._until_beat()
@@ -145,8 +148,8 @@ class Watcher:
             await self._server_time.measure(connection)
             news = await connection.fetchrow(_NEWS, self._horizon, timeout=ANSWER_WITHIN)
             self._horizon = news["horizon"]
-            if news["ids"]:
-                self._listener.tickets_changed(news["ids"])
+            if news["tickets"]:
+                self._listener.tickets_changed(dict(news["tickets"]))
                 self._listener.callbacks_changed()
             await self._until_beat()
             if self._ended.is_set():

@@ -11,6 +11,7 @@ from tornado.ioloop import IOLoop
 from incoming.core.errors import StorageFailed, TakenOver
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
+from incoming.storage.postgres import watcher
 from incoming.storage.postgres.opening import open_postgres
 from incoming.storage.postgres.store import PostgresStore
 from tests.support.postgres_server import PostgresServer
@@ -101,6 +102,38 @@ async def test_what_was_acknowledged_is_restored_and_its_clients_ask_anew(pair: 
     await until(lambda: {gone_back.id, untouched.id} <= set(heard), "news of all that may have changed")
     events = store.events()
     assert (events["database/restored_upload"], events["database/failover"]) == (3, 1)
+
+
+async def test_late_news_of_an_earlier_change_make_nothing_forgotten(
+    pair: Pair, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a notification that comes late, and by looking what has changed, which finds this process's own changes."""
+    monkeypatch.setattr(watcher, "HEARTBEAT", 0.2)
+    loop = asyncio.get_running_loop()
+    store = await open_postgres(pair.dsn, host="here")
+    assert store.watcher is not None
+    looks: list[dict[str, int]] = []
+    changed = store.tickets_changed
+    monkeypatch.setattr(store, "tickets_changed", lambda news: (looks.append(news), changed(news)))
+    ticket = await begun(store)
+    await loop.run_in_executor(None, pair.cut)
+
+    async def is_seen_with_its_progress() -> bool:
+        nonlocal ticket
+        looks.clear()
+        ticket = await store.update(ticket.id, lambda known: known.noted(NOW, "changed"))
+        ticket = await store.update(ticket.id, stored(100, 200, 3), believed=ticket)
+        await until(lambda: any(ticket.id in news for news in looks), "a look at what has changed")
+        return {ticket.id: ticket.version} in looks
+
+    await until(is_seen_with_its_progress, "a look after the progress")
+    store.watcher._hear(None, 0, "", f"{ticket.id} another {ticket.version - 1}")
+    assert looks[-1] == {ticket.id: ticket.version - 1}
+    await loop.run_in_executor(None, pair.fail_over)
+    restored = await store.get(ticket.id)
+    await store.close()
+    assert restored is not None
+    assert restored.extents == Extents([(0, 200)])
 
 
 async def test_what_needs_receipts_is_not_restored_but_asked_for(pair: Pair, store: PostgresStore) -> None:

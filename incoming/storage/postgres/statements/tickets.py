@@ -41,7 +41,7 @@ OUTBOX = "'incoming_outbox_' || current_schema()"
 _COUNT = """INSERT INTO counted SELECT 'entered/' || {state}, {shard}::integer, 1 {condition}
     ON CONFLICT (name, shard) DO UPDATE SET value = counted.value + excluded.value"""
 _ANNOUNCE = (
-    "CASE WHEN {news}::text != '' THEN pg_notify('incoming_' || current_schema(), {news}) END, "
+    "CASE WHEN {news}::text != '' THEN pg_notify('incoming_' || current_schema(), {news} || ' ' || version) END, "
     f"CASE WHEN {{outbox}}::boolean THEN pg_notify({OUTBOX}, '') END"
 )
 _INSERT = f"""WITH ticket AS (
@@ -67,7 +67,9 @@ _SAVE = f"""WITH current AS MATERIALIZED (
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What other processes learn at the commit: `text` of the ticket, if any, and whether the outbox has changed."""
+    """What other processes learn at the commit: `text` of the ticket, if any, and its version; and whether the outbox
+    has changed.
+    """
 
     text: str = ""
     outbox: bool = False
