@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import cluster_report
 import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from tables import Rows, medians, table
 from tickets import BACKENDS
 
 DOC = Path(__file__).resolve().parent.parent / "doc"
@@ -42,8 +42,6 @@ COLOURS = {
 UNCHECKED = "tusd -s3-disable-content-hashes"
 OURS, TUS = ("incoming-websocket", "incoming-http"), ("tus", "tusd")
 
-Rows = list[dict[str, Any]]
-
 
 def write(results: Path) -> None:
     """Rewrite the part between the marks in doc/benchmarks.md from bench/results/; other sections stay."""
@@ -57,7 +55,7 @@ def write(results: Path) -> None:
         "small": _small,
         "server": _server,
         "scale": _scale,
-        "cluster": _cluster,
+        "cluster": cluster_report.cluster,
         "tickets": _tickets,
         "throughput": _throughput,
         "objects": _objects,
@@ -73,13 +71,6 @@ def write(results: Path) -> None:
     page.write_text(f"{before}{START}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
 
 
-def _medians(rows: Rows, key: Callable[[dict[str, Any]], Any], value: str) -> dict[Any, float]:
-    groups: dict[Any, list[float]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row[value])
-    return {name: median(values) for name, values in groups.items()}
-
-
 def _best(rates: dict[str, float], clients: Iterable[str]) -> float:
     """Return the highest rate among these; runs without tusd have none for it."""
     return max(rates[client] for client in clients if client in rates)
@@ -91,15 +82,9 @@ def _ratio(rates: dict[str, float], ours: Iterable[str], others: Iterable[str]) 
     return f"{max(own) / max(best):.2f}" if own and best else "-"
 
 
-def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(rows + ["| " + " | ".join(line) + " |" for line in lines])
-
-
 def _line(rows: Rows) -> str:
-    rates = _medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "rate")
-    sizes = _medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "bytes")
+    rates = medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "rate")
+    sizes = medians(rows, lambda row: (row["rtt"], row["loss"], row["client"]), "bytes")
     places = sorted({(rtt, loss) for rtt, loss, _ in rates})
     clients = [client for client in NAMES if any(name == client for *_, name in rates)]
     lines = []
@@ -131,14 +116,14 @@ def _line(rows: Rows) -> str:
     (DOC / "images").mkdir(exist_ok=True)
     figure.savefig(DOC / "images" / "benchmark-line.png", dpi=110)
     plt.close(figure)
-    text = "### Line: MB/s over 100 Mbit/s (12.5 MB/s), in brackets the MiB of the file\n\n" + _table(head, lines)
+    text = "### Line: MB/s over 100 Mbit/s (12.5 MB/s), in brackets the MiB of the file\n\n" + table(head, lines)
     return text + "\n\n![MB/s on each line, by client](images/benchmark-line.png)"
 
 
 def _browser(rows: Rows) -> str:
-    rates = _medians(rows, lambda row: row["client"], "rate")
-    client_cpu = _medians(rows, lambda row: row["client"], "client_cpu")
-    server_cpu = _medians(rows, lambda row: row["client"], "server_cpu")
+    rates = medians(rows, lambda row: row["client"], "rate")
+    client_cpu = medians(rows, lambda row: row["client"], "client_cpu")
+    server_cpu = medians(rows, lambda row: row["client"], "server_cpu")
     gib = rows[0]["bytes"] / (1 << 30)
     best = _best(rates, TUS)
     lines = [
@@ -153,16 +138,16 @@ def _browser(rows: Rows) -> str:
         if client in rates
     ]
     head = ["client", "MB/s", "/ best tus", "client CPU-s/GiB", "server CPU-s/GiB"]
-    return "### Browser: Chromium over loopback\n\n" + _table(head, lines)
+    return "### Browser: Chromium over loopback\n\n" + table(head, lines)
 
 
 def _server(rows: Rows) -> str:
-    costs = _medians(rows, lambda row: row["way"], "cpu_per_gib")
-    peaks = _medians(rows, lambda row: row["way"], "peak")
+    costs = medians(rows, lambda row: row["way"], "cpu_per_gib")
+    peaks = medians(rows, lambda row: row["way"], "peak")
     nginx = costs["nginx DAV PUT"]
     lines = [[way, f"{costs[way]:.2f}", f"{costs[way] / nginx:.2f}", f"{peaks[way] / 1e6:.0f}"] for way in costs]
     head = ["way", "server CPU-s/GiB", "/ nginx", "peak memory, MB"]
-    return "### Server: what a GiB costs\n\n" + _table(head, lines)
+    return "### Server: what a GiB costs\n\n" + table(head, lines)
 
 
 def _small(rows: Rows) -> str:
@@ -171,9 +156,9 @@ def _small(rows: Rows) -> str:
     for count, size in sorted({(row["count"], row["size"]) for row in rows}, reverse=True):
         here = [row for row in rows if row["size"] == size]
         rates, server, client = (
-            _medians(here, lambda row: row["way"], value) for value in ("rate", "server_cpu", "client_cpu")
+            medians(here, lambda row: row["way"], value) for value in ("rate", "server_cpu", "client_cpu")
         )
-        handed = _medians([row for row in here if row["handed_over"]], lambda row: row["way"], "handed_over")
+        handed = medians([row for row in here if row["handed_over"]], lambda row: row["way"], "handed_over")
         lines = []
         for way, rate in sorted(rates.items()):
             rivals = [rates[other] for other in rates if "tus" in other and other.split(",")[0] == way.split(",")[0]]
@@ -189,7 +174,7 @@ def _small(rows: Rows) -> str:
             "server CPU a file",
             "client CPU a file",
         ]
-        sections.append(f"{count} files of {size:,} bytes:\n\n" + _table(head, lines))
+        sections.append(f"{count} files of {size:,} bytes:\n\n" + table(head, lines))
     return "### Small: many files over loopback\n\n" + "\n\n".join(sections)
 
 
@@ -213,7 +198,7 @@ def _tickets(rows: Rows) -> str:
         *("tombstones", "new_upload a second", "answer, 99 %", "cores used", "a small file's upload", "status page"),
         *("metrics", "start", "cores used at rest", "memory"),
     ]
-    return f"### Tickets: one worker, {BACKENDS} connections that ask\n\n" + _table(head, lines)
+    return f"### Tickets: one worker, {BACKENDS} connections that ask\n\n" + table(head, lines)
 
 
 def _throughput(rows: Rows) -> str:
@@ -222,8 +207,8 @@ def _throughput(rows: Rows) -> str:
     def key(row: dict[str, Any]) -> tuple[str, int]:
         return row["way"], row["workers"]
 
-    rates, idle = _medians(rows, key, "rate"), _medians(rows, key, "idle")
-    server, clients = _medians(rows, key, "server_cores"), _medians(rows, key, "client_cores")
+    rates, idle = medians(rows, key, "rate"), medians(rows, key, "idle")
+    server, clients = medians(rows, key, "server_cores"), medians(rows, key, "client_cores")
     lines = [
         [
             way,
@@ -237,7 +222,7 @@ def _throughput(rows: Rows) -> str:
         for way, workers in rates
     ]
     head = ["way", "workers", "MB/s", "/ one worker", "cores of the server", "cores of the clients", "machine idle"]
-    return "### Throughput: one worker and two on the same two cores\n\n" + _table(head, lines)
+    return "### Throughput: one worker and two on the same two cores\n\n" + table(head, lines)
 
 
 def _scale(rows: Rows) -> str:
@@ -270,93 +255,7 @@ def _scale(rows: Rows) -> str:
         "per upload",
         "loop lag, 99 %, at most",
     ]
-    return "### Scale: uploads of 50 KB/s each\n\n" + _table(head, lines)
-
-
-def _cluster(rows: Rows) -> str:
-    """Return what a commit costs each store, and what instances and users see of it."""
-    commits = [row for row in rows if row["kind"] == "commits"]
-    head = [
-        *("tickets in", "instances", "chunk commits a second", "new tickets a second", "CPU a commit: instances"),
-        *("database server", "log bytes a commit or ticket", "HOT"),
-    ]
-    lines = [
-        [
-            row["store"],
-            str(row["instances"]),
-            f"{row['rate']:,.0f}",
-            f"{row['created']:,.0f}",
-            f"{row['instance_cpu'] * 1e6:.0f} us",
-            f"{row['server_cpu'] * 1e6:.0f} us" if row["server_cpu"] else "-",
-            f"{row['log_bytes']:.0f}",
-            "-" if row["hot"] is None else f"{100 * row['hot']:.1f} %",
-        ]
-        for row in commits
-    ]
-    slow = [row for row in rows if row["kind"] == "slow"]
-    latency, latency_99, first, last, cpu, memory = (
-        _medians(slow, lambda row: (row["store"], row["uploads"]), value)
-        for value in ("latency_median", "latency_99", "first_99", "last_99", "cpu_per_chunk", "memory")
-    )
-    waits = _table(
-        [
-            *("tickets in", "slow uploads", "ack, median", "ack, 99 %", "/ SQLite"),
-            *("first ack, 99 %", "last ack, 99 %", "CPU a chunk", "memory"),
-        ],
-        (
-            [
-                store,
-                str(uploads),
-                f"{latency[store, uploads] * 1000:.0f} ms",
-                f"{latency_99[store, uploads] * 1000:.0f} ms",
-                f"{latency_99[store, uploads] / latency_99['SQLite', uploads]:.2f}",
-                f"{first[store, uploads] * 1000:.0f} ms",
-                f"{last[store, uploads] * 1000:.0f} ms",
-                f"{cpu[store, uploads] * 1000:.2f} ms",
-                f"{memory[store, uploads] / 1e6:.0f} MB",
-            ]
-            for store, uploads in latency
-        ),
-    )
-    whole = _table(
-        ["uploads", "instances", "MB/s", "cores: instances", "database server", "clients", "idle"],
-        (
-            [
-                row["way"],
-                str(row["instances"]),
-                f"{row['rate']:.0f}",
-                *(f"{row[side]:.2f}" for side in ("instance_cores", "server_cores", "client_cores")),
-                f"{100 * row['idle']:.0f} %",
-            ]
-            for row in rows
-            if row["kind"] == "whole"
-        ),
-    )
-    told = "\n".join(
-        f"A change reaches another instance in {row['median'] * 1000:.1f} ms (median), {row['highest'] * 1000:.0f} ms "
-        "at most."
-        for row in rows
-        if row["kind"] == "news"
-    )
-    steady = [row for row in rows if row["kind"] == "steady"]
-    size = _table(
-        ["minutes", "uploads", "updates of progress", "not HOT", "bytes of its table"],
-        (
-            [
-                str(row["minutes"]),
-                str(row["uploads"]),
-                f"{row['updates']:,}",
-                f"{row['updates'] - row['hot']:,}",
-                f"{row['size']:,}",
-            ]
-            for row in steady
-        ),
-    )
-    parts = {"commits": _table(head, lines), "news": told, "whole": whole, "slow": waits, "steady": size}
-    measured = {row["kind"] for row in rows}
-    return "\n\n".join(
-        ("### Cluster: tickets in PostgreSQL", *(part for kind, part in parts.items() if kind in measured))
-    )
+    return "### Scale: uploads of 50 KB/s each\n\n" + table(head, lines)
 
 
 def _objects(rows: Rows) -> str:
@@ -364,8 +263,7 @@ def _objects(rows: Rows) -> str:
     slow = [row for row in rows if "dest_type" in row]
     rows = [row for row in rows if "dest_type" not in row]
     costs, peaks, requests, seconds = (
-        _medians(rows, lambda row: row["way"], value)
-        for value in ("cpu_per_gib", "peak", "requests_per_gib", "seconds")
+        medians(rows, lambda row: row["way"], value) for value in ("cpu_per_gib", "peak", "requests_per_gib", "seconds")
     )
     rates = {way: rows[0]["bytes"] / seconds[way] / 1e6 for way in seconds}
     lines = []
@@ -383,15 +281,15 @@ def _objects(rows: Rows) -> str:
             ]
         )
     head = ["way", "server CPU-s/GiB", "/ tusd", "MB/s", "/ tusd", "peak memory, MB", "requests to the store a GiB"]
-    text = "### Objects: through a server into Ceph\n\n" + _table(head, sorted(lines))
+    text = "### Objects: through a server into Ceph\n\n" + table(head, sorted(lines))
     memory = ([str(row["uploads"]), row["dest_type"], f"{row['memory'] / 1e6:.0f}"] for row in slow)
-    return text + "\n" + _table(["slow uploads at once", "to", "peak memory, MB"], memory) if slow else text
+    return text + "\n" + table(["slow uploads at once", "to", "peak memory, MB"], memory) if slow else text
 
 
 def _direct(rows: Rows) -> str:
     """Return how fast pages send straight to a store, and what that costs."""
     rates, servers, clients, requests = (
-        _medians(rows, lambda row: (row["line"], row["client"]), value)
+        medians(rows, lambda row: (row["line"], row["client"]), value)
         for value in ("rate", "server_cpu_per_gib", "client_cpu_per_gib", "requests_per_gib")
     )
     lines = []
@@ -409,4 +307,4 @@ def _direct(rows: Rows) -> str:
             ]
         )
     head = ["line", "client", "MB/s", "/ Uppy", "server CPU-s/GiB", "browser CPU-s/GiB", "requests to the store a GiB"]
-    return "### Direct: from the browser into Ceph\n\n" + _table(head, sorted(lines))
+    return "### Direct: from the browser into Ceph\n\n" + table(head, sorted(lines))
