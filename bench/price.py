@@ -60,8 +60,8 @@ def ways(servers: Servers, plain: Servers, data: memoryview) -> Iterator[Way]:
         native.put(servers.host, servers.incoming_port, path, data, size)
         return servers.received("incoming", ticket)
 
-    def nginx() -> Path:
-        native.put(servers.host, servers.nginx_port, "/put/file", data, size)
+    def nginx(location: str) -> Path:
+        native.put(servers.host, servers.nginx_port, f"/{location}/file", data, size)
         return servers.received("put", "file")
 
     def tus(server: str, port: int) -> Path:
@@ -79,7 +79,8 @@ def ways(servers: Servers, plain: Servers, data: memoryview) -> Iterator[Way]:
     yield Way(f"{framed}, without `fast`", plain.pids["incoming"], lambda: websocket(plain, native.CHROMIUM_FRAME))
     yield Way("PUT", pids["incoming"], put)
     yield Way("tus PATCH", pids["incoming"], incoming_tus)
-    yield Way("nginx DAV PUT", pids["nginx"], nginx)
+    yield Way("nginx DAV PUT", pids["nginx"], lambda: nginx("put"))
+    yield Way("nginx DAV PUT, body buffer of 1 MiB", pids["nginx"], lambda: nginx("buffered"))
     yield Way("@tus/server PATCH", pids["tus"], lambda: tus("tus", servers.tus_port))
     if "tusd" in pids:
         yield Way("tusd PATCH", pids["tusd"], lambda: tus("tusd", servers.tusd_port))

@@ -72,6 +72,9 @@ http {{
             proxy_pass {tickets}; proxy_pass_request_headers off; proxy_http_version 1.1;
         }}
         location /put/ {{ alias {directory}/put/; dav_methods PUT; create_full_put_path on; }}
+        location /buffered/ {{
+            alias {directory}/put/; dav_methods PUT; create_full_put_path on; client_body_buffer_size 1m;
+        }}
     }}
 }}
 """
