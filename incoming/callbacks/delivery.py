@@ -75,18 +75,39 @@ class Delivery:
 
         `waited` are the seconds that the claimed callback waited for its turn, `read` the ticket as it was claimed.
         """
-        begun = await self._begin(ticket_id, claimed, waited, read)
-        if begun is None:
+        callback = self.begun(claimed, waited)
+        now = self._clock.now()
+        try:
+            ticket = await self._tickets.update(
+                ticket_id, lambda known: _begun(known, claimed, callback, now), believed=read
+            )
+        except _NotOurs:
             return
-        ticket, callback = begun
+        await self.make(ticket, callback, was_unanswered=claimed.unanswered)
+
+    def begun(self, claimed: Callback, waited: float = 0.0) -> Callback:
+        """Return the claimed callback as it must be recorded before its next attempt is made."""
+        # Unanswered until the answer is recorded: if this worker dies, nobody knows whether the app got the call.
+        return replace(
+            claimed.end_pause(self._clock.steady()).spend(waited),
+            attempts=claimed.attempts + 1,
+            due_at=self._clock.now() + self.lease,
+            unanswered=True,
+        )
+
+    async def make(self, ticket: Ticket, callback: Callback, *, was_unanswered: bool = False) -> None:
+        """Make the attempt that is recorded as `callback`: call the app, and record its answer.
+
+        `was_unanswered` tells whether the app may have received an earlier one of which no answer came.
+        """
         called_at = self._clock.monotonic()
         answer = await self._call(ticket, callback)
         took = self._clock.monotonic() - called_at
         self._counters.called_back(answer.verdict.value, took)
-        if (claimed.unanswered or answer.repeated) and await self._was_taken_before(ticket, answer):
+        if (was_unanswered or answer.repeated) and await self._was_taken_before(ticket, answer):
             answer = Answer(Verdict.DONE)
         after = replace(
-            callback.spend(took), last_error=answer.reason, unanswered=claimed.unanswered or not answer.answered
+            callback.spend(took), last_error=answer.reason, unanswered=was_unanswered or not answer.answered
         )
         if answer.verdict != Verdict.UNCLEAR:
             after = replace(after, unclear_for=None)
@@ -100,26 +121,6 @@ class Delivery:
                 await self._conclude(ticket, callback, answer)
         except UnknownTicket:
             log.info("upload %s: ticket expired while its app was called", ticket.id)
-
-    async def _begin(
-        self, ticket_id: str, claimed: Callback, waited: float, read: Ticket | None
-    ) -> tuple[Ticket, Callback] | None:
-        """Record the attempt before it is made; None if the claim is no longer true."""
-        now = self._clock.now()
-        # Unanswered until the answer is recorded: if this worker dies, nobody knows whether the app got the call.
-        callback = replace(
-            claimed.end_pause(self._clock.steady()).spend(waited),
-            attempts=claimed.attempts + 1,
-            due_at=now + self.lease,
-            unanswered=True,
-        )
-        try:
-            ticket = await self._tickets.update(
-                ticket_id, lambda known: _begun(known, claimed, callback, now), believed=read
-            )
-            return ticket, callback
-        except _NotOurs:
-            return None
 
     async def _call(self, ticket: Ticket, callback: Callback) -> Answer:
         details: dict[str, str] = {}

@@ -1,8 +1,9 @@
 """The outbox dispatcher: calls every app about each file that arrived and each upload that was cancelled.
 
-Decides when a callback is tried and how many calls one app gets at once, so that a slow app delays no other one. What
-an attempt does to the ticket is decided by delivery.py; the TicketStore keeps the outbox. When a worker dies, another
-one continues as soon as the dead worker's leases have expired.
+Decides when a callback is tried and how many calls one app gets at once, so that a slow app delays no other one. The
+worker that records an arrival makes the first attempt itself if the app can be called now; what is due otherwise, any
+worker claims. What an attempt does to the ticket is decided by delivery.py; the TicketStore keeps the outbox. When a
+worker dies, another one continues as soon as the dead worker's leases have expired.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from incoming.callbacks.delivery import Delivery, changed, longest_pause
 from incoming.callbacks.trial import CallbackTrial
 from incoming.core.callback_url import app_host
 from incoming.core.errors import UnknownTicket, UploadError
-from incoming.core.ticket import Callback, Ticket, TicketOptions
+from incoming.core.ticket import Callback, State, Ticket, TicketOptions
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import ByteStore
@@ -69,11 +70,13 @@ class CallbackDispatcher:
         self._horizon = longest_pause(settings)
         self._at_once = settings.handover_connections
         self._caller = CallbackClient(settings, tickets.clock.now)
-        self._delivery = Delivery(tickets, store, settings, self._caller, counters)
+        self._counters = counters or WorkerCounters()
+        self._delivery = Delivery(tickets, store, settings, self._caller, self._counters)
         self._trial = CallbackTrial(self._caller, settings.storage_dir)
         self._queues: dict[str, _HostQueue] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+        self._running = False
         self._stopping = False
         tickets.watch_outbox(self._news.set)
 
@@ -81,6 +84,7 @@ class CallbackDispatcher:
 
     async def run(self) -> None:
         """Deliver what is due until `stop`."""
+        self._running = True
         while not self._stopping:
             wake_at = self._clock.now() + LONGEST_SLEEP
             try:
@@ -126,28 +130,76 @@ class CallbackDispatcher:
             # After its lease a callback is due again for any worker, so it need not be given back.
             if self._clock.now() < claimed.callback.due_at and ticket_id not in self._under_way:
                 queue.active += 1
-                task = asyncio.get_running_loop().create_task(self._deliver(claimed))
-                self._under_way[ticket_id] = task
-                task.add_done_callback(partial(self._ended, host, ticket_id))
+                waited = self._clock.monotonic() - claimed.since
+                attempt = partial(self._delivery.attempt, ticket_id, claimed.callback, waited, claimed.ticket)
+                self._start(host, ticket_id, attempt)
         if not queue.waiting and not queue.active:
             self._queues.pop(host, None)
 
+    def _start(self, host: str, ticket_id: str, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Make an attempt, for which the app has a free place; give back the place at its end."""
+        task = asyncio.get_running_loop().create_task(self._deliver(ticket_id, attempt))
+        self._under_way[ticket_id] = task
+        task.add_done_callback(partial(self._ended, host, ticket_id))
+
     def _ended(self, host: str, ticket_id: str, task: asyncio.Task[None]) -> None:
         del self._under_way[ticket_id]
-        queue = self._queues[host]
-        queue.active -= 1
-        self._start_next(host, queue)
+        self._leave_place(host)
 
-    async def _deliver(self, claimed: _Claimed) -> None:
-        waited = self._clock.monotonic() - claimed.since
+    async def _deliver(self, ticket_id: str, attempt: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._delivery.attempt(claimed.ticket.id, claimed.callback, waited, claimed.ticket)
+            await attempt()
         except UnknownTicket:
             return
         except UploadError as error:
-            log.warning("upload %s: callback postponed: %s", claimed.ticket.id, error.message)
+            log.warning("upload %s: callback postponed: %s", ticket_id, error.message)
         except Exception:
-            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", claimed.ticket.id)
+            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", ticket_id)
+
+    # --- at once ------------------------------------------------------------------------------------------------------
+
+    async def record_arrival(
+        self, options: TicketOptions, notice: Callback, commit: Callable[[Callback], Awaitable[Ticket]]
+    ) -> Ticket:
+        """Have `commit` record an arrival and its callback. If the app can be called now, record the first attempt with
+        them, and make it.
+
+        Returns the ticket as committed. Raises what `commit` raises; nothing is called then.
+        """
+        host = app_host(options.signal_finish_url)
+        if not self._take_place(host):
+            return await commit(notice)
+        begun, is_started = self._delivery.begun(notice), False
+        try:
+            ticket = await commit(begun)
+            is_ours = ticket.callback == begun
+            self._counters.passed[State.ARRIVED] += is_ours
+            if is_ours and self._stopping:
+                await self._give_back_one(ticket.id, begun, notice)
+            elif is_ours and ticket.id not in self._under_way:
+                self._start(host, ticket.id, partial(self._delivery.make, ticket, begun))
+                is_started = True
+            return ticket
+        finally:
+            if not is_started:
+                self._leave_place(host)
+
+    def _take_place(self, host: str) -> bool:
+        """Reserve one of the calls that this app gets at once; return False if there is none, or no call may begin.
+
+        Claimed callbacks wait only while all are taken, so that none is overtaken.
+        """
+        queue = self._queues.get(host) or _HostQueue()
+        if not self._running or self._stopping or queue.active >= self._at_once:
+            return False
+        queue.active += 1
+        self._queues[host] = queue
+        return True
+
+    def _leave_place(self, host: str) -> None:
+        queue = self._queues[host]
+        queue.active -= 1
+        self._start_next(host, queue)
 
     async def try_out(self, options: TicketOptions) -> None:
         """Make a trial call. Raises CallbackTestFailed unless the app accepts it, TooBusy above a limit."""
@@ -174,10 +226,12 @@ class CallbackDispatcher:
         await asyncio.gather(*unanswered, return_exceptions=True)
 
     async def _give_back(self, claimed: Iterable[tuple[str, Callback | None]]) -> None:
-        await asyncio.gather(*(self._give_back_one(ticket_id, callback) for ticket_id, callback in claimed if callback))
+        given = (self._give_back_one(ticket_id, callback, callback) for ticket_id, callback in claimed if callback)
+        await asyncio.gather(*given)
 
-    async def _give_back_one(self, ticket_id: str, callback: Callback) -> None:
-        due = replace(callback, due_at=self._clock.now())
+    async def _give_back_one(self, ticket_id: str, callback: Callback, as_before: Callback) -> None:
+        """Make the callback due at once for any worker, `as_before` an attempt that was not made."""
+        due = replace(as_before, due_at=self._clock.now())
         try:
             await self._tickets.update(ticket_id, lambda known: changed(known, callback, due), durable=False)
         except UploadError as error:

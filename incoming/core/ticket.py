@@ -328,10 +328,14 @@ class Ticket:
         return replace(self, epoch=self.epoch + 1, losses=self.losses + 1, **changes)
 
     def arrive(self, location: Location, notice: Callback, now: float, digest: str = "") -> Ticket:
-        """Record that the file is complete and durable at `location`, and that the app must be called."""
+        """Record that the file is complete and durable at `location`, and that the app must be called.
+
+        If the first attempt of the `notice` begins with that, the state is `handing_over` at once.
+        """
         whole = Extents([(0, self.size or 0)]) if self.order else self.extents
         changes = {"location": location, "file_kept": True, "extents": whole, "synced": whole, "callback": notice}
-        return self.move(Event.COMPLETE, now, digest=digest, **changes)
+        arrived = self.move(Event.COMPLETE, now, digest=digest, **changes)
+        return arrived.move(Event.CALL, now) if notice.attempts else arrived
 
     def spoil(self, digest: str, notice: Callback, now: float) -> Ticket:
         """Fail because the complete file has another digest than the app expects; the app gets `notice`."""

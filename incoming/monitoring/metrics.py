@@ -140,6 +140,8 @@ class WorkerCounters:
     def __init__(self) -> None:
         self.transports = {transport: TransportCounts() for transport in TRANSPORTS}
         self.errors: Counter[str] = Counter()
+        self.passed: Counter[State] = Counter()
+        """Uploads that entered a state and left it with the same change: the store counts states that are committed."""
         self.loop_lag = Histogram(LAG_BUCKETS)
         self.sources: list[Callable[[], Mapping[str, float]]] = []
         """Return counts that others keep, by flat key."""
@@ -164,6 +166,7 @@ class WorkerCounters:
             found[f"acks/{transport}"] = counts.acks
             found.update(counts.seconds.items(f"chunk_seconds/{transport}"))
         found.update((f"errors/{name}", count) for name, count in self.errors.items())
+        found.update((f"entered/{state}", count) for state, count in self.passed.items())
         found.update((f"callbacks/{answer}", count) for answer, count in self._callbacks.items())
         found.update(self._callback_seconds.items("callback_seconds"))
         found.update(self.loop_lag.items("loop_lag_seconds"))

@@ -202,12 +202,12 @@ async def open_services(settings: Settings) -> Services:
     """Return one worker's services. Raises OSError or StorageFailed if the storage cannot be used."""
     stores = await open_stores(settings)
     tickets, store = stores.tickets, stores.files
-    upload_service = UploadService(tickets, store, settings)
     counters = WorkerCounters()
     counters.sources = [one.counts for one in stores_in(store) if isinstance(one, CountingStore)]
     if isinstance(tickets, EventCountingStore):
         counters.sources.append(tickets.events)
     callbacks = CallbackDispatcher(tickets, store, settings, counters=counters)
+    upload_service = UploadService(tickets, store, settings, callbacks.record_arrival)
     free_space = FreeSpace(store, settings.low_space)
     connections = Connections(counters)
     return Services(

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from incoming.core.errors import ServerShutdown, StorageFailed, TakenOver, UnknownTicket, UploadError
 from incoming.core.extents import Extents
 from incoming.core.location import Location
-from incoming.core.ticket import RECEIVING, Callback, Identity, State, Ticket
+from incoming.core.ticket import RECEIVING, Identity, State, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
 from incoming.storage.byte_store import BytesLost, ByteStore, store_of, with_part_size
 from incoming.storage.ticket_store import Change, TicketStore
 from incoming.uploads import handover
 from incoming.uploads.active_upload import ActiveUpload
+from incoming.uploads.arrivals import Outbox, leave_due, record_arrival
 from incoming.uploads.cancellation import cancel, remove_bytes
 from incoming.uploads.claims import Appends, ClaimedUpload, new_session
 from incoming.uploads.completion_retries import CompletionRetries
@@ -45,8 +44,10 @@ RECONNECT_GRACE = 5.0
 class UploadService:
     """Everything that clients can do to uploads, for one worker; workers share nothing but the stores."""
 
-    def __init__(self, tickets: TicketStore, store: ByteStore, settings: Settings) -> None:
+    def __init__(self, tickets: TicketStore, store: ByteStore, settings: Settings, outbox: Outbox = leave_due) -> None:
+        """Record arrivals through `outbox`."""
         self._tickets = tickets
+        self._outbox = outbox
         self._store = store
         self._settings = settings
         self._clock = tickets.clock.now
@@ -319,29 +320,12 @@ class UploadService:
         return await self._note_arrival(upload.ticket, location, digest)
 
     async def _note_arrival(self, whole: Ticket, location: Location, digest: str) -> Ticket:
-        now, ticket_id = self._clock(), whole.id
-        is_wrong = whole.options.expected_digest not in ("", digest)
-        notice = Callback(str(uuid.uuid4()), cancelled=is_wrong, since=now, due_at=now)
-
-        def change(known: Ticket) -> Ticket:
-            if known.state != State.UPLOADING:
-                return known
-            if not known.complete:
-                # Another worker's sync has failed meanwhile, and the file cannot be partial again.
-                return replace(known, synced=Extents()).distrust()
-            return known.spoil(digest, notice, now) if is_wrong else known.arrive(location, notice, now, digest)
-
-        ticket = await self._tickets.update(ticket_id, change, believed=whole)
-        self._digests.forget(ticket_id)
+        ticket, is_wrong = await record_arrival(self._tickets, self._outbox, whole, location, digest)
+        self._digests.forget(ticket.id)
         if ticket.state in (State.UPLOADING, State.CANCELLED) or (is_wrong and ticket.state == State.FAILED):
             await self._discard(ticket)
         elif ticket.is_rearranged:
             await remove_bytes(self._store, ticket, finished=False)  # the parts, which are in the file now
-        if ticket.callback is not None and ticket.callback.id == notice.id:
-            if is_wrong:
-                log.warning("upload %s: %s; the bytes are removed", ticket_id, ticket.reason, extra=whole.options.trace)
-            else:
-                log.info("upload %s: %d bytes have arrived", ticket_id, ticket.size, extra=whole.options.trace)
         return ticket
 
     async def _complete_with_digest(self, upload: ActiveUpload, size: int) -> tuple[Location, str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from incoming.core.errors import FileTooLarge, ServerShutdown, StorageFailed, TakenOver, TooBusy, UnknownTicket
 from incoming.core.extents import Extents
 from incoming.core.service_time import ServiceTime
-from incoming.core.ticket import Event, Identity, Location, State, Ticket
+from incoming.core.ticket import Callback, Event, Identity, Location, State, Ticket
 from incoming.storage.quotas import StoreLimits
 from incoming.storage.ticket_store import Change, Records
 from tests.contract.conftest import OpenTickets
@@ -312,6 +312,28 @@ async def test_claims_are_leased(tickets: Store, clock: Clock) -> None:
     assert await tickets.claim(60, 10, HOUR) == []
     clock.advance(61)
     assert len(await tickets.claim(60, 10, HOUR)) == 3
+
+
+@pytest.mark.parametrize("is_outdated", [False, True])
+async def test_an_arrival_may_be_recorded_with_the_lease_of_its_callback(
+    open_tickets: OpenTickets, clock: Clock, is_outdated: bool
+) -> None:
+    tickets, other = await open_tickets(), await open_tickets()
+    whole = await progress(tickets, await uploading(tickets, 10), stored(0, 10))
+    if is_outdated:
+        await other.update(whole.id, lambda known: replace(known, paused=True))
+    begun = Callback("delivery", cancelled=False, since=NOW, due_at=NOW + 60, attempts=1, unanswered=True)
+    arrived = await tickets.update(
+        whole.id, lambda known: known.arrive(Location("file", "/path"), begun, NOW), believed=whole
+    )
+    assert (arrived.state, arrived.callback, arrived.paused) == (State.HANDING_OVER, begun, is_outdated)
+    assert arrived == await other.get(whole.id)
+    assert [entry.event for entry in arrived.timeline] == ["arrived", "handing_over"]
+    for store in (tickets, other):
+        assert await store.claim(60, 10, HOUR) == []
+    clock.advance(60)
+    [claimed] = await other.claim(60, 10, HOUR)
+    assert claimed.callback == replace(begun, due_at=NOW + 120)
 
 
 async def test_claims_are_limited_and_the_oldest_come_first(tickets: Store) -> None:

@@ -42,10 +42,10 @@ class Bench:
             return FaultyParts(directory, PartStore(directory, part_size=part_size, epochs_of=epochs_of))
         return FaultyFiles(directory, files or FileStore(directory, epochs_of=epochs_of))
 
-    async def new(self, **options: object) -> str:
+    async def new(self, url: str = "http://127.0.0.1:9/", **options: object) -> str:
         """A new ticket's id."""
         now = self.tickets.clock.now()
-        wanted = TicketOptions(signal_finish_url="http://127.0.0.1:9/", **options)  # type: ignore[arg-type]
+        wanted = TicketOptions(signal_finish_url=url, **options)  # type: ignore[arg-type]
         ticket = Ticket(str(uuid.uuid4()), wanted, created_at=now, active_at=now, state_since=now)
         await self.tickets.create(ticket)
         return ticket.id

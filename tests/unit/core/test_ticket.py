@@ -80,6 +80,14 @@ def test_an_event_is_in_the_table_or_a_documented_error(state: State, event: Eve
         assert moved.state_since == (NOW if after != state else 3.0)
 
 
+def test_an_arrival_with_its_first_attempt_is_two_events_in_one() -> None:
+    begun = replace(NOTICE, attempts=1, due_at=NOW + 60, unanswered=True)
+    called = ticket().arrive(Location(FILE, "/path"), begun, NOW)
+    assert (called.state, called.state_since, called.callback) == (State.HANDING_OVER, NOW, begun)
+    step_by_step = ticket().arrive(Location(FILE, "/path"), NOTICE, NOW).move(Event.CALL, NOW, callback=begun)
+    assert called == step_by_step
+
+
 @pytest.mark.parametrize(
     ("state", "event", "error"),
     [
