@@ -70,12 +70,21 @@ class Delivery:
         """Seconds after which another worker may repeat an attempt without a recorded answer."""
         return self._settings.handover_timeout + LEASE_MARGIN
 
-    async def attempt(self, ticket_id: str, claimed: Callback, waited: float = 0.0, read: Ticket | None = None) -> None:
+    async def attempt(
+        self,
+        ticket_id: str,
+        claimed: Callback,
+        waited: float = 0.0,
+        read: Ticket | None = None,
+        unmade: Callback | None = None,
+    ) -> None:
         """Call the app and record the answer. Raises what the store raises, as long as the app was not called.
 
-        `waited` are the seconds that the claimed callback waited for its turn, `read` the ticket as it was claimed.
+        `waited` are the seconds that the claimed callback waited for its turn, `read` the ticket as it was claimed. If
+        the claim has recorded an attempt that was not made, `unmade` is the callback before it.
         """
-        callback = self.begun(claimed, waited)
+        before = unmade or claimed
+        callback = self.begun(before, waited)
         now = self._clock.now()
         try:
             ticket = await self._tickets.update(
@@ -83,7 +92,7 @@ class Delivery:
             )
         except _NotOurs:
             return
-        await self.make(ticket, callback, was_unanswered=claimed.unanswered)
+        await self.make(ticket, callback, was_unanswered=before.unanswered)
 
     def begun(self, claimed: Callback, waited: float = 0.0) -> Callback:
         """Return the claimed callback as it must be recorded before its next attempt is made."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -37,21 +37,32 @@ LONGEST_SLEEP = 15.0
 BATCH_DELAY = 0.02
 """Seconds between news of the outbox and reading it."""
 
+BEGUN_FOR = 2.0
+"""Seconds that a recorded attempt may wait for its turn. Later it is recorded anew: its lease would end too early."""
+
 
 @dataclass(slots=True)
 class _Claimed:
-    """A claimed callback that waits for its turn, and since when, by the monotonic clock."""
+    """A claimed callback that waits for its turn, and since when, by the monotonic clock.
+
+    `unmade` is the callback as it was before its next attempt was recorded, the same one if that is still to be done.
+    """
 
     ticket: Ticket
     callback: Callback
+    unmade: Callback
     since: float
 
 
 @dataclass(slots=True)
 class _HostQueue:
-    """The callbacks of one app: how many are under way, and the claimed ones that wait for their turn, by ticket."""
+    """The callbacks of one app: how many are under way, and the claimed ones that wait for their turn, by ticket.
+
+    `arriving` are those whose first attempt is being recorded.
+    """
 
     active: int = 0
+    arriving: int = 0
     waiting: OrderedDict[str, _Claimed] = field(default_factory=OrderedDict)
 
 
@@ -98,7 +109,8 @@ class CallbackDispatcher:
     async def _claim_due(self) -> None:
         tickets = await self._tickets.claim(self._delivery.lease, CLAIMED_AT_ONCE, self._horizon)
         if self._stopping:
-            await self._give_back((ticket.id, ticket.callback) for ticket in tickets)
+            found = ((ticket, ticket.callback) for ticket in tickets)
+            await self._give_back(*(_Claimed(ticket, owed, owed, 0.0) for ticket, owed in found if owed is not None))
             return
         for ticket in tickets:
             host = app_host(ticket.options.signal_finish_url)
@@ -130,76 +142,69 @@ class CallbackDispatcher:
             # After its lease a callback is due again for any worker, so it need not be given back.
             if self._clock.now() < claimed.callback.due_at and ticket_id not in self._under_way:
                 queue.active += 1
-                waited = self._clock.monotonic() - claimed.since
-                attempt = partial(self._delivery.attempt, ticket_id, claimed.callback, waited, claimed.ticket)
-                self._start(host, ticket_id, attempt)
-        if not queue.waiting and not queue.active:
+                task = asyncio.get_running_loop().create_task(self._deliver(claimed))
+                self._under_way[ticket_id] = task
+                task.add_done_callback(partial(self._ended, host, ticket_id))
+        if not queue.waiting and not queue.active and not queue.arriving:
             self._queues.pop(host, None)
-
-    def _start(self, host: str, ticket_id: str, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Make an attempt, for which the app has a free place; give back the place at its end."""
-        task = asyncio.get_running_loop().create_task(self._deliver(ticket_id, attempt))
-        self._under_way[ticket_id] = task
-        task.add_done_callback(partial(self._ended, host, ticket_id))
 
     def _ended(self, host: str, ticket_id: str, task: asyncio.Task[None]) -> None:
         del self._under_way[ticket_id]
-        self._leave_place(host)
+        queue = self._queues[host]
+        queue.active -= 1
+        self._start_next(host, queue)
 
-    async def _deliver(self, ticket_id: str, attempt: Callable[[], Awaitable[None]]) -> None:
+    async def _deliver(self, claimed: _Claimed) -> None:
+        ticket, waited = claimed.ticket, self._clock.monotonic() - claimed.since
         try:
-            await attempt()
+            if claimed.unmade is not claimed.callback and waited < BEGUN_FOR:
+                await self._delivery.make(ticket, claimed.callback)
+            else:
+                await self._delivery.attempt(ticket.id, claimed.callback, waited, ticket, claimed.unmade)
         except UnknownTicket:
             return
         except UploadError as error:
-            log.warning("upload %s: callback postponed: %s", ticket_id, error.message)
+            log.warning("upload %s: callback postponed: %s", ticket.id, error.message)
         except Exception:
-            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", ticket_id)
+            log.exception("upload %s: callback failed unexpectedly; repeated after its lease", ticket.id)
 
     # --- at once ------------------------------------------------------------------------------------------------------
 
     async def record_arrival(
         self, options: TicketOptions, notice: Callback, commit: Callable[[Callback], Awaitable[Ticket]]
     ) -> Ticket:
-        """Have `commit` record an arrival and its callback. If the app can be called now, record the first attempt with
-        them, and make it.
+        """Have `commit` record an arrival and its callback: with the first attempt, which is made then, if the app can
+        be called soon; otherwise due for any worker.
 
         Returns the ticket as committed. Raises what `commit` raises; nothing is called then.
         """
         host = app_host(options.signal_finish_url)
-        if not self._take_place(host):
+        queue = self._queues.get(host) or _HostQueue()
+        if not self._running or self._stopping or not self._is_short(queue):
             return await commit(notice)
-        begun, is_started = self._delivery.begun(notice), False
+        self._queues[host] = queue
+        queue.arriving += 1
         try:
+            begun = self._delivery.begun(notice)
             ticket = await commit(begun)
-            is_ours = ticket.callback == begun
-            self._counters.passed[State.ARRIVED] += is_ours
-            if is_ours and self._stopping:
-                await self._give_back_one(ticket.id, begun, notice)
-            elif is_ours and ticket.id not in self._under_way:
-                self._start(host, ticket.id, partial(self._delivery.make, ticket, begun))
-                is_started = True
+            if ticket.callback == begun:
+                self._counters.passed[State.ARRIVED] += 1
+                await self._expect(queue, _Claimed(ticket, begun, notice, self._clock.monotonic()))
             return ticket
         finally:
-            if not is_started:
-                self._leave_place(host)
+            queue.arriving -= 1
+            self._start_next(host, queue)
 
-    def _take_place(self, host: str) -> bool:
-        """Reserve one of the calls that this app gets at once; return False if there is none, or no call may begin.
+    def _is_short(self, queue: _HostQueue) -> bool:
+        """Return whether one more callback waits for no more than the calls that are under way."""
+        return queue.active + queue.arriving + len(queue.waiting) < 2 * self._at_once
 
-        Claimed callbacks wait only while all are taken, so that none is overtaken.
-        """
-        queue = self._queues.get(host) or _HostQueue()
-        if not self._running or self._stopping or queue.active >= self._at_once:
-            return False
-        queue.active += 1
-        self._queues[host] = queue
-        return True
-
-    def _leave_place(self, host: str) -> None:
-        queue = self._queues[host]
-        queue.active -= 1
-        self._start_next(host, queue)
+    async def _expect(self, queue: _HostQueue, claimed: _Claimed) -> None:
+        """Queue a recorded attempt; give it back if this worker has stopped meanwhile."""
+        if self._stopping:
+            await self._give_back(claimed)
+        else:
+            queue.waiting.setdefault(claimed.ticket.id, claimed)
 
     async def try_out(self, options: TicketOptions) -> None:
         """Make a trial call. Raises CallbackTestFailed unless the app accepts it, TooBusy above a limit."""
@@ -213,8 +218,10 @@ class CallbackDispatcher:
         """
         self._stopping = True
         self._news.set()
-        claimed = [claimed for queue in self._queues.values() for claimed in queue.waiting.values()]
-        await self._give_back((one.ticket.id, one.callback) for one in claimed)
+        waiting = [claimed for queue in self._queues.values() for claimed in queue.waiting.values()]
+        for queue in self._queues.values():
+            queue.waiting.clear()
+        await self._give_back(*waiting)
         try:
             if self._under_way:
                 await asyncio.wait(tuple(self._under_way.values()), timeout=within)
@@ -225,13 +232,11 @@ class CallbackDispatcher:
             self._caller.close()
         await asyncio.gather(*unanswered, return_exceptions=True)
 
-    async def _give_back(self, claimed: Iterable[tuple[str, Callback | None]]) -> None:
-        given = (self._give_back_one(ticket_id, callback, callback) for ticket_id, callback in claimed if callback)
-        await asyncio.gather(*given)
+    async def _give_back(self, *claimed: _Claimed) -> None:
+        await asyncio.gather(*(self._give_back_one(one.ticket.id, one.callback, one.unmade) for one in claimed))
 
-    async def _give_back_one(self, ticket_id: str, callback: Callback, as_before: Callback) -> None:
-        """Make the callback due at once for any worker, `as_before` an attempt that was not made."""
-        due = replace(as_before, due_at=self._clock.now())
+    async def _give_back_one(self, ticket_id: str, callback: Callback, unmade: Callback) -> None:
+        due = replace(unmade, due_at=self._clock.now())
         try:
             await self._tickets.update(ticket_id, lambda known: changed(known, callback, due), durable=False)
         except UploadError as error:
@@ -243,4 +248,4 @@ def _enqueue(queue: _HostQueue, ticket: Ticket, now: float) -> None:
     if ticket.callback is not None:
         waiting = queue.waiting.get(ticket.id)
         since = waiting.since if waiting is not None and waiting.callback.id == ticket.callback.id else now
-        queue.waiting[ticket.id] = _Claimed(ticket, ticket.callback, since)
+        queue.waiting[ticket.id] = _Claimed(ticket, ticket.callback, ticket.callback, since)

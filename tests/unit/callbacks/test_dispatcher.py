@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -15,7 +16,7 @@ from incoming.callbacks.client import CallbackClient
 from incoming.callbacks.delivery import LEASE_MARGIN, Delivery
 from incoming.callbacks.dispatcher import CallbackDispatcher
 from incoming.core.errors import StorageFailed, UnknownTicket, WrongState
-from incoming.core.ticket import Callback, State, Ticket
+from incoming.core.ticket import State, Ticket
 from incoming.settings.settings import Settings
 from tests.support.app_stub import DROP, AppStub
 from tests.support.app_stub import Callback as Call
@@ -363,10 +364,10 @@ async def test_a_defect_in_one_delivery_stops_no_other(
     cursed = await stores.arrived(app_stub.url)
     real = Delivery.attempt
 
-    async def attempt(self: Delivery, ticket_id: str, claimed: Callback, waited: float, read: Ticket) -> None:
+    async def attempt(self: Delivery, ticket_id: str, *claimed: Any) -> None:
         if ticket_id == cursed.id:
             raise RuntimeError("a defect")
-        await real(self, ticket_id, claimed, waited, read)
+        await real(self, ticket_id, *claimed)
 
     monkeypatch.setattr(Delivery, "attempt", attempt)
     workers.start(stores, handover_connections=1)

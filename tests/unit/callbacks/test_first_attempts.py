@@ -13,7 +13,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from incoming.callbacks.delivery import LEASE_MARGIN
-from incoming.callbacks.dispatcher import CallbackDispatcher
+from incoming.callbacks.dispatcher import BEGUN_FOR, CallbackDispatcher
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents
 from incoming.core.ticket import Identity, State, Ticket
@@ -21,6 +21,7 @@ from incoming.monitoring.metrics import WorkerCounters
 from incoming.uploads.active_upload import ActiveUpload
 from incoming.uploads.upload_service import UploadService
 from tests.support.app_stub import AppStub
+from tests.support.app_stub import Callback as Call
 from tests.support.stores import Clock, until
 from tests.support.upload_service_bench import Bench
 
@@ -72,8 +73,9 @@ class Worker(Bench):
         return await self.ticket(ticket_id)
 
     def places(self) -> int:
-        """How many calls are under way or reserved."""
-        return sum(queue.active for queue in self.callbacks._queues.values())
+        """How many calls are under way, wait for their turn or are being recorded."""
+        queues = self.callbacks._queues.values()
+        return sum(queue.active + queue.arriving + len(queue.waiting) for queue in queues)
 
     async def die(self) -> None:
         """Do nothing more, from where it is held on."""
@@ -202,19 +204,93 @@ async def test_a_worker_that_makes_no_callbacks_leaves_it_due(make_worker: MakeW
     assert worker.counters.totals().get("entered/arrived") is None
 
 
-async def test_an_app_that_is_busy_is_called_when_it_has_answered(make_worker: MakeWorker, app_stub: AppStub) -> None:
+async def test_a_recorded_attempt_waits_for_its_turn(make_worker: MakeWorker, app_stub: AppStub) -> None:
     worker = make_worker(handover_connections=1)
     await worker.start()
     app_stub.hold()
     first = await worker.send_and_leave(app_stub)
     await until(lambda: app_stub.callbacks, "the first call")
     second = await worker.send_and_leave(app_stub)
-    await worker.reaches(second, State.ARRIVED)
-    assert worker.places() == 1
+    recorded = await worker.reaches(second, State.HANDING_OVER)
+    assert recorded.callback is not None
+    assert (recorded.callback.attempts, worker.places(), len(app_stub.callbacks)) == (1, 2, 1)
     app_stub.release()
-    for ticket_id in (first, second):
-        await worker.reaches(ticket_id, State.FINISHED)
+    done = [await worker.reaches(ticket_id, State.FINISHED) for ticket_id in (first, second)]
+    assert done[1].version - recorded.version == 2  # the two answers
     assert [call.headers["incoming-attempt"] for call in app_stub.callbacks] == ["1", "1"]
+
+
+async def test_an_attempt_that_waited_long_is_recorded_anew_before_it_is_made(
+    make_worker: MakeWorker, app_stub: AppStub
+) -> None:
+    clock, loop = Clock(), asyncio.get_running_loop()
+    worker = make_worker(clock, handover_connections=1)
+    during: list[Ticket] = []
+
+    def look(call: Call) -> str:
+        during.append(asyncio.run_coroutine_threadsafe(worker.ticket(second), loop).result(20))
+        return "done"
+
+    await worker.start()
+    app_stub.hold()
+    await worker.send_and_leave(app_stub)
+    await until(lambda: app_stub.callbacks, "the first call")
+    second = await worker.send_and_leave(app_stub)
+    await worker.reaches(second, State.HANDING_OVER)
+    clock.advance(BEGUN_FOR)
+    app_stub.answer_next(look)
+    app_stub.release()
+    await worker.reaches(second, State.FINISHED)
+    [ticket] = during
+    assert ticket.callback is not None
+    due_at = clock() + worker.settings.handover_timeout + LEASE_MARGIN
+    assert (ticket.callback.attempts, ticket.callback.tried_for, ticket.callback.due_at) == (1, BEGUN_FOR, due_at)
+    assert [call.headers["incoming-attempt"] for call in app_stub.callbacks] == ["1", "1"]
+
+
+async def test_a_worker_that_stops_gives_back_attempts_that_wait(make_worker: MakeWorker, app_stub: AppStub) -> None:
+    worker, other = make_worker(handover_connections=1), make_worker()
+    await worker.start()
+    app_stub.hold()
+    first = await worker.send_and_leave(app_stub)
+    await until(lambda: app_stub.callbacks, "the first call")
+    second = await worker.send_and_leave(app_stub)
+    await worker.reaches(second, State.HANDING_OVER)
+    stopping = asyncio.get_running_loop().create_task(worker.callbacks.stop(20))
+    await until(lambda: worker.callbacks._stopping, "the stop")
+    await until(lambda: _due(other, second), "the callback being due")
+    callback = (await other.ticket(second)).callback
+    assert callback is not None
+    assert (callback.attempts, callback.unanswered, stopping.done()) == (0, False, False)
+    app_stub.release()
+    await stopping
+    assert (await worker.ticket(first)).state == State.FINISHED
+    await other.start()
+    await other.reaches(second, State.FINISHED)
+    assert [call.headers["incoming-attempt"] for call in app_stub.callbacks] == ["1", "1"]
+
+
+async def _due(worker: Worker, ticket_id: str) -> bool:
+    callback = (await worker.ticket(ticket_id)).callback
+    return callback is not None and callback.due_at <= time.time()
+
+
+async def test_files_of_a_busy_app_are_left_to_any_worker(make_worker: MakeWorker, app_stub: AppStub) -> None:
+    worker = make_worker(handover_connections=1)
+    await worker.start()
+    app_stub.hold()
+    sent = [await worker.send_and_leave(app_stub)]
+    await until(lambda: app_stub.callbacks, "the first call")
+    sent += [await worker.send_and_leave(app_stub)]
+    await worker.reaches(sent[1], State.HANDING_OVER)
+    sent += [await worker.send_and_leave(app_stub)]
+    ticket = await worker.reaches(sent[2], State.ARRIVED)
+    assert ticket.callback is not None
+    assert ticket.callback.attempts == 0
+    app_stub.release()
+    for ticket_id in sent:
+        await worker.reaches(ticket_id, State.FINISHED)
+    assert [call.headers["incoming-attempt"] for call in app_stub.callbacks] == ["1", "1", "1"]
 
 
 async def test_a_file_with_another_digest_is_never_called_about_as_whole(
@@ -314,12 +390,7 @@ async def test_a_worker_that_stops_meanwhile_gives_the_callback_back(
     await asyncio.sleep(0)
     stopping.tickets.faults.release("updated")
     await stopped
-
-    async def given_back() -> bool:
-        callback = (await other.ticket(ticket_id)).callback
-        return callback is not None and callback.due_at <= time.time()
-
-    await until(given_back, "the callback being due")
+    await until(lambda: _due(other, ticket_id), "the callback being due")
     callback = (await other.ticket(ticket_id)).callback
     assert callback is not None
     assert (stopping.tickets.faults.hit["updated"], callback.attempts, callback.unanswered) == (1, 0, False)
