@@ -20,7 +20,7 @@ from incoming.core.ticket import Callback, Event, State, Ticket
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.settings.settings import Settings
 from incoming.settings.value_types import duration_text
-from incoming.storage.byte_store import ByteStore, ObjectsStore, store_of
+from incoming.storage.byte_store import ByteStore, ObjectsStore, has_ability, store_of
 from incoming.storage.ticket_store import Change, TicketStore
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Delivery:
         if not callback.cancelled:
             try:
                 store = store_of(self._store, ticket)
-                details = await store.describe(ticket) if isinstance(store, ObjectsStore) else {}
+                details = await store.describe(ticket) if has_ability(store, ObjectsStore) else {}
             except UploadError as error:
                 return Answer(Verdict.AGAIN, f"the app was not called: {error.message}", answered=False)
         return await self._caller.post(ticket, callback, details=details)

@@ -3,7 +3,7 @@
 Each method states its guarantees. Nothing here knows a file system or an object store. All methods are called on the
 event loop and never block it. They get the ticket as the caller knows it: with `store_data`, which only the store
 writes and reads, and with the extents that must be stored. Abilities of some stores are Protocols of their own, which
-callers check by isinstance.
+callers check by isinstance, or by `has_ability` where that is done for each upload.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from incoming.core.errors import StorageFailed
 from incoming.core.extents import Extents, Range
 from incoming.core.location import Location
 from incoming.core.ticket import Ticket
+
+Ability = TypeVar("Ability")
+
+_abilities: dict[tuple[type, object], bool] = {}
+"""Which classes of stores have which abilities: as many entries as there are classes."""
 
 Buffer = bytes | memoryview
 
@@ -347,6 +352,14 @@ class ByteStore(Protocol):
         ...
 
 
+def has_ability(store: object, ability: Callable[..., Ability]) -> TypeGuard[Ability]:
+    """Return `isinstance(store, ability)`, which looks for every attribute of the Protocol each time."""
+    known = _abilities.get((type(store), ability))
+    if known is None:
+        known = _abilities[type(store), ability] = isinstance(store, ability)  # type: ignore[arg-type]
+    return known
+
+
 def store_of(store: ByteStore, ticket: Ticket) -> ByteStore:
     """Return the store of this ticket, whose abilities count. Raises StorageFailed if it is not configured any more."""
     return store_named(store, ticket.options.dest_type)
@@ -354,7 +367,7 @@ def store_of(store: ByteStore, ticket: Ticket) -> ByteStore:
 
 def store_named(store: ByteStore, dest_type: str) -> ByteStore:
     """Return the store of tickets with this `destType`. Raises StorageFailed if it is not configured any more."""
-    return store.of(dest_type) if isinstance(store, RoutingStore) else store
+    return store.of(dest_type) if has_ability(store, RoutingStore) else store
 
 
 def with_part_size(store: ByteStore, ticket: Ticket) -> Ticket:
@@ -362,7 +375,7 @@ def with_part_size(store: ByteStore, ticket: Ticket) -> Ticket:
     if ticket.size is None or ticket.part_size or ticket.store_data:
         return ticket
     its = store_of(store, ticket)
-    return replace(ticket, part_size=its.part_size(ticket.size)) if isinstance(its, PartsStore) else ticket
+    return replace(ticket, part_size=its.part_size(ticket.size)) if has_ability(its, PartsStore) else ticket
 
 
 def stores_in(store: ByteStore) -> Sequence[ByteStore]:

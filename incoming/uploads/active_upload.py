@@ -19,7 +19,7 @@ from incoming.core.size_limit import check_size
 from incoming.core.ticket import RECEIVING, Event, Ticket
 from incoming.core.token_bucket import RateLimiter
 from incoming.settings.settings import Settings
-from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore, SpoolingStore
+from incoming.storage.byte_store import Buffer, BufferingStore, ByteStore, SpoolingStore, has_ability
 from incoming.storage.ticket_store import TicketStore
 from incoming.uploads.writes.checkpointer import Checkpointer
 from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL, CommitSchedule
@@ -69,8 +69,8 @@ class ActiveUpload:
         self._clock = clock
         self._queue: deque[PendingWrite] = deque()
         self._submitted = SubmittedWrites()
-        self._is_buffering = isinstance(store, BufferingStore)
-        self._spool = store if isinstance(store, SpoolingStore) else None
+        self._is_buffering = has_ability(store, BufferingStore)
+        self._spool = store if has_ability(store, SpoolingStore) else None
         self._collect_wanted = False
         self._flushes = FlushSchedule(settings.park_after)
         if self._spool is not None:

@@ -30,6 +30,7 @@ from incoming.storage.byte_store import (
     SpoolingStore,
     SyncingStore,
     Written,
+    has_ability,
 )
 from incoming.storage.ticket_store import Change, TicketStore
 
@@ -62,8 +63,7 @@ class Checkpointer:
         self._tickets = tickets
         self._store = store
         self._settings = settings
-        # Asked once: to find the functions of a Protocol takes as long as to call one.
-        self._syncing = store if isinstance(store, SyncingStore) else None
+        self._syncing = store if has_ability(store, SyncingStore) else None
         self.needed = self._syncing is not None
         """Whether bytes that were committed can be lost in a power cut."""
         self._unsynced = 0

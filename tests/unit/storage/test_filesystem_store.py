@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -26,10 +27,22 @@ from incoming.core.errors import (
 )
 from incoming.core.extents import Extents
 from incoming.core.location import FILE, Location
-from incoming.storage.byte_store import BoundedStore, BufferingStore, ByteStore, FencingStore, SyncingStore, Written
+from incoming.storage.byte_store import (
+    BoundedStore,
+    BufferingStore,
+    ByteStore,
+    FencingStore,
+    PartsStore,
+    ReadableStore,
+    RoutingStore,
+    SyncingStore,
+    Written,
+    has_ability,
+)
 from incoming.storage.filesystem import partial_files
 from incoming.storage.filesystem.disk import PosixDisk
-from incoming.storage.filesystem.store import FileStore
+from incoming.storage.filesystem.store import FileStore, SharedFileStore
+from incoming.storage.named_stores import NamedStores
 from tests.support.stores import until
 from tests.unit.storage.conftest import ANOTHER, ID, OTHER, UPLOAD, OpenFiles, open_descriptors
 from tests.unit.storage.faulty_disk import Died, FaultyDisk, io_error
@@ -59,6 +72,18 @@ async def test_keeps_the_protocol(files: FileStore) -> None:
     assert isinstance(store, SyncingStore)
     assert isinstance(store, BoundedStore)
     assert not isinstance(store, BufferingStore)
+
+
+@pytest.mark.parametrize(
+    "ability", [FencingStore, SyncingStore, BoundedStore, BufferingStore, RoutingStore, PartsStore, ReadableStore]
+)
+async def test_abilities_are_those_of_the_class(files: FileStore, root: Path, ability: Any) -> None:
+    several = NamedStores(files, {})
+    shared = SharedFileStore(root)
+    for _ in range(2):
+        for store in (files, several, shared):
+            assert has_ability(store, ability) == isinstance(store, ability)
+    await shared.close()
 
 
 async def test_pieces_in_any_order_make_the_file(files: FileStore, root: Path) -> None:
