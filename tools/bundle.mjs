@@ -6,7 +6,8 @@
 //   incoming.d.ts   TypeScript declarations of the script and its global, kept by hand next to index.js
 //   incoming.d.mts  the same for the module, without the global
 //   incoming-uploader.mjs    the element, as a module that imports incoming.mjs; incoming-uploader.d.mts its declarations
-//   incoming-direct.mjs      what sends parts straight to an object store, which incoming.mjs loads when a server offers it
+//   incoming-transfer.mjs    what sends files, which incoming.mjs loads at once
+//   incoming-direct.mjs      what sends parts straight to an object store, which incoming-transfer.mjs loads when a server offers it
 //   incoming-details.mjs     the details of a row, which the element loads when they are opened
 //   locales/de.mjs, ...      its language packs
 // `node tools/bundle.mjs [DIR]` writes them to DIR (default incoming/js/dist). The same sources make the same files.
@@ -30,10 +31,15 @@ function classic(exports) {
 /** A classic script does not know its address where it is run later, so it has all in one file. */
 const all_in_one = {
     name: "all in one",
-    setup: ({ onLoad }) =>
+    setup({ onLoad }) {
         onLoad({ filter: /pool\/direct_loader\.js$/ }, () => {
             return { contents: 'import { DirectSender } from "./direct_sender.js"; export const load_direct = async () => ({ DirectSender });' };
-        }),
+        });
+        onLoad({ filter: /page\/transfer_module\.js$/ }, () => {
+            const inside = "export const INSIDE = { BUILD, Transfer }; export const load_transfer = async () => INSIDE;";
+            return { contents: `import { BUILD, Transfer } from "../session/transfer.js"; ${inside}` };
+        });
+    },
 };
 
 /** @returns {Promise<Record<string, Uint8Array | string>>} contents by name */

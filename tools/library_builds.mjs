@@ -47,8 +47,15 @@ export const library_beside = {
     setup: ({ onResolve }) => onResolve({ filter: /^(\.\.\/)+index\.js$/ }, () => ({ path: "./incoming.mjs", external: true })),
 };
 
-/** What most users never need is a module of its own, loaded when it is needed: the file in the bundle, by its source. */
-const ON_DEMAND = { "element/parts/diagnosis_panel": "incoming-details", "pool/direct_sender": "incoming-direct" };
+/**
+ * What a page does not need at first is a module of its own, by its source: what sends files is loaded at once after the
+ * library, the others when they are needed.
+ */
+const ON_DEMAND = {
+    "element/parts/diagnosis_panel": "incoming-details",
+    "pool/direct_sender": "incoming-direct",
+    "session/transfer": "incoming-transfer",
+};
 
 const on_demand_beside = {
     name: "on demand beside",
@@ -80,12 +87,15 @@ export async function library_options() {
  * @returns {Promise<import("esbuild").BuildResult>}
  */
 export async function build_small(options) {
-    const result = await build(options);
+    // White space is left to terser: without it esbuild drops the comments in `import()`, too.
+    const result = await build({ ...options, minify: false, minifySyntax: true, minifyIdentifiers: true });
     const [map, code] = result.outputFiles ?? [];
     const sourceMap = { content: map.text, includeSources: true, url: path.basename(map.path) };
     const module = options.format === "esm";
     const compress = { passes: 3 };
-    const how = { module, toplevel: true, ecma: /** @type {const} */ (2020), compress, format: { comments: /^!/ } };
+    // Also the comments that keep bundlers from what they cannot resolve.
+    const format = { comments: /^!|@vite-ignore|webpackIgnore/ };
+    const how = { module, toplevel: true, ecma: /** @type {const} */ (2020), compress, format };
     const small = await minify(code.text, { ...how, sourceMap });
     const contents = (/** @type {unknown} */ text) => new TextEncoder().encode(`${text}\n`);
     return { ...result, outputFiles: [{ ...map, contents: contents(small.map) }, { ...code, contents: contents(small.code) }] };
@@ -123,11 +133,16 @@ export function build_element(options, plugins = []) {
  * The modules that library and element load on demand.
  * @param {import("esbuild").BuildOptions} options of `library_options`
  */
+export function on_demand_options(options) {
+    return Object.entries(ON_DEMAND).map(([file, name]) => {
+        const entryPoints = [path.join(source, `${file}.js`)];
+        return { ...options, entryPoints, ...module_named(name), plugins: [on_demand_beside] };
+    });
+}
+
+/** @param {import("esbuild").BuildOptions} options of `library_options` */
 export function build_on_demand(options) {
-    const builds = Object.entries(ON_DEMAND).map(([file, name]) =>
-        build_small({ ...options, entryPoints: [path.join(source, `${file}.js`)], ...module_named(name) }),
-    );
-    return Promise.all(builds);
+    return Promise.all(on_demand_options(options).map(build_small));
 }
 
 /** @param {string} entryNames */

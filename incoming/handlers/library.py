@@ -26,6 +26,8 @@ _TYPES = {
     "incoming.mjs": _SCRIPT,
     "incoming.js.map": "application/json",
     "incoming.mjs.map": "application/json",
+    "incoming-transfer.mjs": _SCRIPT,
+    "incoming-transfer.mjs.map": "application/json",
     "incoming-direct.mjs": _SCRIPT,
     "incoming-direct.mjs.map": "application/json",
     "incoming-uploader.mjs": _SCRIPT,
@@ -81,7 +83,7 @@ def _encoded(directory: Path, name: str) -> Iterator[tuple[str, bytes]]:
 
 
 class Library(Handler):
-    """incoming.js, the element, what both load on demand, and language packs: for pages of any origin.
+    """incoming.js, the element, what both load later, and language packs: for pages of any origin.
 
     Browsers revalidate their copy each time, so that an upgraded server has no old library. A URL with the present
     version in it is cached for a year; with another version it is served like the plain one.

@@ -2,6 +2,7 @@
 
 import { browser } from "./page/environment.js";
 import { PageContext } from "./page/page_context.js";
+import { INSIDE } from "./page/transfer_module.js";
 import { bad_argument } from "./transport/errors.js";
 import { UploadQueue } from "./queue/upload_queue.js";
 import { Uploader as UploaderClass } from "./uploader/uploader.js";
@@ -20,7 +21,8 @@ const page = (shared[SHARED] ??= new PageContext(browser(), {
     origin: globalThis.origin ?? globalThis.location?.origin ?? null,
     script: script && "src" in script ? String(script.src) : (import.meta.url ?? null),
 }));
-if (is_first) page.outbox.resume();
+if (INSIDE) page.transfer_loader.provide(INSIDE);
+if (is_first) page.begin();
 
 /**
  * Set the address of the upload server, if it is not where the page comes from. Call it before any Uploader is created.
@@ -44,7 +46,7 @@ export function set_transport(transport) {
     if (!["auto", "websocket", "http"].includes(transport)) {
         throw bad_argument("set_transport() takes 'auto', 'websocket' or 'http'");
     }
-    page.transports.wanted = transport;
+    page.wanted_transport = transport;
 }
 
 /**

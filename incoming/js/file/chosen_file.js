@@ -1,6 +1,7 @@
 // The file that the user chose, and the one place that reads it: what is read is complete; browsers' errors are
 // translated into "gone" or "changed". Does not decide when the file is read.
 
+import { shown_file } from "./shown_file.js";
 import { FILE_CHANGED_WHILE_READING, FILE_UNREADABLE, fatal } from "../transport/errors.js";
 
 /** @typedef {import("../transport/errors.js").Problem} Problem */
@@ -35,18 +36,22 @@ export class ChosenFile {
     size;
     last_modified;
     media_type;
+    /** Milliseconds since the epoch. */
+    chosen_at;
 
     /**
      * @param {import("../page/environment.js").Environment} env
      * @param {File} file
+     * @param {import("./shown_file.js").ShownFile} [shown] when it was chosen
      */
-    constructor(env, file) {
+    constructor(env, file, shown = shown_file(env, file)) {
         this.#env = env;
         this.#file = file;
-        this.name = file.name;
-        this.size = file.size;
-        this.last_modified = file.lastModified;
-        this.media_type = file.type;
+        this.name = shown.name;
+        this.size = shown.size;
+        this.last_modified = shown.last_modified;
+        this.media_type = shown.media_type;
+        this.chosen_at = shown.at;
     }
 
     /** Whether the browser shows another size or date by now; some never look again. */

@@ -248,7 +248,7 @@ const records = new WeakMap();
 export function record_of(env, file, chosen) {
     let record = records.get(file);
     if (!record) {
-        const hidden = env.wall() - chosen.last_modified < env.changes_hidden_for;
+        const hidden = chosen.chosen_at - chosen.last_modified < env.changes_hidden_for;
         const exact = hidden || chosen.size <= SMALL;
         records.set(file, (record = new ContentRecord(chosen, exact, env.random())));
     }

@@ -41,10 +41,11 @@ export class FileCheck {
     /**
      * @param {import("../page/environment.js").Environment} env
      * @param {File} file
+     * @param {import("./shown_file.js").ShownFile} [shown] when it was chosen
      */
-    constructor(env, file) {
+    constructor(env, file, shown) {
         this.#env = env;
-        this.#file = new ChosenFile(env, file);
+        this.#file = new ChosenFile(env, file, shown);
         this.#record = record_of(env, file, this.#file);
     }
 

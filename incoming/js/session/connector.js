@@ -20,12 +20,12 @@ export class Connector {
     /** @type {unknown} */
     #timer = null;
 
-    /** @param {import("../page/page_context.js").PageContext} page */
-    constructor(page) {
-        this.#env = page.env;
-        this.#memory = page.transports;
-        this.#reachability = new Reachability(page);
-        this.selector = new TransportSelector(page.transports);
+    /** @param {import("./servers.js").Servers} servers */
+    constructor(servers) {
+        this.#env = servers.page.env;
+        this.#memory = servers.transports;
+        this.#reachability = new Reachability(servers);
+        this.selector = new TransportSelector(servers.transports);
     }
 
     /** The user starts or resumes the upload. */

@@ -9,12 +9,12 @@ import { NEVER_REACHED, SERVER_UNAVAILABLE } from "../transport/errors.js";
 const ATTEMPTS = 6;
 
 export class Reachability {
-    #page;
+    #servers;
     #failed = 0;
 
-    /** @param {import("../page/page_context.js").PageContext} page */
-    constructor(page) {
-        this.#page = page;
+    /** @param {import("./servers.js").Servers} servers */
+    constructor(servers) {
+        this.#servers = servers;
     }
 
     /** The user starts the upload. */
@@ -29,12 +29,12 @@ export class Reachability {
      */
     failed(problem) {
         if (problem && problem.code !== SERVER_UNAVAILABLE) {
-            this.#page.transports.reached = true;
+            this.#servers.transports.reached = true;
             return problem;
         }
-        if (this.#page.transports.reached || ++this.#failed < ATTEMPTS) return problem;
+        if (this.#servers.transports.reached || ++this.#failed < ATTEMPTS) return problem;
         const found = problem ? ` (${problem.message})` : "";
-        const message = `no upload server has answered at ${this.#page.frontend} so far${found}; the address may be wrong`;
+        const message = `no upload server has answered at ${this.#servers.page.frontend} so far${found}; the address may be wrong`;
         return { code: NEVER_REACHED, message, retry: true, retry_after: problem?.retry_after ?? null };
     }
 }

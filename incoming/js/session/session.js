@@ -30,6 +30,7 @@ const CANCEL_ANSWERED_WITHIN = 8_000;
 
 export class Session {
     #page;
+    #servers;
     #file;
     #check;
     #owner;
@@ -58,15 +59,17 @@ export class Session {
     problem = null;
 
     /**
-     * @param {import("../page/page_context.js").PageContext} page
+     * @param {import("./servers.js").Servers} servers
      * @param {{readonly ticket: string}} upload whose ticket is known from its start on
      * @param {File} file
      * @param {import("../file/file_check.js").FileCheck} check
      * @param {() => number} max_rate bytes a second, 0 for none
      * @param {Owner} owner
      */
-    constructor(page, upload, file, check, max_rate, owner) {
+    constructor(servers, upload, file, check, max_rate, owner) {
+        const { page } = servers;
         this.#page = page;
+        this.#servers = servers;
         this.#file = file;
         this.#check = check;
         this.#owner = owner;
@@ -78,20 +81,20 @@ export class Session {
             },
             failed: (problem) => this.#fail(problem),
         });
-        this.#connector = new Connector(page);
+        this.#connector = new Connector(servers);
         this.#selector = this.#connector.selector;
         this.scheduler = new ChunkScheduler(file.size);
         const rates = new RateController();
         this.#max_rate = max_rate;
         this.#bucket = new TokenBucket(() => [max_rate(), this.#limits?.max_rate ?? 0]);
         this.#pool = new ConnectionPool(page.env, this.scheduler, rates, this.#bucket, {
-            connect: (kind, listener, further) => page.connect(kind, upload.ticket, check, listener, further),
+            connect: (kind, listener, further) => servers.connect(kind, upload.ticket, check, listener, further),
             welcomed: (pooled, welcome) => this.#welcomed(pooled, welcome),
             hello: () => this.#hello(),
             preferred: () => this.#selector,
             limit: () => this.limit,
             share_direct: (connections) => page.share(connections),
-            share: (kind, { connections }) => page.share(kind === "http" ? page.http_connections : connections),
+            share: (kind, { connections }) => page.share(kind === "http" ? servers.http_connections : connections),
             acknowledged: (kind) => this.#selector.acknowledged(kind),
             acked: () => this.#acked(),
             received: () => this.#received(),
@@ -155,7 +158,7 @@ export class Session {
         this.#epoch = undefined;
         this.problem = null;
         this.#connector.begin();
-        this.#whole = this.#owner.at_once && this.#max_rate() === 0 && this.#page.transports.whole_works && this.#check.expect_whole();
+        this.#whole = this.#owner.at_once && this.#max_rate() === 0 && this.#servers.transports.whole_works && this.#check.expect_whole();
         this.#reconnection.reset();
         this.#reconnection.now();
     }
@@ -221,7 +224,7 @@ export class Session {
 
     /** @returns {import("../transport/messages.js").Hello} */
     #hello() {
-        const { session, library } = this.#page;
+        const { session, library } = this.#servers;
         return { session, epoch: this.#epoch, path: true, ...this.#check.identity, library: library || undefined };
     }
 
@@ -248,9 +251,9 @@ export class Session {
         this.#limits = welcome;
         const may_lag = pooled.overtaken && welcome.epoch === this.#epoch;
         this.#epoch = welcome.epoch;
-        this.#page.met(welcome);
+        this.#servers.met(welcome);
         const first = !this.#connected;
-        if (pooled.whole) this.#page.transports.whole_worked();
+        if (pooled.whole) this.#servers.transports.whole_worked();
         this.#connector.welcomed(pooled.connection.kind);
         if (first) {
             this.#connected_at = this.#page.env.now();
@@ -281,7 +284,7 @@ export class Session {
     /** @param {[number, number]} part */
     async #read(part) {
         const content = await this.#check.read(part);
-        return content instanceof Uint8Array || !this.#page.transports.blobs_fail ? content : content.arrayBuffer();
+        return content instanceof Uint8Array || !this.#servers.transports.blobs_fail ? content : content.arrayBuffer();
     }
 
     #received() {

@@ -41,7 +41,7 @@ export function limit_of(state, error_name, moving) {
 
 /**
  * @param {Pick<import("../incoming.js").Uploader, "state" | "error_name" | "transport" | "rate" | "max_rate" | "bytes_ahead">} upload
- * @param {import("../session/session.js").Session} session
+ * @param {Pick<import("../session/session.js").Session, "limit" | "path">} session
  * @returns {import("../incoming.js").Diagnosis}
  */
 export function diagnosis_of({ state, error_name, transport, rate, max_rate, bytes_ahead }, session) {

@@ -11,7 +11,7 @@ import { state_name } from "./state_name.js";
  * @typedef {object} Facts
  * @property {Phase} phase
  * @property {number} bytes_total
- * @property {import("../pool/chunk_scheduler.js").ChunkScheduler} scheduler
+ * @property {Pick<import("../pool/chunk_scheduler.js").ChunkScheduler, "bytes_acked" | "bytes_ahead" | "chunks_acked" | "chunks_ahead">} scheduler
  * @property {boolean} connected
  * @property {number} bytes_received
  * @property {"websocket" | "http" | "direct" | ""} transport

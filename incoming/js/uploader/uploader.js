@@ -5,13 +5,12 @@ import { FILE_CHANGED, HANDOVER_FAILED, TAKEN_OVER, TICKET_IS_OVER, bad_argument
 import { bind_members } from "./bound_members.js";
 import { base_name, path_of, require_arguments } from "./file_argument.js";
 import { diagnosis_of } from "./diagnosis.js";
-import { FileCheck } from "../file/file_check.js";
 import { observe } from "./public_state.js";
 import { Notifier } from "./notifier.js";
+import { PendingSession } from "./pending_session.js";
 import { ProgressRecord } from "./progress_record.js";
 import { next_phase } from "./state_machine.js";
 import { RateMeter, time_left } from "./rate_meter.js";
-import { Session } from "../session/session.js";
 import { TicketSource } from "./ticket_source.js";
 
 /** @typedef {import("./state_machine.js").Event} Event */
@@ -75,6 +74,7 @@ export class Uploader {
     transport = "";
 
     #page;
+    /** @type {PendingSession | import("../session/session.js").Session} */
     #session;
     #seen;
     #notifier;
@@ -120,7 +120,8 @@ export class Uploader {
         this.#record = new ProgressRecord(page, file, options.handle ?? null);
         this.#resume = options.resume ?? false;
         if (typeof ticket === "function") this.#tickets = this.#ticket_source(ticket);
-        this.#session = new Session(page, this.#presence, file, new FileCheck(page.env, file), () => this.max_rate, {
+        this.#session = new PendingSession(page, this.#presence, file, () => this.max_rate, {
+            loaded: (session) => void (this.#session = session),
             changed: () => this.#follow(),
             attempting: () => this.#publish(),
             reported: (outcome) => this.#reported(outcome),

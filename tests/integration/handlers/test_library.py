@@ -20,6 +20,8 @@ TYPES = {
     "incoming.mjs.map": "application/json",
     "incoming.d.ts": "text/plain; charset=utf-8",
     "incoming.d.mts": "text/plain; charset=utf-8",
+    "incoming-transfer.mjs": "text/javascript; charset=utf-8",
+    "incoming-transfer.mjs.map": "application/json",
     "incoming-direct.mjs": "text/javascript; charset=utf-8",
     "incoming-direct.mjs.map": "application/json",
     "incoming-uploader.mjs": "text/javascript; charset=utf-8",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser_tab import Tab
 from tests.support.known_files import KnownFile, make_file
 from tests.support.scripted_s3 import BUSY, LOST, STALE, Fault, ScriptedS3
 from tests.support.waiting import wait_until
@@ -59,10 +60,18 @@ def test_a_list_that_is_late_costs_nothing(bench: DirectBench, store: ScriptedS3
     bench.assert_received(file)
 
 
-IMPORT = """async (url) => {
+IMPORT = """async ([url, host]) => {
     Object.defineProperty(window, "incoming", { value: await import(url), configurable: true, writable: true });
+    incoming.set_server_hostname(host);
 }"""
-COPY = "async (url) => URL.createObjectURL(new Blob([await (await fetch(url)).text()], { type: 'text/javascript' }))"
+COPY = """async (url) => {
+    const copy = async (name, change = (text) => text) => {
+        const text = change(await (await fetch(new URL(name, url))).text());
+        return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    };
+    const transfer = await copy("incoming-transfer.mjs");
+    return copy("incoming.mjs", (text) => text.replace("./incoming-transfer.mjs", transfer));
+}"""
 LOADED = (
     "() => performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/incoming-direct.mjs')).length"
 )
@@ -70,16 +79,19 @@ LOADED = (
 both = pytest.mark.parametrize("engine", ["chromium", "firefox"])
 
 
-def module_of(bench: DirectBench) -> str:
-    return f"{bench.server.base_url}/incoming/0.1/frontend/incoming.mjs"
+def load_module(bench: DirectBench, copied: bool = False) -> Tab:
+    """Load the page with the module and without the classic script, which has all inside."""
+    tab, url = bench.page.tab, f"{bench.server.base_url}/incoming/0.1/frontend/incoming.mjs"
+    tab.goto(f"{bench.app.page_url}?script=data:text/javascript,")
+    tab.evaluate(IMPORT, [tab.evaluate(COPY, url) if copied else url, bench.server.host])
+    return tab
 
 
 @both
 def test_the_module_loads_what_sends_to_the_store_when_the_server_offers_it(
     bench: DirectBench, file: KnownFile
 ) -> None:
-    tab = bench.page.tab
-    tab.evaluate(IMPORT, module_of(bench))
+    tab = load_module(bench)
     assert tab.evaluate(LOADED) == 0
     upload = bench.upload(file).start_and_hold(4 * PART)
     assert transports(upload) == {"direct"}
@@ -91,9 +103,8 @@ def test_the_module_loads_what_sends_to_the_store_when_the_server_offers_it(
 
 @both
 def test_where_that_cannot_be_loaded_the_file_goes_through_the_server(bench: DirectBench, file: KnownFile) -> None:
-    """A copy of the module has nothing beside it."""
-    tab = bench.page.tab
-    tab.evaluate(IMPORT, tab.evaluate(COPY, module_of(bench)))
+    """A copy of the module has nothing beside it but what it loads at once."""
+    load_module(bench, copied=True)
     upload = bench.upload(file).start_and_hold(4 * PART)
     assert "direct" not in transports(upload)
     upload.set("max_rate", 0)

@@ -81,7 +81,7 @@ def test_a_page_in_react_uploads_in_strict_mode(
         assert_all_arrived(app, films)
 
 
-@pytest.mark.parametrize("name", ["incoming-details", "incoming-direct"])
+@pytest.mark.parametrize("name", ["incoming-details", "incoming-direct", "incoming-transfer"])
 def test_a_bundler_keeps_what_is_loaded_on_demand_apart(name: str, react: Project) -> None:
     [chunk] = (react.folder / "dist" / "assets").glob(f"{name}-*.js")
     others = [path.read_text() for path in chunk.parent.glob("*.js") if path != chunk]

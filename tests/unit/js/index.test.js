@@ -30,6 +30,8 @@ Object.assign(globalThis, {
         }
     },
 });
+// What the library loads at once is loaded before, because the tests wait for no disk.
+await import("../../../incoming/js/session/transfer.js");
 const incoming = await import("../../../incoming/js/index.js");
 
 function database(values) {

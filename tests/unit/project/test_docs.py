@@ -301,6 +301,7 @@ DOCUMENTED_ROUTES = {
         "incoming-uploader.d.mts",
         "incoming-details.mjs",
         "incoming-direct.mjs",
+        "incoming-transfer.mjs",
         "locales/de.mjs",
     ],
     r"/openapi\.json": ["GET /incoming/0.1/openapi.json"],

@@ -219,7 +219,7 @@ JS_MAY_IMPORT = {
     "queue": "uploader transport",
     "uploader": "session file transport did_you_mean.js",
     "file": "transport",
-    "session": "pool transport",
+    "session": "file pool transport",
     "pool": "transport",
     "transport": "",
     "page": "transport session",

@@ -3,9 +3,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { random_numbers } from "../support/random.js";
-import { PageContext } from "../../../../incoming/js/page/page_context.js";
 import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
-import { Stage, file_of } from "../support/connections.js";
+import { Stage, file_of, loaded_page } from "../support/connections.js";
 import { until } from "../support/environment.js";
 
 const MIB = 1024 * 1024;
@@ -450,7 +449,7 @@ test("acks and pauses are no reasons to ask", async () => {
 
 test("a piece refused as too large goes out again in smaller ones, and larger ones never again", async () => {
     const stage = new Stage();
-    stage.page.transports.wanted = "http";
+    stage.page.wanted_transport = "http";
     const { uploader, connection } = await stage.transferring(LARGE);
     const [start, end] = connection.chunks.pop();
     connection.listener.too_large([start, end]);
@@ -465,7 +464,7 @@ test("chunks that never arrive as Blobs are read before they are sent, and the o
     const modes = [];
     for (let attempt = 1; attempt <= 5; attempt++) {
         const connection = await stage.connected(attempt);
-        modes.push(stage.page.transports.blobs_fail);
+        modes.push(stage.servers.transports.blobs_fail);
         connection.welcome();
         connection.calls.push("close");
         connection.lose();
@@ -576,13 +575,13 @@ test("a page remembers that HTTP had to take a WebSocket's place, over page load
     stage.env.pass(2_000);
     stage.connection.welcome();
     const next = async (page) => {
-        page.connect = stage.page.connect;
+        page.transfer_loader.transfer.servers.connect = stage.servers.connect;
         const before = stage.connections.length;
         new Uploader(page, "another", file_of(10)).start();
         return (await stage.connected(before + 1)).kind;
     };
     assert.equal(await next(stage.page), "http");
-    const reloaded = () => new PageContext(stage.env, { origin: "https://app.example", script: null });
+    const reloaded = () => loaded_page(stage.env);
     assert.equal(await next(reloaded()), "http");
     stage.env.time += 3_600_000;
     assert.equal(await next(reloaded()), "websocket");
@@ -603,7 +602,7 @@ test("a WebSocket of which the server understands nothing is of no use: HTTP at 
 test("where the page wants a WebSocket that error is the answer, and so is one after the welcome", async () => {
     const problem = { code: 100, message: "malformed", retry: false, retry_after: null };
     const forced = new Stage();
-    forced.page.transports.wanted = "websocket";
+    forced.page.wanted_transport = "websocket";
     const uploader = forced.uploader(LARGE).start();
     (await forced.connected()).lose(problem);
     await until(() => uploader.error_code === 100);
@@ -735,8 +734,8 @@ test("where that is lost the usual way follows at once, and keeps what has arriv
 test("after two in a row, or one that the server refuses, no other file is tried that way", async () => {
     for (const [tries, useless] of [[2, false], [1, true]]) {
         const { stage } = await under_way();
-        for (let i = 0; i < tries; i++) stage.page.transports.whole_failed(useless);
-        assert.equal(stage.page.transports.whole_works, false);
+        for (let i = 0; i < tries; i++) stage.servers.transports.whole_failed(useless);
+        assert.equal(stage.servers.transports.whole_works, false);
         stage.uploader(1000, { at_once: true }).start();
         assert.equal((await stage.connected(2)).kind, "websocket");
     }
@@ -744,10 +743,10 @@ test("after two in a row, or one that the server refuses, no other file is tried
 
 test("one that was taken makes up for one that was lost", async () => {
     const { stage } = await under_way();
-    stage.page.transports.whole_failed(false);
+    stage.servers.transports.whole_failed(false);
     stage.connection.welcome({ state: "arrived", extents: [[0, 1000]] });
-    stage.page.transports.whole_failed(false);
-    assert.ok(stage.page.transports.whole_works);
+    stage.servers.transports.whole_failed(false);
+    assert.ok(stage.servers.transports.whole_works);
 });
 
 test("with a limit of the rate, or when WebSockets are wanted, a small file is sent in the usual way", async () => {
@@ -757,7 +756,7 @@ test("with a limit of the rate, or when WebSockets are wanted, a small file is s
     uploader.start();
     assert.equal((await limited.connected()).kind, "websocket");
     const wanted = new Stage();
-    wanted.page.transports.wanted = "websocket";
+    wanted.page.wanted_transport = "websocket";
     wanted.uploader(1000, { at_once: true }).start();
     assert.equal((await wanted.connected()).kind, "websocket");
 });

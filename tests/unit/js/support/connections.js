@@ -1,6 +1,7 @@
 // Plays the two transports and the server behind them: a script says what each connection reports.
 import { FakeEnvironment, until } from "./environment.js";
 import { PageContext } from "../../../../incoming/js/page/page_context.js";
+import * as transfer_module from "../../../../incoming/js/session/transfer.js";
 import { Uploader } from "../../../../incoming/js/uploader/uploader.js";
 
 export class FakeConnection {
@@ -106,14 +107,22 @@ export const WELCOME = {
     max_rate: 0,
 };
 
+/** A page that has all of the library, as after a moment. */
+export function loaded_page(env) {
+    const page = new PageContext(env, { origin: "https://app.example", script: null });
+    page.transfer_loader.provide(transfer_module);
+    return page;
+}
+
 /** A page whose connections are the test's. */
 export class Stage {
     env = new FakeEnvironment();
-    page = new PageContext(this.env, { origin: "https://app.example", script: null });
+    page = loaded_page(this.env);
+    servers = this.page.transfer_loader.transfer.servers;
     connections = [];
 
     constructor() {
-        this.page.connect = (kind, ticket, file, listener) => {
+        this.servers.connect = (kind, ticket, file, listener) => {
             const connection = new FakeConnection(kind, listener);
             connection.ticket = ticket;
             this.connections.push(connection);

@@ -1,7 +1,7 @@
 // What a page has found out about the transports to its server: whether WebSockets work, whether HTTP replaces them,
 // whether the server was ever reached. Decides how long that is valid; the selector decides what follows.
 
-/** @typedef {import("./page_context.js").PageContext} PageContext */
+/** @typedef {import("../page/page_context.js").PageContext} PageContext */
 
 const KEY = "incoming.transport.";
 const WELL_FORMED = { failed_at: /** @type {const} */ ("number") };
@@ -11,8 +11,6 @@ const BELIEVED_FOR = 3_600_000;
 const WHOLE_TRIES = 2;
 
 export class TransportMemory {
-    /** @type {"auto" | "websocket" | "http"} as set by the page */
-    wanted = "auto";
     /** One has been welcomed since the page was loaded. */
     websocket_works = false;
     /** Chunks must be read before they are sent. */
@@ -29,6 +27,10 @@ export class TransportMemory {
     constructor(page) {
         this.#page = page;
         for (const [, { failed_at }] of page.store.entries(KEY, WELL_FORMED)) this.#failed_at = failed_at;
+    }
+
+    get wanted() {
+        return this.#page.wanted_transport;
     }
 
     /** Whether to begin with HTTP, because it worked recently where a WebSocket did not. */
