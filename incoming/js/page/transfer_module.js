@@ -10,8 +10,8 @@ export const INSIDE = null;
 const by_name = () => import("../session/transfer.js");
 
 /**
- * Browsers keep the failure of an import for its URL: a further attempt has another one. Where a bundler has made something
- * else of the import, its own way is repeated.
+ * Firefox keeps every failure of an import for its URL, WebKit that of a file that was cut: a further attempt has another
+ * URL. Where a bundler has made something else of the import, its own way is repeated.
  * @param {number} attempt from 1
  * @returns {Promise<TransferModule>}
  */

@@ -11,9 +11,8 @@ from tests.support.tools import ROOT
 
 DIST = ROOT / "incoming" / "js" / "dist"
 MODULE = "incoming-transfer.mjs"
-SCRIPT = """document.write('<script type="module">import * as incoming from "URL"; '
-    + 'globalThis.incoming = incoming;<' + '/script>');"""
-"""A page that loads it as a classic script gets the module in a global, before its `load` event."""
+SCRIPT = """addEventListener("load", async () => { globalThis.incoming = await import("URL"); });"""
+"""Gives a page the module in a global. After the `load` event, which otherwise waits for MODULE in some browsers."""
 
 
 class LibraryHost:
