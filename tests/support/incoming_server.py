@@ -55,6 +55,7 @@ class IncomingServer:
         self.address = address
         self._prefix = tuple(prefix)
         self._port_is_ours_to_change = port is None
+        self._was_up = False
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **(env or {})}
         self.log_path = storage_dir.with_name(storage_dir.name + ".log")
         self._expected_noise: list[re.Pattern[str]] = []
@@ -92,6 +93,7 @@ class IncomingServer:
             raise AssertionError(f"{error}; its log:\n{self.log}") from None
         if not self.is_running():
             raise AssertionError(f"the server ended with code {self.wait()} at start; its log:\n{self.log}")
+        self._was_up = True
         return self
 
     def stop(self, timeout: float = 30.0) -> int:
@@ -125,7 +127,6 @@ class IncomingServer:
             self.kill()
         else:
             self.stop()
-        self._port_is_ours_to_change = False
         self.start()
 
     def expect_noise(self, pattern: str) -> None:
@@ -154,7 +155,9 @@ class IncomingServer:
         self.kill()
 
     def _launch(self) -> None:
-        if self._port_is_ours_to_change and accepts_connections(self.port, self.address):
+        if self._was_up:  # its clients know the port, and workers that were killed may take a moment to go
+            wait_until(lambda: not accepts_connections(self.port, self.address), f"port {self.port} to be free")
+        elif self._port_is_ours_to_change and accepts_connections(self.port, self.address):
             self.port = free_port()
         command = [*self._prefix, sys.executable, *self.program]
         command += ["--address", self.address, "--port", str(self.port)]
