@@ -17,8 +17,8 @@ WHOLE = "**/whole?hello=*"
 
 @pytest.fixture
 def server(start_server: StartServer) -> IncomingServer:
-    """One for each test, because one is not to survive."""
-    return start_server()
+    """One for each test, because one is not to survive. A call that died with it is made again after its lease."""
+    return start_server("--handover-timeout", "5s")
 
 
 @pytest.fixture
