@@ -21,7 +21,7 @@ class GroupedReads:
     """One process's. At most one query is under way."""
 
     def __init__(self, query: Callable[[list[str]], Awaitable[Mapping[str, Row]]]) -> None:
-        """`query` returns the rows of these tickets by id, and raises an copied."""
+        """`query` returns the rows of these tickets by id, and raises an UploadError."""
         self._query = query
         self._asked: dict[str, list[asyncio.Future[Row | None]]] = {}
         self._task: asyncio.Task[None] | None = None
