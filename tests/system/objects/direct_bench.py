@@ -77,5 +77,6 @@ class DirectBench:
 
 
 def transports(upload: PageUpload) -> set[str]:
-    """Return by which transports bytes were sent."""
-    return {moment.transport for moment in upload.moments if moment.connected and 0 < moment.frac_complete < 1}
+    """Return by which transports bytes were sent; all of a small file may be acknowledged at once."""
+    sent = (moment for moment in upload.moments if moment.connected and moment.bytes_tx and moment.frac_complete < 1)
+    return {moment.transport for moment in sent}

@@ -43,9 +43,10 @@ def test_a_store_that_is_busy_for_a_while_is_not_given_up(
     bench: DirectBench, store: ScriptedS3, file: KnownFile
 ) -> None:
     upload = bench.upload(file).start_and_hold(2 * PART)
-    store.fail_for(3, "UploadPart", BUSY)
+    store.fail_for(60, "UploadPart", BUSY)
     upload.set("max_rate", 0)
     wait_until(lambda: sum(seen.fault == BUSY for seen in store.seen("UploadPart")) > 6, "parts that the store refuses")
+    store.heal()
     upload.wait_until_finished()
     assert "websocket" not in transports(upload)
     bench.assert_received(file)

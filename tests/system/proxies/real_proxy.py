@@ -65,7 +65,7 @@ class RealProxy(ABC):
             self._process = None
 
     def written(self) -> str:
-        """Return its log; call it when it has stopped."""
+        """Return its log, which is whole when it has stopped and a line for each request was seen."""
         files = [self._home / name for name in ("access.log", "output.log")]
         return "".join(file.read_text() for file in files if file.exists())
 
