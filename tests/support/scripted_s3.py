@@ -85,6 +85,8 @@ class ScriptedS3:
         """Whether If-None-Match is heeded; many stores ignore it."""
         self.keeps_cut_parts = False
         """Whether a part whose connection is cut is stored with zeros in the place of the rest, as versitygw does."""
+        self.lets_pages_read_errors = False
+        """Whether errors have the headers of CORS, without which a page only sees that there is no answer."""
         self.check = SignatureCheck(ACCESS_KEY, SECRET_KEY, self.now)
         self._faults: dict[str, list[tuple[Fault, dict[str, Bucket]]]] = defaultdict(list)
         self._down: list[tuple[str, Fault, float]] = []
@@ -219,6 +221,8 @@ class _Handler(RequestHandler):
             reply = self._perform()
         if fault and fault.status:
             reply = error(fault.status, fault.code)
+            if self._store.lets_pages_read_errors and (origin := self.request.headers.get("Origin")):
+                reply.headers["Access-Control-Allow-Origin"] = origin
         self._note(reply.status if reply else 0)
         if reply is None or (fault and fault.cut):
             self._drop()

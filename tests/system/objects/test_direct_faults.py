@@ -42,6 +42,7 @@ def test_parts_that_fail_twice_are_sent_straight_all_the_same(
 def test_a_store_that_is_busy_for_a_while_is_not_given_up(
     bench: DirectBench, store: ScriptedS3, file: KnownFile
 ) -> None:
+    store.lets_pages_read_errors = True
     upload = bench.upload(file).start_and_hold(2 * PART)
     store.fail_for(60, "UploadPart", BUSY)
     upload.set("max_rate", 0)
