@@ -56,6 +56,8 @@ class Hello:
     library: str = ""
     path: bool = False
     """Whether the client wants to know how the bytes fare."""
+    ahead: bool = False
+    """Whether a chunk follows before the client knows the welcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,9 @@ def _hello(message: dict[str, Any]) -> Hello:
     )
     library = text_field(message, "library", MAX_LIBRARY, default="")
     epoch = integer_field(message, "epoch", MAX_SIZE)
-    return Hello(session, epoch, declared, library, message.get("path") is True)
+    return Hello(
+        session, epoch, declared, library, path=message.get("path") is True, ahead=message.get("ahead") is True
+    )
 
 
 # --- from the server --------------------------------------------------------------------------------------------------

@@ -286,6 +286,48 @@ async def test_each_chunk_is_acked_as_it_was_sent(worker: OneWorker) -> None:
     socket.close()
 
 
+async def test_a_chunk_may_follow_the_hello_at_once(worker: OneWorker) -> None:
+    ticket_id = await worker.ticket()
+    socket = await RawWebSocket.open(worker.port, ticket_id)
+    await socket.send(hello(100, ahead=True) + chunk(0, CONTENT[:40]))
+    assert (await socket.hear("welcome"))["extents"] == []
+    await socket.until_acked((0, 40))
+    await socket.send(chunk(40, CONTENT[40:]))
+    assert (await socket.hear("state"))["state"] == "arrived"
+    ticket = await look(worker, ticket_id)
+    assert Path(ticket.location.address).read_bytes() == CONTENT
+    socket.close()
+
+
+async def test_where_bytes_have_arrived_a_chunk_that_came_ahead_is_dropped(worker: OneWorker) -> None:
+    """It may be all that is missing of a file which has changed since the rest was sent."""
+    ticket_id = await worker.ticket()
+    socket = await RawWebSocket.welcomed(worker.port, ticket_id)
+    await socket.send(chunk(40, CONTENT[40:]))
+    await socket.until_acked((40, 100))
+    again = await RawWebSocket.open(worker.port, ticket_id)
+    await again.send(hello(100, session="session-2", ahead=True) + chunk(0, bytes(40)) + chunk(0, CONTENT[:20]))
+    assert (await again.hear("welcome"))["extents"] == [[40, 100]]
+    await again.until_acked((0, 20))
+    assert (await look(worker, ticket_id)).extents == Extents([(0, 20), (40, 100)])
+    await again.send(chunk(20, CONTENT[20:40]))
+    assert (await again.hear("state"))["state"] == "arrived"
+    ticket = await look(worker, ticket_id)
+    assert Path(ticket.location.address).read_bytes() == CONTENT
+    socket.close()
+    again.close()
+
+
+async def test_a_chunk_behind_a_refused_hello_is_not_stored(worker: OneWorker) -> None:
+    ticket_id = await worker.ticket()
+    socket = await RawWebSocket.open(worker.port, ticket_id)
+    await socket.send(hello(100, session="?", ahead=True) + chunk(0, CONTENT))
+    messages, code = await socket.end()
+    assert (error_of(messages), code) == (100, 4100)
+    assert not (await look(worker, ticket_id)).extents
+    socket.close()
+
+
 async def test_an_empty_file_arrives(worker: OneWorker) -> None:
     ticket_id = await worker.ticket()
     socket = await RawWebSocket.open(worker.port, ticket_id)

@@ -59,6 +59,17 @@ async def test_waiting_acks_are_sent_together_and_before_messages() -> None:
     await peer.running
 
 
+async def test_no_ack_overtakes_the_welcome() -> None:
+    peer = Peer()
+    peer.sender.welcome(messages.pong())
+    peer.sender.ack((0, 1))
+    peer.sender.send(messages.ping())
+    await until_idle()
+    assert peer.got == ["pong", [[0, 1]], "ping"]
+    peer.sender.end(1000, "")
+    await peer.running
+
+
 async def test_nothing_is_sent_after_the_last_message() -> None:
     peer = Peer()
     peer.sender.send(messages.ping())

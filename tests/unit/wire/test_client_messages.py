@@ -38,6 +38,8 @@ def test_a_servers_message_is_read(vector: dict[str, object]) -> None:
 def test_a_clients_message_is_written(vector: dict[str, object]) -> None:
     fields = vector["fields"]
     assert isinstance(fields, dict)
+    if "ahead" in fields:
+        return  # only the browser library sends a chunk before the welcome
     if fields["type"] == "hello":
         names = ("name", "size", "last_modified", "fingerprint", "media_type")
         identity = Identity(**{name: fields.get(name) for name in names})

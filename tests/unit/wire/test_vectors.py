@@ -24,7 +24,8 @@ def understood(fields: dict[str, Any]) -> messages.ClientMessage:
         case {"type": "hello"}:
             known = ("name", "size", "last_modified", "fingerprint", "media_type")
             identity = Identity(*(fields.get(name) for name in known))
-            return Hello(fields["session"], fields.get("epoch"), identity, fields.get("library", ""))
+            ahead = fields.get("ahead", False)
+            return Hello(fields["session"], fields.get("epoch"), identity, fields.get("library", ""), ahead=ahead)
         case {"type": "pause"}:
             return Pause(fields.get("epoch"))
         case {"type": "cancel"}:

@@ -59,7 +59,10 @@ class _Chunk:
 
 
 class ChunkReceiver:
-    """One connection's. `results` gets an ack for each chunk, and the error of each part that could not be stored."""
+    """One connection's. `results` gets an ack for each chunk, and the error of each part that could not be stored.
+
+    Where it `skips`, the first chunk is read and dropped.
+    """
 
     def __init__(
         self,
@@ -70,9 +73,11 @@ class ChunkReceiver:
         epoch: int,
         results: Results,
         clock: Callable[[], float],
+        skips: bool = False,
     ) -> None:
         self._results = results
         self._clock = clock
+        self._skips = skips
         self._receive_buffer = ReceiveBuffer(memory.buffers)
         self._gathering_since = 0.0
         self._head = b""
@@ -102,6 +107,9 @@ class ChunkReceiver:
         Raise BadRequest for a malformed chunk; the connection must end then.
         """
         await self._writer.wait_allowed()
+        if self._skips:
+            self._skips = not last
+            return
         rest: Buffer = data
         if self._coming is None:
             rest = self._begin(data, last=last)

@@ -35,6 +35,7 @@ class WebSocketSender:
         """When the last message left; before the first, when the connection began."""
         self._clock = clock
         self._gone = False
+        self._welcome = ""
         self._acks: list[Range] = []
         self._messages: list[str] = []
         self._last_words: tuple[int, str] | None = None
@@ -43,6 +44,12 @@ class WebSocketSender:
         # Futures while somebody waits, as an asyncio.Event takes 700 bytes: a connection is idle for hours.
         self._work: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
+
+    def welcome(self, message: str) -> None:
+        """Queue the answer to the hello, which no ack overtakes: a client may send a chunk before it has the answer."""
+        if not self.ended:
+            self._welcome = message
+            _wake(self._work)
 
     def ack(self, chunk: Range) -> None:
         """Queue an ack. Those that come while a message is leaving go together in the next."""
@@ -103,15 +110,18 @@ class WebSocketSender:
             if self.failure is not None and not is_sent:
                 is_sent = True
                 failed(self.failure)
-            if not (self._acks or self._messages):
+            if not (self._welcome or self._acks or self._messages):
                 if self.ended:
                     return
                 self._work = asyncio.get_running_loop().create_future()
                 await self._work
                 continue
+            welcome, self._welcome = self._welcome, ""
             acks, self._acks = self._acks, []
             waiting, self._messages = self._messages, []
             _wake(self._room)
+            if welcome:
+                await write(welcome)
             if acks:
                 await write(messages.ack(acks))
             for message in waiting:
@@ -126,6 +136,7 @@ class WebSocketSender:
         """Queue nothing more and end `run`: the connection is closed."""
         self.ended = self._gone = True
         self._deadline = self._last_words = None
+        self._welcome = ""
         self._acks.clear()
         self._messages.clear()
         _wake(self._room)

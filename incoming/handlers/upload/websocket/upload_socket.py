@@ -230,10 +230,15 @@ class UploadSocket(Answering, WebSocketHandler):
             return
         self._leave, self._sender = leave, sender
         self._epoch, self._reports_path = upload.ticket.epoch, hello.path
-        self._take_up(upload, sender)
+        self._take_up(upload, sender, skips=hello.ahead and not self._is_untouched(upload))
         self._begin(upload, hello.session)
 
-    def _take_up(self, upload: ActiveUpload, sender: ClientActivity) -> None:
+    def _is_untouched(self, upload: ActiveUpload) -> bool:
+        """Otherwise a chunk could complete a file that has changed, or be of a part for the object store."""
+        direct = self._upload_service.direct.offered(upload.ticket)
+        return not (upload.ticket.extents or upload.received or direct)
+
+    def _take_up(self, upload: ActiveUpload, sender: ClientActivity, *, skips: bool = False) -> None:
         """Have what bytes of this upload need."""
         self._upload = upload
         reports = PathReports(sender, self._stream, self.services.monotonic, self._is_storing, self._report_path)
@@ -256,6 +261,7 @@ class UploadSocket(Answering, WebSocketHandler):
             self._epoch,
             self._outlet,
             self.services.monotonic,
+            skips,
         )
 
     def _is_waiting(self) -> bool:
@@ -302,14 +308,8 @@ class UploadSocket(Answering, WebSocketHandler):
         self._session = session
         self.services.connection_limiter.mark_identified(self._stream)
         self.services.upload_connections.take(ticket.id, self, self._settings.connections_per_upload)
-        self._outlet.send(
-            messages.welcome(
-                ticket,
-                self.services.limits(ticket),
-                upload.received,
-                direct=self._upload_service.direct.offered(ticket),
-            )
-        )
+        direct = self._upload_service.direct.offered(ticket)
+        self._outlet.welcome(messages.welcome(ticket, self.services.limits(ticket), upload.received, direct=direct))
         self._watch(self._settings.ping_interval)
         self._on_change(ticket)
 
