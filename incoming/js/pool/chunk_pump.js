@@ -2,6 +2,7 @@
 // connections there are is the sizer's decision, which bytes a chunk has the scheduler's.
 
 import { Endgame } from "./endgame.js";
+import { AHEAD } from "./rate_controller.js";
 
 /** @typedef {import("./connection_pool.js").PooledConnection} PooledConnection */
 
@@ -11,7 +12,9 @@ import { Endgame } from "./endgame.js";
  * @property {(pooled: PooledConnection) => void} stuck the connection delivers nothing while others are idle
  */
 
-const ENDGAME_CHECK_INTERVAL = 500;
+/** Round trips until a WebSocket is welcomed: TCP's handshake, the upgrade, and the hello. */
+const OPENING_TRIPS = 3;
+const ENDGAME_CHECK_INTERVAL = 100;
 /** Milliseconds after which a limit of the rate that was changed or lifted meanwhile holds. */
 const RATE_CHECK_INTERVAL = 1_000;
 
@@ -28,6 +31,12 @@ export class ChunkPump {
     /** @type {unknown} */
     #endgame_timer = null;
     #flowing = false;
+    /** Whether a connection with nothing in flight got none of the missing bytes. */
+    #keeps = false;
+    /** @type {WeakSet<PooledConnection>} those whose last chunk was one that another is late with */
+    #repeating = new WeakSet();
+    /** @type {WeakSet<PooledConnection>} those that got a chunk with their hello, until they are welcomed */
+    #ahead = new WeakSet();
 
     /**
      * @param {import("../page/environment.js").Environment} env
@@ -47,8 +56,12 @@ export class ChunkPump {
         this.#endgame = new Endgame(scheduler, rates);
     }
 
-    /** Allows chunks to be sent: after the first welcome of a session. */
-    flow() {
+    /**
+     * Allows chunks to be sent: after the first welcome of a session.
+     * @param {import("../transport/messages.js").Welcome | null} welcome
+     */
+    flow(welcome) {
+        if (welcome && takes_ahead(welcome)) for (const pooled of this.#pool) this.#adopt(pooled);
         this.#flowing = true;
         this.pump();
     }
@@ -63,14 +76,16 @@ export class ChunkPump {
     /** Gives chunks to every connection with room for one, in turn, until none has. */
     pump() {
         if (!this.#flowing) return;
+        this.#keeps = false;
         let busy = true;
         while (busy) {
             busy = false;
             for (const pooled of this.#pool) busy = this.#feed(pooled) || busy;
         }
         this.#env.stop(this.#endgame_timer);
-        if (!this.#endgame.has_come(this.#env.now())) return;
-        this.#endgame_timer = this.#env.after(ENDGAME_CHECK_INTERVAL, () => this.#check_endgame());
+        const has_come = this.#endgame.has_come(this.#env.now());
+        // What is kept for another connection may be late there.
+        if (has_come || this.#keeps) this.#endgame_timer = this.#env.after(ENDGAME_CHECK_INTERVAL, () => this.#check_endgame());
     }
 
     /** @param {PooledConnection} pooled */
@@ -80,6 +95,7 @@ export class ChunkPump {
 
     /** Close stuck connections, but only when other connections are idle. */
     #check_endgame() {
+        if (this.#keeps) return this.pump();
         const ready = [...this.#pool].filter(({ rate }) => rate);
         if (ready.some((pooled) => this.is_idle(pooled))) {
             const now = this.#env.now();
@@ -99,11 +115,14 @@ export class ChunkPump {
         const { bytes_missing, bytes_ahead } = this.#scheduler;
         const now = this.#env.now();
         const repeats = bytes_missing === 0;
-        // Idle connections send the late chunks of others again.
-        if (repeats && this.#scheduler.reserved) return false;
-        if (repeats && !(this.#endgame.is_late(now) && this.is_idle(pooled))) return false;
-        const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection);
-        if (size === 0) return false;
+        // Idle connections send the late chunks of others again, several at once.
+        if (repeats && (this.#scheduler.reserved || !this.#endgame.is_late(now))) return false;
+        if (repeats && !this.is_idle(pooled) && !this.#repeating.has(pooled)) return false;
+        const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection, now);
+        if (size === 0) {
+            this.#keeps ||= !repeats && this.is_idle(pooled);
+            return false;
+        }
         if (!repeats && size >= bytes_missing && !this.#owner.may_complete()) return false;
         const wait = this.#bucket.wait(now);
         if (wait > 0) {
@@ -114,11 +133,52 @@ export class ChunkPump {
         const portion = this.#bucket.portion(size);
         const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
         if (!chunk) return false;
-        this.#bucket.spend(chunk[1] - chunk[0]);
-        if (this.#scheduler.chunks_of(connection) === 1) pooled.last_ack = now;
-        pooled.sent.set(chunk[0], now);
-        this.#rates.sent(rate, chunk[1] - chunk[0], now);
+        if (repeats) this.#repeating.add(pooled);
+        else this.#repeating.delete(pooled);
+        this.#count(pooled, rate, chunk, now);
         connection.send(chunk);
         return true;
     }
+
+    /**
+     * Sends the beginning of the file right behind the hello, to a server that has not answered yet.
+     * @param {PooledConnection} pooled
+     */
+    send_ahead(pooled) {
+        this.#ahead.add(pooled);
+        pooled.connection.send([0, AHEAD]);
+    }
+
+    /**
+     * A chunk that was sent with the hello is in flight from the welcome on. Its ack comes so soon after it that the line would
+     * seem faster than it is: the time counts from the hello on.
+     * @param {PooledConnection} pooled
+     */
+    #adopt(pooled) {
+        const { connection, rate } = pooled;
+        const now = this.#env.now();
+        if (!rate || !this.#ahead.delete(pooled)) return;
+        const chunk = this.#scheduler.take(connection, AHEAD);
+        if (!chunk) return;
+        if (chunk[0] === 0 && chunk[1] === AHEAD) this.#count(pooled, rate, chunk, now - (now - pooled.opened) / OPENING_TRIPS);
+        else this.#scheduler.put_back(connection, chunk[0]);
+    }
+
+    /**
+     * @param {PooledConnection} pooled
+     * @param {import("./rate_controller.js").ConnectionRate} rate of it
+     * @param {[number, number]} chunk that is in flight from now on
+     * @param {number} since when it was sent
+     */
+    #count(pooled, rate, [start, end], since) {
+        this.#bucket.spend(end - start);
+        if (this.#scheduler.chunks_of(pooled.connection) === 1) pooled.last_ack = this.#env.now();
+        pooled.sent.set(start, since);
+        this.#rates.sent(rate, end - start, since);
+    }
+}
+
+/** @param {import("../transport/messages.js").Welcome} welcome */
+function takes_ahead({ direct, extents, received = [] }) {
+    return !direct && extents.length + received.length === 0;
 }

@@ -154,12 +154,13 @@ export class ConnectionPool {
         const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), last_ack: 0, whole, overtaken: false };
         this.#pool.add(pooled);
         connection.open(hello, whole);
+        if (hello.ahead) this.#pump.send_ahead(pooled);
         return pooled;
     }
 
     /** Chunks may be sent: after the first welcome of a session. */
     flow() {
-        this.#pump.flow();
+        this.#pump.flow(this.#limits);
         this.#direct.flow();
     }
 
@@ -323,8 +324,7 @@ export class ConnectionPool {
         if (this.#scheduler.complete) return this.keep_one();
         if (this.#direct.active) return;
         const { kind, fallen_back } = this.#owner.preferred();
-        const share = this.#owner.share(kind, limits);
-        const facts = { bytes, limits, share, fallen_back, count: this.welcomed.length };
+        const facts = { bytes, limits, share: this.#owner.share(kind, limits), fallen_back, count: this.welcomed.length };
         const plan = this.#sizer.acked(this.#env.now(), facts);
         if (plan.try_websocket) this.open("websocket", this.#owner.hello());
         // A parallel WebSocket does not count.

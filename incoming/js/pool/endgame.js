@@ -2,7 +2,7 @@
 // are stuck. Pure: gets the time in milliseconds; sends and closes nothing.
 
 /** Chunks that have not arrived when the line could have carried all are late because of their connection. */
-const LATE_AFTER = 500;
+const LATE_AFTER = 200;
 const STUCK_AFTER = 5_000;
 /** How much longer than expected a connection may take. */
 const STUCK_FACTOR = 3;

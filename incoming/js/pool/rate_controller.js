@@ -20,6 +20,8 @@ const BUFFERED_SECONDS = 0.75;
 /** Near the end no connection gets more than it can deliver soon, because all others would wait for it. */
 const ENDGAME_SECONDS = 2;
 const ENDGAME_FACTOR = 0.5;
+/** Near the end a connection gets nothing that another delivers in this part of the time: all others would wait for it. */
+const OVERTAKING = 1.5;
 /** Shorter pieces cost more overhead than the others would wait. */
 const SHORTEST_CHUNK_SECONDS = 0.05;
 
@@ -27,6 +29,8 @@ const MEMORY = 2000;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+/** Bytes that may follow the hello: what TCP sends in the round trip in which the welcome is awaited. */
+export const AHEAD = 64 * KIB;
 const SMALLEST_WINDOW = 2 * MIB;
 const MOST_BUFFERED = 8 * MIB;
 /** Chunks that fill the line while its speed is not known. */
@@ -73,6 +77,16 @@ export class Meter {
     get rate() {
         return (this.#bytes * 1000) / Math.max(1, this.#milliseconds);
     }
+
+    /**
+     * @param {number} now while bytes are in flight
+     * @returns {number} bytes a second, if the silence since the last bytes counts
+     */
+    rate_by(now) {
+        const silence = Math.max(0, now - this.#since);
+        const faded = Math.exp(-silence / this.#store);
+        return (this.#bytes * faded * 1000) / Math.max(1, this.#milliseconds * faded + silence);
+    }
 }
 
 /** The measurements of one connection; only the controller changes them. */
@@ -108,6 +122,8 @@ export class RateController {
     #proven = 0;
     #suspicions = 0;
     #connections = 0;
+    /** @type {Set<ConnectionRate>} */
+    #present = new Set();
     #meter = new Meter(MEMORY);
     #ahead = 0;
 
@@ -150,12 +166,15 @@ export class RateController {
         const { chunk_min, chunk_max } = this.#limits;
         const share = this.rate / ++this.#connections;
         const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
-        return new ConnectionRate(this.#whole(first), share);
+        const pooled = new ConnectionRate(this.#whole(first), share);
+        this.#present.add(pooled);
+        return pooled;
     }
 
     /** @param {ConnectionRate} pooled to be used no more */
     leave(pooled) {
         pooled.present = false;
+        this.#present.delete(pooled);
         this.#ahead -= pooled.ahead;
         this.#connections--;
     }
@@ -165,8 +184,9 @@ export class RateController {
      * @param {ConnectionRate} pooled
      * @param {number} missing bytes of the file that are still to be sent
      * @param {{depth: number, buffered: number}} capacity of the connection
+     * @param {number} now
      */
-    next_size(pooled, missing, capacity) {
+    next_size(pooled, missing, capacity, now) {
         const { rate } = pooled;
         const ending = missing < this.rate * ENDGAME_SECONDS;
         const soon = ending ? ENDGAME_FACTOR : 1;
@@ -180,6 +200,7 @@ export class RateController {
         if (this.#ahead + size > window) return 0;
         // The others finish during the slow start of a young connection.
         if (ending && !pooled.meter.rate) return 0;
+        if (ending && !lone && this.#is_overtaken(pooled, size, now)) return 0;
         // The window is full with the chunks of slow connections; an idle one gets a chunk to be measured.
         if (pooled.ahead === 0) return size;
         if (this.#ahead + size > Math.max(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW)) return 0;
@@ -188,6 +209,18 @@ export class RateController {
         const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
         // A queue of small chunks would only delay the larger ones.
         return pooled.ahead + size <= Math.min(wanted, FIRST_CHUNKS * pooled.ramp) ? size : 0;
+    }
+
+    /**
+     * @param {ConnectionRate} pooled
+     * @param {number} size of a chunk
+     * @param {number} now
+     * @returns {boolean} whether another connection would deliver it much sooner, behind all that it has in flight
+     */
+    #is_overtaken(pooled, size, now) {
+        const seconds = (/** @type {ConnectionRate} */ one) => (one.ahead + size) / one.meter.rate_by(one.ahead > 0 ? now : -Infinity);
+        const own = seconds(pooled) / OVERTAKING;
+        return [...this.#present].some((one) => one.meter.rate > 0 && seconds(one) < own);
     }
 
     /**

@@ -1,6 +1,7 @@
 // Opens the first connection of a session: by which transport, and by both in parallel where a WebSocket is slow.
 // reconnection.js decides when to retry, the session what a loss means.
 
+import { AHEAD } from "../pool/rate_controller.js";
 import { is_garbled } from "../transport/errors.js";
 import { Reachability } from "./reachability.js";
 import { TransportSelector } from "./transport_selector.js";
@@ -17,6 +18,8 @@ export class Connector {
     #env;
     #memory;
     #reachability;
+    /** Whether the next attempt is the first one. */
+    #first = true;
     /** @type {unknown} */
     #timer = null;
 
@@ -30,6 +33,7 @@ export class Connector {
 
     /** The user starts or resumes the upload. */
     begin() {
+        this.#first = true;
         this.selector.begin();
         this.#reachability.begin();
     }
@@ -38,13 +42,16 @@ export class Connector {
      * @param {ConnectionPool} pool in which nothing is open
      * @param {Hello} hello
      * @param {boolean} whole whether all of the file goes with it
+     * @param {boolean} anew whether nothing of the file has arrived, as far as is known
      */
-    connect(pool, hello, whole) {
+    connect(pool, hello, whole, anew) {
         this.stop();
+        const ahead = anew && this.#first && hello.size > AHEAD ? true : undefined;
+        this.#first = false;
         if (whole) return void pool.open("http", hello, true);
         const { kind } = this.selector;
-        const pooled = pool.open(kind, hello);
-        if (kind !== "websocket") return;
+        if (kind !== "websocket") return void pool.open(kind, hello);
+        const pooled = pool.open(kind, { ...hello, ahead });
         this.#timer = this.#env.after(WEBSOCKET_ALONE_FOR, () => {
             if (pool.has(pooled) && this.selector.doubtful()) pool.open("http", hello);
         });

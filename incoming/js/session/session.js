@@ -75,7 +75,8 @@ export class Session {
         this.#owner = owner;
         this.#reconnection = new Reconnection(page.env, check, {
             connect: () => {
-                this.#connector.connect(this.#pool, this.#hello(), this.#whole);
+                const anew = this.scheduler.bytes_acked === 0 && max_rate() === 0;
+                this.#connector.connect(this.#pool, this.#hello(), this.#whole, anew);
                 this.#whole = false;
                 owner.attempting();
             },

@@ -9,6 +9,7 @@
  * @typedef {object} Hello
  * @property {string} session identifies this uploader object; all its connections share it
  * @property {number} [epoch] the session's epoch by the last welcome; without it this uploader takes over
+ * @property {boolean} [ahead] whether a chunk follows before the welcome is known
  * @property {boolean} [path] whether the server reports how the bytes fare
  * @property {string} name
  * @property {number} size in bytes

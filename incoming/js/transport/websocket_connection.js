@@ -75,11 +75,14 @@ export class WebSocketConnection {
             return;
         }
         this.#socket = socket;
-        socket.onopen = () => {
-            this.#greeted = true;
-            socket.send(messages.hello(greeting));
-            this.#wait(WELCOME_WITHIN, () => this.#closed());
-        };
+        this.#reading = new Promise((resolve) => {
+            socket.onopen = () => {
+                this.#greeted = true;
+                socket.send(messages.hello(greeting));
+                this.#wait(WELCOME_WITHIN, () => this.#closed());
+                resolve();
+            };
+        });
         socket.onmessage = (event) => this.#receive(event.data);
         socket.onclose = (event) => {
             this.#problem ??= from_close_code(event.code);
@@ -88,7 +91,7 @@ export class WebSocketConnection {
         this.#wait(OPEN_WITHIN, () => this.#closed());
     }
 
-    /** @param {Range} chunk */
+    /** @param {Range} chunk that may be sent before the welcome: it is read during the handshake, and goes right behind the hello */
     send([start, end]) {
         this.#unread += end - start;
         const content = this.#content([start, end]);

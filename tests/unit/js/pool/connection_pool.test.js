@@ -70,3 +70,52 @@ test("when a request is lost, those who only wait for news are asked whether the
     waiting.connection.lose();
     assert.deepEqual(other.connection.calls, ["check"]);
 });
+
+const AHEAD = [0, 64 * KIB];
+
+for (const [why, welcome] of [
+    ["of an upload without bytes", {}],
+    ["of one with bytes", { extents: [[MIB, 2 * MIB]] }],
+    ["of one with bytes that are not safe yet", { received: [[MIB, 2 * MIB]] }],
+    ["that offers an object store", { direct: true, alignment: MIB }],
+]) {
+    test(`what goes with the hello counts if the welcome is ${why === "of an upload without bytes" ? "" : "not "}${why}`, () => {
+        const { scheduler, pool } = lanes_of(4 * MIB);
+        const { connection } = pool.open("websocket", { ahead: true });
+        assert.deepEqual(connection.chunks, [AHEAD]);
+        assert.equal(scheduler.bytes_ahead, 0, "nobody knows yet whether the server takes it");
+        connection.welcome(welcome);
+        pool.flow();
+        const again = connection.chunks.slice(1).some(([start]) => start === 0);
+        assert.equal(again, Object.keys(welcome).length > 0);
+        connection.ack([AHEAD]);
+        if (!again) assert.equal(scheduler.bytes_acked, 64 * KIB);
+    });
+}
+
+test("what goes with the hello is missing again when the connection is lost before its welcome", () => {
+    const { scheduler, pool } = lanes_of(4 * MIB);
+    const first = pool.open("websocket", { ahead: true });
+    first.connection.lose();
+    const second = pool.open("websocket", {});
+    second.connection.welcome();
+    pool.flow();
+    assert.deepEqual(second.connection.chunks[0], AHEAD);
+    assert.equal(scheduler.bytes_acked, 0);
+});
+
+test("at the end an idle connection sends all that another is late with, not one chunk a round trip", () => {
+    const { env, scheduler, pool } = lanes_of(512 * KIB);
+    const [fast, slow] = [pool.open("websocket", {}), pool.open("websocket", {})];
+    for (const { connection } of [fast, slow]) connection.welcome();
+    pool.flow();
+    const late = slow.connection.chunks.length;
+    assert.ok(late > 1 && scheduler.bytes_missing === 0);
+    for (const chunk of fast.connection.chunks.splice(0)) {
+        env.pass(10);
+        fast.connection.ack([chunk]);
+    }
+    assert.deepEqual(fast.connection.chunks, [], "nothing is late yet");
+    env.pass(1000);
+    assert.equal(fast.connection.chunks.length, late);
+});

@@ -34,9 +34,9 @@ test("nothing is late before the line could have carried it", () => {
 
 test("nor at once on a line that is fast, and a moment that has come is not put off", () => {
     const { endgame } = ending(1);
-    assert.ok(!endgame.is_late(400));
-    assert.ok(endgame.has_come(400));
-    assert.ok(endgame.is_late(500));
+    assert.ok(!endgame.is_late(190));
+    assert.ok(endgame.has_come(190));
+    assert.ok(endgame.is_late(200));
 });
 
 test("what a lost connection gives back begins it anew", () => {

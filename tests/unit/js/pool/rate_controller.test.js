@@ -20,7 +20,7 @@ function run(rates, connections, rate, seconds, capacity = ROOMY) {
             rates.acked(connection, size, now);
         }
         for (const connection of connections) {
-            for (let size; (size = rates.next_size(connection, A_LOT, capacity)); ) {
+            for (let size; (size = rates.next_size(connection, A_LOT, capacity, now)); ) {
                 rates.sent(connection, size, now);
                 busy_until = Math.max(busy_until, now) + (size * 1000) / rate;
                 queue.push({ connection, size, done: busy_until });
@@ -238,4 +238,33 @@ test("the round trip before the first ack is not taken for slowness", () => {
     rates.acked(connection, 64 * KIB, 800);
     rates.acked(connection, 64 * KIB, 810);
     assert.equal(Math.round(rates.expected(connection)), 20, "two more, 10 ms each");
+});
+
+/** A fast and a slow connection, both with a chunk in flight since `now`. */
+function unequal() {
+    const { rates, connections } = paced(2);
+    const [fast, slow] = connections;
+    let now = 0;
+    for (; now < 4000; now += 100) {
+        for (const [connection, bytes] of [[fast, 1_000_000], [slow, 20_000]]) {
+            rates.sent(connection, bytes, now);
+            rates.acked(connection, bytes, now + 100);
+        }
+    }
+    for (const connection of connections) rates.sent(connection, 64 * KIB, now);
+    return { rates, fast, slow, now };
+}
+
+test("near the end a slow connection gets nothing that a fast one delivers sooner behind all that it has", () => {
+    const { rates, fast, slow, now } = unequal();
+    assert.equal(rates.next_size(slow, 2 * MIB, ROOMY, now), 0);
+    assert.ok(rates.next_size(fast, 2 * MIB, ROOMY, now) > 0);
+    assert.ok(rates.next_size(slow, A_LOT, ROOMY, now) > 0, "before, it helps");
+});
+
+test("but not for long when the fast one stands still", () => {
+    const { rates, slow, now } = unequal();
+    rates.acked(slow, 64 * KIB, now + 400);
+    assert.equal(rates.next_size(slow, 2 * MIB, ROOMY, now + 400), 0);
+    assert.ok(rates.next_size(slow, 2 * MIB, ROOMY, now + 5000) > 0);
 });

@@ -42,7 +42,9 @@ async function sizer(count = 4) {
 test("a large upload gets more connections, in the same session and epoch, without counting chunks anew", async () => {
     const { stage, uploader } = await sizer();
     const [first, ...others] = stage.open;
-    for (const { hello } of others) assert.deepEqual(hello, { ...first.hello, epoch: 1 });
+    const { ahead, ...hello } = first.hello;
+    assert.ok(ahead);
+    for (const other of others) assert.deepEqual(other.hello, { ...hello, epoch: 1 });
     assert.ok(uploader.chunks_acked_now > 0);
     assert.equal(uploader.bytes_tx, uploader.bytes_acked + uploader.bytes_ahead);
 });
@@ -192,7 +194,7 @@ test("a further connection's welcome may be older than an ack: nothing that has 
             connection.ack([connection.chunks.shift()]);
         }
         uploader.max_rate = 1;
-        for (let acks = 0; uploader.bytes_ahead > 0; acks++) {
+        for (let acks = 0; uploader.bytes_ahead; acks++) {
             assert.ok(acks < 5, "the limit of the rate leaves nothing in flight");
             connection.ack();
         }
@@ -778,4 +780,38 @@ test("a cancellation that comes too late leaves the upload where the server says
     const usual = await stage.connected(2);
     usual.welcome({ state: "finished", extents: [[0, 1000]] });
     assert.deepEqual([uploader.finished, uploader.cancelled], [true, false]);
+});
+
+test("the first hello takes the beginning of the file with it, later ones do not", async () => {
+    const stage = new Stage();
+    const uploader = stage.uploader(LARGE).start();
+    const first = await stage.connected();
+    assert.deepEqual([first.hello.ahead, first.chunks], [true, [[0, 65_536]]]);
+    first.calls.push("close");
+    first.lose();
+    await until(() => !uploader.connected);
+    stage.env.pass(1000);
+    const second = await stage.connected();
+    assert.deepEqual([second.hello.ahead, second.chunks], [undefined, []]);
+});
+
+test("nothing goes with the hello of a small file, at a limited rate, over HTTP, or once bytes have arrived", async () => {
+    const hello_of = async (stage, uploader) => {
+        uploader.start();
+        return (await stage.connected()).hello;
+    };
+    const small = new Stage();
+    assert.equal((await hello_of(small, small.uploader(65_536))).ahead, undefined);
+    const limited = new Stage();
+    const slow = limited.uploader(LARGE);
+    slow.max_rate = 1000;
+    assert.equal((await hello_of(limited, slow)).ahead, undefined);
+    const over_http = new Stage();
+    over_http.page.wanted_transport = "http";
+    assert.equal((await hello_of(over_http, over_http.uploader(LARGE))).ahead, undefined);
+    const resumed = new Stage();
+    const { uploader, connection } = await resumed.transferring(LARGE);
+    connection.ack();
+    uploader.pause("pause");
+    assert.equal((await hello_of(resumed, uploader)).ahead, undefined);
 });

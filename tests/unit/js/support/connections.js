@@ -13,6 +13,7 @@ export class FakeConnection {
     hello = null;
     chunks = [];
     calls = [];
+    welcomed = false;
 
     constructor(kind, listener) {
         this.kind = kind;
@@ -54,6 +55,7 @@ export class FakeConnection {
     }
 
     welcome(changes = {}) {
+        this.welcomed = true;
         this.listener.welcome({ ...WELCOME, ...changes });
     }
 
@@ -171,7 +173,7 @@ export class Stage {
         for (let busy = true; busy; ) {
             busy = false;
             for (const connection of this.open) {
-                if (!connection.chunks.length) continue;
+                if (!connection.welcomed || !connection.chunks.length) continue;
                 busy = true;
                 this.env.time += 5;
                 connection.ack();

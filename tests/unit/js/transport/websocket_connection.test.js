@@ -36,6 +36,29 @@ test("says hello as soon as the socket is open, in our sub-protocol", () => {
     assert.deepEqual(socket.texts, [{ type: "hello", ...HELLO }]);
 });
 
+test("a chunk that is sent before the socket is open is read meanwhile, and goes right behind the hello", async () => {
+    const content = Uint8Array.from({ length: 1000 }, (_, n) => n % 251);
+    const reads = [];
+    const source = { ...source_of(content), read: async (chunk) => (reads.push(chunk), content.slice(...chunk)) };
+    const { line, socket } = connection({ source });
+    line.send([0, 100]);
+    await until(() => reads.length === 1);
+    assert.deepEqual(socket.sent, []);
+    socket.onopen();
+    await until(() => socket.chunks.length === 1);
+    assert.equal(socket.sent.length, 2);
+    assert.equal(JSON.parse(socket.sent[0]).type, "hello");
+    assert.deepEqual(socket.sent[1].slice(16), content.slice(0, 100));
+});
+
+test("a chunk whose connection ends before it is open is never sent", async () => {
+    const { line, socket } = connection();
+    line.send([0, 100]);
+    line.close();
+    await until(() => true);
+    assert.deepEqual([socket.onopen, socket.sent], [null, []]);
+});
+
 test("passes on what the server says", () => {
     const { socket, reports } = connection();
     socket.onopen();

@@ -715,6 +715,7 @@ test("a file that was changed where an earlier page has sent it never becomes co
     const uploader = new Uploader(stage.page, "ticket-1", file).start();
     const connection = await stage.connected();
     content[0] = 1;
+    connection.chunks.splice(0); // went with the hello, to a server that drops it where it has bytes
     connection.welcome({ extents: [[0, SIZE - 100]] });
     assert.deepEqual(connection.chunks, []);
     await until(() => uploader.error_code !== null);
