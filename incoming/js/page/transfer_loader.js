@@ -13,6 +13,7 @@ import { NEVER_REACHED } from "../transport/errors.js";
  * @typedef {object} Waiter
  * @property {(transfer: Transfer) => void} loaded called once, and it waits no more
  * @property {() => void} failed an attempt has failed
+ * @property {(problem: Problem) => void} refused no attempt can succeed, and it waits no more
  * @property {() => void} attempting the next one begins
  */
 
@@ -44,7 +45,7 @@ export class TransferLoader {
 
     /**
      * @param {import("./page_context.js").PageContext} page
-     * @param {(attempt: number) => Promise<TransferModule>} load
+     * @param {(attempt: number) => Promise<TransferModule>} load rejects with a Problem where no further attempt can succeed
      */
     constructor(page, load) {
         this.#page = page;
@@ -74,7 +75,10 @@ export class TransferLoader {
                 if (module.BUILD === BUILD) this.provide(module);
                 else this.#failed(attempt, "it is of another version; load the page again");
             },
-            (error) => this.#failed(attempt, String(error?.message ?? error)),
+            (error) => {
+                if (error?.retry === false) this.#refused(attempt, error);
+                else this.#failed(attempt, String(error?.message ?? error));
+            },
         );
         this.#watch();
         for (const waiter of this.#waiting) waiter.attempting();
@@ -135,6 +139,21 @@ export class TransferLoader {
         this.due = this.#page.env.now() + delay;
         this.#timer = this.#page.env.after(delay, () => this.begin());
         for (const waiter of this.#waiting) waiter.failed();
+    }
+
+    /**
+     * A later upload makes a further attempt.
+     * @param {number} attempt
+     * @param {Problem} problem
+     */
+    #refused(attempt, problem) {
+        // Once, and also where no upload shows it.
+        if (attempt === 1) this.#page.env.warn(problem.message);
+        this.#is_loading = false;
+        const waiting = [...this.#waiting];
+        this.#waiting.clear();
+        this.#rest();
+        for (const waiter of waiting) waiter.refused(problem);
     }
 
     /** No upload waits. */

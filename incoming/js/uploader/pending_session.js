@@ -47,6 +47,7 @@ export class PendingSession {
                 owner.attempting();
             },
             failed: owner.changed,
+            refused: owner.failed,
             attempting: owner.attempting,
         };
     }

@@ -1,13 +1,12 @@
-"""The snippets of doc/clients.md, so that what is shown there is what is run."""
+"""The snippets of doc/clients.md and other pages, so that what is shown there is what is run."""
 
 import re
 
 from tests.support.tools import ROOT
 
-_PAGE = (ROOT / "doc" / "clients.md").read_text()
 
-
-def snippet(name: str) -> str:
+def snippet(name: str, page: str = "clients.md") -> str:
     """The fenced block behind `<!-- test: name -->`."""
-    [found] = re.findall(rf"^<!-- test: {name} -->\n```\w+\n(.*?)^```$", _PAGE, re.MULTILINE | re.DOTALL)
+    text = (ROOT / "doc" / page).read_text()
+    [found] = re.findall(rf"^<!-- test: {name} -->\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return str(found)

@@ -126,6 +126,32 @@ test("while it cannot be loaded, an upload waits as it does for a server that ca
     assert.deepEqual([...new Set(seen.map(([state]) => state))], ["connecting", "reconnecting", "waiting", "transferring"]);
 });
 
+test("where no attempt can succeed, uploads fail at once, and another start tries it once more", async () => {
+    const bench = new Bench();
+    const problem = { code: 1003, message: "another build", retry: false, retry_after: null };
+    const refuse = async () => {
+        bench.loads.at(-1).fail(problem);
+        await load_settled();
+    };
+    bench.page.begin();
+    await refuse();
+    assert.deepEqual(bench.env.warnings, ["another build"], "also where no upload shows it");
+    const uploaders = [bench.uploader("a").start(), bench.uploader("b").start()];
+    assert.equal(bench.loads.length, 2);
+    await refuse();
+    for (const { failed, error_name, error_msg, next_try_in } of uploaders) {
+        assert.deepEqual([failed, error_name, error_msg, next_try_in], [true, "bad_argument", "another build", null]);
+    }
+    assert.equal(bench.env.timers.size, 0);
+    uploaders[0].start();
+    await refuse();
+    assert.deepEqual([uploaders[0].failed, bench.loads.length, bench.env.warnings.length], [true, 3, 1]);
+    uploaders[0].start();
+    await bench.comes();
+    (await bench.connected()).welcome();
+    assert.deepEqual([uploaders[0].state, uploaders[0].error_code], ["transferring", null]);
+});
+
 test("the user's wish ends the wait, for all uploads of the page", async () => {
     const bench = new Bench();
     const [one, other] = [bench.uploader("a").start(), bench.uploader("b").start()];
