@@ -184,17 +184,17 @@ class Servers:
         (hidden / "websockets.py").write_text("raise ImportError\n")
         return {"PYTHONPATH": str(hidden)}
 
-    def start_pages(self, stack: contextlib.ExitStack) -> None:
-        """Start nginx, which has the page that clients are run in."""
-        self.start(stack, "nginx", self.nginx_port, self._nginx())
+    def start_pages(self, stack: contextlib.ExitStack, *, rivals: bool = True) -> None:
+        """Start nginx, which has the page that clients are run in, and the libraries of the rivals."""
+        self.start(stack, "nginx", self.nginx_port, self._nginx(rivals))
 
-    def _nginx(self) -> list[str]:
+    def _nginx(self, rivals: bool) -> list[str]:
         pages = self.directory / "pages"
         pages.mkdir()
         (self.directory / "put").mkdir()
         shutil.copy(BENCH / "page.html", pages)
-        shutil.copy(PEERS / "node_modules" / "tus-js-client" / "dist" / "tus.min.js", pages)
-        shutil.copy(UPPY, pages)
+        for library in (PEERS / "node_modules" / "tus-js-client" / "dist" / "tus.min.js", UPPY) if rivals else ():
+            shutil.copy(library, pages)
         (pages / "empty").touch()
         configuration = self.directory / "nginx.conf"
         tickets = self._new_upload(count=str(BATCH))

@@ -2,7 +2,7 @@
 
 Chromium sends over a line of bench/line.py. What arrives at its far end is counted there each 100 ms, with all headers
 and repeated segments, so that neither acknowledgements nor the page's own figures are believed. The final rate is that
-from LATER seconds on to the end. Needs root and Chromium.
+from LATER seconds on to the end. No rival is started. Needs root and Chromium.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import mean, median
 
 import browser
-import rivals
 from line import Ends, Line, stretched
 from servers import Servers
 
@@ -91,7 +90,10 @@ def measure(line: Line, directory: Path) -> None:
     digest = browser.digest(source)
     with stretched(line) as ends:
         servers = Servers(ends.far_address, directory, ends.far_command())
-        with servers.running(), browser.chromium(ends.near_command()) as chromium:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(servers.product())
+            servers.start_pages(stack, rivals=False)
+            chromium = stack.enter_context(browser.chromium(ends.near_command()))
             reached, finals = [], []
             for _ in range(ROUNDS):
                 with sampled(ends, directory) as samples:
@@ -106,7 +108,6 @@ def measure(line: Line, directory: Path) -> None:
 
 def main() -> int:
     lines = [Line(100, *map(float, text.split(","))) for text in sys.argv[1:]] or LINES
-    rivals.install()
     print("| line | final MB/s | seconds to 80 %: median (each) |\n|---|---|---|")
     for line in lines:
         with tempfile.TemporaryDirectory() as directory:
