@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from tornado.ioloop import IOLoop
 
 from tests.support.app_stub import AppStub
@@ -21,6 +21,9 @@ from tests.support.tools import chromium_path
 # No test asserts speed; and CI tries the same examples every time, while at home new ones are found.
 hypothesis.settings.register_profile("incoming", deadline=None, derandomize=os.environ.get("CI") == "true")
 hypothesis.settings.load_profile("incoming")
+
+# As long as wait_until waits; Playwright's own five seconds are short on a busy machine.
+expect.set_options(timeout=20_000)
 
 StartServer = Callable[..., IncomingServer]
 StartProxy = Callable[..., FaultProxy]

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from tests.conftest import StartServer
 from tests.support.known_files import make_file
 from tests.system.e2e.upload_app import UploadApp
-from tests.system.e2e.upload_page import SLOW, UploadPage
+from tests.system.e2e.upload_page import UploadPage
 from tests.system.faults.small_disk import SmallDisk
 
 MIB = 1 << 20
@@ -36,7 +36,7 @@ def test_uploads_wait_on_a_full_disk_show_the_reason_and_resume(
             page.evaluate("(transport) => incoming.set_transport(transport)", transport)
             ticket = app.new_ticket()
             uploads[ticket] = upload = upload_page.upload(ticket, file.path)
-            upload.set("max_rate", SLOW)
+            upload.set("max_rate", 100_000)  # a minute: the first is not to finish before the disk is full
             assert upload.start().wait_for_bytes(100_000).transport == transport
         unused = app.new_ticket()
         disk.fill()

@@ -27,7 +27,8 @@ THREE_DAYS = 3 * 24 * 3600
 
 @pytest.fixture
 def slow(upload: PageUpload) -> PageUpload:
-    return upload.start_slowly(MIB)
+    """An upload that has begun, and does not end before its `max_rate` is set: another page may take its time."""
+    return upload.start_and_hold(MIB)
 
 
 def unfinished(page: UploadPage) -> list[dict[str, Any]]:
@@ -93,9 +94,7 @@ def test_an_upload_resumes_days_later(page: Page, start_server: StartServer, fil
     with UploadApp(server.base_url) as app:
         ticket, abandoned = app.new_ticket(), app.new_ticket()
         upload_page = UploadPage(page, app, server.host).open(transport=transport)
-        slow = upload_page.upload(ticket, file.path)
-        slow.set("max_rate", SLOW)
-        slow.start().wait_for_bytes(MIB)
+        slow = upload_page.upload(ticket, file.path).start_and_hold(MIB)
         slow.pause("pause")
         before = slow.now
         wait_until(lambda: tickets_in(server.storage_dir)[ticket].paused, "the server to know of the pause")
@@ -174,9 +173,7 @@ def test_nothing_is_remembered_if_the_page_forbids_it(
     upload_page: UploadPage, app: UploadApp, file: KnownFile, ticket: str
 ) -> None:
     upload_page.tab.evaluate("incoming.set_remember(false)")
-    upload = upload_page.upload(ticket, file.path)
-    upload.set("max_rate", SLOW)
-    upload.start().wait_for_bytes(MIB)
+    upload_page.upload(ticket, file.path).start_and_hold(MIB)
     assert unfinished(upload_page) == []
     assert upload_page.tab.evaluate("localStorage.length") == 0
     upload_page.open()
@@ -275,9 +272,7 @@ def test_a_stored_file_handle_resumes_by_one_click(upload_page: UploadPage, app:
         "(ticket) => { make_upload(ticket, file, { handle }); }",
         ticket,
     )
-    first = PageUpload(upload_page.tab, 0)
-    first.set("max_rate", SLOW)
-    before = first.start().wait_for_bytes(MIB)
+    before = PageUpload(upload_page.tab, 0).start_and_hold(MIB).now
     wait_until(lambda: [entry["can_continue"] for entry in unfinished(upload_page)] == [True], "the handle to be kept")
     upload_page.open()
     assert [entry["can_continue"] for entry in unfinished(upload_page)] == [True]
@@ -325,9 +320,7 @@ def test_a_dropped_file_resumes_after_a_crash(
     """A file of the user's disk, with the handle that comes with a drop."""
     drop(upload_page.tab, file.path)
     upload_page.tab.evaluate("(ticket) => { make_upload(ticket, file, { handle }); }", ticket)
-    first = PageUpload(upload_page.tab, 0)
-    first.set("max_rate", SLOW)
-    before = first.start().wait_for_bytes(MIB)
+    before = PageUpload(upload_page.tab, 0).start_and_hold(MIB).now
     wait_until(lambda: [entry["can_continue"] for entry in unfinished(upload_page)] == [True], "the handle to be kept")
     with upload_page.tab.expect_event("crash"), suppress(PlaywrightError):
         upload_page.tab.goto("chrome://crash")

@@ -30,9 +30,9 @@ def test_the_newest_tab_takes_the_upload_over(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
     """The older one is told, and does not come back by itself: two tabs never fight for a ticket."""
-    first = upload_page.upload(ticket, file.path).start_slowly()
+    first = upload_page.upload(ticket, file.path).start_and_hold(1)
     tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
-    second = tab.upload(ticket, file.path).start_slowly()
+    second = tab.upload(ticket, file.path).start_and_hold(1)
     end = first.wait_until_over()
     assert (end.error_code, end.connected, end.cancelled) == (204, False, False)
     told, sockets = first.calls, list(upload_page.sockets)
@@ -50,9 +50,9 @@ def test_the_newest_tab_takes_the_upload_over(
 def test_a_tab_takes_its_upload_back(
     upload_page: UploadPage, app: UploadApp, server: IncomingServer, file: KnownFile, ticket: str, transport: str
 ) -> None:
-    first = upload_page.upload(ticket, file.path).start_slowly()
+    first = upload_page.upload(ticket, file.path).start_and_hold(1)
     tab = UploadPage(upload_page.tab.context.new_page(), app, server.host).open(transport=transport)
-    second = tab.upload(ticket, file.path).start_slowly()
+    second = tab.upload(ticket, file.path).start_and_hold(1)
     assert first.wait_until_over().error_code == 204
     first.start()
     assert second.wait_until_over().error_code == 204

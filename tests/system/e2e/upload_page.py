@@ -154,9 +154,12 @@ class PageUpload:
         self.start().wait_for_bytes(count)
         return self
 
-    def start_and_hold(self, count: int) -> "PageUpload":
-        """Start at SLOW, and wait for `count` bytes: from then on hardly anything moves until `max_rate` is set."""
-        self.set("max_rate", SLOW)
+    def start_and_hold(self, count: int, rate: int = SLOW) -> "PageUpload":
+        """Start at `rate`, and wait for `count` bytes: from then on hardly anything moves until `max_rate` is set.
+
+        So nothing that a test does then has to be done before the upload ends, however busy the machine is.
+        """
+        self.set("max_rate", rate)
         slow_down = "if (now.bytes_acked >= given) { uploader.max_rate = 20_000; end(); }"
         self._do(f"const end = uploader.start().subscribe((now) => {{ {slow_down} }})", count)
         self.wait_for_bytes(count)
@@ -171,8 +174,11 @@ class PageUpload:
     def set(self, name: str, value: object) -> None:
         self._do(f"uploader.{name} = given", value)
 
-    def wait_for(self, condition: Callable[[Moment], object], what: str, timeout: float = 30.0) -> Moment:
-        """Wait until `condition` holds and return that moment; an upload that has ended is not waited for."""
+    def wait_for(self, condition: Callable[[Moment], object], what: str, timeout: float = 60.0) -> Moment:
+        """Wait until `condition` holds and return that moment; an upload that has ended is not waited for.
+
+        `condition` may need the whole file to arrive: tens of MiB take half a minute on a busy machine.
+        """
         last: list[Moment] = []
 
         def holds() -> bool:
@@ -196,7 +202,7 @@ class PageUpload:
         self.assert_lawful()
         return end
 
-    def wait_for_bytes(self, count: int = 1, timeout: float = 30.0) -> Moment:
+    def wait_for_bytes(self, count: int = 1, timeout: float = 60.0) -> Moment:
         """Wait until at least `count` bytes have arrived."""
         return self.wait_for(lambda now: now.bytes_acked >= count, f"{count} bytes to arrive", timeout)
 

@@ -190,7 +190,7 @@ def test_a_large_file_that_changes_is_refused(
     What is written over a longer stretch does not go between samples. A request without a sample in it, whose file is
     gone, does not hang for long.
     """
-    upload.set("max_rate", rate)
-    upload.start().wait_for_bytes(rate // 2)
+    upload.start_and_hold(rate // 2, rate)
     change(file.path)
+    upload.set("max_rate", rate)
     assert_refused(upload, app, ticket, GONE if change is removed else CHANGED)

@@ -14,8 +14,6 @@ from tests.system.e2e.upload_page import PageUpload, UploadPage, over_both
 from tests.system.faults.consistency import tickets_in
 
 MIB = 1 << 20
-SLOW = 1 * MIB
-"""Bytes a second."""
 
 pytestmark = [pytest.mark.parametrize("engine", ["firefox", "webkit"]), over_both]
 
@@ -33,10 +31,8 @@ def ticket(app: UploadApp) -> str:
 
 
 def begin(upload: PageUpload) -> PageUpload:
-    """Start an upload that goes slowly until its `max_rate` is set to 0, and wait until some of it has arrived."""
-    upload.set("max_rate", SLOW)
-    upload.start().wait_for_bytes()
-    return upload
+    """Start an upload that is held until its `max_rate` is set to 0, and wait until some of it has arrived."""
+    return upload.start_and_hold(1)
 
 
 def callbacks(upload: PageUpload) -> list[str]:

@@ -17,6 +17,8 @@ from tests.system.proxies.websocket_spoiler import WebSocketSpoiler, Whim
 
 MIB = 1 << 20
 RATE = 8 * MIB
+HELD = 100_000
+"""At this rate the file takes minutes, which no test waits for."""
 
 OpenDirectly = Callable[..., UploadPage]
 
@@ -98,12 +100,11 @@ def test_a_websocket_that_stops_delivering_falls_back_to_http(
 ) -> None:
     upload_page = open_directly(spoiler.host)
     ticket = app.new_ticket()
-    upload = upload_page.upload(ticket, file.path)
-    upload.set("max_rate", RATE)
-    upload.start()
-    before = upload.wait_for_bytes(4 * MIB)
+    upload = upload_page.upload(ticket, file.path).start_and_hold(4 * MIB, RATE)
+    before = upload.now
     assert before.transport == "websocket"
     spoiler.spoil(whim)
+    upload.set("max_rate", 1 * MIB)  # chunks are to meet it
     upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken", timeout=60)
     upload.set("max_rate", 0)
     assert_same_as_ever(upload, app, ticket, file)
@@ -120,7 +121,7 @@ def test_each_transport_replaces_the_other(
     upload_page = open_directly(spoiler.host)
     ticket = app.new_ticket()
     upload = upload_page.upload(ticket, file.path)
-    upload.set("max_rate", 1 * MIB)
+    upload.set("max_rate", HELD)
     upload.start()
     upload.wait_for(lambda now: now.transport == "http", "HTTP to be taken", timeout=60)
     spoiler.take_requests(False)
