@@ -207,8 +207,10 @@ export class RateController {
         if (lone) return 0;
         if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
         const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
+        // The chunk that went with the hello may be smaller than the others: it does not take the place of one.
+        const begun = pooled.ahead - (pooled.ahead % chunk_min);
         // A queue of small chunks would only delay the larger ones.
-        return pooled.ahead + size <= Math.min(wanted, FIRST_CHUNKS * pooled.ramp) ? size : 0;
+        return begun + size <= Math.min(wanted, FIRST_CHUNKS * pooled.ramp) ? size : 0;
     }
 
     /**

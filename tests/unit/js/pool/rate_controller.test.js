@@ -100,6 +100,17 @@ test("what the browser has not sent yet holds back the next chunk", () => {
     assert.equal(rates.next_size(connection, A_LOT, { depth: Infinity, buffered: 2 * MIB }), 0);
 });
 
+test("a smaller chunk that was sent with the hello does not take the place of one of the first chunks", () => {
+    const { rates, connections: [connection] } = paced(1);
+    rates.obey({ ...LIMITS, chunk_min: 256 * KIB });
+    const first = rates.join();
+    rates.leave(connection);
+    rates.sent(first, 64 * KIB, 0);
+    const sizes = [];
+    for (let size; (size = rates.next_size(first, A_LOT, ROOMY, 0)); sizes.push(size)) rates.sent(first, size, 0);
+    assert.deepEqual(sizes, Array(4).fill(256 * KIB), "as many as fill a part of a MiB, without which nothing might be acknowledged");
+});
+
 test("a connection for one request at a time gets one chunk at a time", () => {
     const { rates, connections } = paced();
     const [connection] = connections;
