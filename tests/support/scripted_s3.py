@@ -221,8 +221,8 @@ class _Handler(RequestHandler):
             reply = self._perform()
         if fault and fault.status:
             reply = error(fault.status, fault.code)
-            if self._store.lets_pages_read_errors and (origin := self.request.headers.get("Origin")):
-                reply.headers["Access-Control-Allow-Origin"] = origin
+            if self._store.lets_pages_read_errors:
+                self._let_page_read(reply)
         self._note(reply.status if reply else 0)
         if reply is None or (fault and fault.cut):
             self._drop()
@@ -243,9 +243,14 @@ class _Handler(RequestHandler):
                             self._store.min_part, self._store.knows_conditions)  # fmt: skip
         except Refused as refused:
             return error(refused.status, refused.code)
-        if bucket and (origin := request.headers.get("Origin")) in bucket.origins:
-            reply.headers["Access-Control-Allow-Origin"] = origin
+        self._let_page_read(reply)
         return reply
+
+    def _let_page_read(self, reply: Reply) -> None:
+        """Add the header of CORS for the page that has sent the request, if the bucket's rule names its origin."""
+        bucket = self._buckets.get(self._request.bucket)
+        if bucket and (origin := self._request.headers.get("Origin")) in bucket.origins:
+            reply.headers["Access-Control-Allow-Origin"] = origin
 
     async def _send(self, reply: Reply) -> None:
         self.set_status(reply.status)

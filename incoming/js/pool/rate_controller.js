@@ -94,8 +94,6 @@ export class ConnectionRate {
     meter = new Meter(MEMORY);
     acknowledged = false;
     ahead = 0;
-    /** It is still in the pool. */
-    present = true;
     /** Chunks grow to the size that suits the line, so that a slow line never gets a huge one first. */
     ramp;
     #assumed;
@@ -121,9 +119,8 @@ export class RateController {
     /** The largest piece that has arrived. */
     #proven = 0;
     #suspicions = 0;
-    #connections = 0;
-    /** @type {Set<ConnectionRate>} */
-    #present = new Set();
+    /** @type {Set<ConnectionRate>} of those in the pool */
+    #connections = new Set();
     #meter = new Meter(MEMORY);
     #ahead = 0;
 
@@ -164,19 +161,17 @@ export class RateController {
      */
     join() {
         const { chunk_min, chunk_max } = this.#limits;
-        const share = this.rate / ++this.#connections;
+        const share = this.rate / (this.#connections.size + 1);
         const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
         const pooled = new ConnectionRate(this.#whole(first), share);
-        this.#present.add(pooled);
+        this.#connections.add(pooled);
         return pooled;
     }
 
     /** @param {ConnectionRate} pooled to be used no more */
     leave(pooled) {
-        pooled.present = false;
-        this.#present.delete(pooled);
+        this.#connections.delete(pooled);
         this.#ahead -= pooled.ahead;
-        this.#connections--;
     }
 
     /**
@@ -193,7 +188,7 @@ export class RateController {
         const lone = capacity.depth === 1;
         const { chunk_min, chunk_max, window } = this.#limits;
         // A request's body is stored while it arrives: the server's memory does not limit it.
-        const most = lone ? Math.max(chunk_max, window / this.#connections) : chunk_max;
+        const most = lone ? Math.max(chunk_max, window / this.#connections.size) : chunk_max;
         const seconds = lone ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
         const size = this.#chunk_size(pooled, Math.min(rate * seconds * soon, most), missing);
         if (this.#ahead === 0) return size;
@@ -222,7 +217,7 @@ export class RateController {
     #is_overtaken(pooled, size, now) {
         const seconds = (/** @type {ConnectionRate} */ one) => (one.ahead + size) / one.meter.rate_by(one.ahead > 0 ? now : -Infinity);
         const own = seconds(pooled) / OVERTAKING;
-        return [...this.#present].some((one) => one.meter.rate > 0 && seconds(one) < own);
+        return [...this.#connections].some((one) => one.meter.rate > 0 && seconds(one) < own);
     }
 
     /**
@@ -232,7 +227,7 @@ export class RateController {
      */
     #chunk_size(pooled, bytes, missing) {
         const { chunk_min } = this.#limits;
-        const share = missing / (2 * this.#connections);
+        const share = missing / (2 * this.#connections.size);
         const wanted = Math.min(bytes, pooled.ramp, Math.max(share, pooled.rate * SHORTEST_CHUNK_SECONDS, chunk_min));
         return Math.min(this.#whole(wanted), this.#piece_limit, this.#limits.window);
     }
@@ -249,7 +244,7 @@ export class RateController {
      * @param {number} now
      */
     sent(pooled, bytes, now) {
-        if (!pooled.present) return;
+        if (!this.#connections.has(pooled)) return;
         if (pooled.ahead === 0) pooled.meter.resume(now);
         if (this.#ahead === 0) this.#meter.resume(now);
         pooled.ahead += bytes;
@@ -275,7 +270,7 @@ export class RateController {
      * @param {number} bytes
      */
     undone(pooled, bytes) {
-        if (!pooled.present) return;
+        if (!this.#connections.has(pooled)) return;
         pooled.ahead -= bytes;
         this.#ahead -= bytes;
     }
@@ -299,7 +294,7 @@ export class RateController {
      * @param {number} now
      */
     acked(pooled, bytes, now) {
-        if (!pooled.present) return;
+        if (!this.#connections.has(pooled)) return;
         this.undone(pooled, bytes);
         this.#proven = Math.max(this.#proven, bytes);
         this.#measure(pooled, bytes, now);

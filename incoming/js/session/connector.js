@@ -42,7 +42,7 @@ export class Connector {
      * @param {ConnectionPool} pool in which nothing is open
      * @param {Hello} hello
      * @param {boolean} whole whether all of the file goes with it
-     * @param {boolean} anew whether nothing of the file has arrived, as far as is known
+     * @param {boolean} anew whether nothing of the file has arrived, as far as is known, and no rate limits what is sent
      */
     connect(pool, hello, whole, anew) {
         this.stop();

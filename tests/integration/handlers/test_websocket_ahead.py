@@ -13,15 +13,13 @@ from tests.support.scripted_s3 import ScriptedS3
 from tests.system.objects.object_bench import store_option
 
 PART = 64 * 1024
+CONTENT = bytes(range(256)) * (PART // 256)
 
 
 @pytest.fixture
 def store() -> Iterator[ScriptedS3]:
     with ScriptedS3() as scripted:
         yield scripted
-
-
-CONTENT = bytes(range(256)) * (PART // 256)
 
 
 async def send_ahead(port: int, ticket: str) -> dict[str, Any]:

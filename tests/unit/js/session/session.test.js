@@ -194,7 +194,7 @@ test("a further connection's welcome may be older than an ack: nothing that has 
             connection.ack([connection.chunks.shift()]);
         }
         uploader.max_rate = 1;
-        for (let acks = 0; uploader.bytes_ahead; acks++) {
+        for (let acks = 0; uploader.bytes_ahead > 0; acks++) {
             assert.ok(acks < 5, "the limit of the rate leaves nothing in flight");
             connection.ack();
         }
