@@ -15,9 +15,9 @@ from incoming.uploads.writes.commit_schedule import COMMIT_INTERVAL
 from incoming.uploads.writes.flow_control import (
     MEDIUM_READ,
     MemoryBudget,
+    ReadPacing,
     UploadWriter,
     WriteTarget,
-    pause_between_reads,
 )
 from incoming.uploads.writes.receive_buffer import ReceiveBuffer
 
@@ -56,6 +56,7 @@ class BodyReceiver:
         self.receive_buffer = ReceiveBuffer(memory.buffers)
         """Bytes that are received into it are not copied."""
         self._timer: asyncio.TimerHandle | None = None
+        self._pacing = ReadPacing()
         self._writer = UploadWriter(upload, sender, memory, MAX_UNWRITTEN, epoch)
 
     @property
@@ -82,7 +83,7 @@ class BodyReceiver:
                 self._gathered(poured)
                 data = memoryview(data)[poured:]
         await self._writer.wait_writable()
-        await pause_between_reads(count, MEDIUM_READ if self._end is None else self._end - self.position)
+        await self._pacing.pause(count, MEDIUM_READ if self._end is None else self._end - self.position)
 
     def _gathered(self, count: int) -> None:
         self._memory.reserve(count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -27,27 +28,48 @@ OVERHEAD = 4096
 """Bytes of memory that a write needs besides its data, roughly, so that tiny chunks are counted truthfully."""
 
 SMALL_READ = 16 * 1024
-"""Bytes. Each smaller read costs a wake-up, hundreds of times a second with many slow connections."""
-
-SMALL_READ_DELAY = 0.02
-"""Seconds in which the kernel gathers more after such a read. A slow line does not fill its window meanwhile."""
-
 MEDIUM_READ = 256 * 1024
-"""Bytes. One read costs Python about as much time as these bytes cost the kernel."""
+"""Bytes. After a smaller read the kernel gathers more, if more than that is expected: each read costs a wake-up, and
+Python about as much time as 256 KiB cost the kernel.
+"""
 
-MEDIUM_READ_DELAY = 0.001
-"""Seconds between two smaller reads. The fastest line brings one or two MEDIUM_READs, and no receive window fills."""
+GATHERED = 32 * 1024
+"""Bytes that it gathers, half of the receive window of a new connection. The kernel enlarges the window as fast as the
+bytes are read: a fast connection that is read late stays slow.
+"""
+
+SHORTEST_PAUSE = 0.001
+LONGEST_PAUSE = 0.02
+"""Seconds between two reads."""
 
 IDLE_BUFFER_SECONDS = 10.0
 """Seconds without received bytes after which the buffer pool is emptied."""
 
 
-async def pause_between_reads(count: int, left: int) -> None:
-    """Pause between two reads, after one of `count` bytes while `left` more are expected."""
-    if count < SMALL_READ <= left:
-        await asyncio.sleep(SMALL_READ_DELAY)
-    elif count < MEDIUM_READ <= left:
-        await asyncio.sleep(MEDIUM_READ_DELAY)
+class ReadPacing:
+    """The pauses between the reads of one connection."""
+
+    __slots__ = ("_read_at",)
+
+    def __init__(self) -> None:
+        self._read_at = -math.inf
+
+    async def pause(self, count: int, left: int) -> None:
+        """Pause after a read that brought `count` bytes, while `left` more are expected."""
+        now = asyncio.get_running_loop().time()
+        elapsed, self._read_at = now - self._read_at, now
+        if count < MEDIUM_READ <= left or count < SMALL_READ <= left:
+            await asyncio.sleep(_time_to_gather(count, elapsed))
+
+
+def _time_to_gather(count: int, elapsed: float) -> float:
+    """Return the seconds in which GATHERED bytes arrive, as `count` did in `elapsed`, within the limits.
+
+    After a silence the rate is unknown, and the next read tells it.
+    """
+    if elapsed > 2 * LONGEST_PAUSE:
+        return SHORTEST_PAUSE
+    return min(max(SHORTEST_PAUSE, GATHERED * elapsed / max(count, 1)), LONGEST_PAUSE)
 
 
 class MemoryBudget:

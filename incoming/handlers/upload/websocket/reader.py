@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from tornado.iostream import IOStream
 
-from incoming.uploads.writes.flow_control import pause_between_reads
+from incoming.uploads.writes.flow_control import ReadPacing
 from incoming.wire.websocket_frames import Event, FrameReader
 
 SMALLEST_READ = 4 * 1024
@@ -43,6 +43,7 @@ async def receive(
     ended.
     """
     buffer = bytearray(SMALLEST_READ)
+    pacing = ReadPacing()
     work = 0
     while not reader.closed:
         count = await stream.read_into(buffer, partial=True)
@@ -57,7 +58,7 @@ async def receive(
                     await asyncio.sleep(0)
         event = None  # nothing of it is held until the next one comes
         if count < len(buffer):
-            await pause_between_reads(count, reader.left)
+            await pacing.pause(count, reader.left)
         size = next_read(len(buffer), count, IDLE_READ if is_waiting() else SMALLEST_READ)
         if size != len(buffer):
             buffer = bytearray(size)

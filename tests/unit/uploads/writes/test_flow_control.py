@@ -15,7 +15,15 @@ from incoming.monitoring.connections import Connections
 from incoming.monitoring.metrics import WorkerCounters
 from incoming.storage.byte_store import Buffer
 from incoming.uploads.active_upload import ActiveUpload
-from incoming.uploads.writes.flow_control import OVERHEAD, MemoryBudget, UploadWriter
+from incoming.uploads.writes.flow_control import (
+    LONGEST_PAUSE,
+    MEDIUM_READ,
+    OVERHEAD,
+    SHORTEST_PAUSE,
+    MemoryBudget,
+    ReadPacing,
+    UploadWriter,
+)
 from tests.support.waiting import until_idle
 
 PIECE = bytes(1000)
@@ -194,3 +202,65 @@ async def test_a_new_request_waits_for_the_debt_of_its_upload() -> None:
     waiting.cancel()
     assert upload.written == []
     assert limiter.allowance("ticket", 100).wait > 0
+
+
+class Clock:
+    """The time of a loop in which only pauses and packets take time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.pauses: list[float] = []
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+        monkeypatch.setattr(asyncio, "sleep", self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+async def receive(clock: Clock, rate: float, seconds: float, segment: int = 1448) -> list[int]:
+    """Read for some seconds what arrives, segment by segment, with `rate` bytes a second; return the sizes of reads."""
+    pacing, reads = ReadPacing(), []
+    began, taken = clock.now, 0
+    while clock.now - began < seconds:
+        if (count := int((clock.now - began) * rate) // segment * segment - taken) == 0:
+            clock.now += (taken + segment) / rate - (clock.now - began) + 1e-6
+            continue
+        taken += count
+        reads.append(count)
+        await pacing.pause(count, 10**9)
+    return reads
+
+
+@pytest.mark.parametrize("rate", [300e3, 1e6, 3e6, 12.5e6])
+async def test_pauses_gather_what_is_worth_a_read_and_fill_no_receive_window(
+    rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = await receive(Clock(monkeypatch), rate, 2.0)
+    settled = reads[3:]
+    worth = min(32 * 1024, rate * LONGEST_PAUSE)
+    assert sum(settled) / len(settled) > 0.8 * worth - 1448
+    assert max(reads) < 48 * 1024  # of 64 KiB of a new connection
+
+
+async def test_the_first_read_after_a_silence_is_followed_by_the_shortest_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    pacing = ReadPacing()
+    await pacing.pause(1448, 10**6)
+    clock.now += 0.5
+    await pacing.pause(1448, 10**6)
+    assert clock.pauses == [SHORTEST_PAUSE, SHORTEST_PAUSE]
+    clock.now += 0.01
+    await pacing.pause(1448, 10**6)
+    assert clock.pauses[2:] == [LONGEST_PAUSE]
+
+
+@pytest.mark.parametrize(("count", "left"), [(1448, 1000), (MEDIUM_READ, 10**6), (20_000, 30_000)])
+async def test_no_pause_before_the_last_bytes_and_after_a_large_read(
+    count: int, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    await ReadPacing().pause(count, left)
+    assert clock.pauses == []
