@@ -115,9 +115,8 @@ export class ChunkPump {
         const { bytes_missing, bytes_ahead } = this.#scheduler;
         const now = this.#env.now();
         const repeats = bytes_missing === 0;
-        // Idle connections send the late chunks of others again, several at once.
-        if (repeats && (this.#scheduler.reserved || !this.#endgame.is_late(now))) return false;
-        if (repeats && !this.is_idle(pooled) && !this.#repeating.has(pooled)) return false;
+        const overtaken = repeats ? this.#endgame.overtaken(pooled, this.#pool, now) : null;
+        if (repeats && (this.#scheduler.reserved || !(overtaken || this.#repeats_late(pooled, now)))) return false;
         const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection, now);
         if (size === 0) {
             this.#keeps ||= !repeats && this.is_idle(pooled);
@@ -130,14 +129,24 @@ export class ChunkPump {
             this.#bucket_timer = this.#env.after(Math.min(wait, RATE_CHECK_INTERVAL), () => this.pump());
             return false;
         }
-        const portion = this.#bucket.portion(size);
-        const chunk = repeats ? this.#scheduler.repeat(connection, portion) : this.#scheduler.take(connection, portion);
+        const portion = this.#bucket.portion(Math.min(size, overtaken?.bytes ?? size));
+        const chunk = repeats ? this.#scheduler.repeat(connection, portion, overtaken?.connection) : this.#scheduler.take(connection, portion);
         if (!chunk) return false;
+        if (overtaken) this.#endgame.took_over(chunk[1] - chunk[0]);
         if (repeats) this.#repeating.add(pooled);
         else this.#repeating.delete(pooled);
         this.#count(pooled, rate, chunk, now);
         connection.send(chunk);
         return true;
+    }
+
+    /**
+     * Idle connections send the late chunks of others again, several at once.
+     * @param {PooledConnection} pooled
+     * @param {number} now
+     */
+    #repeats_late(pooled, now) {
+        return this.#endgame.is_late(now) && (this.is_idle(pooled) || this.#repeating.has(pooled));
     }
 
     /**

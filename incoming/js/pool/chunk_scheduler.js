@@ -179,18 +179,27 @@ export class ChunkScheduler {
     }
 
     /**
-     * Bytes that one other connection is late with, once more over this one: the last of them, because that one sends
-     * the first ones first. Null when all that is in flight goes over two connections already.
+     * Bytes that another connection is late with, once more over this one: the last of them, because that one sends the first
+     * ones first. Null when all that it has in flight goes over two connections already.
      * @param {object} connection
      * @param {number} size bytes at most
+     * @param {object} [owner] the other connection: that with the most bytes, if none is given
      * @returns {Range | null}
      */
-    repeat(connection, size) {
-        const [most] = [...this.#flying.keys()].map((owner) => this.#alone(owner)).sort((a, b) => b.size - a.size);
+    repeat(connection, size, owner) {
+        const [most] = (owner ? [owner] : [...this.#flying.keys()]).map((one) => this.#alone(one)).sort((a, b) => b.size - a.size);
         const last = most?.last;
         if (!last) return null;
         const [start, end] = this.#parts?.last_of(...last) ?? last;
         return this.#fly(connection, Math.max(start, end - size), end);
+    }
+
+    /**
+     * @param {object} connection
+     * @returns {number} bytes in flight over this connection and no other
+     */
+    bytes_alone(connection) {
+        return this.#alone(connection).size;
     }
 
     /**

@@ -137,18 +137,17 @@ export class ConnectionPool {
      */
     open(kind, hello, whole = false) {
         this.#end_leaving();
-        const listener = {
-            welcome: (/** @type {Welcome} */ welcome) => this.#welcome(pooled, welcome),
-            ack: (/** @type {[number, number][]} */ chunks) => this.#ack(pooled, chunks),
-            received: (/** @type {[number, number][]} */ extents, /** @type {[number, number][]} */ ranges) =>
-                this.#received(pooled, extents, ranges),
-            signed: (/** @type {[number, string][]} */ urls, /** @type {number} */ expires_in) => this.#direct.sender?.signed(urls, expires_in),
-            unseen: (/** @type {number[]} */ parts) => this.#direct.sender?.unseen(parts),
-            state: (/** @type {import("../transport/messages.js").Outcome} */ outcome) => this.#owner.reported(outcome),
-            path: (/** @type {import("../transport/messages.js").Path} */ figures) => this.path.reported(figures),
-            too_large: (/** @type {[number, number]} */ chunk) => this.#too_large(pooled, chunk),
-            closed: (/** @type {Problem | null} */ problem) => this.#closed(pooled, problem),
-        };
+        const listener = /** @type {Listener} */ ({
+            welcome: (welcome) => this.#welcome(pooled, welcome),
+            ack: (chunks) => this.#ack(pooled, chunks),
+            received: (extents, ranges) => this.#received(pooled, extents, ranges),
+            signed: (urls, expires_in) => this.#direct.sender?.signed(urls, expires_in),
+            unseen: (parts) => this.#direct.sender?.unseen(parts),
+            state: (outcome) => this.#owner.reported(outcome),
+            path: (figures) => this.path.reported(figures),
+            too_large: (chunk) => this.#too_large(pooled, chunk),
+            closed: (problem) => this.#closed(pooled, problem),
+        });
         const connection = this.#owner.connect(kind, listener, this.welcomed.length > 0);
         /** @type {PooledConnection} */
         const pooled = { connection, rate: null, retiring: false, sent: new Map(), opened: this.#env.now(), last_ack: 0, whole, overtaken: false };
@@ -260,7 +259,7 @@ export class ConnectionPool {
         this.#sizer.welcomed(this.#env.now(), this.welcomed.length === 0 ? pooled.opened : null);
         this.#limits = welcome;
         this.#rates.obey(welcome);
-        pooled.rate = this.#rates.join();
+        pooled.rate = this.#rates.join(this.#env.now() - pooled.opened);
         this.#scheduler.receive(pooled.connection, [], welcome.received ?? []);
         this.#owner.welcomed(pooled, welcome);
     }
@@ -287,9 +286,10 @@ export class ConnectionPool {
         this.path.sample(this.welcomed.some((one) => one.connection.reads));
         for (const chunk of chunks) {
             if (this.#direct.sender?.seen(chunk) || !rate || !this.#scheduler.ack(connection, chunk)) continue;
-            this.path.acked(now - (pooled.sent.get(chunk[0]) ?? now));
+            const since = pooled.sent.get(chunk[0]) ?? now;
+            this.path.acked(now - since);
             pooled.sent.delete(chunk[0]);
-            this.#rates.acked(rate, chunk[1] - chunk[0], now);
+            this.#rates.acked(rate, chunk[1] - chunk[0], now, since);
             bytes += chunk[1] - chunk[0];
         }
         for (const other of this.#pool) if (!other.rate) other.overtaken = true;

@@ -9,12 +9,21 @@
  * @property {number} window
  */
 
-/** Time that a chunk takes on its connection, so that acks are frequent and the overhead is small. */
-const CHUNK_SECONDS = 0.7;
+/** Part of what is in flight that is one chunk, so that acks are frequent and the overhead is small. */
+const CHUNK_PART = 0.35;
 /** A chunk without a successor is followed by an idle round trip. */
 const LONE_CHUNK_SECONDS = 1.2;
 /** This many bytes in flight keep a line of up to a second's round trip busy. */
 const AHEAD_SECONDS = 2;
+/**
+ * On a short line less is enough: the bytes of 0.3 s and of six times the setup of a connection, which takes about three
+ * round trips. What is in flight over a connection that loses packets cannot be given to another.
+ */
+const AHEAD_AT_LEAST = 0.3;
+const AHEAD_SETUPS = 6;
+/** The line has become longer than it was then if each of the last chunks took so many times that long. */
+const LONGER = 1.25;
+const CHUNKS_OBSERVED = 16;
 /** Data in the send buffer cannot be withdrawn: on pause and cancel it is sent before the control message. */
 const BUFFERED_SECONDS = 0.75;
 /** Near the end no connection gets more than it can deliver soon, because all others would wait for it. */
@@ -26,6 +35,8 @@ const OVERTAKING = 1.5;
 const SHORTEST_CHUNK_SECONDS = 0.05;
 
 const MEMORY = 2000;
+/** Milliseconds: acks of a young connection may come at once, as if it were far faster than the line. */
+const DOUBT = 100;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -37,7 +48,7 @@ const MOST_BUFFERED = 8 * MIB;
 const FIRST_CHUNKS = 4;
 /** A further connection begins with a small part of what the others reach. */
 const FIRST_CHUNK_SECONDS = 0.2;
-const GROWTH = 4;
+const GROWTH = 8;
 /** Lost pieces that were larger than any that arrived, after which the size is the cause, not the line. */
 const SUSPICIONS = 2;
 
@@ -47,18 +58,23 @@ const clamp = (/** @type {number} */ value, /** @type {number} */ low, /** @type
 /** A rate, weighted towards the last seconds; only time with bytes in flight counts. */
 export class Meter {
     #store;
-    #since = 0;
+    /** When bytes have arrived last, or were sent after a time without any. */
+    since = 0;
     #bytes = 0;
-    #milliseconds = 0;
+    #milliseconds;
 
-    /** @param {number} store milliseconds after which the weight is a third */
-    constructor(store) {
+    /**
+     * @param {number} store milliseconds after which the weight is a third
+     * @param {number} [doubt] milliseconds that count as without bytes, so that the first ones do not mean too much
+     */
+    constructor(store, doubt = 0) {
         this.#store = store;
+        this.#milliseconds = doubt;
     }
 
     /** @param {number} now bytes are in flight from now on; before there was nothing to measure */
     resume(now) {
-        this.#since = now;
+        this.since = now;
     }
 
     /**
@@ -66,9 +82,9 @@ export class Meter {
      * @param {number} bytes
      */
     add(now, bytes) {
-        const elapsed = now - this.#since;
+        const elapsed = now - this.since;
         const faded = Math.exp(-elapsed / this.#store);
-        this.#since = now;
+        this.since = now;
         this.#bytes = this.#bytes * faded + bytes;
         this.#milliseconds = this.#milliseconds * faded + elapsed;
     }
@@ -83,7 +99,7 @@ export class Meter {
      * @returns {number} bytes a second, if the silence since the last bytes counts
      */
     rate_by(now) {
-        const silence = Math.max(0, now - this.#since);
+        const silence = Math.max(0, now - this.since);
         const faded = Math.exp(-silence / this.#store);
         return (this.#bytes * faded * 1000) / Math.max(1, this.#milliseconds * faded + silence);
     }
@@ -91,12 +107,13 @@ export class Meter {
 
 /** The measurements of one connection; only the controller changes them. */
 export class ConnectionRate {
-    meter = new Meter(MEMORY);
+    meter = new Meter(MEMORY, DOUBT);
     acknowledged = false;
     ahead = 0;
     /** Chunks grow to the size that suits the line, so that a slow line never gets a huge one first. */
     ramp;
-    #assumed;
+    /** Until there is one to measure. */
+    assumed;
 
     /**
      * @param {number} first_chunk bytes
@@ -104,11 +121,11 @@ export class ConnectionRate {
      */
     constructor(first_chunk, assumed) {
         this.ramp = first_chunk;
-        this.#assumed = assumed;
+        this.assumed = assumed;
     }
 
     get rate() {
-        return this.meter.rate || this.#assumed;
+        return this.meter.rate || this.assumed;
     }
 }
 
@@ -123,6 +140,10 @@ export class RateController {
     #connections = new Set();
     #meter = new Meter(MEMORY);
     #ahead = 0;
+    /** Milliseconds of the quickest setup of a connection. */
+    #setup = Infinity;
+    /** Milliseconds that the last chunks took. @type {number[]} */
+    #latencies = [];
 
     /** @param {Limits} limits */
     obey(limits) {
@@ -132,6 +153,11 @@ export class RateController {
     /** Bytes a second over all connections. */
     get rate() {
         return this.#meter.rate;
+    }
+
+    /** Bytes that the line carries while a connection is set up. */
+    get bytes_in_setup() {
+        return (this.rate * this.#setup) / 1000;
     }
 
     /**
@@ -157,9 +183,11 @@ export class RateController {
 
     /**
      * A connection starts with small chunks, unless others have measured the line.
+     * @param {number} setup milliseconds until the server had answered
      * @returns {ConnectionRate} that identifies it from now on
      */
-    join() {
+    join(setup) {
+        this.#setup = this.#connections.size > 0 ? Math.min(this.#setup, setup) : setup;
         const { chunk_min, chunk_max } = this.#limits;
         const share = this.rate / (this.#connections.size + 1);
         const first = clamp(share * FIRST_CHUNK_SECONDS, chunk_min, chunk_max);
@@ -172,6 +200,13 @@ export class RateController {
     leave(pooled) {
         this.#connections.delete(pooled);
         this.#ahead -= pooled.ahead;
+    }
+
+    /** Seconds of its rate that are in flight over a connection that carries several chunks. */
+    get #seconds_ahead() {
+        const enough = AHEAD_AT_LEAST + (AHEAD_SETUPS * this.#setup) / 1000;
+        const longer = this.#latencies.length === CHUNKS_OBSERVED && Math.min(...this.#latencies) > enough * LONGER * 1000;
+        return longer ? AHEAD_SECONDS : Math.min(enough, AHEAD_SECONDS);
     }
 
     /**
@@ -189,7 +224,8 @@ export class RateController {
         const { chunk_min, chunk_max, window } = this.#limits;
         // A request's body is stored while it arrives: the server's memory does not limit it.
         const most = lone ? Math.max(chunk_max, window / this.#connections.size) : chunk_max;
-        const seconds = lone ? LONE_CHUNK_SECONDS : CHUNK_SECONDS;
+        const seconds_ahead = lone ? AHEAD_SECONDS : this.#seconds_ahead;
+        const seconds = lone ? LONE_CHUNK_SECONDS : seconds_ahead * CHUNK_PART;
         const size = this.#chunk_size(pooled, Math.min(rate * seconds * soon, most), missing);
         if (this.#ahead === 0) return size;
         if (this.#ahead + size > window) return 0;
@@ -201,7 +237,7 @@ export class RateController {
         if (this.#ahead + size > Math.max(this.rate * AHEAD_SECONDS, SMALLEST_WINDOW)) return 0;
         if (lone) return 0;
         if (capacity.buffered > clamp(rate * BUFFERED_SECONDS, FIRST_CHUNKS * chunk_min, MOST_BUFFERED)) return 0;
-        const wanted = Math.max(rate * AHEAD_SECONDS * soon, FIRST_CHUNKS * chunk_min);
+        const wanted = Math.max(rate * seconds_ahead * soon, FIRST_CHUNKS * chunk_min);
         // The chunk that went with the hello may be smaller than the others: it does not take the place of one.
         const begun = pooled.ahead - (pooled.ahead % chunk_min);
         // A queue of small chunks would only delay the larger ones.
@@ -215,9 +251,29 @@ export class RateController {
      * @returns {boolean} whether another connection would deliver it much sooner, behind all that it has in flight
      */
     #is_overtaken(pooled, size, now) {
-        const seconds = (/** @type {ConnectionRate} */ one) => (one.ahead + size) / one.meter.rate_by(one.ahead > 0 ? now : -Infinity);
-        const own = seconds(pooled) / OVERTAKING;
-        return [...this.#connections].some((one) => one.meter.rate > 0 && seconds(one) < own);
+        const own = this.seconds(pooled, pooled.ahead + size, now);
+        return [...this.#connections].some((one) => this.overtakes(one, size, own, now));
+    }
+
+    /**
+     * @param {ConnectionRate} pooled
+     * @param {number} bytes
+     * @param {number} now
+     * @returns {number} seconds in which it delivers them, by what it has delivered until now, or by what is assumed
+     */
+    seconds({ meter, ahead, assumed }, bytes, now) {
+        return bytes / (meter.rate > 0 ? meter.rate_by(ahead > 0 ? now : -Infinity) : assumed);
+    }
+
+    /**
+     * @param {ConnectionRate} pooled
+     * @param {number} size of a chunk
+     * @param {number} seconds in which another connection delivers it
+     * @param {number} now
+     * @returns {boolean} whether this one delivers it much sooner, behind all that it has in flight
+     */
+    overtakes(pooled, size, seconds, now) {
+        return pooled.meter.rate > 0 && this.seconds(pooled, pooled.ahead + size, now) * OVERTAKING < seconds;
     }
 
     /**
@@ -283,7 +339,10 @@ export class RateController {
      */
     #measure(pooled, bytes, now) {
         if (pooled.acknowledged || pooled.ahead === 0) pooled.meter.add(now, bytes);
-        else pooled.meter.resume(now);
+        else {
+            pooled.assumed = Math.max(pooled.assumed, (bytes * 1000) / Math.max(1, now - pooled.meter.since));
+            pooled.meter.resume(now);
+        }
         pooled.acknowledged = true;
         this.#meter.add(now, bytes);
     }
@@ -292,8 +351,10 @@ export class RateController {
      * @param {ConnectionRate} pooled
      * @param {number} bytes
      * @param {number} now
+     * @param {number} since when they were sent
      */
-    acked(pooled, bytes, now) {
+    acked(pooled, bytes, now, since) {
+        this.#latencies = [now - since, ...this.#latencies].slice(0, CHUNKS_OBSERVED);
         if (!this.#connections.has(pooled)) return;
         this.undone(pooled, bytes);
         this.#proven = Math.max(this.#proven, bytes);

@@ -111,6 +111,7 @@ test("at the end an idle connection sends all that another is late with, not one
     pool.flow();
     const late = slow.connection.chunks.length;
     assert.ok(late > 1 && scheduler.bytes_missing === 0);
+    fast.connection.buffered = 1;
     for (const chunk of fast.connection.chunks.splice(0)) {
         env.pass(10);
         fast.connection.ack([chunk]);
@@ -118,4 +119,19 @@ test("at the end an idle connection sends all that another is late with, not one
     assert.deepEqual(fast.connection.chunks, [], "nothing is late yet");
     env.pass(1000);
     assert.equal(fast.connection.chunks.length, late);
+});
+
+test("at the end a connection with nothing left to send takes over from one that delivers much later", () => {
+    const { env, scheduler, pool } = lanes_of(512 * KIB);
+    const [fast, slow] = [pool.open("websocket", {}), pool.open("websocket", {})];
+    env.pass(200);
+    for (const { connection } of [fast, slow]) connection.welcome();
+    pool.flow();
+    assert.equal(scheduler.bytes_missing, 0);
+    const last = slow.connection.chunks.at(-1);
+    for (const chunk of fast.connection.chunks.splice(0)) {
+        env.pass(10);
+        fast.connection.ack([chunk]);
+    }
+    assert.deepEqual(fast.connection.chunks[0], last, "which that one would send last");
 });

@@ -6,6 +6,8 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const LIMITS = { chunk_min: 64 * KIB, chunk_max: 8 * MIB, window: 64 * MIB };
 const A_LOT = 1e12;
+/** Milliseconds; of a long line. */
+const SETUP = 300;
 const ROOMY = { depth: Infinity, buffered: 0 };
 
 /** Sends as much as the pace allows over a line of `rate` bytes a second for some seconds; what was on its way when. */
@@ -16,14 +18,14 @@ function run(rates, connections, rate, seconds, capacity = ROOMY) {
     let busy_until = 0;
     for (let now = 0; now < seconds * 1000; now += 10) {
         while (queue.length && queue[0].done <= now) {
-            const { connection, size } = queue.shift();
-            rates.acked(connection, size, now);
+            const { connection, size, since } = queue.shift();
+            rates.acked(connection, size, now, since);
         }
         for (const connection of connections) {
             for (let size; (size = rates.next_size(connection, A_LOT, capacity, now)); ) {
                 rates.sent(connection, size, now);
                 busy_until = Math.max(busy_until, now) + (size * 1000) / rate;
-                queue.push({ connection, size, done: busy_until });
+                queue.push({ connection, size, done: busy_until, since: now });
                 sizes.push(size);
             }
         }
@@ -35,7 +37,7 @@ function run(rates, connections, rate, seconds, capacity = ROOMY) {
 function paced(count = 1) {
     const rates = new RateController();
     rates.obey(LIMITS);
-    const connections = Array.from({ length: count }, () => rates.join());
+    const connections = Array.from({ length: count }, () => rates.join(SETUP));
     return { rates, connections };
 }
 
@@ -103,7 +105,7 @@ test("what the browser has not sent yet holds back the next chunk", () => {
 test("a smaller chunk that was sent with the hello does not take the place of one of the first chunks", () => {
     const { rates, connections: [connection] } = paced(1);
     rates.obey({ ...LIMITS, chunk_min: 256 * KIB });
-    const first = rates.join();
+    const first = rates.join(SETUP);
     rates.leave(connection);
     rates.sent(first, 64 * KIB, 0);
     const sizes = [];
@@ -118,7 +120,7 @@ test("a connection for one request at a time gets one chunk at a time", () => {
     const size = rates.next_size(connection, A_LOT, capacity);
     rates.sent(connection, size, 0);
     assert.equal(rates.next_size(connection, A_LOT, capacity), 0);
-    rates.acked(connection, size, 10);
+    rates.acked(connection, size, 10, 0);
     assert.ok(rates.next_size(connection, A_LOT, capacity) > 0);
 });
 
@@ -141,7 +143,7 @@ test("a size that was refused is halved and never reached again", () => {
     run(rates, connections, 200e6, 5);
     assert.equal(rates.refuse(8 * MIB), 4 * MIB);
     rates.leave(connection);
-    connections[0] = rates.join();
+    connections[0] = rates.join(SETUP);
     const { sizes } = run(rates, connections, 200e6, 5);
     assert.equal(Math.max(...sizes), 4 * MIB);
     assert.equal(rates.refuse(8 * MIB), 2 * MIB, "and again, if that was too much too");
@@ -163,7 +165,7 @@ test("a piece no larger than what has arrived says nothing about sizes when it i
     const largest = Math.max(...run(rates, connections, 200e6, 5).sizes);
     for (let i = 0; i < 10; i++) rates.unanswered(largest);
     rates.leave(connections[0]);
-    connections[0] = rates.join();
+    connections[0] = rates.join(SETUP);
     assert.ok(Math.max(...run(rates, connections, 200e6, 5).sizes) > largest / 2);
 });
 
@@ -171,7 +173,7 @@ test("near the end the rest is shared out in small pieces, but in none that take
     for (const [rate, smallest, largest] of [[2e6, 64 * KIB, 256 * KIB], [200e6, 2 * MIB, 3 * MIB]]) {
         const { rates, connections } = paced(4);
         const { under_way } = run(rates, connections, rate, 5, { depth: 1, buffered: 0 });
-        for (const { connection, size, done } of under_way) rates.acked(connection, size, done);
+        for (const { connection, size, done, since } of under_way) rates.acked(connection, size, done, since);
         const size = rates.next_size(connections[0], 2 * MIB, ROOMY);
         assert.ok(size >= smallest && size <= largest, `${size} at ${rate}`);
     }
@@ -183,7 +185,7 @@ test("a connection that is lost takes its chunks out of the count", () => {
     const [a, b] = connections;
     for (let size; (size = rates.next_size(a, A_LOT, ROOMY)); ) rates.sent(a, size, 0);
     rates.leave(a);
-    rates.acked(a, 64 * KIB, 10);
+    rates.acked(a, 64 * KIB, 10, 0);
     rates.undone(a, 64 * KIB);
     run(rates, [b], 200e6, 3);
     assert.ok(rates.rate > 0);
@@ -199,7 +201,7 @@ test("on a fast line few small chunks go before the largest do", () => {
 test("a further connection begins with what the others lead to expect", () => {
     const { rates, connections } = paced();
     run(rates, connections, 10e6, 5);
-    const further = rates.join();
+    const further = rates.join(SETUP);
     // The one there was has closed, and with it went what it had on its way.
     rates.leave(connections[0]);
     const size = rates.next_size(further, A_LOT, ROOMY);
@@ -209,7 +211,7 @@ test("a further connection begins with what the others lead to expect", () => {
 test("a further connection's chunks grow, too, when its line allows", () => {
     const { rates, connections } = paced();
     run(rates, connections, 7e6, 5);
-    const further = rates.join();
+    const further = rates.join(SETUP);
     rates.leave(connections[0]);
     const first = rates.next_size(further, A_LOT, ROOMY);
     assert.ok(first > LIMITS.chunk_min && first < LIMITS.chunk_max, `${first}`);
@@ -220,7 +222,7 @@ test("a further connection's chunks grow, too, when its line allows", () => {
 test("a connection that has nothing on its way gets a chunk although slow ones fill the window", () => {
     const { rates, connections } = paced();
     run(rates, connections, 5e6, 5);
-    const further = rates.join();
+    const further = rates.join(SETUP);
     assert.equal(rates.next_size(connections[0], A_LOT, ROOMY), 0);
     for (let size; (size = rates.next_size(further, A_LOT, ROOMY)); ) rates.sent(further, size, 5000);
     assert.ok(rates.expected(further) > 0);
@@ -231,14 +233,14 @@ test("but not more than the server allows over all", () => {
     const { rates, connections } = paced();
     rates.obey({ ...LIMITS, window: 2 * MIB });
     run(rates, connections, 20e6, 3);
-    const further = rates.join();
+    const further = rates.join(SETUP);
     assert.equal(rates.next_size(further, A_LOT, ROOMY), 0);
 });
 
 test("near the end a connection that has not shown anything yet gets nothing", () => {
     const { rates, connections } = paced();
     run(rates, connections, 10e6, 5);
-    const further = rates.join();
+    const further = rates.join(SETUP);
     assert.equal(rates.next_size(further, 5e6, ROOMY), 0);
     assert.ok(rates.next_size(further, 100e6, ROOMY) > 0);
 });
@@ -246,9 +248,9 @@ test("near the end a connection that has not shown anything yet gets nothing", (
 test("the round trip before the first ack is not taken for slowness", () => {
     const { rates, connections: [connection] } = paced();
     for (let i = 0; i < 4; i++) rates.sent(connection, 64 * KIB, 0);
-    rates.acked(connection, 64 * KIB, 800);
-    rates.acked(connection, 64 * KIB, 810);
-    assert.equal(Math.round(rates.expected(connection)), 20, "two more, 10 ms each");
+    rates.acked(connection, 64 * KIB, 800, 0);
+    rates.acked(connection, 64 * KIB, 810, 0);
+    assert.ok(rates.expected(connection) < 2 * 110, `two more after ${rates.expected(connection)} ms`);
 });
 
 /** A fast and a slow connection, both with a chunk in flight since `now`. */
@@ -259,7 +261,7 @@ function unequal() {
     for (; now < 4000; now += 100) {
         for (const [connection, bytes] of [[fast, 1_000_000], [slow, 20_000]]) {
             rates.sent(connection, bytes, now);
-            rates.acked(connection, bytes, now + 100);
+            rates.acked(connection, bytes, now + 100, now);
         }
     }
     for (const connection of connections) rates.sent(connection, 64 * KIB, now);
@@ -275,7 +277,52 @@ test("near the end a slow connection gets nothing that a fast one delivers soone
 
 test("but not for long when the fast one stands still", () => {
     const { rates, slow, now } = unequal();
-    rates.acked(slow, 64 * KIB, now + 400);
+    rates.acked(slow, 64 * KIB, now + 400, now);
     assert.equal(rates.next_size(slow, 2 * MIB, ROOMY, now + 400), 0);
     assert.ok(rates.next_size(slow, 2 * MIB, ROOMY, now + 5000) > 0);
+});
+
+/** Bytes in flight over one connection of a line of 10 MB/s after three seconds, set up in so many milliseconds. */
+function ahead_after(setup, capacity = ROOMY) {
+    const rates = new RateController();
+    rates.obey(LIMITS);
+    return run(rates, [rates.join(setup)], 10e6, 3, capacity).under_way.reduce((sum, { size }) => sum + size, 0);
+}
+
+test("on a short line less is in flight, because it cannot be given to another connection", () => {
+    const [short, long] = [ahead_after(75), ahead_after(400)];
+    assert.ok(short > 4e6 && short < 8.5e6, `${short}`);
+    assert.ok(long > 12e6 && long <= 20e6, `${long}`);
+    const lone = { depth: 1, buffered: 0 };
+    assert.equal(ahead_after(75, lone), ahead_after(400, lone), "a request carries one chunk, however long the line");
+});
+
+test("but as much as keeps it busy when it has become a long one", () => {
+    const rates = new RateController();
+    rates.obey(LIMITS);
+    const connection = rates.join(30);
+    let [now, queue] = [0, []];
+    const trip = 1500;
+    for (; now < 20_000; now += 10) {
+        const delay = now < 2000 ? 20 : trip;
+        for (; queue.length && queue[0].done <= now; queue.shift()) rates.acked(connection, queue[0].size, now, queue[0].since);
+        for (let size; (size = rates.next_size(connection, A_LOT, ROOMY, now)); queue.push({ size, since: now, done: now + delay })) {
+            rates.sent(connection, size, now);
+        }
+    }
+    assert.ok(rates.rate * (trip / 1000) > 4 * MIB, `${rates.rate} bytes a second`);
+});
+
+test("the first ack shows what the line has at least", () => {
+    const { rates, connections: [connection] } = paced();
+    for (let i = 0; i < 4; i++) rates.sent(connection, 64 * KIB, 0);
+    rates.acked(connection, 64 * KIB, 100, 0);
+    assert.equal(Math.round(connection.rate), 640 * KIB);
+});
+
+test("acks of a young connection that come at once do not make it seem faster than the line", () => {
+    const { rates, connections: [connection] } = paced();
+    for (let i = 0; i < 4; i++) rates.sent(connection, 64 * KIB, 0);
+    for (let i = 0; i < 4; i++) rates.acked(connection, 64 * KIB, 100, 0);
+    assert.ok(connection.rate < 4 * 640 * KIB, `${connection.rate}`);
 });
