@@ -115,8 +115,9 @@ export class ChunkPump {
         const { bytes_missing, bytes_ahead } = this.#scheduler;
         const now = this.#env.now();
         const repeats = bytes_missing === 0;
+        if (repeats && this.#scheduler.reserved) return false;
         const overtaken = repeats ? this.#endgame.overtaken(pooled, this.#pool, now) : null;
-        if (repeats && (this.#scheduler.reserved || !(overtaken || this.#repeats_late(pooled, now)))) return false;
+        if (repeats && !overtaken && !this.#repeats_late(pooled, now)) return false;
         const size = this.#rates.next_size(rate, bytes_missing || bytes_ahead, connection, now);
         if (size === 0) {
             this.#keeps ||= !repeats && this.is_idle(pooled);

@@ -58,8 +58,7 @@ const clamp = (/** @type {number} */ value, /** @type {number} */ low, /** @type
 /** A rate, weighted towards the last seconds; only time with bytes in flight counts. */
 export class Meter {
     #store;
-    /** When bytes have arrived last, or were sent after a time without any. */
-    since = 0;
+    #since = 0;
     #bytes = 0;
     #milliseconds;
 
@@ -74,7 +73,7 @@ export class Meter {
 
     /** @param {number} now bytes are in flight from now on; before there was nothing to measure */
     resume(now) {
-        this.since = now;
+        this.#since = now;
     }
 
     /**
@@ -82,9 +81,9 @@ export class Meter {
      * @param {number} bytes
      */
     add(now, bytes) {
-        const elapsed = now - this.since;
+        const elapsed = now - this.#since;
         const faded = Math.exp(-elapsed / this.#store);
-        this.since = now;
+        this.#since = now;
         this.#bytes = this.#bytes * faded + bytes;
         this.#milliseconds = this.#milliseconds * faded + elapsed;
     }
@@ -99,7 +98,7 @@ export class Meter {
      * @returns {number} bytes a second, if the silence since the last bytes counts
      */
     rate_by(now) {
-        const silence = Math.max(0, now - this.since);
+        const silence = Math.max(0, now - this.#since);
         const faded = Math.exp(-silence / this.#store);
         return (this.#bytes * faded * 1000) / Math.max(1, this.#milliseconds * faded + silence);
     }
@@ -336,11 +335,12 @@ export class RateController {
      * @param {ConnectionRate} pooled
      * @param {number} bytes
      * @param {number} now
+     * @param {number} since when they were sent
      */
-    #measure(pooled, bytes, now) {
+    #measure(pooled, bytes, now, since) {
         if (pooled.acknowledged || pooled.ahead === 0) pooled.meter.add(now, bytes);
         else {
-            pooled.assumed = Math.max(pooled.assumed, (bytes * 1000) / Math.max(1, now - pooled.meter.since));
+            pooled.assumed = Math.max(pooled.assumed, (bytes * 1000) / Math.max(1, now - since));
             pooled.meter.resume(now);
         }
         pooled.acknowledged = true;
@@ -358,7 +358,7 @@ export class RateController {
         if (!this.#connections.has(pooled)) return;
         this.undone(pooled, bytes);
         this.#proven = Math.max(this.#proven, bytes);
-        this.#measure(pooled, bytes, now);
+        this.#measure(pooled, bytes, now, since);
         if (bytes >= pooled.ramp) pooled.ramp *= GROWTH;
     }
 }
