@@ -135,7 +135,8 @@ class TicketStore(Protocol):
         """Take or renew the lease `name` for this store; return False while another store holds it.
 
         It ends after `seconds` by the store's clock, which are the same for all that ask for this name; 0 gives it back
-        at once.
+        at once. A lease that lasts for more than twice as long was taken before the clock was set back, and is free;
+        one that lasts a little longer was taken by a process whose reading of the clock is a little later.
         """
         ...
 

@@ -65,6 +65,15 @@ async def test_of_many_that_ask_at_once_one_gets_the_lease(open_tickets: OpenTic
         assert sum(await asyncio.gather(*(store.lease(f"duty {number}", 60) for store in stores))) == 1
 
 
+async def test_an_earlier_reading_of_the_clock_takes_no_lease_away(open_tickets: OpenTickets, clock: Clock) -> None:
+    """Processes estimate the time of a database, and their requests may overtake each other."""
+    one, two = await open_tickets(), await open_tickets()
+    assert await one.lease("duty", 60)
+    clock.advance(-5)
+    assert not await two.lease("duty", 60)
+    assert await one.lease("duty", 60)
+
+
 async def test_a_clock_set_back_prolongs_no_lease(open_tickets: OpenTickets, clock: Clock) -> None:
     one, two = await open_tickets(), await open_tickets()
     assert await one.lease("duty", 60)

@@ -231,7 +231,7 @@ class MemoryTicketStore:
         self._check_open()
         now, leases = self.clock.now(), self._database.leases
         holder, until = leases.get(name, (self, now))
-        if holder is not self and (not seconds or now < until <= now + seconds):
+        if holder is not self and (not seconds or now < until <= now + 2 * seconds):
             return False
         leases[name] = (self, now + seconds)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from incoming.core.service_time import ServiceTime
+from incoming.core.steady_clock import Clock
 from incoming.core.ticket import State
 
 
@@ -38,16 +39,18 @@ def note_boot(connection: sqlite3.Connection, host: str, boot_id: str) -> bool:
     return True
 
 
-def lease(connection: sqlite3.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
+def lease(connection: sqlite3.Connection, name: str, holder: str, clock: Clock, seconds: float) -> bool:
     """Take, renew or (0 seconds) release a lease; return False while another holder has it."""
+    # Read within the transaction: a time from before another holder's commit would be one from before its lease.
+    now = clock()
     key = f"lease/{name}"
     try:
         known, _, end = str(_get(connection, key)).partition(" ")
         until = float(end)
     except ValueError:
         known, until = "", 0.0
-    # One that ends later than any lease of this name was taken before the clock was set back.
-    if known != holder and (not seconds or now < until <= now + seconds):
+    # One that ends later was taken before the clock was set back.
+    if known != holder and (not seconds or now < until <= now + 2 * seconds):
         return False
     _set(connection, key, f"{holder} {now + seconds!r}")
     return True

@@ -223,9 +223,8 @@ class SqliteStore:
         return await self._read(count)
 
     async def lease(self, name: str, seconds: float) -> bool:
-        now = self.clock.now()
         return await self._writer.perform(
-            lambda its: maintenance.lease(its.connection, name, self._holder, now, seconds), durable=False
+            lambda its: maintenance.lease(its.connection, name, self._holder, self.clock.now, seconds), durable=False
         )
 
     async def unfinished_here(self, after: str = "", limit: int = 100) -> list[Ticket]:

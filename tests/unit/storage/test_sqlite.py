@@ -284,3 +284,17 @@ async def test_the_service_time_outlives_the_process(open_tickets: OpenTickets, 
     )
     clock.now = NOW + 9999
     assert await other.note_service() == ServiceTime(NOW + 9999)
+
+
+async def test_a_lease_lasts_from_when_it_is_granted(open_tickets: OpenTickets, clock: Clock) -> None:
+    """The disk may keep a request waiting for longer than the lease would last."""
+    tickets, other = open_tickets(), open_tickets()
+    async with Held(tickets):
+        asked = asyncio.ensure_future(tickets.lease("duty", 60))
+        await asyncio.sleep(0)
+        clock.advance(100)
+    assert await asked
+    clock.advance(59)
+    assert not await other.lease("duty", 60)
+    clock.advance(2)
+    assert await other.lease("duty", 60)

@@ -19,10 +19,10 @@ _LEASE = """WITH before AS (SELECT split_part(value, ' ', 1) AS holder FROM meta
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
     WHERE split_part(meta.value, ' ', 1) = $2
         OR ($4 > 0 AND (split_part(meta.value, ' ', 2)::float8 <= $3
-            OR split_part(meta.value, ' ', 2)::float8 > $3 + $4))
+            OR split_part(meta.value, ' ', 2)::float8 > $3 + 2 * $4))
     RETURNING coalesce((SELECT holder FROM before), '')"""
-"""One that ends later than any of this name was taken before the clock was set back. Nobody holds one that was given
-back.
+"""One that ends later than twice its time from now was taken before the clock was set back; one that ends only a little
+later, by a process that read the clock a little later. Nobody holds one that was given back.
 """
 
 _ADOPT = """UPDATE progress SET writer = $1 WHERE id IN (
