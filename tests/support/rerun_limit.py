@@ -29,5 +29,8 @@ class RerunLimit:
 
 
 def _reason(report: pytest.TestReport) -> str:
+    """Where it failed and the first line of why, whole: what a rerun leaves behind is nothing else."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(getattr(crash, "message", "no message")).splitlines()[0][:200]
+    if crash is None:
+        return "no message"
+    return f"{os.path.relpath(crash.path)}:{crash.lineno}: {crash.message.partition(chr(10))[0]}"

@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import logging
 import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from incoming.client.errors import TargetExists
 from incoming.client.take_file import remove_partial_copies, take_file
 
-CONTENT = os.urandom(300_000)
+CONTENT = random.Random(300).randbytes(300_000)
 
 
 class Killed(BaseException):
@@ -175,7 +176,7 @@ def test_a_lock_whose_file_was_removed_before_it_was_got_is_none(
 
 
 def test_another_file_of_that_name_is_neither_overwritten_nor_taken_for_this_one(source: Path, target: Path) -> None:
-    target.write_bytes(CONTENT[:-1] + b"!")
+    target.write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     with pytest.raises(TargetExists, match=r"name\.txt"):
         take_file(source, target)
     assert target.read_bytes() != CONTENT
