@@ -50,6 +50,8 @@ export class Session {
     #whole = false;
     #connected = false;
     #connected_at = 0;
+    /** @type {"websocket" | "http"} of the last welcome */
+    #kind = "websocket";
     #cancelling = false;
     /** @type {unknown} */
     #cancel_timer = null;
@@ -118,9 +120,9 @@ export class Session {
         return this.#connected;
     }
 
-    /** @returns {"websocket" | "http" | "direct" | ""} */
+    /** @returns {"websocket" | "http" | "direct" | ""} also while the file is looked at because the last connection was lost */
     get transport() {
-        return this.#pool.transport;
+        return this.#connected ? this.#pool.transport || this.#kind : "";
     }
 
     /** Bytes that have arrived, were received, or have left the browser for an object store. */
@@ -194,8 +196,7 @@ export class Session {
             if (doubtful) this.#pool.check();
         } else if ((doubtful || this.#pool.count === 0) && this.problem?.retry_after == null) {
             // An attempt that was started without a network fails late, and a wait would follow.
-            this.#pool.close();
-            this.#reconnection.now();
+            this.#reconnect();
         }
     }
 
@@ -262,6 +263,7 @@ export class Session {
         }
         this.scheduler.align(welcome.alignment ?? 1);
         this.#connected = true;
+        this.#kind = pooled.connection.kind;
         this.problem = null;
         if (welcome.direct && pooled.connection.about_parts) this.#pool.go_direct(pooled, welcome.alignment ?? 1);
         this.scheduler.confirm(welcome.extents, may_lag);

@@ -17,6 +17,7 @@ function sound(seen) {
     for (const text of ["state_msg", "cancel_msg", "error_msg"]) assert.equal(typeof seen[text], "string", text);
     assert.ok(seen.error_code === null || seen.error_code > 0);
     assert.equal(seen.error_code === null, seen.error_msg === "");
+    assert.equal(seen.connected, seen.transport !== "", `connected ${seen.connected} by "${seen.transport}"`);
 }
 
 function flags(uploader) {
@@ -447,6 +448,17 @@ test("before the start, cancelling is a matter of the page; the server is told b
     assert.equal(stage.connections.length, 0);
 });
 
+test("cancelled while the file is looked at because of a loss: nothing is connected, so that it is delivered another way", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(SIZE);
+    assert.ok(uploader.bytes_ahead > 0);
+    connection.lose();
+    uploader.cancel("enough");
+    await until(() => uploader.cancelled);
+    assert.equal(JSON.parse(stage.env.request.body).reason, "enough");
+    all_sound(stage);
+});
+
 test("cancelled while the connection is lost: at once, no retry comes, and the server is told when it can be", async () => {
     const stage = new Stage();
     const { uploader, connection } = await stage.transferring(SIZE);
@@ -524,16 +536,14 @@ test("a lost connection is opened again by itself, in the same session, and chun
 test("it is never given up: an hour of failures, then the upload goes on", async () => {
     const stage = new Stage();
     const uploader = stage.uploader(SIZE).start();
-    for (let attempt = 1; stage.env.time < 3_600_000; attempt++) {
+    let attempt = 1;
+    for (; stage.env.time < 3_600_000; attempt++) {
         await stage.connected(attempt);
         stage.connection.lose();
         await until(() => stage.connections.length > attempt || stage.env.timers.size > 1);
         stage.env.pass(30_000);
     }
-    await until(() => stage.open.length > 0 || stage.env.timers.size > 1);
-    stage.env.pass(30_000);
-    await until(() => stage.connection.hello);
-    stage.connection.welcome();
+    (await stage.connected(attempt)).welcome();
     assert.ok(uploader.connected && uploader.can_pause);
     assert.deepEqual(stage.calls.names(), []);
 });
@@ -564,6 +574,19 @@ test("an attempt begun without a network is left for another one as soon as the 
         stage.connection.welcome();
         assert.deepEqual([uploader.connected, stage.env.time], [true, 999]);
     }
+});
+
+test("when the network is back while the file is looked at because of a loss, it is not shown as connected", async () => {
+    const stage = new Stage();
+    const { uploader, connection } = await stage.transferring(SIZE, { extents: [[0, 900_000]] });
+    assert.ok(uploader.bytes_ahead > 0);
+    connection.lose();
+    stage.env.page.dispatchEvent(new Event("online"));
+    const again = await stage.connected(2);
+    assert.deepEqual([flags(uploader), uploader.transport], ["can_pause can_cancel", ""]);
+    again.welcome({ extents: [[0, 500_000]] });
+    assert.deepEqual([flags(uploader), uploader.bytes_acked], ["connected can_pause can_cancel", 500_000]);
+    all_sound(stage);
 });
 
 test("while connected, a change of the network has the connections checked", async () => {
