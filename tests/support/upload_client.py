@@ -25,6 +25,9 @@ WAYS = (WEBSOCKET, HTTP, PUT)
 
 FINAL = ("finished", "cancelled", "failed")
 
+CLOSED_WITHIN = 2.0
+"""Seconds that the server has to answer a close frame."""
+
 
 class Lost(Exception):
     """The connection is gone, or the server said to come back later; the upload goes on."""
@@ -77,6 +80,7 @@ class UploadClient:
         self._session = uuid.uuid4().hex
         self._epoch: int | None = None
         self._http: SimpleAsyncHTTPClient | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def reconnects(self) -> int:
@@ -96,6 +100,7 @@ class UploadClient:
                     self.under_way = 0
         finally:
             self._http.close()
+            await asyncio.gather(*self._leaving, return_exceptions=True)
         return self.state
 
     # --- what was promised --------------------------------------------------------------------------------------------
@@ -177,7 +182,12 @@ class UploadClient:
             if sending is not None:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
-            connection.close()
+            self._leave(connection)
+
+    def _leave(self, connection: WebSocketClientConnection) -> None:
+        task = asyncio.create_task(_close(connection))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def _send_all(self, connection: WebSocketClientConnection, room: asyncio.Semaphore) -> None:
         for start, end in self._missing():
@@ -284,6 +294,21 @@ class UploadClient:
                 raise Lost(f"status {answer.code}") from None  # not from the server: a proxy answered
             self._complain(problem)
         return answer
+
+
+async def _close(connection: WebSocketClientConnection) -> None:
+    """Close a WebSocket; its socket in any case, which would outlive the loop when the server's answer is late."""
+    stream = connection.protocol.stream if connection.protocol is not None else None
+    connection.close()
+    if stream is None:
+        return
+    try:
+        for _ in range(int(CLOSED_WITHIN / 0.01)):
+            if stream.closed():
+                return
+            await asyncio.sleep(0.01)
+    finally:
+        stream.close()
 
 
 def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:

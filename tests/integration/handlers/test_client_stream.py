@@ -2,13 +2,17 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import pytest
+from tornado.iostream import StreamClosedError
 
 from incoming.handlers import client_stream
 from incoming.handlers.client_stream import ClientStream
+from incoming.platform.sockets import acknowledged_by
 from tests.integration.handlers.conftest import StartWorker
 from tests.support.put_requests import path
 from tests.support.raw_http import RawConnection, request
@@ -16,6 +20,7 @@ from tests.support.stores import until
 
 MORE_THAN_KERNELS_HOLD = bytes(32 << 20)
 SHORT = 0.05
+FOREVER = 3600.0
 
 
 @asynccontextmanager
@@ -38,18 +43,33 @@ async def test_a_client_that_reads_nothing_is_disconnected() -> None:
         await until(stream.closed, "the connection being closed")
 
 
-async def test_a_client_that_reads_slowly_is_kept() -> None:
-    async with connected(SHORT) as (stream, client):
+async def test_a_client_that_reads_slowly_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each check comes when the test wants it: between two of them the client has read something, if late."""
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+    checks: list[Callable[[], object]] = []
+
+    def later(delay: float, callback: Callable[..., object], *args: object, **how: Any) -> asyncio.TimerHandle:
+        if delay == FOREVER:
+            checks.append(partial(callback, *args))
+        return call_later(delay, callback, *args, **how)
+
+    monkeypatch.setattr(loop, "call_later", later)
+    async with connected(FOREVER) as (stream, client):
         written = stream.write(MORE_THAN_KERNELS_HOLD)
-        checks = 0
-        while checks < 10:
+        for count in range(1, 5):
+            before = acknowledged_by(stream.socket)
+            while acknowledged_by(stream.socket) == before:
+                # More than a window, so that the kernel tells the server of it.
+                await loop.sock_recv(client, 4 << 20)
+                await asyncio.sleep(0.001)
+            checks[-1]()
             assert not stream.closed()
-            # More than a window, so that the kernel tells the server of it.
-            await asyncio.get_running_loop().sock_recv(client, 4 << 20)
-            before = stream._write_watchdog
-            await until(lambda before=before: stream._write_watchdog is not before or written.done(), "a check")  # type: ignore[misc]
-            checks += 1
-        assert not stream.closed()
+            assert len(checks) == count + 1, "it is not watched any more"
+        checks[-1]()
+        assert stream.closed(), "nothing was read since the last check"
+        with pytest.raises(StreamClosedError):
+            await written
 
 
 async def test_a_client_that_has_read_everything_is_not_watched() -> None:

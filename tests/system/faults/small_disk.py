@@ -32,11 +32,11 @@ class SmallDisk:
 
     def fill(self, leave: int = 0) -> None:
         """Fill the disk with another file, except for this many bytes."""
-        with self._filler.open("ab") as filler:
+        # Unbuffered: what did not fit would be written once more when the file is closed.
+        with self._filler.open("ab", buffering=0) as filler:
             while (room := self.free - leave) > 0:
                 try:
                     filler.write(bytes(min(room, 1 << 20)))
-                    filler.flush()
                 except OSError:
                     return
 
