@@ -10,7 +10,7 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
@@ -19,6 +19,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 
 from incoming.core.extents import Extents, Range
 from incoming.wire.messages import CHUNK_HEADER, SUBPROTOCOL
+from tests.support.stores import until
 
 WEBSOCKET, HTTP, PUT = "websocket", "http", "put"
 WAYS = (WEBSOCKET, HTTP, PUT)
@@ -162,7 +163,7 @@ class UploadClient:
         connecting = asyncio.ensure_future(websocket_connect(address, subprotocols=[SUBPROTOCOL]))
         await asyncio.wait([connecting], timeout=self._patience)
         if not connecting.done():
-            connecting.add_done_callback(_close_late)
+            connecting.add_done_callback(self._leave_late)
             raise Lost("no handshake")
         connection = connecting.result()
         sending: asyncio.Task[None] | None = None
@@ -188,6 +189,11 @@ class UploadClient:
         task = asyncio.create_task(_close(connection))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+    def _leave_late(self, connecting: asyncio.Future[WebSocketClientConnection]) -> None:
+        """A WebSocket that has opened after all, and that nobody waits for any more."""
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._leave(connecting.result())
 
     async def _send_all(self, connection: WebSocketClientConnection, room: asyncio.Semaphore) -> None:
         for start, end in self._missing():
@@ -303,15 +309,7 @@ async def _close(connection: WebSocketClientConnection) -> None:
     if stream is None:
         return
     try:
-        for _ in range(int(CLOSED_WITHIN / 0.01)):
-            if stream.closed():
-                return
-            await asyncio.sleep(0.01)
+        with suppress(AssertionError):
+            await until(stream.closed, "the close frame being answered", CLOSED_WITHIN)
     finally:
         stream.close()
-
-
-def _close_late(connecting: asyncio.Future[WebSocketClientConnection]) -> None:
-    """A WebSocket that has opened after all, and that nobody waits for any more."""
-    if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result().close()
